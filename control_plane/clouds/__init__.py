@@ -1,0 +1,1 @@
+"""Clouds: what a manifest says (`model`, `manifest`) and all known clouds at once (`inventory`)."""

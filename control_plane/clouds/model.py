@@ -1,0 +1,105 @@
+"""The value of one cloud, as its manifest declares it (DESIGN section 7).
+
+Owns the shapes only: parsing and validation are in `manifest`, lookups over many clouds in
+`inventory`. Invariant: every value here has been validated; names and labels are lower case.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+Labels = Mapping[str, str]
+
+NO_LABELS: Labels = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One address of one service."""
+
+    address: str
+    """An IP address (v4 or v6), or a host name that Envoy resolves."""
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """Where one service of a cloud answers, without Envoy in between."""
+
+    endpoints: tuple[Endpoint, ...]
+    """At least one."""
+    path: str = ""
+    """Prefix put before every request path; "" or "/image", never with a slash at its end."""
+    host: str = ""
+    """The Host header to send; "" leaves the client's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """The listener of a site for its own clients and services."""
+
+    address: str
+    port: int
+    """The port that serves every service below a path prefix."""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """Service type to a port of its own, on which paths stay as they are."""
+    bind: str = ""
+    """The address to listen on; "" means `address`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """The listener of a site for the Envoys of other sites."""
+
+    address: str
+    """What other sites connect to."""
+    port: int
+    bind: str = ""
+    """The address to listen on; "" means `address`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudPattern:
+    """One entry of a list of clouds: a name, or labels that must all be equal."""
+
+    name: str | None = None
+    labels: Labels = NO_LABELS
+    """Not empty exactly where `name` is None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityRule:
+    """Whose tokens the accepting cloud honours."""
+
+    clouds: tuple[CloudPattern, ...]
+    roles: tuple[str, ...] = ("member", "reader")
+    ids: str = "mapped"
+    """"mapped" or "kept"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptRule:
+    """One rule of who may use this cloud's services. No rule: nobody else may."""
+
+    clouds: tuple[CloudPattern, ...]
+    services: tuple[str, ...] | None = None
+    """Official service types; None means all."""
+    methods: tuple[str, ...] | None = None
+    """HTTP methods in upper case; None means all."""
+    identity: IdentityRule | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """One independent cloud."""
+
+    name: str
+    """An RFC 1123 label of at most 63 characters."""
+    labels: Labels = NO_LABELS
+    front: Front | None = None
+    """None: no Envoy of ours stands there."""
+    peer: Peer | None = None
+    """None: other sites go to the service endpoints directly."""
+    services: Mapping[str, Service] = field(default_factory=dict)
+    """Official service type to where it answers."""
+    accept: tuple[AcceptRule, ...] = ()

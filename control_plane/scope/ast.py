@@ -1,0 +1,52 @@
+"""The values that the scope language is parsed into (DESIGN section 3)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CloudName:
+    """One cloud by its name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """The origin: the cloud whose Envoy took the request first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSelector:
+    """The clouds that bear all of these labels."""
+
+    labels: tuple[tuple[str, str], ...]
+    """(label, value), sorted by label, each label once; not empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Two or more operands joined by one operator; never nested directly in one of the same operator."""
+
+    operator: str
+    """"|", "^", "&" or "%"."""
+    operands: tuple["Expression", ...]
+
+
+Expression = CloudName | Local | LabelSelector | Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One service bound to an expression."""
+
+    service: str
+    """An official service type, or "*" for all others."""
+    expression: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a user writes; the empty scope is all local."""
+
+    bindings: tuple[Binding, ...]
+    """Sorted by service, each service once ("*" first)."""

@@ -1,0 +1,24 @@
+"""One encoded resource, shared by every stream that sees it.
+
+Owns the value and its version. Invariant: `version` depends on the bytes alone, so it survives a
+restart and agrees between replicas.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource as it goes into a response.
+
+    Built once by `xds.codec.resource`; immutable; streams share it.
+    """
+
+    name: str
+    type_url: str
+    version: str
+    """A hash of the encoded body."""
+    body: bytes
+    """The encoded message of `type_url`."""
+    framed: bytes
+    """The field `resources` of a DeltaDiscoveryResponse, tag and length included, ready to be joined."""

@@ -1,0 +1,54 @@
+"""Where a server's resources come from: the protocols that a user of this library implements.
+
+All methods are synchronous and quick: they look up or compile in memory. The server never asks for
+more than it sends. Ordering: the implementer first makes the new state visible to `resource`, then
+tells the hub what changed (`xds.hub.Hub`); never the other way round.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from collections.abc import Mapping
+from typing import Protocol
+
+from xds.resource import Resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """Who is at the other end of a stream (`envoy.config.core.v3.Node`)."""
+
+    id: str
+    cluster: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """The string values of node.metadata, by dotted path ("scopeway.protocol")."""
+
+
+class NodeView(Protocol):
+    """The resources as one stream sees them; made when the stream's node is known."""
+
+    @property
+    def group(self) -> str:
+        """The group of nodes that this one belongs to; changes can be told for a group (`Hub`)."""
+
+    def resource(self, type_url: str, name: str) -> Resource | None:
+        """Return the resource, or None where there is none by that name (the client is told so)."""
+
+    def wildcard(self, type_url: str) -> Collection[str]:
+        """Return the names that a wildcard subscription of this node means now."""
+
+    def close(self) -> None:
+        """The stream has ended."""
+
+
+class Source(Protocol):
+    """All resources of a server."""
+
+    def type_urls(self) -> Collection[str]:
+        """Return the types that are served."""
+
+    def attach(self, node: Node) -> NodeView:
+        """Return the view of a stream that has just named its node.
+
+        Raises:
+            xds.errors.ProtocolError: this node is not served; ends the stream with its status.
+        """
