@@ -5,9 +5,8 @@ more than it sends. Ordering: the implementer first makes the new state visible 
 tells the hub what changed (`xds.hub.Hub`); never the other way round.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from collections.abc import Mapping
 from typing import Protocol
 
 from xds.resource import Resource

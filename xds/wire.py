@@ -1,0 +1,117 @@
+"""Protobuf's wire format, as much of it as an xDS server needs.
+
+Fields are written by concatenation (a message is the join of its fields) and read one by one, so
+no message object exists on the path of a stream. Knows nothing of xDS.
+
+Invariant: every reader either returns whole fields or raises ValueError; it never reads past the end.
+"""
+
+from collections.abc import Iterator
+
+_VARINT = 0
+_FIXED64 = 1
+_BYTES = 2
+_FIXED32 = 5
+_MAX_FIELD = (1 << 29) - 1
+_MASK64 = (1 << 64) - 1
+
+
+def varint(value: int) -> bytes:
+    """Encode an integer; a negative one takes ten bytes, as int32, int64 and enums do."""
+    value &= _MASK64
+    if value < 0x80:
+        return bytes((value,))
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def field_bytes(number: int, data: bytes) -> bytes:
+    """Encode a field of bytes or an embedded message, also when it is empty."""
+    return varint(number << 3 | _BYTES) + varint(len(data)) + data
+
+
+def field_string(number: int, text: str) -> bytes:
+    """Encode a string field, also when it is empty."""
+    return field_bytes(number, text.encode())
+
+
+def field_varint(number: int, value: int) -> bytes:
+    """Encode an integer or enum field, also when it is zero."""
+    return varint(number << 3 | _VARINT) + varint(value)
+
+
+def field_bool(number: int, value: bool) -> bytes:
+    """Encode a bool field, also when it is false."""
+    return field_varint(number, int(value))
+
+
+def any_message(type_url: str, body: bytes) -> bytes:
+    """Encode the body of a google.protobuf.Any that holds `body`."""
+    return field_string(1, type_url) + field_bytes(2, body)
+
+
+def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int]]:
+    """Yield `(number, start, end)` for the payload of each length-delimited field, in order.
+
+    Fields of other wire types are skipped. The payload is `data[start:end]`; nothing is copied.
+
+    Raises:
+        ValueError: the bytes are no protobuf message.
+    """
+    for number, wire_type, begin, stop in raw_fields(data, start, end):
+        if wire_type == _BYTES:
+            yield number, begin, stop
+
+
+def raw_fields(
+    data: bytes, start: int = 0, end: int | None = None
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield `(number, wire type, start, end)` for the payload of each field, in order.
+
+    Raises:
+        ValueError: the bytes are no protobuf message.
+    """
+    position, limit = start, len(data) if end is None else end
+    while position < limit:
+        tag, position = read_varint(data, position, limit)
+        number, wire_type = tag >> 3, tag & 7
+        if not 0 < number <= _MAX_FIELD:
+            raise ValueError(f"field number {number} at byte {position}")
+        if wire_type == _BYTES:
+            length, position = read_varint(data, position, limit)
+            stop = position + length
+        elif wire_type == _VARINT:
+            _, stop = read_varint(data, position, limit)
+        elif wire_type == _FIXED64:
+            stop = position + 8
+        elif wire_type == _FIXED32:
+            stop = position + 4
+        else:
+            raise ValueError(f"wire type {wire_type} at byte {position}")
+        if stop > limit:
+            raise ValueError(f"field {number} is cut off at byte {limit}")
+        yield number, wire_type, position, stop
+        position = stop
+
+
+def read_varint(data: bytes, position: int, limit: int) -> tuple[int, int]:
+    """Read an integer at `position`; return it and the position behind it.
+
+    Raises:
+        ValueError: it is cut off at `limit`, or longer than ten bytes.
+    """
+    value = shift = 0
+    while position < limit:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & _MASK64, position
+        shift += 7
+        if shift >= 70:
+            raise ValueError(f"a varint of more than ten bytes at byte {position}")
+    raise ValueError(f"a varint is cut off at byte {limit}")
