@@ -1,0 +1,38 @@
+"""The command `scopeway`.
+
+Owns what people type and read. Every command imports its machinery when it runs, so that `--help`
+and the small commands don't wait for gRPC.
+"""
+
+import sys
+
+import click
+
+from control_plane.cli.bootstrap import bootstrap
+from control_plane.cli.cloud import cloud
+from control_plane.cli.demo import demo
+from control_plane.cli.explain import explain
+from control_plane.cli.serve import serve
+from control_plane.errors import ControlPlaneError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="scopeway")
+def cli() -> None:
+    """Route each OpenStack request to the clouds that its scope names."""
+
+
+cli.add_command(serve)
+cli.add_command(bootstrap)
+cli.add_command(cloud)
+cli.add_command(explain)
+cli.add_command(demo)
+
+
+def main() -> None:
+    """Run the command line; an error for people ends it with one sentence and status 1."""
+    try:
+        cli(prog_name="scopeway")
+    except ControlPlaneError as error:
+        click.echo(f"scopeway: {error}", err=True)
+        sys.exit(1)

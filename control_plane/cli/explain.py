@@ -1,0 +1,97 @@
+"""`scopeway explain`: what a request would get, and why."""
+
+import asyncio
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from control_plane.cli.options import format_option, registry_options
+
+if TYPE_CHECKING:
+    from control_plane.compiler.explain import Explanation
+
+EXIT_REJECTED = 3
+
+
+@click.command()
+@registry_options
+@click.option("--from", "origin", required=True, metavar="CLOUD", help="The cloud that is asked.")
+@click.option("--scope", default="", help="The scope of the request; empty is all local.")
+@click.option(
+    "--insecure-peers",
+    is_flag=True,
+    envvar="SCOPEWAY_INSECURE_PEERS",
+    help="Answer for a control plane that runs with --insecure-peers.",
+)
+@format_option
+@click.argument("service")
+def explain(
+    registry: str,
+    etcd_cacert: str | None,
+    etcd_cert: str | None,
+    etcd_key: str | None,
+    origin: str,
+    scope: str,
+    insecure_peers: bool,
+    output: str,
+    service: str,
+) -> None:
+    """Print where a request to SERVICE goes, in which order, or with which status it is refused.
+
+    Reads the registry itself; no server is needed.
+
+    \b
+        scopeway explain --registry dir:clouds/ --from cloud-1 --scope "{glance:cloud-999}" image
+
+    Exit status: 0 a route, 3 a rejection, 2 bad usage or a registry that cannot be read.
+    """
+    from control_plane.compiler.explain import explain_request
+    from control_plane.compiler.plan import PlanSettings
+    from control_plane.registry import RegistryUnavailable, read_inventory
+    from control_plane.scope import official_type
+    from control_plane.settings import EtcdCredentials
+
+    service_type = official_type(service)
+    if service_type is None:
+        raise click.BadParameter(f"{service!r} is not a service type", param_hint="SERVICE")
+    try:
+        inventory, problems = asyncio.run(
+            read_inventory(registry, EtcdCredentials(etcd_cacert, etcd_cert, etcd_key))
+        )
+    except RegistryUnavailable as error:
+        raise click.UsageError(str(error)) from None
+    for problem in problems:
+        click.echo(f"warning: {problem}", err=True)
+    caller = inventory.get(origin)
+    if caller is None:
+        raise click.BadParameter(f"no cloud {origin!r} in {registry}", param_hint="--from")
+    explanation = explain_request(
+        scope, service_type, caller, inventory, PlanSettings(insecure_peers=insecure_peers)
+    )
+    if output == "json":
+        click.echo(json.dumps(dataclasses.asdict(explanation)))
+    else:
+        _print(explanation)
+    if explanation.outcome == "reject":
+        sys.exit(EXIT_REJECTED)
+
+
+def _print(explanation: "Explanation") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("target", explanation.target or "-")
+    if explanation.outcome == "route":
+        table.add_row("goes to", ", then ".join(explanation.clouds))
+    else:
+        table.add_row("refused", str(explanation.status))
+        table.add_row("because", explanation.reason)
+    for cloud, reason in explanation.skipped.items():
+        table.add_row("skipped", f"{cloud}: {reason}")
+    Console(soft_wrap=True, highlight=False, markup=False).print(table)

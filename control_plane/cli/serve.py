@@ -1,0 +1,74 @@
+"""`scopeway serve`: the control plane."""
+
+import asyncio
+
+import click
+
+from control_plane.cli.options import Address, registry_options
+
+
+@click.command()
+@registry_options
+@click.option(
+    "--xds-listen",
+    type=Address(),
+    default="127.0.0.1:18000",
+    show_default=True,
+    envvar="SCOPEWAY_XDS_LISTEN",
+    help="Where Envoys connect.",
+)
+@click.option(
+    "--admin-listen",
+    type=Address(),
+    default="127.0.0.1:18002",
+    show_default=True,
+    envvar="SCOPEWAY_ADMIN_LISTEN",
+    help="Where /healthz, /readyz, /metrics and /status answer.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False),
+    envvar="SCOPEWAY_STATE_DIR",
+    help="A folder in which the last good inventory is kept, to start from when the registry is away.",
+)
+@click.option(
+    "--insecure-peers",
+    is_flag=True,
+    envvar="SCOPEWAY_INSECURE_PEERS",
+    help="Let sites speak plain HTTP/2 to each other beyond loopback.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="SCOPEWAY_LOG_LEVEL",
+)
+def serve(
+    registry: str,
+    etcd_cacert: str | None,
+    etcd_cert: str | None,
+    etcd_key: str | None,
+    xds_listen: tuple[str, int],
+    admin_listen: tuple[str, int],
+    state_dir: str | None,
+    insecure_peers: bool,
+    log_level: str,
+) -> None:
+    """Serve clusters, routes, listeners and filters to the Envoys of all sites.
+
+    Nothing is served before the registry has been read once. Ends on SIGINT and SIGTERM.
+    """
+    from control_plane.app import run
+    from control_plane.settings import EtcdCredentials, Settings
+
+    settings = Settings(
+        registry=registry,
+        etcd=EtcdCredentials(cacert=etcd_cacert, cert=etcd_cert, key=etcd_key),
+        xds_listen=xds_listen,
+        admin_listen=admin_listen,
+        state_dir=state_dir,
+        insecure_peers=insecure_peers,
+        log_level=log_level,
+    )
+    asyncio.run(run(settings))
