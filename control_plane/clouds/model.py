@@ -63,7 +63,7 @@ class CloudPattern:
     """One entry of a list of clouds: a name, or labels that must all be equal."""
 
     name: str | None = None
-    labels: Labels = NO_LABELS
+    labels: Labels = field(default_factory=lambda: NO_LABELS)
     """Not empty exactly where `name` is None."""
 
 
@@ -95,7 +95,7 @@ class Cloud:
 
     name: str
     """An RFC 1123 label of at most 63 characters."""
-    labels: Labels = NO_LABELS
+    labels: Labels = field(default_factory=lambda: NO_LABELS)
     front: Front | None = None
     """None: no Envoy of ours stands there."""
     peer: Peer | None = None

@@ -1,0 +1,89 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.clouds.inventory import Inventory, label_set
+from control_plane.clouds.model import Cloud, Peer
+
+NAMES = st.sampled_from([f"cloud-{number}" for number in range(8)])
+LABELS = st.dictionaries(st.sampled_from("abc"), st.sampled_from("xy"))
+CLOUDS = st.builds(lambda name, labels: Cloud(name=name, labels=labels), NAMES, LABELS)
+CHANGES = st.lists(st.tuples(st.lists(CLOUDS), st.lists(NAMES)), max_size=6)
+
+
+def inventory(*clouds: Cloud) -> Inventory:
+    return Inventory().apply({cloud.name: cloud for cloud in clouds})
+
+
+@given(CHANGES, LABELS, LABELS, st.none() | NAMES, st.integers(0, 9))
+def test_selects_what_a_plain_sort_selects(changes, labels, near, first, limit) -> None:
+    known, model = Inventory(), dict[str, Cloud]()
+    for upserts, deletes in changes:
+        known = known.apply({cloud.name: cloud for cloud in upserts}, deletes)
+        for name in deletes:
+            model.pop(name, None)
+        model |= {cloud.name: cloud for cloud in upserts}
+
+    def order(cloud: Cloud) -> tuple[bool, int, str]:
+        return cloud.name != first, -len(label_set(cloud) & set(near.items())), cloud.name
+
+    bearers = [cloud for cloud in model.values() if label_set(cloud) >= set(labels.items())]
+    expected = tuple(cloud.name for cloud in sorted(bearers, key=order)[:limit])
+    assert known.select(labels, near=near, first=first, limit=limit) == expected
+    assert {cloud.name: cloud for cloud in known} == model
+    assert len(known) == len(model)
+
+
+def test_the_older_inventory_stays_as_it_was() -> None:
+    before = inventory(Cloud(name="a", labels={"region": "eu"}))
+    after = before.apply({"b": Cloud(name="b", labels={"region": "eu"})}, ["a"])
+
+    assert before.select({"region": "eu"}) == ("a",)
+    assert after.select({"region": "eu"}) == ("b",)
+    assert before.get("b") is None
+    assert after.get("a") is None
+
+
+def test_the_revision_grows_with_each_change_and_with_nothing_else() -> None:
+    one = inventory(Cloud(name="a"))
+
+    assert one.revision == 1
+    assert one.apply({}, ["unknown"]) is one
+    assert one.apply({}, ["a"]).revision == 2
+
+
+def test_a_change_of_other_fields_keeps_the_selection() -> None:
+    plain = Cloud(name="a", labels={"tier": "edge"})
+    peered = Cloud(name="a", labels={"tier": "edge"}, peer=Peer(address="127.0.0.1", port=1))
+    known = inventory(plain).apply({"a": peered})
+
+    assert known.get("a") == peered
+    assert known.select({"tier": "edge"}) == ("a",)
+
+
+def test_first_comes_first_only_where_it_bears_the_labels() -> None:
+    known = inventory(
+        Cloud(name="a", labels={"region": "eu"}),
+        Cloud(name="b", labels={"region": "eu"}),
+        Cloud(name="c", labels={"region": "us"}),
+    )
+
+    assert known.select({"region": "eu"}, first="b") == ("b", "a")
+    assert known.select({"region": "eu"}, first="c") == ("a", "b")
+    assert known.select({"region": "eu"}, first="unknown") == ("a", "b")
+
+
+def test_a_cloud_with_more_labels_of_the_origin_comes_before_others() -> None:
+    known = inventory(
+        Cloud(name="a", labels={"region": "eu"}),
+        Cloud(name="z", labels={"region": "eu", "tier": "edge"}),
+    )
+
+    assert known.select({"region": "eu"}, near={"tier": "edge", "region": "us"}) == ("z", "a")
+
+
+def test_few_of_many_bearers_are_taken_in_order() -> None:
+    known = inventory(
+        *(Cloud(name=f"cloud-{number:04}", labels={"region": "eu"}) for number in range(5_000))
+    )
+
+    assert known.select({"region": "eu"}, limit=3) == ("cloud-0000", "cloud-0001", "cloud-0002")
