@@ -1,0 +1,123 @@
+"""The configuration files of a site's Keystone and Glance, and of the clients.
+
+Pure: text from values. Nothing in them is special to Scopeway but one thing: every address that a
+service or a client looks up is the site's front, and services trust its `X-Forwarded-*` headers.
+"""
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from control_plane.demo.site import PASSWORD, Site
+
+MEMBER = "alice"
+"""Member of `PROJECT`, the user of the demo's steps."""
+ADMIN = "admin"
+PROJECT = "demo"
+
+
+def keystone_conf(site: Site) -> str:
+    """Keystone on sqlite with Fernet tokens."""
+    return f"""\
+[DEFAULT]
+log_file = {site.folder}/keystone.log
+[database]
+connection = {database(site.folder / "keystone.db")}
+[token]
+provider = fernet
+[fernet_tokens]
+key_repository = {site.folder}/fernet-keys
+[credential]
+key_repository = {site.folder}/credential-keys
+[identity]
+# passwords of a demo: the cheapest hash
+password_hash_rounds = 4
+[cache]
+enabled = true
+backend = oslo_cache.dict
+[oslo_middleware]
+enable_proxy_headers_parsing = true
+"""
+
+
+def glance_conf(site: Site, openstack: Path) -> str:
+    """Glance on sqlite and a folder.
+
+    Args:
+        openstack: The virtual environment that Glance is installed in.
+    """
+    return f"""\
+[DEFAULT]
+log_file = {site.folder}/glance.log
+enabled_backends = files:file
+node_staging_uri = file://{site.folder}/staging
+workers = 1
+[database]
+connection = {database(site.folder / "glance.db")}
+[glance_store]
+default_backend = files
+[files]
+filesystem_store_datadir = {site.folder}/images
+[os_glance_staging_store]
+filesystem_store_datadir = {site.folder}/staging
+[os_glance_tasks_store]
+filesystem_store_datadir = {site.folder}/tasks
+[paste_deploy]
+flavor = keystone
+config_file = {openstack}/etc/glance/glance-api-paste.ini
+[oslo_concurrency]
+lock_path = {site.folder}
+[oslo_middleware]
+enable_proxy_headers_parsing = true
+[keystone_authtoken]
+www_authenticate_uri = {site.front_url}/identity
+auth_url = {site.front_url}/identity
+auth_type = password
+project_domain_name = Default
+user_domain_name = Default
+project_name = service
+username = glance
+password = {PASSWORD}
+service_token_roles_required = true
+# no memory of tokens, so that every request shows who validated its token
+token_cache_time = -1
+"""
+
+
+def clouds_yaml(sites: Sequence[Site]) -> str:
+    """For each site the user of the demo, `cloud-1`, and its administrator, `cloud-1-admin`."""
+    entries = [
+        f"""\
+  {name}:
+    identity_api_version: 3
+    auth:
+      auth_url: {site.front_url}/identity/v3
+      username: {user}
+      password: {PASSWORD}
+      project_name: {project}
+      user_domain_name: Default
+      project_domain_name: Default
+"""
+        for site in sites
+        for name, user, project in (
+            (site.name, MEMBER, PROJECT),
+            (f"{site.name}-admin", ADMIN, ADMIN),
+        )
+    ]
+    return "clouds:\n" + "".join(entries)
+
+
+def fernet_keys() -> Mapping[str, str]:
+    """A fresh key repository, file name to content: one staged key, one primary."""
+    return {name: base64.urlsafe_b64encode(os.urandom(32)).decode() for name in ("0", "1")}
+
+
+def database(path: Path) -> str:
+    """The URL of an sqlite database that waits for its writers."""
+    return f"sqlite:///{path}?timeout=60"
+
+
+def catalog(site: Site) -> Mapping[str, str]:
+    """Service type to the URL in Keystone's catalog."""
+    return {"identity": f"{site.front_url}/identity/v3", "image": f"{site.front_url}/image"}

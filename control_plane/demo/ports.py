@@ -1,0 +1,44 @@
+"""Free TCP ports on 127.0.0.1 for servers that are told their port before they start."""
+
+import random
+import socket
+
+# Below the range from which Linux (32768) and macOS (49152) take the ports of outgoing
+# connections: a port from there may be in use again before its server binds it.
+FIRST, LAST = 18000, 32000
+ADDRESS = "127.0.0.1"
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that nobody listens on at this moment."""
+    held: list[socket.socket] = []
+    try:
+        for port in random.sample(range(FIRST, LAST), LAST - FIRST):
+            if len(held) == count:
+                break
+            if (bound := _bind(port)) is not None:
+                held.append(bound)
+        return [int(bound.getsockname()[1]) for bound in held]
+    finally:
+        for bound in held:
+            bound.close()
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections on this port."""
+    try:
+        socket.create_connection((ADDRESS, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _bind(port: int) -> socket.socket | None:
+    candidate = socket.socket()
+    candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        candidate.bind((ADDRESS, port))
+    except OSError:
+        candidate.close()
+        return None
+    return candidate

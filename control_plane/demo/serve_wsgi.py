@@ -1,0 +1,36 @@
+"""Serves one OpenStack WSGI application with waitress.
+
+Executed by the Python of the OpenStack environment, which has no Scopeway in it that matters:
+only the standard library, waitress and the service itself may be imported here.
+
+    serve_wsgi.py MODULE ADDRESS PORT
+"""
+
+import importlib
+import sys
+
+# The token carries the scope: at most 2 KB more than a token of a few hundred bytes.
+MAX_HEADER_BYTES = 64 * 1024
+THREADS = 6
+
+
+def main() -> None:
+    """Listens once the application is made: an open port means that it answers."""
+    module, address, port = sys.argv[1:]
+    sys.argv[1:] = []  # services read sys.argv when they are imported
+    application = importlib.import_module(module).application
+    waitress = importlib.import_module("waitress")
+    waitress.serve(
+        application,
+        host=address,
+        port=int(port),
+        threads=THREADS,
+        ident=None,
+        clear_untrusted_proxy_headers=False,  # X-Forwarded-* come from the site's own Envoy
+        max_request_header_size=MAX_HEADER_BYTES,
+        channel_timeout=600,
+    )
+
+
+if __name__ == "__main__":
+    main()
