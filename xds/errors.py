@@ -2,8 +2,8 @@
 
     XdsError
       ProtocolError(status)     the peer broke the protocol, or is not served; ends its stream only
-        MalformedRequest        INVALID_ARGUMENT: the bytes are no DeltaDiscoveryRequest
-        MissingNode             INVALID_ARGUMENT: the first request of a stream names no node
+        MalformedRequestError   INVALID_ARGUMENT: the bytes are no DeltaDiscoveryRequest
+        MissingNodeError        INVALID_ARGUMENT: the first request of a stream names no node
       ListenError               the server cannot listen at its address
 
 A status is a plain name ("INVALID_ARGUMENT"), so that only `xds.server` needs to know gRPC.
@@ -22,11 +22,11 @@ class ProtocolError(XdsError):
         self.status = status
 
 
-class MalformedRequest(ProtocolError):
+class MalformedRequestError(ProtocolError):
     """The bytes of a request cannot be read."""
 
 
-class MissingNode(ProtocolError):
+class MissingNodeError(ProtocolError):
     """The first request of a stream does not say who sends it."""
 
 

@@ -21,4 +21,4 @@ class Resource:
     body: bytes
     """The encoded message of `type_url`."""
     framed: bytes
-    """The field `resources` of a DeltaDiscoveryResponse, tag and length included, ready to be joined."""
+    """The field `resources` of a DeltaDiscoveryResponse, tag and length included: ready to join."""

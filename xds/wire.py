@@ -3,15 +3,15 @@
 Fields are written by concatenation (a message is the join of its fields) and read one by one, so
 no message object exists on the path of a stream. Knows nothing of xDS.
 
-Invariant: every reader either returns whole fields or raises ValueError; it never reads past the end.
+Invariant: every reader returns whole fields or raises ValueError; it never reads past the end.
 """
 
 from collections.abc import Iterator
 
-_VARINT = 0
-_FIXED64 = 1
-_BYTES = 2
-_FIXED32 = 5
+VARINT = 0
+FIXED64 = 1
+BYTES = 2
+FIXED32 = 5
 _MAX_FIELD = (1 << 29) - 1
 _MASK64 = (1 << 64) - 1
 
@@ -31,7 +31,7 @@ def varint(value: int) -> bytes:
 
 def field_bytes(number: int, data: bytes) -> bytes:
     """Encode a field of bytes or an embedded message, also when it is empty."""
-    return varint(number << 3 | _BYTES) + varint(len(data)) + data
+    return varint(number << 3 | BYTES) + varint(len(data)) + data
 
 
 def field_string(number: int, text: str) -> bytes:
@@ -41,7 +41,7 @@ def field_string(number: int, text: str) -> bytes:
 
 def field_varint(number: int, value: int) -> bytes:
     """Encode an integer or enum field, also when it is zero."""
-    return varint(number << 3 | _VARINT) + varint(value)
+    return varint(number << 3 | VARINT) + varint(value)
 
 
 def field_bool(number: int, value: bool) -> bytes:
@@ -63,7 +63,7 @@ def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tupl
         ValueError: the bytes are no protobuf message.
     """
     for number, wire_type, begin, stop in raw_fields(data, start, end):
-        if wire_type == _BYTES:
+        if wire_type == BYTES:
             yield number, begin, stop
 
 
@@ -81,14 +81,14 @@ def raw_fields(
         number, wire_type = tag >> 3, tag & 7
         if not 0 < number <= _MAX_FIELD:
             raise ValueError(f"field number {number} at byte {position}")
-        if wire_type == _BYTES:
+        if wire_type == BYTES:
             length, position = read_varint(data, position, limit)
             stop = position + length
-        elif wire_type == _VARINT:
+        elif wire_type == VARINT:
             _, stop = read_varint(data, position, limit)
-        elif wire_type == _FIXED64:
+        elif wire_type == FIXED64:
             stop = position + 8
-        elif wire_type == _FIXED32:
+        elif wire_type == FIXED32:
             stop = position + 4
         else:
             raise ValueError(f"wire type {wire_type} at byte {position}")
