@@ -75,7 +75,7 @@ class Inventory:
             for name in heapq.merge(*map(sorted_names.in_order, by_likeness[likeness]))
             if name != first
         )
-        return (*start, *islice(rest, limit - len(start)))[:limit]
+        return (*start, *islice(rest, limit - len(start)))
 
     def apply(self, upserts: Mapping[str, Cloud], deletes: Iterable[str] = ()) -> "Inventory":
         """Return the inventory after a change; this one stays as it is.
@@ -83,7 +83,7 @@ class Inventory:
         `upserts` maps each cloud's own name to it. Names in `deletes` that aren't known are
         ignored; a name in both is upserted. O(changed clouds).
         """
-        gone = [name for name in deletes if name in self._clouds and name not in upserts]
+        gone = {name for name in deletes if name in self._clouds and name not in upserts}
         if not upserts and not gone:
             return self
         names, sets = self._index.names, self._index.sets

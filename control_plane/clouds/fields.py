@@ -1,0 +1,148 @@
+"""What a single value of a cloud manifest must look like.
+
+Owns one check for each kind of value: it returns why the value is refused, or None. Knows nothing
+of the document's shape (`manifest`). The words are a predicate: "70000 is not a port (1 to 65535)".
+"""
+
+import json
+import re
+import socket
+from functools import lru_cache
+from urllib.parse import unquote
+
+from control_plane.scope.services import official_type
+
+METHODS = frozenset({"COPY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+
+_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9._]{0,61}[a-z0-9])?")
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?\.)*"
+    r"(?![0-9]+\Z)[A-Za-z0-9_](?:[-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?"
+)
+_AUTHORITY = re.compile(r"(?:([A-Za-z0-9._-]{1,253})|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{1,5}))?")
+_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
+_ROLE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_WILDCARDS = ("0.0.0.0", "::")
+
+
+def name(value: object) -> str | None:
+    """Check a cloud's name: an RFC 1123 label that a scope can hold."""
+    if not isinstance(value, str):
+        return not_text(value)
+    if value == "local":
+        return "means the origin in a scope, so no cloud can have this name"
+    if not _NAME.fullmatch(value):
+        return "is not a name of lower case letters, digits and inner '-', at most 63 characters"
+    return None
+
+
+def label(value: object) -> str | None:
+    """Check a label or its value: what a scope can hold between brackets."""
+    if not isinstance(value, str):
+        return not_text(value)
+    if not _LABEL.fullmatch(value):
+        return "is not made of lower case letters, digits and inner '-', '.' or '_', at most 63"
+    return None
+
+
+def port(value: object) -> str | None:
+    """Check a TCP port."""
+    if type(value) is not int or not 1 <= value <= 65535:
+        return "is not a port (1 to 65535)"
+    return None
+
+
+def address(value: object) -> str | None:
+    """Check an address to connect to: an IP address or a host name."""
+    if not isinstance(value, str):
+        return not_text(value)
+    if value in _WILDCARDS:
+        return "can be listened on but not connected to; it belongs into bind"
+    if not is_ip(value) and not _HOST_NAME.fullmatch(value):
+        return "is not an IP address or a host name"
+    return None
+
+
+def bind(value: object) -> str | None:
+    """Check an address to listen on."""
+    if not isinstance(value, str):
+        return not_text(value)
+    return None if is_ip(value) else "is not an IP address to listen on"
+
+
+def host(value: object) -> str | None:
+    """Check the value of a Host header: a host or an IP address, perhaps with a port."""
+    if not isinstance(value, str):
+        return not_text(value)
+    parts = _AUTHORITY.fullmatch(value)
+    if not parts or (parts[2] and not is_ip(parts[2])):
+        return "is not a host as in a Host header"
+    return port(int(parts[3])) if parts[3] else None
+
+
+def path(value: object) -> str | None:
+    """Check a path prefix."""
+    if not isinstance(value, str):
+        return not_text(value)
+    if not value.startswith("/"):
+        return "does not begin with '/'"
+    if len(value) > 512:
+        return "is longer than 512 characters"
+    if not _PATH.fullmatch(value):
+        return "is not a path: no query, no empty segments, other characters as %XX"
+    if any(segment in (".", "..") for segment in unquote(value).split("/")):
+        return "has a segment '.' or '..'"
+    return None
+
+
+def service(value: object) -> str | None:
+    """Check an official service type."""
+    return _service(value) if isinstance(value, str) else not_text(value)
+
+
+def method(value: object) -> str | None:
+    """Check an HTTP method."""
+    if not isinstance(value, str):
+        return not_text(value)
+    return None if value in METHODS else f"is not one of {', '.join(sorted(METHODS))}"
+
+
+def role(value: object) -> str | None:
+    """Check the name of a role: it must fit into a header's list."""
+    if not isinstance(value, str):
+        return not_text(value)
+    return None if _ROLE.fullmatch(value) else "is not a role of letters, digits and '_.:-'"
+
+
+def is_ip(value: str) -> bool:
+    """Tell whether `value` is an IPv4 or IPv6 address without a zone."""
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in value else socket.AF_INET, value)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def not_text(value: object) -> str:
+    """Return why something that isn't a text is refused where a text is wanted."""
+    if isinstance(value, bool | int | float):
+        return "is not text; put it into quotes"
+    return "is not text"
+
+
+def show(value: object) -> str:
+    """Return a value as it stands in an error: short, in one line, printable."""
+    try:
+        text = json.dumps(value, default=str)
+    except (ValueError, TypeError, RecursionError):
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+@lru_cache(maxsize=1024)
+def _service(word: str) -> str | None:
+    official = official_type(word)
+    if official is None:
+        return "is not a service type of OpenStack"
+    return None if official == word else f"is an alias; the service type is {official!r}"

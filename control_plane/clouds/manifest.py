@@ -1,0 +1,313 @@
+"""The cloud manifest: from a document to a `Cloud`, strictly (DESIGN section 7).
+
+Owns the document's shape; what a single value looks like is in `fields`, the way back in
+`document`. Knows no YAML, no JSON and no registry. Invariant: either a valid `Cloud` or an
+`InvalidCloud` with every problem of the document.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from control_plane.clouds import fields
+from control_plane.clouds.model import (
+    NO_LABELS,
+    AcceptRule,
+    Cloud,
+    CloudPattern,
+    Endpoint,
+    Front,
+    IdentityRule,
+    Labels,
+    Peer,
+    Service,
+)
+from control_plane.errors import ControlPlaneError
+
+API_VERSION = "scopeway.io/v1alpha1"
+KIND = "EdgeCloud"
+
+DEFAULT_ROLES = ("member", "reader")
+DEFAULT_IDS = "mapped"
+IDS = (DEFAULT_IDS, "kept")
+
+_T = TypeVar("_T")
+_Object = Mapping[str, Any]
+_EMPTY: _Object = MappingProxyType({})
+_SHOWN_PROBLEMS = 5
+
+_TOP = frozenset({"apiVersion", "kind", "metadata", "spec"})
+_METADATA = frozenset({"name", "labels"})
+_SPEC = frozenset({"front", "peer", "services", "accept"})
+_FRONT = frozenset({"address", "port", "ports", "bind"})
+_PEER = frozenset({"address", "port", "bind"})
+_SERVICE = frozenset({"endpoints", "path", "host"})
+_ENDPOINT = frozenset({"address", "port"})
+_RULE = frozenset({"clouds", "services", "methods", "identity"})
+_IDENTITY = frozenset({"clouds", "roles", "ids"})
+
+_NO_PATTERN = CloudPattern(name="")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with one document."""
+
+    field: str
+    """The way to the value, "spec.services.image.endpoints[0].port"; "" is the whole document."""
+    reason: str
+    """The offending value and what is wrong with it."""
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}" if self.field else self.reason
+
+
+class InvalidCloud(ControlPlaneError):
+    """A document that is refused."""
+
+    def __init__(self, place: str, *problems: Problem, name: str | None = None) -> None:
+        self.place = place
+        """Where the document stands: a file, a key."""
+        self.problems = problems
+        """At least one, in the order of the document."""
+        self.name = name
+        """The cloud that the document is about, where that much can be read."""
+        shown = "; ".join(str(problem) for problem in problems[:_SHOWN_PROBLEMS])
+        hidden = len(problems) - _SHOWN_PROBLEMS
+        super().__init__(f"{place}: {shown}" + (f"; and {hidden} more" if hidden > 0 else ""))
+
+    @property
+    def field(self) -> str:
+        """The field of the first problem."""
+        return self.problems[0].field
+
+    @property
+    def reason(self) -> str:
+        """The reason of the first problem."""
+        return self.problems[0].reason
+
+
+def parse_manifest(document: object, place: str) -> Cloud:
+    """Return the cloud that a document (of YAML's or JSON's plain types) declares.
+
+    Equal labels are one shared value in all clouds.
+
+    Raises:
+        InvalidCloud: the document is refused.
+    """
+    reader = _Reader()
+    cloud = reader.cloud(document)
+    if reader.problems:
+        name = cloud.name if fields.name(cloud.name) is None else None
+        raise InvalidCloud(place, *reader.problems, name=name)
+    return cloud
+
+
+class _Reader:
+    """Reads one document and collects its problems.
+
+    Every method takes a value and the way to it; after a problem it returns something of the right
+    shape, which `parse_manifest` throws away.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def cloud(self, document: object) -> Cloud:
+        top = self.fields_of(document, "", _TOP)
+        if "apiVersion" not in top or top["apiVersion"] != API_VERSION:
+            self.refuse("apiVersion", top.get("apiVersion"), f"is not {API_VERSION!r}")
+        if "kind" not in top or top["kind"] != KIND:
+            self.refuse("kind", top.get("kind"), f"is not {KIND!r}")
+        metadata = self.fields_of(top.get("metadata"), "metadata", _METADATA)
+        spec = self.fields_of(top["spec"], "spec", _SPEC) if "spec" in top else _EMPTY
+        front = self.front(spec["front"], "spec.front") if "front" in spec else None
+        peer = self.peer(spec["peer"], "spec.peer") if "peer" in spec else None
+        if front is not None and peer is not None:
+            self.not_both_on_one_port(front, peer)
+        return Cloud(
+            name=self.leaf(metadata.get("name"), "metadata.name", fields.name),
+            labels=self.labels(metadata["labels"]) if "labels" in metadata else NO_LABELS,
+            front=front,
+            peer=peer,
+            services=self.services(spec["services"]) if "services" in spec else {},
+            accept=self.rules(spec["accept"]) if "accept" in spec else (),
+        )
+
+    def labels(self, value: object) -> Labels:
+        labels = self.fields_of(value, "metadata.labels")
+        for key, text in labels.items():
+            self.leaf(key, "metadata.labels", fields.label)
+            self.leaf(text, f"metadata.labels.{key}", fields.label)
+        return NO_LABELS if self.problems else _shared_labels(tuple(labels.items()))
+
+    def front(self, value: object, at: str) -> Front:
+        front = self.fields_of(value, at, _FRONT)
+        address, port, bind = self.listener(front, at)
+        ports = self.fields_of(front["ports"], f"{at}.ports") if "ports" in front else _EMPTY
+        taken = {port}
+        for service, own in ports.items():
+            where = f"{at}.ports.{service}"
+            self.leaf(service, f"{at}.ports", fields.service)
+            self.leaf(own, where, fields.port)
+            if own in taken:
+                self.refuse(where, own, "is used twice by this front")
+            taken.add(own)
+        return Front(address=address, port=port, ports=dict(ports), bind=bind)
+
+    def peer(self, value: object, at: str) -> Peer:
+        peer = self.fields_of(value, at, _PEER)
+        address, port, bind = self.listener(peer, at)
+        return Peer(address=address, port=port, bind=bind)
+
+    def listener(self, value: _Object, at: str) -> tuple[str, int, str]:
+        """Read the fields that fronts and peers have in common."""
+        address = self.leaf(value.get("address"), f"{at}.address", fields.address)
+        port = self.leaf(value.get("port"), f"{at}.port", fields.port)
+        if "bind" in value:
+            return address, port, self.leaf(value["bind"], f"{at}.bind", fields.bind)
+        if isinstance(address, str) and not fields.is_ip(address):
+            needed = f"is needed, as {fields.show(address)} is not an IP address to listen on"
+            self.problems.append(Problem(f"{at}.bind", needed))
+        return address, port, ""
+
+    def not_both_on_one_port(self, front: Front, peer: Peer) -> None:
+        if not self.problems and peer.port in (front.port, *front.ports.values()):
+            ours, theirs = front.bind or front.address, peer.bind or peer.address
+            if ours == theirs or {ours, theirs} & {"0.0.0.0", "::"}:
+                self.refuse("spec.peer.port", peer.port, "is used by the front, too")
+
+    def services(self, value: object) -> Mapping[str, Service]:
+        services = self.fields_of(value, "spec.services")
+        for word in services:
+            self.leaf(word, "spec.services", fields.service)
+        return {
+            sys.intern(word): self.service(service, f"spec.services.{word}")
+            for word, service in services.items()
+        }
+
+    def service(self, value: object, at: str) -> Service:
+        service = self.fields_of(value, at, _SERVICE)
+        path = self.leaf(service["path"], f"{at}.path", fields.path) if "path" in service else ""
+        return Service(
+            endpoints=self.several(service.get("endpoints"), f"{at}.endpoints", self.endpoint),
+            path=path.rstrip("/") if isinstance(path, str) else "",
+            host=self.leaf(service["host"], f"{at}.host", fields.host) if "host" in service else "",
+        )
+
+    def endpoint(self, value: object, at: str) -> Endpoint:
+        endpoint = self.fields_of(value, at, _ENDPOINT)
+        return Endpoint(
+            address=self.leaf(endpoint.get("address"), f"{at}.address", fields.address),
+            port=self.leaf(endpoint.get("port"), f"{at}.port", fields.port),
+        )
+
+    def rules(self, value: object) -> tuple[AcceptRule, ...]:
+        if value == []:
+            return ()
+        return self.several(value, "spec.accept", self.rule)
+
+    def rule(self, value: object, at: str) -> AcceptRule:
+        rule = self.fields_of(value, at, _RULE)
+        return AcceptRule(
+            clouds=self.patterns(rule, at),
+            services=self.words(rule, "services", at, fields.service),
+            methods=self.words(rule, "methods", at, fields.method),
+            identity=self.identity(rule["identity"], f"{at}.identity")
+            if "identity" in rule
+            else None,
+        )
+
+    def identity(self, value: object, at: str) -> IdentityRule:
+        rule = self.fields_of(value, at, _IDENTITY)
+        ids = rule.get("ids", DEFAULT_IDS)
+        if ids not in IDS:
+            self.refuse(f"{at}.ids", ids, f"is not one of {', '.join(IDS)}")
+        roles = self.words(rule, "roles", at, fields.role)
+        return IdentityRule(
+            clouds=self.patterns(rule, at),
+            roles=DEFAULT_ROLES if roles in (None, DEFAULT_ROLES) else roles,
+            ids=ids,
+        )
+
+    def patterns(self, value: _Object, at: str) -> tuple[CloudPattern, ...]:
+        return self.several(value.get("clouds"), f"{at}.clouds", self.pattern)
+
+    def pattern(self, value: object, at: str) -> CloudPattern:
+        pattern = _pattern(value) if isinstance(value, str) else None
+        if pattern is None:
+            quoted = "; put it into quotes" if isinstance(value, list) else ""
+            self.refuse(at, value, f"is not a cloud's name or '[label=value,...]'{quoted}")
+            return _NO_PATTERN
+        return pattern
+
+    def words(
+        self, value: _Object, key: str, at: str, check: Callable[[object], str | None]
+    ) -> tuple[str, ...] | None:
+        """Read an optional list of different words."""
+        if key not in value:
+            return None
+        at = f"{at}.{key}"
+        words = self.several(value[key], at, lambda word, where: self.leaf(word, where, check))
+        if self.problems:
+            return ()
+        if len(set(words)) < len(words):
+            self.refuse(at, value[key], "names something twice")
+        return tuple(map(sys.intern, words))
+
+    def several(self, value: object, at: str, read: Callable[[object, str], _T]) -> tuple[_T, ...]:
+        """Read a list of at least one."""
+        if not isinstance(value, list) or not value:
+            self.refuse(at, value, "is not a list with at least one entry")
+            return ()
+        return tuple([read(item, f"{at}[{index}]") for index, item in enumerate(value)])
+
+    def fields_of(self, value: object, at: str, known: frozenset[str] | None = None) -> _Object:
+        """Read an object whose fields must be in `known`, or may have any name where it is None."""
+        if not isinstance(value, dict):
+            self.refuse(at, value, "is not an object with fields")
+            return _EMPTY
+        if known is not None and not value.keys() <= known:
+            for key in value.keys() - known:
+                self.unknown(key, at, known)
+        return value
+
+    def unknown(self, key: object, at: str, known: frozenset[str]) -> None:
+        like = get_close_matches(str(key), known, n=1)
+        hint = f"did you mean {like[0]!r}?" if like else f"there are {', '.join(sorted(known))}"
+        self.refuse(at, key, f"is not a field here; {hint}")
+
+    def leaf(self, value: Any, at: str, check: Callable[[object], str | None]) -> Any:
+        """Return the value, checked."""
+        reason = check(value)
+        if reason is not None:
+            self.refuse(at, value, reason)
+        return value
+
+    def refuse(self, at: str, value: object, reason: str) -> None:
+        found = "is missing" if value is None else f"{fields.show(value)} {reason}"
+        self.problems.append(Problem(at, found))
+
+
+@lru_cache(maxsize=4096)
+def _pattern(text: str) -> CloudPattern | None:
+    """Return what an entry of a list of clouds means: `cloud-1`, or `[region=eu,tier=edge]`."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return CloudPattern(name=text) if fields.name(text) is None else None
+    labels: dict[str, str] = {}
+    for pair in text[1:-1].split(","):
+        key, _, value = (part.strip() for part in pair.partition("="))
+        if key in labels or fields.label(key) is not None or fields.label(value) is not None:
+            return None
+        labels[key] = value
+    return CloudPattern(labels=_shared_labels(tuple(labels.items())))
+
+
+@lru_cache(maxsize=4096)
+def _shared_labels(items: tuple[tuple[str, str], ...]) -> Labels:
+    """Return one value for equal labels: thousands of clouds share a few sets of them."""
+    return MappingProxyType({sys.intern(key): sys.intern(value) for key, value in items})

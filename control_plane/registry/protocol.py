@@ -1,0 +1,55 @@
+"""What a registry is: where clouds are registered, seen as a stream of batches (DESIGN section 6).
+
+Owns the two shapes that every registry speaks. Knows no etcd, no files, no compiler. Invariant: the
+batches of one `watch`, folded in order, are all that the registry holds; `catalog` folds them.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from control_plane.clouds.manifest import InvalidCloud
+from control_plane.clouds.model import Cloud
+from control_plane.errors import ControlPlaneError
+
+Place = str
+"""Where a registry keeps one entry: an etcd key, or a file and what is in it. For people, too."""
+
+
+class RegistryUnavailable(ControlPlaneError):
+    """The registry cannot be read; the sentence names it and says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What a registry has to tell at once; seen as a whole or not at all."""
+
+    upserts: Mapping[Place, Cloud | InvalidCloud] = field(default_factory=dict)
+    """New or changed entries, the bad ones as the reason why they are refused."""
+    deletes: Collection[Place] = ()
+    """Entries that are gone; never a place of `upserts`."""
+    complete: bool = False
+    """`upserts` is everything: what isn't in it is gone. The first batch of a `watch` is complete."""
+    stale: str | None = None
+    """Not None: the registry cannot be reached just now, in words for people ("etcd ... is away;
+    serving what was saved 3 minutes ago"). Holds until the next batch."""
+
+
+class Registry(Protocol):
+    """Somewhere clouds are registered."""
+
+    @property
+    def name(self) -> str:
+        """How people call it in logs and errors; holds no password."""
+
+    def watch(self) -> AsyncIterator[Batch]:
+        """Yield a complete batch and then every change, for ever; to be called once.
+
+        A lost connection is mended inside and never ends it.
+
+        Raises:
+            RegistryUnavailable: it could not be read at the start.
+        """
+
+    async def close(self) -> None:
+        """Give back connections and files; to be called when no `watch` runs any more."""
