@@ -1,0 +1,166 @@
+"""From a plan to the bytes of an Envoy `Cluster`.
+
+Appends the fields that vary to a prototype of `prototypes`: microseconds, and no message objects.
+The numbers below are the field numbers of Envoy's API. Whether what comes out is what Envoy's types
+would encode is a test's business.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import assert_never
+
+from control_plane.clouds.model import Endpoint
+from control_plane.compiler import prototypes
+from control_plane.compiler.outcome import Direct, Hop, Local, PeerHop, Plan, Rejection, Route
+from control_plane.compiler.transport import transport_fields
+from xds.wire import field_bytes, field_string, field_varint
+
+DISPATCH = "dispatch"
+"""The internal listener that sends a request on to the target in its endpoint's metadata."""
+ERRORS = "errors"
+"""The internal listener that answers with the status and reason of a negative cluster."""
+MAX_REASON = 512
+"""Characters of a reason; it travels as a header."""
+
+# envoy.config.cluster.v3.Cluster
+_NAME, _METADATA, _LOAD_ASSIGNMENT = 1, 25, 33
+# envoy.config.endpoint.v3.ClusterLoadAssignment, LocalityLbEndpoints, LbEndpoint, Endpoint
+_CLUSTER_NAME, _ENDPOINTS = 1, 2
+_LB_ENDPOINTS, _PRIORITY = 2, 5
+_ENDPOINT, _ENDPOINT_METADATA = 1, 3
+_ADDRESS = 1
+# envoy.config.core.v3.Address, SocketAddress, EnvoyInternalAddress
+_SOCKET_ADDRESS, _INTERNAL_ADDRESS = 1, 3
+_SOCKET_HOST, _SOCKET_PORT = 2, 3
+_LISTENER_NAME, _ENDPOINT_ID = 1, 2
+# envoy.config.core.v3.Metadata, google.protobuf.Struct and Value, and the entries of their maps
+_FILTER_METADATA, _STRUCT_FIELDS, _STRING_VALUE = 1, 1, 3
+_KEY, _VALUE = 1, 2
+
+
+def compile_cluster(name: str, plan: Plan) -> bytes:
+    """Return the encoded `Cluster` of that name which carries out a plan."""
+    match plan:
+        case Rejection():
+            return _negative(name, plan)
+        case Route(hops=(hop,)):
+            return _one_cloud(name, hop)
+        case Route(hops=hops):
+            return _cluster_of_clouds(name, hops)
+        case _:
+            assert_never(plan)
+
+
+def warm() -> None:
+    """Encode the usual prototypes, so that no request waits for it."""
+    for by_name in (False, True):
+        prototypes.peer(by_name=by_name)
+        for endpoints in (1, 2, 3):
+            prototypes.service(endpoints, by_name=by_name)
+    prototypes.negative()
+    for clouds in range(2, 9):
+        prototypes.cluster_of_clouds(clouds)
+
+
+def header_value(text: str) -> str:
+    """Return the text as a header can carry it: printable ASCII, bounded, anything else escaped."""
+    printable = "".join(
+        char if " " <= char <= "~" else char.encode("unicode_escape").decode() for char in text
+    )
+    return printable if len(printable) <= MAX_REASON else f"{printable[: MAX_REASON - 3]}..."
+
+
+def _one_cloud(name: str, hop: Hop) -> bytes:
+    endpoints: tuple[Endpoint, ...]
+    match hop:
+        case PeerHop(cloud=cloud, address=address, port=port, prefix=prefix):
+            fields = prototypes.peer(by_name=not _is_ip(address)) + transport_fields(hop)
+            endpoints, host = (Endpoint(address=address, port=port),), ""
+        case Local(cloud=cloud, service=service) | Direct(cloud=cloud, service=service):
+            endpoints, prefix, host = service.endpoints, service.path, service.host
+            by_name = not all(_is_ip(endpoint.address) for endpoint in endpoints)
+            fields = prototypes.service(len(endpoints), by_name=by_name)
+        case _:
+            assert_never(hop)
+    locality = b"".join(
+        field_bytes(_LB_ENDPOINTS, _lb_endpoint(_socket(endpoint))) for endpoint in endpoints
+    )
+    metadata = _metadata({"prefix": prefix, "host": host, "cloud": cloud})
+    return _assemble(fields, name, field_bytes(_ENDPOINTS, locality), metadata)
+
+
+def _cluster_of_clouds(name: str, hops: Sequence[Hop]) -> bytes:
+    service = name.partition("@")[0]
+    localities = []
+    for priority, hop in enumerate(hops):
+        target = f"{service}@{hop.cloud}"
+        endpoint = field_bytes(
+            _LB_ENDPOINTS,
+            _lb_endpoint(_internal(DISPATCH, target))
+            + field_bytes(_ENDPOINT_METADATA, _metadata({"target": target})),
+        )
+        if priority:
+            endpoint += field_varint(_PRIORITY, priority)
+        localities.append(field_bytes(_ENDPOINTS, endpoint))
+    fields = prototypes.cluster_of_clouds(len(hops))
+    return _assemble(fields, name, b"".join(localities), _metadata({"prefix": "", "host": ""}))
+
+
+def _negative(name: str, rejection: Rejection) -> bytes:
+    endpoint = field_bytes(_LB_ENDPOINTS, _lb_endpoint(_internal(ERRORS, name)))
+    metadata = _metadata(
+        {
+            "prefix": "",
+            "host": "",
+            "status": str(rejection.status),
+            "reason": header_value(rejection.reason),
+        }
+    )
+    return _assemble(prototypes.negative(), name, field_bytes(_ENDPOINTS, endpoint), metadata)
+
+
+def _assemble(fields: bytes, name: str, endpoints: bytes, metadata: bytes) -> bytes:
+    assignment = field_string(_CLUSTER_NAME, name) + endpoints
+    return (
+        field_string(_NAME, name)
+        + fields
+        + field_bytes(_LOAD_ASSIGNMENT, assignment)
+        + field_bytes(_METADATA, metadata)
+    )
+
+
+def _lb_endpoint(address: bytes) -> bytes:
+    return field_bytes(_ENDPOINT, field_bytes(_ADDRESS, address))
+
+
+def _socket(endpoint: Endpoint) -> bytes:
+    host = field_string(_SOCKET_HOST, endpoint.address)
+    return field_bytes(_SOCKET_ADDRESS, host + field_varint(_SOCKET_PORT, endpoint.port))
+
+
+def _internal(listener: str, identifier: str) -> bytes:
+    name = field_string(_LISTENER_NAME, listener)
+    return field_bytes(_INTERNAL_ADDRESS, name + field_string(_ENDPOINT_ID, identifier))
+
+
+def _metadata(values: Mapping[str, str]) -> bytes:
+    struct = b"".join(
+        field_bytes(_STRUCT_FIELDS, field_string(_KEY, key) + field_bytes(_VALUE, _text(value)))
+        for key, value in values.items()
+    )
+    entry = field_string(_KEY, prototypes.METADATA) + field_bytes(_VALUE, struct)
+    return field_bytes(_FILTER_METADATA, entry)
+
+
+def _text(value: str) -> bytes:
+    return field_string(_STRING_VALUE, value)
+
+
+@lru_cache(maxsize=4096)
+def _is_ip(address: str) -> bool:
+    try:
+        ip_address(address)
+    except ValueError:
+        return False
+    return True

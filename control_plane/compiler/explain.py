@@ -1,0 +1,78 @@
+"""What a request would get, told to people: `scopeway explain`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.model import Cloud
+from control_plane.compiler.outcome import Decision, Rejection
+from control_plane.compiler.plan import PlanSettings, decide
+from control_plane.scope.errors import ScopeError
+from control_plane.scope.lexical import binding_for
+from control_plane.scope.parser import parse_scope
+from control_plane.scope.target import parse_target, target_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What becomes of one service of one scope."""
+
+    target: str | None
+    """The target name; None where the scope makes none."""
+    outcome: Literal["route", "reject"]
+    status: int | None = None
+    """What a rejected request is answered with; None for a route."""
+    reason: str | None = None
+    """Why it is rejected; None for a route."""
+    clouds: tuple[str, ...] = ()
+    """The clouds of the route, the first choice first."""
+    skipped: dict[str, str]
+    """The clouds that were left out on the way, each with its reason."""
+
+
+def explain_request(
+    scope: str, service: str, caller: Cloud, inventory: Inventory, settings: PlanSettings
+) -> Explanation:
+    """Explain what a request to a service at the site of `caller` gets.
+
+    Args:
+        scope: As the user writes it; empty is all local.
+        service: An official service type.
+        caller: The cloud that is asked.
+        inventory: All clouds.
+        settings: As the control plane has them.
+    """
+    try:
+        parse_scope(scope)
+        name = target_name(service, binding_for(scope, service, caller.name))
+    except ScopeError as error:
+        return _rejected_scope(None, error)
+    return explain_target(name, caller, inventory, settings)
+
+
+def explain_target(
+    name: str, caller: Cloud, inventory: Inventory, settings: PlanSettings
+) -> Explanation:
+    """Explain what the cluster of a target name is at the site of `caller`."""
+    try:
+        target = parse_target(name)
+    except ScopeError as error:
+        return _rejected_scope(name, error)
+    return _explanation(name, decide(target, caller, inventory, settings))
+
+
+def _rejected_scope(name: str | None, error: ScopeError) -> Explanation:
+    return Explanation(
+        target=name, outcome="reject", status=error.status, reason=str(error), skipped={}
+    )
+
+
+def _explanation(name: str, decision: Decision) -> Explanation:
+    skipped = {each.cloud: each.reason for each in decision.skipped}
+    plan = decision.plan
+    if isinstance(plan, Rejection):
+        return Explanation(
+            target=name, outcome="reject", status=plan.status, reason=plan.reason, skipped=skipped
+        )
+    clouds = tuple(hop.cloud for hop in plan.hops)
+    return Explanation(target=name, outcome="route", clouds=clouds, skipped=skipped)

@@ -1,0 +1,77 @@
+"""What a target comes to for one caller: a route over one cloud or more, or a rejection.
+
+Owns the values only. They are compared and hashed as keys of the compiler's memo, so they hold
+exactly what the cluster is made of, and nothing about how it was found.
+"""
+
+from dataclasses import dataclass
+
+from control_plane.clouds.model import Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """The caller's own service, reached at its endpoints."""
+
+    cloud: str
+    service: Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Direct:
+    """A service of a cloud without an Envoy of ours, reached at its endpoints."""
+
+    cloud: str
+    service: Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerHop:
+    """The Envoy of another cloud."""
+
+    cloud: str
+    address: str
+    port: int
+    prefix: str
+    """"/image": what the peer knows the service by, and takes off again."""
+
+
+Hop = Local | Direct | PeerHop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The clouds that serve a target, the first choice first."""
+
+    hops: tuple[Hop, ...]
+    """At least one, each cloud once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """Why a target cannot be served."""
+
+    status: int
+    """The HTTP status that the user gets."""
+    reason: str
+    """One sentence for the user: lower case, no full stop."""
+
+
+Plan = Route | Rejection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """One cloud of an expression that is left out of the route."""
+
+    cloud: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A plan, and what was left out on the way to it."""
+
+    plan: Plan
+    skipped: tuple[Skipped, ...] = ()
+    """In the order of the expression; told to people only."""

@@ -1,0 +1,150 @@
+"""What serves a target for one caller: the rules of the scope language, policy and peers together.
+
+Reads the caller, the clouds that the expression names or whose labels it selects, and nothing else;
+`dependencies` relies on that.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.model import Cloud
+from control_plane.compiler.outcome import (
+    Decision,
+    Direct,
+    Hop,
+    Local,
+    Plan,
+    Rejection,
+    Route,
+    Skipped,
+)
+from control_plane.compiler.policy import honours, refusal
+from control_plane.compiler.transport import peer_hop
+from control_plane.scope.ast import CloudName, Expression, LabelSelector, Operation
+from control_plane.scope.ast import Local as LocalAtom
+from control_plane.scope.canonical import unsupported_operator
+from control_plane.scope.target import IDENTITY_VALIDATE, Target
+
+Atom = CloudName | LocalAtom | LabelSelector
+
+MAX_HOPS = 128
+"""Envoy takes 129 priorities in a cluster and refuses 130."""
+
+LABEL_WINDOW = 256
+"""How many of the nearest clouds with some labels are looked at to find those that may be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSettings:
+    """What the operator decides about plans."""
+
+    insecure_peers: bool = False
+    """True lets sites speak plain HTTP/2 to each other beyond loopback."""
+    label_limit: int = 8
+    """How many clouds one label selector stands for at most."""
+
+
+def plan(target: Target, caller: Cloud, inventory: Inventory, settings: PlanSettings) -> Plan:
+    """Return what serves a target at the site of `caller`."""
+    return decide(target, caller, inventory, settings).plan
+
+
+def decide(target: Target, caller: Cloud, inventory: Inventory, settings: PlanSettings) -> Decision:
+    """Return what serves a target at the site of `caller`, and which clouds were left out."""
+    operator = unsupported_operator(target.expression)
+    if operator is not None:
+        reason = f"the operator '{operator}' is not supported yet"
+        return Decision(plan=Rejection(status=501, reason=reason))
+
+    hops: list[Hop] = []
+    rejections: dict[str, Rejection] = {}
+    seen: set[str] = set()
+    nothing: Rejection | None = None
+    for atom in atoms(target.expression):
+        names, wanted = _clouds(atom, caller, inventory, settings)
+        if not names and not rejections:
+            nothing = nothing or _nothing_bears(atom)
+        most = min(len(hops) + wanted, MAX_HOPS)
+        for name in names:
+            if len(hops) == most:
+                break
+            if name in seen:
+                continue
+            seen.add(name)
+            hop = _hop(name, target.service, caller, inventory, settings)
+            if isinstance(hop, Rejection):
+                rejections[name] = hop
+            else:
+                hops.append(hop)
+    skipped = tuple(Skipped(cloud=name, reason=why.reason) for name, why in rejections.items())
+    if hops:
+        return Decision(plan=Route(hops=tuple(hops)), skipped=skipped)
+    return Decision(plan=nothing or next(iter(rejections.values())), skipped=skipped)
+
+
+def atoms(expression: Expression) -> Iterator[Atom]:
+    """Yield the clouds and label selectors of an expression, in its order."""
+    if isinstance(expression, Operation):
+        for operand in expression.operands:
+            yield from atoms(operand)
+    else:
+        yield expression
+
+
+def _clouds(
+    atom: Atom,
+    caller: Cloud,
+    inventory: Inventory,
+    settings: PlanSettings,
+) -> tuple[tuple[str, ...], int]:
+    """Return the clouds that an atom may mean, best first, and how many of them to take."""
+    match atom:
+        case CloudName(name):
+            return (name,), 1
+        case LocalAtom():
+            return (caller.name,), 1
+        case LabelSelector(labels):
+            names = inventory.select(
+                dict(labels), near=caller.labels, first=caller.name, limit=LABEL_WINDOW
+            )
+            return names, settings.label_limit
+        case _:
+            assert_never(atom)
+
+
+def _nothing_bears(atom: Atom) -> Rejection:
+    assert isinstance(atom, LabelSelector), "only labels may stand for no cloud at all"
+    wanted = ",".join(f"{label}={value}" for label, value in atom.labels)
+    return Rejection(status=404, reason=f"no cloud bears the labels [{wanted}]")
+
+
+def _hop(
+    name: str, service: str, caller: Cloud, inventory: Inventory, settings: PlanSettings
+) -> Hop | Rejection:
+    validation = service == IDENTITY_VALIDATE
+    service = "identity" if validation else service
+    cloud = caller if name == caller.name else inventory.get(name)
+    if cloud is None:
+        return Rejection(status=404, reason=f"no cloud is named {name}")
+    wanted = cloud.services.get(service)
+    if wanted is None:
+        return Rejection(status=404, reason=f"{name} has no {service} service")
+    denied = _unhonoured(caller, cloud) if validation else refusal(cloud, caller, service)
+    if denied is not None:
+        return Rejection(status=403, reason=denied)
+    if cloud is caller:
+        return Local(cloud=name, service=wanted)
+    if cloud.peer is not None:
+        return peer_hop(name, cloud.peer, service, insecure_peers=settings.insecure_peers)
+    return Direct(cloud=name, service=wanted)
+
+
+def _unhonoured(caller: Cloud, issuer: Cloud) -> str | None:
+    if honours(caller, issuer):
+        return None
+    return (
+        f"{caller.name} does not honour tokens of {issuer.name}: "
+        "no identity list of its accept rules names it"
+    )

@@ -1,0 +1,260 @@
+"""What the clusters of one kind have in common, built with Envoy's types and encoded once.
+
+A protobuf message is the join of its fields, so `cluster` appends the few that vary (name,
+endpoints, metadata) to one of these; no betterproto message is encoded for a target. Importing
+envoy-data-plane takes half a second: import this module where it is used, not at start-up.
+"""
+
+from datetime import timedelta
+from functools import cache
+
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    Cluster,
+    ClusterDiscoveryType,
+    OutlierDetection,
+    UpstreamConnectionOptions,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    Http1ProtocolOptions,
+    Http2ProtocolOptions,
+    KeepaliveSettings,
+    TcpKeepalive,
+    TransportSocket,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    HttpProtocolOptions as CommonOptions,
+)
+from envoy_data_plane.envoy.config.route.v3 import (
+    HeaderMatcher,
+    RetryPolicy,
+    RetryPolicyRetryBackOff,
+    RetryPolicyRetryHostPredicate,
+    RetryPolicyRetryPriority,
+)
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
+from envoy_data_plane.envoy.extensions.retry.priority.previous_priorities.v3 import (
+    PreviousPrioritiesConfig,
+)
+from envoy_data_plane.envoy.extensions.transport_sockets.internal_upstream.v3 import (
+    InternalUpstreamTransport,
+    InternalUpstreamTransportMetadataValueSource,
+)
+from envoy_data_plane.envoy.extensions.transport_sockets.raw_buffer.v3 import RawBuffer
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
+from envoy_data_plane.envoy.type.metadata.v3 import MetadataKind, MetadataKindHost
+from envoy_data_plane.google.protobuf import Any
+
+CONNECT_TIMEOUT = timedelta(seconds=2)
+"""Outlives one lost SYN; it is what a silent cloud of an `|` costs before it is ejected."""
+
+EJECTION = timedelta(seconds=10)
+"""How long a dead endpoint or cloud is left alone after its first failure."""
+
+MAX_EJECTION = timedelta(seconds=30)
+"""How long at most: a cloud that has come back is soon used again."""
+
+SWEEP = timedelta(seconds=5)
+"""How often Envoy looks for endpoints whose ejection is over."""
+
+IDLE = timedelta(seconds=60)
+"""How long an upstream connection without requests is kept; each costs Envoy some 80 kB."""
+
+PING = timedelta(seconds=10)
+"""How often an HTTP/2 peer is asked whether it lives: routes have no time-out that would tell."""
+
+NO_LIMIT = 1_000_000
+"""For circuit breakers: Envoy's defaults (1,024 requests, 3 retries) would refuse work that the
+service itself could take."""
+
+MAX_ENDPOINT_RETRIES = 4
+"""How many further endpoints of one cloud are tried."""
+
+UNSENT_HEADER = "x-scopeway-unsent"
+
+METADATA = "scopeway"
+"""The namespace of all metadata."""
+
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_Explicit = HttpProtocolOptionsExplicitHttpConfig
+_HTTP1 = _Explicit(http_protocol_options=Http1ProtocolOptions())
+
+
+@cache
+def service(endpoints: int, *, by_name: bool) -> bytes:
+    """Return what clusters of a cloud's own endpoints share; `by_name`: Envoy resolves them."""
+    return bytes(
+        Cluster(
+            type=_discovery(by_name),
+            connect_timeout=CONNECT_TIMEOUT,
+            respect_dns_ttl=by_name,
+            circuit_breakers=_circuit_breakers(),
+            upstream_connection_options=_tcp_keepalive(),
+            outlier_detection=_endpoint_ejection() if endpoints > 1 else None,
+            typed_extension_protocol_options=_http(_HTTP1, _endpoint_retries(endpoints)),
+        )
+    )
+
+
+@cache
+def peer(*, by_name: bool) -> bytes:
+    """Return what clusters of another site's Envoy share."""
+    pings = KeepaliveSettings(interval=PING, timeout=PING / 2)
+    http2 = _Explicit(http2_protocol_options=Http2ProtocolOptions(connection_keepalive=pings))
+    return bytes(
+        Cluster(
+            type=_discovery(by_name),
+            connect_timeout=CONNECT_TIMEOUT,
+            respect_dns_ttl=by_name,
+            circuit_breakers=_circuit_breakers(),
+            upstream_connection_options=_tcp_keepalive(),
+            typed_extension_protocol_options=_http(http2, _endpoint_retries(1)),
+        )
+    )
+
+
+@cache
+def cluster_of_clouds(clouds: int) -> bytes:
+    """Return what clusters with one priority for each of so many clouds share."""
+    host = InternalUpstreamTransportMetadataValueSource(
+        kind=MetadataKind(host=MetadataKindHost()), name=METADATA
+    )
+    transport = InternalUpstreamTransport(
+        passthrough_metadata=[host],
+        transport_socket=TransportSocket(
+            name="envoy.transport_sockets.raw_buffer", typed_config=Any.pack(RawBuffer())
+        ),
+    )
+    return bytes(
+        Cluster(
+            connect_timeout=CONNECT_TIMEOUT,
+            circuit_breakers=_circuit_breakers(),
+            outlier_detection=_cloud_ejection(),
+            transport_socket=TransportSocket(
+                name="envoy.transport_sockets.internal_upstream", typed_config=Any.pack(transport)
+            ),
+            typed_extension_protocol_options=_http(_HTTP1, _cloud_retries(clouds)),
+        )
+    )
+
+
+@cache
+def negative() -> bytes:
+    """Return what clusters share whose one endpoint is the listener `errors`."""
+    return bytes(
+        Cluster(
+            connect_timeout=CONNECT_TIMEOUT,
+            circuit_breakers=_circuit_breakers(),
+            typed_extension_protocol_options=_http(_HTTP1, _endpoint_retries(1)),
+        )
+    )
+
+
+def _discovery(by_name: bool) -> ClusterDiscoveryType:
+    return ClusterDiscoveryType.STRICT_DNS if by_name else ClusterDiscoveryType.STATIC
+
+
+def _circuit_breakers() -> CircuitBreakers:
+    return CircuitBreakers(
+        thresholds=[
+            CircuitBreakersThresholds(
+                max_connections=NO_LIMIT,
+                max_pending_requests=NO_LIMIT,
+                max_requests=NO_LIMIT,
+                max_retries=NO_LIMIT,
+            )
+        ]
+    )
+
+
+def _tcp_keepalive() -> UpstreamConnectionOptions:
+    return UpstreamConnectionOptions(
+        tcp_keepalive=TcpKeepalive(keepalive_probes=3, keepalive_time=30, keepalive_interval=10)
+    )
+
+
+def _http(protocol: _Explicit, retries: RetryPolicy) -> dict[str, Any]:
+    options = HttpProtocolOptions(
+        common_http_protocol_options=CommonOptions(idle_timeout=IDLE),
+        explicit_http_config=protocol,
+        retry_policy=retries,
+    )
+    return {_HTTP_OPTIONS: Any.pack(options)}
+
+
+def _endpoint_retries(endpoints: int) -> RetryPolicy:
+    if endpoints == 1:
+        # said explicitly: the retry headers that the front sets for an `|` would allow one
+        return RetryPolicy(num_retries=0)
+    return RetryPolicy(
+        retry_on="connect-failure,refused-stream",
+        num_retries=min(endpoints - 1, MAX_ENDPOINT_RETRIES),
+        retry_host_predicate=_other_hosts(),
+        host_selection_retry_max_attempts=5,
+        retry_back_off=_soon(),
+    )
+
+
+def _cloud_retries(clouds: int) -> RetryPolicy:
+    return RetryPolicy(
+        # reads also after an answer: the front asks for that in headers, which Envoy adds to this
+        retry_on="connect-failure,refused-stream,retriable-headers",
+        retriable_headers=[HeaderMatcher(name=UNSENT_HEADER, present_match=True)],
+        num_retries=clouds - 1,
+        retry_priority=RetryPolicyRetryPriority(
+            name="envoy.retry_priorities.previous_priorities",
+            typed_config=Any.pack(PreviousPrioritiesConfig(update_frequency=1)),
+        ),
+        retry_host_predicate=_other_hosts(),
+        host_selection_retry_max_attempts=5,
+        retry_back_off=_soon(),
+    )
+
+
+def _other_hosts() -> list[RetryPolicyRetryHostPredicate]:
+    return [
+        RetryPolicyRetryHostPredicate(
+            name="envoy.retry_host_predicates.previous_hosts",
+            typed_config=Any.pack(PreviousHostsPredicate()),
+        )
+    ]
+
+
+def _soon() -> RetryPolicyRetryBackOff:
+    # the next attempt goes elsewhere, so there is nothing to wait for
+    return RetryPolicyRetryBackOff(
+        base_interval=timedelta(milliseconds=1), max_interval=timedelta(milliseconds=5)
+    )
+
+
+def _endpoint_ejection() -> OutlierDetection:
+    # only for endpoints that cannot be reached: what a service answers is its own affair
+    return OutlierDetection(
+        interval=SWEEP,
+        base_ejection_time=EJECTION,
+        max_ejection_time=MAX_EJECTION,
+        max_ejection_percent=100,
+        split_external_local_origin_errors=True,
+        consecutive_local_origin_failure=1,
+        enforcing_consecutive_5xx=0,
+        enforcing_success_rate=0,
+        enforcing_local_origin_success_rate=0,
+    )
+
+
+def _cloud_ejection() -> OutlierDetection:
+    # a dead cloud shows as the 503 that the listener `dispatch` makes of it
+    return OutlierDetection(
+        interval=SWEEP,
+        base_ejection_time=EJECTION,
+        max_ejection_time=MAX_EJECTION,
+        max_ejection_percent=100,
+        consecutive_gateway_failure=1,
+        enforcing_consecutive_gateway_failure=100,
+        enforcing_consecutive_5xx=0,
+        enforcing_success_rate=0,
+    )
