@@ -1,0 +1,62 @@
+"""The scope language: which cloud serves which service of one request (docs/scope.md).
+
+Owns the texts that people write, what they are parsed into, and the two canonical forms. Must not
+know which clouds exist. lark and os-service-types are imported when they are first needed.
+"""
+
+from collections.abc import Mapping
+
+from control_plane.scope import services
+from control_plane.scope.ast import (
+    Binding,
+    CloudName,
+    Expression,
+    LabelSelector,
+    Local,
+    Operation,
+    Scope,
+)
+from control_plane.scope.canonical import canonical, unsupported_operator
+from control_plane.scope.errors import ScopeError
+from control_plane.scope.lexical import binding_for, complete, lexical_form
+from control_plane.scope.parser import parse_expression, parse_scope
+from control_plane.scope.services import official_type
+from control_plane.scope.target import IDENTITY_VALIDATE, Target, parse_target, target_name
+from control_plane.scope.text import is_cloud_name, is_label_word
+
+SERVICE_TYPES: frozenset[str]
+ALIASES: Mapping[str, str]
+
+__all__ = [
+    "ALIASES",
+    "IDENTITY_VALIDATE",
+    "SERVICE_TYPES",
+    "Binding",
+    "CloudName",
+    "Expression",
+    "LabelSelector",
+    "Local",
+    "Operation",
+    "Scope",
+    "ScopeError",
+    "Target",
+    "binding_for",
+    "canonical",
+    "complete",
+    "is_cloud_name",
+    "is_label_word",
+    "lexical_form",
+    "official_type",
+    "parse_expression",
+    "parse_scope",
+    "parse_target",
+    "target_name",
+    "unsupported_operator",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Hands on the two tables of `services`, which are made when they are first read."""
+    if name in {"SERVICE_TYPES", "ALIASES"}:
+        return getattr(services, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

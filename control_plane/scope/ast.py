@@ -25,7 +25,7 @@ class LabelSelector:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Two or more operands joined by one operator; never nested directly in one of the same operator."""
+    """Two or more operands joined by one operator; no operand has the same operator."""
 
     operator: str
     """"|", "^", "&" or "%"."""

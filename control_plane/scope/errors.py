@@ -6,14 +6,15 @@ from control_plane.errors import ControlPlaneError
 class ScopeError(ControlPlaneError):
     """A scope, expression or target name that the language refuses.
 
-    `str()` is what the user reads: "column 10: a cloud name, 'local', '[' or '(' is missing after '|'".
+    `str()` is what the user reads:
+    "column 10: a cloud name, 'local', '[' or '(' is missing after '|'".
     """
 
     def __init__(self, message: str, *, column: int | None = None, status: int = 400) -> None:
         self.message = message
         """What is wrong, without the column."""
         self.column = column
-        """1-based, in characters of the text as it was written; None where the whole text is meant."""
+        """1-based, in characters of the text as it was written; None: the whole text is meant."""
         self.status = status
         """The HTTP status that a request with this scope gets (DESIGN section 3's table)."""
         super().__init__(message if column is None else f"column {column}: {message}")

@@ -1,0 +1,188 @@
+"""The lexical canonical form of a scope, from text to text, as the Lua filter makes it too.
+
+Owns the rules of docs/scope.md, "The lexical form". Must not know the grammar: what this form lets
+pass is read again by the compiler. Invariant: the vectors in tests/vectors/scope hold for both
+implementations.
+"""
+
+import re
+
+from control_plane.scope.errors import ScopeError
+from control_plane.scope.services import official_type
+from control_plane.scope.text import (
+    BLANKS,
+    MAX_BINDINGS,
+    MAX_BYTES,
+    NAME_CHARACTERS,
+    QUOTES,
+    checked,
+    shown,
+)
+
+_LABELS_OR_NAME = re.compile(r"\[[^\]]*\]|[a-z0-9._-]+")
+
+
+def lexical_form(text: str | bytes) -> str:
+    """Returns the lexical canonical form; it is its own lexical form.
+
+    Raises:
+        ScopeError: See the rules in docs/scope.md.
+    """
+    return _joined(_bindings(checked(text)))
+
+
+def complete(text: str | bytes, origin: str) -> str:
+    """Returns the lexical form with the defaults of the origin in it; it is its own completion.
+
+    Raises:
+        ScopeError: Also where the completed text is longer than a scope may be.
+    """
+    return _joined(_completed(text, origin))
+
+
+def binding_for(text: str | bytes, service: str, origin: str) -> str:
+    """Returns the lexical expression that serves a service (official type or alias).
+
+    Raises:
+        ScopeError: The text has no completed form, or the service is not known.
+    """
+    bindings = _completed(text, origin)
+    service_type = official_type(service)
+    if service_type is None:
+        raise ScopeError(f"no such service: {shown(service)}")
+    return bindings.get(service_type, bindings["*"])
+
+
+def _completed(text: str | bytes, origin: str) -> dict[str, str]:
+    bindings = {
+        service: _LABELS_OR_NAME.sub(
+            lambda match: origin if match[0] == "local" else match[0], expression
+        )
+        for service, expression in _bindings(checked(text)).items()
+    }
+    bindings.setdefault("*", origin)
+    if len(_joined(bindings)) > MAX_BYTES:
+        raise ScopeError(f"longer than {MAX_BYTES} bytes with '*' and 'local' filled in")
+    return bindings
+
+
+def _joined(bindings: dict[str, str]) -> str:
+    return ";".join(f"{service}:{bindings[service]}" for service in sorted(bindings))
+
+
+def _bindings(text: str) -> dict[str, str]:
+    """Splits a checked text into its bindings, official type to lexical expression."""
+    start, end = _without_braces(text)
+    scan = _Scan()
+    for index in range(start, end):
+        scan.feed(text[index], index + 1)
+    return scan.finish(end + 1)
+
+
+def _without_braces(text: str) -> tuple[int, int]:
+    start = len(text) - len(text.lstrip(BLANKS))
+    end = max(start, len(text.rstrip(BLANKS)))
+    if not text.startswith("{", start):
+        return start, end
+    if end - start < 2 or text[end - 1] != "}":
+        raise ScopeError("'}' is missing at the end", column=end + 1)
+    return start + 1, end - 1
+
+
+class _Scan:
+    """The state of the one pass over a text; feed() each character, then finish()."""
+
+    def __init__(self) -> None:
+        self.bindings: dict[str, str] = {}
+        self.service: str | None = None  # None until the binding's ":"
+        self.kept = ""  # of the current side of the binding
+        self.gap = False  # a blank or quote since the last kept character
+        self.doubled = False  # the last kept "|" stands for "||"
+        self.quote = ""  # the open one
+        self.brackets = False
+
+    def feed(self, char: str, column: int) -> None:
+        if char in BLANKS:
+            self.gap = True
+        elif char in QUOTES:
+            self._quote(char, column)
+        elif char == ":":
+            self._end_service(column)
+        elif char == ";" or (char == "," and not self.brackets):
+            self._end_binding(column)
+        else:
+            self._keep(char, column)
+
+    def finish(self, column: int) -> dict[str, str]:
+        if self.quote:
+            raise ScopeError("the closing quote is missing", column=column)
+        if self.brackets:
+            raise ScopeError("']' is missing", column=column)
+        trailing = self.service is None and not self.kept
+        if not trailing:
+            self._end_binding(column)
+        return self.bindings
+
+    def _quote(self, char: str, column: int) -> None:
+        if self.quote and self.quote != char:
+            raise ScopeError(
+                f"the closing {shown(self.quote)} is missing before {shown(char)}", column=column
+            )
+        self.quote = "" if self.quote else char
+        self.gap = True
+
+    def _end_service(self, column: int) -> None:
+        self._must_be_outside(":", column)
+        if self.service is not None:
+            raise ScopeError("a second ':' in one binding", column=column)
+        if not self.kept:
+            raise ScopeError("a service is missing before ':'", column=column)
+        service = "*" if self.kept == "*" else official_type(self.kept)
+        if service is None:
+            raise ScopeError(f"no such service: {shown(self.kept)}", column=column - len(self.kept))
+        if service in self.bindings:
+            raise ScopeError(f"the service {service!r} is bound twice", column=column)
+        self._start_side(service)
+
+    def _end_binding(self, column: int) -> None:
+        self._must_be_outside("the end of a binding", column)
+        if self.service is None:
+            what = "':'" if self.kept else "a binding"
+            raise ScopeError(f"{what} is missing", column=column)
+        if not self.kept:
+            raise ScopeError(f"an expression is missing for {self.service!r}", column=column)
+        if len(self.bindings) == MAX_BINDINGS:
+            raise ScopeError(f"more than {MAX_BINDINGS} bindings")
+        self.bindings[self.service] = self.kept
+        self._start_side(None)
+
+    def _must_be_outside(self, what: str, column: int) -> None:
+        if self.quote:
+            raise ScopeError(
+                f"the closing {shown(self.quote)} is missing before {what}", column=column
+            )
+        if self.brackets:
+            raise ScopeError(f"']' is missing before {what}", column=column)
+
+    def _start_side(self, service: str | None) -> None:
+        self.service = service
+        self.kept = ""
+        self.gap = self.doubled = False
+
+    def _keep(self, char: str, column: int) -> None:
+        last = self.kept[-1:]
+        if char in "{}":
+            raise ScopeError(f"{char!r} stands only around the whole scope", column=column)
+        if (char == "[") if self.brackets else (char == "]"):
+            raise ScopeError(f"{char!r} without its partner", column=column)
+        if self.gap and char in NAME_CHARACTERS and last in NAME_CHARACTERS:
+            raise ScopeError("an operator or ';' is missing between two names", column=column)
+        if char == "|" and last == "|":
+            if self.gap or self.doubled:
+                raise ScopeError("a cloud is missing between two '|'", column=column)
+            self.doubled = True
+            return
+        if char in "[]":
+            self.brackets = char == "["
+        self.kept += char
+        self.gap = self.doubled = False

@@ -1,0 +1,87 @@
+"""Turns what the parser did not expect into a sentence for a person.
+
+Pure text work: it knows the names of the grammar's terminals, and nothing of lark.
+"""
+
+import re
+
+from control_plane.scope.errors import ScopeError
+from control_plane.scope.text import BLANKS, shown
+
+_ATOM = ("a cloud name", "'local'", "'['", "'('")
+_OPERATORS = frozenset({"_OR", "_XOR", "_AND", "_CROSS"})
+_CLOSERS = {"RPAR": "')'", "RSQB": "']'", "_QUOTE": "the closing quote", "RBRACE": "'}'"}
+_PARTNERS = {")": "(", "]": "[", "}": "{"}
+
+_LAST_TOKEN = re.compile(r"([a-z0-9._-]+|\|\||.)$")
+
+
+def explain(text: str, position: int, found: str, accepted: frozenset[str]) -> ScopeError:
+    """Makes the error for a text at whose position only the accepted terminals may stand.
+
+    `position` counts from 0; at the end of the text, `found` is "".
+    """
+    before = text[:position].rstrip(BLANKS)
+    last = _LAST_TOKEN.search(before)
+    previous = last[0] if last else ""
+    if not found:
+        message = f"{_any_of(_expected_at_end(accepted, previous))} is missing"
+        after = f" after {shown(previous)}" if previous else ""
+        return ScopeError(message + after, column=len(before) + 1)
+    return ScopeError(_unexpected(found, previous, accepted), column=position + 1)
+
+
+def _unexpected(found: str, previous: str, accepted: frozenset[str]) -> str:
+    if accepted == {"$END"}:
+        return f"nothing may follow {shown(previous)}, but there is {shown(found)}"
+    closers = _closers(accepted)
+    if found in _PARTNERS and "WORD" not in accepted and not closers:
+        return f"{found!r} has no {_PARTNERS[found]!r} before it"
+    expected = _any_of(closers if found in _PARTNERS and closers else _expected(accepted, previous))
+    if not previous:
+        return f"{expected} is missing before {shown(found)}"
+    return f"{expected} is missing between {shown(previous)} and {shown(found)}"
+
+
+def _expected_at_end(accepted: frozenset[str], previous: str) -> list[str]:
+    if "RBRACE" in accepted:
+        return [_CLOSERS["RBRACE"]]
+    return _closers(accepted) or _expected(accepted, previous)
+
+
+def _closers(accepted: frozenset[str]) -> list[str]:
+    """Lists what would close something that is open; a quote beside a name would open one."""
+    if "WORD" in accepted:
+        return []
+    return [words for terminal, words in _CLOSERS.items() if terminal in accepted]
+
+
+def _expected(accepted: frozenset[str], previous: str) -> list[str]:
+    """Lists what may stand here, without what goes without saying.
+
+    Quotes may stand wherever a name may, and ',' wherever ';' may.
+    """
+    if "WORD" in accepted:
+        return _words(accepted, previous)
+    words = ["an operator"] if accepted & _OPERATORS else []
+    if "COLON" in accepted:
+        words.append("':'")
+    if "EQUAL" in accepted:
+        words.append("'='")
+    if "SEMICOLON" in accepted:
+        words.append("';'")
+    elif "COMMA" in accepted:
+        words.append("','")
+    return words + _closers(accepted)
+
+
+def _words(accepted: frozenset[str], previous: str) -> list[str]:
+    if "LPAR" in accepted:
+        return list(_ATOM)
+    if "STAR" in accepted:
+        return ["a service"]
+    return ["a label's value" if previous == "=" else "a label"]
+
+
+def _any_of(words: list[str]) -> str:
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

@@ -1,0 +1,230 @@
+"""The parser of the scope language: text to the values of `control_plane.scope.ast`.
+
+Owns the meaning of words by their place, and the limits that need the tree. Must not know clouds or
+targets. Invariant: whatever comes in, nothing but a ScopeError comes out.
+"""
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from control_plane.scope.ast import (
+    Binding,
+    CloudName,
+    Expression,
+    LabelSelector,
+    Local,
+    Operation,
+    Scope,
+)
+from control_plane.scope.errors import ScopeError
+from control_plane.scope.mistakes import explain
+from control_plane.scope.services import official_type
+from control_plane.scope.text import (
+    BLANKS,
+    MAX_ATOMS,
+    MAX_BINDINGS,
+    MAX_DEPTH,
+    QUOTES,
+    checked,
+    is_cloud_name,
+    is_label_word,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from lark import Lark, Token
+
+_SCOPE_SIGNS = frozenset(":;{}")
+_EXPRESSION_SIGNS = frozenset("|^&%[(")
+
+
+def parse_scope(text: str | bytes) -> Scope:
+    """Reads what a user writes.
+
+    Raises:
+        ScopeError: The text is not a scope.
+    """
+    source = checked(text)
+    try:
+        scope = _parse(source, "scope")
+    except ScopeError:
+        if _is_bare_expression(source):
+            _parse(source, "expression")  # its other mistakes come before the missing service
+        raise
+    assert isinstance(scope, Scope)
+    return scope
+
+
+def parse_expression(text: str | bytes) -> Expression:
+    """Reads one side of a binding.
+
+    Raises:
+        ScopeError: The text is not an expression.
+    """
+    expression = _parse(checked(text), "expression")
+    assert not isinstance(expression, Scope)
+    _check_atoms(expression)
+    return expression
+
+
+def _parse(text: str, start: str) -> Scope | Expression:
+    from lark import UnexpectedToken
+
+    _check_nesting(text)
+    try:
+        # the callbacks below have made the value already: no tree is ever built
+        return _parser().parse(text, start)  # type: ignore[return-value]
+    except UnexpectedToken as error:
+        at_end = error.token.type == "$END"
+        position = len(text) if at_end else error.token.start_pos or 0
+        accepted = _accepted_after(text[:position], start)
+        raise explain(text, position, str(error.token), accepted) from None
+
+
+def _accepted_after(text: str, start: str) -> frozenset[str]:
+    """Names the terminals that may follow a text that is right so far.
+
+    Asked of a parser that has not seen the wrong token: that one has led the other to reduce, and
+    so to forget the alternatives.
+    """
+    parser = _parser().parse_interactive(text, start)
+    parser.exhaust_lexer()
+    return frozenset(parser.accepts())  # type: ignore[no-untyped-call]
+
+
+def _is_bare_expression(text: str) -> bool:
+    """Tells whether somebody seems to have left out the service: operators, but nothing bound."""
+    return not _SCOPE_SIGNS.intersection(text) and not _EXPRESSION_SIGNS.isdisjoint(text)
+
+
+@cache
+def _parser() -> "Lark":
+    from lark import Lark
+
+    grammar = files("control_plane.scope").joinpath("grammar.lark").read_text()
+    return Lark(
+        grammar,
+        parser="lalr",
+        lexer="basic",
+        start=["scope", "expression"],
+        transformer=_Builder(),
+        maybe_placeholders=False,
+    )
+
+
+def _check_nesting(text: str) -> None:
+    """Refuses deep parentheses and quotes within quotes, before a parser sees them."""
+    depth = 0
+    quote = ""
+    for column, char in enumerate(text, 1):
+        if char == "(":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ScopeError(f"more than {MAX_DEPTH} levels of parentheses", column=column)
+        elif char == ")":
+            depth -= 1
+        elif char in QUOTES:
+            if quote and quote != char:
+                raise ScopeError(
+                    f"the closing {shown(quote)} is missing before {shown(char)}", column=column
+                )
+            quote = "" if quote else char
+
+
+def _check_atoms(expression: Expression) -> None:
+    if _atoms(expression) > MAX_ATOMS:
+        raise ScopeError(f"more than {MAX_ATOMS} clouds and labels in one expression")
+
+
+def _atoms(expression: Expression) -> int:
+    if isinstance(expression, Operation):
+        return sum(_atoms(operand) for operand in expression.operands)
+    return 1
+
+
+class _Builder:
+    """The callbacks of the grammar's rules, by their names."""
+
+    def scope(self, bindings: list[tuple[Binding, int]]) -> Scope:
+        if len(bindings) > MAX_BINDINGS:
+            raise ScopeError(f"more than {MAX_BINDINGS} bindings")
+        by_service: dict[str, Binding] = {}
+        for binding, column in bindings:
+            if binding.service in by_service:
+                raise ScopeError(f"the service {binding.service!r} is bound twice", column=column)
+            by_service[binding.service] = binding
+        return Scope(tuple(by_service[service] for service in sorted(by_service)))
+
+    def binding(self, children: tuple[tuple[str, int], Expression]) -> tuple[Binding, int]:
+        (service, column), expression = children
+        _check_atoms(expression)
+        return Binding(service, expression), column
+
+    def service(self, children: "list[Token]") -> tuple[str, int]:
+        word, column = _word(children[0])
+        service = "*" if word == "*" else official_type(word)
+        if service is None:
+            raise ScopeError(f"no such service: {shown(word)}", column=column)
+        return service, column
+
+    def cloud(self, children: "list[Token]") -> CloudName | Local:
+        word, column = _word(children[0])
+        if word == "local":
+            return Local()
+        if not is_cloud_name(word):
+            raise ScopeError(
+                f"{shown(word)} is not a cloud name: letters, digits and '-', at most 63, "
+                "a letter or digit at both ends",
+                column=column,
+            )
+        return CloudName(word)
+
+    def labels(self, children: list[tuple[str, str, int]]) -> LabelSelector:
+        labels: dict[str, str] = {}
+        for label, value, column in children:
+            if label in labels:
+                raise ScopeError(f"the label {shown(label)} is given twice", column=column)
+            labels[label] = value
+        return LabelSelector(tuple(sorted(labels.items())))
+
+    def label(self, children: "list[Token]") -> tuple[str, str, int]:
+        (label, column), (value, _) = (_label_word(token) for token in children)
+        return label, value, column
+
+    def or_(self, operands: list[Expression]) -> Operation:
+        return _operation("|", operands)
+
+    def xor(self, operands: list[Expression]) -> Operation:
+        return _operation("^", operands)
+
+    def and_(self, operands: list[Expression]) -> Operation:
+        return _operation("&", operands)
+
+    def cross(self, operands: list[Expression]) -> Operation:
+        return _operation("%", operands)
+
+
+def _word(token: "Token") -> tuple[str, int]:
+    return token.strip(QUOTES + BLANKS), token.column or 0
+
+
+def _label_word(token: "Token") -> tuple[str, int]:
+    word, column = _word(token)
+    if not is_label_word(word):
+        raise ScopeError(
+            f"{shown(word)} is neither a label nor a value: letters, digits, '-', '_' and '.', "
+            "at most 63, a letter or digit at both ends",
+            column=column,
+        )
+    return word, column
+
+
+def _operation(operator: str, operands: list[Expression]) -> Operation:
+    flat: list[Expression] = []
+    for operand in operands:
+        if isinstance(operand, Operation) and operand.operator == operator:
+            flat.extend(operand.operands)
+        else:
+            flat.append(operand)
+    return Operation(operator, tuple(flat))

@@ -1,0 +1,56 @@
+"""Target names: `<service>@<expression>`, the names of compiled clusters.
+
+Any text may come in as a name (an Envoy asks for whatever its Lua made): nothing but a ScopeError
+may come out of it.
+"""
+
+from dataclasses import dataclass
+
+from control_plane.scope.ast import CloudName, Expression
+from control_plane.scope.errors import ScopeError
+from control_plane.scope.parser import parse_expression
+from control_plane.scope.services import official_type
+from control_plane.scope.text import MAX_BYTES, shown
+
+IDENTITY_VALIDATE = "identity.validate"
+"""The validation of a token at another cloud's Keystone; in target names only, for one cloud."""
+
+_MAX_SERVICE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a target name asks for."""
+
+    service: str
+    """An official service type, or IDENTITY_VALIDATE."""
+    expression: Expression
+
+
+def target_name(service: str, expression: str) -> str:
+    """Returns the name of the cluster for a service and a lexical expression."""
+    return f"{service}@{expression}"
+
+
+def parse_target(name: str | bytes) -> Target:
+    """Reads a target name; columns in errors count within its expression.
+
+    Raises:
+        ScopeError: It is no target name, or its expression is refused.
+    """
+    if len(name) > MAX_BYTES + _MAX_SERVICE:
+        raise ScopeError("the target name is too long")
+    text = name.decode(errors="replace") if isinstance(name, bytes) else name
+    service, at, expression_text = text.partition("@")
+    if not at:
+        raise ScopeError(f"'@' is missing in the target name {shown(text)}")
+    if service != IDENTITY_VALIDATE and official_type(service) != service:
+        raise ScopeError(f"no such service: {shown(service)}")
+    try:
+        expression = parse_expression(expression_text)
+    except ScopeError as error:
+        message = f"{error.message} (in {shown(expression_text)})"
+        raise ScopeError(message, column=error.column, status=error.status) from None
+    if service == IDENTITY_VALIDATE and not isinstance(expression, CloudName):
+        raise ScopeError(f"{service} takes one cloud, not {shown(expression_text)}")
+    return Target(service=service, expression=expression)

@@ -1,0 +1,69 @@
+"""What every reader of scope texts checks first: size, bytes, case; and the words of the language.
+
+Owns the limits and the alphabet. Knows neither grammar nor services. Invariant: a checked text is
+ASCII, lower case, at most MAX_BYTES long, and column n of it is column n of what the user wrote.
+"""
+
+import re
+
+from control_plane.scope.errors import ScopeError
+
+MAX_BYTES = 2048
+MAX_BINDINGS = 64
+MAX_ATOMS = 32
+"""In one expression."""
+MAX_DEPTH = 32
+"""Levels of parentheses."""
+
+BLANKS = " \t"
+QUOTES = "\"'"
+NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
+
+_SHOWN = 70
+_OUTSIDE = re.compile(r"[^A-Za-z0-9\-._{}\[\]():;,|&^%*=\"' \t]")
+_CLOUD_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL_WORD = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
+
+
+def checked(text: str | bytes) -> str:
+    """Returns the text in lower case.
+
+    Raises:
+        ScopeError: It is too long, not UTF-8, or holds a byte outside the language.
+    """
+    if len(text) > MAX_BYTES:
+        raise ScopeError(f"longer than {MAX_BYTES} bytes")
+    if isinstance(text, bytes):
+        text = _decoded(text)
+    outside = _OUTSIDE.search(text)
+    if outside is not None:
+        raise ScopeError(
+            f"the character {outside[0]!a} is not part of the scope language",
+            column=outside.start() + 1,
+        )
+    return text.lower()
+
+
+def is_cloud_name(word: str) -> bool:
+    """Tells whether a lower-case word is an RFC 1123 label of at most 63 characters."""
+    return _CLOUD_NAME.fullmatch(word) is not None
+
+
+def is_label_word(word: str) -> bool:
+    """Tells whether a lower-case word may be a label's name or its value."""
+    return _LABEL_WORD.fullmatch(word) is not None
+
+
+def shown(text: str) -> str:
+    """Returns a piece of a text for an error message: quoted, ASCII, not too long."""
+    return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+def _decoded(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        before = text[: error.start].decode()
+        raise ScopeError(
+            f"the byte 0x{text[error.start]:02x} is not UTF-8", column=len(before) + 1
+        ) from None
