@@ -102,7 +102,7 @@ def _decode(data: bytes, with_node: bool, max_name_bytes: int) -> DeltaRequest:
     node: Node | None = None
     names = skipped = 0
     for number, start, end in wire.fields(data):
-        if number == _SUBSCRIBE or number == _UNSUBSCRIBE:
+        if number in (_SUBSCRIBE, _UNSUBSCRIBE):
             names += 1
             name = _name(data, start, end, max_name_bytes)
             if name is None:
@@ -209,7 +209,8 @@ def _collect_value(
 ) -> None:
     for number, wire_type, begin, stop in wire.raw_fields(data, start, end):
         if number == 2 and wire_type == wire.FIXED64:
-            into[".".join(path)] = f"{struct.unpack_from('<d', data, begin)[0]:.17g}"
+            (double,) = struct.unpack_from("<d", data, begin)
+            into[".".join(path)] = repr(double).removesuffix(".0")
         elif number == 3 and wire_type == wire.BYTES:
             into[".".join(path)] = _text(data, begin, stop)
         elif number == 5 and wire_type == wire.BYTES:

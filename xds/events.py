@@ -1,0 +1,94 @@
+"""What happens on a stream, as values: for logs, metrics and tests."""
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from xds.source import Node
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """A stream has named its node."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamClosed:
+    """A stream has ended."""
+
+    status: str
+    """The name of its gRPC status; "OK" also when the client went away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A response was handed to gRPC."""
+
+    type_url: str
+    resources: int
+    removed: int
+    size: int
+    """In bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """The client took a response."""
+
+    type_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nacked:
+    """The client rejected a response.
+
+    With several names, which of them is bad is not known yet: they are sent again in smaller
+    responses, so another one follows for each bad resource alone.
+    """
+
+    type_url: str
+    names: tuple[str, ...]
+    """What the response held; empty when the client rejects a response that is not in flight."""
+    code: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamesSkipped:
+    """A request held names that are too long or not UTF-8."""
+
+    type_url: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TypeNotServed:
+    """The client asked for a type that the source does not have; told once for each type."""
+
+    type_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookupFailed:
+    """The source raised an error instead of returning a resource; nothing is sent for it."""
+
+    type_url: str
+    name: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class SlowClient:
+    """The client did not take a response in time and loses its stream."""
+
+    type_url: str
+
+
+SessionEvent: TypeAlias = Acked | Nacked | NamesSkipped | TypeNotServed | LookupFailed
+Event: TypeAlias = SessionEvent | StreamOpened | StreamClosed | Sent | SlowClient
+
+
+class Observer(Protocol):
+    """Is told all that happens; called on the event loop, so it must be quick and not raise."""
+
+    def observe(self, node: Node | None, event: Event) -> None:
+        """Take note of an event; `node` is None for a stream that never named it."""

@@ -1,0 +1,121 @@
+"""Who wants to know what: from a change to exactly the streams that it concerns.
+
+Owns the index from names to sessions and from groups to sessions. Does not know resources, and
+sends nothing: it notes the change in the sessions and wakes them.
+
+Invariant: after `follow`, the index holds a name for a session if and only if its client wants it.
+The cost of a change is proportional to the streams that want it (to the streams of the group where
+one is given), never to all streams or all resources.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Protocol
+
+
+class Session(Protocol):
+    """What the hub needs of a session (`xds.session.DeltaSession`)."""
+
+    def resources_changed(self, type_url: str, names: Collection[str]) -> bool:
+        """Note a change; return whether it concerns the client."""
+
+    def wildcard_changed(self, type_url: str) -> bool:
+        """Note that the wildcard means other names; return whether it concerns the client."""
+
+    def interest_changes(self) -> Collection[tuple[str, str, bool]]:
+        """Return (type URL, name, wanted) for names newly wanted or no longer wanted."""
+
+    def interests(self) -> Iterator[tuple[str, str]]:
+        """Yield (type URL, name) of everything wanted."""
+
+
+class Member:
+    """A session that has joined a hub."""
+
+    __slots__ = ("group", "session", "wake")
+
+    def __init__(self, session: Session, group: str, wake: Callable[[], None]) -> None:
+        self.session = session
+        self.group = group
+        self.wake = wake
+
+
+class Hub:
+    """All sessions of a server; for use on one event loop."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[tuple[str, str], set[Member]] = {}
+        self._by_group: dict[str, set[Member]] = {}
+
+    # for the owner of the resources
+
+    def resources_changed(
+        self, type_url: str, names: Collection[str], group: str | None = None
+    ) -> None:
+        """Tell the streams that want one of these resources that it came, changed or went.
+
+        The source already shows the new state. With `group`, only its nodes are told.
+        """
+        concerned: Mapping[Member, Collection[str]]
+        if group is None:
+            concerned = self._members_by_names(type_url, names)
+        else:
+            concerned = dict.fromkeys(self._by_group.get(group, ()), names)
+        for member, its_names in concerned.items():
+            if member.session.resources_changed(type_url, its_names):
+                member.wake()
+
+    def wildcard_changed(self, type_url: str, group: str) -> None:
+        """Tell the streams of a group that the wildcard of a type means other names now.
+
+        The source already shows them. What the names hold is told by `resources_changed`.
+        """
+        for member in self._by_group.get(group, ()):
+            if member.session.wildcard_changed(type_url):
+                member.wake()
+
+    # for the owner of the streams
+
+    def join(self, session: Session, group: str, wake: Callable[[], None]) -> Member:
+        """Add a session; `wake` is called, once or more, when it has something to send."""
+        member = Member(session, group, wake)
+        self._by_group.setdefault(group, set()).add(member)
+        self.follow(member)
+        return member
+
+    def follow(self, member: Member) -> None:
+        """Bring the index up to date with what the session's client wants.
+
+        To be called after each use of the session, before anything else runs.
+        """
+        for type_url, name, wanted in member.session.interest_changes():
+            if wanted:
+                self._by_name.setdefault((type_url, name), set()).add(member)
+            else:
+                self._drop((type_url, name), member)
+
+    def leave(self, member: Member) -> None:
+        """Remove a session; costs O(its names)."""
+        self.follow(member)
+        for key in member.session.interests():
+            self._drop(key, member)
+        group = self._by_group[member.group]
+        group.discard(member)
+        if not group:
+            del self._by_group[member.group]
+
+    def __len__(self) -> int:
+        return sum(len(members) for members in self._by_group.values())
+
+    def _members_by_names(self, type_url: str, names: Collection[str]) -> dict[Member, list[str]]:
+        concerned: dict[Member, list[str]] = {}
+        for name in names:
+            for member in self._by_name.get((type_url, name), ()):
+                concerned.setdefault(member, []).append(name)
+        return concerned
+
+    def _drop(self, key: tuple[str, str], member: Member) -> None:
+        members = self._by_name.get(key)
+        if members is not None:
+            members.discard(member)
+            if not members:
+                del self._by_name[key]

@@ -1,0 +1,306 @@
+"""The gRPC server: the only part of the library that does I/O, and the only importer of grpc.
+
+Owns the streams: each is a session with one task that reads and one that writes when it is woken.
+Bytes in, bytes out; what they mean is the session's. An error ends the stream it happened on and
+no other. Everything that happens is logged here and told to the observer.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+
+from xds.codec import MAX_NAME_BYTES, decode_delta_request
+from xds.errors import ListenError, ProtocolError
+from xds.events import (
+    Event,
+    LookupFailed,
+    Nacked,
+    NamesSkipped,
+    Observer,
+    Sent,
+    SlowClient,
+    StreamClosed,
+    StreamOpened,
+    TypeNotServed,
+)
+from xds.hub import Hub, Member
+from xds.session import ANSWER_LIMIT, DeltaSession, Response, TypeStatus
+from xds.source import Node, Source
+
+_log = logging.getLogger(__name__)
+
+_SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+_METHOD: Final = "DeltaAggregatedResources"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client may cost."""
+
+    send_timeout: float = 30.0
+    """Seconds that a client may take to accept a response before it loses its stream."""
+    request_bytes: int = 64 << 20
+    """The largest request; a returning client lists every version that it has."""
+    answer_bytes: int = ANSWER_LIMIT
+    """A response ends with the resource that takes it to so many bytes."""
+    name_bytes: int = MAX_NAME_BYTES
+    """The longest resource name; longer ones are skipped."""
+    drain_timeout: float = 5.0
+    """Seconds that the streams have to end when the server stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStatus:
+    """One stream, as `Server.status` shows it."""
+
+    node: Node
+    peer: str
+    """The client's address, as gRPC writes it."""
+    types: tuple[TypeStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How a stream ends: the name of a gRPC status, and what the client is told."""
+
+    status: str
+    message: str = ""
+
+
+class _Stream:
+    """One delta stream: reads, writes, and ends exactly once, with an outcome."""
+
+    def __init__(
+        self,
+        source: Source,
+        hub: Hub,
+        observer: Observer | None,
+        limits: Limits,
+        context: grpc.aio.ServicerContext[bytes, bytes],
+    ) -> None:
+        self.session = DeltaSession(source, answer_limit=limits.answer_bytes)
+        self.peer: str = context.peer()
+        self._hub = hub
+        self._observer = observer
+        self._limits = limits
+        self._context = context
+        self._member: Member | None = None
+        self._woken = asyncio.Event()
+        self._writing = asyncio.Lock()  # gRPC takes one response at a time
+        self._outcome: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
+
+    def finish(self, outcome: _Outcome) -> None:
+        """End the stream; the first outcome counts."""
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+
+    async def run(self) -> _Outcome:
+        """Serve the client until it leaves, or must; return the outcome.
+
+        Cancelled when the connection is lost; cleans up all the same.
+        """
+        outcome = _Outcome("CANCELLED")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                children = [
+                    tasks.create_task(self._guard(self._read()), name=f"xds read {self.peer}"),
+                    tasks.create_task(self._guard(self._push()), name=f"xds push {self.peer}"),
+                ]
+                outcome = await self._outcome
+                for child in children:
+                    child.cancel()
+        finally:
+            if self._member is not None:
+                self._hub.leave(self._member)
+            self.session.close()
+            self._report(StreamClosed(outcome.status))
+        return outcome
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except ProtocolError as error:
+            self.finish(_Outcome(error.status, str(error)))
+        except Exception:
+            _log.exception("stream failed", extra={"node": self._node_id()})
+            self.finish(_Outcome("INTERNAL", "internal error"))
+
+    async def _read(self) -> None:
+        now = asyncio.get_running_loop().time
+        while (data := await self._context.read()) is not grpc.aio.EOF:
+            first = self._member is None
+            request = decode_delta_request(
+                data, with_node=first, max_name_bytes=self._limits.name_bytes
+            )
+            self.session.receive(request, now())
+            if first:
+                self._member = self._hub.join(self.session, self.session.group, self._woken.set)
+                self._report(StreamOpened())
+            await self._send()
+        self.finish(_Outcome("OK"))
+
+    async def _push(self) -> None:
+        while True:
+            await self._woken.wait()
+            # cleared before the look at the session: a later change wakes again, and all the
+            # changes of one turn of the loop go together
+            self._woken.clear()
+            await self._send()
+
+    async def _send(self) -> None:
+        assert self._member is not None
+        async with self._writing:
+            responses = self.session.responses_to_send(asyncio.get_running_loop().time())
+            self._hub.follow(self._member)
+            for event in self.session.events():
+                self._report(event)
+            for response in responses:
+                await self._write(response)
+
+    async def _write(self, response: Response) -> None:
+        try:
+            async with asyncio.timeout(self._limits.send_timeout):
+                await self._context.write(response.data)
+        except TimeoutError:
+            self._report(SlowClient(response.type_url))
+            seconds = self._limits.send_timeout
+            raise ProtocolError(
+                f"a response was not taken within {seconds:g} s", status="RESOURCE_EXHAUSTED"
+            ) from None
+        self._report(
+            Sent(response.type_url, response.resources, response.removed, len(response.data))
+        )
+
+    def _report(self, event: Event) -> None:
+        _log_event(self._node_id(), event)
+        if self._observer is not None:
+            self._observer.observe(self.session.node, event)
+
+    def _node_id(self) -> str:
+        return self.session.node.id if self.session.node else self.peer
+
+
+class Server:
+    """A running server, as `serve` yields it."""
+
+    def __init__(self, source: Source, observer: Observer | None, limits: Limits) -> None:
+        self.port = 0
+        """The port it listens on."""
+        self.hub = Hub()
+        """To be told of every change of the source's resources."""
+        self._source = source
+        self._observer = observer
+        self._limits = limits
+        self._streams: dict[_Stream, None] = {}
+
+    def status(self) -> list[StreamStatus]:
+        """Return how far every stream has come; costs O(all names)."""
+        return [
+            StreamStatus(node=node, peer=stream.peer, types=stream.session.status())
+            for stream in self._streams
+            if (node := stream.session.node) is not None
+        ]
+
+    async def delta_aggregated_resources(
+        self, _requests: object, context: grpc.aio.ServicerContext[bytes, bytes]
+    ) -> None:
+        """Serve one stream."""
+        stream = _Stream(self._source, self.hub, self._observer, self._limits, context)
+        self._streams[stream] = None
+        try:
+            outcome = await stream.run()
+        finally:
+            del self._streams[stream]
+        if outcome.status != "OK":
+            await context.abort(grpc.StatusCode[outcome.status], outcome.message)
+
+    def drain(self) -> None:
+        """Ask every stream to end; its client then looks for another server."""
+        for stream in self._streams:
+            stream.finish(_Outcome("UNAVAILABLE", "the server is shutting down"))
+
+
+@asynccontextmanager
+async def serve(
+    source: Source,
+    *,
+    listen: str,
+    observer: Observer | None = None,
+    limits: Limits | None = None,
+) -> AsyncIterator[Server]:
+    """Serve a source over delta ADS, until the block is left.
+
+    Leaving ends the streams and takes at most `limits.drain_timeout`.
+
+    Args:
+        source: Where the resources come from; told nothing, asked on the event loop.
+        listen: "host:port", where port 0 takes a free one, or "unix:path".
+        observer: Is told all that happens.
+        limits: What one client may cost.
+
+    Raises:
+        ListenError: the address is in use, or not one of this machine.
+    """
+    limits = limits or Limits()
+    server = Server(source, observer, limits)
+    handler = grpc.stream_stream_rpc_method_handler(server.delta_aggregated_resources)
+    shell = grpc.aio.server(
+        handlers=[grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler})],
+        options=_options(limits),
+    )
+    server.port = _bind(shell, listen)
+    await shell.start()
+    try:
+        yield server
+    finally:
+        server.drain()
+        await shell.stop(limits.drain_timeout)
+
+
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", limits.request_bytes),
+        # two servers on one port would share the clients without a word
+        ("grpc.so_reuseport", 0),
+        # a peer that is gone without a FIN is noticed within 40 s
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ]
+
+
+def _bind(shell: grpc.aio.Server, listen: str) -> int:
+    # gRPC says nothing of the reason but on stderr, and older releases return 0
+    try:
+        port = int(shell.add_insecure_port(listen))
+    except RuntimeError:
+        port = 0
+    if port == 0:
+        raise ListenError(f"cannot listen on {listen}: in use, or not an address of this machine")
+    return port
+
+
+def _log_event(node: str, event: Event) -> None:
+    match event:
+        case Nacked():
+            _log.warning(
+                "client rejected a response: %s",
+                event.message,
+                extra={"node": node, "type_url": event.type_url, "names": event.names},
+            )
+        case LookupFailed():
+            _log.error(
+                "source failed",
+                exc_info=event.error,
+                extra={"node": node, "type_url": event.type_url, "resource_name": event.name},
+            )
+        case NamesSkipped() | TypeNotServed() | SlowClient():
+            _log.warning("%s", event, extra={"node": node, "type_url": event.type_url})
+        case _:
+            _log.debug("%s", event, extra={"node": node})

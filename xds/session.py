@@ -1,0 +1,259 @@
+"""One delta stream, without I/O: requests in, responses out.
+
+Owns the node of the stream, the pairing of responses with ACKs and NACKs, and the order among
+types. The rules for each type are in `xds.subscription`. Knows no clock, no gRPC and no other
+streams; time is an argument.
+
+A caller's loop, after `receive` or whenever `resources_changed` or `wildcard_changed` returned
+True: send what `responses_to_send` returns, in that order; then collect `events` and
+`interest_changes`.
+
+Not here yet, and where it would go: a deadline for resources with a TTL (`responses_to_send` has
+the time), the wait of a changed EDS cluster for fresh endpoints (`_send_in_order`).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from xds import types
+from xds.codec import DeltaRequest, encode_delta_response
+from xds.errors import MissingNodeError
+from xds.events import Acked, Nacked, NamesSkipped, SessionEvent, TypeNotServed
+from xds.source import Node, NodeView, Source
+from xds.subscription import Answer, Rejection, Subscription
+
+ANSWER_LIMIT = 2 << 20
+"""A response ends with the resource that takes it to so many bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """An encoded DeltaDiscoveryResponse, and what it holds."""
+
+    type_url: str
+    nonce: str
+    resources: int
+    removed: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nack:
+    """The last rejection of a type on a stream."""
+
+    names: tuple[str, ...]
+    code: int
+    message: str
+    at: float
+    """The `now` of the request that brought it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeStatus:
+    """How far one type of a stream has come."""
+
+    type_url: str
+    wildcard: bool
+    subscribed: int
+    """The number of names that the client wants."""
+    in_flight: int
+    """The number of names in the response that is not acknowledged yet."""
+    in_flight_since: float | None
+    rejected: dict[str, Rejection]
+    """The versions that the client does not take, by name."""
+    last_nack: Nack | None
+
+
+@dataclass(slots=True)
+class _Flight:
+    nonce: str
+    since: float
+
+
+class DeltaSession:
+    """The server's side of one delta stream.
+
+    Args:
+        source: Where the resources come from.
+        answer_limit: A response ends with the resource that takes it to so many bytes.
+    """
+
+    def __init__(self, source: Source, *, answer_limit: int = ANSWER_LIMIT) -> None:
+        self.node: Node | None = None
+        """Who is at the other end; None until the first request."""
+        self._source = source
+        self._answer_limit = answer_limit
+        self._view: NodeView | None = None
+        self._subscriptions: dict[str, Subscription] = {}  # in the order of sending
+        self._flights: dict[str, _Flight] = {}
+        self._last_nacks: dict[str, Nack] = {}
+        self._events: list[SessionEvent] = []
+        self._nonces = 0
+
+    @property
+    def group(self) -> str:
+        """The group of the stream's node; only after the first request."""
+        assert self._view is not None
+        return self._view.group
+
+    def receive(self, request: DeltaRequest, now: float) -> None:
+        """Take in a request.
+
+        Afterwards the caller sends what `responses_to_send` returns. The node counts on the first
+        request only.
+
+        Raises:
+            ProtocolError: the stream must end with its status. The session is of no further use,
+                but must be closed.
+        """
+        if self._view is None:
+            if request.node is None:
+                raise MissingNodeError("the first request of the stream names no node")
+            self.node = request.node
+            self._view = self._source.attach(request.node)
+        subscription = self._subscriptions.get(request.type_url) or self._open(request.type_url)
+        if request.skipped:
+            self._events.append(NamesSkipped(request.type_url, request.skipped))
+        self._pair(subscription, request, now)
+        subscription.receive(request)
+
+    def resources_changed(self, type_url: str, names: Iterable[str]) -> bool:
+        """Note that resources came, changed or went; return whether the client wants any of them.
+
+        Costs O(names).
+        """
+        subscription = self._subscriptions.get(type_url)
+        return subscription is not None and subscription.changed(names)
+
+    def wildcard_changed(self, type_url: str) -> bool:
+        """Note that the wildcard means other names now; return whether the client has one.
+
+        Tells which names are meant, not what they hold: `resources_changed` does that.
+        """
+        subscription = self._subscriptions.get(type_url)
+        return subscription is not None and subscription.wildcard_changed()
+
+    def responses_to_send(self, now: float) -> list[Response]:
+        """Return the responses that are due, which count as sent from then on.
+
+        At most one of a type is in flight; an empty list says nothing can be sent before the next
+        request or change.
+        """
+        responses = [
+            self._respond(subscription, answer, now)
+            for subscription, answer in self._send_in_order()
+        ]
+        for subscription in self._subscriptions.values():
+            self._events += subscription.failures
+            subscription.failures.clear()
+        return responses
+
+    def events(self) -> list[SessionEvent]:
+        """Return what happened since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def interest_changes(self) -> list[tuple[str, str, bool]]:
+        """Return the names that the client began (True) or ceased to want since the last call.
+
+        As tuples of type URL, name and whether it is wanted now; the same may be told twice.
+        """
+        changes: list[tuple[str, str, bool]] = []
+        for type_url, subscription in self._subscriptions.items():
+            if subscription.interest:
+                changes += [(type_url, *change) for change in subscription.interest.items()]
+                subscription.interest.clear()
+        return changes
+
+    def interests(self) -> Iterator[tuple[str, str]]:
+        """Yield type URL and name of everything that the client wants."""
+        for type_url, subscription in self._subscriptions.items():
+            for name in subscription.wanted():
+                yield type_url, name
+
+    def status(self) -> tuple[TypeStatus, ...]:
+        """Return how far each type has come; costs O(names)."""
+        return tuple(self._type_status(each) for each in self._subscriptions.values())
+
+    def close(self) -> None:
+        """End the session: the view of the node is given back."""
+        if self._view is not None:
+            self._view.close()
+
+    def _open(self, type_url: str) -> Subscription:
+        served = type_url in self._source.type_urls()
+        if not served:
+            self._events.append(TypeNotServed(type_url))
+        self._subscriptions[type_url] = Subscription(
+            type_url,
+            self._view if served else None,
+            limit=self._answer_limit,
+            removals_last=type_url == types.CLUSTER,
+        )
+        self._subscriptions = {
+            key: self._subscriptions[key]
+            for key in sorted(self._subscriptions, key=types.send_rank)
+        }
+        return self._subscriptions[type_url]
+
+    def _pair(self, subscription: Subscription, request: DeltaRequest, now: float) -> None:
+        type_url, error = request.type_url, request.error
+        flight = self._flights.get(type_url)
+        paired = flight is not None and flight.nonce == request.response_nonce
+        if paired:
+            del self._flights[type_url]
+        if error is not None:
+            names = subscription.reject(error) if paired else ()
+            nack = Nack(names=names, code=error.code, message=error.message, at=now)
+            self._last_nacks[type_url] = nack
+            self._events.append(Nacked(type_url, names, error.code, error.message))
+        elif paired:
+            subscription.acknowledge()
+            self._events.append(Acked(type_url))
+
+    def _send_in_order(self) -> Iterator[tuple[Subscription, Answer]]:
+        """Yield what can be sent, so that nothing overtakes what it may refer to.
+
+        A type with news that must wait (for an ACK, or because an answer was split) holds back the
+        types behind it. Removals of clusters go when all else has been sent and acknowledged.
+        """
+        for subscription in self._subscriptions.values():
+            answer = subscription.take()
+            if answer is not None:
+                yield subscription, answer
+            if subscription.has_news:
+                return
+        if all(subscription.settled for subscription in self._subscriptions.values()):
+            for subscription in self._subscriptions.values():
+                removals = subscription.take_removals()
+                if removals is not None:
+                    yield subscription, removals
+
+    def _respond(self, subscription: Subscription, answer: Answer, now: float) -> Response:
+        self._nonces += 1
+        nonce = str(self._nonces)
+        self._flights[subscription.type_url] = _Flight(nonce, now)
+        return Response(
+            type_url=subscription.type_url,
+            nonce=nonce,
+            resources=len(answer.resources),
+            removed=len(answer.removed),
+            data=encode_delta_response(
+                type_url=subscription.type_url,
+                nonce=nonce,
+                resources=answer.resources,
+                removed=answer.removed,
+            ),
+        )
+
+    def _type_status(self, subscription: Subscription) -> TypeStatus:
+        flight = self._flights.get(subscription.type_url)
+        return TypeStatus(
+            type_url=subscription.type_url,
+            wildcard=subscription.wildcard,
+            subscribed=sum(1 for _ in subscription.wanted()),
+            in_flight=len(subscription.in_flight or ()),
+            in_flight_since=flight.since if flight else None,
+            rejected=dict(subscription.rejected),
+            last_nack=self._last_nacks.get(subscription.type_url),
+        )
