@@ -207,7 +207,7 @@ def _write_files(site: Site, openstack: Path) -> None:
 def _keystone_manage(
     supervisor: Supervisor, openstack: Path, site: Site, *arguments: str
 ) -> Process:
-    command = [
+    command: list[str | Path] = [
         openstack / "bin" / "keystone-manage",
         *("--config-file", site.folder / "keystone.conf"),
         *arguments,
@@ -226,15 +226,13 @@ def _bootstrap(supervisor: Supervisor, openstack: Path, site: Site) -> Process:
     )
 
 
-def _serve(
-    supervisor: Supervisor, openstack: Path, site: Site, service: str, port: int
-) -> Process:
+def _serve(supervisor: Supervisor, openstack: Path, site: Site, service: str, port: int) -> Process:
     folder = str(site.folder)
     env = clean_environment(
         OS_KEYSTONE_CONFIG_DIR=folder, OS_GLANCE_CONFIG_DIR=folder, MALLOC_ARENA_MAX="2"
     )
     # -P: the folder of serve_wsgi.py must not come before the installed packages
-    command = [
+    command: list[str | Path] = [
         *(openstack / "bin" / "python", "-P", SERVE),
         *(f"{service}.wsgi.api", ADDRESS, str(port)),
     ]

@@ -2,6 +2,7 @@
 
 import random
 import socket
+from collections.abc import Iterable
 
 # Below the range from which Linux (32768) and macOS (49152) take the ports of outgoing
 # connections: a port from there may be in use again before its server binds it.
@@ -31,6 +32,11 @@ def listens(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def all_listen(ports: Iterable[int]) -> bool:
+    """Whether somebody accepts connections on each of these ports."""
+    return all(listens(port) for port in ports)
 
 
 def _bind(port: int) -> socket.socket | None:

@@ -50,6 +50,8 @@ class Supervisor:
     """An existing folder; each process writes `<name>.log` there."""
     tied: bool = True
     """Whether processes die with this one even where it is killed (Linux)."""
+    started: Callable[[str, int], None] | None = None
+    """Told the name and number of each process as soon as it runs."""
     processes: list[Process] = field(default_factory=list)
     """What is running or has ended unasked, oldest first."""
 
@@ -87,6 +89,8 @@ class Supervisor:
             )
         process = Process(name=name, popen=popen, log=log)
         self.processes.append(process)
+        if self.started is not None:
+            self.started(name, process.pid)
         return process
 
     def wait_ready(

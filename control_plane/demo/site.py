@@ -9,7 +9,7 @@ from pathlib import Path
 
 from control_plane.demo.ports import ADDRESS, free_ports
 
-PORTS_OF_A_SITE = 4
+PORTS_OF_A_SITE = 5
 PASSWORD = "scopeway-demo"
 """Of every user, in every cloud of the demo."""
 
@@ -25,6 +25,7 @@ class Site:
     glance: int
     front: int
     peer: int
+    envoy_admin: int
 
     @property
     def front_url(self) -> str:
@@ -46,11 +47,6 @@ class Site:
         """What this site's Envoy writes for each request."""
         return self.folder / "access.log"
 
-    @property
-    def envoy_admin(self) -> Path:
-        """The unix socket of this Envoy's admin interface."""
-        return self.folder / "envoy.sock"
-
 
 def make_sites(names: Sequence[str], root: Path) -> tuple[Site, ...]:
     """Sites with free ports and an existing folder below `root` each."""
@@ -63,6 +59,7 @@ def make_sites(names: Sequence[str], root: Path) -> tuple[Site, ...]:
             glance=next(ports),
             front=next(ports),
             peer=next(ports),
+            envoy_admin=next(ports),
         )
         for name in names
     )

@@ -1,0 +1,64 @@
+# Needs make and a Python >= 3.11; everything else is installed into .venv and .venv-openstack.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+BIN = .venv/bin
+OPENSTACK = keystone glance python-openstackclient waitress 'setuptools<81'
+
+.DEFAULT_GOAL = help
+.PHONY: help setup fmt check test bench demo up down clean
+
+help:  ## show this
+	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' Makefile | expand -t 10
+
+setup: .venv/ready .venv-openstack/ready  ## make both virtual environments
+
+fmt: .venv/ready  ## format, and repair what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: .venv/ready  ## format, lint, types, contracts between the packages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@if command -v luacheck >/dev/null; then luacheck --quiet lua_filters; \
+	else echo "luacheck is not installed: the Lua is not linted"; fi
+
+test: .venv/ready  ## every test, with real etcd and real Envoy
+	$(BIN)/pytest --numprocesses=auto
+
+bench: .venv/ready  ## every benchmark, one line of JSON for each figure
+	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench; done
+
+demo: setup  ## one scoped request, through real Envoys, to real OpenStack services
+	$(BIN)/scopeway demo
+
+up: setup  ## bring up the clouds of the demo and leave them running
+	$(BIN)/scopeway demo --up
+
+down: .venv/ready  ## end what `make up` left running
+	$(BIN)/scopeway demo --down
+
+clean:  ## remove what can be made again
+	rm -rf .venv .venv-openstack build dist *.egg-info .*_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/ready: pyproject.toml
+	@$(call new_environment,.venv)
+	@echo "installing Scopeway, etcd, Envoy and the development tools into .venv (once, about a minute) …"
+	$(BIN)/python $(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+
+.venv-openstack/ready: pyproject.toml deploy/openstack/constraints.txt
+	@$(call new_environment,.venv-openstack)
+	@echo "installing Keystone, Glance and the openstack command into .venv-openstack (once, about a minute) …"
+	.venv-openstack/bin/python $(PIP_INSTALL) -c deploy/openstack/constraints.txt $(OPENSTACK) --editable '.[openstack]'
+	@touch $@
+
+define new_environment
+if [ -z "$(PYTHON)" ]; then echo "Scopeway needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3" >&2; exit 1; fi; \
+$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the module venv (Debian: apt install python3-venv)" >&2; exit 1; }; \
+[ -x $(1)/bin/python ] || $(PYTHON) -m venv $(1)
+endef

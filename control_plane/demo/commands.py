@@ -1,0 +1,101 @@
+"""The client's side of the demo: the `openstack` command and curl, shown as a person types them."""
+
+import json
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from control_plane.demo.errors import DemoError
+from control_plane.demo.processes import clean_environment
+from control_plane.demo.rest import request
+from control_plane.demo.screen import Screen
+from control_plane.demo.stage import Stage
+
+COMMAND_SECONDS = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a command ended."""
+
+    status: int
+    output: str
+    """What it printed, standard output before standard error."""
+
+
+def openstack(
+    stage: Stage, screen: Screen, *arguments: str, env: Mapping[str, str] | None = None
+) -> Result:
+    """Runs and shows an `openstack` command.
+
+    Args:
+        env: Variables in front of the command; None chooses cloud-1 of `clouds.yaml`.
+
+    Raises:
+        DemoError: it didn't end in time.
+    """
+    shown = {"OS_CLOUD": "cloud-1"} if env is None else dict(env)
+    screen.command(" ".join([*_assignments(shown), _quoted("openstack", *arguments)]))
+    result = _run([str(stage.client), *arguments], stage.client_environment(**shown))
+    screen.output(result.output)
+    return result
+
+
+def fetch(url: str, headers: Mapping[str, str], screen: Screen) -> dict[str, object]:
+    """GETs a JSON object with curl, or without it where the machine has none.
+
+    Long header values are shown shortened.
+
+    Raises:
+        DemoError: the answer is none.
+    """
+    options = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+    shown = [
+        part for name, value in headers.items() for part in ("-H", f"{name}: {_shortened(value)}")
+    ]
+    screen.command(_quoted("curl", "--silent", *shown, url))
+    if shutil.which("curl") is None:
+        screen.say("(this machine has no curl: the same request, sent by Python)")
+        output = request("GET", url, headers=headers).body.decode(errors="replace")
+    else:
+        output = _run(["curl", "--silent", *options, url], clean_environment()).output
+    try:
+        answer = json.loads(output)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise DemoError(f"no JSON object from {url}: {output!r}")
+    return answer
+
+
+def _run(command: list[str], env: Mapping[str, str]) -> Result:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            env=dict(env),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise DemoError(f"{command[0]}: no end after {COMMAND_SECONDS} s") from None
+    return Result(status=done.returncode, output=done.stdout + done.stderr)
+
+
+def _quoted(*arguments: str) -> str:
+    # double quotes, as the documents write scopes; shlex would take single ones
+    return " ".join(
+        argument if shlex.quote(argument) == argument else f'"{argument}"' for argument in arguments
+    )
+
+
+def _assignments(variables: Mapping[str, str]) -> list[str]:
+    return [f"{name}={_quoted(value)}" for name, value in variables.items()]
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= 60 else f"{value[:12]}…{value[-36:]}"

@@ -1,0 +1,202 @@
+"""`make demo`, `make up` and `make down`.
+
+Owns the folders, the signals and the promise that nothing is left behind: neither a process nor
+a file, except what `up` leaves on purpose and the logs of a demo that failed.
+"""
+
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from control_plane.demo import state
+from control_plane.demo.errors import DemoError, PartFailed
+from control_plane.demo.openstack import find_openstack
+from control_plane.demo.processes import Supervisor, tail
+from control_plane.demo.screen import Screen
+from control_plane.demo.sites import find_program
+from control_plane.demo.stage import Stage, set_up
+from control_plane.demo.steps import tell
+
+UP_FOLDER = Path(".scopeway")
+"""Of `up`, in the working folder."""
+SCOPE = "{keystone:cloud-1;glance:cloud-3}"
+
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run_demo(
+    *, keep: bool = False, openstack_python: str | Path | None = None, plain: bool = False
+) -> None:
+    """Brings up three clouds, tells the story in five steps and takes everything down again.
+
+    Args:
+        keep: Whether the folder with configurations, databases and logs stays.
+        openstack_python: Environment, or its Python, with Keystone, Glance and the client; None
+            looks for `.venv-openstack`.
+        plain: No colours and no moving text.
+
+    Raises:
+        DemoError: a part is missing or failed, or an answer wasn't the expected one.
+    """
+    screen = Screen(plain=plain)
+    openstack = _find_parts(openstack_python)
+    with _signals_raise(), _temporary_folder(screen, keep=keep) as root:
+        with Supervisor(logs=_logs(root)) as supervisor, _cleaning_up_calmly():
+            screen.title("Three OpenStack clouds on this machine")
+            stage = set_up(root, openstack, supervisor, screen)
+            tell(stage, screen)
+        screen.title("Everything stopped.")
+
+
+def up(
+    *,
+    openstack_python: str | Path | None = None,
+    plain: bool = False,
+    folder: Path = UP_FOLDER,
+) -> None:
+    """Brings up the three clouds of the demo, leaves them running and says what to type next.
+
+    Raises:
+        DemoError: they run already, a part is missing or failed; then nothing is left running.
+    """
+    screen = Screen(plain=plain)
+    root = folder.absolute()
+    if state.running(root):
+        raise DemoError(f"running already in {root}: `make down` ends it")
+    openstack = _find_parts(openstack_python)
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    supervisor = Supervisor(
+        logs=_logs(root),
+        tied=False,
+        started=lambda name, pid: state.record(root, name, pid),
+    )
+    with _signals_raise(), supervisor, _cleaning_up_calmly():
+        screen.title("Three OpenStack clouds on this machine")
+        try:
+            stage = set_up(root, openstack, supervisor, screen)
+        except DemoError as error:
+            _show_log(screen, error)
+            raise
+        _write_environment(stage)
+        supervisor.release()
+    _say_what_next(stage, screen)
+
+
+def down(*, plain: bool = False, folder: Path = UP_FOLDER) -> None:
+    """Ends what `up` left running and removes its folder; nothing to do is no error."""
+    screen = Screen(plain=plain)
+    root = folder.absolute()
+    if not (root / state.JOURNAL).exists():
+        screen.output(f"nothing runs in {root}")
+        return
+    with screen.task("everything stopped and removed"):
+        state.stop(state.running(root))
+        shutil.rmtree(root)
+
+
+def _find_parts(openstack_python: str | Path | None) -> Path:
+    for program in ("etcd", "envoy"):
+        find_program(program)
+    return find_openstack(openstack_python)
+
+
+def _logs(root: Path) -> Path:
+    logs = root / "logs"
+    logs.mkdir()
+    return logs
+
+
+@contextmanager
+def _temporary_folder(screen: Screen, *, keep: bool) -> Iterator[Path]:
+    root = Path(tempfile.mkdtemp(prefix="scopeway-demo-"))
+    try:
+        yield root
+    except DemoError as error:
+        _show_log(screen, error)
+        _remove_all_but_logs(root)
+        screen.problem(f"the logs are in {root / 'logs'}")
+        raise
+    except BaseException:
+        shutil.rmtree(root)
+        raise
+    if keep:
+        screen.output(f"kept: {root}")
+    else:
+        shutil.rmtree(root)
+
+
+def _remove_all_but_logs(root: Path) -> None:
+    for entry in root.iterdir():
+        if entry.name == "logs":
+            continue
+        for log in [*entry.glob("*.log")] if entry.is_dir() else []:
+            log.rename(root / "logs" / f"{entry.name}-{log.name}")
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP end this program the way Ctrl-C does, through every `finally`."""
+
+    def end(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGHUP, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _cleaning_up_calmly() -> Iterator[None]:
+    """Lets an impatient second Ctrl-C not interrupt the stopping of the processes."""
+    try:
+        yield
+    finally:
+        for number in ENDING_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _show_log(screen: Screen, error: DemoError) -> None:
+    if isinstance(error, PartFailed):
+        screen.problem(f"{error.part} wrote at its end:")
+        screen.output(tail(error.log))
+
+
+def _write_environment(stage: Stage) -> None:
+    programs = f"{stage.openstack / 'bin'}:{Path(sys.executable).parent}"
+    (stage.root / "env.sh").write_text(
+        f"""\
+export OS_CLIENT_CONFIG_FILE='{stage.clouds_yaml}'
+export OS_CLOUD=cloud-1
+export SCOPEWAY_REGISTRY='{stage.plane.registry}'
+export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
+export PATH="$PATH":'{programs}'
+"""
+    )
+
+
+def _say_what_next(stage: Stage, screen: Screen) -> None:
+    screen.title("It runs. What you can type next:")
+    screen.command(f"source {stage.root / 'env.sh'}")
+    screen.command(f'openstack image list --scope "{SCOPE}"')
+    screen.command('openstack image list --scope "{glance:cloud-2 | cloud-3}"')
+    screen.command(f'scopeway explain --from cloud-1 --scope "{SCOPE}" image')
+    screen.command("scopeway cloud list")
+    screen.output("")
+    rows = [(site.name, site.front_url, str(site.access_log)) for site in stage.sites]
+    screen.table(("cloud", "front", "access log"), rows)
+    screen.say(f"the control plane: {stage.plane.admin}/status")
+    screen.say("`make down` ends it.")
