@@ -11,8 +11,8 @@ from typing import TypeVar
 from control_plane.clouds.model import Cloud
 from control_plane.compiler.plan import atoms
 from control_plane.compiler.policy import bears
+from control_plane.scope import Target
 from control_plane.scope.ast import CloudName, LabelSelector, Local
-from control_plane.scope.target import Target
 
 _Label = tuple[str, str]
 _Selector = tuple[_Label, ...]

@@ -7,10 +7,7 @@ from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
 from control_plane.compiler.outcome import Decision, Rejection
 from control_plane.compiler.plan import PlanSettings, decide
-from control_plane.scope.errors import ScopeError
-from control_plane.scope.lexical import binding_for
-from control_plane.scope.parser import parse_scope
-from control_plane.scope.target import parse_target, target_name
+from control_plane.scope import ScopeError, binding_for, parse_scope, parse_target, target_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

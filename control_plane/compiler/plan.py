@@ -22,10 +22,9 @@ from control_plane.compiler.outcome import (
 )
 from control_plane.compiler.policy import honours, refusal
 from control_plane.compiler.transport import peer_hop
+from control_plane.scope import IDENTITY_VALIDATE, Target, unsupported_operator
 from control_plane.scope.ast import CloudName, Expression, LabelSelector, Operation
 from control_plane.scope.ast import Local as LocalAtom
-from control_plane.scope.canonical import unsupported_operator
-from control_plane.scope.target import IDENTITY_VALIDATE, Target
 
 Atom = CloudName | LocalAtom | LabelSelector
 

@@ -1,0 +1,319 @@
+"""The resources of the fleet: a source for `xds` over inventory, compiler and sites.
+
+Owns which targets are in use, by which sites, and what a changed cloud means for them. Must not
+know nonces or streams. It is made with the registry's first full listing, so a server cannot be
+started, and nothing can be served, before that. Everything runs on one event loop; nothing awaits.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final, Protocol
+
+from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.model import Cloud
+from control_plane.compiler.cluster import compile_cluster
+from control_plane.compiler.dependencies import Dependencies
+from control_plane.compiler.outcome import Plan, Rejection
+from control_plane.compiler.plan import PlanSettings, plan
+from control_plane.scope import ScopeError, Target, parse_target, target_name
+from xds.codec import resource
+from xds.errors import ProtocolError
+from xds.resource import Resource
+from xds.source import Node, NodeView
+from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE
+
+_log = logging.getLogger(__name__)
+
+PROTOCOL: Final = "1"
+"""What `node.metadata.scopeway.protocol` has to be."""
+
+SITE_TYPES: Final = (LISTENER, ROUTE, EXTENSION)
+
+_MEMO_CLUSTERS = 4096
+"""Compiled clusters kept for other nodes; some 4 kB each."""
+_MEMO_NAMES = 16_384
+"""Parsed target names kept; some 1 kB each."""
+
+SiteResources = Mapping[str, Mapping[str, bytes]]
+"""Type URL to name to encoded message: the listeners, routes and filters of one site."""
+
+
+class Changes(Protocol):
+    """Who is told what changed (`xds.hub.Hub`)."""
+
+    def resources_changed(
+        self, type_url: str, names: Collection[str], group: str | None = None
+    ) -> None:
+        """Tell the streams, or those of one group, that these resources may be others now."""
+
+    def wildcard_changed(self, type_url: str, group: str) -> None:
+        """Tell the streams of a group that their wildcard means other names now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one stream may use of the control plane."""
+
+    targets: int = 10_000
+    """Distinct targets."""
+    negative: int = 500
+    """Targets among them that cannot be served."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SourceStats:
+    """Counters and gauges, for metrics."""
+
+    streams: int = 0
+    """Streams attached now."""
+    targets: int = 0
+    """Distinct targets in use now."""
+    compiled: int = 0
+    """Clusters compiled since the start."""
+    refused: int = 0
+    """Targets refused since the start because a stream had reached one of its limits."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Site:
+    """What the streams of one site's Envoys share."""
+
+    resources: Mapping[str, Mapping[str, Resource]]
+    streams: int = 0
+    uses: Counter[str] = field(default_factory=Counter)
+    """Target to the number of streams that use it."""
+
+
+class ScopewaySource:
+    """What each Envoy of the fleet may ask for."""
+
+    def __init__(
+        self,
+        *,
+        inventory: Inventory,
+        changes: Changes,
+        site: Callable[[Cloud], SiteResources],
+        settings: PlanSettings,
+        limits: Limits | None = None,
+    ) -> None:
+        """Make the source of a registry that has been listed.
+
+        Args:
+            inventory: All clouds.
+            changes: Is told what an `update` changed.
+            site: Makes the listeners, routes and filters of a cloud's site.
+            settings: What the operator decides about plans.
+            limits: What one stream may use.
+        """
+        self._inventory = inventory
+        self._changes = changes
+        self._site = site
+        self._settings = settings
+        self._limits = limits or Limits()
+        self._sites: dict[str, _Site] = {}
+        self._dependencies = Dependencies()
+        self._stats = SourceStats()
+        self._parse = lru_cache(_MEMO_NAMES)(_parse)
+        self._compile = lru_cache(_MEMO_CLUSTERS)(self._compile_anew)
+
+    def type_urls(self) -> Collection[str]:
+        """Return the types that are served."""
+        return (CLUSTER, *SITE_TYPES)
+
+    def attach(self, node: Node) -> NodeView:
+        """Return the view of a stream that has just named its node.
+
+        A node whose cloud isn't registered is served nothing but rejections until it is.
+
+        Raises:
+            ProtocolError: the node names no cloud, or isn't configured for this control plane.
+        """
+        protocol = node.metadata.get("scopeway.protocol")
+        if protocol != PROTOCOL:
+            raise ProtocolError(
+                f"node {node.id!r} has scopeway.protocol {protocol!r} in its metadata, not "
+                f"{PROTOCOL!r}: make its bootstrap with `scopeway bootstrap` of this version",
+                status="FAILED_PRECONDITION",
+            )
+        if not node.cluster:
+            raise ProtocolError(f"node {node.id!r} names no cloud as its cluster")
+        site = self._sites.get(node.cluster)
+        if site is None:
+            resources = self._site_resources(self._inventory.get(node.cluster))
+            site = self._sites[node.cluster] = _Site(resources=resources)
+        site.streams += 1
+        self._stats.streams += 1
+        return _View(self, node)
+
+    def update(self, inventory: Inventory, changed: Collection[str]) -> None:
+        """Take a new inventory, and tell the hub which resources may be others now.
+
+        Costs what the changed clouds concern: the targets in use that depend on them, and their own
+        sites. Nothing is compiled here.
+
+        Args:
+            inventory: All clouds.
+            changed: The names of those that aren't what they were in the inventory before.
+        """
+        before, self._inventory = self._inventory, inventory
+        concerned: set[str] = set()
+        at_home: list[tuple[str, Cloud | None, Cloud | None]] = []
+        for name in changed:
+            old, new = before.get(name), inventory.get(name)
+            concerned |= self._dependencies.affected(old, new)
+            if name in self._sites:
+                at_home.append((name, old, new))
+        if concerned:
+            self._changes.resources_changed(CLUSTER, concerned)
+        for name, old, new in at_home:
+            self._update_site(name, old, new, concerned)
+
+    def stats(self) -> SourceStats:
+        """Return the counters; the value keeps counting."""
+        self._stats.targets = len(self._dependencies)
+        return self._stats
+
+    # for the views
+
+    def take_up(self, view: "_View", name: str) -> Resource | None:
+        """Return the cluster of a target as a view sees it; None where the view has too many."""
+        new = name not in view.targets
+        if new and len(view.targets) >= self._limits.targets:
+            self._refuse(view, name, "targets")
+            return None
+        target = self._parse(name)
+        outcome = self._plan(target, view.group)
+        if isinstance(outcome, Rejection):
+            if new and len(view.negative) >= self._limits.negative:
+                self._refuse(view, name, "targets that cannot be served")
+                return None
+            view.negative.add(name)
+        else:
+            view.negative.discard(name)
+        if new:
+            view.targets.add(name)
+            self._sites[view.group].uses[name] += 1
+            if isinstance(target, Target):
+                self._dependencies.add(name, target, view.group)
+        return self._compile(name, outcome)
+
+    def site_resources(self, group: str, type_url: str) -> Mapping[str, Resource]:
+        """Return the resources of a type that the Envoys of one site need."""
+        return self._sites[group].resources.get(type_url, {})
+
+    def local_targets(self, group: str) -> Collection[str]:
+        """Return the targets of a site's own services."""
+        return _local_targets(self._inventory.get(group))
+
+    def detach(self, view: "_View") -> None:
+        """Forget a view, and the targets that no other stream of its site uses."""
+        site = self._sites[view.group]
+        for name in view.targets:
+            site.uses[name] -= 1
+            if site.uses[name]:
+                continue
+            del site.uses[name]
+            target = self._parse(name)
+            if isinstance(target, Target):
+                self._dependencies.discard(name, target, view.group)
+        site.streams -= 1
+        self._stats.streams -= 1
+        if not site.streams:
+            del self._sites[view.group]
+
+    def _plan(self, target: Target | Rejection, group: str) -> Plan:
+        if isinstance(target, Rejection):
+            return target
+        caller = self._inventory.get(group)
+        if caller is None:
+            return Rejection(status=503, reason=f"the cloud of this site, {group}, is unknown")
+        return plan(target, caller, self._inventory, self._settings)
+
+    def _compile_anew(self, name: str, outcome: Plan) -> Resource:
+        self._stats.compiled += 1
+        return resource(CLUSTER, name, compile_cluster(name, outcome))
+
+    def _refuse(self, view: "_View", name: str, what: str) -> None:
+        self._stats.refused += 1
+        if not view.warned:
+            view.warned = True
+            _log.warning(
+                "node has too many %s; further ones are refused",
+                what,
+                extra={"node": view.node.id, "type_url": CLUSTER, "target": name},
+            )
+
+    def _update_site(
+        self, name: str, old: Cloud | None, new: Cloud | None, told: Collection[str]
+    ) -> None:
+        site = self._sites[name]
+        before, site.resources = site.resources, self._site_resources(new)
+        targets = self._dependencies.affected_at_home(old, new).difference(told)
+        if targets:
+            self._changes.resources_changed(CLUSTER, targets, group=name)
+        if _local_targets(old) != _local_targets(new):
+            self._changes.wildcard_changed(CLUSTER, name)
+        for type_url in SITE_TYPES:
+            was, now = before[type_url], site.resources[type_url]
+            changed = [each for each in now if each in was and now[each] != was[each]]
+            named = now.keys() ^ was.keys()
+            if changed or named:
+                self._changes.resources_changed(type_url, [*changed, *named], group=name)
+            if named:
+                self._changes.wildcard_changed(type_url, name)
+
+    def _site_resources(self, cloud: Cloud | None) -> Mapping[str, Mapping[str, Resource]]:
+        made: SiteResources = {} if cloud is None else self._site(cloud)
+        return {
+            type_url: {
+                name: resource(type_url, name, body)
+                for name, body in made.get(type_url, {}).items()
+            }
+            for type_url in SITE_TYPES
+        }
+
+
+class _View:
+    """What one stream may ask for, and which targets it does use."""
+
+    def __init__(self, source: ScopewaySource, node: Node) -> None:
+        self._source = source
+        self.node = node
+        self.targets: set[str] = set()
+        """The targets in use by this stream. Envoy never gives one up while it is connected."""
+        self.negative: set[str] = set()
+        """Those that could not be served when they were last compiled."""
+        self.warned = False
+
+    @property
+    def group(self) -> str:
+        return self.node.cluster
+
+    def resource(self, type_url: str, name: str) -> Resource | None:
+        if type_url == CLUSTER:
+            return self._source.take_up(self, name)
+        return self._source.site_resources(self.group, type_url).get(name)
+
+    def wildcard(self, type_url: str) -> Collection[str]:
+        if type_url == CLUSTER:
+            return self._source.local_targets(self.group)
+        return self._source.site_resources(self.group, type_url).keys()
+
+    def close(self) -> None:
+        self._source.detach(self)
+
+
+def _parse(name: str) -> Target | Rejection:
+    try:
+        return parse_target(name)
+    except ScopeError as error:
+        return Rejection(status=error.status, reason=str(error))
+
+
+def _local_targets(cloud: Cloud | None) -> Collection[str]:
+    if cloud is None:
+        return frozenset()
+    return frozenset(target_name(service, cloud.name) for service in cloud.services)
