@@ -189,10 +189,12 @@ class _Stream:
 class Server:
     """A running server, as `serve` yields it."""
 
-    def __init__(self, source: Source, observer: Observer | None, limits: Limits) -> None:
+    def __init__(
+        self, source: Source, hub: Hub, observer: Observer | None, limits: Limits
+    ) -> None:
         self.port = 0
         """The port it listens on."""
-        self.hub = Hub()
+        self.hub = hub
         """To be told of every change of the source's resources."""
         self._source = source
         self._observer = observer
@@ -231,6 +233,7 @@ async def serve(
     source: Source,
     *,
     listen: str,
+    hub: Hub | None = None,
     observer: Observer | None = None,
     limits: Limits | None = None,
 ) -> AsyncIterator[Server]:
@@ -241,6 +244,7 @@ async def serve(
     Args:
         source: Where the resources come from; told nothing, asked on the event loop.
         listen: "host:port", where port 0 takes a free one, or "unix:path".
+        hub: The hub of this server, where the source had to know it first; by default a new one.
         observer: Is told all that happens.
         limits: What one client may cost.
 
@@ -248,7 +252,7 @@ async def serve(
         ListenError: the address is in use, or not one of this machine.
     """
     limits = limits or Limits()
-    server = Server(source, observer, limits)
+    server = Server(source, hub or Hub(), observer, limits)
     handler = grpc.stream_stream_rpc_method_handler(server.delta_aggregated_resources)
     shell = grpc.aio.server(
         handlers=[grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler})],
