@@ -1,0 +1,8 @@
+"""The Lua of Scopeway's Envoys: pure modules, one adapter to Envoy's handle, and their bundling.
+
+Must not know the control plane. docs/lua.md describes what each filter does.
+"""
+
+from lua_filters.bundle import ENTRIES, bundle
+
+__all__ = ["ENTRIES", "bundle"]

@@ -1,0 +1,80 @@
+-- The rim to Envoy's handle: runs a filter so that an error never lets a message go on.
+--
+-- Contract: Envoy fails open, a script that raises lets the request through unmodified. So a filter
+-- returns PASS for "go on", or a status and a sentence; anything else, and any error, is a 500. On
+-- the way back `respond` is not allowed: there the answer is overwritten with a 502.
+-- Cost: one pcall.
+
+local errors = require("errors")
+
+local find = string.find
+local pcall, tostring, type = pcall, tostring, type
+
+local _M = {}
+
+_M.PASS = true
+
+local PASS = _M.PASS
+local REQUEST_FAILED = "the scope filter failed, so the request was not sent on"
+local ANSWER_REFUSED = "the answer was withheld: "
+local ANSWER_FAILED = "the scope filter failed"
+
+
+local function refuse(handle, status, message)
+  handle:respond(
+    { [":status"] = tostring(status), ["content-type"] = errors.CONTENT_TYPE },
+    errors.body(status, message)
+  )
+end
+
+
+function _M.on_request(handle, filter)
+  local ok, result, message = pcall(filter, handle)
+  if ok and result == PASS then
+    return
+  end
+  if ok and type(result) == "number" then
+    refuse(handle, result, message)
+  else
+    handle:logErr("scopeway: request filter failed: " .. tostring(result))
+    refuse(handle, 500, REQUEST_FAILED)
+  end
+end
+
+
+-- The text of the X-Scope header or nil; nil and a sentence for two of them. `get` joins them with a
+-- comma, which the language has too.
+function _M.x_scope(headers)
+  local text = headers:get("x-scope")
+  if text and find(text, ",", 1, true) and headers:getNumValues("x-scope") > 1 then
+    return nil, "more than one X-Scope header"
+  end
+  return text
+end
+
+
+-- The headers that could give power or hide the new body go first, whatever happens after.
+local function overwrite(handle, message)
+  local headers = handle:headers()
+  headers:remove("x-subject-token")
+  headers:replace(":status", "502")
+  headers:remove("content-encoding")
+  headers:remove("etag")
+  headers:replace("content-type", errors.CONTENT_TYPE)
+  handle:body(true):setBytes(errors.body(502, message))
+end
+
+
+function _M.on_response(handle, filter)
+  local ok, result, message = pcall(filter, handle)
+  if ok and result == PASS then
+    return
+  end
+  if not ok then
+    handle:logErr("scopeway: response filter failed: " .. tostring(result))
+    message = ANSWER_FAILED
+  end
+  overwrite(handle, ANSWER_REFUSED .. tostring(message))
+end
+
+return _M

@@ -1,0 +1,94 @@
+"""One Lua text out of the modules that a filter needs.
+
+Owns the order of the modules and the spelling of constants in Lua. Must not know what the
+constants mean. Invariant: the same arguments give the same bytes, so that an unchanged filter is
+an unchanged resource in every replica of the control plane.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+_COMMON = ("errors", "adapter", "path", "target", "services")
+_MODULES = {
+    "front": (*_COMMON, "scope", "tokens", "resolve", "token_body", "identity", "front"),
+    "peer": (*_COMMON, "peer"),
+}
+ENTRIES = tuple(_MODULES)
+"""The filters that can be bundled: the last module of each has its hooks."""
+
+_HOOKS = ("envoy_on_request", "envoy_on_response")
+_COMMENT_OR_STRING = re.compile(r"""--[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
+
+
+def bundle(entry: str, constants: Mapping[str, object]) -> str:
+    """Returns the Lua text of one filter, with the constants at its top.
+
+    Args:
+        entry: One of ENTRIES.
+        constants: `site` (the name of the cloud), `services` (every service word to its official
+            type), and for the front `service` (the official type of a listener for one service,
+            None for all) and, if wanted, `max_targets` (names that a worker hands out).
+
+    Raises:
+        KeyError: There is no such entry.
+        ValueError: `service` is no official type of `services`.
+        TypeError: A constant is neither None, bool, int, str nor a mapping of str to these.
+    """
+    modules = _MODULES[entry]
+    _check_service(constants)
+    parts = [
+        f"local modules = {{ constants = {_literal(constants)} }}",
+        "local function require(name) return modules[name] end",
+    ]
+    for module in modules:
+        parts.append(f"modules[{_literal(module)}] = (function()\n{_source(module)}\nend)()")
+    text = "\n".join(parts)
+    hooks = [hook for hook in _HOOKS if f"function _M.{hook}(" in _source(entry)]
+    return "\n".join([text, *(f"{hook} = modules[{_literal(entry)}].{hook}" for hook in hooks), ""])
+
+
+def _check_service(constants: Mapping[str, object]) -> None:
+    service = constants.get("service")
+    services = constants["services"]
+    if not isinstance(services, Mapping):
+        raise TypeError(f"services is no mapping: {services!r}")
+    if service is not None and services.get(service) != service:
+        raise ValueError(f"no official service type: {service!r}")
+
+
+@cache
+def _source(module: str) -> str:
+    """A module without its comments, indentation and empty lines."""
+    text = resources.files("lua_filters").joinpath(f"{module}.lua").read_text("utf-8")
+    code = _COMMENT_OR_STRING.sub(lambda m: "" if m[0].startswith("--") else m[0], text)
+    return "\n".join(line.strip() for line in code.splitlines() if line.strip())
+
+
+def _literal(value: object) -> str:
+    match value:
+        case None:
+            return "nil"
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case str():
+            return _quoted(value)
+        case Mapping():
+            fields = (f"[{_quoted(key)}] = {_literal(value[key])}" for key in sorted(value))
+            return "{ " + ", ".join(fields) + " }"
+        case _:
+            raise TypeError(f"no Lua constant: {value!r}")
+
+
+def _quoted(text: str) -> str:
+    """A Lua string of the text's UTF-8 bytes; all but plain letters, digits and `-_.` escaped."""
+    return '"' + "".join(_escaped(byte) for byte in text.encode()) + '"'
+
+
+def _escaped(byte: int) -> str:
+    char = chr(byte)
+    plain = byte < 128 and (char.isalnum() or char in "-_.")
+    return char if plain else f"\\{byte:03d}"

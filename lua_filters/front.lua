@@ -1,0 +1,153 @@
+-- The front: which target serves a request of this site's clients and services.
+--
+-- Contract: docs/lua.md, "The front". Constants say whether the listener serves one service (paths
+-- untouched) or all (the first segment of the path names it).
+-- Cost: the number of calls on the handle (0.4 to 1 µs each) decides, so a header is read only where
+-- its value matters.
+
+local adapter = require("adapter")
+local constants = require("constants")
+local identity = require("identity")
+local paths = require("path")
+local resolve = require("resolve")
+local services = require("services")
+local targets = require("target")
+local tokens = require("tokens")
+
+local byte = string.byte
+local HOME, PREFIX = services.HOME, services.PREFIX
+local SITE, LISTENER_SERVICE = constants.site, constants.service
+local TILDE = byte("~")
+
+local _M = {}
+
+
+-- The service, the path to send, the prefix that was taken off, and the text of a scope in the
+-- path; or nil, a status and a sentence.
+local function address(path)
+  local text, prefix
+  if byte(path, 2) == TILDE then
+    local rest, problem
+    text, rest, prefix, problem = paths.take_scope(path)
+    if problem then
+      return nil, 400, problem
+    end
+    path = rest or path
+  end
+  if LISTENER_SERVICE then
+    return LISTENER_SERVICE, path, prefix, text
+  end
+  local segment, rest = paths.split(path)
+  local service_prefix = PREFIX[segment]
+  if not service_prefix then
+    return nil, 404, "no service '" .. segment .. "' at " .. SITE .. ": a path begins like /image/"
+  end
+  return segment, rest, prefix and prefix .. service_prefix or service_prefix, text
+end
+
+
+-- The target for all but identity; the scope travels on in the token.
+local function choose(headers, service, path_text)
+  local text, problem = adapter.x_scope(headers)
+  if problem then
+    return nil, 400, problem
+  end
+  local token = headers:get("x-auth-token")
+  local bare, token_text
+  if token then
+    bare, token_text, problem = tokens.split(token)
+    if problem then
+      return nil, 400, problem
+    end
+  end
+  text = text or token_text or path_text
+  if not text then
+    return HOME[service]
+  end
+  local resolved
+  resolved, problem = resolve.resolve(text)
+  if not resolved then
+    return nil, 400, problem
+  end
+  if token then
+    local with_scope = bare .. resolved.suffix
+    if with_scope ~= token then
+      headers:replace("x-auth-token", with_scope)
+    end
+  end
+  return resolve.target(resolved, service)
+end
+
+
+-- What a scoped target asks for; a status and a sentence where there are too many of them.
+local function prepare(headers, target)
+  if not targets.admit(target) then
+    return 429, "too many different scopes at " .. SITE .. "; those in use still work"
+  end
+  headers:remove("x-service-token")
+  if target.spread then
+    local method = headers:get(":method")
+    if method == "GET" or method == "HEAD" then
+      headers:replace("x-envoy-retry-on", "gateway-error,retriable-status-codes,reset")
+      headers:replace("x-envoy-retriable-status-codes", "404")
+    end
+  end
+end
+
+
+local function on_request(handle)
+  local headers = handle:headers()
+  local received = headers:get(":path")
+  if not received then
+    return 400, "a request without a path"
+  end
+  if paths.has_dot_segment(received) then
+    return 400, "a dot segment in the path"
+  end
+  local service, path, prefix, text = address(received)
+  if not service then
+    return path, prefix
+  end
+
+  local target, status, message
+  if service == "identity" then
+    target, status, message = identity.choose(handle, headers, path, text)
+  else
+    target, status, message = choose(headers, service, text)
+  end
+  if not target then
+    return status, message
+  end
+  if target.foreign then
+    status, message = prepare(headers, target)
+    if status then
+      return status, message
+    end
+  end
+
+  headers:replace("x-scopeway-target", target.name)
+  headers:replace("x-scopeway-service", service)
+  if path ~= received then
+    headers:replace(":path", path)
+  end
+  if prefix then
+    headers:replace("x-forwarded-prefix", prefix)
+  else
+    headers:remove("x-forwarded-prefix")
+  end
+  return adapter.PASS
+end
+
+
+function _M.envoy_on_request(handle)
+  adapter.on_request(handle, on_request)
+end
+
+
+function _M.envoy_on_response(handle)
+  if identity.awaited() then
+    adapter.on_response(handle, identity.on_response)
+  end
+end
+
+return _M

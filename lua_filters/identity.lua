@@ -1,0 +1,163 @@
+-- Requests to a Keystone, which must never see a scope in a token, and its answers with new tokens.
+--
+-- Contract: docs/lua.md, "Identity". `choose` gives the target, or nil, a status and a sentence.
+-- Cost: four to six reads of headers; a body is read for a login only. The answers of all services
+-- pass `awaited`, which is a comparison of a number.
+
+local adapter = require("adapter")
+local resolve = require("resolve")
+local services = require("services")
+local token_body = require("token_body")
+local tokens = require("tokens")
+
+local find, sub, tonumber = string.find, string.sub, tonumber
+local HOME = services.HOME
+local NAMESPACE = "scopeway"
+local TOKENS = "/v3/auth/tokens"
+local MAX_BYTES = token_body.MAX_BYTES
+local TOO_LONG = "a request for a token has at most " .. MAX_BYTES .. " bytes"
+
+local _M = {}
+
+-- Logins with a scope whose answer hasn't come. Those whose client went away stay counted, which
+-- costs the later answers one look at their metadata.
+local logins = 0
+
+
+local function is_tokens(path)
+  return path == TOKENS or sub(path, 1, #TOKENS + 1) == TOKENS .. "?"
+end
+
+
+-- Takes the scope out of a token header; its bare token and scope text, or nil, nil and a sentence.
+local function strip_header(headers, name)
+  local token = headers:get(name)
+  if not token then
+    return nil
+  end
+  local bare, text, problem = tokens.split(token)
+  if text then
+    headers:replace(name, bare)
+  end
+  return bare, text, problem
+end
+
+
+-- Takes the scope out of the token in the body of a login; its text, or nil, a status and a sentence.
+local function strip_body(handle, headers)
+  local announced = headers:get("content-length")
+  if announced and (tonumber(announced) or 0) > MAX_BYTES then
+    return nil, 413, TOO_LONG
+  end
+  local buffer = handle:body()
+  if not buffer then
+    return nil
+  end
+  local length = buffer:length()
+  if length > MAX_BYTES then
+    return nil, 413, TOO_LONG
+  end
+  local received = buffer:getBytes(0, length)
+  local body, text, problem = token_body.strip(received)
+  if problem then
+    return nil, 400, problem
+  end
+  if body ~= received then
+    buffer:setBytes(body)
+  end
+  return text
+end
+
+
+-- A validation at another cloud's Keystone, where this site's services are unknown: the token
+-- validates itself, and the target is a service of its own.
+local function validation(headers, resolved, subject)
+  if subject then
+    headers:replace("x-auth-token", subject)
+  else
+    headers:remove("x-auth-token")
+  end
+  return resolve.target(resolved, "identity", "identity.validate")
+end
+
+
+function _M.choose(handle, headers, path, path_text)
+  headers:remove("accept-encoding") -- so that an answer can be read
+  local header_text, problem = adapter.x_scope(headers)
+  if problem then
+    return nil, 400, problem
+  end
+  local _, auth_text, subject, subject_text
+  _, auth_text, problem = strip_header(headers, "x-auth-token")
+  if problem then
+    return nil, 400, problem
+  end
+  subject, subject_text, problem = strip_header(headers, "x-subject-token")
+  if problem then
+    return nil, 400, problem
+  end
+
+  local text = header_text or auth_text or subject_text
+  local login, validates = false, false
+  if is_tokens(path) then
+    local method = headers:get(":method")
+    login = method == "POST"
+    validates = method == "GET" or method == "HEAD"
+  end
+  if login then
+    local body_text, status, message = strip_body(handle, headers)
+    if status then
+      return nil, status, message
+    end
+    text = text or body_text
+  elseif validates then
+    text = subject_text or text -- whose token it is decides who can validate it
+  end
+
+  text = text or path_text
+  if not text then
+    return HOME.identity
+  end
+  local resolved
+  resolved, problem = resolve.resolve(text)
+  if not resolved then
+    return nil, 400, problem
+  end
+  local target = resolve.target(resolved, "identity")
+  if validates and target.foreign then
+    return validation(headers, resolved, subject)
+  end
+  if login then
+    handle:streamInfo():dynamicMetadata():set(NAMESPACE, "suffix", resolved.suffix)
+    logins = logins + 1
+  end
+  return target
+end
+
+
+-- Whether the answer to any login with a scope is still to come at this worker.
+function _M.awaited()
+  return logins > 0
+end
+
+
+-- Puts the scope into a token that Keystone returned for a login with a scope.
+function _M.on_response(handle)
+  local state = handle:streamInfo():dynamicMetadata():get(NAMESPACE)
+  local suffix = state and state.suffix
+  if not suffix then
+    return adapter.PASS
+  end
+  logins = logins - 1
+  local headers = handle:headers()
+  local token = headers:get("x-subject-token")
+  if token then
+    if find(token, "~", 1, true) then
+      return 502, "the identity service returned a token with a scope of its own"
+    end
+    headers:replace("x-subject-token", token .. suffix)
+  end
+  return adapter.PASS
+end
+
+return _M

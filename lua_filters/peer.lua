@@ -1,0 +1,48 @@
+-- The peer: which of this site's services another site asks for.
+--
+-- Contract: docs/lua.md, "The peer". The scope was resolved at the origin: nothing is read but the path.
+-- Cost: three calls on the handle.
+
+local adapter = require("adapter")
+local constants = require("constants")
+local paths = require("path")
+local services = require("services")
+
+local HOME, SITE = services.HOME, constants.site
+
+local _M = {}
+
+-- First segment to target name. A validation of a token has its own prefix, so that whose tokens a
+-- cloud honours is decided apart from who may log in; the same service answers it.
+local TARGETS = { ["identity.validate"] = HOME.identity.name }
+for service, target in pairs(HOME) do
+  TARGETS[service] = target.name
+end
+
+
+local function on_request(handle)
+  local headers = handle:headers()
+  local received = headers:get(":path")
+  if not received then
+    return 400, "a request without a path"
+  end
+  if paths.has_dot_segment(received) then
+    return 400, "a dot segment in the path"
+  end
+  local service, path = paths.split(received)
+  local target = TARGETS[service]
+  if not target then
+    return 404, "no service '" .. service .. "' at the peer of " .. SITE
+  end
+  headers:replace("x-scopeway-target", target)
+  headers:replace("x-scopeway-service", service)
+  headers:replace(":path", path)
+  return adapter.PASS
+end
+
+
+function _M.envoy_on_request(handle)
+  adapter.on_request(handle, on_request)
+end
+
+return _M

@@ -1,0 +1,51 @@
+-- What a scope text means at this site: remembered, since the same few texts come again and again.
+--
+-- Contract: `resolve(text)` gives a table for `target` with the field `suffix` (of tokens), or nil
+-- and a sentence. The memory is bounded: it is dropped whole when it holds MAX_ENTRIES texts. Refused texts are not remembered.
+-- Cost: one look-up for a text that is known.
+
+local constants = require("constants")
+local scope = require("scope")
+local target = require("target")
+local tokens = require("tokens")
+
+local SITE = constants.site
+local MAX_ENTRIES = 1024
+
+local _M = {}
+
+local memory = {}
+local count = 0
+
+
+function _M.resolve(text)
+  local known = memory[text]
+  if known then
+    return known
+  end
+  local bindings, completed = scope.complete(text, SITE)
+  if not bindings then
+    return nil, completed
+  end
+  if count >= MAX_ENTRIES then
+    memory, count = {}, 0
+  end
+  known = { suffix = tokens.suffix(completed), bindings = bindings, targets = {} }
+  memory[text] = known
+  count = count + 1
+  return known
+end
+
+
+-- The target of a service. `as` names it where the name isn't the service's (`identity.validate`).
+function _M.target(resolved, service, as)
+  local name = as or service
+  local known = resolved.targets[name]
+  if not known then
+    known = target.make(name, resolved.bindings[service] or resolved.bindings["*"])
+    resolved.targets[name] = known
+  end
+  return known
+end
+
+return _M

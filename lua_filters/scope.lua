@@ -1,0 +1,270 @@
+-- The lexical form of a scope, its completion with the origin, and the binding of a service.
+--
+-- Contract: docs/scope.md, "The lexical form"; tests/vectors/scope holds the examples that this
+-- file shares with control_plane/scope/lexical.py. Pure: text in, tables and text out.
+-- Cost: one pass over at most 2048 bytes. Not for every request: resolve.lua keeps the results.
+
+local constants = require("constants")
+
+local byte, find, format, lower, sub = string.byte, string.find, string.format, string.lower, string.sub
+local concat, sort = table.concat, table.sort
+local SERVICES = constants.services
+
+local _M = {}
+
+local MAX_BYTES = 2048
+local MAX_BINDINGS = 64
+
+local NAME, BLANK, QUOTE, OTHER = 1, 2, 3, 4
+
+-- The class of each byte of the language; upper case is folded before. No class: refused.
+local CLASS = {}
+for code = byte("a"), byte("z") do
+  CLASS[code] = NAME
+end
+for code = byte("0"), byte("9") do
+  CLASS[code] = NAME
+end
+for _, char in ipairs({ "-", ".", "_" }) do
+  CLASS[byte(char)] = NAME
+end
+for _, char in ipairs({ "{", "}", "[", "]", "(", ")", ":", ";", ",", "|", "&", "^", "%", "*", "=" }) do
+  CLASS[byte(char)] = OTHER
+end
+CLASS[byte(" ")], CLASS[byte("\t")] = BLANK, BLANK
+CLASS[byte('"')], CLASS[byte("'")] = QUOTE, QUOTE
+
+
+local function at(column, message)
+  return format("column %d: %s", column, message)
+end
+
+
+-- Lower case, and nothing but bytes of the language.
+local function checked(text)
+  if #text > MAX_BYTES then
+    return nil, format("a scope has at most %d bytes, this one has %d", MAX_BYTES, #text)
+  end
+  text = lower(text)
+  for i = 1, #text do
+    if not CLASS[byte(text, i)] then
+      return nil, at(i, format("byte 0x%02x is not of the scope language", byte(text, i)))
+    end
+  end
+  return text
+end
+
+
+-- The first and last position of what stands between the braces, or between the outer blanks.
+local function without_braces(text)
+  local first, last = 1, #text
+  while first <= last and CLASS[byte(text, first)] == BLANK do
+    first = first + 1
+  end
+  while last >= first and CLASS[byte(text, last)] == BLANK do
+    last = last - 1
+  end
+  if sub(text, first, first) ~= "{" then
+    return first, last
+  end
+  if last == first or sub(text, last, last) ~= "}" then
+    return nil, at(last + 1, "'}' is missing at the end")
+  end
+  return first + 1, last - 1
+end
+
+
+local function start_side(scan, service)
+  scan.service = service -- nil until the binding's ":"
+  scan.kept = {} -- of the current side of the binding, one character each
+  scan.gap = false -- a blank or quote since the last kept character
+  scan.doubled = false -- the last kept "|" stands for "||"
+end
+
+
+local function must_be_outside(scan, what)
+  if scan.quote then
+    return "the closing " .. scan.quote .. " is missing before " .. what
+  elseif scan.brackets then
+    return "']' is missing before " .. what
+  end
+end
+
+
+local function end_service(scan)
+  local problem = must_be_outside(scan, "':'")
+  if problem then
+    return problem
+  elseif scan.service then
+    return "a second ':' in one binding"
+  end
+  local word = concat(scan.kept)
+  if word == "" then
+    return "a service is missing before ':'"
+  end
+  local service = word == "*" and word or SERVICES[word]
+  if not service then
+    return "no such service: '" .. word .. "'"
+  elseif scan.bindings[service] then
+    return "the service '" .. service .. "' is bound twice"
+  end
+  start_side(scan, service)
+end
+
+
+local function end_binding(scan)
+  local problem = must_be_outside(scan, "the end of a binding")
+  if problem then
+    return problem
+  elseif not scan.service then
+    return (scan.kept[1] and "':'" or "a binding") .. " is missing"
+  elseif not scan.kept[1] then
+    return "an expression is missing for '" .. scan.service .. "'"
+  elseif scan.count == MAX_BINDINGS then
+    return format("more than %d bindings", MAX_BINDINGS)
+  end
+  scan.bindings[scan.service] = concat(scan.kept)
+  scan.count = scan.count + 1
+  start_side(scan, nil)
+end
+
+
+local function keep(scan, char, class)
+  local kept = scan.kept
+  local last = kept[#kept]
+  if char == "{" or char == "}" then
+    return "'" .. char .. "' stands only around the whole scope"
+  elseif (char == "[" and scan.brackets) or (char == "]" and not scan.brackets) then
+    return "'" .. char .. "' without its partner"
+  elseif scan.gap and class == NAME and last and CLASS[byte(last)] == NAME then
+    return "an operator or ';' is missing between two names"
+  elseif char == "|" and last == "|" then
+    if scan.gap or scan.doubled then
+      return "a cloud is missing between two '|'"
+    end
+    scan.doubled = true
+    return
+  end
+  if char == "[" or char == "]" then
+    scan.brackets = char == "["
+  end
+  kept[#kept + 1] = char
+  scan.gap, scan.doubled = false, false
+end
+
+
+local function feed(scan, char)
+  local class = CLASS[byte(char)]
+  if class == BLANK then
+    scan.gap = true
+  elseif class == QUOTE then
+    if scan.quote and scan.quote ~= char then
+      return "the closing " .. scan.quote .. " is missing before " .. char
+    end
+    scan.quote = not scan.quote and char or nil
+    scan.gap = true
+  elseif char == ":" then
+    return end_service(scan)
+  elseif char == ";" or (char == "," and not scan.brackets) then
+    return end_binding(scan)
+  else
+    return keep(scan, char, class)
+  end
+end
+
+
+local function finish(scan)
+  if scan.quote then
+    return "the closing " .. scan.quote .. " is missing"
+  elseif scan.brackets then
+    return "']' is missing"
+  elseif scan.service or scan.kept[1] then -- else a trailing separator, or nothing at all
+    return end_binding(scan)
+  end
+end
+
+
+-- Official service type (or "*") to lexical expression; nil and a sentence where it is refused.
+function _M.bindings(text)
+  local problem
+  text, problem = checked(text)
+  if not text then
+    return nil, problem
+  end
+  local first, last = without_braces(text)
+  if not first then
+    return nil, last
+  end
+  local scan = { bindings = {}, count = 0, quote = nil, brackets = false }
+  start_side(scan, nil)
+  for i = first, last do
+    problem = feed(scan, sub(text, i, i))
+    if problem then
+      return nil, at(i, problem)
+    end
+  end
+  problem = finish(scan)
+  if problem then
+    return nil, at(last + 1, problem)
+  end
+  return scan.bindings
+end
+
+
+function _M.lexical(bindings)
+  local parts = {}
+  for service, expression in pairs(bindings) do
+    parts[#parts + 1] = service
+  end
+  sort(parts)
+  for i, service in ipairs(parts) do
+    parts[i] = service .. ":" .. bindings[service]
+  end
+  return concat(parts, ";")
+end
+
+
+-- Replaces each atom `local` by the origin; what stands in brackets are labels, no atoms.
+local function localised(expression, origin)
+  if not find(expression, "local", 1, true) then
+    return expression
+  end
+  local parts = {}
+  local i, brackets = 1, false
+  while i <= #expression do
+    local stop = i
+    if not brackets and CLASS[byte(expression, i)] == NAME then
+      while CLASS[byte(expression, stop + 1)] == NAME do
+        stop = stop + 1
+      end
+    end
+    local piece = sub(expression, i, stop)
+    if piece == "[" or piece == "]" then
+      brackets = piece == "["
+    end
+    parts[#parts + 1] = piece == "local" and origin or piece
+    i = stop + 1
+  end
+  return concat(parts)
+end
+
+
+-- The bindings and the text with the defaults of the origin in them; nil and a sentence where the
+-- text is refused.
+function _M.complete(text, origin)
+  local bindings, problem = _M.bindings(text)
+  if not bindings then
+    return nil, problem
+  end
+  for service, expression in pairs(bindings) do
+    bindings[service] = localised(expression, origin)
+  end
+  bindings["*"] = bindings["*"] or origin
+  local completed = _M.lexical(bindings)
+  if #completed > MAX_BYTES then
+    return nil, format("longer than %d bytes with '*' and 'local' filled in", MAX_BYTES)
+  end
+  return bindings, completed
+end
+
+return _M
