@@ -216,6 +216,8 @@ class Server:
         stream = _Stream(self._source, self.hub, self._observer, self._limits, context)
         self._streams[stream] = None
         try:
+            # before any response: gRPC cannot end a call whose first write was given up half-way
+            await context.send_initial_metadata(())
             outcome = await stream.run()
         finally:
             del self._streams[stream]
