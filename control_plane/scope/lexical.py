@@ -11,7 +11,6 @@ from control_plane.scope.errors import ScopeError
 from control_plane.scope.services import official_type
 from control_plane.scope.text import (
     BLANKS,
-    MAX_BINDINGS,
     MAX_BYTES,
     NAME_CHARACTERS,
     QUOTES,
@@ -151,8 +150,6 @@ class _Scan:
             raise ScopeError(f"{what} is missing", column=column)
         if not self.kept:
             raise ScopeError(f"an expression is missing for {self.service!r}", column=column)
-        if len(self.bindings) == MAX_BINDINGS:
-            raise ScopeError(f"more than {MAX_BINDINGS} bindings")
         self.bindings[self.service] = self.kept
         self._start_side(None)
 

@@ -10,6 +10,7 @@ from control_plane.scope.text import BLANKS, shown
 
 _ATOM = ("a cloud name", "'local'", "'['", "'('")
 _OPERATORS = frozenset({"_OR", "_XOR", "_AND", "_CROSS"})
+_AFTER_EXPRESSION = _OPERATORS | {"SEMICOLON"}
 _CLOSERS = {"RPAR": "')'", "RSQB": "']'", "_QUOTE": "the closing quote", "RBRACE": "'}'"}
 _PARTNERS = {")": "(", "]": "[", "}": "{"}
 
@@ -32,10 +33,10 @@ def explain(text: str, position: int, found: str, accepted: frozenset[str]) -> S
 
 
 def _unexpected(found: str, previous: str, accepted: frozenset[str]) -> str:
-    if accepted == {"$END"}:
+    if accepted <= {"$END"}:
         return f"nothing may follow {shown(previous)}, but there is {shown(found)}"
     closers = _closers(accepted)
-    if found in _PARTNERS and "WORD" not in accepted and not closers:
+    if found in _PARTNERS and accepted & _AFTER_EXPRESSION and not closers:
         return f"{found!r} has no {_PARTNERS[found]!r} before it"
     expected = _any_of(closers if found in _PARTNERS and closers else _expected(accepted, previous))
     if not previous:

@@ -45,8 +45,8 @@ def checked(text: str | bytes) -> str:
 
 
 def is_cloud_name(word: str) -> bool:
-    """Tells whether a lower-case word is an RFC 1123 label of at most 63 characters."""
-    return _CLOUD_NAME.fullmatch(word) is not None
+    """Tells whether a cloud may have this name: an RFC 1123 label in lower case, not `local`."""
+    return word != "local" and _CLOUD_NAME.fullmatch(word) is not None
 
 
 def is_label_word(word: str) -> bool:

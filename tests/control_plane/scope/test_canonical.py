@@ -1,0 +1,57 @@
+"""The tree form for people, and what nothing serves yet."""
+
+import pytest
+
+from control_plane.scope import canonical, parse_expression, parse_scope, unsupported_operator
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("A", "a"),
+        ("local", "local"),
+        ("((a))||(b)", "a | b"),
+        ("(a|b)|c", "a | b | c"),
+        ("(a&b)|c", "a & b | c"),
+        ("(a|b)&c", "(a | b) & c"),
+        ("a%(b&(c^(d|e)))", "a % (b & (c ^ (d | e)))"),
+        ("((a%b)&c)^d|e", "a % b & c ^ d | e"),
+        ("[tier=edge, region=eu]", "[region=eu,tier=edge]"),
+    ],
+)
+def test_an_expression_is_shown_with_the_fewest_parentheses(text: str, form: str) -> None:
+    assert canonical(parse_expression(text)) == form
+    assert parse_expression(form) == parse_expression(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("", "{}"),
+        ("glance:a", "{image: a}"),
+        ('{"nova":"a||b",*:local,glance:[b=c]}', "{*: local; compute: a | b; image: [b=c]}"),
+    ],
+)
+def test_a_scope_is_shown_with_its_bindings_sorted(text: str, form: str) -> None:
+    assert canonical(parse_scope(text)) == form
+    assert parse_scope(form) == parse_scope(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "operator"),
+    [
+        ("a", None),
+        ("local", None),
+        ("[a=b]", None),
+        ("a|[a=b]|local", None),
+        ("a&b", "&"),
+        ("a^b", "^"),
+        ("a%b", "%"),
+        ("a | b & c", "&"),
+        ("a | (b ^ c) | d & e", "^"),
+    ],
+)
+def test_an_operator_that_is_not_served_is_found_wherever_it_stands(
+    text: str, operator: str | None
+) -> None:
+    assert unsupported_operator(parse_expression(text)) == operator

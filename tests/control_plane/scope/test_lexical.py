@@ -1,0 +1,121 @@
+"""The lexical form: the vectors that Python and Lua share, and its place beside the parser."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from control_plane.scope import (
+    SERVICE_TYPES,
+    ScopeError,
+    binding_for,
+    complete,
+    lexical_form,
+    parse_expression,
+    parse_scope,
+)
+
+VECTORS = Path(__file__).parents[2] / "vectors" / "scope" / "lexical.json"
+CASES: list[dict[str, Any]] = json.loads(VECTORS.read_text())["cases"]
+ACCEPTED = [case for case in CASES if not case.get("error")]
+REFUSED = [case for case in CASES if case.get("error")]
+
+
+def why(case: dict[str, Any]) -> str:
+    return str(case["why"])
+
+
+@pytest.mark.parametrize("case", ACCEPTED, ids=why)
+def test_the_vector_holds(case: dict[str, Any]) -> None:
+    text, origin = case["text"], case["origin"]
+
+    assert lexical_form(text) == case["lexical"]
+    assert lexical_form(text.encode()) == case["lexical"]
+    assert lexical_form(case["lexical"]) == case["lexical"]
+    if case["completed"] is None:
+        with pytest.raises(ScopeError, match="with '\\*' and 'local' filled in"):
+            complete(text, origin)
+        return
+    assert complete(text, origin) == case["completed"]
+    assert complete(case["completed"], origin) == case["completed"]
+    for service, expression in case["bindings"].items():
+        assert binding_for(text, service, origin) == expression
+        assert binding_for(case["completed"], service, "another") == expression
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=why)
+def test_the_vector_is_refused(case: dict[str, Any]) -> None:
+    text = bytes.fromhex(case["text_hex"]) if "text_hex" in case else case["text"]
+
+    for refuse in (lexical_form, parse_scope):
+        with pytest.raises(ScopeError) as refusal:
+            refuse(text)
+        assert refusal.value.status == 400
+
+
+@pytest.mark.parametrize("case", ACCEPTED, ids=why)
+def test_the_lexical_form_parses_to_the_same_scope(case: dict[str, Any]) -> None:
+    try:
+        scope = parse_scope(case["text"])
+    except ScopeError:
+        assert why(case).startswith(("does not parse", "complete() refuses"))
+        return
+
+    assert not why(case).startswith("does not parse")
+    assert parse_scope(case["lexical"]) == scope
+
+
+def test_an_alias_may_ask_for_a_binding() -> None:
+    assert binding_for("glance:a", "glance", "b") == "a"
+
+
+def test_an_unknown_service_has_no_binding() -> None:
+    with pytest.raises(ScopeError, match=r"^no such service: 'glanze'$"):
+        binding_for("glance:a", "glanze", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("glance:a", None),
+        ("{glance:a", "column 10: '}' is missing at the end"),
+        ("glance:{a}", "column 8: '{' stands only around the whole scope"),
+        ("glance:a]", "column 9: ']' without its partner"),
+        ("glance:[a=b", "column 12: ']' is missing"),
+        ("glance:[a=b;nova:c", "column 12: ']' is missing before the end of a binding"),
+        ('glance:"a', "column 10: the closing quote is missing"),
+        ('glance:"a;nova:b"', "column 10: the closing '\"' is missing before the end of a binding"),
+        ("glance:\"a'", "column 10: the closing '\"' is missing before \"'\""),
+        ("glance:clo ud", "column 12: an operator or ';' is missing between two names"),
+        ("glance:a| |b", "column 11: a cloud is missing between two '|'"),
+        ("cloud-1", "column 8: ':' is missing"),
+        ("glance:a;;", "column 10: a binding is missing"),
+        ("glance:;", "column 8: an expression is missing for 'image'"),
+        (":a", "column 1: a service is missing before ':'"),
+        ("glance:a:b", "column 9: a second ':' in one binding"),
+        ("glanze:a", "column 1: no such service: 'glanze'"),
+        ("glance:a;image:b", "column 15: the service 'image' is bound twice"),
+    ],
+)
+def test_a_refusal_of_the_lexical_form_reads(text: str, sentence: str | None) -> None:
+    if sentence is None:
+        assert lexical_form(text) == "image:a"
+        return
+    with pytest.raises(ScopeError) as refusal:
+        lexical_form(text)
+
+    assert str(refusal.value) == sentence
+
+
+def test_a_binding_for_each_service_there_is_can_be_read() -> None:
+    text = ";".join(f"{service}:a" for service in ["*", *sorted(SERVICE_TYPES)])
+
+    assert lexical_form(text) == text
+
+
+def test_a_binding_of_a_completed_scope_is_an_expression() -> None:
+    expression = binding_for("{glance: [region=eu] || local}", "image", "cloud-1")
+
+    assert expression == "[region=eu]|cloud-1"
+    assert parse_expression(expression) == parse_expression("[region=eu] | cloud-1")

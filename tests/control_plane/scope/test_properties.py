@@ -1,0 +1,157 @@
+"""What holds for every text and every tree."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.scope import (
+    Binding,
+    CloudName,
+    Expression,
+    LabelSelector,
+    Local,
+    Operation,
+    Scope,
+    ScopeError,
+    binding_for,
+    canonical,
+    complete,
+    lexical_form,
+    parse_expression,
+    parse_scope,
+    parse_target,
+)
+
+SERVICES = ["*", "identity", "image", "compute", "network", "block-storage"]
+WORDS = ["a", "B", "cloud-1", "local", "Local", "local-1", "glance", "image", "nova", "cloud_1"]
+TOKENS = [*WORDS, *"{}[]():;,|&^%*=\"'", "||", " ", "\t"]
+
+names = st.sampled_from(["a", "b", "cloud-1", "local-1", "42", "x" * 20])
+labels = st.dictionaries(names, names, min_size=1, max_size=3).map(
+    lambda found: LabelSelector(tuple(sorted(found.items())))
+)
+atoms: st.SearchStrategy[Expression] = st.one_of(names.map(CloudName), st.just(Local()), labels)
+
+
+def operations(operands: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression]:
+    return st.builds(flat, st.sampled_from("|^&%"), st.lists(operands, min_size=2, max_size=3))
+
+
+def flat(operator: str, operands: list[Expression]) -> Operation:
+    merged: list[Expression] = []
+    for operand in operands:
+        same = isinstance(operand, Operation) and operand.operator == operator
+        merged.extend(operand.operands if same else [operand])  # type: ignore[union-attr]
+    return Operation(operator, tuple(merged))
+
+
+expressions = st.recursive(atoms, operations, max_leaves=10)
+scopes = st.dictionaries(st.sampled_from(SERVICES), expressions, max_size=4).map(
+    lambda found: Scope(tuple(Binding(service, found[service]) for service in sorted(found)))
+)
+token_soup = st.lists(st.sampled_from(TOKENS), max_size=30).map("".join)
+
+
+@st.composite
+def written(draw: st.DrawFn) -> str:
+    """A scope as somebody might write it: mostly right, with blanks, quotes and other spellings."""
+    text = canonical(draw(scopes))
+    pieces = [draw(st.sampled_from(spellings(char))) for char in text]
+    return "".join(pieces)
+
+
+def spellings(char: str) -> list[str]:
+    if char.isalpha():
+        return [char, char, char, char.upper()]
+    if char in "|":
+        return ["|", "||"]
+    if char in ";":
+        return [";", ",", " ;\t"]
+    if char in "()":
+        return [char, f" {char} ", f"'{char}'"]
+    if char == " ":
+        return ["", " ", '"', "\t "]
+    return [char, f" {char}" if char in "=[]:" else char]
+
+
+@given(expressions)
+def test_an_expression_is_its_tree_form_read_again(expression: Expression) -> None:
+    assert parse_expression(canonical(expression)) == expression
+
+
+@given(scopes)
+def test_a_scope_is_its_tree_form_read_again(scope: Scope) -> None:
+    assert parse_scope(canonical(scope)) == scope
+
+
+@given(st.one_of(written(), token_soup, token_soup.map("image:{}".format)))
+def test_what_parses_has_a_lexical_form_that_parses_to_the_same(text: str) -> None:
+    try:
+        scope = parse_scope(text)
+    except ScopeError:
+        return
+
+    assert parse_scope(lexical_form(text)) == scope
+
+
+@given(st.one_of(written(), token_soup, token_soup.map("image:{}".format)))
+def test_the_lexical_form_and_the_completion_are_their_own(text: str) -> None:
+    try:
+        lexical, completed = lexical_form(text), complete(text, "cloud-1")
+    except ScopeError:
+        return
+
+    assert lexical_form(lexical) == lexical
+    assert lexical_form(completed) == completed
+    assert complete(lexical, "cloud-1") == completed
+    assert complete(completed, "another") == completed
+    assert not set(completed) & set(" \t\"'{}")
+
+
+@given(scopes)
+def test_a_completed_scope_binds_all_and_holds_no_local(scope: Scope) -> None:
+    completed = parse_scope(complete(canonical(scope), "cloud-1"))
+
+    assert completed.bindings[0].service == "*"
+    assert {b.service for b in completed.bindings} == {b.service for b in scope.bindings} | {"*"}
+    assert not any(holds_local(b.expression) for b in completed.bindings)
+
+
+def holds_local(expression: Expression) -> bool:
+    if isinstance(expression, Operation):
+        return any(holds_local(operand) for operand in expression.operands)
+    return isinstance(expression, Local)
+
+
+READERS: list[Callable[[str | bytes], object]] = [
+    parse_scope,
+    parse_expression,
+    parse_target,
+    lexical_form,
+    lambda text: complete(text, "cloud-1"),
+    lambda text: binding_for(text, "image", "cloud-1"),
+]
+
+
+@pytest.mark.parametrize("read", READERS)
+@given(
+    text=st.one_of(st.text(), st.binary(), token_soup, written(), token_soup.map("image@{}".format))
+)
+def test_nothing_but_a_scope_error_comes_out(
+    read: Callable[[str | bytes], object], text: str | bytes
+) -> None:
+    error = refusal(read, text)
+
+    assert error is None or error.status == 400
+    assert str(error).isascii()
+    assert error is None or error.column is None or 1 <= error.column <= len(text) + 1
+
+
+def refusal(read: Callable[[str | bytes], object], text: str | bytes) -> ScopeError | None:
+    try:
+        read(text)
+    except ScopeError as error:
+        return error
+    return None

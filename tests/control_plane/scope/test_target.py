@@ -1,0 +1,75 @@
+"""Target names, whatever an Envoy asks for."""
+
+import pytest
+
+from control_plane.scope import (
+    SERVICE_TYPES,
+    CloudName,
+    Operation,
+    ScopeError,
+    Target,
+    parse_target,
+    target_name,
+)
+
+
+def test_a_target_name_joins_service_and_expression() -> None:
+    assert target_name("image", "cloud-2|cloud-3") == "image@cloud-2|cloud-3"
+
+
+@pytest.mark.parametrize("service", [*sorted(SERVICE_TYPES), "identity.validate"])
+def test_a_name_that_was_made_can_be_read(service: str) -> None:
+    name = target_name(service, "cloud-1")
+
+    assert parse_target(name) == Target(service=service, expression=CloudName("cloud-1"))
+    assert parse_target(name.encode()) == parse_target(name)
+
+
+def test_another_spelling_is_another_name_for_an_equal_target() -> None:
+    expected = Operation("|", (CloudName("a"), CloudName("b")))
+
+    assert parse_target("image@( A || b )").expression == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("", "'@' is missing in the target name ''"),
+        ("image", "'@' is missing in the target name 'image'"),
+        ("@a", "no such service: ''"),
+        ("glance@a", "no such service: 'glance'"),
+        ("Image@a", "no such service: 'Image'"),
+        ("*@a", "no such service: '*'"),
+        ("identity.other@a", "no such service: 'identity.other'"),
+        (
+            "image@cloud-1|",
+            "column 9: a cloud name, 'local', '[' or '(' is missing after '|' (in 'cloud-1|')",
+        ),
+        ("image@a@b", "column 2: the character '@' is not part of the scope language (in 'a@b')"),
+        ("image@%REQ(authorization)%", None),
+        (b"image@\xff", None),
+        (b"\xff\xfe", None),
+        ("image@{a}", None),
+        ("image@a;b", None),
+        ("identity.validate@a|b", "identity.validate takes one cloud, not 'a|b'"),
+        ("identity.validate@[a=b]", "identity.validate takes one cloud, not '[a=b]'"),
+        ("identity.validate@local", "identity.validate takes one cloud, not 'local'"),
+        ("image@" + " " * 2048 + "a", "longer than 2048 bytes (in '" + " " * 70 + "...')"),
+        ("image@" + "a" * 55_000, "the target name is too long"),
+        ("a" * 2100, "'@' is missing in the target name '" + "a" * 70 + "...'"),
+    ],
+)
+def test_an_odd_name_is_refused(name: str | bytes, sentence: str | None) -> None:
+    with pytest.raises(ScopeError) as refusal:
+        parse_target(name)
+
+    assert refusal.value.status == 400
+    assert sentence is None or str(refusal.value) == sentence
+    assert str(refusal.value).isascii()
+
+
+def test_the_column_counts_within_the_expression() -> None:
+    with pytest.raises(ScopeError) as refusal:
+        parse_target("image@a b")
+
+    assert refusal.value.column == 3
