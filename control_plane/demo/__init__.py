@@ -4,7 +4,3 @@ Owns the processes, their files and the story that `make demo` tells; `control_p
 its entry. It must not know how routes, clusters or streams are made: it uses the command line
 and the registry as an operator does.
 """
-
-from control_plane.demo.run import down, run_demo, up
-
-__all__ = ["down", "run_demo", "up"]

@@ -52,6 +52,8 @@ class Supervisor:
     """Whether processes die with this one even where it is killed (Linux)."""
     started: Callable[[str, int], None] | None = None
     """Told the name and number of each process as soon as it runs."""
+    grace_seconds: float = GRACE_SECONDS
+    """How long a process has to end by itself before it is killed."""
     processes: list[Process] = field(default_factory=list)
     """What is running or has ended unasked, oldest first."""
 
@@ -133,14 +135,16 @@ class Supervisor:
         """Ends these processes and their children; all are asked before any is waited for."""
         for process in processes:
             signal_group(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS
+        deadline = time.monotonic() + self.grace_seconds
         for process in processes:
             try:
                 process.popen.wait(timeout=max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 signal_group(process.pid, signal.SIGKILL)
                 process.popen.wait()
-            signal_group(process.pid, signal.SIGKILL)  # children that outlived their parent
+            # children that outlived their parent; a killed one is gone a moment later
+            while signal_group(process.pid, signal.SIGKILL) and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
             if process in self.processes:
                 self.processes.remove(process)
 

@@ -1,0 +1,56 @@
+from configparser import ConfigParser
+from pathlib import Path
+
+import yaml
+
+from control_plane.demo.openstack_files import (
+    clouds_yaml,
+    fernet_keys,
+    glance_conf,
+    keystone_conf,
+)
+from control_plane.demo.site import Site
+
+SITE = Site(
+    name="cloud-1",
+    folder=Path("/demo/cloud-1"),
+    keystone=1,
+    glance=2,
+    front=3,
+    peer=4,
+    envoy_admin=5,
+)
+
+
+def parsed(text: str) -> ConfigParser:
+    parser = ConfigParser(default_section="none", interpolation=None)
+    parser.read_string(text)
+    return parser
+
+
+def test_services_find_each_other_through_the_front_only() -> None:
+    glance = parsed(glance_conf(SITE, Path("/openstack")))
+
+    assert glance["keystone_authtoken"]["auth_url"] == "http://127.0.0.1:3/identity"
+    for text in (glance_conf(SITE, Path("/openstack")), keystone_conf(SITE)):
+        assert "127.0.0.1:1" not in text
+        assert "127.0.0.1:2" not in text
+
+
+def test_services_trust_the_forwarded_headers_of_their_front() -> None:
+    for text in (glance_conf(SITE, Path("/openstack")), keystone_conf(SITE)):
+        assert parsed(text)["oslo_middleware"]["enable_proxy_headers_parsing"] == "true"
+
+
+def test_clouds_yaml_has_a_member_and_an_admin_of_each_cloud_and_no_region() -> None:
+    clouds = yaml.safe_load(clouds_yaml([SITE]))["clouds"]
+
+    assert set(clouds) == {"cloud-1", "cloud-1-admin"}
+    assert clouds["cloud-1"]["auth"]["auth_url"] == "http://127.0.0.1:3/identity/v3"
+    assert clouds["cloud-1"]["auth"]["username"] == "alice"
+    assert "region_name" not in clouds["cloud-1"]
+
+
+def test_each_cloud_has_keys_of_its_own() -> None:
+    assert set(fernet_keys()) == {"0", "1"}
+    assert fernet_keys() != fernet_keys()

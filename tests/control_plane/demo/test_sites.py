@@ -1,0 +1,42 @@
+from pathlib import Path
+
+from control_plane.clouds.manifest import parse_manifest
+from control_plane.clouds.model import CloudPattern
+from control_plane.demo.site import make_sites
+from control_plane.demo.sites import borrowed_manifest, manifest
+
+
+def test_a_site_trusts_the_others_by_name(tmp_path: Path) -> None:
+    (site,) = make_sites(["cloud-1"], tmp_path)
+
+    cloud = parse_manifest(manifest(site, ["cloud-3", "cloud-2"]), "demo")
+
+    trusted = (CloudPattern(name="cloud-2"), CloudPattern(name="cloud-3"))
+    (rule,) = cloud.accept
+    assert rule.clouds == trusted
+    assert rule.identity is not None
+    assert rule.identity.clouds == trusted
+    assert cloud.front is not None
+    assert cloud.front.port == site.front
+
+
+def test_a_borrowed_cloud_has_the_services_of_the_lender_and_no_envoy(tmp_path: Path) -> None:
+    (lender,) = make_sites(["cloud-2"], tmp_path)
+
+    cloud = parse_manifest(borrowed_manifest("cloud-9", lender), "demo")
+
+    assert (cloud.front, cloud.peer) == (None, None)
+    assert cloud.services["image"].endpoints[0].port == lender.glance
+    assert cloud.accept[0].clouds == (CloudPattern(labels={"fleet": "demo"}),)
+
+
+def test_sites_have_ports_and_folders_of_their_own(tmp_path: Path) -> None:
+    sites = make_sites(["cloud-1", "cloud-2"], tmp_path)
+
+    ports = {
+        port
+        for site in sites
+        for port in (site.keystone, site.glance, site.front, site.peer, site.envoy_admin)
+    }
+    assert len(ports) == 10
+    assert all(site.folder.is_dir() for site in sites)
