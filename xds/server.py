@@ -127,6 +127,8 @@ class _Stream:
             await work
         except ProtocolError as error:
             self.finish(_Outcome(error.status, str(error)))
+        except grpc.aio.BaseError as error:  # the connection went away under a read or a write
+            self.finish(_Outcome("CANCELLED", str(error)))
         except Exception:
             _log.exception("stream failed", extra={"node": self._node_id()})
             self.finish(_Outcome("INTERNAL", "internal error"))
@@ -189,9 +191,7 @@ class _Stream:
 class Server:
     """A running server, as `serve` yields it."""
 
-    def __init__(
-        self, source: Source, hub: Hub, observer: Observer | None, limits: Limits
-    ) -> None:
+    def __init__(self, source: Source, hub: Hub, observer: Observer | None, limits: Limits) -> None:
         self.port = 0
         """The port it listens on."""
         self.hub = hub
@@ -247,6 +247,7 @@ async def serve(
         source: Where the resources come from; told nothing, asked on the event loop.
         listen: "host:port", where port 0 takes a free one, or "unix:path".
         hub: The hub of this server, where the source had to know it first; by default a new one.
+        hub: For a source that was made with one; otherwise the server makes its own.
         observer: Is told all that happens.
         limits: What one client may cost.
 

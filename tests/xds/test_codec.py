@@ -1,0 +1,210 @@
+import pytest
+from betterproto2 import Message
+from envoy_data_plane.envoy.config.core.v3 import Extension, Locality
+from envoy_data_plane.envoy.config.core.v3 import Node as ProtoNode
+from envoy_data_plane.envoy.service.discovery.v3 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+)
+from envoy_data_plane.google.protobuf import Struct
+from envoy_data_plane.google.rpc import Status
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xds import wire
+from xds.codec import (
+    DeltaRequest,
+    ErrorDetail,
+    decode_delta_request,
+    encode_delta_response,
+    resource,
+)
+from xds.errors import MalformedRequestError
+from xds.source import Node
+from xds.types import CLUSTER
+
+
+class TestResource:
+    def test_version_is_a_hash_of_the_body(self) -> None:
+        one = resource(CLUSTER, "a", b"body")
+
+        assert one.version == resource(CLUSTER, "b", b"body").version
+        assert one.version != resource(CLUSTER, "a", b"other").version
+        assert one == resource(CLUSTER, "a", b"body")
+
+    def test_version_survives_a_restart(self) -> None:
+        assert resource(CLUSTER, "a", b"body").version == "ec2edbeabbed4a40"
+
+
+class TestResponse:
+    def test_protobuf_reads_what_was_joined(self) -> None:
+        data = encode_delta_response(
+            type_url=CLUSTER,
+            nonce="7",
+            resources=[resource(CLUSTER, "a", b"body"), resource(CLUSTER, "ä|b", b"")],
+            removed=["gone", "away"],
+        )
+
+        message = DeltaDiscoveryResponse.parse(data)
+        assert (message.type_url, message.nonce) == (CLUSTER, "7")
+        assert [each.name for each in message.resources] == ["a", "ä|b"]
+        first = message.resources[0]
+        assert first.version == resource(CLUSTER, "a", b"body").version
+        assert first.resource is not None
+        assert (first.resource.type_url, first.resource.value) == (CLUSTER, b"body")
+        assert message.removed_resources == ["gone", "away"]
+
+    def test_an_empty_response_is_a_header(self) -> None:
+        data = encode_delta_response(type_url=CLUSTER, nonce="1", resources=[], removed=[])
+
+        assert DeltaDiscoveryResponse.parse(data) == DeltaDiscoveryResponse(
+            type_url=CLUSTER, nonce="1"
+        )
+
+
+class TestRequest:
+    def test_every_field_that_counts_is_read(self) -> None:
+        message = DeltaDiscoveryRequest(
+            node=ProtoNode(
+                id="cloud-1/a",
+                cluster="cloud-1",
+                metadata=Struct.from_dict(
+                    {
+                        "scopeway": {"protocol": 1.0, "zone": "z", "deep": {"share": 0.1}},
+                        "flag": True,
+                        "list": ["x"],
+                        "nothing": None,
+                    }
+                ),
+                locality=Locality(region="r"),
+                user_agent_name="envoy",
+                extensions=[Extension(name="x", type_urls=["u"])] * 3,
+            ),
+            type_url=CLUSTER,
+            resource_names_subscribe=["a", "b"],
+            resource_names_unsubscribe=["c"],
+            initial_resource_versions={"a": "1", "d": "2"},
+            response_nonce="9",
+            error_detail=Status(code=13, message="bad cluster"),
+        )
+
+        assert decode_delta_request(bytes(message)) == DeltaRequest(
+            type_url=CLUSTER,
+            response_nonce="9",
+            subscribe=("a", "b"),
+            unsubscribe=("c",),
+            initial_versions={"a": "1", "d": "2"},
+            error=ErrorDetail(code=13, message="bad cluster"),
+            node=Node(
+                id="cloud-1/a",
+                cluster="cloud-1",
+                metadata={
+                    "scopeway.protocol": "1",
+                    "scopeway.zone": "z",
+                    "scopeway.deep.share": "0.1",
+                },
+            ),
+            names_nothing=False,
+        )
+
+    def test_node_can_be_left_unread(self) -> None:
+        data = _request(node=ProtoNode(id="n"))
+
+        assert decode_delta_request(data, with_node=False).node is None
+
+    def test_empty_request_names_nothing(self) -> None:
+        assert decode_delta_request(_request()) == DeltaRequest(type_url=CLUSTER)
+
+    def test_empty_error_is_a_nack_all_the_same(self) -> None:
+        data = _request() + wire.field_bytes(7, b"")
+
+        assert decode_delta_request(data).error == ErrorDetail(code=0, message="")
+
+    def test_initial_versions_alone_name_nothing(self) -> None:
+        """A returning client with the legacy wildcard lists versions, but subscribes to nothing."""
+        request = decode_delta_request(_request(initial_resource_versions={"a": "1"}))
+
+        assert request.names_nothing
+
+    @pytest.mark.parametrize("number", [3, 4])
+    def test_names_that_are_not_utf8_are_skipped_and_counted(self, number: int) -> None:
+        data = _request() + wire.field_bytes(number, b"a\xff") + wire.field_bytes(number, b"b")
+
+        request = decode_delta_request(data)
+        assert (*request.subscribe, *request.unsubscribe) == ("b",)
+        assert request.skipped == 1
+
+    def test_a_request_of_only_bad_names_names_something(self) -> None:
+        request = decode_delta_request(_request() + wire.field_bytes(3, b"\xff"))
+
+        assert not request.names_nothing
+
+    def test_bad_names_among_initial_versions_are_skipped_and_counted(self) -> None:
+        data = _request(initial_resource_versions={"a": "1"})
+        data += wire.field_bytes(5, wire.field_bytes(1, b"\xff") + wire.field_string(2, "1"))
+
+        request = decode_delta_request(data)
+        assert request.initial_versions == {"a": "1"}
+        assert request.skipped == 1
+
+    def test_names_up_to_the_limit_are_taken(self) -> None:
+        names = ["x" * 4096, "y" * 4097, "z" * 10]
+
+        longest = decode_delta_request(_request(resource_names_subscribe=names))
+        shortest = decode_delta_request(_request(resource_names_subscribe=names), max_name_bytes=9)
+        assert longest.subscribe == ("x" * 4096, "z" * 10)
+        assert longest.skipped == 1
+        assert shortest.subscribe == ()
+        assert shortest.skipped == 3
+
+    def test_an_error_message_cut_inside_a_character_is_kept(self) -> None:
+        error = wire.field_varint(1, 13) + wire.field_bytes(2, "schlüssel".encode()[:5])
+
+        assert decode_delta_request(_request() + wire.field_bytes(7, error)).error == ErrorDetail(
+            code=13, message="schl\ufffd"
+        )
+
+    def test_metadata_is_read_to_a_depth(self) -> None:
+        nested: dict[str, object] = {"leaf": "deep"}
+        for _ in range(40):
+            nested = {"n": nested}
+        metadata = Struct.from_dict({"shallow": "x", **nested})
+
+        node = decode_delta_request(_request(node=ProtoNode(id="n", metadata=metadata))).node
+        assert node == Node(id="n", cluster="", metadata={"shallow": "x"})
+
+    def test_other_fields_of_a_struct_are_passed_over(self) -> None:
+        entry = wire.field_string(1, "k") + wire.field_bytes(2, wire.field_string(3, "v"))
+        odd = wire.field_bytes(1, entry + wire.field_string(3, "?")) + wire.field_string(2, "?")
+        data = _request() + wire.field_bytes(1, wire.field_bytes(3, odd))
+
+        assert decode_delta_request(data).node == Node(id="", cluster="", metadata={"k": "v"})
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            b"\xff\xff\xff",
+            wire.field_string(3, "a"),
+            wire.field_bytes(2, b"\xff"),
+            wire.field_string(2, CLUSTER) + b"\x1a\x7f",
+            wire.field_string(2, CLUSTER) + wire.field_bytes(5, b"\x0a\x7f"),
+            wire.field_string(2, CLUSTER) + wire.field_bytes(7, b"\xff"),
+            wire.field_string(2, CLUSTER) + wire.field_bytes(1, wire.field_bytes(1, b"\xff")),
+        ],
+    )
+    def test_malformed_bytes_are_an_invalid_argument(self, data: bytes) -> None:
+        with pytest.raises(MalformedRequestError, match="malformed DeltaDiscoveryRequest") as error:
+            decode_delta_request(data)
+
+        assert error.value.status == "INVALID_ARGUMENT"
+
+    @given(st.binary())
+    def test_any_bytes_are_a_request_or_malformed(self, data: bytes) -> None:
+        with pytest.raises(MalformedRequestError):
+            decode_delta_request(data + b"\x12\x01\xff")
+
+
+def _request(**fields: object) -> bytes:
+    message: Message = DeltaDiscoveryRequest(type_url=CLUSTER, **fields)  # type: ignore[arg-type]
+    return bytes(message)
