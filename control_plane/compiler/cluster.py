@@ -108,7 +108,7 @@ def _cluster_of_clouds(name: str, hops: Sequence[Hop]) -> bytes:
 
 
 def _negative(name: str, rejection: Rejection) -> bytes:
-    endpoint = field_bytes(_LB_ENDPOINTS, _lb_endpoint(_internal(ERRORS, name)))
+    endpoint = field_bytes(_LB_ENDPOINTS, _lb_endpoint(_internal(ERRORS)))
     metadata = _metadata(
         {
             "prefix": "",
@@ -139,9 +139,11 @@ def _socket(endpoint: Endpoint) -> bytes:
     return field_bytes(_SOCKET_ADDRESS, host + field_varint(_SOCKET_PORT, endpoint.port))
 
 
-def _internal(listener: str, identifier: str) -> bytes:
-    name = field_string(_LISTENER_NAME, listener)
-    return field_bytes(_INTERNAL_ADDRESS, name + field_string(_ENDPOINT_ID, identifier))
+def _internal(listener: str, identifier: str = "") -> bytes:
+    fields = field_string(_LISTENER_NAME, listener)
+    if identifier:
+        fields += field_string(_ENDPOINT_ID, identifier)
+    return field_bytes(_INTERNAL_ADDRESS, fields)
 
 
 def _metadata(values: Mapping[str, str]) -> bytes:

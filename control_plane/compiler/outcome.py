@@ -74,4 +74,4 @@ class Decision:
 
     plan: Plan
     skipped: tuple[Skipped, ...] = ()
-    """In the order of the expression; told to people only."""
+    """In the order of the expression, without the one whose rejection is the plan; for people."""

@@ -80,7 +80,9 @@ def decide(target: Target, caller: Cloud, inventory: Inventory, settings: PlanSe
     skipped = tuple(Skipped(cloud=name, reason=why.reason) for name, why in rejections.items())
     if hops:
         return Decision(plan=Route(hops=tuple(hops)), skipped=skipped)
-    return Decision(plan=nothing or next(iter(rejections.values())), skipped=skipped)
+    if nothing is not None:
+        return Decision(plan=nothing, skipped=skipped)
+    return Decision(plan=next(iter(rejections.values())), skipped=skipped[1:])
 
 
 def atoms(expression: Expression) -> Iterator[Atom]:

@@ -12,7 +12,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     CircuitBreakers,
     CircuitBreakersThresholds,
     Cluster,
-    ClusterDiscoveryType,
+    ClusterCustomClusterType,
     OutlierDetection,
     UpstreamConnectionOptions,
 )
@@ -33,6 +33,8 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RetryPolicyRetryHostPredicate,
     RetryPolicyRetryPriority,
 )
+from envoy_data_plane.envoy.extensions.clusters.common.dns.v3 import DnsLookupFamily
+from envoy_data_plane.envoy.extensions.clusters.dns.v3 import DnsCluster
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.extensions.retry.priority.previous_priorities.v3 import (
     PreviousPrioritiesConfig,
@@ -87,11 +89,12 @@ _HTTP1 = _Explicit(http_protocol_options=Http1ProtocolOptions())
 @cache
 def service(endpoints: int, *, by_name: bool) -> bytes:
     """Return what clusters of a cloud's own endpoints share; `by_name`: Envoy resolves them."""
+    if by_name:
+        endpoints = max(endpoints, 2)  # one name may stand for several addresses
     return bytes(
         Cluster(
-            type=_discovery(by_name),
+            cluster_type=_by_name() if by_name else None,
             connect_timeout=CONNECT_TIMEOUT,
-            respect_dns_ttl=by_name,
             circuit_breakers=_circuit_breakers(),
             upstream_connection_options=_tcp_keepalive(),
             outlier_detection=_endpoint_ejection() if endpoints > 1 else None,
@@ -107,9 +110,8 @@ def peer(*, by_name: bool) -> bytes:
     http2 = _Explicit(http2_protocol_options=Http2ProtocolOptions(connection_keepalive=pings))
     return bytes(
         Cluster(
-            type=_discovery(by_name),
+            cluster_type=_by_name() if by_name else None,
             connect_timeout=CONNECT_TIMEOUT,
-            respect_dns_ttl=by_name,
             circuit_breakers=_circuit_breakers(),
             upstream_connection_options=_tcp_keepalive(),
             typed_extension_protocol_options=_http(http2, _endpoint_retries(1)),
@@ -154,8 +156,10 @@ def negative() -> bytes:
     )
 
 
-def _discovery(by_name: bool) -> ClusterDiscoveryType:
-    return ClusterDiscoveryType.STRICT_DNS if by_name else ClusterDiscoveryType.STATIC
+def _by_name() -> ClusterCustomClusterType:
+    # v4 first: "localhost" and many services have an address of each family, and listen on v4
+    dns = DnsCluster(respect_dns_ttl=True, dns_lookup_family=DnsLookupFamily.V4_PREFERRED)
+    return ClusterCustomClusterType(name="envoy.cluster.dns", typed_config=Any.pack(dns))
 
 
 def _circuit_breakers() -> CircuitBreakers:

@@ -1,0 +1,162 @@
+"""Which targets a change concerns."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.model import (
+    AcceptRule,
+    Cloud,
+    CloudPattern,
+    Endpoint,
+    IdentityRule,
+    Peer,
+    Service,
+)
+from control_plane.compiler.dependencies import Dependencies
+from control_plane.compiler.plan import PlanSettings, plan
+from control_plane.scope import parse_target
+
+
+def using(*uses: tuple[str, str]) -> Dependencies:
+    dependencies = Dependencies()
+    for name, site in uses:
+        dependencies.add(name, parse_target(name), site)
+    return dependencies
+
+
+def test_a_cloud_concerns_the_targets_that_name_it() -> None:
+    dependencies = using(("image@a", "s"), ("image@b|(c|a)", "s"), ("image@b", "s"))
+
+    assert dependencies.affected(None, Cloud(name="a")) == {"image@a", "image@b|(c|a)"}
+    assert dependencies.affected(Cloud(name="c"), None) == {"image@b|(c|a)"}
+    assert dependencies.affected(None, Cloud(name="d")) == frozenset()
+
+
+def test_a_cloud_concerns_the_selectors_that_it_matched_or_matches() -> None:
+    dependencies = using(
+        ("image@[region=eu]", "s"),
+        ("image@[region=eu,tier=edge]", "s"),
+        ("image@[region=us]", "s"),
+    )
+    old = Cloud(name="a", labels={"region": "eu", "tier": "core"})
+    new = Cloud(name="a", labels={"region": "us", "tier": "edge"})
+
+    assert dependencies.affected(old, new) == {"image@[region=eu]", "image@[region=us]"}
+    assert dependencies.affected(new, None) == {"image@[region=us]"}
+
+
+def test_local_means_the_cloud_of_each_site_that_uses_it() -> None:
+    dependencies = using(("image@local", "a"), ("image@local", "b"))
+    dependencies.discard("image@local", parse_target("image@local"), "a")
+
+    assert dependencies.affected(None, Cloud(name="a")) == frozenset()
+    assert dependencies.affected(None, Cloud(name="b")) == {"image@local"}
+
+
+def test_labels_and_rules_of_a_cloud_concern_all_targets_of_its_site() -> None:
+    dependencies = using(("image@x", "a"), ("image@[region=eu]", "a"), ("image@y", "b"))
+    old = Cloud(name="a")
+    mine = {"image@x", "image@[region=eu]"}
+
+    assert dependencies.affected_at_home(old, Cloud(name="a", labels={"tier": "edge"})) == mine
+    assert (
+        dependencies.affected_at_home(old, Cloud(name="a", accept=(AcceptRule(clouds=()),))) == mine
+    )
+    assert dependencies.affected_at_home(None, old) == mine
+    assert dependencies.affected_at_home(old, None) == mine
+
+
+def test_other_changes_of_a_cloud_concern_its_site_no_more_than_others() -> None:
+    dependencies = using(("image@x", "a"))
+    new = Cloud(name="a", peer=Peer(address="127.0.0.1", port=1))
+
+    assert dependencies.affected_at_home(Cloud(name="a"), new) == frozenset()
+    assert dependencies.affected_at_home(None, None) == frozenset()
+
+
+def test_a_target_is_known_until_its_last_site_gives_it_up() -> None:
+    name = "image@a|[region=eu]"
+    dependencies = using((name, "s"), (name, "t"))
+    change = None, Cloud(name="a", labels={"region": "eu"})
+
+    dependencies.discard(name, parse_target(name), "s")
+    assert dependencies.affected(*change) == {name}
+    dependencies.discard(name, parse_target(name), "t")
+
+    assert dependencies.affected(*change) == frozenset()
+    assert len(dependencies) == 0
+
+
+def test_nothing_is_left_when_all_targets_are_given_up() -> None:
+    """Targets come and go for months, so no empty entry may stay behind."""
+    names = ["image@a", "image@local", "image@[r=1]|[r=1,t=2]", "image@a&b"]
+    dependencies = using(*((name, site) for name in names for site in ("s", "t")))
+
+    for name in names:
+        for site in ("s", "t", "never"):
+            dependencies.discard(name, parse_target(name), site)
+
+    assert all(not index for index in vars(dependencies).values())
+
+
+NAMES = ("a", "b", "c")
+LABELS = st.sampled_from([{}, {"r": "1"}, {"r": "2"}, {"t": "1"}, {"r": "1", "t": "2"}])
+PATTERNS = st.one_of(
+    st.builds(CloudPattern, name=st.sampled_from(NAMES)),
+    st.builds(CloudPattern, labels=LABELS.filter(bool)),
+)
+RULES = st.builds(
+    AcceptRule,
+    clouds=st.tuples(PATTERNS),
+    identity=st.none() | st.builds(IdentityRule, clouds=st.tuples(PATTERNS)),
+)
+SERVICE = Service(endpoints=(Endpoint(address="127.0.0.1", port=1),))
+SERVICES = st.sampled_from([{}, {"image": SERVICE}, {"image": SERVICE, "identity": SERVICE}])
+STATES = st.none() | st.fixed_dictionaries(
+    {
+        "labels": LABELS,
+        "services": SERVICES,
+        "accept": st.lists(RULES, max_size=2).map(tuple),
+        "peer": st.none() | st.just(Peer(address="127.0.0.1", port=2)),
+    }
+)
+FLEETS = st.fixed_dictionaries(dict.fromkeys(NAMES, STATES)).map(
+    lambda states: {
+        name: Cloud(name=name, **state) for name, state in states.items() if state is not None
+    }
+)
+TARGETS = (
+    "image@a",
+    "image@local",
+    "image@a|b",
+    "image@[r=1]",
+    "image@[r=2,t=1]|c",
+    "image@(b|[t=2])|local",
+    "identity.validate@b",
+    "image@a&b",
+)
+
+
+@given(FLEETS, FLEETS)
+def test_every_plan_that_changes_is_among_the_affected(
+    before: dict[str, Cloud], after: dict[str, Cloud]
+) -> None:
+    dependencies = using(*((name, site) for name in TARGETS for site in NAMES))
+    old = Inventory().apply(before)
+    new = old.apply(after, deletes=set(before) - set(after))
+    affected: set[str] = set()
+    at_home: dict[str, frozenset[str]] = {}
+    for name in NAMES:
+        change = old.get(name), new.get(name)
+        if change[0] != change[1]:
+            affected |= dependencies.affected(*change)
+            at_home[name] = dependencies.affected_at_home(*change)
+
+    for site in NAMES:
+        was, now = old.get(site), new.get(site)
+        if was is None or now is None:
+            continue
+        for name in set(TARGETS) - affected - at_home.get(site, frozenset()):
+            target = parse_target(name)
+            assert plan(target, was, old, PlanSettings()) == plan(target, now, new, PlanSettings())

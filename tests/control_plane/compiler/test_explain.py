@@ -1,0 +1,90 @@
+"""What people are told."""
+
+import dataclasses
+import json
+
+from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Service
+from control_plane.compiler.explain import Explanation, explain_request, explain_target
+from control_plane.compiler.plan import PlanSettings
+
+SERVICES = {"image": Service(endpoints=(Endpoint(address="127.0.0.1", port=9292),))}
+HOME = Cloud(name="cloud-1", services=SERVICES)
+CLOUDS = Inventory().apply(
+    {
+        "cloud-1": HOME,
+        "cloud-2": Cloud(
+            name="cloud-2",
+            services=SERVICES,
+            accept=(AcceptRule(clouds=(CloudPattern(name="cloud-1"),)),),
+        ),
+        "closed": Cloud(name="closed", services=SERVICES),
+    }
+)
+
+
+def explained(scope: str, service: str = "image") -> Explanation:
+    return explain_request(scope, service, HOME, CLOUDS, PlanSettings())
+
+
+def test_a_route_names_its_clouds_in_order_and_what_was_skipped() -> None:
+    assert explained("{glance: closed | cloud-2 | local}") == Explanation(
+        target="image@closed|cloud-2|cloud-1",
+        outcome="route",
+        clouds=("cloud-2", "cloud-1"),
+        skipped={
+            "closed": "closed does not let cloud-1 use its image service: it has no accept rules"
+        },
+    )
+
+
+def test_an_unbound_service_stays_at_home() -> None:
+    explanation = explained("")
+
+    assert (explanation.target, explanation.clouds) == ("image@cloud-1", ("cloud-1",))
+
+
+def test_a_rejection_has_status_and_reason() -> None:
+    explanation = explained("{*: cloud-9}")
+
+    assert explanation == Explanation(
+        target="image@cloud-9",
+        outcome="reject",
+        status=404,
+        reason="no cloud is named cloud-9",
+        skipped={},
+    )
+
+
+def test_of_several_rejections_the_first_is_the_answer_and_the_others_are_told() -> None:
+    explanation = explained("{glance: cloud-9 | cloud-8}")
+
+    assert explanation.reason == "no cloud is named cloud-9"
+    assert explanation.skipped == {"cloud-8": "no cloud is named cloud-8"}
+
+
+def test_a_scope_that_does_not_parse_is_rejected_without_a_target() -> None:
+    explanation = explained("{glance: cloud-1 |}")
+
+    assert (explanation.target, explanation.outcome, explanation.status) == (None, "reject", 400)
+    assert explanation.reason is not None
+    assert explanation.reason.startswith("column 19: ")
+
+
+def test_a_target_name_that_does_not_parse_is_rejected_with_the_name() -> None:
+    explanation = explain_target("image@cloud-1|", HOME, CLOUDS, PlanSettings())
+
+    assert (explanation.target, explanation.status) == ("image@cloud-1|", 400)
+
+
+def test_an_explanation_is_json() -> None:
+    document = json.loads(json.dumps(dataclasses.asdict(explained("glance:cloud-2"))))
+
+    assert document == {
+        "target": "image@cloud-2",
+        "outcome": "route",
+        "status": None,
+        "reason": None,
+        "clouds": ["cloud-2"],
+        "skipped": {},
+    }

@@ -1,0 +1,250 @@
+"""What serves a target."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.model import (
+    AcceptRule,
+    Cloud,
+    CloudPattern,
+    Endpoint,
+    IdentityRule,
+    Peer,
+    Service,
+)
+from control_plane.compiler.outcome import Direct, Local, PeerHop, Rejection, Route
+from control_plane.compiler.plan import MAX_HOPS, PlanSettings, decide, plan
+from control_plane.scope import parse_target
+
+SERVICE = Service(endpoints=(Endpoint(address="127.0.0.1", port=9292),))
+IDENTITY = Service(endpoints=(Endpoint(address="127.0.0.1", port=5000),), path="/identity")
+OPEN = (AcceptRule(clouds=(CloudPattern(name="cloud-1"),)),)
+SETTINGS = PlanSettings()
+
+
+def cloud(
+    name: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    services: Mapping[str, Service] | None = None,
+    accept: tuple[AcceptRule, ...] = OPEN,
+    peer: str | None = None,
+) -> Cloud:
+    return Cloud(
+        name=name,
+        labels=labels or {},
+        services={"image": SERVICE} if services is None else services,
+        accept=accept,
+        peer=Peer(address=peer, port=8443) if peer else None,
+    )
+
+
+def inventory(*clouds: Cloud) -> Inventory:
+    return Inventory().apply({each.name: each for each in clouds})
+
+
+HOME = cloud(
+    "cloud-1",
+    labels={"region": "eu", "tier": "edge"},
+    services={"image": SERVICE, "identity": IDENTITY},
+    accept=(
+        AcceptRule(
+            clouds=(), identity=IdentityRule(clouds=(CloudPattern(labels={"region": "us"}),))
+        ),
+    ),
+)
+CLOUDS = inventory(
+    HOME,
+    cloud("cloud-2", labels={"region": "eu"}),
+    cloud("cloud-3", labels={"region": "eu", "tier": "edge"}, peer="127.0.0.3"),
+    cloud("no-image", labels={"region": "eu"}, services={}),
+    cloud("closed", labels={"region": "eu", "zone": "z"}, accept=()),
+    cloud("far", peer="203.0.113.9"),
+    cloud(
+        "issuer",
+        labels={"region": "us"},
+        services={"identity": IDENTITY},
+        accept=(),
+        peer="127.0.0.9",
+    ),
+    cloud("stranger", services={"identity": IDENTITY}, accept=OPEN),
+)
+
+
+def planned(name: str, settings: PlanSettings = SETTINGS) -> Route | Rejection:
+    return plan(parse_target(name), HOME, CLOUDS, settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "hops"),
+    [
+        ("image@cloud-1", [Local(cloud="cloud-1", service=SERVICE)]),
+        ("image@local", [Local(cloud="cloud-1", service=SERVICE)]),
+        ("image@cloud-2", [Direct(cloud="cloud-2", service=SERVICE)]),
+        (
+            "image@cloud-3",
+            [PeerHop(cloud="cloud-3", address="127.0.0.3", port=8443, prefix="/image")],
+        ),
+        (
+            "identity.validate@issuer",
+            [PeerHop(cloud="issuer", address="127.0.0.9", port=8443, prefix="/identity")],
+        ),
+        ("identity.validate@cloud-1", [Local(cloud="cloud-1", service=IDENTITY)]),
+    ],
+)
+def test_one_cloud_is_one_hop(name: str, hops: list[Local | Direct | PeerHop]) -> None:
+    assert planned(name) == Route(hops=tuple(hops))
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "reason"),
+    [
+        ("image@cloud-9", 404, "no cloud is named cloud-9"),
+        ("image@no-image", 404, "no-image has no image service"),
+        ("network@cloud-1", 404, "cloud-1 has no network service"),
+        ("image@[region=mars,tier=edge]", 404, "no cloud bears the labels [region=mars,tier=edge]"),
+        (
+            "image@closed",
+            403,
+            "closed does not let cloud-1 use its image service: it has no accept rules",
+        ),
+        (
+            "image@far",
+            503,
+            "the peer of far at 203.0.113.9 is not on loopback, and peers speak plain HTTP/2; "
+            "--insecure-peers allows it",
+        ),
+        ("image@cloud-1&cloud-2", 501, "the operator '&' is not supported yet"),
+        ("image@cloud-1|cloud-2^cloud-3", 501, "the operator '^' is not supported yet"),
+        ("image@cloud-9|(cloud-2|(cloud-1%local))", 501, "the operator '%' is not supported yet"),
+        (
+            "identity.validate@stranger",
+            403,
+            "cloud-1 does not honour tokens of stranger: no identity list of its accept rules "
+            "names it",
+        ),
+        ("identity.validate@cloud-9", 404, "no cloud is named cloud-9"),
+        ("identity.validate@cloud-2", 404, "cloud-2 has no identity service"),
+    ],
+)
+def test_what_cannot_be_served_has_a_status_and_a_reason(
+    name: str, status: int, reason: str
+) -> None:
+    assert planned(name) == Rejection(status=status, reason=reason)
+
+
+def clouds_of(name: str) -> list[str]:
+    outcome = planned(name)
+    assert isinstance(outcome, Route)
+    return [hop.cloud for hop in outcome.hops]
+
+
+@pytest.mark.parametrize(
+    ("name", "clouds"),
+    [
+        ("image@cloud-3|cloud-1|cloud-2", ["cloud-3", "cloud-1", "cloud-2"]),
+        ("image@cloud-2|(cloud-3|local)", ["cloud-2", "cloud-3", "cloud-1"]),
+        ("image@cloud-2|cloud-2|local|cloud-1", ["cloud-2", "cloud-1"]),
+        ("image@cloud-9|closed|no-image|far|cloud-2", ["cloud-2"]),
+        ("image@[region=eu]", ["cloud-1", "cloud-3", "cloud-2"]),
+        ("image@[region=eu,tier=edge]", ["cloud-1", "cloud-3"]),
+        ("image@cloud-2|[region=eu]", ["cloud-2", "cloud-1", "cloud-3"]),
+        ("image@[region=mars]|cloud-2", ["cloud-2"]),
+    ],
+)
+def test_alternatives_keep_their_order_and_leave_out_what_cannot_serve(
+    name: str, clouds: list[str]
+) -> None:
+    assert clouds_of(name) == clouds
+
+
+def test_what_was_left_out_is_remembered_with_its_reason() -> None:
+    decision = decide(parse_target("image@cloud-9|closed|cloud-2|cloud-9"), HOME, CLOUDS, SETTINGS)
+
+    assert [(each.cloud, each.reason) for each in decision.skipped] == [
+        ("cloud-9", "no cloud is named cloud-9"),
+        (
+            "closed",
+            "closed does not let cloud-1 use its image service: it has no accept rules",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("image@closed|cloud-9", 403),
+        ("image@cloud-9|closed", 404),
+        ("image@far|closed", 503),
+        ("image@[zone=z]", 403),
+        ("image@closed|[region=mars]", 403),
+    ],
+)
+def test_when_none_is_left_the_first_rejection_is_the_answer(name: str, status: int) -> None:
+    outcome = planned(name)
+
+    assert isinstance(outcome, Rejection)
+    assert outcome.status == status
+
+
+def test_an_empty_selection_in_front_is_the_first_rejection() -> None:
+    outcome = planned("image@[region=mars]|closed")
+
+    assert outcome == Rejection(status=404, reason="no cloud bears the labels [region=mars]")
+
+
+def test_insecure_peers_reach_beyond_loopback() -> None:
+    outcome = planned("image@far", PlanSettings(insecure_peers=True))
+
+    assert outcome == Route(
+        hops=(PeerHop(cloud="far", address="203.0.113.9", port=8443, prefix="/image"),)
+    )
+
+
+def test_labels_stand_for_eight_usable_clouds() -> None:
+    """Clouds that may not be used don't take the places of those that may."""
+    many = inventory(
+        HOME,
+        *(
+            cloud(f"c-{number:02}", labels={"kind": "k"}, accept=OPEN if number % 2 else ())
+            for number in range(40)
+        ),
+    )
+
+    outcome = plan(parse_target("image@[kind=k]"), HOME, many, SETTINGS)
+
+    assert isinstance(outcome, Route)
+    assert [hop.cloud for hop in outcome.hops] == [f"c-{number:02}" for number in range(1, 17, 2)]
+
+
+def test_a_route_has_no_more_hops_than_envoy_takes_priorities() -> None:
+    many = inventory(
+        HOME, *(cloud(f"c-{n}-{m}", labels={"kind": f"k{n}"}) for n in range(20) for m in range(8))
+    )
+    name = "image@" + "|".join(f"[kind=k{n}]" for n in range(20))
+
+    outcome = plan(parse_target(name), HOME, many, SETTINGS)
+
+    assert isinstance(outcome, Route)
+    assert len(outcome.hops) == MAX_HOPS
+
+
+def test_equal_outcomes_of_different_callers_are_one_key() -> None:
+    """Nodes whose views are equal share the bytes."""
+    open_to_all = cloud(
+        "cloud-2",
+        accept=(AcceptRule(clouds=(CloudPattern(name="cloud-1"), CloudPattern(name="cloud-3"))),),
+        peer="127.0.0.2",
+    )
+    clouds = inventory(HOME, cloud("cloud-3"), open_to_all)
+    callers = [clouds.get("cloud-1"), clouds.get("cloud-3")]
+
+    plans = {
+        plan(parse_target("image@cloud-2"), caller, clouds, SETTINGS)
+        for caller in callers
+        if caller is not None
+    }
+
+    assert len(plans) == 1
