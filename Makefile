@@ -54,7 +54,7 @@ clean:  ## remove what can be made again
 	@touch $@
 
 define new_environment
-if [ -z "$(PYTHON)" ]; then echo "Scopeway needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3" >&2; exit 1; fi; \
-$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the module venv (Debian: apt install python3-venv)" >&2; exit 1; }; \
-[ -x $(1)/bin/pip ] || { echo 'making $(1), once: about a minute'; $(PYTHON) -m venv $(1); }
+"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "Scopeway needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3" >&2; exit 1; }; \
+"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the module venv (Debian: apt install python3-venv)" >&2; exit 1; }; \
+[ -x $(1)/bin/pip ] || { echo 'making $(1), once: about a minute'; "$(PYTHON)" -m venv $(1); }
 endef

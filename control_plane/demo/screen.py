@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 INDENT = 3
@@ -64,15 +63,11 @@ class Screen:
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A small table, as wide as its content."""
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for column in columns:
-            table.add_column(column, no_wrap=True)
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        with self._console.capture() as captured:
-            self._console.print(table)
-        for line in captured.get().splitlines():
-            self._console.print(" " * (INDENT + 1), Text.from_ansi(line.rstrip()))
+        lines = [columns, *rows]
+        widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+        for number, line in enumerate(lines):
+            cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+            self._indented(Text("  ".join(cells).rstrip(), style="dim" if number == 0 else ""))
 
     def problem(self, text: str) -> None:
         """Something that went wrong."""

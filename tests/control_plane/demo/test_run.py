@@ -1,0 +1,45 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from control_plane.demo import state
+from control_plane.demo.errors import DemoError, PartMissing
+from control_plane.demo.run import down, run_demo, up
+
+SLEEP = "import time; time.sleep(600)"
+
+
+def test_down_with_nothing_up_is_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    down(plain=True, folder=tmp_path / "never")
+
+    assert "nothing runs in" in capsys.readouterr().out
+
+
+def test_down_ends_what_was_recorded_and_removes_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "up"
+    folder.mkdir()
+    with subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True) as process:
+        state.record(folder, "sleeper", process.pid)
+        down(plain=True, folder=folder)
+
+    assert process.returncode < 0
+    assert not folder.exists()
+
+
+def test_up_twice_is_refused(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True) as process:
+        state.record(tmp_path, "sleeper", process.pid)
+        try:
+            with pytest.raises(DemoError, match=r"running already in .*: `make down` ends it"):
+                up(plain=True, folder=tmp_path)
+        finally:
+            process.kill()
+
+
+def test_a_demo_without_openstack_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(PartMissing, match="no program 'keystone-manage' in"):
+        run_demo(plain=True, openstack_python=tmp_path)
