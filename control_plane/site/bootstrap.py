@@ -1,0 +1,84 @@
+"""The configuration with which a site's Envoy starts: `envoy/bootstrap.yaml`, filled in.
+
+The template is complete and says the reasons; only what differs between sites is replaced here.
+"""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from ipaddress import ip_address
+from typing import Any
+
+import yaml
+
+UNIX = "unix"
+"""In place of a host: the other half of the pair is the path of a socket."""
+
+PRIVATE = 0o600
+"""The mode of a unix socket for the admin interface."""
+
+
+def bootstrap(
+    *,
+    cloud: str,
+    xds: Sequence[tuple[str, int]],
+    admin: tuple[str, str | int],
+    instance: str = "envoy",
+    access_log: str = "/dev/stdout",
+) -> dict[str, Any]:
+    """Return the bootstrap as Envoy reads it.
+
+    Args:
+        cloud: The cloud that this Envoy stands in front of.
+        xds: Host and port of each control plane; any of them will do. At least one.
+        admin: Host and port, or `UNIX` and a path, of Envoy's own admin interface.
+        instance: This Envoy's name among those of its cloud.
+        access_log: The file that gets a line for each request, as this Envoy sees it.
+    """
+    filled: dict[str, Any] = yaml.safe_load(template())
+    node = filled["node"]
+    node["id"], node["cluster"] = f"{cloud}/{instance}", cloud
+    node["metadata"]["scopeway"]["access_log"] = access_log
+    (control_plane,) = filled["static_resources"]["clusters"]
+    control_plane["type"] = "STATIC" if all(_is_ip(host) for host, _ in xds) else "STRICT_DNS"
+    (locality,) = control_plane["load_assignment"]["endpoints"]
+    locality["lb_endpoints"] = [
+        {"endpoint": {"address": _socket(host, port)}} for host, port in xds
+    ]
+    filled["admin"]["address"] = _admin(*admin)
+    return filled
+
+
+def render_bootstrap(
+    *,
+    cloud: str,
+    xds: Sequence[tuple[str, int]],
+    admin: tuple[str, str | int],
+    instance: str = "envoy",
+    access_log: str = "/dev/stdout",
+) -> str:
+    """Return `bootstrap` as YAML."""
+    filled = bootstrap(cloud=cloud, xds=xds, admin=admin, instance=instance, access_log=access_log)
+    return yaml.safe_dump(filled, sort_keys=False, width=100)
+
+
+def template() -> str:
+    """Return the text of `envoy/bootstrap.yaml`, which the package has a link to."""
+    return files("control_plane.site").joinpath("bootstrap.yaml").read_text(encoding="utf-8")
+
+
+def _admin(host: str, port: str | int) -> dict[str, Any]:
+    if host == UNIX:
+        return {"pipe": {"path": port, "mode": PRIVATE}}
+    return _socket(host, int(port))
+
+
+def _socket(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,281 @@
+"""The HTTP connection managers of a site's four kinds of listeners, encoded once for all sites.
+
+What differs between two listeners of one kind (names, the path of the access log) is appended by
+`resources`. Importing this takes half a second (Envoy's types), so that is left to first use.
+"""
+
+from datetime import timedelta
+from functools import cache
+
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
+    HeaderMutation,
+    HeaderMutationRemoveOnMatch,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    CidrRange,
+    DataSource,
+    ExtensionConfigSource,
+    Http2ProtocolOptions,
+    HttpProtocolOptions,
+    HttpProtocolOptionsHeadersWithUnderscoresAction,
+    KeepaliveSettings,
+    TcpKeepalive,
+)
+from envoy_data_plane.envoy.config.listener.v3 import Listener
+from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessLog
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
+from envoy_data_plane.envoy.extensions.filters.http.on_demand.v3 import OnDemand, OnDemandCds
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpConnectionManagerCodecType,
+    HttpConnectionManagerInternalAddressConfig,
+    HttpConnectionManagerPathWithEscapedSlashesAction,
+    HttpConnectionManagerServerHeaderTransformation,
+    HttpConnectionManagerUpgradeConfig,
+    HttpFilter,
+    Rds,
+    RequestIdExtension,
+)
+from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
+    HeaderMutation as EarlyHeaderMutation,
+)
+from envoy_data_plane.envoy.extensions.request_id.uuid.v3 import UuidRequestIdConfig
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from control_plane.site import names, replies, route
+from control_plane.site.access_log import log_format
+from control_plane.site.envoy_types import ads, extension
+
+IDLE = timedelta(hours=1)
+"""A request may be silent for so long: a service that works on an upload, a console nobody types
+at. Envoy's own five minutes would cut them off; forgotten streams still end."""
+
+HEADERS_WITHIN = timedelta(seconds=30)
+"""Who sends its headers slower holds a connection for nothing."""
+
+ON_DEMAND_TIMEOUT = timedelta(seconds=3)
+"""How long a first use waits for the control plane; it answers in milliseconds or is away."""
+
+MAX_HEADERS_KB = 96
+"""Room for a token of an old Keystone beside the scope."""
+
+MAX_HEADERS = 200
+"""Swift allows 90 pieces of metadata, each a header; Envoy's own limit of 100 is soon reached."""
+
+PEER_STREAM_WINDOW = 4 * 1024 * 1024
+PEER_CONNECTION_WINDOW = 16 * 1024 * 1024
+"""What one peer may have sent that the service has not taken: bounds Envoy's memory, and still
+fills 1 Gbit/s at 30 ms."""
+
+PEER_PING = timedelta(seconds=30)
+"""How often a quiet peer is asked whether it is still there."""
+
+_UNDERSCORES = "x_.*|x-(auth|subject|service|forwarded|scopeway)_.*"
+"""WSGI reads `x_auth_token` as X-Auth-Token, so these would pass by what the proxy decides.
+Swift's `x-object-meta-a_b` is none of them."""
+
+_INTERNAL_AT_PEER = (
+    names.TARGET,
+    names.SERVICE,
+    names.STATUS,
+    names.REASON,
+    names.UNSENT,
+    names.SERVED_BY,
+)
+"""All of ours but the origin, which the front of the origin has set, for the access log."""
+
+_DISPATCH = """\
+-- The endpoint that the outer cluster chose says which target this attempt is for. Without it, or
+-- after any error, there is no target header, and the routes answer 500.
+function envoy_on_request(handle)
+  local metadata = handle:connectionStreamInfo():dynamicMetadata():get("scopeway")
+  handle:headers():replace("x-scopeway-target", metadata.target)
+end
+"""
+
+_Action = HttpConnectionManagerPathWithEscapedSlashesAction
+_Server = HttpConnectionManagerServerHeaderTransformation
+
+
+@cache
+def front() -> bytes:
+    """Return what the managers of fronts share: all but RDS, the filters and the access log."""
+    return bytes(
+        _edge(
+            names.FRONT,
+            remove=[
+                _prefixed("x-scopeway-"),
+                _prefixed("x-forwarded-"),
+                # WSGI's proxy middleware believes it before X-Forwarded-*
+                HeaderMutation(remove="forwarded"),
+            ],
+        )
+    )
+
+
+@cache
+def peer() -> bytes:
+    """Return what the managers of peers share: all but RDS, the filters and the access log."""
+    manager = _edge(names.PEER, remove=[HeaderMutation(remove=name) for name in _INTERNAL_AT_PEER])
+    manager.codec_type = HttpConnectionManagerCodecType.HTTP2
+    manager.http2_protocol_options = Http2ProtocolOptions(
+        allow_connect=True,  # WebSockets over HTTP/2
+        initial_stream_window_size=PEER_STREAM_WINDOW,
+        initial_connection_window_size=PEER_CONNECTION_WINDOW,
+        connection_keepalive=KeepaliveSettings(interval=PEER_PING, timeout=PEER_PING / 2),
+    )
+    # the front of the origin is the one proxy before us: its X-Forwarded-* and request id stay
+    manager.xff_num_trusted_hops = 1
+    manager.preserve_external_request_id = True
+    return bytes(manager)
+
+
+@cache
+def dispatch() -> bytes:
+    """Return the manager of `dispatch`, all but the access log."""
+    manager = _inner(names.DISPATCH)
+    # the target of the outer cluster: left in place, a request without metadata would loop for ever
+    manager.early_header_mutation_extensions = [
+        extension("strip", EarlyHeaderMutation(mutations=[HeaderMutation(remove=names.TARGET)]))
+    ]
+    manager.upgrade_configs = _upgrades()
+    manager.local_reply_config = replies.local_replies(mark_unsent=True)
+    manager.route_config = route.dispatch()
+    script = Lua(default_source_code=DataSource(inline_string=_DISPATCH))
+    manager.http_filters = [
+        HttpFilter(name="lua", typed_config=Any.pack(script)),
+        _on_demand(),
+        _router(),
+    ]
+    return bytes(manager)
+
+
+@cache
+def errors() -> bytes:
+    """Return the manager of `errors`, whole."""
+    manager = _inner(names.ERRORS)
+    manager.route_config = route.errors()
+    manager.http_filters = [_router()]
+    return bytes(manager)
+
+
+@cache
+def listener() -> bytes:
+    """Return what all listeners with an address share."""
+    # a client that vanished would hold its connection for the whole of IDLE
+    return bytes(
+        Listener(
+            tcp_keepalive=TcpKeepalive(keepalive_probes=3, keepalive_time=60, keepalive_interval=10)
+        )
+    )
+
+
+@cache
+def rds_source() -> bytes:
+    """Return the `Rds` of a manager, all but the name."""
+    return bytes(Rds(config_source=ads()))
+
+
+@cache
+def access_log(kind: str) -> bytes:
+    """Return the `FileAccessLog` of a kind of listener, all but the path."""
+    return bytes(FileAccessLog(log_format=log_format(kind)))
+
+
+@cache
+def lua_filter() -> bytes:
+    """Return the `HttpFilter` that gets its Lua by discovery, all but the name.
+
+    It has no default: until the Lua is there, and if it never comes, requests are refused.
+    """
+    source = ExtensionConfigSource(config_source=ads(), type_urls=[names.LUA_TYPE])
+    return bytes(HttpFilter(config_discovery=source))
+
+
+@cache
+def last_filters() -> tuple[bytes, ...]:
+    """Return the filters behind the Lua, in their order."""
+    # on_demand behind the Lua, which makes the name; the router is always the last
+    return bytes(_on_demand()), bytes(_router())
+
+
+def _edge(stat_prefix: str, *, remove: list[HeaderMutation]) -> HttpConnectionManager:
+    """What listeners share that strangers speak to."""
+    manager = _manager(stat_prefix)
+    manager.early_header_mutation_extensions = [
+        extension(
+            "strip",
+            EarlyHeaderMutation(
+                mutations=[
+                    # Envoy removes only some of them, and none from what it takes for internal
+                    _prefixed("x-envoy-"),
+                    _matching(StringMatcher(safe_regex=RegexMatcher(regex=_UNDERSCORES))),
+                    *remove,
+                ]
+            ),
+        )
+    ]
+    manager.use_remote_address = True
+    manager.request_headers_timeout = HEADERS_WITHIN
+    manager.upgrade_configs = _upgrades()
+    manager.local_reply_config = replies.local_replies()
+    return manager
+
+
+def _inner(stat_prefix: str) -> HttpConnectionManager:
+    """What the internal listeners share: the front has done all that is done once."""
+    manager = _manager(stat_prefix)
+    manager.stream_idle_timeout = timedelta(0)  # the front's counts
+    manager.skip_xff_append = True
+    manager.preserve_external_request_id = True
+    return manager
+
+
+def _manager(stat_prefix: str) -> HttpConnectionManager:
+    return HttpConnectionManager(
+        stat_prefix=stat_prefix,
+        # object names hold `//` and `%2F`: no byte of a path is touched
+        normalize_path=False,
+        merge_slashes=False,
+        path_with_escaped_slashes_action=_Action.KEEP_UNCHANGED,
+        # nobody is internal, not even on loopback, where OpenStack's own services are clients:
+        # an address that no client can have
+        internal_address_config=HttpConnectionManagerInternalAddressConfig(
+            cidr_ranges=[CidrRange(address_prefix="255.255.255.255", prefix_len=32)]
+        ),
+        server_header_transformation=_Server.PASS_THROUGH,
+        request_id_extension=RequestIdExtension(
+            # plain UUIDs: nothing is traced by them but the access log
+            typed_config=Any.pack(UuidRequestIdConfig(pack_trace_reason=False))
+        ),
+        common_http_protocol_options=HttpProtocolOptions(
+            max_headers_count=MAX_HEADERS,
+            headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.ALLOW,
+        ),
+        max_request_headers_kb=MAX_HEADERS_KB,
+        stream_idle_timeout=IDLE,
+    )
+
+
+def _upgrades() -> list[HttpConnectionManagerUpgradeConfig]:
+    return [HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")]
+
+
+def _prefixed(prefix: str) -> HeaderMutation:
+    return _matching(StringMatcher(prefix=prefix))
+
+
+def _matching(names_of: StringMatcher) -> HeaderMutation:
+    return HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=names_of))
+
+
+def _on_demand() -> HttpFilter:
+    config = OnDemand(odcds=OnDemandCds(source=ads(), timeout=ON_DEMAND_TIMEOUT))
+    return HttpFilter(name="on_demand", typed_config=Any.pack(config))
+
+
+def _router() -> HttpFilter:
+    # Envoy's own headers would tell clients and services what is none of their business
+    return HttpFilter(name="router", typed_config=Any.pack(Router(suppress_envoy_headers=True)))

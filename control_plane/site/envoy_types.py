@@ -1,0 +1,50 @@
+"""Short cuts for building with Envoy's types. Imported only where prototypes are built."""
+
+import betterproto2
+from envoy_data_plane.envoy.config.core.v3 import (
+    AggregatedConfigSource,
+    ApiVersion,
+    ConfigSource,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    SubstitutionFormatString,
+    TypedExtensionConfig,
+)
+from envoy_data_plane.google.protobuf import Any, Struct
+
+
+def ads() -> ConfigSource:
+    """Say that a configuration comes over the one stream to the control plane."""
+    return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+
+
+def extension(name: str, config: betterproto2.Message) -> TypedExtensionConfig:
+    """Return an extension's configuration under its name."""
+    return TypedExtensionConfig(name=name, typed_config=Any.pack(config))
+
+
+def overwrite(header: str, value: str) -> HeaderValueOption:
+    """Set a header to a format string, whatever it was; an empty outcome leaves it as it was."""
+    return HeaderValueOption(
+        header=HeaderValue(key=header, value=value),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+
+
+def append(header: str, value: str) -> HeaderValueOption:
+    """Add a format string to a header's values."""
+    return HeaderValueOption(
+        header=HeaderValue(key=header, value=value),
+        append_action=HeaderValueOptionHeaderAppendAction.APPEND_IF_EXISTS_OR_ADD,
+    )
+
+
+def error_body(title: str, message: str) -> SubstitutionFormatString:
+    """Return an error as OpenStack shapes it, of format strings; Envoy quotes what they become."""
+    return json_format({"error": {"code": "%RESPONSE_CODE%", "title": title, "message": message}})
+
+
+def json_format(fields: dict[str, object]) -> SubstitutionFormatString:
+    """Return a JSON object whose values are format strings."""
+    return SubstitutionFormatString(json_format=Struct.from_dict(fields))

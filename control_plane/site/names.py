@@ -1,0 +1,36 @@
+"""The names that listeners, routes, clusters and Lua agree on (docs/architecture.md)."""
+
+from typing import Final
+
+FRONT: Final = "front"
+PEER: Final = "peer"
+DISPATCH: Final = "dispatch"
+ERRORS: Final = "errors"
+
+METADATA: Final = "scopeway"
+"""The namespace of all metadata."""
+SITE: Final = "site"
+"""The key of a listener's metadata under which its cloud's name stands."""
+
+LUA_TYPE: Final = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
+
+TARGET: Final = "x-scopeway-target"
+SERVICE: Final = "x-scopeway-service"
+ORIGIN: Final = "x-scopeway-origin"
+STATUS: Final = "x-scopeway-status"
+REASON: Final = "x-scopeway-reason"
+UNSENT: Final = "x-scopeway-unsent"
+SERVED_BY: Final = "x-scopeway-served-by"
+
+SITE_NAME: Final = f"%METADATA(LISTENER:{METADATA}:{SITE})%"
+"""What Envoy replaces by the name of the cloud it stands at."""
+
+
+def front_of(service: str) -> str:
+    """Return the name of the listener on which a front serves one service only."""
+    return f"{FRONT}/{service}"
+
+
+def lua(listener: str) -> str:
+    """Return the name of a listener's Lua filter, which is also that of its configuration."""
+    return f"lua/{listener}"

@@ -1,0 +1,95 @@
+"""What Envoy answers by itself, as OpenStack-shaped JSON with a reason that helps.
+
+Without this, clients would get plain text or an empty 503. What the Lua filters and the listener
+`errors` answer is JSON already and stays as it is.
+
+Invariant: what a user wrote gets into an answer only through `%REQ(…)%`, never as a format string.
+"""
+
+from collections.abc import Sequence
+
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLogFilter,
+    AndFilter,
+    ComparisonFilter,
+    ComparisonFilterOp,
+    OrFilter,
+    ResponseFlagFilter,
+    StatusCodeFilter,
+)
+from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption, RuntimeUInt32
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    LocalReplyConfig,
+    ResponseMapper,
+)
+
+from control_plane.site import names
+from control_plane.site.envoy_types import error_body, overwrite
+
+_TARGET = f"%REQ({names.TARGET})%"
+_DETAILS = "%RESPONSE_CODE_DETAILS%"
+
+NO_CLUSTER = ("NC", "OM", "NR")
+"""Response flags where the control plane did not answer a first use."""
+NOT_SENT = ("UF", "UH", "UO")
+"""Response flags where no byte has left: no connection, no live endpoint, overflow."""
+BROKEN = ("UC", "UR", "LR", "LH", "URX", "UMSDR", "NFCF")
+"""Response flags where the answer broke off before it began."""
+SLOW = ("UT", "SI", "DT")
+REFUSED_STATUSES = (408, 413, 426, 431)
+"""Refused by Envoy itself before any filter or cluster was asked; the Lua filters use none of them
+without a body of their own."""
+
+
+def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
+    """Return the answers; `mark_unsent` adds the header that lets an outer retry go on safely.
+
+    Every answer says the site that gave it: without that, the name of a cloud that never answered
+    would stand in the header.
+    """
+    here = [overwrite(names.SERVED_BY, names.SITE_NAME)]
+    unsent = [*here, overwrite(names.UNSENT, "true")] if mark_unsent else here
+    away = _and(_flags(NO_CLUSTER), _status(503))
+    refused = OrFilter(filters=[_status(status) for status in REFUSED_STATUSES])
+    unavailable = "Service Unavailable"
+    return LocalReplyConfig(
+        mappers=[
+            _json(away, unavailable, f"the control plane did not answer for {_TARGET}", unsent),
+            _json(
+                _flags(NOT_SENT), unavailable, f"{_TARGET} cannot be reached: {_DETAILS}", unsent
+            ),
+            _json(_flags(SLOW), "Timeout", f"no answer from {_TARGET} in time: {_DETAILS}", here),
+            _json(_flags(BROKEN), unavailable, f"no answer from {_TARGET}: {_DETAILS}", here),
+            _json(_flags(("UPE",)), "Bad Gateway", f"{_TARGET} broke HTTP: {_DETAILS}", here),
+            _json(
+                AccessLogFilter(or_filter=refused),
+                "Request Refused",
+                f"refused before it was routed: {_DETAILS}",
+                here,
+            ),
+            ResponseMapper(filter=_status(400, ComparisonFilterOp.GE), headers_to_add=here),
+        ]
+    )
+
+
+def _json(
+    which: AccessLogFilter, title: str, message: str, headers: list[HeaderValueOption]
+) -> ResponseMapper:
+    return ResponseMapper(
+        filter=which, body_format_override=error_body(title, message), headers_to_add=headers
+    )
+
+
+def _flags(flags: Sequence[str]) -> AccessLogFilter:
+    return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=list(flags)))
+
+
+def _status(status: int, operator: ComparisonFilterOp = ComparisonFilterOp.EQ) -> AccessLogFilter:
+    # the key is demanded by Envoy; nobody overrides it at run time
+    value = RuntimeUInt32(default_value=status, runtime_key="scopeway.unused")
+    comparison = ComparisonFilter(op=operator, value=value)
+    return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=comparison))
+
+
+def _and(*filters: AccessLogFilter) -> AccessLogFilter:
+    return AccessLogFilter(and_filter=AndFilter(filters=list(filters)))

@@ -1,0 +1,205 @@
+"""From a cloud to the encoded listeners, routes and filters of its site.
+
+Appends what differs between sites to the prototypes of `connection` and `route`: microseconds, and
+no message objects. The numbers below are the field numbers of Envoy's API.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import ip_address
+from typing import Final
+
+from control_plane.clouds.model import Cloud
+from control_plane.scope import ALIASES, SERVICE_TYPES
+from control_plane.site import names
+from lua_filters import bundle
+from xds.types import EXTENSION, LISTENER, ROUTE
+from xds.wire import any_message, field_bytes, field_string, field_varint
+
+DEFAULT_ACCESS_LOG: Final = "/dev/stdout"
+
+MAX_TARGETS: Final = 2000
+"""Distinct new targets that one Lua state names before it answers 429; each costs Envoy 1 kB for
+ever."""
+
+# envoy.config.listener.v3.Listener, FilterChain, Filter
+_NAME, _ADDRESS, _FILTER_CHAINS, _METADATA = 1, 2, 3, 6
+_INTERNAL_LISTENER = 27
+_FILTERS, _TYPED_CONFIG = 3, 4
+# HttpConnectionManager, Rds, AccessLog, FileAccessLog
+_RDS, _HTTP_FILTERS, _ACCESS_LOG = 3, 5, 13
+_ROUTE_CONFIG_NAME, _PATH = 2, 1
+# envoy.config.core.v3.Address, SocketAddress
+_SOCKET_ADDRESS, _SOCKET_HOST, _SOCKET_PORT = 1, 2, 3
+# envoy.config.core.v3.Metadata, google.protobuf.Struct and Value, and the entries of their maps
+_FILTER_METADATA, _STRUCT_FIELDS, _STRING_VALUE = 1, 1, 3
+_KEY, _VALUE = 1, 2
+# RouteConfiguration, VirtualHost, Route, RouteMatch, HeaderMatcher, StringMatcher
+_VIRTUAL_HOSTS, _ROUTES, _MATCH, _PREFIX, _HEADERS = 2, 3, 1, 1, 6
+_STRING_MATCH, _CONTAINS = 13, 7
+# TypedExtensionConfig, Lua, DataSource
+_EXTENSION_CONFIG, _DEFAULT_SOURCE_CODE, _INLINE_STRING = 2, 3, 3
+
+_MANAGER_TYPE = (
+    "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"
+    ".HttpConnectionManager"
+)
+_FILE_LOG_TYPE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+
+
+def site_resources(
+    cloud: Cloud, *, access_log: str = DEFAULT_ACCESS_LOG, insecure_peers: bool = False
+) -> Mapping[str, Mapping[str, bytes]]:
+    """Return type URL to name to encoded message: all that a site's Envoy needs but clusters."""
+    return {
+        LISTENER: listeners(cloud, access_log=access_log, insecure_peers=insecure_peers),
+        ROUTE: routes(cloud, insecure_peers=insecure_peers),
+        EXTENSION: filters(cloud, insecure_peers=insecure_peers),
+    }
+
+
+def listeners(
+    cloud: Cloud, *, access_log: str = DEFAULT_ACCESS_LOG, insecure_peers: bool = False
+) -> dict[str, bytes]:
+    """Return name to encoded `Listener`; the internal ones only beside one that can use them.
+
+    Args:
+        cloud: Whose site it is.
+        access_log: A file as that site's Envoy sees it.
+        insecure_peers: True lets a peer listen beyond loopback, though it speaks without TLS.
+    """
+    # imported late: Envoy's types take half a second
+    from control_plane.site import connection
+
+    made = {}
+    metadata = field_bytes(_METADATA, _site_metadata(cloud.name))
+    for entry in _entries(cloud, insecure_peers):
+        prototype = connection.peer() if entry.kind == names.PEER else connection.front()
+        rds = connection.rds_source() + field_string(_ROUTE_CONFIG_NAME, entry.name)
+        manager = prototype + field_bytes(_RDS, rds) + _http_filters(entry.name)
+        made[entry.name] = (
+            _listener(entry.name, manager + _access_log(entry.kind, access_log))
+            + field_bytes(_ADDRESS, _socket(entry.address, entry.port))
+            + connection.listener()
+            + metadata
+        )
+    if made:
+        internal = field_bytes(_INTERNAL_LISTENER, b"") + metadata
+        dispatch = connection.dispatch() + _access_log(names.DISPATCH, access_log)
+        made[names.DISPATCH] = _listener(names.DISPATCH, dispatch) + internal
+        made[names.ERRORS] = _listener(names.ERRORS, connection.errors()) + internal
+    return made
+
+
+def routes(cloud: Cloud, *, insecure_peers: bool = False) -> dict[str, bytes]:
+    """Return name to encoded `RouteConfiguration`, one for each listener with an address."""
+    from control_plane.site import route
+
+    check = field_bytes(_ROUTES, field_bytes(_MATCH, _has_been_at(cloud.name)) + route.loop())
+    made = {}
+    for entry in _entries(cloud, insecure_peers):
+        rest = route.peer() if entry.kind == names.PEER else route.front()
+        host = field_bytes(_VIRTUAL_HOSTS, check + rest)
+        made[entry.name] = field_string(_NAME, entry.name) + host
+    return made
+
+
+def filters(cloud: Cloud, *, insecure_peers: bool = False) -> dict[str, bytes]:
+    """Return name to encoded `TypedExtensionConfig`: the Lua of each listener with an address."""
+    made = {}
+    for entry in _entries(cloud, insecure_peers):
+        name = names.lua(entry.name)
+        source = field_string(_INLINE_STRING, _script(cloud.name, entry))
+        config = any_message(names.LUA_TYPE, field_bytes(_DEFAULT_SOURCE_CODE, source))
+        made[name] = field_string(_NAME, name) + field_bytes(_EXTENSION_CONFIG, config)
+    return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """A listener with an address."""
+
+    name: str
+    kind: str
+    """`front` or `peer`; also the entry of the Lua filters."""
+    address: str
+    port: int
+    service: str | None = None
+    """The one service of a front's port of its own."""
+
+
+def _entries(cloud: Cloud, insecure_peers: bool) -> Iterator[_Entry]:
+    front, peer = cloud.front, cloud.peer
+    if front is not None:
+        bind = front.bind or front.address
+        yield _Entry(name=names.FRONT, kind=names.FRONT, address=bind, port=front.port)
+        for service, port in front.ports.items():
+            name = names.front_of(service)
+            yield _Entry(name=name, kind=names.FRONT, address=bind, port=port, service=service)
+    if peer is not None:
+        bind = peer.bind or peer.address
+        # the seam for mutual TLS: until then whoever reaches a peer may use everything behind it
+        if insecure_peers or ip_address(bind).is_loopback:
+            yield _Entry(name=names.PEER, kind=names.PEER, address=bind, port=peer.port)
+
+
+def _script(site: str, entry: _Entry) -> str:
+    constants: dict[str, object] = {
+        "site": site,
+        "services": _service_words(),
+        "max_targets": MAX_TARGETS,
+    }
+    if entry.service is not None:
+        constants["service"] = entry.service
+    return bundle(entry.kind, constants)
+
+
+@cache
+def _service_words() -> Mapping[str, str]:
+    return {**ALIASES, **{service: service for service in SERVICE_TYPES}}
+
+
+def _listener(name: str, manager: bytes) -> bytes:
+    filter_ = field_string(_NAME, "http") + field_bytes(
+        _TYPED_CONFIG, any_message(_MANAGER_TYPE, manager)
+    )
+    chain = field_bytes(_FILTERS, filter_)
+    return field_string(_NAME, name) + field_bytes(_FILTER_CHAINS, chain)
+
+
+def _http_filters(listener: str) -> bytes:
+    from control_plane.site import connection
+
+    lua = connection.lua_filter() + field_string(_NAME, names.lua(listener))
+    return b"".join(field_bytes(_HTTP_FILTERS, each) for each in (lua, *connection.last_filters()))
+
+
+def _access_log(kind: str, path: str) -> bytes:
+    from control_plane.site import connection
+
+    log = field_string(_PATH, path) + connection.access_log(kind)
+    config = field_bytes(_TYPED_CONFIG, any_message(_FILE_LOG_TYPE, log))
+    return field_bytes(_ACCESS_LOG, field_string(_NAME, "file") + config)
+
+
+def _socket(address: str, port: int) -> bytes:
+    socket = field_string(_SOCKET_HOST, address) + field_varint(_SOCKET_PORT, port)
+    return field_bytes(_SOCKET_ADDRESS, socket)
+
+
+def _site_metadata(cloud: str) -> bytes:
+    value = field_bytes(_VALUE, field_string(_STRING_VALUE, cloud))
+    struct = field_bytes(_STRUCT_FIELDS, field_string(_KEY, names.SITE) + value)
+    entry = field_string(_KEY, names.METADATA) + field_bytes(_VALUE, struct)
+    return field_bytes(_FILTER_METADATA, entry)
+
+
+def _has_been_at(cloud: str) -> bytes:
+    """A `RouteMatch` of requests that carry what fronts and peers of this site append to `via`.
+
+    No other cloud's name can end or begin like it: "1.1 " comes before it, and a dot after it.
+    """
+    contains = field_bytes(_STRING_MATCH, field_string(_CONTAINS, f"1.1 {cloud}.scopeway"))
+    header = field_string(_NAME, "via") + contains
+    return field_string(_PREFIX, "/") + field_bytes(_HEADERS, header)

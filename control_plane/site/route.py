@@ -1,0 +1,135 @@
+"""The routes: one virtual host, and one route whose cluster the Lua filter names.
+
+Nothing of a cloud is in a route but the site's own name in the loop check: path, host, status and
+reason come from the metadata of the cluster. Built once for all sites; `resources` adds that check.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import cache
+
+from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    HeaderMatcher,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+
+from control_plane.site import names
+from control_plane.site.envoy_types import append, error_body, overwrite
+
+ERROR_TITLES: Mapping[int, str] = {
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    508: "Loop Detected",
+}
+"""Every status of a negative cluster; another one is answered as the 503."""
+
+LOOP = "Loop Detected"
+VIA = f"1.1 {names.SITE_NAME}.scopeway"
+"""Appended by fronts and peers, looked for by both."""
+
+
+@cache
+def front() -> bytes:
+    """Return the virtual host of fronts, all but the loop check."""
+    headers = [
+        overwrite(names.ORIGIN, names.SITE_NAME),
+        # a client's own values have been removed: services take the first, or the whole
+        overwrite("x-forwarded-host", "%REQ(:AUTHORITY)%"),
+        append("via", VIA),
+        *_negative_headers(),
+    ]
+    return bytes(_virtual_host(_forward(), headers))
+
+
+@cache
+def peer() -> bytes:
+    """Return the virtual host of peers, all but the loop check.
+
+    The seam for policy: one route for each service prefix, with RBAC, in place of the one route.
+    """
+    return bytes(_virtual_host(_forward(), [append("via", VIA), *_negative_headers()]))
+
+
+@cache
+def loop() -> bytes:
+    """Return the route that answers a loop, all but what it matches."""
+    return bytes(_answer(508, LOOP, f"this request has been at {names.SITE_NAME} before"))
+
+
+def dispatch() -> RouteConfiguration:
+    """Return the routes of `dispatch`: on to the target of one cloud."""
+    host = _virtual_host(_forward(), _negative_headers())
+    return RouteConfiguration(name=names.DISPATCH, virtual_hosts=[host])
+
+
+def errors() -> RouteConfiguration:
+    """Return the routes of `errors`: the answers of negative clusters."""
+    reason = f"%REQ({names.REASON})%"
+    routes = []
+    for status, title in ERROR_TITLES.items():
+        route = _answer(status, title, reason)
+        exactly = HeaderMatcher(name=names.STATUS, string_match=StringMatcher(exact=str(status)))
+        route.match = RouteMatch(prefix="/", headers=[exactly])
+        routes.append(route)
+    unknown = _answer(503, ERROR_TITLES[503], reason)
+    unknown.match = RouteMatch(prefix="/")
+    host = VirtualHost(name="all", domains=["*"], routes=[*routes, unknown])
+    return RouteConfiguration(name=names.ERRORS, virtual_hosts=[host])
+
+
+def _virtual_host(forward: Route, headers: Sequence[HeaderValueOption]) -> VirtualHost:
+    no_target = _answer(500, "Internal Server Error", "the scope filter named no target")
+    no_target.match = RouteMatch(prefix="/")
+    return VirtualHost(
+        name="all", domains=["*"], routes=[forward, no_target], request_headers_to_add=list(headers)
+    )
+
+
+def _forward() -> Route:
+    return Route(
+        name="target",
+        # a request that the Lua filter did not decide on must not go anywhere
+        match=RouteMatch(
+            prefix="/", headers=[HeaderMatcher(name=names.TARGET, present_match=True)]
+        ),
+        route=RouteAction(
+            cluster_header=names.TARGET,
+            timeout=timedelta(0),  # boots and uploads take longer than any number
+            path_rewrite=f"{_metadata('prefix')}%PATH(NQ:PATH)%",
+            host_rewrite=_metadata("host"),
+        ),
+        # overwrites what a service may have forged; a cluster of clusters has no `cloud`, and lets
+        # through the one that `dispatch` has set
+        response_headers_to_add=[overwrite(names.SERVED_BY, _metadata("cloud"))],
+        response_headers_to_remove=[names.UNSENT],
+    )
+
+
+def _negative_headers() -> list[HeaderValueOption]:
+    """What the listener `errors` is told; only negative clusters have it in their metadata."""
+    return [
+        overwrite(names.STATUS, _metadata("status")),
+        overwrite(names.REASON, _metadata("reason")),
+    ]
+
+
+def _answer(status: int, title: str, message: str) -> Route:
+    # says who answers: the site itself
+    return Route(
+        direct_response=DirectResponseAction(status=status, body_format=error_body(title, message)),
+        response_headers_to_add=[overwrite(names.SERVED_BY, names.SITE_NAME)],
+    )
+
+
+def _metadata(key: str) -> str:
+    return f"%CLUSTER_METADATA({names.METADATA}:{key})%"
