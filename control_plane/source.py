@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
-from control_plane.compiler.cluster import compile_cluster
+from control_plane.compiler.cluster import compile_cluster, warm
 from control_plane.compiler.dependencies import Dependencies
 from control_plane.compiler.outcome import Plan, Rejection
 from control_plane.compiler.plan import PlanSettings, plan
@@ -108,6 +108,7 @@ class ScopewaySource:
             settings: What the operator decides about plans.
             limits: What one stream may use.
         """
+        warm()
         self._inventory = inventory
         self._changes = changes
         self._site = site

@@ -14,12 +14,9 @@ from control_plane.clouds.model import Endpoint
 from control_plane.compiler import prototypes
 from control_plane.compiler.outcome import Direct, Hop, Local, PeerHop, Plan, Rejection, Route
 from control_plane.compiler.transport import transport_fields
+from control_plane.site.names import DISPATCH, ERRORS, METADATA
 from xds.wire import field_bytes, field_string, field_varint
 
-DISPATCH = "dispatch"
-"""The internal listener that sends a request on to the target in its endpoint's metadata."""
-ERRORS = "errors"
-"""The internal listener that answers with the status and reason of a negative cluster."""
 MAX_REASON = 512
 """Characters of a reason; it travels as a header."""
 
@@ -151,7 +148,7 @@ def _metadata(values: Mapping[str, str]) -> bytes:
         field_bytes(_STRUCT_FIELDS, field_string(_KEY, key) + field_bytes(_VALUE, _text(value)))
         for key, value in values.items()
     )
-    entry = field_string(_KEY, prototypes.METADATA) + field_bytes(_VALUE, struct)
+    entry = field_string(_KEY, METADATA) + field_bytes(_VALUE, struct)
     return field_bytes(_FILTER_METADATA, entry)
 
 

@@ -51,6 +51,8 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.metadata.v3 import MetadataKind, MetadataKindHost
 from envoy_data_plane.google.protobuf import Any
 
+from control_plane.site.names import METADATA, UNSENT
+
 CONNECT_TIMEOUT = timedelta(seconds=2)
 """Outlives one lost SYN; it is what a silent cloud of an `|` costs before it is ejected."""
 
@@ -75,11 +77,6 @@ service itself could take."""
 
 MAX_ENDPOINT_RETRIES = 4
 """How many further endpoints of one cloud are tried."""
-
-UNSENT_HEADER = "x-scopeway-unsent"
-
-METADATA = "scopeway"
-"""The namespace of all metadata."""
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _Explicit = HttpProtocolOptionsExplicitHttpConfig
@@ -207,7 +204,7 @@ def _cloud_retries(clouds: int) -> RetryPolicy:
     return RetryPolicy(
         # reads also after an answer: the front asks for that in headers, which Envoy adds to this
         retry_on="connect-failure,refused-stream,retriable-headers",
-        retriable_headers=[HeaderMatcher(name=UNSENT_HEADER, present_match=True)],
+        retriable_headers=[HeaderMatcher(name=UNSENT, present_match=True)],
         num_retries=clouds - 1,
         retry_priority=RetryPolicyRetryPriority(
             name="envoy.retry_priorities.previous_priorities",

@@ -1,0 +1,349 @@
+"""What each Envoy may ask for, and what a change means to whom."""
+
+from collections.abc import Collection, Mapping
+
+import pytest
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+
+from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Service
+from control_plane.compiler.plan import PlanSettings
+from control_plane.source import Limits, ScopewaySource
+from xds.errors import ProtocolError
+from xds.source import Node, NodeView
+from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE
+
+ANYBODY = CloudPattern(labels={"fleet": "f"})
+
+
+class Recorder:
+    """A hub that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, frozenset[str] | None, str | None]] = []
+
+    def resources_changed(
+        self, type_url: str, names: Collection[str], group: str | None = None
+    ) -> None:
+        self.told.append((type_url, frozenset(names), group))
+
+    def wildcard_changed(self, type_url: str, group: str) -> None:
+        self.told.append((type_url, None, group))
+
+
+def site(cloud: Cloud) -> Mapping[str, Mapping[str, bytes]]:
+    """Stand in for the listeners, routes and filters of a site."""
+    fronts = {f"front/{service}": b"port" for service in cloud.services}
+    return {
+        LISTENER: {"front": cloud.name.encode(), **fronts},
+        ROUTE: {"front": b"route"},
+        EXTENSION: {"lua/front": b"lua"},
+    }
+
+
+class Fleet:
+    """A source, its inventory, and what it told."""
+
+    def __init__(self, *clouds: Cloud, limits: Limits | None = None) -> None:
+        self.hub = Recorder()
+        self.inventory = Inventory().apply({cloud.name: cloud for cloud in clouds})
+        self.source = ScopewaySource(
+            inventory=self.inventory,
+            changes=self.hub,
+            site=site,
+            settings=PlanSettings(),
+            limits=limits,
+        )
+
+    def attach(self, name: str = "cloud-1") -> NodeView:
+        return self.source.attach(node(name))
+
+    def put(self, *clouds: Cloud) -> None:
+        self.change({cloud.name: cloud for cloud in clouds})
+
+    def delete(self, *names: str) -> None:
+        self.change({}, names)
+
+    def change(self, upserts: Mapping[str, Cloud], deletes: Collection[str] = ()) -> None:
+        self.hub.told.clear()
+        self.inventory = self.inventory.apply(upserts, deletes)
+        self.source.update(self.inventory, frozenset({*upserts, *deletes}))
+
+
+def node(cloud: str, protocol: str | None = "1") -> Node:
+    metadata = {} if protocol is None else {"scopeway.protocol": protocol}
+    return Node(id=f"{cloud}/0", cluster=cloud, metadata=metadata)
+
+
+def cloud(name: str, port: int = 9292, **labels: str) -> Cloud:
+    return Cloud(
+        name=name,
+        labels={"fleet": "f", **labels},
+        services={"image": Service(endpoints=(Endpoint(address="127.0.0.1", port=port),))},
+        accept=(AcceptRule(clouds=(ANYBODY,)),),
+    )
+
+
+def status(view: NodeView, name: str) -> str | None:
+    """Return the status of a negative cluster, None for one that serves."""
+    resource = view.resource(CLUSTER, name)
+    assert resource is not None
+    assert resource.name == name
+    metadata = Cluster.parse(resource.body).metadata
+    assert metadata is not None
+    found: str | None = metadata.filter_metadata["scopeway"].to_dict().get("status")
+    return found
+
+
+class TestAttach:
+    def test_a_node_is_of_the_group_of_its_cloud(self) -> None:
+        assert Fleet(cloud("cloud-1")).attach("cloud-1").group == "cloud-1"
+
+    @pytest.mark.parametrize("protocol", [None, "", "2"])
+    def test_a_node_of_another_protocol_is_refused_with_a_hint(self, protocol: str | None) -> None:
+        with pytest.raises(ProtocolError, match="scopeway bootstrap") as refused:
+            Fleet().source.attach(node("cloud-1", protocol))
+
+        assert refused.value.status == "FAILED_PRECONDITION"
+
+    def test_a_node_without_a_cloud_is_refused(self) -> None:
+        with pytest.raises(ProtocolError, match="names no cloud"):
+            Fleet().source.attach(Node(id="x", cluster="", metadata={"scopeway.protocol": "1"}))
+
+    def test_a_node_sees_its_own_site(self) -> None:
+        view = Fleet(cloud("cloud-1"), cloud("cloud-2")).attach("cloud-2")
+
+        assert set(view.wildcard(LISTENER)) == {"front", "front/image"}
+        assert set(view.wildcard(CLUSTER)) == {"image@cloud-2"}
+        listener = view.resource(LISTENER, "front")
+        assert listener is not None
+        assert listener.body == b"cloud-2"
+        assert view.resource(ROUTE, "nothing") is None
+
+    def test_every_served_type_answers(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        view = fleet.attach()
+
+        assert all(view.wildcard(type_url) for type_url in fleet.source.type_urls())
+
+
+class TestUnknownCloud:
+    def test_its_site_gets_no_listeners_and_only_rejections(self) -> None:
+        view = Fleet(cloud("cloud-2")).attach("cloud-1")
+
+        assert not any(view.wildcard(type_url) for type_url in (CLUSTER, LISTENER, ROUTE))
+        assert status(view, "image@cloud-2") == "503"
+
+    def test_everything_comes_when_the_cloud_appears(self) -> None:
+        fleet = Fleet(cloud("cloud-2"))
+        view = fleet.attach("cloud-1")
+        status(view, "image@cloud-2")
+
+        fleet.put(cloud("cloud-1"))
+
+        assert status(view, "image@cloud-2") is None
+        assert set(view.wildcard(LISTENER)) == {"front", "front/image"}
+        assert (CLUSTER, {"image@cloud-2"}, "cloud-1") in fleet.hub.told
+        assert {(type_url, None, "cloud-1") for type_url in fleet.source.type_urls()} <= set(
+            fleet.hub.told
+        )
+
+    def test_everything_goes_when_the_cloud_is_deleted(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        view = fleet.attach("cloud-1")
+
+        fleet.delete("cloud-1")
+
+        assert not view.wildcard(LISTENER)
+        assert (LISTENER, None, "cloud-1") in fleet.hub.told
+
+
+class TestTargets:
+    def test_a_name_that_does_not_parse_is_a_rejection_too(self) -> None:
+        """A removal would make each further request for the name wait."""
+        view = Fleet(cloud("cloud-1")).attach()
+
+        assert status(view, "image@cloud-1|") == "400"
+        assert status(view, "nonsense") == "400"
+        assert status(view, "image@cloud-9") == "404"
+
+    def test_nodes_with_equal_views_share_the_bytes(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), cloud("cloud-3"))
+        first = fleet.attach("cloud-1").resource(CLUSTER, "image@cloud-3")
+        second = fleet.attach("cloud-2").resource(CLUSTER, "image@cloud-3")
+
+        assert first is not None
+        assert first is second
+        assert fleet.source.stats().compiled == 1
+
+    def test_each_caller_has_its_own_policy(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), Cloud(name="stranger"), cloud("cloud-3"))
+
+        assert status(fleet.attach("cloud-1"), "image@cloud-3") is None
+        assert status(fleet.attach("stranger"), "image@cloud-3") == "403"
+
+
+class TestUpdate:
+    def test_a_cloud_that_nobody_names_concerns_nobody(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
+        fleet.attach().resource(CLUSTER, "image@cloud-2")
+
+        fleet.put(cloud("cloud-3"))
+
+        assert fleet.hub.told == []
+
+    def test_a_rejected_target_works_when_its_cloud_is_registered(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        view = fleet.attach()
+        assert status(view, "image@cloud-2") == "404"
+
+        fleet.put(cloud("cloud-2"))
+
+        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, None)]
+        assert status(view, "image@cloud-2") is None
+
+    def test_a_changed_cloud_concerns_the_targets_that_depend_on_it(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), cloud("cloud-3", region="eu"))
+        view = fleet.attach()
+        names = ["image@cloud-2", "image@cloud-3", "image@cloud-3|cloud-1", "image@[region=eu]"]
+        before = {name: view.resource(CLUSTER, name) for name in names}
+
+        fleet.put(cloud("cloud-3", port=1, region="eu"))
+
+        assert fleet.hub.told == [(CLUSTER, set(names[1:]), None)]
+        changed = {name for name in names if view.resource(CLUSTER, name) != before[name]}
+        assert changed == {"image@cloud-3", "image@[region=eu]"}
+
+    def test_no_other_site_is_touched(self) -> None:
+        """No listener, route or filter changes where another cloud comes, changes or goes."""
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
+        fleet.attach("cloud-1").resource(CLUSTER, "image@cloud-2")
+
+        fleet.put(cloud("cloud-2", port=1))
+        fleet.delete("cloud-2")
+
+        assert {type_url for type_url, _, _ in fleet.hub.told} == {CLUSTER}
+
+    def test_labels_of_a_cloud_concern_all_targets_of_its_site(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
+        view = fleet.attach("cloud-1")
+        assert status(view, "image@cloud-2") is None
+
+        fleet.put(cloud("cloud-1", fleet="other"))
+
+        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
+        assert status(view, "image@cloud-2") == "403"
+
+    def test_a_site_learns_of_its_new_service(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        view = fleet.attach("cloud-1")
+        more = Service(endpoints=(Endpoint(address="127.0.0.1", port=9696),))
+        home = cloud("cloud-1")
+
+        fleet.put(
+            Cloud(
+                name=home.name,
+                labels=home.labels,
+                accept=home.accept,
+                services={**home.services, "network": more},
+            )
+        )
+
+        assert fleet.hub.told == [
+            (CLUSTER, None, "cloud-1"),
+            (LISTENER, {"front/network"}, "cloud-1"),
+            (LISTENER, None, "cloud-1"),
+        ]
+        assert set(view.wildcard(CLUSTER)) == {"image@cloud-1", "network@cloud-1"}
+
+    def test_a_site_whose_bytes_stay_is_told_nothing(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        fleet.attach("cloud-1")
+
+        fleet.put(cloud("cloud-1", port=1))
+
+        assert fleet.hub.told == []
+
+    def test_a_listener_that_changes_is_told_to_its_site_only(self) -> None:
+        bodies = {LISTENER: {"front": b"1"}}
+        fleet = Fleet(cloud("cloud-1"))
+        fleet.source = ScopewaySource(
+            inventory=fleet.inventory,
+            changes=fleet.hub,
+            site=lambda _: bodies,
+            settings=PlanSettings(),
+        )
+        fleet.attach("cloud-1")
+        bodies = {LISTENER: {"front": b"2"}}
+
+        fleet.put(cloud("cloud-1", port=1))
+
+        assert fleet.hub.told == [(LISTENER, {"front"}, "cloud-1")]
+
+
+class TestLimits:
+    def test_a_stream_has_so_many_targets_and_no_more(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), limits=Limits(targets=2))
+        view = fleet.attach()
+        names = ["image@cloud-1", "image@local", "image@cloud-1|local"]
+
+        assert [view.resource(CLUSTER, name) is not None for name in names] == [True, True, False]
+        assert view.resource(CLUSTER, names[0]) is not None
+        assert fleet.attach().resource(CLUSTER, names[2]) is not None
+        assert fleet.source.stats().refused == 1
+
+    def test_rejections_have_a_limit_of_their_own(self, caplog: pytest.LogCaptureFixture) -> None:
+        fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=2))
+        view = fleet.attach()
+        names = [f"image@cloud-{number}" for number in (7, 8, 9, 10)]
+
+        assert [view.resource(CLUSTER, name) is not None for name in names] == [
+            True,
+            True,
+            False,
+            False,
+        ]
+        assert view.resource(CLUSTER, "image@cloud-1") is not None
+        assert fleet.source.stats().refused == 2
+        assert len(caplog.records) == 1, "one line for each stream, not for each name"
+
+    def test_a_rejection_that_comes_to_work_makes_room_for_another(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
+        view = fleet.attach()
+        assert status(view, "image@cloud-8") == "404"
+
+        fleet.put(cloud("cloud-8"))
+        assert status(view, "image@cloud-8") is None
+
+        assert status(view, "image@cloud-9") == "404"
+
+    def test_a_target_in_use_is_kept_when_it_turns_into_a_rejection(self) -> None:
+        """A removal would be worse for its users than a reason."""
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=Limits(negative=1))
+        view = fleet.attach()
+        assert status(view, "image@cloud-9") == "404"
+        assert status(view, "image@cloud-2") is None
+
+        fleet.delete("cloud-2")
+
+        assert status(view, "image@cloud-2") == "404"
+
+
+class TestDetach:
+    def test_what_no_stream_uses_is_forgotten(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
+        first, second = fleet.attach(), fleet.attach()
+        for view in (first, second):
+            view.resource(CLUSTER, "image@cloud-2")
+            view.resource(CLUSTER, "not a target")
+
+        first.close()
+        fleet.put(cloud("cloud-2", port=1))
+        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, None)]
+        assert fleet.source.stats().streams == 1
+        second.close()
+        fleet.put(cloud("cloud-2", port=2), cloud("cloud-1", port=2))
+
+        assert fleet.hub.told == []
+        stats = fleet.source.stats()
+        assert (stats.streams, stats.targets) == (0, 0)
