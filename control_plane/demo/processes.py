@@ -2,11 +2,10 @@
 
 Owns process groups, their logs and the promise that nothing is left running: every process is
 the leader of a group of its own, and leaving the `Supervisor` ends all groups, newest first. It
-must not know what the processes are. Only one thread may start processes: on Linux a child is
-told to die with the thread that started it.
+must not know what the processes are. Only the main thread may start processes: on Linux a child
+is told to die with the thread that started it.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -24,8 +23,7 @@ READY_SECONDS = 90.0
 GRACE_SECONDS = 5.0
 POLL_SECONDS = 0.02
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_TIE = Path(__file__).with_name("tie.py")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,15 +77,17 @@ class Supervisor:
             env: The whole environment of the process; None means `clean_environment()`.
         """
         log = self.logs / f"{name}.log"
+        tie: list[str | Path] = []
+        if self.tied and sys.platform == "linux":
+            tie = [sys.executable, "-I", "-S", _TIE, str(os.getpid())]
         with log.open("ab") as out:
             popen = subprocess.Popen(
-                [str(part) for part in command],
+                [str(part) for part in (*tie, *command)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=dict(clean_environment() if env is None else env),
                 start_new_session=True,
-                preexec_fn=_die_with_parent if self.tied and _LIBC is not None else None,
             )
         process = Process(name=name, popen=popen, log=log)
         self.processes.append(process)
@@ -188,10 +188,3 @@ def tail(log: Path, *, lines: int = 25) -> str:
     except FileNotFoundError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
-
-
-def _die_with_parent() -> None:
-    # The one call between fork and exec; the library was loaded before, so nothing is imported
-    # or locked here. It covers the end that no `finally` sees: SIGKILL.
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,9 +1,10 @@
 """The Scopeway of the demo: etcd, the control plane, the sites' manifests and their Envoys.
 
-Everything goes through the command line, as an operator would do it. It must not know what runs
-behind the Envoys.
+Everything goes through the command line and the registry, as an operator would do it. It must not
+know what runs behind the Envoys.
 """
 
+import asyncio
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from control_plane.demo.ports import ADDRESS, all_listen, free_ports
 from control_plane.demo.processes import Process, Supervisor, clean_environment
 from control_plane.demo.rest import answers, request
 from control_plane.demo.site import Site
-from control_plane.registry import open_writer
+from control_plane.registry import open_store
 
 COMMAND_SECONDS = 60
 LABELS = {"fleet": "demo"}
@@ -100,10 +101,24 @@ def start_control_plane(supervisor: Supervisor, root: Path) -> ControlPlane:
     return plane
 
 
-def register(plane: ControlPlane, documents: Sequence[dict[str, Any]], file: Path) -> None:
-    """Writes manifests to a file and puts them into etcd with `scopeway cloud put`."""
+def register(plane: ControlPlane, documents: Sequence[dict[str, Any]], file: Path) -> float:
+    """Puts manifests into etcd, and into a file for whoever wants to read them.
+
+    Returns:
+        The moment at which the first was put, on the clock of `time.monotonic`.
+    """
     file.write_text(yaml.safe_dump_all(documents, sort_keys=False))
-    run_scopeway("cloud", "put", "--registry", plane.registry, file)
+    clouds = [parse_manifest(document, str(file)) for document in documents]
+
+    async def put_all() -> float:
+        store = open_store(plane.registry)
+        began = time.monotonic()
+        for cloud in clouds:
+            await store.put(cloud)
+        await store.close()
+        return began
+
+    return asyncio.run(put_all())
 
 
 def start_envoys(
@@ -120,19 +135,6 @@ def start_envoys(
         ports = (site.front, site.peer)
         supervisor.wait_ready(processes[site.name], partial(all_listen, ports))
     return processes
-
-
-async def put(plane: ControlPlane, document: dict[str, Any]) -> float:
-    """Puts one manifest into etcd from this process.
-
-    Returns:
-        The moment just before it was sent, on the clock of `time.monotonic`.
-    """
-    cloud = parse_manifest(document, "demo")
-    async with open_writer(plane.registry) as writer:
-        sent = time.monotonic()
-        await writer.put(cloud)
-    return sent
 
 
 def scopeway(*arguments: str | Path) -> list[str]:

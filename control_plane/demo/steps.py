@@ -1,6 +1,5 @@
 """The five steps of the demo: each shows something and fails unless it is as it should be."""
 
-import asyncio
 import threading
 import time
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from control_plane.demo.openstack import log_in
 from control_plane.demo.openstack_files import MEMBER, PROJECT
 from control_plane.demo.rest import request
 from control_plane.demo.screen import Screen
-from control_plane.demo.sites import borrowed_manifest, put
+from control_plane.demo.sites import borrowed_manifest, register
 from control_plane.demo.stage import IMAGES, Stage
 from control_plane.demo.trace import AccessLogs, Hop
 
@@ -115,7 +114,7 @@ def _time_until_served(
 
     asking = threading.Thread(target=ask, name="asking", daemon=True)
     asking.start()
-    sent = asyncio.run(put(stage.plane, document))
+    sent = register(stage.plane, [document], stage.root / f"{NEW_CLOUD}.yaml")
     asking.join()
     _expect(bool(first), f"{scope} was not served within {LONGEST_WAIT_SECONDS:.0f} s")
     began, ended = first[0]
