@@ -1,1 +1,1 @@
-"""The control plane of Scopeway. Importing this package costs nothing: the client lives here too."""
+"""The control plane of Scopeway. Importing it costs nothing: the client is below it."""

@@ -20,8 +20,8 @@ Status = Callable[[], Mapping[str, Any]]
 class AdminServer:
     """Answers /healthz, /readyz, /metrics and /status until it is closed.
 
-    /readyz is 200 once `ready` has been set, 503 before. /status is the JSON of `status()`, which is
-    called in this server's thread.
+    /readyz is 200 once `ready` has been set, 503 before. /status is the JSON of `status()`, which
+    is called in this server's thread.
     """
 
     def __init__(
@@ -68,10 +68,14 @@ class AdminServer:
         if path == "/healthz":
             return 200, "text/plain", b"ok\n"
         if path == "/readyz":
-            return (200, "text/plain", b"ready\n") if self.ready else (
-                503,
-                "text/plain",
-                b"the registry has not been listed yet\n",
+            return (
+                (200, "text/plain", b"ready\n")
+                if self.ready
+                else (
+                    503,
+                    "text/plain",
+                    b"the registry has not been listed yet\n",
+                )
             )
         if path == "/metrics":
             return 200, CONTENT_TYPE_LATEST, generate_latest(self._metrics)
@@ -83,7 +87,7 @@ class AdminServer:
         answer = self.answer
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802 - the name is the standard library's
+            def do_GET(self) -> None:
                 status, content_type, body = answer(self.path.partition("?")[0])
                 self.send_response(status)
                 self.send_header("Content-Type", content_type)

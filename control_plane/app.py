@@ -118,9 +118,7 @@ async def run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     control_plane = ControlPlane(settings)
     with _admin(control_plane) as admin:
-        registry = open_registry(
-            settings.registry, etcd=settings.etcd, state_dir=settings.state_dir
-        )
+        registry = open_registry(settings.registry, state_dir=settings.state_dir)
         try:
             await _until(stop, _serve(control_plane, registry, admin))
         finally:
@@ -139,9 +137,7 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
         await working
 
 
-async def _serve(
-    control_plane: ControlPlane, registry: Registry, admin: AdminServer
-) -> None:
+async def _serve(control_plane: ControlPlane, registry: Registry, admin: AdminServer) -> None:
     batches = registry.watch()
     control_plane.apply(await anext(batches))
     assert control_plane.source is not None

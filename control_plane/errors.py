@@ -10,4 +10,4 @@ Each is one sentence for people: lower case, no full stop, naming the offending 
 
 
 class ControlPlaneError(Exception):
-    """Any error whose text is meant for a person; the command line prints it without a traceback."""
+    """Any error whose text is meant for a person; printed without a traceback."""

@@ -47,7 +47,7 @@ def _admin(value: str) -> tuple[str, str | int]:
 def bootstrap(
     cloud: str, xds: tuple[tuple[str, int], ...], instance: str, admin: str, access_log: str
 ) -> None:
-    """Print the Envoy bootstrap of CLOUD's sidecar as YAML.
+    r"""Print the Envoy bootstrap of CLOUD's sidecar as YAML.
 
     \b
         scopeway bootstrap cloud-1 --xds 10.0.0.1:18000 --xds 10.0.0.2:18000 > envoy.yaml

@@ -1,54 +1,177 @@
-"""`scopeway cloud`: register, show and remove clouds in a registry that can be written."""
+"""`scopeway cloud`: register, show and take away clouds in a registry that can be written."""
 
 import asyncio
 import json
-from collections.abc import Sequence
-from pathlib import Path
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 
-from control_plane.cli.options import format_option, registry_options
+from control_plane.cli.options import format_option, registry_option
 from control_plane.errors import ControlPlaneError
+
+if TYPE_CHECKING:
+    from control_plane.clouds.model import Cloud
+    from control_plane.registry import Store
 
 
 @click.group()
 def cloud() -> None:
-    """Register clouds, list them, show them, take them away."""
+    """Register clouds, show them, take them away.
+
+    A folder of manifests is changed by editing its files; these commands write to etcd.
+    """
 
 
 @cloud.command()
-@registry_options
+@registry_option
 @click.option(
     "--ttl",
     type=click.IntRange(min=1),
     metavar="SECONDS",
-    help="Let the entry end by itself unless it is put again within this time (an etcd lease).",
+    help="Let the entry end unless it is put again within this time (an etcd lease).",
 )
-@click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True))
-def put(
-    registry: str,
-    etcd_cacert: str | None,
-    etcd_cert: str | None,
-    etcd_key: str | None,
-    ttl: int | None,
-    files: tuple[str, ...],
-) -> None:
-    """Register the clouds of manifest FILES; "-" reads standard input.
+@click.argument("files", nargs=-1, required=True, type=click.File("r", encoding="utf-8"))
+def put(registry: str, ttl: int | None, files: Sequence[Any]) -> None:
+    """Register the clouds of the manifest FILES; "-" reads standard input.
 
-    All documents are checked before the first is written.
+    Every document is checked before the first is written.
     """
-    from control_plane.registry import open_writer
-    from control_plane.settings import EtcdCredentials
+    clouds = _read(files)
 
-    clouds = read_manifests(files)
-
-    async def write() -> None:
-        async with open_writer(
-            registry, EtcdCredentials(cacert=etcd_cacert, cert=etcd_cert, key=etcd_key)
-        ) as writer:
+    async def work() -> None:
+        async with _store(registry) as store:
             for value in clouds:
-                await writer.put(value, ttl=ttl)
+                await store.put(value, lease_ttl=ttl)
                 click.echo(f"{value.name} registered")
 
-    asyncio.run(write())
+    asyncio.run(work())
+
+
+@cloud.command()
+@registry_option
+@format_option
+@click.argument("name")
+def get(registry: str, output: str, name: str) -> None:
+    """Show the manifest of a cloud, as YAML or JSON. Exit status 1 where there is none."""
+    from control_plane.clouds.document import to_document
+
+    async def work() -> "Cloud | None":
+        async with _store(registry) as store:
+            return await store.get(name)
+
+    value = asyncio.run(work())
+    if value is None:
+        raise ControlPlaneError(f"no cloud is named {name}")
+    _show(to_document(value), output)
+
+
+@cloud.command("list")
+@registry_option
+@format_option
+def list_clouds(registry: str, output: str) -> None:
+    """List the clouds; entries that are refused are told on standard error."""
+    from control_plane.clouds.model import Cloud
+    from control_plane.registry import open_registry, read_registry
+
+    found = asyncio.run(read_registry(open_registry(registry)))
+    for problem in found.problems.values():
+        click.echo(f"refused: {problem}", err=True)
+    clouds: list[Cloud] = sorted(found.inventory, key=lambda one: one.name)
+    if output == "json":
+        from control_plane.clouds.document import to_document
+
+        click.echo(json.dumps([to_document(one) for one in clouds]))
+        return
+    _table(clouds)
+
+
+@cloud.command()
+@registry_option
+@click.argument("names", nargs=-1, required=True)
+def delete(registry: str, names: tuple[str, ...]) -> None:
+    """Take clouds away. Exit status 1 where one of them wasn't there."""
+
+    async def work() -> list[str]:
+        async with _store(registry) as store:
+            missing = []
+            for name in names:
+                if await store.delete(name):
+                    click.echo(f"{name} deleted")
+                else:
+                    missing.append(name)
+            return missing
+
+    missing = asyncio.run(work())
+    if missing:
+        raise ControlPlaneError(f"no cloud is named {', '.join(missing)}")
+
+
+@asynccontextmanager
+async def _store(registry: str) -> "AsyncIterator[Store]":
+    from control_plane.registry import open_store
+
+    store = open_store(registry)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def _read(files: Sequence[Any]) -> "list[Cloud]":
+    from control_plane.clouds.manifest import InvalidCloud, parse_manifest
+    from control_plane.registry.yaml_documents import NotYaml, load, split
+
+    clouds, problems = [], []
+    places: dict[str, str] = {}
+    for file in files:
+        for line, text in split(file.read()):
+            place = f"{file.name}:{line}"
+            try:
+                document = load(text)
+                if document is None:
+                    continue
+                value = parse_manifest(document, place)
+            except (NotYaml, InvalidCloud) as error:
+                problems.append(
+                    str(error) if isinstance(error, InvalidCloud) else f"{place}: {error}"
+                )
+                continue
+            if value.name in places:
+                problems.append(f"{place}: {value.name} stands in {places[value.name]} already")
+            places[value.name] = place
+            clouds.append(value)
+    if problems:
+        raise ControlPlaneError("nothing was written\n" + "\n".join(problems))
+    if not clouds:
+        raise ControlPlaneError("there is no manifest in what was given")
+    return clouds
+
+
+def _show(document: dict[str, Any], output: str) -> None:
+    if output == "json":
+        click.echo(json.dumps(document))
+        return
+    import yaml
+
+    yaml.safe_dump(document, sys.stdout, sort_keys=False)
+
+
+def _table(clouds: "Sequence[Cloud]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("cloud", "labels", "services", "front", "peer"):
+        table.add_column(column)
+    for one in clouds:
+        table.add_row(
+            one.name,
+            ",".join(f"{key}={value}" for key, value in sorted(one.labels.items())) or "-",
+            ",".join(sorted(one.services)) or "-",
+            f"{one.front.address}:{one.front.port}" if one.front else "-",
+            f"{one.peer.address}:{one.peer.port}" if one.peer else "-",
+        )
+    Console(soft_wrap=True, highlight=False, markup=False).print(table)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from control_plane.cli.options import format_option, registry_options
+from control_plane.cli.options import format_option, registry_option
 
 if TYPE_CHECKING:
     from control_plane.compiler.explain import Explanation
@@ -17,7 +17,7 @@ EXIT_REJECTED = 3
 
 
 @click.command()
-@registry_options
+@registry_option
 @click.option("--from", "origin", required=True, metavar="CLOUD", help="The cloud that is asked.")
 @click.option("--scope", default="", help="The scope of the request; empty is all local.")
 @click.option(
@@ -30,16 +30,13 @@ EXIT_REJECTED = 3
 @click.argument("service")
 def explain(
     registry: str,
-    etcd_cacert: str | None,
-    etcd_cert: str | None,
-    etcd_key: str | None,
     origin: str,
     scope: str,
     insecure_peers: bool,
     output: str,
     service: str,
 ) -> None:
-    """Print where a request to SERVICE goes, in which order, or with which status it is refused.
+    r"""Print where a request to SERVICE goes, in which order, or with which status it is refused.
 
     Reads the registry itself; no server is needed.
 
@@ -50,24 +47,23 @@ def explain(
     """
     from control_plane.compiler.explain import explain_request
     from control_plane.compiler.plan import PlanSettings
-    from control_plane.registry import RegistryUnavailable, read_inventory
+    from control_plane.registry import RegistryUnavailable, open_registry, read_registry
     from control_plane.scope import official_type
-    from control_plane.settings import EtcdCredentials
 
     service_type = official_type(service)
     if service_type is None:
         raise click.BadParameter(f"{service!r} is not a service type", param_hint="SERVICE")
     try:
-        inventory, problems = asyncio.run(
-            read_inventory(registry, EtcdCredentials(etcd_cacert, etcd_cert, etcd_key))
-        )
+        source = open_registry(registry)
+        found = asyncio.run(read_registry(source))
     except RegistryUnavailable as error:
         raise click.UsageError(str(error)) from None
-    for problem in problems:
+    for problem in found.problems.values():
         click.echo(f"warning: {problem}", err=True)
+    inventory = found.inventory
     caller = inventory.get(origin)
     if caller is None:
-        raise click.BadParameter(f"no cloud {origin!r} in {registry}", param_hint="--from")
+        raise click.BadParameter(f"no cloud {origin!r} in {source.name}", param_hint="--from")
     explanation = explain_request(
         scope, service_type, caller, inventory, PlanSettings(insecure_peers=insecure_peers)
     )

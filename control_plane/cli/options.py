@@ -8,7 +8,7 @@ import click
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class Address(click.ParamType):
+class Address(click.ParamType[tuple[str, int]]):
     """`host:port` with a port of 0 to 65535; IPv6 addresses stand in brackets."""
 
     name = "host:port"
@@ -27,42 +27,15 @@ class Address(click.ParamType):
         return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def registry_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --registry and the options of a connection to etcd."""
-    for option in reversed(
-        (
-            click.option(
-                "--registry",
-                required=True,
-                envvar="SCOPEWAY_REGISTRY",
-                show_envvar=True,
-                metavar="URL",
-                help="Where clouds are registered: dir:FOLDER or "
-                "etcd://[user:password@]host:port[,host:port][/prefix].",
-            ),
-            click.option(
-                "--etcd-cacert",
-                type=click.Path(exists=True, dir_okay=False),
-                envvar="SCOPEWAY_ETCD_CACERT",
-                help="PEM file of the authorities that may have signed etcd's certificate.",
-            ),
-            click.option(
-                "--etcd-cert",
-                type=click.Path(exists=True, dir_okay=False),
-                envvar="SCOPEWAY_ETCD_CERT",
-                help="PEM file of our certificate for etcd.",
-            ),
-            click.option(
-                "--etcd-key",
-                type=click.Path(exists=True, dir_okay=False),
-                envvar="SCOPEWAY_ETCD_KEY",
-                help="PEM file of that certificate's key.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
-
+registry_option: Decorator = click.option(
+    "--registry",
+    required=True,
+    envvar="SCOPEWAY_REGISTRY",
+    show_envvar=True,
+    metavar="URL",
+    help="Where clouds are registered: dir:FOLDER or "
+    "etcd://[user:password@]host:port[,host:port]/[prefix][?cacert=FILE&cert=FILE&key=FILE].",
+)
 
 format_option: Decorator = click.option(
     "--format",

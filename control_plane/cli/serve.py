@@ -1,14 +1,15 @@
 """`scopeway serve`: the control plane."""
 
 import asyncio
+from pathlib import Path
 
 import click
 
-from control_plane.cli.options import Address, registry_options
+from control_plane.cli.options import Address, registry_option
 
 
 @click.command()
-@registry_options
+@registry_option
 @click.option(
     "--xds-listen",
     type=Address(),
@@ -27,9 +28,9 @@ from control_plane.cli.options import Address, registry_options
 )
 @click.option(
     "--state-dir",
-    type=click.Path(file_okay=False),
+    type=click.Path(file_okay=False, path_type=Path),
     envvar="SCOPEWAY_STATE_DIR",
-    help="A folder in which the last good inventory is kept, to start from when the registry is away.",
+    help="Folder of the last good inventory, to start from when the registry is away.",
 )
 @click.option(
     "--insecure-peers",
@@ -46,12 +47,9 @@ from control_plane.cli.options import Address, registry_options
 )
 def serve(
     registry: str,
-    etcd_cacert: str | None,
-    etcd_cert: str | None,
-    etcd_key: str | None,
     xds_listen: tuple[str, int],
     admin_listen: tuple[str, int],
-    state_dir: str | None,
+    state_dir: Path | None,
     insecure_peers: bool,
     log_level: str,
 ) -> None:
@@ -60,11 +58,10 @@ def serve(
     Nothing is served before the registry has been read once. Ends on SIGINT and SIGTERM.
     """
     from control_plane.app import run
-    from control_plane.settings import EtcdCredentials, Settings
+    from control_plane.settings import Settings
 
     settings = Settings(
         registry=registry,
-        etcd=EtcdCredentials(cacert=etcd_cacert, cert=etcd_cert, key=etcd_key),
         xds_listen=xds_listen,
         admin_listen=admin_listen,
         state_dir=state_dir,
