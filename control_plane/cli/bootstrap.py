@@ -2,14 +2,14 @@
 
 import click
 
-from control_plane.cli.options import Address
+from control_plane.cli.options import address
 
 
 def _admin(value: str) -> tuple[str, str | int]:
     """Read --admin: `unix:PATH` or host:port."""
     if value.startswith("unix:"):
         return "unix", value.removeprefix("unix:")
-    host, port = Address().convert(value, None, None)
+    host, port = address(value)
     return host, port
 
 
@@ -17,7 +17,8 @@ def _admin(value: str) -> tuple[str, str | int]:
 @click.argument("cloud")
 @click.option(
     "--xds",
-    type=Address(),
+    type=address,
+    metavar="HOST:PORT",
     multiple=True,
     default=["127.0.0.1:18000"],
     show_default=True,

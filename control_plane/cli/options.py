@@ -8,23 +8,20 @@ import click
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class Address(click.ParamType[tuple[str, int]]):
-    """`host:port` with a port of 0 to 65535; IPv6 addresses stand in brackets."""
+def address(text: str | tuple[str, int]) -> tuple[str, int]:
+    """Read host:port, the port 0 to 65535; return the host without the brackets of IPv6.
 
-    name = "host:port"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int]:
-        """Return (host, port), the host without brackets."""
-        if isinstance(value, tuple):
-            return value
-        host, colon, port = str(value).rpartition(":")
-        if not colon or not host:
-            self.fail(f"{value!r} is not host:port", param, ctx)
-        if not port.isascii() or not port.isdigit() or int(port) > 65535:
-            self.fail(f"{port!r} in {value!r} is not a port", param, ctx)
-        return host.removeprefix("[").removesuffix("]"), int(port)
+    Raises:
+        click.BadParameter: it isn't that; names the part that is wrong.
+    """
+    if isinstance(text, tuple):  # a default that has been read already
+        return text
+    host, colon, port = text.rpartition(":")
+    if not colon or not host:
+        raise click.BadParameter(f"{text!r} is not host:port")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise click.BadParameter(f"{port!r} in {text!r} is not a port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 registry_option: Decorator = click.option(

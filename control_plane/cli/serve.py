@@ -5,14 +5,15 @@ from pathlib import Path
 
 import click
 
-from control_plane.cli.options import Address, registry_option
+from control_plane.cli.options import address, registry_option
 
 
 @click.command()
 @registry_option
 @click.option(
     "--xds-listen",
-    type=Address(),
+    type=address,
+    metavar="HOST:PORT",
     default="127.0.0.1:18000",
     show_default=True,
     envvar="SCOPEWAY_XDS_LISTEN",
@@ -20,7 +21,8 @@ from control_plane.cli.options import Address, registry_option
 )
 @click.option(
     "--admin-listen",
-    type=Address(),
+    type=address,
+    metavar="HOST:PORT",
     default="127.0.0.1:18002",
     show_default=True,
     envvar="SCOPEWAY_ADMIN_LISTEN",
