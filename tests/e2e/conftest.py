@@ -1,0 +1,26 @@
+"""The fleets of the end-to-end tests: one for each module, and the Envoys' logs on failure."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness.fleet import Fleet
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("envoy")
+
+
+@pytest.fixture(scope="module")
+def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A control plane, and nothing else yet."""
+    failed = request.session.testsfailed
+    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
+    try:
+        yield fleet
+    finally:
+        fleet.close()
+        if request.session.testsfailed > failed:
+            print(fleet.logs())

@@ -1,0 +1,1 @@
+"""What end-to-end tests and benches are made of: real Envoys, the control plane, echo services."""

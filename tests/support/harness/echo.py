@@ -1,0 +1,110 @@
+"""A service that says what it was asked: stands in for an OpenStack service, over HTTP/1.1.
+
+It answers with a JSON object of the request's `method`, `path`, `headers` (pairs, as they came),
+`length` and `sha256` of the body, and its own `name`. A request to upgrade becomes a plain echo.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from harness.background import Background
+
+CHUNK = 1 << 16
+
+
+@dataclass(slots=True)
+class Echo:
+    """One service; its fields may be changed while it runs."""
+
+    name: str
+    status: int = 200
+    headers: Sequence[tuple[str, str]] = ()
+    """Added to every answer."""
+    requests: int = 0
+    """How many have been answered."""
+    port: int = 0
+    _server: asyncio.Server | None = field(default=None, repr=False)
+
+    def start(self, background: Background, port: int = 0) -> "Echo":
+        background.run(self._start(port))
+        return self
+
+    def stop(self, background: Background) -> None:
+        background.run(self._stop())
+
+    async def _start(self, port: int) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=1 << 20)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while await self._one(reader, writer):
+                pass
+        writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            return False
+        first, *lines = head.decode("latin-1").split("\r\n")[:-2]
+        method, path, _ = first.split(" ", 2)
+        headers = [(name.lower(), value.strip()) for name, _, value in map(_split, lines)]
+        lookup = dict(headers)
+        if lookup.get("upgrade") == "websocket":
+            await _upgrade(reader, writer)
+            return False
+        length, digest = await _read_body(reader, lookup)
+        answer = {"name": self.name, "method": method, "path": path, "headers": headers}
+        body = json.dumps({**answer, "length": length, "sha256": digest}).encode()
+        extra = "".join(f"{name}: {value}\r\n" for name, value in self.headers)
+        writer.write(
+            f"HTTP/1.1 {self.status} Said\r\nserver: echo\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n{extra}\r\n".encode("latin-1")
+        )
+        self.requests += 1
+        if method != "HEAD":
+            writer.write(body)
+        await writer.drain()
+        return True
+
+
+def _split(line: str) -> tuple[str, str, str]:
+    return line.partition(":")
+
+
+async def _upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 101 Go\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n")
+    while data := await reader.read(CHUNK):
+        writer.write(data)
+        await writer.drain()
+
+
+async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> tuple[int, str]:
+    digest, length = hashlib.sha256(), 0
+
+    async def take(count: int) -> None:
+        nonlocal length
+        while count:
+            data = await reader.read(min(count, CHUNK))
+            if not data:
+                raise ConnectionResetError
+            digest.update(data)
+            length, count = length + len(data), count - len(data)
+
+    if headers.get("transfer-encoding") == "chunked":
+        while size := int(await reader.readline(), 16):
+            await take(size)
+            await reader.readline()
+        await reader.readline()
+    else:
+        await take(int(headers.get("content-length", 0)))
+    return length, digest.hexdigest()

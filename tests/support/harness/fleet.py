@@ -1,0 +1,132 @@
+"""Clouds with real Envoys under a real control plane whose registry is a variable of the test."""
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.manifest import parse_manifest
+from control_plane.clouds.model import Cloud
+from control_plane.compiler.plan import PlanSettings
+from control_plane.site import site_resources
+from control_plane.site.bootstrap import bootstrap
+from control_plane.source import ScopewaySource, SiteResources
+from harness.background import Background
+from harness.echo import Echo
+from harness.envoy import Envoy
+from harness.ports import free_ports
+from xds.hub import Hub
+from xds.server import Server, serve
+
+
+def manifest(name: str, labels: Mapping[str, str] | None = None, **spec: Any) -> Cloud:
+    """Return a cloud from the `spec` of its manifest."""
+    metadata = {"name": name, "labels": dict(labels or {})}
+    head = {"apiVersion": "scopeway.io/v1alpha1", "kind": "EdgeCloud", "metadata": metadata}
+    return parse_manifest({**head, "spec": spec}, name)
+
+
+def at(port: int) -> dict[str, Any]:
+    """Return an address on loopback as manifests write it."""
+    return {"address": "127.0.0.1", "port": port}
+
+
+class ControlPlane:
+    """A control plane in this process; it can be stopped and started again at its port."""
+
+    def __init__(self, background: Background) -> None:
+        self.port = 0
+        self.inventory = Inventory()
+        self.site = partial(site_resources)
+        self._background = background
+        self._hub = Hub()
+        self._source: ScopewaySource | None = None
+        self._serving: AbstractAsyncContextManager[Server] | None = None
+
+    def start(self) -> None:
+        self.port = self._background.run(self._start())
+
+    def stop(self) -> None:
+        self._background.run(self._stop())
+
+    def put(self, *clouds: Cloud, delete: tuple[str, ...] = ()) -> None:
+        """Register clouds, and forget others."""
+        self._background.call(partial(self._put, clouds, delete))
+
+    async def _start(self) -> int:
+        self._hub = Hub()
+        self._source = ScopewaySource(
+            inventory=self.inventory,
+            changes=self._hub,
+            site=self._site_resources,
+            settings=PlanSettings(),
+        )
+        self._serving = serve(self._source, listen=f"127.0.0.1:{self.port}", hub=self._hub)
+        server = await self._serving.__aenter__()
+        return server.port
+
+    async def _stop(self) -> None:
+        assert self._serving is not None
+        await self._serving.__aexit__(None, None, None)
+        self._serving = self._source = None
+
+    def _put(self, clouds: tuple[Cloud, ...], delete: tuple[str, ...]) -> None:
+        self.inventory = self.inventory.apply({each.name: each for each in clouds}, delete)
+        if self._source is not None:
+            self._source.update(self.inventory, {*(each.name for each in clouds), *delete})
+
+    def _site_resources(self, cloud: Cloud) -> SiteResources:
+        return self.site(cloud)
+
+
+class Fleet:
+    """Everything that one module of tests needs; closes what it has started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.envoys: dict[str, Envoy] = {}
+        self.echoes: dict[str, Echo] = {}
+        self._closing = ExitStack()
+        self.background = Background()
+        self._closing.callback(self.background.close)
+        self.control_plane = ControlPlane(self.background)
+        self.control_plane.start()
+        self._closing.callback(self._stop_control_plane)
+
+    def echo(self, name: str) -> Echo:
+        """Start a service, or return the one of that name."""
+        if name not in self.echoes:
+            echo = self.echoes[name] = Echo(name).start(self.background)
+            self._closing.callback(echo.stop, self.background)
+        return self.echoes[name]
+
+    def site(self, name: str, *, peer: bool = True, ports: tuple[str, ...] = (), **spec: Any) -> Cloud:
+        """Register a cloud with a front (and a peer), and start its Envoy."""
+        first, second, *rest = free_ports(2 + len(ports))
+        spec["front"] = {**at(first), "ports": dict(zip(ports, rest, strict=True))}
+        if peer:
+            spec["peer"] = at(second)
+        cloud = manifest(name, **spec)
+        self.control_plane.put(cloud)
+        self.start_envoy(name).wait_ready()
+        return cloud
+
+    def start_envoy(self, cloud: str) -> Envoy:
+        config = bootstrap(
+            cloud=cloud, xds=[("127.0.0.1", self.control_plane.port)], admin=("127.0.0.1", 0)
+        )
+        envoy = self.envoys[cloud] = Envoy(config, self.folder, cloud)
+        self._closing.callback(envoy.stop)
+        return envoy
+
+    def close(self) -> None:
+        self._closing.close()
+
+    def logs(self) -> str:
+        return "\n".join(envoy.tail() for envoy in self.envoys.values())
+
+    def _stop_control_plane(self) -> None:
+        if self.control_plane._serving is not None:
+            self.control_plane.stop()

@@ -1,0 +1,83 @@
+"""A client that sends exactly the bytes it is given: what a library would repair is under test."""
+
+import json
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from http.client import HTTPMessage, HTTPResponse
+from typing import Any
+
+TIMEOUT = 30.0
+"""Seconds after which a test is stuck; no test waits so long when all is well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The object inside an OpenStack-shaped error."""
+        assert self.headers["content-type"] == "application/json"
+        error: dict[str, Any] = self.json["error"]
+        return error
+
+
+class Connection:
+    """One kept-alive HTTP/1.1 connection."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(
+        self,
+        path: str,
+        headers: Sequence[tuple[str, str]] = (),
+        *,
+        method: str = "GET",
+        body: bytes | Iterable[bytes] = b"",
+        host: str = "front.example",
+    ) -> Response:
+        """Send a request and read its answer; an iterable is sent in chunks."""
+        head = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
+        head += [f"{name}: {value}" for name, value in headers]
+        if isinstance(body, bytes):
+            head += [f"Content-Length: {len(body)}"] if body else []
+        else:
+            head += ["Transfer-Encoding: chunked"]
+        # latin-1: any byte can be sent as the character of its number
+        self.socket.sendall("\r\n".join([*head, "", ""]).encode("latin-1"))
+        if isinstance(body, bytes):
+            self.socket.sendall(body)
+        else:
+            for chunk in body:
+                self.socket.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            self.socket.sendall(b"0\r\n\r\n")
+        return self.read(method)
+
+    def read(self, method: str = "GET") -> Response:
+        response = HTTPResponse(self.socket, method=method)
+        try:
+            response.begin()
+            body = b"" if response.status == 101 else response.read()
+            return Response(status=response.status, headers=response.headers, body=body)
+        finally:
+            response.close()
+
+
+def send(port: int, path: str, headers: Sequence[tuple[str, str]] = (), **more: Any) -> Response:
+    """Send one request over a connection of its own (`Connection.send`)."""
+    with Connection(port) as connection:
+        return connection.send(path, headers, **more)
