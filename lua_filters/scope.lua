@@ -104,7 +104,7 @@ local function end_service(scan)
   end
   local service = word == "*" and word or SERVICES[word]
   if not service then
-    return "no such service: '" .. word .. "'"
+    return "no such service: '" .. word .. "'", #word
   elseif scan.bindings[service] then
     return "the service '" .. service .. "' is bound twice"
   end
@@ -153,6 +153,7 @@ local function keep(scan, char, class)
 end
 
 
+-- Takes one character; a sentence where it is refused, and how far back the cause is, if not here.
 local function feed(scan, char)
   local class = CLASS[byte(char)]
   if class == BLANK then
@@ -198,9 +199,10 @@ function _M.bindings(text)
   local scan = { bindings = {}, count = 0, quote = nil, brackets = false }
   start_side(scan, nil)
   for i = first, last do
-    problem = feed(scan, sub(text, i, i))
+    local back
+    problem, back = feed(scan, sub(text, i, i))
     if problem then
-      return nil, at(i, problem)
+      return nil, at(i - (back or 0), problem)
     end
   end
   problem = finish(scan)

@@ -1,0 +1,168 @@
+"""LuaJIT with the Lua modules in it, and the bundled filters behind a strict stand-in for Envoy."""
+
+import json
+import pathlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from lupa.luajit21 import LuaRuntime
+
+import lua_filters
+from control_plane.scope import ALIASES, SERVICE_TYPES
+
+SERVICES = {**ALIASES, **{service: service for service in SERVICE_TYPES}}
+SITE = "cloud-1"
+
+_HERE = pathlib.Path(__file__).parent
+_LUA = pathlib.Path(lua_filters.__file__).parent
+
+
+def _runtime() -> Any:
+    # latin-1: every byte is a character, and back
+    return LuaRuntime(encoding="latin-1", unpack_returned_tuples=True)
+
+
+class Modules:
+    """The Lua modules of one Lua state, by name."""
+
+    def __init__(self, constants: Mapping[str, object]) -> None:
+        self._lua = _runtime()
+        self._lua.execute(f"package.path = '{_LUA}/?.lua'")
+        self._lua.globals().given = self._lua.table_from(constants, recursive=True)
+        self._lua.execute("local given = given package.preload.constants = function() return given end")
+
+    def __getitem__(self, name: str) -> Any:
+        return self._lua.eval(f"require('{name}')")
+
+    def to_dict(self, table: Any) -> dict[str, Any]:
+        return dict(table.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a filter, or the stand-in for it, answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+    @property
+    def error(self) -> dict[str, Any]:
+        return json.loads(self.body)["error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A message after its filter."""
+
+    headers: Mapping[str, str]
+    body: str | None
+    body_was_read: bool
+    answer: Answer | None
+    """What the filter answered itself: then the message goes nowhere."""
+    log: list[str]
+    metadata: Any
+
+
+class Filter:
+    """One bundled filter in a Lua state of its own."""
+
+    def __init__(self, source: str) -> None:
+        self._lua = _runtime()
+        fake = self._lua.execute((_HERE / "fake_envoy.lua").read_text())
+        self._run = fake.run
+        self._lua.execute(source)
+
+    def execute(self, source: str) -> None:
+        """Runs Lua beside the filter."""
+        self._lua.execute(source)
+
+    def request(
+        self,
+        path: str,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        *,
+        method: str = "GET",
+        body: str | None = None,
+    ) -> Sent:
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
+        pseudo = [(":method", method), (":path", path)]
+        return self._send("envoy_on_request", [*pseudo, *pairs], body, self._lua.table())
+
+    def refusal(self, *args: Any, **kwargs: Any) -> tuple[int, str]:
+        """The status and the sentence of a request that is refused."""
+        answer = self.request(*args, **kwargs).answer
+        assert answer is not None, "the request went on"
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.error["code"] == answer.status
+        return answer.status, answer.error["message"]
+
+    def response(
+        self, request: Sent, headers: Mapping[str, str], *, body: str | None = "{}"
+    ) -> Sent:
+        return self._send("envoy_on_response", list(headers.items()), body, request.metadata)
+
+    def _send(self, hook: str, pairs: Any, body: str | None, metadata: Any) -> Sent:
+        table = self._lua.table_from
+        message = self._lua.table()
+        message.headers = table([table(list(pair)) for pair in pairs])
+        message.body, message.metadata, message.log = body, metadata, self._lua.table()
+        self._run(self._lua.globals()[hook], message, hook == "envoy_on_response")
+        assert message.failed is None, message.failed
+        return Sent(
+            headers=_joined((pair[1], pair[2]) for pair in message.headers.values()),
+            body=message.body,
+            body_was_read=bool(message.read),
+            answer=_answer(message.response),
+            log=list(message.log.values()),
+            metadata=metadata,
+        )
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
+
+
+def _answer(response: Any) -> Answer | None:
+    if response is None:
+        return None
+    headers = dict(response.headers.items())
+    return Answer(status=int(headers.pop(":status")), headers=headers, body=response.body)
+
+
+def make_modules(**constants: object) -> Modules:
+    return Modules({"site": SITE, "services": SERVICES, **constants})
+
+
+def make_filter(entry: str, **constants: object) -> Filter:
+    return Filter(lua_filters.bundle(entry, {"site": SITE, "services": SERVICES, **constants}))
+
+
+@pytest.fixture
+def modules() -> Modules:
+    return make_modules()
+
+
+@pytest.fixture(scope="session")
+def new_modules() -> Callable[..., Modules]:
+    return make_modules
+
+
+@pytest.fixture(scope="session")
+def new_filter() -> Callable[..., Filter]:
+    return make_filter
+
+
+@pytest.fixture
+def front() -> Filter:
+    return make_filter("front")
+
+
+@pytest.fixture
+def peer() -> Filter:
+    return make_filter("peer")

@@ -1,0 +1,171 @@
+-- A strict stand-in for Envoy's Lua handles: what Envoy hasn't is an error, and what is awkward in
+-- Envoy is awkward here (a missing header is no value, `respond` and `body` yield, `respond` on the
+-- way back raises, values that are no strings raise).
+
+local _M = {}
+
+local hidden = setmetatable({}, { __mode = "k" }) -- object to its state
+
+
+local function class(kind, methods)
+  return {
+    __index = function(_, name)
+      return methods[name] or error("a " .. kind .. " has no method '" .. tostring(name) .. "'", 2)
+    end,
+    __newindex = function()
+      error("a " .. kind .. " takes no fields", 2)
+    end,
+    __metatable = false,
+  }
+end
+
+
+local function make(metatable, state)
+  local object = setmetatable({}, metatable)
+  hidden[object] = state
+  return object
+end
+
+
+local function text(value, what)
+  if type(value) ~= "string" then
+    error(what .. " must be a string, not " .. type(value), 3)
+  end
+  return value
+end
+
+
+local Headers = class("header map", {
+  get = function(self, name)
+    local values = {}
+    for _, header in ipairs(hidden[self]) do
+      if header[1] == text(name, "a name") then
+        values[#values + 1] = header[2]
+      end
+    end
+    if values[1] then
+      return table.concat(values, ",")
+    end
+  end,
+  getNumValues = function(self, name)
+    local count = 0
+    for _, header in ipairs(hidden[self]) do
+      if header[1] == text(name, "a name") then
+        count = count + 1
+      end
+    end
+    return count
+  end,
+  replace = function(self, name, value)
+    text(value, "a value")
+    local list, found = hidden[self], false
+    for i = #list, 1, -1 do
+      if list[i][1] == text(name, "a name") then
+        table.remove(list, i)
+      end
+    end
+    list[#list + 1] = { name, value }
+  end,
+  remove = function(self, name)
+    local list = hidden[self]
+    for i = #list, 1, -1 do
+      if list[i][1] == text(name, "a name") then
+        table.remove(list, i)
+      end
+    end
+  end,
+})
+
+local Buffer = class("buffer", {
+  length = function(self)
+    return #hidden[self].body
+  end,
+  getBytes = function(self, index, length)
+    local body = hidden[self].body
+    if index < 0 or index + length > #body then
+      error("index/length must be >= 0 and (index + length) must be <= buffer size", 2)
+    end
+    return body:sub(index + 1, index + length)
+  end,
+  setBytes = function(self, bytes)
+    hidden[self].body = text(bytes, "a body")
+  end,
+})
+
+local Metadata = class("dynamic metadata map", {
+  set = function(self, namespace, key, value)
+    local all = hidden[self]
+    all[namespace] = all[namespace] or {}
+    all[namespace][text(key, "a key")] = text(value, "a value")
+  end,
+  get = function(self, namespace)
+    return hidden[self][namespace]
+  end,
+})
+
+local StreamInfo = class("stream info", {
+  dynamicMetadata = function(self)
+    return make(Metadata, hidden[self])
+  end,
+})
+
+
+local function handle_methods(respond)
+  return {
+    headers = function(self)
+      local message = hidden[self]
+      message.wrapper = message.wrapper or make(Headers, message.headers)
+      return message.wrapper
+    end,
+    body = function(self, always)
+      local message = hidden[self]
+      message.read = true
+      if message.body then
+        coroutine.yield("body")
+      elseif not always then
+        return
+      end
+      message.body = message.body or ""
+      return make(Buffer, message)
+    end,
+    streamInfo = function(self)
+      return make(StreamInfo, hidden[self].metadata)
+    end,
+    logErr = function(self, message)
+      local log = hidden[self].log
+      log[#log + 1] = text(message, "a log message")
+    end,
+    respond = respond,
+  }
+end
+
+
+local Request = class("request handle", handle_methods(function(self, headers, body)
+  for name, value in pairs(headers) do
+    text(name, "a name")
+    text(value, "a value")
+  end
+  hidden[self].response = { headers = headers, body = text(body, "a body") }
+  coroutine.yield("respond")
+end))
+
+local Response = class("response handle", handle_methods(function()
+  error("respond() not currently supported in the response path", 2)
+end))
+
+
+-- Runs a hook on a message {headers, body or nil, metadata, log}; what Envoy would log as a script
+-- error, and then let the message go on, is in its field `failed`.
+function _M.run(hook, message, on_response)
+  local handle = make(on_response and Response or Request, message)
+  local thread = coroutine.create(hook)
+  local ok, what = coroutine.resume(thread, handle)
+  while ok and what == "body" do
+    ok, what = coroutine.resume(thread)
+  end
+  if not ok then
+    message.failed = tostring(what)
+  end
+end
+
+return _M

@@ -1,0 +1,37 @@
+"""What of a path is ours: the vectors."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "paths"
+
+
+def cases(name: str) -> Any:
+    listed = json.loads((VECTORS / name).read_text())["cases"]
+    return pytest.mark.parametrize("case", listed, ids=[case["why"] for case in listed])
+
+
+@cases("dot_segments.json")
+def test_dot_segments(modules: Any, case: dict[str, Any]) -> None:
+    assert modules["path"].has_dot_segment(case["path"]) is case["dots"]
+
+
+@cases("split.json")
+def test_split(modules: Any, case: dict[str, Any]) -> None:
+    assert modules["path"].split(case["path"]) == (case["segment"], case["rest"])
+
+
+@cases("scope.json")
+def test_take_scope(modules: Any, case: dict[str, Any]) -> None:
+    taken = modules["path"].take_scope(case["path"])
+
+    if case.get("refused"):
+        assert taken[:3] == (None, None, None)
+        assert "escape" in taken[3]
+    elif case["scope"] is None:
+        assert not taken
+    else:
+        assert taken == (case["scope"], case["rest"], case["prefix"])
