@@ -4,7 +4,7 @@ Owns the two shapes that every registry speaks. Knows no etcd, no files, no comp
 batches of one `watch`, folded in order, are all that the registry holds; `catalog` folds them.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,10 +29,38 @@ class Batch:
     deletes: Collection[Place] = ()
     """Entries that are gone; never a place of `upserts`."""
     complete: bool = False
-    """`upserts` is everything: what isn't in it is gone. The first batch of a `watch` is complete."""
+    """`upserts` is everything: what isn't in it is gone. So is the first batch of every `watch`."""
     stale: str | None = None
     """Not None: the registry cannot be reached just now, in words for people ("etcd ... is away;
     serving what was saved 3 minutes ago"). Holds until the next batch."""
+
+
+class Store(Protocol):
+    """A registry that can be written, for the command line."""
+
+    async def put(self, cloud: Cloud, *, lease_ttl: int | None = None) -> None:
+        """Register a cloud, or replace it.
+
+        Args:
+            cloud: The new value.
+            lease_ttl: Seconds after which it is gone unless it is put again; None: it stays.
+        """
+
+    async def get(self, name: str) -> Cloud | None:
+        """Return a cloud.
+
+        Raises:
+            InvalidCloud: what is registered under that name is refused.
+        """
+
+    async def list(self) -> Mapping[Place, Cloud | InvalidCloud]:
+        """Return everything."""
+
+    async def delete(self, name: str) -> bool:
+        """Take a cloud away; tell whether it was there."""
+
+    async def close(self) -> None:
+        """Give back connections."""
 
 
 class Registry(Protocol):
@@ -42,10 +70,11 @@ class Registry(Protocol):
     def name(self) -> str:
         """How people call it in logs and errors; holds no password."""
 
-    def watch(self) -> AsyncIterator[Batch]:
-        """Yield a complete batch and then every change, for ever; to be called once.
+    def watch(self) -> AsyncGenerator[Batch, None]:
+        """Yield a complete batch and then every change, for ever.
 
-        A lost connection is mended inside and never ends it.
+        A lost connection is mended inside and never ends it. One at a time; to be called again
+        after a RegistryUnavailable only. Close it (`aclosing`) rather than leave it.
 
         Raises:
             RegistryUnavailable: it could not be read at the start.

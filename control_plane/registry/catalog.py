@@ -1,0 +1,163 @@
+"""The fold of a registry's batches into the inventory; the last good version of each cloud stays.
+
+Owns which entries are believed. Pure: no I/O, no clock. Knows no kind of registry and no compiler.
+Invariant: a bad entry costs nothing but itself; every cloud of the inventory was valid, and the
+only one of its name, when it was taken over.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rpds import HashTrieMap
+
+from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.manifest import InvalidCloud, Problem
+from control_plane.clouds.model import Cloud
+from control_plane.registry.protocol import Batch, Place
+from control_plane.registry.storm import Loss, RecentLosses, StormLimits
+
+_OTHERS_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a batch has changed."""
+
+    inventory: Inventory
+    clouds: frozenset[str]
+    """The names whose cloud came, went or became another value; nothing else."""
+    problems: Mapping[Place, InvalidCloud]
+    """All that is wrong with the registry now, whichever batch brought it."""
+    new_problems: tuple[InvalidCloud, ...]
+    """Those of them that this batch has brought: what is worth a line in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    value: Cloud | InvalidCloud
+    name: str | None
+    """The cloud that this place declares, or declared last before it went bad."""
+
+
+class Catalog:
+    """All entries of one registry, and the inventory that they make."""
+
+    def __init__(self, limits: StormLimits | None = None) -> None:
+        self._entries: dict[Place, _Entry] = {}
+        self._places: dict[str, set[Place]] = {}
+        """A cloud's name to the places whose entries bear it; no empty sets."""
+        self._inventory = Inventory()
+        self._losses = RecentLosses(limits or StormLimits())
+        self._kept: dict[str, Place] = {}
+        """Clouds that were lost in a storm, to the place where they were."""
+        self._problems: HashTrieMap[Place, InvalidCloud] = HashTrieMap()
+        self._new_problems: dict[Place, InvalidCloud] = {}
+
+    @property
+    def inventory(self) -> Inventory:
+        """The clouds as of the last batch."""
+        return self._inventory
+
+    def apply(self, batch: Batch, *, now: float) -> Change:
+        """Take over a batch. O(entries of the batch).
+
+        Args:
+            batch: What the registry said.
+            now: Seconds of a clock that never goes back; it only tells storms of losses.
+        """
+        self._new_problems = {}
+        upserts: dict[str, Cloud] = {}
+        lost: dict[str, Loss] = {}
+        for name, place in self._take_over(batch).items():
+            self._decide(name, place, upserts, lost)
+        if lost:
+            storm = self._losses.add(lost, known=self._inventory, now=now)
+            for name, loss in storm.items():
+                self._keep(name, loss, upserts, lost)
+        self._inventory = self._inventory.apply(upserts, lost)
+        return Change(
+            inventory=self._inventory,
+            clouds=frozenset((*upserts, *lost)),
+            problems=self._problems,
+            new_problems=tuple(self._new_problems.values()),
+        )
+
+    def _take_over(self, batch: Batch) -> dict[str, Place]:
+        """Change the entries; return the clouds that may be concerned, each with a place of it."""
+        touched: dict[str, Place] = {}
+        gone = self._entries.keys() - batch.upserts.keys() if batch.complete else batch.deletes
+        for place in gone:
+            self._enter(place, None, touched)
+        for place, value in batch.upserts.items():
+            self._enter(place, value, touched)
+        return touched
+
+    def _enter(
+        self, place: Place, value: Cloud | InvalidCloud | None, touched: dict[str, Place]
+    ) -> None:
+        old = self._entries.pop(place, None)
+        before = None if old is None else old.name
+        name = value.name if isinstance(value, Cloud) else None if value is None else before
+        if value is not None:
+            self._entries[place] = _Entry(value, name)
+        if before is not None and before != name:
+            self._places[before].discard(place)
+            if not self._places[before]:
+                del self._places[before]
+            touched[before] = place
+        if name is not None:
+            self._places.setdefault(name, set()).add(place)
+            touched[name] = place
+        if isinstance(value, InvalidCloud):
+            self._report(place, value)
+        else:
+            self._problems = self._problems.discard(place)
+
+    def _decide(
+        self, name: str, place: Place, upserts: dict[str, Cloud], lost: dict[str, Loss]
+    ) -> None:
+        """Find out what a cloud is now: another value, lost, or still what it was."""
+        places = self._places.get(name, set())
+        values = {at: self._entries[at].value for at in places}
+        clouds = {at: value for at, value in values.items() if isinstance(value, Cloud)}
+        known = self._inventory.get(name)
+        if not places:
+            if known is not None and name not in self._kept:
+                lost[name] = Loss(cloud=known, place=place)
+            return
+        self._is_registered(name)
+        if len(clouds) == 1:
+            (at, cloud), *_ = clouds.items()
+            self._problems = self._problems.discard(at)
+            if cloud != known:
+                upserts[name] = cloud
+        for at in clouds if len(clouds) > 1 else ():
+            others = sorted(clouds.keys() - {at})
+            more = f" and {len(others) - _OTHERS_SHOWN} more" if others[_OTHERS_SHOWN:] else ""
+            reason = f"{name!r} is declared in {', '.join(others[:_OTHERS_SHOWN])}{more}, too"
+            self._report(at, InvalidCloud(at, Problem("metadata.name", reason), name=name))
+
+    def _keep(
+        self, name: str, loss: Loss, upserts: dict[str, Cloud], lost: dict[str, Loss]
+    ) -> None:
+        """Keep a cloud that was lost in a storm, just now or in an earlier batch."""
+        if lost.pop(name, None) is None and self._inventory.get(name) is None:
+            upserts[name] = loss.cloud
+        self._kept[name] = loss.place
+        if loss.place not in self._problems:
+            problem = Problem(
+                "", f"{name!r} was lost together with many others; it is kept as it was"
+            )
+            self._report(loss.place, InvalidCloud(loss.place, problem, name=name))
+
+    def _is_registered(self, name: str) -> None:
+        """Take note that a cloud is registered (again)."""
+        self._losses.returned(name)
+        place = self._kept.pop(name, None)
+        if place is not None and place not in self._entries:
+            self._problems = self._problems.discard(place)
+
+    def _report(self, place: Place, problem: InvalidCloud) -> None:
+        if str(self._problems.get(place)) != str(problem):
+            self._problems = self._problems.insert(place, problem)
+            self._new_problems[place] = problem

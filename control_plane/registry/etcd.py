@@ -1,0 +1,190 @@
+"""Clouds registered in etcd: `<prefix>/clouds/<name>`, each a JSON document.
+
+Owns listing and watching; a connection is in `etcd_client`. Knows nothing of what clouds are for.
+Invariant: no change is missed: after an interruption the watch goes on at the revision after the
+last one seen, or everything is listed anew and the differences are told.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from aetcd import rpc
+
+from control_plane.clouds.manifest import InvalidCloud
+from control_plane.clouds.model import Cloud
+from control_plane.registry.documents import parse_json
+from control_plane.registry.etcd_client import EtcdError, Session, connected, describe
+from control_plane.registry.etcd_url import EtcdUrl
+from control_plane.registry.protocol import Batch, Place, RegistryUnavailable
+
+log = logging.getLogger(__name__)
+
+PAGE = 500
+"""Keys of one request of a listing."""
+SLICE = 32
+"""Documents read at once, about 2 ms; others have their turn in between."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds between attempts to connect, before jitter."""
+
+
+class EtcdRegistry:
+    """The clouds of one etcd."""
+
+    def __init__(self, url: EtcdUrl, *, patience: float) -> None:
+        """Make it; nothing is connected before `watch`.
+
+        Args:
+            url: Where.
+            patience: Seconds to try until `watch` raises RegistryUnavailable.
+        """
+        self._url = url
+        self._patience = patience
+        self._folder = f"{url.prefix}/clouds/"
+        self._known: dict[Place, int] = {}
+        """The keys told so far, to the revision of their last change."""
+        self._cluster = 0
+        self._revision = 0
+        """All changes up to it have been told; 0 before the first listing."""
+
+    @property
+    def name(self) -> str:
+        """The URL without its password."""
+        return str(self._url)
+
+    async def watch(self) -> AsyncGenerator[Batch, None]:
+        """See `Registry.watch`."""
+        start = time.monotonic()
+        failures, endpoint = 0, ""
+        while True:
+            try:
+                async with connected(self._url, avoid=endpoint) as session:
+                    endpoint = session.endpoint
+                    if failures > 1 and self._revision:
+                        log.warning("etcd is back", extra={"registry": self.name})
+                        yield Batch()
+                    async with aclosing(self._session(session)) as batches:
+                        async for batch in batches:
+                            failures = 0
+                            yield batch
+            except EtcdError as error:
+                failures += 1
+                if not self._revision:
+                    if error.refused or time.monotonic() - start > self._patience:
+                        raise RegistryUnavailable(f"{self.name} cannot be read: {error}") from None
+                elif failures == 2:  # the first may be a member that is restarted
+                    log.warning("etcd is away: %s", error, extra={"registry": self.name})
+                    yield Batch(stale=f"{self.name} is away: {error}")
+            await asyncio.sleep(_pause(failures))
+
+    async def close(self) -> None:
+        """Do nothing: a connection lives as long as its `watch`."""
+
+    async def _session(self, session: Session) -> AsyncGenerator[Batch, None]:
+        """Yield what is new, until the connection breaks with an EtcdError."""
+        another = session.cluster != self._cluster or session.revision < self._revision
+        if not another:
+            async for batch in self._changes(session):
+                yield batch
+        while True:
+            yield await self._listing(session)
+            async for batch in self._changes(session):
+                yield batch
+
+    async def _listing(self, session: Session) -> Batch:
+        """List everything: all of it at first and of another cluster, else the differences."""
+        whole = session.cluster != self._cluster
+        known = {} if whole else self._known
+        found: dict[Place, int] = {}
+        upserts: dict[Place, Cloud | InvalidCloud] = {}
+        revision = 0
+        async for at, page in pages(session, self._folder):
+            revision = at
+            entries = {kv.key.decode(errors="backslashreplace"): kv for kv in page}
+            found.update((place, kv.mod_revision) for place, kv in entries.items())
+            news = {at: kv for at, kv in entries.items() if known.get(at) != kv.mod_revision}
+            upserts |= await self._read(news)
+        self._known, self._revision, self._cluster = found, revision, session.cluster
+        return Batch(upserts=upserts, deletes=known.keys() - found.keys(), complete=whole)
+
+    async def _changes(self, session: Session) -> AsyncGenerator[Batch, None]:
+        """Yield the changes after `_revision`; end where these are compacted away."""
+        call = rpc.WatchStub(session.channel).Watch(metadata=session.metadata)
+        try:
+            await call.write(_watch_request(self._folder, self._revision + 1))
+            while True:
+                answer = await call.read()
+                if answer is grpc.aio.EOF:
+                    raise EtcdError("it has ended the watch")
+                if answer.compact_revision:
+                    log.warning("etcd was compacted; listing anew", extra={"registry": self.name})
+                    return
+                if answer.canceled:
+                    raise EtcdError(answer.cancel_reason or "it has cancelled the watch")
+                if answer.events:
+                    yield await self._batch(answer.events)
+                elif not answer.created:  # a progress notice: nothing happened up to here
+                    self._revision = max(self._revision, answer.header.revision)
+        except grpc.aio.AioRpcError as error:
+            raise describe(error) from None
+        finally:
+            call.cancel()
+
+    async def _batch(self, events: Sequence[Any]) -> Batch:
+        """Return the state that events lead to; of several of one key only the last counts."""
+        last = {event.kv.key.decode(errors="backslashreplace"): event for event in events}
+        puts = {place: event.kv for place, event in last.items() if event.type == event.PUT}
+        upserts = await self._read(puts)
+        deletes = last.keys() - puts.keys()
+        for place in deletes:
+            self._known.pop(place, None)
+        self._known.update((place, kv.mod_revision) for place, kv in puts.items())
+        self._revision = max(event.kv.mod_revision for event in events)
+        return Batch(upserts=upserts, deletes=deletes)
+
+    async def _read(self, values: Mapping[Place, Any]) -> dict[Place, Cloud | InvalidCloud]:
+        """Parse documents, letting others have their turn."""
+        entries: dict[Place, Cloud | InvalidCloud] = {}
+        for count, (place, kv) in enumerate(values.items(), start=1):
+            entries[place] = parse_json(kv.value, place, name=place.removeprefix(self._folder))
+            if count % SLICE == 0:
+                await asyncio.sleep(0)
+        return entries
+
+
+async def pages(session: Session, folder: str) -> AsyncGenerator[tuple[int, Sequence[Any]], None]:
+    """Yield all keys below a folder as of one revision, in pages with that revision."""
+    start, revision = folder.encode(), 0
+    while True:
+        request = rpc.RangeRequest(key=start, range_end=_end(folder), limit=PAGE, revision=revision)
+        answer = await session.call(session.kv.Range, request)
+        revision = revision or answer.header.revision
+        yield revision, answer.kvs
+        if not answer.more:
+            return
+        start = answer.kvs[-1].key + b"\0"
+
+
+def _watch_request(folder: str, revision: int) -> Any:
+    create = rpc.WatchCreateRequest(
+        key=folder.encode(),
+        range_end=_end(folder),
+        start_revision=revision,
+        progress_notify=True,
+    )
+    return rpc.WatchRequest(create_request=create)
+
+
+def _end(folder: str) -> bytes:
+    """Return the first key after all those that begin with `folder`, which ends with a slash."""
+    return folder[:-1].encode() + b"0"
+
+
+def _pause(failures: int) -> float:
+    longest = min(FIRST_PAUSE * 2.0 ** min(failures, 10), LONGEST_PAUSE)
+    return longest * random.uniform(0.5, 1)

@@ -1,0 +1,79 @@
+"""Writing clouds into etcd, for the command line; reading them back as they stand there.
+
+Owns the few calls of `Store`, a connection for each.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from aetcd import rpc
+
+from control_plane.clouds.manifest import InvalidCloud
+from control_plane.clouds.model import Cloud
+from control_plane.registry.documents import parse_json, to_json
+from control_plane.registry.etcd import pages
+from control_plane.registry.etcd_client import EtcdError, Session, connected
+from control_plane.registry.etcd_url import EtcdUrl
+from control_plane.registry.protocol import Place, RegistryUnavailable
+
+
+class EtcdStore:
+    """The keys of one etcd. Every method may raise RegistryUnavailable."""
+
+    def __init__(self, url: EtcdUrl) -> None:
+        self._url = url
+        self._folder = f"{url.prefix}/clouds/"
+
+    async def put(self, cloud: Cloud, *, lease_ttl: int | None = None) -> None:
+        """See `Store.put`."""
+        async with self._session() as session:
+            lease = 0
+            if lease_ttl is not None:
+                grant = rpc.LeaseGrantRequest(TTL=lease_ttl)
+                lease = (await session.call(session.lease.LeaseGrant, grant)).ID
+            request = rpc.PutRequest(key=self._key(cloud.name), value=to_json(cloud), lease=lease)
+            await session.call(session.kv.Put, request)
+
+    async def get(self, name: str) -> Cloud | None:
+        """See `Store.get`."""
+        async with self._session() as session:
+            request = rpc.RangeRequest(key=self._key(name))
+            found = (await session.call(session.kv.Range, request)).kvs
+        if not found:
+            return None
+        cloud = parse_json(found[0].value, f"{self._folder}{name}", name=name)
+        if isinstance(cloud, InvalidCloud):
+            raise cloud
+        return cloud
+
+    async def list(self) -> Mapping[Place, Cloud | InvalidCloud]:
+        """See `Store.list`."""
+        entries: dict[Place, Cloud | InvalidCloud] = {}
+        async with self._session() as session:
+            async for _, page in pages(session, self._folder):
+                for kv in page:
+                    place = kv.key.decode(errors="backslashreplace")
+                    name = place.removeprefix(self._folder)
+                    entries[place] = parse_json(kv.value, place, name=name)
+        return entries
+
+    async def delete(self, name: str) -> bool:
+        """See `Store.delete`."""
+        async with self._session() as session:
+            request = rpc.DeleteRangeRequest(key=self._key(name))
+            answer = await session.call(session.kv.DeleteRange, request)
+        return bool(answer.deleted)
+
+    async def close(self) -> None:
+        """Do nothing: every call closes its connection."""
+
+    def _key(self, name: str) -> bytes:
+        return f"{self._folder}{name}".encode()
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Session]:
+        try:
+            async with connected(self._url) as session:
+                yield session
+        except EtcdError as error:
+            raise RegistryUnavailable(f"{self._url}: {error}") from None

@@ -1,0 +1,50 @@
+"""A registry in memory, for tests and for programs that bring their own clouds."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Mapping
+
+from control_plane.clouds.manifest import InvalidCloud
+from control_plane.clouds.model import Cloud
+from control_plane.registry.protocol import Batch, Place
+
+
+class MemoryRegistry:
+    """Clouds that are put and deleted by method calls; the place of a cloud is its name."""
+
+    name = "memory"
+
+    def __init__(self, *clouds: Cloud) -> None:
+        self._entries: dict[Place, Cloud | InvalidCloud] = {cloud.name: cloud for cloud in clouds}
+        self._batches: asyncio.Queue[Batch] = asyncio.Queue()
+
+    def put(self, cloud: Cloud | InvalidCloud, place: Place = "") -> None:
+        """Register a cloud, or something bad in its place."""
+        place = place or cloud.name or ""
+        self.tell(Batch(upserts={place: cloud}))
+
+    def delete(self, *places: Place) -> None:
+        """Take clouds away."""
+        self.tell(Batch(deletes=places))
+
+    def tell(self, batch: Batch) -> None:
+        """Change the entries by a batch of one's own making."""
+        self._entries = _after(self._entries, batch)
+        self._batches.put_nowait(batch)
+
+    async def watch(self) -> AsyncGenerator[Batch, None]:
+        """Yield what is there, then every change."""
+        while not self._batches.empty():
+            self._batches.get_nowait()
+        yield Batch(upserts=dict(self._entries), complete=True)
+        while True:
+            yield await self._batches.get()
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to give back."""
+
+
+def _after(
+    entries: Mapping[Place, Cloud | InvalidCloud], batch: Batch
+) -> dict[Place, Cloud | InvalidCloud]:
+    gone: Collection[Place] = entries if batch.complete else batch.deletes
+    return {at: entry for at, entry in entries.items() if at not in gone} | dict(batch.upserts)

@@ -1,0 +1,167 @@
+"""A registry whose last good clouds are kept on disk: `--state-dir`.
+
+Owns when the saved clouds are written, and when they are served: where the registry cannot be read
+at the start, they are told as one stale batch, and the registry is tried again for ever. Knows no
+kind of registry. Invariant: nothing is written before the registry's first full listing.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
+from pathlib import Path
+
+from control_plane.clouds.inventory import Inventory
+from control_plane.registry import state_file
+from control_plane.registry.catalog import Catalog
+from control_plane.registry.protocol import Batch, Registry, RegistryUnavailable
+from control_plane.registry.state_file import StateDamaged
+
+log = logging.getLogger(__name__)
+
+DEBOUNCE = 2.0
+"""Seconds between a change and its writing; many changes are one writing."""
+IDLE = 30.0
+"""Seconds between two notes that nothing has changed."""
+RETRY = 1.0
+"""Seconds between two attempts to read a registry that is away, besides its own patience."""
+
+
+class StateRegistry:
+    """Another registry, remembered."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        folder: Path,
+        *,
+        debounce: float = DEBOUNCE,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._registry = registry
+        self._folder = folder
+        self._debounce = debounce
+        self._clock = clock
+
+    @property
+    def name(self) -> str:
+        """The name of the registry itself."""
+        return self._registry.name
+
+    async def watch(self) -> AsyncGenerator[Batch, None]:
+        """See `Registry.watch`; without a listing the saved clouds come first."""
+        await asyncio.to_thread(self._make_folder)
+        told = False
+        while True:
+            try:
+                async with aclosing(self._remembered()) as batches:
+                    async for batch in batches:
+                        yield batch
+            except RegistryUnavailable as error:
+                if not told:
+                    yield await self._saved(error)
+                    told = True
+            await asyncio.sleep(RETRY)
+
+    async def close(self) -> None:
+        """Close the registry itself."""
+        await self._registry.close()
+
+    def _make_folder(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"the state directory {self._folder} cannot be used: {error.strerror}"
+            raise RegistryUnavailable(reason) from None
+
+    async def _saved(self, error: RegistryUnavailable) -> Batch:
+        """Return the saved clouds in place of the registry's."""
+        try:
+            saved = await asyncio.to_thread(state_file.load, self._folder)
+        except StateDamaged as damage:
+            raise RegistryUnavailable(f"{error}; nor can what was saved: {damage}") from None
+        if saved is None:
+            raise error
+        age = _duration(self._clock() - saved.current)
+        stale = f"{error}; serving what {saved.registry} held {age} ago"
+        log.warning("serving saved clouds: %s", stale, extra={"registry": self.name})
+        return Batch(upserts=saved.entries, complete=True, stale=stale)
+
+    async def _remembered(self) -> AsyncGenerator[Batch, None]:
+        """Yield the registry's own batches and write what they lead to."""
+        catalog = Catalog()
+        writer = _Writer(self._folder, self.name, self._debounce)
+        async with aclosing(self._registry.watch()) as batches:
+            try:
+                async for batch in batches:
+                    change = catalog.apply(batch, now=time.monotonic())
+                    if change.clouds or batch.complete:
+                        writer.write_soon(change.inventory)
+                    writer.current = batch.stale is None
+                    yield batch
+            finally:
+                await writer.close()
+
+
+class _Writer:
+    """Writes the latest inventory now and then, in a thread."""
+
+    def __init__(self, folder: Path, registry: str, debounce: float) -> None:
+        self._folder = folder
+        self._registry = registry
+        self._debounce = debounce
+        self._unwritten: Inventory | None = None
+        self._changed = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.current = False
+        """The registry can be reached: no change is its answer, not our ignorance."""
+
+    def write_soon(self, inventory: Inventory) -> None:
+        self._unwritten = inventory
+        self._changed.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="state writer")
+
+    async def close(self) -> None:
+        """Write what isn't written yet, and end."""
+        self._closing.set()
+        self._changed.set()
+        if self._task is not None:
+            await self._task
+
+    async def _run(self) -> None:
+        while not self._closing.is_set():
+            await _unless_longer(self._changed, IDLE)
+            await _unless_longer(self._closing, self._debounce)
+            self._changed.clear()
+            start = time.monotonic()
+            await self._write()
+            # at most 5 % of a processor
+            await _unless_longer(self._closing, 20 * (time.monotonic() - start))
+        await self._write()
+
+    async def _write(self) -> None:
+        inventory, self._unwritten = self._unwritten, None
+        try:
+            if inventory is not None:
+                await asyncio.to_thread(state_file.save, self._folder, inventory, self._registry)
+            elif self.current:
+                await asyncio.to_thread(state_file.still_current, self._folder)
+        except OSError as error:
+            log.error("the clouds cannot be saved: %s", error, extra={"registry": self._registry})
+
+
+async def _unless_longer(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+def _duration(seconds: float) -> str:
+    """Return a time span as people say it."""
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} seconds"

@@ -1,0 +1,127 @@
+"""YAML texts to plain values, strictly: what a file of several documents holds.
+
+Owns the YAML: where a document begins, what its scalars are, twins, nesting. Pure; knows no clouds.
+The events of libyaml are put together here, because its own composer recurses without a limit and
+would take the whole process down, and because only so twins and aliases can be refused.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+import yaml
+
+MAX_CHARACTERS = 256 * 1024
+"""Of one document: hundreds of times what a large cloud needs."""
+MAX_DEPTH = 24
+
+_MARKER = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
+"""Ends a document at the start of any line, even within a text (YAML 1.2, 9.1.2)."""
+_CONTENT = re.compile(r"^(?!%)[ \t]*[^\s#]", re.MULTILINE)
+"""A line that is more than a comment or a directive."""
+_SCALARS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float"))
+_TEXTS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "timestamp", "merge", "value"))
+
+
+class NotYaml(ValueError):
+    """A document that cannot be read; `line` counts from 1 in the text of this document."""
+
+    def __init__(self, reason: str, mark: Any = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.line = 1 if mark is None else mark.line + 1
+
+
+def split(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the documents of a file that aren't empty, each with the number of its first line."""
+    line = 1
+    start = 0
+    ends = [marker.start() for marker in _MARKER.finditer(text)] + [len(text)]
+    for end in ends:
+        document = text[start:end]
+        body = document.removeprefix("...")
+        if _CONTENT.search(body):
+            yield line, body
+        line += document.count("\n")
+        start = end
+
+
+def load(text: str) -> object:
+    """Return the value of one document; None where it is empty.
+
+    Timestamps stay texts. Refused: aliases, tags, twins, keys that aren't scalars.
+
+    Raises:
+        NotYaml: it cannot be read.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise NotYaml(f"longer than {MAX_CHARACTERS} characters")
+    try:
+        loader = yaml.CSafeLoader(text)
+        try:
+            return _document(loader)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        raise NotYaml(error.problem or str(error), error.problem_mark) from None
+    except yaml.YAMLError as error:
+        raise NotYaml(" ".join(str(error).split())) from None
+
+
+def _document(loader: Any) -> object:
+    loader.get_event()  # the start of the stream
+    value = None
+    if not loader.check_event(yaml.StreamEndEvent):
+        loader.get_event()  # the start of the document
+        value = _value(loader, loader.get_event(), 1)
+        loader.get_event()  # its end
+    if not loader.check_event(yaml.StreamEndEvent):
+        raise NotYaml("a second document begins without '---'", loader.peek_event().start_mark)
+    return value
+
+
+def _value(loader: Any, event: Any, depth: int) -> object:
+    if depth > MAX_DEPTH:
+        raise NotYaml(f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
+    if isinstance(event, yaml.ScalarEvent):
+        return _scalar(loader, event)
+    if isinstance(event, yaml.AliasEvent):
+        raise NotYaml(f"the alias *{event.anchor} is not allowed here", event.start_mark)
+    if event.tag is not None:
+        raise NotYaml(f"the tag {event.tag!r} is not allowed here", event.start_mark)
+    if isinstance(event, yaml.SequenceStartEvent):
+        return _list(loader, depth)
+    return _mapping(loader, depth)
+
+
+def _list(loader: Any, depth: int) -> list[object]:
+    values = []
+    while not isinstance(event := loader.get_event(), yaml.SequenceEndEvent):
+        values.append(_value(loader, event, depth + 1))
+    return values
+
+
+def _mapping(loader: Any, depth: int) -> dict[object, object]:
+    values: dict[object, object] = {}
+    while not isinstance(event := loader.get_event(), yaml.MappingEndEvent):
+        if not isinstance(event, yaml.ScalarEvent):
+            raise NotYaml("a key that is not a scalar", event.start_mark)
+        key = _scalar(loader, event)
+        if key in values:
+            raise NotYaml(f"the key {key!r} stands here a second time", event.start_mark)
+        values[key] = _value(loader, loader.get_event(), depth + 1)
+    return values
+
+
+def _scalar(loader: Any, event: Any) -> object:
+    tag = event.tag
+    if tag is None:
+        tag = loader.resolve(yaml.ScalarNode, event.value, event.implicit)
+    if tag in _TEXTS:
+        return event.value
+    if tag not in _SCALARS:
+        raise NotYaml(f"the tag {tag!r} is not allowed here", event.start_mark)
+    try:
+        return cast(object, loader.construct_object(yaml.ScalarNode(tag, event.value)))
+    except (ValueError, LookupError):
+        raise NotYaml(f"{event.value!r} is not what its tag says", event.start_mark) from None
