@@ -1,0 +1,59 @@
+"""The hook, called as openstacksdk would, with as much of a connection as it reads."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from control_plane.client.hook import CannotAttachScope, attach_scope
+from control_plane.scope import ScopeError
+
+
+def connection(**config: object) -> Any:
+    return SimpleNamespace(
+        config=SimpleNamespace(config=config),
+        session=SimpleNamespace(additional_headers={"Other": "header"}),
+    )
+
+
+def headers_for(**config: object) -> dict[str, str]:
+    found = connection(**config)
+    attach_scope(found)
+    headers: dict[str, str] = found.session.additional_headers
+    return headers
+
+
+def test_every_request_gets_the_lexical_form() -> None:
+    assert headers_for(x_scope="{Glance: cloud-999;}") == {
+        "Other": "header",
+        "X-Scope": "image:cloud-999",
+    }
+
+
+@pytest.mark.parametrize("config", [{}, {"x_scope": None}, {"x_scope": ""}])
+def test_without_a_scope_there_is_no_header(config: dict[str, object]) -> None:
+    assert headers_for(**config) == {"Other": "header"}
+
+
+@pytest.mark.parametrize("wrong", ["glanze:a", "glance:a\r\nX-Evil: 1", 42])
+def test_what_is_no_scope_is_refused(wrong: object) -> None:
+    with pytest.raises(ScopeError):
+        headers_for(x_scope=wrong)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        SimpleNamespace(),
+        SimpleNamespace(config=SimpleNamespace(config=None)),
+        SimpleNamespace(config=SimpleNamespace(config={"x_scope": "glance:a"}), session=None),
+        SimpleNamespace(
+            config=SimpleNamespace(config={"x_scope": "glance:a"}),
+            session=SimpleNamespace(additional_headers=()),
+        ),
+    ],
+)
+def test_no_request_goes_on_without_its_scope(unknown: Any) -> None:
+    """openstacksdk logs an AttributeError or TypeError of a hook, and goes on."""
+    with pytest.raises(CannotAttachScope, match=r"^the scope cannot be sent: "):
+        attach_scope(unknown)

@@ -1,0 +1,243 @@
+"""The real `openstack` command with `--scope`, against a server that writes down what it is asked.
+
+The server is a stand-in for a cloud, to see the headers; the demo uses real services.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("openstackclient", reason="needs python-openstackclient")
+
+PASSWORD = {
+    "OS_USERNAME": "u",
+    "OS_PASSWORD": "p",
+    "OS_PROJECT_NAME": "p",
+    "OS_USER_DOMAIN_NAME": "Default",
+    "OS_PROJECT_DOMAIN_NAME": "Default",
+}
+
+
+@dataclass
+class Recorder:
+    """A cloud of Keystone and Glance, empty, that keeps the X-Scope headers of each request."""
+
+    url: str = ""
+    requests: list[tuple[str, list[str] | None]] = field(default_factory=list)
+
+    @property
+    def scopes(self) -> set[str | None]:
+        return {",".join(scopes) if scopes else None for _, scopes in self.requests}
+
+    def answer(self, path: str) -> dict[str, object]:
+        if path.endswith("/auth/tokens"):
+            return {"token": self.token()}
+        if path.endswith("/v2/images"):
+            return {"images": []}
+        service, version = ("identity", "v3") if "identity" in path else ("image", "v2")
+        links = [{"rel": "self", "href": f"{self.url}/{service}/{version}"}]
+        about = {"id": f"{version}.9", "status": "CURRENT", "links": links}
+        return {"version": about} if service == "identity" else {"versions": [about]}
+
+    def token(self) -> dict[str, object]:
+        domain = {"id": "default", "name": "Default"}
+        image = {"id": "2", "interface": "public", "region": "r", "url": f"{self.url}/image"}
+        return {
+            "methods": ["password"],
+            "issued_at": "2020-01-01T00:00:00.000000Z",
+            "expires_at": "2099-01-01T00:00:00.000000Z",
+            "user": {"id": "u", "name": "u", "domain": domain},
+            "project": {"id": "p", "name": "p", "domain": domain},
+            "roles": [],
+            "catalog": [{"id": "1", "type": "image", "name": "glance", "endpoints": [image]}],
+        }
+
+
+@pytest.fixture
+def cloud() -> Iterator[Recorder]:
+    recorder = Recorder()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            recorder.requests.append((self.path, self.headers.get_all("X-Scope")))
+            body = json.dumps(recorder.answer(self.path)).encode()
+            self.send_response(201 if self.command == "POST" else 200)
+            self.send_header("X-Subject-Token", "a-token")
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        recorder.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield recorder
+        server.shutdown()
+        thread.join()
+
+
+def openstack(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command with these variables and no other OS_*, in a folder for its clouds.yaml."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OS_", "SCOPEWAY_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "openstackclient.shell", *arguments],
+        env={**inherited, "HOME": str(folder), **variables},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+
+
+def clouds_yaml(folder: Path, cloud: Recorder, **more: str) -> None:
+    entry = {
+        "auth_type": "v3applicationcredential",
+        "auth": {
+            "auth_url": f"{cloud.url}/identity",
+            "application_credential_id": "a",
+            "application_credential_secret": "b",
+        },
+        **more,
+    }
+    (folder / "clouds.yaml").write_text(json.dumps({"clouds": {"mine": entry}}))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--scope", "{keystone:cloud-1; glance:cloud-999}", "image", "list"),
+        ("image", "list", "--scope", "{keystone:cloud-1; glance:cloud-999}"),
+        (
+            "--os-auth-type",
+            "v3password",
+            "image",
+            "list",
+            "--scope",
+            "image:cloud-999,keystone:cloud-1",
+        ),
+        (
+            "--scope",
+            "image:cloud-999,keystone:cloud-1",
+            "image",
+            "list",
+            "--os-auth-type",
+            "password",
+        ),
+    ],
+)
+def test_every_request_carries_the_scope(
+    tmp_path: Path, cloud: Recorder, arguments: tuple[str, ...]
+) -> None:
+    run = openstack(tmp_path, *arguments, OS_AUTH_URL=f"{cloud.url}/identity", **PASSWORD)
+
+    assert run.returncode == 0, run.stderr
+    assert cloud.scopes == {"identity:cloud-1;image:cloud-999"}
+    assert {"/identity/v3/auth/tokens", "/image/v2/images"} <= {path for path, _ in cloud.requests}
+
+
+def test_the_variable_works_by_itself(tmp_path: Path, cloud: Recorder) -> None:
+    run = openstack(
+        tmp_path,
+        *("image", "list"),
+        OS_SCOPE="{glance:cloud-3}",
+        OS_AUTH_URL=f"{cloud.url}/identity",
+        **PASSWORD,
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert cloud.scopes == {"image:cloud-3"}
+
+
+def test_without_a_scope_nothing_changes(tmp_path: Path, cloud: Recorder) -> None:
+    run = openstack(tmp_path, "image", "list", OS_AUTH_URL=f"{cloud.url}/identity", **PASSWORD)
+
+    assert run.returncode == 0, run.stderr
+    assert cloud.scopes == {None}
+
+
+def test_the_option_works_with_the_auth_type_of_clouds_yaml(
+    tmp_path: Path, cloud: Recorder
+) -> None:
+    clouds_yaml(tmp_path, cloud)
+
+    run = openstack(tmp_path, "image", "list", "--scope", "glance:a", "--os-cloud", "mine")
+
+    assert run.returncode == 0, run.stderr
+    assert cloud.scopes == {"image:a"}
+
+
+def test_the_variable_leaves_the_only_cloud_of_clouds_yaml_the_default(
+    tmp_path: Path, cloud: Recorder
+) -> None:
+    clouds_yaml(tmp_path, cloud)
+
+    run = openstack(tmp_path, "image", "list", OS_SCOPE="{glance:a}")
+
+    assert run.returncode == 0, run.stderr
+    assert cloud.scopes == {"image:a"}
+
+
+def test_clouds_yaml_may_hold_the_scope(tmp_path: Path, cloud: Recorder) -> None:
+    hook = "control_plane.client.hook:attach_scope"
+    clouds_yaml(tmp_path, cloud, x_scope="keystone:b; glance:a", vendor_hook=hook)
+
+    run = openstack(tmp_path, "--os-cloud", "mine", "image", "list")
+
+    assert run.returncode == 0, run.stderr
+    assert cloud.scopes == {"identity:b;image:a"}
+
+
+def test_the_option_works_without_any_keystone(tmp_path: Path, cloud: Recorder) -> None:
+    run = openstack(
+        tmp_path,
+        *("--os-auth-type", "none", "--os-endpoint", f"{cloud.url}/image"),
+        *("image", "list", "--scope", "glance:a"),
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert cloud.scopes == {"image:a"}
+
+
+def test_a_wrong_scope_is_refused_before_anything_is_sent(tmp_path: Path, cloud: Recorder) -> None:
+    run = openstack(
+        tmp_path,
+        *("image", "list", "--scope", "{glance:cloud-1 |}"),
+        OS_AUTH_URL=f"{cloud.url}/identity",
+        **PASSWORD,
+    )
+
+    assert run.returncode == 2
+    assert run.stderr.rstrip().endswith(
+        "error: argument --scope: column 18: a cloud name, 'local', '[' or '(' "
+        "is missing between '|' and '}'"
+    )
+    assert cloud.requests == []
+
+
+def test_a_wrong_scope_in_clouds_yaml_is_refused_before_anything_is_sent(
+    tmp_path: Path, cloud: Recorder
+) -> None:
+    hook = "control_plane.client.hook:attach_scope"
+    clouds_yaml(tmp_path, cloud, x_scope="glanze:a", vendor_hook=hook)
+
+    run = openstack(tmp_path, "--os-cloud", "mine", "image", "list")
+
+    assert run.returncode == 1
+    assert "column 1: no such service: 'glanze'" in run.stderr
+    assert cloud.requests == []

@@ -1,0 +1,130 @@
+"""The option `--scope`, as argparse sees it, and what its module costs."""
+
+import argparse
+import os
+import subprocess
+import sys
+
+import pytest
+
+from control_plane.client.plugin import build_option_parser
+
+HOOK = "control_plane.client.hook:attach_scope"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No scope in the environment, and none left behind."""
+    for name in ("OS_SCOPE", "SCOPEWAY_OS_SCOPE"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def options(*arguments: str) -> dict[str, object]:
+    parser = build_option_parser(argparse.ArgumentParser(prog="openstack"))
+    return vars(parser.parse_known_args(arguments)[0])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--scope", "{glance: cloud-999}", "image", "list"),
+        ("image", "list", "--scope", "{Glance:cloud-999;}"),
+        ("image", "--scope=glance:cloud-999", "list"),
+        ("--scope", "nova:a", "image", "list", "--scope", '{"image": "cloud-999"}'),
+    ],
+)
+def test_the_option_holds_the_lexical_form_wherever_it_stands(arguments: tuple[str, ...]) -> None:
+    assert options(*arguments) == {"x_scope": "image:cloud-999", "vendor_hook": HOOK}
+
+
+def test_without_a_scope_a_cloud_keeps_its_own_hook() -> None:
+    assert options("image", "list") == {"x_scope": None}
+
+
+def test_the_environment_alone_is_enough(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("OS_SCOPE", "{glance: cloud-999}")
+
+    assert options() == {"x_scope": "image:cloud-999", "vendor_hook": HOOK}
+
+
+def test_the_variable_is_hidden_from_openstacksdk_but_not_forgotten(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("OS_SCOPE", "{glance: cloud-999}")
+
+    assert options()["x_scope"] == "image:cloud-999"
+    assert "OS_SCOPE" not in os.environ
+    assert options()["x_scope"] == "image:cloud-999"
+
+
+def test_a_later_value_of_the_variable_counts(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("OS_SCOPE", "glance:a")
+    options()
+    environment.setenv("OS_SCOPE", "glance:b")
+
+    assert options()["x_scope"] == "image:b"
+    environment.setenv("OS_SCOPE", "")
+    assert options() == {"x_scope": None}
+
+
+def test_the_option_wins_over_the_environment(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("OS_SCOPE", "no scope at all")
+
+    assert options("--scope", "glance:a")["x_scope"] == "image:a"
+    assert options("--scope", "")["x_scope"] == ""
+
+
+def test_a_wrong_scope_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        options("image", "list", "--scope", "{glance:cloud-1 |}")
+
+    assert end.value.code == 2
+    assert capsys.readouterr().err.endswith(
+        "openstack: error: argument --scope: column 18: a cloud name, 'local', '[' or '('"
+        " is missing between '|' and '}'\n"
+    )
+
+
+def test_a_wrong_scope_in_the_environment_is_refused_too(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("OS_SCOPE", "glanze:a")
+
+    with pytest.raises(SystemExit):
+        options("image", "list")
+
+    assert "argument --scope: column 1: no such service: 'glanze'" in capsys.readouterr().err
+
+
+def test_a_line_break_never_gets_into_a_header() -> None:
+    with pytest.raises(SystemExit):
+        options("--scope", "glance:a\r\nX-Evil: 1")
+
+
+def modules_after(program: str) -> set[str]:
+    program = f"import sys; before = set(sys.modules); {program}; print(*set(sys.modules) - before)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return {name.partition(".")[0] for name in run.stdout.split()}
+
+
+SERVER = {"grpc", "envoy_data_plane", "betterproto2", "aetcd", "xds", "yaml"}
+
+
+def test_importing_the_plugin_imports_nothing_but_itself() -> None:
+    found = modules_after("import control_plane.client.plugin")
+
+    assert found.isdisjoint({*SERVER, "lark", "os_service_types", "keystoneauth1", "openstack"})
+    assert found <= set(sys.stdlib_module_names) | {"control_plane"}
+
+
+def test_a_scope_imports_the_language_and_nothing_of_the_server() -> None:
+    found = modules_after(
+        "import argparse, control_plane.client.plugin as plugin, control_plane.client.hook;"
+        "plugin.build_option_parser(argparse.ArgumentParser()).parse_args(['--scope', 'nova:a'])"
+    )
+
+    assert "lark" in found
+    assert found.isdisjoint({*SERVER, "keystoneauth1", "openstack"})
