@@ -81,7 +81,8 @@ class SourceStats:
 class _Site:
     """What the streams of one site's Envoys share."""
 
-    resources: Mapping[str, Mapping[str, Resource]]
+    resources: dict[str, Mapping[str, Mapping[str, Resource]]] = field(default_factory=dict)
+    """By the path of an Envoy's access log, the one thing in which a site's Envoys may differ."""
     streams: int = 0
     uses: Counter[str] = field(default_factory=Counter)
     """Target to the number of streams that use it."""
@@ -95,7 +96,7 @@ class ScopewaySource:
         *,
         inventory: Inventory,
         changes: Changes,
-        site: Callable[[Cloud], SiteResources],
+        site: Callable[[Cloud, str], SiteResources],
         settings: PlanSettings,
         limits: Limits | None = None,
     ) -> None:
@@ -104,7 +105,8 @@ class ScopewaySource:
         Args:
             inventory: All clouds.
             changes: Is told what an `update` changed.
-            site: Makes the listeners, routes and filters of a cloud's site.
+            site: Makes the listeners, routes and filters of a cloud's site, for an Envoy with that
+                path of its access log ("" where it names none).
             settings: What the operator decides about plans.
             limits: What one stream may use.
         """
@@ -143,11 +145,14 @@ class ScopewaySource:
             raise ProtocolError(f"node {node.id!r} names no cloud as its cluster")
         site = self._sites.get(node.cluster)
         if site is None:
-            resources = self._site_resources(self._inventory.get(node.cluster))
-            site = self._sites[node.cluster] = _Site(resources=resources)
+            site = self._sites[node.cluster] = _Site()
+        view = _View(self, node)
+        if view.access_log not in site.resources:
+            cloud = self._inventory.get(node.cluster)
+            site.resources[view.access_log] = self._site_resources(cloud, view.access_log)
         site.streams += 1
         self._stats.streams += 1
-        return _View(self, node)
+        return view
 
     def update(self, inventory: Inventory, changed: Collection[str]) -> None:
         """Take a new inventory, and tell the hub which resources may be others now.
@@ -201,9 +206,9 @@ class ScopewaySource:
                 self._dependencies.add(name, target, view.group)
         return self._compile(name, outcome)
 
-    def site_resources(self, group: str, type_url: str) -> Mapping[str, Resource]:
-        """Return the resources of a type that the Envoys of one site need."""
-        return self._sites[group].resources.get(type_url, {})
+    def site_resources(self, view: "_View", type_url: str) -> Mapping[str, Resource]:
+        """Return the resources of a type that one Envoy of a site needs."""
+        return self._sites[view.group].resources[view.access_log].get(type_url, {})
 
     def local_targets(self, group: str) -> Collection[str]:
         """Return the targets of a site's own services."""
@@ -251,23 +256,29 @@ class ScopewaySource:
         self, name: str, old: Cloud | None, new: Cloud | None, told: Collection[str]
     ) -> None:
         site = self._sites[name]
-        before, site.resources = site.resources, self._site_resources(new)
+        before, site.resources = (
+            site.resources,
+            {access_log: self._site_resources(new, access_log) for access_log in site.resources},
+        )
         targets = self._dependencies.affected_at_home(old, new).difference(told)
         if targets:
             self._changes.resources_changed(CLUSTER, targets, group=name)
         if _local_targets(old) != _local_targets(new):
             self._changes.wildcard_changed(CLUSTER, name)
-        for type_url in SITE_TYPES:
-            was, now = before[type_url], site.resources[type_url]
-            changed = [each for each in now if each in was and now[each] != was[each]]
-            named = now.keys() ^ was.keys()
-            if changed or named:
-                self._changes.resources_changed(type_url, [*changed, *named], group=name)
-            if named:
-                self._changes.wildcard_changed(type_url, name)
+        for access_log, after in site.resources.items():
+            for type_url in SITE_TYPES:
+                was, now = before[access_log][type_url], after[type_url]
+                changed = [each for each in now if each in was and now[each] != was[each]]
+                named = now.keys() ^ was.keys()
+                if changed or named:
+                    self._changes.resources_changed(type_url, [*changed, *named], group=name)
+                if named:
+                    self._changes.wildcard_changed(type_url, name)
 
-    def _site_resources(self, cloud: Cloud | None) -> Mapping[str, Mapping[str, Resource]]:
-        made: SiteResources = {} if cloud is None else self._site(cloud)
+    def _site_resources(
+        self, cloud: Cloud | None, access_log: str
+    ) -> Mapping[str, Mapping[str, Resource]]:
+        made: SiteResources = {} if cloud is None else self._site(cloud, access_log)
         return {
             type_url: {
                 name: resource(type_url, name, body)
@@ -288,6 +299,7 @@ class _View:
         self.negative: set[str] = set()
         """Those that could not be served when they were last compiled."""
         self.warned = False
+        self.access_log = node.metadata.get("scopeway.access_log", "")
 
     @property
     def group(self) -> str:
@@ -296,12 +308,12 @@ class _View:
     def resource(self, type_url: str, name: str) -> Resource | None:
         if type_url == CLUSTER:
             return self._source.take_up(self, name)
-        return self._source.site_resources(self.group, type_url).get(name)
+        return self._source.site_resources(self, type_url).get(name)
 
     def wildcard(self, type_url: str) -> Collection[str]:
         if type_url == CLUSTER:
             return self._source.local_targets(self.group)
-        return self._source.site_resources(self.group, type_url).keys()
+        return self._source.site_resources(self, type_url).keys()
 
     def close(self) -> None:
         self._source.detach(self)

@@ -49,11 +49,15 @@ _FILE_LOG_TYPE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.Fi
 
 
 def site_resources(
-    cloud: Cloud, *, access_log: str = DEFAULT_ACCESS_LOG, insecure_peers: bool = False
+    cloud: Cloud, access_log: str = "", *, insecure_peers: bool = False
 ) -> Mapping[str, Mapping[str, bytes]]:
-    """Return type URL to name to encoded message: all that a site's Envoy needs but clusters."""
+    """Return type URL to name to encoded message: all that a site's Envoy needs but clusters.
+
+    `access_log` is a file as that Envoy sees it; "" is its standard output.
+    """
+    log = access_log or DEFAULT_ACCESS_LOG
     return {
-        LISTENER: listeners(cloud, access_log=access_log, insecure_peers=insecure_peers),
+        LISTENER: listeners(cloud, access_log=log, insecure_peers=insecure_peers),
         ROUTE: routes(cloud, insecure_peers=insecure_peers),
         EXTENSION: filters(cloud, insecure_peers=insecure_peers),
     }

@@ -31,7 +31,7 @@ class Recorder:
         self.told.append((type_url, None, group))
 
 
-def site(cloud: Cloud) -> Mapping[str, Mapping[str, bytes]]:
+def site(cloud: Cloud, access_log: str) -> Mapping[str, Mapping[str, bytes]]:
     """Stand in for the listeners, routes and filters of a site."""
     fronts = {f"front/{service}": b"port" for service in cloud.services}
     return {
@@ -270,7 +270,7 @@ class TestUpdate:
         fleet.source = ScopewaySource(
             inventory=fleet.inventory,
             changes=fleet.hub,
-            site=lambda _: bodies,
+            site=lambda *_: bodies,
             settings=PlanSettings(),
         )
         fleet.attach("cloud-1")

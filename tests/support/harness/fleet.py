@@ -77,8 +77,8 @@ class ControlPlane:
         if self._source is not None:
             self._source.update(self.inventory, {*(each.name for each in clouds), *delete})
 
-    def _site_resources(self, cloud: Cloud) -> SiteResources:
-        return self.site(cloud)
+    def _site_resources(self, cloud: Cloud, access_log: str) -> SiteResources:
+        return self.site(cloud, access_log)
 
 
 class Fleet:
