@@ -112,6 +112,7 @@ local function on_request(handle)
   local target, status, message
   if service == "identity" then
     target, status, message = identity.choose(handle, headers, path, text)
+    headers = handle:headers() -- the old object is dead where a body was waited for
   else
     target, status, message = choose(headers, service, text)
   end
