@@ -290,7 +290,8 @@ class _Reader:
 
     def refuse(self, at: str, value: object, reason: str) -> None:
         found = "is missing" if value is None else f"{fields.show(value)} {reason}"
-        self.problems.append(Problem(at, found))
+        # names of labels and services in the way to the value are anybody's texts
+        self.problems.append(Problem(at if at.isprintable() else fields.show(at), found))
 
 
 @lru_cache(maxsize=4096)

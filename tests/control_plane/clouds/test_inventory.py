@@ -14,7 +14,7 @@ def inventory(*clouds: Cloud) -> Inventory:
     return Inventory().apply({cloud.name: cloud for cloud in clouds})
 
 
-@given(CHANGES, LABELS, LABELS, st.none() | NAMES, st.integers(0, 9))
+@given(CHANGES, LABELS, LABELS, st.none() | NAMES, st.integers(1, 9))
 def test_selects_what_a_plain_sort_selects(changes, labels, near, first, limit) -> None:
     known, model = Inventory(), dict[str, Cloud]()
     for upserts, deletes in changes:

@@ -1,0 +1,273 @@
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.clouds.manifest import InvalidCloud, parse_manifest
+from control_plane.clouds.model import (
+    AcceptRule,
+    Cloud,
+    CloudPattern,
+    Endpoint,
+    Front,
+    IdentityRule,
+    Peer,
+    Service,
+)
+
+MINIMAL = {
+    "apiVersion": "scopeway.io/v1alpha1",
+    "kind": "EdgeCloud",
+    "metadata": {"name": "cloud-999"},
+}
+
+WHOLE: dict[str, Any] = {
+    "apiVersion": "scopeway.io/v1alpha1",
+    "kind": "EdgeCloud",
+    "metadata": {"name": "cloud-999", "labels": {"region": "eu-west", "tier": "edge"}},
+    "spec": {
+        "front": {"address": "10.9.99.1", "port": 8080, "ports": {"identity": 5000}},
+        "peer": {"address": "203.0.113.9", "port": 8443, "bind": "0.0.0.0"},
+        "services": {
+            "identity": {"endpoints": [{"address": "10.9.99.11", "port": 5000}]},
+            "image": {
+                "endpoints": [{"address": "2001:db8::7", "port": 9292}],
+                "path": "/image/",
+                "host": "glance.cloud-999.example:9292",
+            },
+        },
+        "accept": [
+            {
+                "clouds": ["cloud-1", "[region=eu, tier=edge]"],
+                "services": ["image", "identity"],
+                "methods": ["GET", "HEAD"],
+                "identity": {"clouds": ["cloud-1"], "roles": ["member"], "ids": "kept"},
+            },
+            {"clouds": ["cloud-2"], "identity": {"clouds": ["cloud-2"]}},
+        ],
+    },
+}
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """Return WHOLE with the field at a dotted path set to another value."""
+    document = copy.deepcopy(WHOLE)
+    *way, last = [int(step) if step.isdigit() else step for step in path.split(".")]
+    at: Any = document
+    for step in way:
+        at = at[step]
+    at[last] = value
+    return document
+
+
+def refused(document: object) -> InvalidCloud:
+    with pytest.raises(InvalidCloud) as caught:
+        parse_manifest(document, "clouds/a.yaml")
+    return caught.value
+
+
+def test_reads_every_field() -> None:
+    assert parse_manifest(WHOLE, "") == Cloud(
+        name="cloud-999",
+        labels={"region": "eu-west", "tier": "edge"},
+        front=Front(address="10.9.99.1", port=8080, ports={"identity": 5000}),
+        peer=Peer(address="203.0.113.9", port=8443, bind="0.0.0.0"),
+        services={
+            "identity": Service(endpoints=(Endpoint(address="10.9.99.11", port=5000),)),
+            "image": Service(
+                endpoints=(Endpoint(address="2001:db8::7", port=9292),),
+                path="/image",
+                host="glance.cloud-999.example:9292",
+            ),
+        },
+        accept=(
+            AcceptRule(
+                clouds=(
+                    CloudPattern(name="cloud-1"),
+                    CloudPattern(labels={"region": "eu", "tier": "edge"}),
+                ),
+                services=("image", "identity"),
+                methods=("GET", "HEAD"),
+                identity=IdentityRule(
+                    clouds=(CloudPattern(name="cloud-1"),), roles=("member",), ids="kept"
+                ),
+            ),
+            AcceptRule(
+                clouds=(CloudPattern(name="cloud-2"),),
+                identity=IdentityRule(
+                    clouds=(CloudPattern(name="cloud-2"),), roles=("member", "reader")
+                ),
+            ),
+        ),
+    )
+
+
+def test_only_the_name_is_required() -> None:
+    assert parse_manifest(MINIMAL, "") == Cloud(name="cloud-999")
+
+
+def test_equal_labels_are_one_value() -> None:
+    one, other = parse_manifest(WHOLE, ""), parse_manifest(copy.deepcopy(WHOLE), "")
+
+    assert one.labels is other.labels
+
+
+def test_an_error_names_place_field_value_and_reason() -> None:
+    error = refused(changed("spec.services.image.endpoints.0.port", 70_000))
+
+    assert error.place == "clouds/a.yaml"
+    assert error.field == "spec.services.image.endpoints[0].port"
+    assert error.reason == "70000 is not a port (1 to 65535)"
+    assert str(error) == (
+        "clouds/a.yaml: spec.services.image.endpoints[0].port: 70000 is not a port (1 to 65535)"
+    )
+    assert error.name == "cloud-999"
+
+
+def test_all_problems_of_a_document_are_told() -> None:
+    document = changed("spec.front.port", 0)
+    document["spec"]["peer"]["bind"] = "here"
+    document["kind"] = "Cloud"
+    error = refused(document)
+
+    assert [problem.field for problem in error.problems] == [
+        "kind",
+        "spec.front.port",
+        "spec.peer.bind",
+    ]
+
+
+def test_the_text_of_very_many_problems_stays_short() -> None:
+    document = changed("spec.services.image.endpoints", [{"address": "x y", "port": 0}] * 500)
+
+    assert str(refused(document)).endswith("; and 995 more")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field", "reason"),
+    [
+        ("apiVersion", "v2", "apiVersion", "\"v2\" is not 'scopeway.io/v1alpha1'"),
+        ("metadata.name", "Cloud-1", "metadata.name", '"Cloud-1" is not a name of lower case'),
+        ("metadata.name", "local", "metadata.name", '"local" means the origin'),
+        ("metadata.name", "a" * 64, "metadata.name", "is not a name of lower case"),
+        ("metadata.name", "cloud-", "metadata.name", "is not a name of lower case"),
+        ("metadata.name", "cloud-1\n", "metadata.name", "is not a name of lower case"),
+        ("metadata.name", 999, "metadata.name", "999 is not text; put it into quotes"),
+        ("metadata.name", None, "metadata.name", "is missing"),
+        ("metadata.labels", {"Region": "eu"}, "metadata.labels", '"Region" is not made of lower'),
+        ("metadata.labels", {"tier": True}, "metadata.labels.tier", "true is not text; put it"),
+        ("metadata.labels", {"tier": ""}, "metadata.labels.tier", '"" is not made of lower'),
+        ("metadata.labels", ["a"], "metadata.labels", '["a"] is not an object'),
+        ("spec", None, "spec", "is missing"),
+        ("spec.frnt", {}, "spec", "\"frnt\" is not a field here; did you mean 'front'?"),
+        ("spec.zzz", {}, "spec", '"zzz" is not a field here; there are accept, front, peer'),
+        ("spec.front.port", True, "spec.front.port", "true is not a port"),
+        ("spec.front.port", "8080", "spec.front.port", '"8080" is not a port'),
+        ("spec.front.port", 8080.0, "spec.front.port", "8080.0 is not a port"),
+        ("spec.front.address", "0.0.0.0", "spec.front.address", "it belongs into bind"),
+        ("spec.front.address", "10.9.99.300", "spec.front.address", "is not an IP address or a"),
+        ("spec.front.address", "a\r\nb", "spec.front.address", '"a\\r\\nb" is not an IP address'),
+        ("spec.front.address", "fe80::1%eth0", "spec.front.address", "is not an IP address or a"),
+        ("spec.front.address", "edge-1.example", "spec.front.bind", "is needed, as"),
+        ("spec.front.ports", {"glance": 1}, "spec.front.ports", "the service type is 'image'"),
+        ("spec.front.ports", {"image": 8080}, "spec.front.ports.image", "8080 is used twice"),
+        ("spec.peer.port", 8080, "spec.peer.port", "8080 is used by the front, too"),
+        ("spec.peer.bind", "edge-1", "spec.peer.bind", '"edge-1" is not an IP address to listen'),
+        ("spec.services.nonsense", {}, "spec.services", '"nonsense" is not a service type of'),
+        ("spec.services.image.endpoints", [], "spec.services.image.endpoints", "[] is not a list"),
+        ("spec.services.image.host", "a b", "spec.services.image.host", '"a b" is not a host'),
+        ("spec.services.image.host", "a\nb: c", "spec.services.image.host", "is not a host"),
+        ("spec.services.image.host", "a:70000", "spec.services.image.host", "is not a port"),
+        ("spec.services.image.host", "[::g]", "spec.services.image.host", "is not a host"),
+        ("spec.services.image.path", "image", "spec.services.image.path", "does not begin with"),
+        ("spec.services.image.path", "/a?b", "spec.services.image.path", "is not a path"),
+        ("spec.services.image.path", "/a//b", "spec.services.image.path", "is not a path"),
+        ("spec.services.image.path", "/a\tb", "spec.services.image.path", "is not a path"),
+        ("spec.services.image.path", "/a/../b", "spec.services.image.path", "a segment '.' or"),
+        ("spec.services.image.path", "/%2e%2E/b", "spec.services.image.path", "a segment '.' or"),
+        ("spec.services.image.path", "/" + "a" * 600, "spec.services.image.path", "is longer"),
+        ("spec.accept", {}, "spec.accept", "{} is not a list"),
+        ("spec.accept.0.clouds", None, "spec.accept[0].clouds", "is missing"),
+        ("spec.accept.0.clouds", ["[a]"], "spec.accept[0].clouds[0]", '"[a]" is not a cloud\'s'),
+        ("spec.accept.0.clouds", ["[]"], "spec.accept[0].clouds[0]", '"[]" is not a cloud\'s'),
+        ("spec.accept.0.clouds", ["[a=b,a=c]"], "spec.accept[0].clouds[0]", "is not a cloud's"),
+        ("spec.accept.0.clouds", [["a=b"]], "spec.accept[0].clouds[0]", "; put it into quotes"),
+        ("spec.accept.0.services", [["image"]], "spec.accept[0].services[0]", "is not text"),
+        ("spec.accept.0.services", ["image"] * 2, "spec.accept[0].services", "something twice"),
+        ("spec.accept.0.methods", ["get"], "spec.accept[0].methods[0]", '"get" is not one of'),
+        ("spec.accept.0.identity", {}, "spec.accept[0].identity.clouds", "is missing"),
+        ("spec.accept.0.identity.roles", ["a,b"], "spec.accept[0].identity.roles[0]", "not a role"),
+        ("spec.accept.0.identity.ids", "none", "spec.accept[0].identity.ids", "is not one of"),
+        ("spec.accept.0.identity.ids", ["kept"], "spec.accept[0].identity.ids", "is not one of"),
+    ],
+)
+def test_refuses(path: str, value: object, field: str, reason: str) -> None:
+    error = refused(changed(path, value))
+
+    assert error.field == field
+    assert reason in error.reason
+
+
+@pytest.mark.parametrize("document", [None, [], "text", 7, {}, {1: 2}])
+def test_something_else_is_refused(document: object) -> None:
+    assert refused(document).name is None
+
+
+@pytest.mark.parametrize(("written", "meant"), [("/", ""), ("/a/", "/a"), ("/a/%7Eb", "/a/%7Eb")])
+def test_a_path_loses_its_last_slash(written: str, meant: str) -> None:
+    cloud = parse_manifest(changed("spec.services.image.path", written), "")
+
+    assert cloud.services["image"].path == meant
+
+
+def test_an_empty_accept_means_nobody() -> None:
+    assert parse_manifest(changed("spec.accept", []), "").accept == ()
+
+
+def test_front_and_peer_may_share_a_port_on_different_addresses() -> None:
+    document = changed("spec.peer", {"address": "203.0.113.9", "port": 8080})
+
+    assert parse_manifest(document, "").peer == Peer(address="203.0.113.9", port=8080)
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(
+    [
+        "metadata.name",
+        "metadata.labels",
+        "spec.front",
+        "spec.front.ports",
+        "spec.peer",
+        "spec.services",
+        "spec.services.image",
+        "spec.services.image.path",
+        "spec.services.image.host",
+        "spec.services.image.endpoints",
+        "spec.accept",
+        "spec.accept.0.clouds",
+        "spec.accept.0.identity",
+    ]
+)
+
+
+@given(FIELDS, PLAIN)
+def test_nothing_raises_another_error(path: str, value: object) -> None:
+    told = ""
+    try:
+        parse_manifest(changed(path, value), "place")
+    except InvalidCloud as error:
+        told = str(error)
+
+    assert told.isprintable()
+
+
+def test_control_characters_do_not_reach_the_text_of_an_error() -> None:
+    error = refused(changed("spec.services", {"a\nb": {"c\x1b": 1}}))
+
+    assert str(error).isprintable()
