@@ -41,12 +41,10 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
     parts = [
         f"local modules = {{ constants = {_literal(constants)} }}",
         "local function require(name) return modules[name] end",
+        *(f"modules.{module} = (function()\n{_source(module)}\nend)()" for module in modules),
+        *(f"{hook} = modules.{entry}.{hook}" for hook in _HOOKS if hook in _source(entry)),
     ]
-    for module in modules:
-        parts.append(f"modules[{_literal(module)}] = (function()\n{_source(module)}\nend)()")
-    text = "\n".join(parts)
-    hooks = [hook for hook in _HOOKS if f"function _M.{hook}(" in _source(entry)]
-    return "\n".join([text, *(f"{hook} = modules[{_literal(entry)}].{hook}" for hook in hooks), ""])
+    return "\n".join([*parts, ""])
 
 
 def _check_service(constants: Mapping[str, object]) -> None:

@@ -1,8 +1,9 @@
 -- What a scope text means at this site: remembered, since the same few texts come again and again.
 --
--- Contract: `resolve(text)` gives a table for `target` with the field `suffix` (of tokens), or nil
--- and a sentence. The memory is bounded: it is dropped whole when it holds MAX_ENTRIES texts. Refused texts are not remembered.
--- Cost: one look-up for a text that is known.
+-- Contract: `resolve(text)` gives a table for `target` with the field `suffix` (of tokens), or nil and a
+-- sentence. The memory is bounded: it is dropped whole when it holds about MAX_MEMORY bytes. Refused
+-- texts are not remembered.
+-- Cost: one look-up for a text that is known; about 10 µs for a new one.
 
 local constants = require("constants")
 local scope = require("scope")
@@ -10,12 +11,13 @@ local target = require("target")
 local tokens = require("tokens")
 
 local SITE = constants.site
-local MAX_ENTRIES = 1024
+local MAX_MEMORY = 1048576
+local ENTRY_OVERHEAD = 1024 -- bytes of the tables of an entry, about
 
 local _M = {}
 
 local memory = {}
-local count = 0
+local used = 0
 
 
 function _M.resolve(text)
@@ -27,12 +29,12 @@ function _M.resolve(text)
   if not bindings then
     return nil, completed
   end
-  if count >= MAX_ENTRIES then
-    memory, count = {}, 0
+  if used > MAX_MEMORY then
+    memory, used = {}, 0
   end
   known = { suffix = tokens.suffix(completed), bindings = bindings, targets = {} }
   memory[text] = known
-  count = count + 1
+  used = used + #text + 2 * #completed + ENTRY_OVERHEAD
   return known
 end
 

@@ -31,10 +31,15 @@ class Modules:
         self._lua = _runtime()
         self._lua.execute(f"package.path = '{_LUA}/?.lua'")
         self._lua.globals().given = self._lua.table_from(constants, recursive=True)
-        self._lua.execute("local given = given package.preload.constants = function() return given end")
+        self._lua.execute(
+            "local given = given package.preload.constants = function() return given end"
+        )
 
     def __getitem__(self, name: str) -> Any:
         return self._lua.eval(f"require('{name}')")
+
+    def same(self, one: Any, other: Any) -> bool:
+        return bool(self._lua.eval("rawequal")(one, other))
 
     def to_dict(self, table: Any) -> dict[str, Any]:
         return dict(table.items())
@@ -81,15 +86,17 @@ class Filter:
 
     def request(
         self,
-        path: str,
+        path: str | None,
         headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
         *,
         method: str = "GET",
         body: str | None = None,
+        broken: str | None = None,
     ) -> Sent:
+        """Sends a request through the filter; `broken` is a method of Envoy's that raises."""
         pairs = headers.items() if isinstance(headers, Mapping) else headers
-        pseudo = [(":method", method), (":path", path)]
-        return self._send("envoy_on_request", [*pseudo, *pairs], body, self._lua.table())
+        pseudo = [(":method", method), *([(":path", path)] if path is not None else [])]
+        return self._send("envoy_on_request", [*pseudo, *pairs], body, self._lua.table(), broken)
 
     def refusal(self, *args: Any, **kwargs: Any) -> tuple[int, str]:
         """The status and the sentence of a request that is refused."""
@@ -100,19 +107,31 @@ class Filter:
         return answer.status, answer.error["message"]
 
     def response(
-        self, request: Sent, headers: Mapping[str, str], *, body: str | None = "{}"
+        self,
+        request: Sent,
+        headers: Mapping[str, str],
+        *,
+        body: str | None = "{}",
+        broken: str | None = None,
     ) -> Sent:
-        return self._send("envoy_on_response", list(headers.items()), body, request.metadata)
+        """Sends the answer to a request back through the filter."""
+        pairs = list(headers.items())
+        return self._send("envoy_on_response", pairs, body, request.metadata, broken)
 
-    def _send(self, hook: str, pairs: Any, body: str | None, metadata: Any) -> Sent:
+    def _send(
+        self, hook: str, pairs: Any, body: str | None, metadata: Any, broken: str | None
+    ) -> Sent:
         table = self._lua.table_from
         message = self._lua.table()
         message.headers = table([table(list(pair)) for pair in pairs])
+        message.broken = message.headers.broken = broken
         message.body, message.metadata, message.log = body, metadata, self._lua.table()
         self._run(self._lua.globals()[hook], message, hook == "envoy_on_response")
         assert message.failed is None, message.failed
         return Sent(
-            headers=_joined((pair[1], pair[2]) for pair in message.headers.values()),
+            headers=_joined(
+                (pair[1], pair[2]) for pair in message.headers.values() if pair != broken
+            ),
             body=message.body,
             body_was_read=bool(message.read),
             answer=_answer(message.response),

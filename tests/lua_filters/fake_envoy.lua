@@ -9,7 +9,10 @@ local hidden = setmetatable({}, { __mode = "k" }) -- object to its state
 
 local function class(kind, methods)
   return {
-    __index = function(_, name)
+    __index = function(self, name)
+      if hidden[self].broken == name then
+        error(name .. " is broken", 2)
+      end
       return methods[name] or error("a " .. kind .. " has no method '" .. tostring(name) .. "'", 2)
     end,
     __newindex = function()
@@ -154,7 +157,8 @@ local Response = class("response handle", handle_methods(function()
 end))
 
 
--- Runs a hook on a message {headers, body or nil, metadata, log}; what Envoy would log as a script
+-- Runs a hook on a message {headers, body or nil, metadata, log}, of whose handle or headers a method
+-- may be `broken`; what Envoy would log as a script
 -- error, and then let the message go on, is in its field `failed`.
 function _M.run(hook, message, on_response)
   local handle = make(on_response and Response or Request, message)

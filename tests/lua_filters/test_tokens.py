@@ -12,8 +12,10 @@ VECTORS = Path(__file__).parents[1] / "vectors" / "tokens"
 STRINGS = st.text(st.characters(codec="ascii"), max_size=8)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | STRINGS | st.just("t~1~image:b"),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["auth", "identity", "token", "id", 'a"\\']), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["auth", "identity", "token", "id", 'a"\\']), inner)
+    ),
 )
 
 

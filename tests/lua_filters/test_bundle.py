@@ -1,0 +1,71 @@
+"""The Lua text that Envoy gets."""
+
+from typing import Any
+
+import pytest
+from lupa.luajit21 import LuaRuntime
+
+from lua_filters import ENTRIES, bundle
+
+CONSTANTS = {
+    "site": "cloud-1",
+    "services": {"image": "image", "glance": "image", "identity": "identity"},
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_the_same_arguments_give_the_same_text(entry: str) -> None:
+    reordered = {**CONSTANTS, "services": dict(reversed(CONSTANTS["services"].items()))}
+
+    assert bundle(entry, CONSTANTS) == bundle(entry, reordered)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_it_defines_nothing_global_but_its_hooks(entry: str) -> None:
+    lua = LuaRuntime()
+    before = set(lua.globals())
+    lua.execute(bundle(entry, CONSTANTS))
+
+    made = set(lua.globals()) - before
+    assert made - {"envoy_on_response"} == {"envoy_on_request"}
+    assert ("envoy_on_response" in made) == (entry == "front")
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_it_holds_no_comments(entry: str) -> None:
+    assert "--" not in bundle(entry, CONSTANTS)
+
+
+@pytest.mark.parametrize("site", ['"]] --x', "\\", "a\nb\r\0c", "ä€", "%s%d", "}", "0"])
+def test_any_text_may_be_a_constant(site: str) -> None:
+    lua = LuaRuntime()
+    text = bundle("peer", {**CONSTANTS, "site": site})
+    lua.execute(
+        "local modules"
+        + text.split("local modules", 1)[1].split("\n", 1)[0]
+        + " found = modules.constants.site"
+    )
+
+    assert lua.globals().found == site
+
+
+@pytest.mark.parametrize("value", [1.5, [], object(), b""])
+def test_other_constants_are_refused(value: Any) -> None:
+    with pytest.raises(TypeError, match="no Lua constant"):
+        bundle("peer", {**CONSTANTS, "other": value})
+
+
+@pytest.mark.parametrize("service", ["glance", "nope"])
+def test_a_listener_serves_an_official_type(service: str) -> None:
+    with pytest.raises(ValueError, match=service):
+        bundle("front", {**CONSTANTS, "service": service})
+
+
+def test_services_are_a_mapping() -> None:
+    with pytest.raises(TypeError, match="no mapping"):
+        bundle("front", {"site": "cloud-1", "services": ["image"]})
+
+
+def test_an_unknown_entry_is_refused() -> None:
+    with pytest.raises(KeyError):
+        bundle("nope", CONSTANTS)

@@ -1,0 +1,280 @@
+"""The front: which target serves a request, and what is sent to it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+TOKEN = "gAAAAABk"
+SCOPE = "{keystone:cloud-1;glance:cloud-3}"
+COMPLETED = "*:cloud-1;identity:cloud-1;image:cloud-3"
+
+
+class TestWithoutAScope:
+    """A request without a scope goes to this site, and only its path changes."""
+
+    def test_the_first_segment_names_the_service(self, front: Any) -> None:
+        sent = front.request("/image/v2/images?limit=1", {"x-auth-token": TOKEN})
+
+        assert sent.answer is None
+        assert sent.headers == {
+            ":method": "GET",
+            ":path": "/v2/images?limit=1",
+            "x-auth-token": TOKEN,
+            "x-scopeway-target": "image@cloud-1",
+            "x-scopeway-service": "image",
+            "x-forwarded-prefix": "/image",
+        }
+
+    def test_a_port_of_one_service_leaves_the_path(self, new_filter: Any) -> None:
+        sent = new_filter("front", service="image").request("/v2/images")
+
+        assert sent.headers == {
+            ":method": "GET",
+            ":path": "/v2/images",
+            "x-scopeway-target": "image@cloud-1",
+            "x-scopeway-service": "image",
+        }
+
+    def test_what_a_client_says_of_our_headers_is_overwritten(self, front: Any) -> None:
+        forged = ["x-scopeway-target", "x-scopeway-service", "x-forwarded-prefix"]
+        sent = front.request("/image/v2", [(name, "forged") for name in forged for _ in range(2)])
+
+        assert [sent.headers[name] for name in forged] == ["image@cloud-1", "image", "/image"]
+
+    def test_a_forged_prefix_goes_on_a_port_of_one_service(self, new_filter: Any) -> None:
+        sent = new_filter("front", service="image").request("/v2", {"x-forwarded-prefix": "/x"})
+
+        assert "x-forwarded-prefix" not in sent.headers
+
+    def test_the_body_is_not_read(self, front: Any) -> None:
+        assert not front.request("/compute/v2.1/servers", method="POST", body="{}").body_was_read
+
+    def test_the_service_token_stays(self, front: Any) -> None:
+        sent = front.request("/image/v2", {"x-service-token": "nova"})
+
+        assert sent.headers["x-service-token"] == "nova"
+
+    @pytest.mark.parametrize(
+        "path", ["/v1/a//b", "/v1/c/a%2Fb", "/v1/c/a;b=c", "/v1/c/%7E?q=%2e%2e/"]
+    )
+    def test_object_names_stay_as_they_are(self, front: Any, path: str) -> None:
+        assert front.request(f"/object-store{path}").headers[":path"] == path
+
+    @pytest.mark.parametrize(
+        "path", ["/glance/v2", "/Image/v2", "/nope", "/", "//image", "/~x/image"]
+    )
+    def test_a_first_segment_that_is_no_service_is_not_found(self, front: Any, path: str) -> None:
+        status, message = front.refusal(path)
+
+        assert status == 404
+        assert f"'{path.split('/')[1]}'" in message
+
+    @pytest.mark.parametrize("path", ["/image/../compute", "/image/%2e%2e/compute", "/image/."])
+    def test_dot_segments_are_refused(self, front: Any, path: str) -> None:
+        assert front.refusal(path) == (400, "a dot segment in the path")
+
+    def test_a_request_without_a_path_is_refused(self, front: Any) -> None:
+        assert front.refusal(None, method="CONNECT") == (400, "a request without a path")
+
+    def test_a_request_for_no_path_in_particular_has_no_service(self, front: Any) -> None:
+        assert front.refusal("*", method="OPTIONS")[0] == 404
+
+
+class TestSources:
+    """The header first, then the token, then the path."""
+
+    TARGET = "x-scopeway-target"
+
+    def test_the_header(self, front: Any) -> None:
+        sent = front.request("/image/v2", {"x-scope": SCOPE})
+
+        assert sent.headers[self.TARGET] == "image@cloud-3"
+
+    def test_the_header_wins_over_the_token(self, front: Any) -> None:
+        headers = {"x-scope": SCOPE, "x-auth-token": f"{TOKEN}~1~*:cloud-1;image:cloud-2"}
+        sent = front.request("/image/v2", headers)
+
+        assert sent.headers[self.TARGET] == "image@cloud-3"
+        assert sent.headers["x-auth-token"] == f"{TOKEN}~1~{COMPLETED}"
+
+    def test_an_empty_header_means_all_local(self, front: Any) -> None:
+        headers = {"x-scope": "", "x-auth-token": f"{TOKEN}~1~image:cloud-2"}
+        sent = front.request("/image/v2", headers)
+
+        assert sent.headers[self.TARGET] == "image@cloud-1"
+        assert sent.headers["x-auth-token"] == f"{TOKEN}~1~*:cloud-1"
+
+    def test_the_token(self, front: Any) -> None:
+        sent = front.request("/image/v2", {"x-auth-token": f"{TOKEN}~1~{COMPLETED}"})
+
+        assert sent.headers[self.TARGET] == "image@cloud-3"
+        assert sent.headers["x-auth-token"] == f"{TOKEN}~1~{COMPLETED}"
+
+    def test_the_token_wins_over_the_path(self, front: Any) -> None:
+        headers = {"x-auth-token": f"{TOKEN}~1~{COMPLETED}"}
+        sent = front.request("/~{glance:cloud-2}/image/v2", headers)
+
+        assert sent.headers[self.TARGET] == "image@cloud-3"
+        assert sent.headers[":path"] == "/v2"
+
+    def test_the_path(self, front: Any) -> None:
+        sent = front.request("/~%7Bglance:cloud-3%7D/image/v2?a=b", {"x-auth-token": TOKEN})
+
+        assert sent.headers[self.TARGET] == "image@cloud-3"
+        assert sent.headers[":path"] == "/v2?a=b"
+        assert sent.headers["x-forwarded-prefix"] == "/~%7Bglance:cloud-3%7D/image"
+        assert sent.headers["x-auth-token"] == f"{TOKEN}~1~*:cloud-1;image:cloud-3"
+
+    def test_the_path_on_a_port_of_one_service(self, new_filter: Any) -> None:
+        sent = new_filter("front", service="image").request("/~{glance:cloud-3}/v2/images")
+
+        assert sent.headers[self.TARGET] == "image@cloud-3"
+        assert sent.headers[":path"] == "/v2/images"
+        assert sent.headers["x-forwarded-prefix"] == "/~{glance:cloud-3}"
+
+    def test_the_subject_token_only_says_something_to_identity(self, front: Any) -> None:
+        sent = front.request("/image/v2", {"x-subject-token": f"{TOKEN}~1~{COMPLETED}"})
+
+        assert sent.headers[self.TARGET] == "image@cloud-1"
+
+
+class TestScoped:
+    """What a scope changes besides the target."""
+
+    def test_the_completed_scope_travels_in_the_token(self, front: Any) -> None:
+        headers = {"x-scope": "{nova: local || cloud-2}", "x-auth-token": TOKEN}
+        sent = front.request("/network/v2.0", headers)
+
+        assert sent.headers["x-scopeway-target"] == "network@cloud-1"
+        assert sent.headers["x-auth-token"] == f"{TOKEN}~1~*:cloud-1;compute:cloud-1|cloud-2"
+
+    def test_no_token_is_made_where_there_is_none(self, front: Any) -> None:
+        assert "x-auth-token" not in front.request("/image", {"x-scope": SCOPE}).headers
+
+    def test_the_service_token_does_not_leave_the_site(self, front: Any) -> None:
+        headers = {"x-scope": SCOPE, "x-service-token": "nova"}
+
+        assert "x-service-token" not in front.request("/image/v2", headers).headers
+        assert "x-service-token" in front.request("/compute/v2.1", headers).headers
+
+    @pytest.mark.parametrize("expression", ["cloud-1|cloud-2", "[region=eu]", "(cloud-2|cloud-1)"])
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_reads_of_several_clouds_are_retried(
+        self, front: Any, expression: str, method: str
+    ) -> None:
+        headers = {"x-scope": f"image:{expression}"}
+        sent = front.request("/image/v2", headers, method=method).headers
+
+        assert sent["x-envoy-retry-on"] == "gateway-error,retriable-status-codes,reset"
+        assert sent["x-envoy-retriable-status-codes"] == "404"
+
+    @pytest.mark.parametrize(
+        ("method", "expression"), [("POST", "cloud-1|cloud-2"), ("GET", "cloud-2")]
+    )
+    def test_nothing_else_is_retried(self, front: Any, method: str, expression: str) -> None:
+        headers = {"x-scope": f"image:{expression}"}
+        sent = front.request("/image/v2", headers, method=method)
+
+        assert "x-envoy-retry-on" not in sent.headers
+
+    def test_any_operator_is_left_to_the_compiler(self, front: Any) -> None:
+        sent = front.request("/image/v2", {"x-scope": "image:a^b%c&(d"})
+
+        assert sent.headers["x-scopeway-target"] == "image@a^b%c&(d"
+
+    @pytest.mark.parametrize(
+        ("headers", "reason"),
+        [
+            ([("x-scope", "{glance:cloud-3")], "column 16: '}' is missing at the end"),
+            ([("x-scope", "nosuch:cloud-3")], "column 1: no such service: 'nosuch'"),
+            ([("x-scope", "glance:\xff")], "column 8: byte 0xff is not of the scope language"),
+            ([("x-scope", "glance:a"), ("x-scope", "nova:b")], "more than one X-Scope header"),
+            ([("x-scope", ""), ("x-scope", "nova:b")], "more than one X-Scope header"),
+            ([("x-scope", "a" * 2049)], "a scope has at most 2048 bytes, this one has 2049"),
+            (
+                [("x-auth-token", "t~1~image:a~1~image:b")],
+                "column 8: byte 0x7e is not of the scope language",
+            ),
+            (
+                [("x-auth-token", "t~2~image:a")],
+                "what follows '~' in the token is not a scope of version 1",
+            ),
+        ],
+    )
+    def test_what_is_malformed_is_refused(
+        self, front: Any, headers: list[tuple[str, str]], reason: str
+    ) -> None:
+        assert front.refusal("/image/v2", headers) == (400, reason)
+
+    def test_a_comma_in_one_header_separates_bindings(self, front: Any) -> None:
+        sent = front.request("/image/v2", {"x-scope": "{nova:cloud-2, glance:cloud-3}"})
+
+        assert sent.headers["x-scopeway-target"] == "image@cloud-3"
+
+    def test_a_malformed_path_scope_is_refused(self, front: Any) -> None:
+        assert front.refusal("/~{image:a%2Fb}/image")[0] == 400
+        assert "escape" in front.refusal("/~{image:a%}/image")[1]
+
+
+@pytest.fixture(scope="module")
+def shared(new_filter: Any) -> Any:
+    return new_filter("front")
+
+
+class TestFailingClosed:
+    """An error of ours is a 500, never a request that goes on."""
+
+    @pytest.mark.parametrize("broken", ["headers", "get", "replace", "remove"])
+    def test_an_error_is_a_500(self, front: Any, broken: str) -> None:
+        headers = {"x-scope": SCOPE, "x-auth-token": TOKEN}
+        sent = front.request("/image/v2", headers, broken=broken)
+
+        assert sent.answer is not None
+        assert sent.answer.status == 500
+        assert sent.answer.error["title"] == "Internal Server Error"
+        assert (
+            sent.answer.error["message"]
+            == "the scope filter failed, so the request was not sent on"
+        )
+        assert f"{broken} is broken" in sent.log[0]
+
+    def test_the_number_of_targets_is_bounded(self, new_filter: Any) -> None:
+        front = new_filter("front", max_targets=2)
+
+        def ask(cloud: str) -> Any:
+            return front.request("/image/v2", {"x-scope": f"image:{cloud}"}).answer
+
+        assert [ask("a"), ask("b"), ask("a")] == [None, None, None]
+        assert ask("c").status == 429
+        assert [ask("b"), ask("local"), front.request("/image").answer] == [None, None, None]
+        assert ask("c").status == 429
+
+    @given(
+        headers=st.lists(
+            st.tuples(
+                st.sampled_from(["x-scope", "x-auth-token", "x-subject-token", "x-service-token"]),
+                st.text(st.characters(max_codepoint=255), max_size=20)
+                | st.sampled_from([SCOPE, f"t~1~{COMPLETED}", "t~1~image:[a=b]|c"]),
+            ),
+            max_size=4,
+        ),
+        path=st.text(st.characters(max_codepoint=255), max_size=20)
+        | st.sampled_from(["/image/v2", "/identity/v3/auth/tokens", "/~{nova:b}/image"]),
+        method=st.sampled_from(["GET", "POST"]),
+    )
+    def test_any_bytes_give_a_target_or_a_refusal(
+        self, shared: Any, headers: list[tuple[str, str]], path: str, method: str
+    ) -> None:
+        sent = shared.request(path, headers, method=method)
+
+        if sent.answer:
+            assert sent.answer.status in (400, 404, 429)
+            assert sent.answer.body.isascii()
+            assert sent.answer.error["message"]
+        else:
+            service, _, expression = sent.headers["x-scopeway-target"].partition("@")
+            assert service.removesuffix(".validate") == sent.headers["x-scopeway-service"]
+            assert expression
+            assert set(expression) <= set("abcdefghijklmnopqrstuvwxyz0123456789-._[]()|&^%*=,")

@@ -1,0 +1,246 @@
+"""Identity: Keystone never sees a scope, and the tokens that it returns carry one."""
+
+import json
+from typing import Any
+
+import pytest
+
+TOKEN = "gAAAAABk"
+COMPLETED = "*:cloud-1;identity:cloud-1;image:cloud-3"
+FOREIGN = "*:cloud-2;image:cloud-3"
+TOKENS = "/identity/v3/auth/tokens"
+TARGET = "x-scopeway-target"
+
+
+def login(token: str) -> str:
+    return json.dumps({"auth": {"identity": {"methods": ["token"], "token": {"id": token}}}})
+
+
+class TestStripping:
+    """The scope goes out of everything that Keystone reads."""
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "POST", "PATCH"])
+    @pytest.mark.parametrize("path", ["/v3/auth/tokens", "/v3/users", "/v3/auth/tokens?a=b"])
+    def test_both_headers_are_stripped(self, front: Any, method: str, path: str) -> None:
+        headers = {"x-auth-token": f"a~1~{COMPLETED}", "x-subject-token": f"b~1~{COMPLETED}"}
+        sent = front.request(f"/identity{path}", headers, method=method).headers
+
+        assert (sent["x-auth-token"], sent["x-subject-token"]) == ("a", "b")
+        assert sent[TARGET] == "identity@cloud-1"
+        assert sent[":path"] == path
+
+    def test_a_scope_from_elsewhere_is_not_put_into_tokens(self, front: Any) -> None:
+        headers = {"x-auth-token": "a", "x-subject-token": "b", "x-scope": f"{FOREIGN}"}
+        sent = front.request("/identity/v3/users", headers).headers
+
+        assert (sent["x-auth-token"], sent["x-subject-token"]) == ("a", "b")
+        assert sent[TARGET] == "identity@cloud-2"
+
+    def test_the_body_of_a_login_is_stripped(self, front: Any) -> None:
+        sent = front.request(TOKENS, method="POST", body=login(f"{TOKEN}~1~{COMPLETED}"))
+
+        assert sent.body == login(TOKEN)
+
+    def test_the_scope_of_the_token_in_a_login_is_its_scope(self, front: Any) -> None:
+        sent = front.request(TOKENS, method="POST", body=login(f"{TOKEN}~1~{FOREIGN}"))
+
+        assert sent.headers[TARGET] == "identity@cloud-2"
+
+    def test_the_header_wins_over_the_token_in_a_login(self, front: Any) -> None:
+        headers = {"x-scope": "keystone:cloud-3"}
+        sent = front.request(TOKENS, headers, method="POST", body=login(f"{TOKEN}~1~{FOREIGN}"))
+
+        assert sent.headers[TARGET] == "identity@cloud-3"
+        assert sent.body == login(TOKEN)
+
+    @pytest.mark.parametrize("path", ["/identity/v3/users", "/identity/v3/auth/tokens/OS-PKI"])
+    def test_no_other_body_is_read(self, front: Any, path: str) -> None:
+        sent = front.request(path, method="POST", body=login(f"{TOKEN}~1~{COMPLETED}"))
+
+        assert not sent.body_was_read
+
+    def test_the_longest_body_is_read(self, front: Any) -> None:
+        body = login(f"{TOKEN}~1~{COMPLETED}").ljust(65536)
+        sent = front.request(TOKENS, method="POST", body=body)
+
+        assert sent.body == login(TOKEN).ljust(
+            len(login(TOKEN)) + 65536 - len(login(f"{TOKEN}~1~{COMPLETED}"))
+        )
+
+    def test_a_longer_body_is_refused(self, front: Any) -> None:
+        assert front.refusal(TOKENS, method="POST", body=" " * 65537)[0] == 413
+
+    def test_a_body_announced_as_longer_is_not_read(self, front: Any) -> None:
+        sent = front.request(TOKENS, {"content-length": "65537"}, method="POST", body="")
+
+        assert sent.answer is not None
+        assert sent.answer.status == 413
+        assert not sent.body_was_read
+
+    def test_a_login_without_a_body_goes_on(self, front: Any) -> None:
+        assert front.request(TOKENS, method="POST").headers[TARGET] == "identity@cloud-1"
+
+    @pytest.mark.parametrize("token", ["t~2~image:a", "t~1~image:a~1~image:b", "t~1~\u00ff"])
+    @pytest.mark.parametrize("place", ["x-auth-token", "x-subject-token", "body"])
+    def test_what_is_malformed_is_refused(self, front: Any, token: str, place: str) -> None:
+        if place == "body":
+            body = login("X").replace("X", token)
+            assert front.refusal(TOKENS, method="POST", body=body)[0] == 400
+        else:
+            assert front.refusal(TOKENS, {place: token})[0] == 400
+
+    def test_two_scopes_are_refused(self, front: Any) -> None:
+        headers = [("x-scope", "glance:a"), ("x-scope", "nova:b")]
+
+        assert front.refusal(TOKENS, headers) == (400, "more than one X-Scope header")
+
+    def test_answers_are_asked_for_unencoded(self, front: Any) -> None:
+        sent = front.request(TOKENS, {"accept-encoding": "gzip", "accept": "*/*"}).headers
+
+        assert "accept-encoding" not in sent
+        assert sent["accept"] == "*/*"
+
+    def test_without_a_scope_tokens_and_body_stay(self, front: Any) -> None:
+        headers = {"x-auth-token": "a", "x-subject-token": "b"}
+        body = login("t").replace(" ", "  ")
+        sent = front.request(TOKENS, headers, method="POST", body=body)
+
+        assert (sent.headers["x-auth-token"], sent.headers["x-subject-token"]) == ("a", "b")
+        assert sent.body == body
+
+
+class TestValidation:
+    """A token of another cloud's Keystone validates itself there."""
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    @pytest.mark.parametrize("query", ["", "?allow_expired=1"])
+    def test_the_subject_token_is_sent_as_its_own(
+        self, front: Any, method: str, query: str
+    ) -> None:
+        headers = {
+            "x-auth-token": "glance-service",
+            "x-subject-token": f"{TOKEN}~1~{FOREIGN}",
+            "x-service-token": "nova",
+            "openstack-identity-access-rules": "1.0",
+        }
+        sent = front.request(TOKENS + query, headers, method=method).headers
+
+        assert sent[TARGET] == "identity.validate@cloud-2"
+        assert sent["x-scopeway-service"] == "identity"
+        assert sent[":path"] == "/v3/auth/tokens" + query
+        assert (sent["x-auth-token"], sent["x-subject-token"]) == (TOKEN, TOKEN)
+        assert sent["openstack-identity-access-rules"] == "1.0"
+        assert "x-service-token" not in sent
+
+    def test_on_a_port_of_its_own(self, new_filter: Any) -> None:
+        headers = {"x-auth-token": "s", "x-subject-token": f"{TOKEN}~1~{FOREIGN}"}
+        sent = new_filter("front", service="identity").request("/v3/auth/tokens", headers).headers
+
+        assert sent[TARGET] == "identity.validate@cloud-2"
+        assert sent["x-auth-token"] == TOKEN
+
+    def test_at_the_own_keystone_the_service_shows_its_own_token(self, front: Any) -> None:
+        headers = {"x-auth-token": "s", "x-subject-token": f"{TOKEN}~1~{COMPLETED}"}
+        sent = front.request(TOKENS, headers).headers
+
+        assert sent[TARGET] == "identity@cloud-1"
+        assert (sent["x-auth-token"], sent["x-subject-token"]) == ("s", TOKEN)
+
+    def test_the_subject_token_decides_over_all_other_scopes(self, front: Any) -> None:
+        headers = {
+            "x-scope": "keystone:cloud-1",
+            "x-auth-token": f"s~1~{COMPLETED}",
+            "x-subject-token": f"{TOKEN}~1~{FOREIGN}",
+        }
+
+        assert front.request(TOKENS, headers).headers[TARGET] == "identity.validate@cloud-2"
+
+    def test_a_scope_from_elsewhere_validates_the_same_way(self, front: Any) -> None:
+        headers = {"x-scope": FOREIGN, "x-auth-token": "s", "x-subject-token": TOKEN}
+        sent = front.request(TOKENS, headers).headers
+
+        assert sent[TARGET] == "identity.validate@cloud-2"
+        assert sent["x-auth-token"] == TOKEN
+
+    def test_without_a_subject_no_token_leaves_the_site(self, front: Any) -> None:
+        sent = front.request(TOKENS, {"x-scope": FOREIGN, "x-auth-token": "s"}).headers
+
+        assert sent[TARGET] == "identity.validate@cloud-2"
+        assert "x-auth-token" not in sent
+
+    @pytest.mark.parametrize("method", ["DELETE", "POST"])
+    def test_other_methods_are_no_validation(self, front: Any, method: str) -> None:
+        headers = {"x-auth-token": "a", "x-subject-token": f"{TOKEN}~1~{FOREIGN}"}
+        sent = front.request(TOKENS, headers, method=method).headers
+
+        assert sent[TARGET] == "identity@cloud-2"
+        assert sent["x-auth-token"] == "a"
+
+
+class TestReturnedTokens:
+    """A token that was fetched with a scope carries it."""
+
+    def ask(self, front: Any, **headers: str) -> Any:
+        return front.request(TOKENS, headers or {"x-scope": FOREIGN}, method="POST", body="{}")
+
+    def test_the_completed_scope_is_put_in(self, front: Any) -> None:
+        asked = self.ask(front, **{"x-scope": "glance:cloud-3"})
+        answered = front.response(asked, {":status": "201", "x-subject-token": TOKEN}, body="{1}")
+
+        assert answered.headers["x-subject-token"] == f"{TOKEN}~1~*:cloud-1;image:cloud-3"
+        assert answered.body == "{1}"
+        assert not answered.body_was_read
+
+    def test_a_scope_in_the_path_counts(self, front: Any) -> None:
+        asked = front.request("/~{glance:cloud-3}" + TOKENS, method="POST", body="{}")
+        answered = front.response(asked, {":status": "201", "x-subject-token": TOKEN})
+
+        assert answered.headers["x-subject-token"].endswith("~1~*:cloud-1;image:cloud-3")
+
+    def test_without_a_scope_the_answer_stays(self, front: Any) -> None:
+        self.ask(front)  # another login at this worker
+        asked = front.request(TOKENS, method="POST", body="{}")
+        headers = {":status": "201", "x-subject-token": TOKEN}
+
+        assert front.response(asked, headers).headers == headers
+
+    def test_a_validation_returns_the_token_as_keystone_does(self, front: Any) -> None:
+        self.ask(front)
+        asked = front.request(TOKENS, {"x-subject-token": f"{TOKEN}~1~{FOREIGN}"})
+        headers = {":status": "200", "x-subject-token": TOKEN}
+
+        assert front.response(asked, headers).headers == headers
+
+    def test_a_refused_login_stays_refused(self, front: Any) -> None:
+        answered = front.response(self.ask(front), {":status": "401"}, body="no")
+
+        assert (answered.headers, answered.body) == ({":status": "401"}, "no")
+
+    def test_every_answer_counts_once(self, front: Any) -> None:
+        asked = [self.ask(front), self.ask(front)]
+        tokens = [
+            front.response(each, {":status": "201", "x-subject-token": TOKEN}) for each in asked
+        ]
+
+        assert [each.headers["x-subject-token"] for each in tokens] == [f"{TOKEN}~1~{FOREIGN}"] * 2
+
+    def test_a_keystone_cannot_choose_the_scope(self, front: Any) -> None:
+        headers = {":status": "201", "x-subject-token": f"{TOKEN}~1~identity:cloud-9"}
+        answered = front.response(self.ask(front), headers, body='{"token": {}}')
+
+        assert answered.headers == {":status": "502", "content-type": "application/json"}
+        assert json.loads(answered.body)["error"]["code"] == 502
+
+    @pytest.mark.parametrize("body", ['{"token": {}}', None])
+    @pytest.mark.parametrize("broken", ["streamInfo", "get"])
+    def test_an_error_withholds_the_answer(self, front: Any, broken: str, body: str | None) -> None:
+        headers = {":status": "201", "x-subject-token": TOKEN, "content-encoding": "gzip"}
+        answered = front.response(self.ask(front), headers, body=body, broken=broken)
+
+        assert answered.headers == {":status": "502", "content-type": "application/json"}
+        assert json.loads(answered.body)["error"] == {
+            "code": 502,
+            "title": "Bad Gateway",
+            "message": "the answer was withheld: the scope filter failed",
+        }
+        assert f"{broken} is broken" in answered.log[0]

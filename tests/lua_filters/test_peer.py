@@ -1,0 +1,59 @@
+"""The peer: requests of other sites, whose scope was resolved at the origin."""
+
+from typing import Any
+
+import pytest
+
+SCOPED = "gAAAAABk~1~*:cloud-1;image:cloud-3"
+
+
+def test_the_first_segment_names_a_service_of_this_site(peer: Any) -> None:
+    headers = {"x-auth-token": SCOPED, "x-forwarded-prefix": "/image", "x-scope": "image:cloud-9"}
+    sent = peer.request("/image/v2/images?limit=1", headers)
+
+    assert sent.answer is None
+    assert sent.headers == {
+        ":method": "GET",
+        ":path": "/v2/images?limit=1",
+        "x-auth-token": SCOPED,
+        "x-forwarded-prefix": "/image",
+        "x-scope": "image:cloud-9",
+        "x-scopeway-target": "image@cloud-1",
+        "x-scopeway-service": "image",
+    }
+
+
+def test_a_validation_goes_to_the_keystone_of_this_site(peer: Any) -> None:
+    sent = peer.request("/identity.validate/v3/auth/tokens").headers
+
+    assert sent["x-scopeway-target"] == "identity@cloud-1"
+    assert sent["x-scopeway-service"] == "identity.validate"
+    assert sent[":path"] == "/v3/auth/tokens"
+
+
+def test_what_another_site_says_of_our_headers_is_overwritten(peer: Any) -> None:
+    forged = [("x-scopeway-target", "image@cloud-9")] * 2
+
+    assert peer.request("/image/v2", forged).headers["x-scopeway-target"] == "image@cloud-1"
+
+
+@pytest.mark.parametrize("path", ["/", "/v2/images", "/glance/v2", "/~{image:a}/image", "*"])
+def test_anything_else_is_not_found(peer: Any, path: str) -> None:
+    assert peer.refusal(path)[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/image/../compute", "/image/%2e./compute"])
+def test_dot_segments_are_refused(peer: Any, path: str) -> None:
+    assert peer.refusal(path)[0] == 400
+
+
+def test_a_request_without_a_path_is_refused(peer: Any) -> None:
+    assert peer.refusal(None, method="CONNECT")[0] == 400
+
+
+@pytest.mark.parametrize("broken", ["headers", "get", "replace"])
+def test_an_error_is_a_500(peer: Any, broken: str) -> None:
+    answer = peer.request("/image/v2", broken=broken).answer
+
+    assert answer is not None
+    assert answer.status == 500

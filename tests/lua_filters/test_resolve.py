@@ -1,0 +1,44 @@
+"""What is remembered of scopes, and that memory is bounded."""
+
+from typing import Any
+
+
+def test_a_text_is_read_once(modules: Any) -> None:
+    resolve = modules["resolve"].resolve
+    first = resolve("image:cloud-3")
+
+    assert modules.same(first, resolve("image:cloud-3"))
+    assert not modules.same(first, resolve(" image:cloud-3"))
+
+
+def test_a_refused_text_stays_refused(modules: Any) -> None:
+    for _ in range(2):
+        assert modules["resolve"].resolve("image:") == (
+            None,
+            "column 7: an expression is missing for 'image'",
+        )
+
+
+def test_memory_is_bounded(modules: Any) -> None:
+    resolve = modules["resolve"].resolve
+    first = resolve("image:first")
+    for number in range(2000):
+        resolve(f"image:cloud-{number}")
+
+    again = resolve("image:first")
+    assert not modules.same(first, again)
+    assert again.suffix == first.suffix == "~1~*:cloud-1;image:first"
+
+
+def test_a_target_says_what_is_done_with_it(modules: Any) -> None:
+    resolve = modules["resolve"]
+    resolved = resolve.resolve("image:cloud-2|cloud-3;network:[region=eu];nova:local")
+
+    def target(service: str, *name: str) -> dict[str, Any]:
+        return modules.to_dict(resolve.target(resolved, service, *name))
+
+    assert target("image") == {"name": "image@cloud-2|cloud-3", "foreign": True, "spread": True}
+    assert target("network") == {"name": "network@[region=eu]", "foreign": True, "spread": True}
+    assert target("compute") == {"name": "compute@cloud-1", "foreign": False, "spread": False}
+    assert target("identity") == {"name": "identity@cloud-1", "foreign": False, "spread": False}
+    assert target("image", "identity.validate")["name"] == "identity.validate@cloud-2|cloud-3"
