@@ -255,7 +255,7 @@ async def serve(
         ListenError: the address is in use, or not one of this machine.
     """
     limits = limits or Limits()
-    server = Server(source, hub or Hub(), observer, limits)
+    server = Server(source, Hub() if hub is None else hub, observer, limits)
     handler = grpc.stream_stream_rpc_method_handler(server.delta_aggregated_resources)
     shell = grpc.aio.server(
         handlers=[grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler})],
