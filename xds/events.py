@@ -47,7 +47,7 @@ class Nacked:
 
     type_url: str
     names: tuple[str, ...]
-    """What the response held; empty when the client rejects a response that is not in flight."""
+    """What the response held; empty also when the client rejects one that is not in flight."""
     code: int
     message: str
 

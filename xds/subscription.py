@@ -81,7 +81,7 @@ class Subscription:
         self._pending: dict[str, bool] = {}  # names to look at; True: answer even if unchanged
         self._removals: dict[str, bool] = {}  # as _pending: removals that wait for their time
         self._suspects: dict[tuple[str, ...], None] = {}  # groups to be sent apart
-        self._suspects_next = False
+        self._suspects_next = False  # they take turns with what is pending
 
     @property
     def has_news(self) -> bool:
@@ -172,6 +172,8 @@ class Subscription:
                 self._held.pop(name, None)
             else:
                 self._held[name] = version
+                if not self._wants(name):  # lost on the way: the wildcard was left and taken anew
+                    self._pending.setdefault(name, False)
 
     def reject(self, error: ErrorDetail) -> tuple[str, ...]:
         """The client rejected the response in flight; return the names that it held.
@@ -211,9 +213,8 @@ class Subscription:
         if self.in_flight is not None:
             return None
         self._refresh_members()
-        if self._suspects_next:
-            return self._take_suspects() or self._take_pending()
-        return self._take_pending() or self._take_suspects()
+        answer = self._take_suspects() if self._suspects_next else None
+        return answer or self._take_pending() or self._take_suspects()
 
     def take_removals(self) -> Answer | None:
         """Return the removals that waited for everything else; None if there are none."""
@@ -242,10 +243,10 @@ class Subscription:
 
     def _consider(self, answer: Answer, name: str, asked: bool) -> None:
         """Put a pending name where it belongs: into the answer, apart, to the last, or nowhere."""
+        asked = self._removals.pop(name, False) or asked
         found, resource = self._look_up(name)
         if not found:
             return
-        asked = self._removals.pop(name, False) or asked
         version = resource.version if resource else ABSENT
         rejection = self.rejected.get(name)
         if not asked and (

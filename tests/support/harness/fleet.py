@@ -1,6 +1,7 @@
 """Clouds with real Envoys under a real control plane whose registry is a variable of the test."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ from harness.envoy import Envoy
 from harness.ports import free_ports
 from xds.hub import Hub
 from xds.server import Server, serve
+
+EVENTUALLY = 10.0
 
 
 def manifest(name: str, labels: Mapping[str, str] | None = None, **spec: Any) -> Cloud:
@@ -102,7 +105,30 @@ class Fleet:
             self._closing.callback(echo.stop, self.background)
         return self.echoes[name]
 
-    def site(self, name: str, *, peer: bool = True, ports: tuple[str, ...] = (), **spec: Any) -> Cloud:
+    def service(self, name: str, **more: Any) -> dict[str, Any]:
+        """Return a service of a manifest that an echo service answers."""
+        return {"endpoints": [at(self.echo(name).port)], **more}
+
+    def free_port(self) -> int:
+        (port,) = free_ports(1)
+        return port
+
+    def nobody(self) -> dict[str, Any]:
+        """Return a service of a manifest that nobody answers."""
+        return {"endpoints": [at(self.free_port())]}
+
+    def eventually(self, condition: Callable[[], bool]) -> bool:
+        """Return whether something comes true; for what Envoy is told but does not confirm."""
+        deadline = time.monotonic() + EVENTUALLY
+        while time.monotonic() < deadline:
+            if condition():
+                return True
+            time.sleep(0.02)
+        return condition()
+
+    def site(
+        self, name: str, *, peer: bool = True, ports: tuple[str, ...] = (), **spec: Any
+    ) -> Cloud:
         """Register a cloud with a front (and a peer), and start its Envoy."""
         first, second, *rest = free_ports(2 + len(ports))
         spec["front"] = {**at(first), "ports": dict(zip(ports, rest, strict=True))}
