@@ -40,9 +40,9 @@ def append(header: str, value: str) -> HeaderValueOption:
     )
 
 
-def error_body(title: str, message: str) -> SubstitutionFormatString:
+def error_body(code: int | str, title: str, message: str) -> SubstitutionFormatString:
     """Return an error as OpenStack shapes it, of format strings; Envoy quotes what they become."""
-    return json_format({"error": {"code": "%RESPONSE_CODE%", "title": title, "message": message}})
+    return json_format({"error": {"code": code, "title": title, "message": message}})
 
 
 def json_format(fields: dict[str, object]) -> SubstitutionFormatString:

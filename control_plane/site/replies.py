@@ -76,7 +76,9 @@ def _json(
     which: AccessLogFilter, title: str, message: str, headers: list[HeaderValueOption]
 ) -> ResponseMapper:
     return ResponseMapper(
-        filter=which, body_format_override=error_body(title, message), headers_to_add=headers
+        filter=which,
+        body_format_override=error_body("%RESPONSE_CODE%", title, message),
+        headers_to_add=headers,
     )
 
 

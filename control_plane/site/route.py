@@ -124,9 +124,11 @@ def _negative_headers() -> list[HeaderValueOption]:
 
 
 def _answer(status: int, title: str, message: str) -> Route:
-    # says who answers: the site itself
+    # the number itself: %RESPONSE_CODE% is still 0 when a direct response is made
+    body = error_body(status, title, message)
     return Route(
-        direct_response=DirectResponseAction(status=status, body_format=error_body(title, message)),
+        direct_response=DirectResponseAction(status=status, body_format=body),
+        # who answers: the site itself
         response_headers_to_add=[overwrite(names.SERVED_BY, names.SITE_NAME)],
     )
 

@@ -1,57 +1,287 @@
-"""What a client meets at the front of a site, through a real Envoy and the real control plane."""
+"""What a client meets at the front of a site, through real Envoys and the real control plane."""
 
-import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from harness.fleet import Fleet, at, manifest
 from harness.http import Connection, Response, send
 
-from control_plane.clouds.model import Cloud
+ANYONE = [{"clouds": ["cloud-1"]}]
 
 
 @pytest.fixture(scope="module")
-def front(fleet: Fleet) -> Iterator[int]:
-    """The port of cloud-1's front; cloud-2 is a site, cloud-3 has no Envoy of ours."""
-    anyone = [{"clouds": ["cloud-1"]}]
-    fleet.site(
-        "cloud-2",
-        services={"image": {"endpoints": [at(fleet.echo("glance-2").port)]}},
-        accept=anyone,
-    )
+def site(fleet: Fleet) -> Any:
+    """cloud-1 and cloud-2 have Envoys; cloud-3 and cloud-down have none, and the latter is down."""
+    fleet.site("cloud-2", services={"image": fleet.service("glance-2")}, accept=ANYONE)
     fleet.control_plane.put(
         manifest(
             "cloud-3",
             services={
-                "image": {
-                    "endpoints": [at(fleet.echo("glance-3").port)],
-                    "path": "/img",
-                    "host": "glance.cloud-3.example",
-                }
+                "image": fleet.service("glance-3", path="/img", host="glance.cloud-3.example")
             },
-            accept=anyone,
-        )
+            accept=ANYONE,
+        ),
+        manifest("cloud-down", services={"image": fleet.nobody()}, accept=ANYONE),
+        manifest("cloud-closed", services={"image": fleet.service("glance-3")}),
     )
-    cloud = fleet.site(
-        "cloud-1",
-        ports=("image",),
-        services={"image": {"endpoints": [at(fleet.echo("glance-1").port)]}},
+    return fleet.site("cloud-1", ports=("image",), services={"image": fleet.service("glance-1")})
+
+
+@pytest.fixture(scope="module")
+def front(site: Any) -> Iterator[int]:
+    """The port of cloud-1's front."""
+    return site.front.port
+
+
+def header(response: Response, name: str) -> list[str]:
+    """The values of a header as the service got them."""
+    return [value for key, value in response.json["headers"] if key == name]
+
+
+def scoped(port: int, scope: str, path: str = "/image/v2/images", **more: Any) -> Response:
+    return send(port, path, [("X-Scope", scope)], **more)
+
+
+class TestRouting:
+    def test_without_a_scope_the_own_service_answers(self, front: int) -> None:
+        response = send(front, "/image/v2/images?limit=2")
+
+        assert response.status == 200
+        assert (response.json["name"], response.json["path"]) == ("glance-1", "/v2/images?limit=2")
+        assert response.headers["x-scopeway-served-by"] == "cloud-1"
+        assert response.headers["server"] == "echo"
+
+    @pytest.mark.parametrize(
+        ("cloud", "name", "path", "host"),
+        [
+            ("cloud-2", "glance-2", "/v2/images", "front.example"),
+            ("cloud-3", "glance-3", "/img/v2/images", "glance.cloud-3.example"),
+        ],
     )
-    assert cloud.front
-    return cloud.front.port
-
-
-def test_without_a_scope_the_own_service_answers(front: int) -> None:
-    response = send(front, "/image/v2/images?limit=2")
-
-    assert response.status == 200
-    assert (response.json["name"], response.json["path"]) == ("glance-1", "/v2/images?limit=2")
-    assert response.headers["x-scopeway-served-by"] == "cloud-1"
-
-
-def test_a_scope_names_the_cloud_that_answers(front: int) -> None:
-    for cloud, name, path in (("cloud-2", "glance-2", "/v2/x"), ("cloud-3", "glance-3", "/img/v2/x")):
-        response = send(front, "/image/v2/x", [("X-Scope", f"{{glance:{cloud}}}")])
+    def test_a_scope_names_the_cloud_that_answers(
+        self, front: int, cloud: str, name: str, path: str, host: str
+    ) -> None:
+        response = scoped(front, f"{{glance:{cloud}}}")
 
         assert (response.json["name"], response.json["path"]) == (name, path)
+        assert header(response, "host") == [host]
+        assert header(response, "x-forwarded-host") == ["front.example"]
+        assert header(response, "x-forwarded-prefix") == ["/image"]
+        assert header(response, "x-forwarded-proto") == ["http"]
+        assert header(response, "x-scopeway-origin") == ["cloud-1"]
         assert response.headers["x-scopeway-served-by"] == cloud
+
+    def test_a_port_of_one_service_leaves_the_path_alone(self, site: Any) -> None:
+        port = site.front.ports["image"]
+
+        assert send(port, "/image/v2").json["path"] == "/image/v2"
+        assert scoped(port, "{glance:cloud-2}", "/v2/x").json["name"] == "glance-2"
+
+    @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3"])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/v1/a//b",
+            "//v1///",
+            "/v1/a%2Fb%2fc%2E",
+            "/v1/a;b=c,d",
+            "/v1/%7B%7C%7D/{x}|y",
+            "/v1/a?x=1&y=%2F//&z=a;b?c",
+            "/v1/%FF%00",
+            "/v1/?",
+        ],
+    )
+    def test_no_byte_of_a_path_is_changed(self, front: int, cloud: str, path: str) -> None:
+        response = scoped(front, f"{{image:{cloud}}}", f"/image{path}")
+
+        assert response.json["path"] == ("/img" if cloud == "cloud-3" else "") + path
+
+    def test_an_absolute_url_is_understood(self, front: int) -> None:
+        response = send(front, "http://other.example/image/v2?x=1", host="other.example")
+
+        assert response.json["path"] == "/v2?x=1"
+        assert header(response, "x-forwarded-host") == ["other.example"]
+
+    @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3"])
+    def test_a_body_arrives_whole(self, front: int, cloud: str) -> None:
+        response = scoped(front, f"{{image:{cloud}}}", method="POST", body=b"x" * 100_000)
+
+        assert (response.json["method"], response.json["length"]) == ("POST", 100_000)
+
+    @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-3"])
+    def test_a_websocket_is_passed_on(self, front: int, cloud: str) -> None:
+        upgrade = [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("X-Scope", f"{{image:{cloud}}}"),
+        ]
+        with Connection(front) as connection:
+            response = connection.send("/image/console", upgrade)
+            connection.socket.sendall(b"hello")
+
+            assert response.status == 101
+            assert connection.socket.recv(100) == b"hello"
+
+
+class TestRefusals:
+    """Each answer is OpenStack-shaped JSON with a reason."""
+
+    @pytest.mark.parametrize(
+        ("scope", "status", "reason"),
+        [
+            ("{glance:cloud-9}", 404, "cloud-9"),
+            ("{glance:cloud-closed}", 403, "cloud-closed"),
+            ("{glance:cloud-2 ^ cloud-3}", 501, "^"),
+            ("{glance:cloud-2", 400, ""),
+            ("{glance:cloud-2;image:cloud-3}", 400, ""),
+            ("{glance:cloud-\xff}", 400, ""),
+            ("{glance:cloud-\xe2\x82\xac}", 400, ""),
+            ("{glance:%REQ(authorization)%}", 400, ""),
+            ("{glance:cloud-2 % cloud-3}", 501, "%"),
+        ],
+    )
+    def test_a_scope_that_cannot_be_served(
+        self, front: int, scope: str, status: int, reason: str
+    ) -> None:
+        for method in ("GET", "POST"):
+            response = scoped(
+                front, scope, method=method, body=b"1234" if method == "POST" else b""
+            )
+
+            assert (response.status, response.error["code"]) == (status, status)
+            assert reason in response.error["message"]
+            assert response.error["title"]
+
+    def test_two_scopes(self, front: int) -> None:
+        response = send(
+            front, "/image/", [("X-Scope", "{image:cloud-2}"), ("x-scope", "{compute:cloud-3}")]
+        )
+
+        assert (response.status, response.error["code"]) == (400, 400)
+
+    def test_a_format_string_in_a_name_stays_text(self, front: int) -> None:
+        response = scoped(front, "{image:[a=%REQ(host)%]}")
+
+        assert "front.example" not in response.error["message"]
+
+    def test_a_cloud_that_is_down_is_named(self, front: int) -> None:
+        response = scoped(front, "{image:cloud-down}")
+
+        assert (response.status, response.error["code"]) == (503, 503)
+        assert "image@cloud-down cannot be reached" in response.error["message"]
+        assert response.headers["x-scopeway-served-by"] == "cloud-1"
+
+    def test_no_such_service(self, front: int) -> None:
+        assert send(front, "/nonsense/v2").error["code"] == 404
+
+    def test_headers_that_are_too_large(self, front: int) -> None:
+        response = send(front, "/image/", [("X-Long", "x" * 100_000)])
+
+        assert (response.status, response.error["code"]) == (431, 431)
+
+
+class TestForgery:
+    """Nothing that a client or a service claims in the proxy's own headers is believed."""
+
+    FORGED = (
+        ("x-envoy-original-path", "/evil"),
+        ("x-envoy-retry-on", "5xx,gateway-error"),
+        ("x-envoy-max-retries", "9"),
+        ("x-envoy-upstream-rq-timeout-ms", "1"),
+        ("x-envoy-internal", "true"),
+        ("x-envoy-decorator-operation", "evil"),
+        ("x-scopeway-target", "image@cloud-3"),
+        ("x-scopeway-origin", "evil"),
+        ("x-scopeway-status", "418"),
+        ("x-scopeway-reason", "evil"),
+        ("x-scopeway-unsent", "true"),
+        ("x-scopeway-anything", "evil"),
+        ("X-Forwarded-Host", "evil.example"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Prefix", "/evil"),
+        ("X-Forwarded-For", "6.6.6.6"),
+        ("X-Forwarded-Port", "666"),
+        ("Forwarded", "host=evil.example"),
+        ("x_forwarded_host", "evil.example"),
+        ("x-auth_token", "evil"),
+        ("x_scope", "{image:cloud-3}"),
+        ("X-Request-Id", "evil"),
+    )
+
+    @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3"])
+    def test_headers_of_a_client(self, front: int, cloud: str) -> None:
+        headers = [("X-Scope", f"{{image:{cloud}}}"), *self.FORGED]
+        response = send(front, "/image/v2/images", headers)
+
+        assert response.json["name"] == cloud.replace("cloud", "glance")
+        assert response.json["path"].endswith("/v2/images")
+        assert "evil" not in str(response.json["headers"])
+        assert "6.6.6.6" not in str(response.json["headers"])
+        assert header(response, "x-forwarded-host") == ["front.example"]
+        assert header(response, "x-forwarded-proto") == ["http"]
+        assert header(response, "x-forwarded-prefix") == ["/image"]
+        assert not header(response, "x-envoy-retry-on")
+
+    def test_headers_with_underscores_that_are_no_business_of_ours_pass(self, front: int) -> None:
+        response = send(front, "/image/", [("x-object-meta-a_b", "kept")])
+
+        assert header(response, "x-object-meta-a_b") == ["kept"]
+
+    def test_a_client_cannot_ask_for_retries(self, fleet: Fleet, front: int) -> None:
+        glance = fleet.echo("glance-1")
+        before = glance.requests
+        glance.status = 503
+        try:
+            response = send(front, "/image/", [("x-envoy-retry-on", "5xx")])
+        finally:
+            glance.status = 200
+
+        assert (response.status, glance.requests - before) == (503, 1)
+
+    def test_headers_of_a_service(self, fleet: Fleet, front: int) -> None:
+        glance = fleet.echo("glance-2")
+        glance.headers = [("x-scopeway-served-by", "evil"), ("x-scopeway-unsent", "true")]
+        try:
+            response = scoped(front, "{image:cloud-2}")
+        finally:
+            glance.headers = ()
+
+        assert response.headers.get_all("x-scopeway-served-by") == ["cloud-2"]
+        assert "x-scopeway-unsent" not in response.headers
+
+
+class TestLoops:
+    def test_a_request_that_comes_back_to_a_front_is_answered_508(
+        self, fleet: Fleet, site: Any
+    ) -> None:
+        own_front = {"endpoints": [at(site.front.ports["image"])]}
+        fleet.control_plane.put(
+            manifest("cloud-mirror", services={"image": own_front}, accept=ANYONE)
+        )
+        response = scoped(site.front.port, "{image:cloud-mirror}")
+
+        assert (response.status, response.error["code"]) == (508, 508)
+        assert "cloud-1" in response.error["message"]
+
+    def test_a_peer_whose_service_is_itself_is_answered_508(self, fleet: Fleet, front: int) -> None:
+        cloud = fleet.site("cloud-knot", services={"image": fleet.nobody()}, accept=ANYONE)
+        own_front = {"endpoints": [at(cloud.front.port)], "path": "/image"}
+        fleet.control_plane.put(
+            manifest(
+                "cloud-knot",
+                front=at(cloud.front.port),
+                peer=at(cloud.peer.port),
+                services={"image": own_front},
+                accept=ANYONE,
+            )
+        )
+
+        assert fleet.eventually(lambda: scoped(front, "{image:cloud-knot}").status == 508)
+
+    def test_a_via_of_others_is_no_loop(self, front: int) -> None:
+        via = "1.1 my-cloud-1.scopeway, 1.1 cloud-11.scopeway, 1.0 fred"
+        response = send(front, "/image/", [("Via", via)])
+
+        assert response.status == 200
+        assert header(response, "via") == [f"{via},1.1 cloud-1.scopeway"]

@@ -1,0 +1,241 @@
+"""The whole of Scopeway as processes: a real etcd, real `scopeway serve`s, real Envoys.
+
+    with Stack(folder) as stack:
+        serve = stack.serve()
+        stack.put(manifest("cloud-2", services=...))
+        cloud = stack.site("cloud-1", services=...)
+        send(cloud.front.port, "/image/v2/images", [("X-Scope", "{glance:cloud-2}")])
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+from aetcd import rpc
+from prometheus_client.parser import text_string_to_metric_families
+
+from control_plane.clouds.model import Cloud
+from control_plane.registry.documents import to_json
+from control_plane.site.bootstrap import bootstrap
+from harness.background import Background
+from harness.echo import Echo
+from harness.envoy import Envoy
+from harness.fleet import at, manifest
+from harness.http import Response, send
+from harness.ports import free_ports
+from harness.process import Process
+
+REPOSITORY = Path(__file__).parents[3]
+PREFIX = "/scopeway"
+KEYS = f"{PREFIX}/clouds/"
+TRANSACTION = 100
+"""Puts of one etcd transaction; etcd refuses more than 128."""
+
+
+class Etcd(Process):
+    """One etcd; its ports and its data outlive a restart."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, peer = free_ports(2)
+        self.data = folder / "etcd"
+        options = {
+            "name": "one",
+            "data-dir": self.data,
+            "listen-client-urls": f"http://127.0.0.1:{self.port}",
+            "advertise-client-urls": f"http://127.0.0.1:{self.port}",
+            "listen-peer-urls": f"http://127.0.0.1:{peer}",
+            "initial-advertise-peer-urls": f"http://127.0.0.1:{peer}",
+            "initial-cluster": f"one=http://127.0.0.1:{peer}",
+            # alone, it has nobody to wait for
+            "heartbeat-interval": 20,
+            "election-timeout": 200,
+            "log-level": "error",
+        }
+        program = Path(sys.executable).parent / "etcd"
+        flags = [f"--{name}={value}" for name, value in options.items()]
+        super().__init__("etcd", [program, "--unsafe-no-fsync", *flags], folder)
+
+    @property
+    def url(self) -> str:
+        """The registry, as `scopeway` is told it."""
+        return f"etcd://127.0.0.1:{self.port}"
+
+    def start(self) -> "Etcd":
+        self.launch()
+        self.wait_until(self._is_healthy, "etcd answers")
+        return self
+
+    def put(self, clouds: Iterable[Cloud]) -> None:
+        """Register clouds, many at once."""
+        self._write([_put(each.name, to_json(each)) for each in clouds])
+
+    def put_text(self, name: str, text: bytes) -> None:
+        """Write anything in the place of a cloud."""
+        self._write([_put(name, text)])
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Take clouds away, many at once."""
+        self._write(
+            [
+                rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=_key(each)))
+                for each in names
+            ]
+        )
+
+    def compact(self) -> int:
+        """Forget all revisions but the last; return it."""
+        with self._channel() as channel:
+            answer = rpc.KVStub(channel).Range(rpc.RangeRequest(key=b"0", count_only=True))
+            request = rpc.CompactionRequest(revision=answer.header.revision, physical=True)
+            rpc.KVStub(channel).Compact(request)
+        return int(answer.header.revision)
+
+    def _write(self, operations: Sequence[Any]) -> None:
+        with self._channel() as channel:
+            for first in range(0, len(operations), TRANSACTION):
+                request = rpc.TxnRequest(success=operations[first : first + TRANSACTION])
+                rpc.KVStub(channel).Txn(request)
+
+    def _channel(self) -> Any:
+        options = [("grpc.enable_http_proxy", 0)]
+        return grpc.insecure_channel(f"127.0.0.1:{self.port}", options=options)
+
+    def _is_healthy(self) -> bool:
+        try:
+            return send(self.port, "/health").status == 200
+        except OSError:
+            return False
+
+
+class ServeProcess(Process):
+    """One `scopeway serve`; its ports outlive a restart."""
+
+    def __init__(self, registry: str, folder: Path, *options: object, name: str = "serve") -> None:
+        self.xds_port, self.admin_port = free_ports(2)
+        command = [
+            *(sys.executable, "-m", "control_plane", "serve", "--registry", registry),
+            *("--xds-listen", f"127.0.0.1:{self.xds_port}"),
+            *("--admin-listen", f"127.0.0.1:{self.admin_port}"),
+        ]
+        super().__init__(name, [*command, *options], folder, cwd=REPOSITORY)
+
+    def start(self) -> "ServeProcess":
+        self.launch()
+        self.wait_until(self.is_ready, "/readyz is 200")
+        return self
+
+    def restart(self) -> None:
+        """Kill it, where it runs, and start it again."""
+        self.kill()
+        self.start()
+
+    def is_ready(self) -> bool:
+        try:
+            return self.get("/readyz").status == 200
+        except OSError:
+            return False
+
+    def get(self, path: str) -> Response:
+        return send(self.admin_port, path)
+
+    def status(self) -> Any:
+        return self.get("/status").json
+
+    def metrics(self) -> dict[str, float]:
+        """Return all samples, `name` or `name{type}` with the last word of the type URL."""
+        text = self.get("/metrics").body.decode()
+        samples = (each for family in text_string_to_metric_families(text) for each in family.samples)
+        return {_sample_name(each.name, each.labels): each.value for each in samples}
+
+    def sent(self) -> dict[str, float]:
+        """Return how many resources were sent, by the last word of their type."""
+        prefix = "xds_resources_sent_total{"
+        return {
+            name.removeprefix(prefix).removesuffix("}"): value
+            for name, value in self.metrics().items()
+            if name.startswith(prefix)
+        }
+
+
+class Stack:
+    """Everything that one module of tests, or one bench, needs; closes what it has started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.serves: list[ServeProcess] = []
+        self.envoys: dict[str, Envoy] = {}
+        self.echoes: dict[str, Echo] = {}
+        self._closing = ExitStack()
+        self.background = Background()
+        self._closing.callback(self.background.close)
+        self.etcd = Etcd(folder)
+        self._closing.callback(self.etcd.kill)
+        self.etcd.start()
+
+    def __enter__(self) -> "Stack":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def serve(self, *options: object) -> ServeProcess:
+        """Start a control plane over this etcd."""
+        name = f"serve-{len(self.serves) + 1}"
+        serve = ServeProcess(self.etcd.url, self.folder, *options, name=name)
+        self.serves.append(serve)
+        self._closing.callback(serve.kill)
+        return serve.start()
+
+    def echo(self, name: str) -> Echo:
+        """Start a service, or return the one of that name."""
+        if name not in self.echoes:
+            echo = self.echoes[name] = Echo(name).start(self.background)
+            self._closing.callback(echo.stop, self.background)
+        return self.echoes[name]
+
+    def put(self, *clouds: Cloud) -> None:
+        self.etcd.put(clouds)
+
+    def site(self, name: str, *serves: ServeProcess, peer: bool = True, **spec: Any) -> Cloud:
+        """Register a cloud with a front (and a peer), and start its Envoy.
+
+        The Envoy knows the control planes `serves`, by default all of them.
+        """
+        front, peer_port = free_ports(2)
+        spec["front"] = at(front)
+        if peer:
+            spec["peer"] = at(peer_port)
+        cloud = manifest(name, **spec)
+        self.put(cloud)
+        self.start_envoy(name, *serves).wait_ready()
+        return cloud
+
+    def start_envoy(self, cloud: str, *serves: ServeProcess) -> Envoy:
+        addresses = [("127.0.0.1", each.xds_port) for each in serves or self.serves]
+        config = bootstrap(cloud=cloud, xds=addresses, admin=("127.0.0.1", 0))
+        envoy = self.envoys[cloud] = Envoy(config, self.folder, cloud)
+        self._closing.callback(envoy.stop)
+        return envoy
+
+    def close(self) -> None:
+        self._closing.close()
+
+    def logs(self) -> str:
+        """Return the ends of all logs, for a failed test."""
+        return "\n".join(each.tail() for each in (self.etcd, *self.serves, *self.envoys.values()))
+
+
+def _key(name: str) -> bytes:
+    return f"{KEYS}{name}".encode()
+
+
+def _put(name: str, text: bytes) -> Any:
+    return rpc.RequestOp(request_put=rpc.PutRequest(key=_key(name), value=text))
+
+
+def _sample_name(name: str, labels: dict[str, str]) -> str:
+    kinds = ",".join(value.rpartition(".")[2] for value in labels.values())
+    return f"{name}{{{kinds}}}" if kinds else name
