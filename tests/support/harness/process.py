@@ -19,7 +19,9 @@ def until(
     deadline = time.monotonic() + SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError("\n".join([f"not within {SECONDS:g} s: {what}", log() if log else ""]))
+            raise AssertionError(
+                "\n".join([f"not within {SECONDS:g} s: {what}", log() if log else ""])
+            )
         time.sleep(POLL)
 
 
@@ -109,5 +111,6 @@ def clean_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("SCOPEWAY_", "OS_", "ETCD_")) and not name.lower().endswith("_proxy")
+        if not name.startswith(("SCOPEWAY_", "OS_", "ETCD_"))
+        and not name.lower().endswith("_proxy")
     }

@@ -1,10 +1,10 @@
 """The whole of Scopeway as processes: a real etcd, real `scopeway serve`s, real Envoys.
 
-    with Stack(folder) as stack:
-        serve = stack.serve()
-        stack.put(manifest("cloud-2", services=...))
-        cloud = stack.site("cloud-1", services=...)
-        send(cloud.front.port, "/image/v2/images", [("X-Scope", "{glance:cloud-2}")])
+with Stack(folder) as stack:
+    serve = stack.serve()
+    stack.put(manifest("cloud-2", services=...))
+    cloud = stack.site("cloud-1", services=...)
+    send(cloud.front.port, "/image/v2/images", [("X-Scope", "{glance:cloud-2}")])
 """
 
 import sys
@@ -147,7 +147,9 @@ class ServeProcess(Process):
     def metrics(self) -> dict[str, float]:
         """Return all samples, `name` or `name{type}` with the last word of the type URL."""
         text = self.get("/metrics").body.decode()
-        samples = (each for family in text_string_to_metric_families(text) for each in family.samples)
+        samples = (
+            each for family in text_string_to_metric_families(text) for each in family.samples
+        )
         return {_sample_name(each.name, each.labels): each.value for each in samples}
 
     def sent(self) -> dict[str, float]:
