@@ -68,8 +68,9 @@ local function decoded(text)
 end
 
 
--- For "/~{...}/rest": the scope text, "/rest" and "/~{...}" as it was written. Nothing for any
--- other path. nil, nil, nil and a sentence for escapes that are none.
+-- For "/~{...}/rest": the scope text, "/rest" and "/~{...}". Nothing for any other path. nil, nil, nil
+-- and a sentence for escapes that are none. The last is for X-Forwarded-Prefix, which services escape
+-- when they make links of it: so it is without escapes, but for bytes that no header may have.
 function _M.take_scope(path)
   if not find(path, "^/~{") and not find(path, "^/~%%7[bB]") then
     return
@@ -79,7 +80,10 @@ function _M.take_scope(path)
   if not text then
     return nil, nil, nil, "the scope in the path has an incomplete % escape"
   end
-  return text, rest, "/" .. segment
+  if find(text, "[^\32-\126]") then
+    return text, rest, "/" .. segment
+  end
+  return text, rest, "/~" .. text
 end
 
 return _M

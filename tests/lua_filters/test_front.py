@@ -124,7 +124,7 @@ class TestSources:
 
         assert sent.headers[self.TARGET] == "image@cloud-3"
         assert sent.headers[":path"] == "/v2?a=b"
-        assert sent.headers["x-forwarded-prefix"] == "/~%7Bglance:cloud-3%7D/image"
+        assert sent.headers["x-forwarded-prefix"] == "/~{glance:cloud-3}/image"
         assert sent.headers["x-auth-token"] == f"{TOKEN}~1~*:cloud-1;image:cloud-3"
 
     def test_the_path_on_a_port_of_one_service(self, new_filter: Any) -> None:
