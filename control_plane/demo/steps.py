@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterable
+from urllib.parse import quote
 
 from control_plane.demo import commands, trace
 from control_plane.demo.errors import DemoError
@@ -68,7 +69,8 @@ def _plain_clients(stage: Stage, screen: Screen) -> None:
     scoped = log_in(f"{front}/identity/v3", user=MEMBER, project=PROJECT, scope=SCOPE)
     _show_names(screen, commands.fetch(url, {"X-Auth-Token": scoped}, screen))
     screen.say("so does that of a client in which only a URL can be set:")
-    url = f"{front}/~{SCOPE}/identity/v3"
+    # the braces as %7B and %7D: the client would take them for its own format of names
+    url = f"{front}/~{quote(SCOPE, safe=':;')}/identity/v3"
     result = commands.openstack(
         stage, screen, "image", "list", env={"OS_CLOUD": "cloud-1", "OS_AUTH_URL": url}
     )
