@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from harness.fleet import Fleet
+from harness.stack import Stack
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,3 +27,15 @@ def fleet(
         fleet.close()
         if request.session.testsfailed > failed:
             print(fleet.logs())
+
+
+@pytest.fixture(scope="module")
+def stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """An etcd, and nothing else yet: for what needs the real processes."""
+    failed = request.session.testsfailed
+    with Stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+    if request.session.testsfailed > failed:
+        print(stack.logs())

@@ -4,7 +4,7 @@ import random
 import socket
 
 LOWEST, HIGHEST = 10_000, 32_000
-"""Below those that Linux gives to outgoing connections: nobody takes one while a server restarts."""
+"""Below what Linux gives to outgoing connections: none takes a port while its server restarts."""
 
 
 def free_ports(count: int) -> list[int]:

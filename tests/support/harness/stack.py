@@ -227,7 +227,8 @@ class Stack:
 
     def logs(self) -> str:
         """Return the ends of all logs, for a failed test."""
-        return "\n".join(each.tail() for each in (self.etcd, *self.serves, *self.envoys.values()))
+        processes = [each.tail() for each in (self.etcd, *self.serves)]
+        return "\n".join([*processes, *(each.tail() for each in self.envoys.values())])
 
 
 def _key(name: str) -> bytes:
