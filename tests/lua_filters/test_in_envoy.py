@@ -1,0 +1,295 @@
+"""The bundles in a real Envoy: what a stand-in can only believe of its bodies, answers and errors.
+
+One Envoy with a static configuration; each listener has a Lua text of its own, and every cluster
+is the same service that says what it was asked.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.background import Background
+from harness.echo import Echo
+from harness.envoy import Envoy
+from harness.http import Response, send
+from harness.ports import free_ports
+
+from control_plane.scope import ALIASES, SERVICE_TYPES
+from lua_filters import bundle
+
+pytestmark = pytest.mark.envoy
+
+CONSTANTS = {
+    "site": "cloud-1",
+    "services": {**ALIASES, **{service: service for service in SERVICE_TYPES}},
+}
+FRONT = bundle("front", CONSTANTS)
+SCRIPTS = {
+    "front": FRONT,
+    "image": bundle("front", {**CONSTANTS, "service": "image"}),
+    "few": bundle("front", {**CONSTANTS, "max_targets": 1}),
+    "peer": bundle("peer", CONSTANTS),
+    "broken request": FRONT + "modules.path.split = function() error('broken') end",
+    "broken answer": FRONT + "modules.identity.on_response = function() error('broken') end",
+}
+TARGETS = [
+    *("image@cloud-1", "image@cloud-3", "compute@cloud-1"),
+    *("identity@cloud-1", "identity@cloud-2", "identity.validate@cloud-2"),
+]
+TYPES = "type.googleapis.com/envoy.extensions"
+TOKEN = "gAAAAABk"
+SCOPE = "{keystone:cloud-2;glance:cloud-3}"
+COMPLETED = "*:cloud-1;identity:cloud-2;image:cloud-3"
+
+
+def listener(name: str, port: int, script: str) -> dict[str, Any]:
+    lua = {
+        "@type": f"{TYPES}.filters.http.lua.v3.Lua",
+        "default_source_code": {"inline_string": script},
+    }
+    route = {"cluster_header": "x-scopeway-target"}
+    manager = {
+        "@type": f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name,
+        "normalize_path": False,  # as at a site: no byte of a path is touched
+        "http_filters": [
+            {"name": "lua", "typed_config": lua},
+            {
+                "name": "router",
+                "typed_config": {"@type": f"{TYPES}.filters.http.router.v3.Router"},
+            },
+        ],
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": route}],
+                }
+            ]
+        },
+    }
+    return {
+        "name": name,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+
+
+def cluster(name: str, port: int) -> dict[str, Any]:
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+    return {"name": name, "load_assignment": {"cluster_name": name, "endpoints": endpoints}}
+
+
+class Site:
+    """The Envoy and the service behind it."""
+
+    def __init__(self, service: Echo, ports: dict[str, int]) -> None:
+        self.service = service
+        self.ports = ports
+
+    def send(self, listener: str, path: str, *headers: tuple[str, str], **more: Any) -> Response:
+        return send(self.ports[listener], path, headers, **more)
+
+    def asked(self, listener: str, path: str, *headers: tuple[str, str], **more: Any) -> Any:
+        """What the service was asked, its headers as a dictionary."""
+        answer = self.send(listener, path, *headers, **more)
+        assert answer.status == self.service.status, answer.body
+        return {**answer.json, "headers": dict(answer.json["headers"])}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    background = Background()
+    service = Echo("echo").start(background)
+    ports = dict(zip(SCRIPTS, free_ports(len(SCRIPTS)), strict=True))
+    listeners = [listener(name, ports[name], script) for name, script in SCRIPTS.items()]
+    clusters = [cluster(target, service.port) for target in TARGETS]
+    bootstrap = {"static_resources": {"listeners": listeners, "clusters": clusters}}
+    envoy = Envoy(bootstrap, tmp_path_factory.mktemp("envoy"))
+    try:
+        envoy.wait_ready()
+        yield Site(service, ports)
+    finally:
+        envoy.stop()
+        service.stop(background)
+        background.close()
+
+
+@pytest.fixture
+def site(running: Site) -> Site:
+    running.service.status, running.service.headers = 200, ()
+    return running
+
+
+def login(token: str) -> bytes:
+    return json.dumps({"auth": {"identity": {"token": {"id": token}}}}).encode()
+
+
+def sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+class TestRequests:
+    def test_without_a_scope(self, site: Site) -> None:
+        asked = site.asked("front", "/image/v2/a//b%2Fc;d?e=%2F", ("X-Auth-Token", TOKEN))
+
+        assert asked["path"] == "/v2/a//b%2Fc;d?e=%2F"
+        assert asked["headers"]["x-auth-token"] == TOKEN
+        assert asked["headers"]["x-scopeway-target"] == "image@cloud-1"
+        assert asked["headers"]["x-forwarded-prefix"] == "/image"
+
+    def test_with_a_scope(self, site: Site) -> None:
+        asked = site.asked("front", "/image/v2", ("X-Auth-Token", TOKEN), ("X-Scope", SCOPE))
+
+        assert asked["headers"]["x-scopeway-target"] == "image@cloud-3"
+        assert asked["headers"]["x-auth-token"] == f"{TOKEN}~1~{COMPLETED}"
+
+    def test_with_a_scope_in_the_path(self, site: Site) -> None:
+        asked = site.asked("image", "/~%7Bglance:cloud-3%7D/v2/images")
+
+        assert asked["path"] == "/v2/images"
+        assert asked["headers"]["x-scopeway-target"] == "image@cloud-3"
+        assert asked["headers"]["x-forwarded-prefix"] == "/~%7Bglance:cloud-3%7D"
+
+    def test_at_the_peer(self, site: Site) -> None:
+        asked = site.asked("peer", "/image/v2", ("X-Auth-Token", f"{TOKEN}~1~{COMPLETED}"))
+
+        assert asked["path"] == "/v2"
+        assert asked["headers"]["x-auth-token"] == f"{TOKEN}~1~{COMPLETED}"
+        assert asked["headers"]["x-scopeway-target"] == "image@cloud-1"
+
+    def test_a_validation_elsewhere(self, site: Site) -> None:
+        asked = site.asked(
+            "front",
+            "/identity/v3/auth/tokens",
+            ("X-Auth-Token", "glance-service"),
+            ("X-Subject-Token", f"{TOKEN}~1~{COMPLETED}"),
+            ("Accept-Encoding", "gzip"),
+        )["headers"]
+
+        assert asked["x-scopeway-target"] == "identity.validate@cloud-2"
+        assert (asked["x-auth-token"], asked["x-subject-token"]) == (TOKEN, TOKEN)
+        assert "accept-encoding" not in asked
+
+    @pytest.mark.parametrize(
+        ("path", "headers"),
+        [
+            ("/image/v2", [("X-Scope", "glance:a"), ("X-Scope", "nova:b")]),
+            ("/image/v2", [("X-Scope", "glance:\xff")]),
+            ("/image/v2", [("X-Scope", "%ENVIRONMENT(HOME)%")]),
+            ("/image/v2", [("X-Auth-Token", f"{TOKEN}~1~{SCOPE}~1~{SCOPE}")]),
+            ("/image/../compute", []),
+            ("/image/%2e%2e/compute", []),
+        ],
+    )
+    def test_what_is_malformed_is_refused(
+        self, site: Site, path: str, headers: list[tuple[str, str]]
+    ) -> None:
+        asked_before = site.service.requests
+        answer = site.send("front", path, *headers)
+
+        assert (answer.status, answer.error["code"]) == (400, 400)
+        assert site.service.requests == asked_before
+
+    def test_a_refusal_of_a_head_request_has_no_body(self, site: Site) -> None:
+        answer = site.send("front", "/nope", method="HEAD")
+
+        assert (answer.status, answer.body) == (404, b"")
+
+    def test_a_refused_upload_leaves_the_connection_clean(self, site: Site) -> None:
+        answer = site.send("front", "/nope", method="PUT", body=b"x" * 100_000)
+
+        assert answer.error["message"] == "no service 'nope' at cloud-1: a path begins like /image/"
+
+    def test_targets_are_bounded(self, site: Site) -> None:
+        assert site.send("few", "/image/v2", ("X-Scope", "glance:cloud-3")).status == 200
+        assert site.send("few", "/image/v2", ("X-Scope", "glance:cloud-4")).status == 429
+        assert site.send("few", "/image/v2", ("X-Scope", "glance:cloud-3")).status == 200
+
+
+class TestLogins:
+    PATH = "/identity/v3/auth/tokens"
+
+    @pytest.mark.parametrize("chunked", [False, True])
+    def test_the_body_is_stripped(self, site: Site, chunked: bool) -> None:
+        body = login(f"{TOKEN}~1~{COMPLETED}")
+        sent = [body[:50], body[50:]] if chunked else body
+        asked = site.asked("front", self.PATH, method="POST", body=sent)
+
+        assert asked["headers"]["x-scopeway-target"] == "identity@cloud-2"
+        assert (asked["length"], asked["sha256"]) == (len(login(TOKEN)), sha256(login(TOKEN)))
+
+    @pytest.mark.parametrize("body", [b"", b"{}", login(TOKEN), b"x" * 65536])
+    def test_any_other_body_stays(self, site: Site, body: bytes) -> None:
+        asked = site.asked("front", self.PATH, method="POST", body=body)
+
+        assert (asked["length"], asked["sha256"]) == (len(body), sha256(body))
+
+    @pytest.mark.parametrize("length", [65537, 3_000_000])
+    @pytest.mark.parametrize("chunked", [False, True])
+    def test_a_body_that_is_too_long_is_refused(
+        self, site: Site, length: int, chunked: bool
+    ) -> None:
+        body = b"x" * length
+        sent = (body[at : at + 20_000] for at in range(0, length, 20_000)) if chunked else body
+        asked_before = site.service.requests
+        try:
+            answer = site.send("front", self.PATH, method="POST", body=sent)
+        except ConnectionError:  # refused while it was being sent
+            pass
+        else:
+            assert answer.status == 413
+        assert site.service.requests == asked_before
+
+    def test_the_returned_token_carries_the_scope(self, site: Site) -> None:
+        site.service.status, site.service.headers = 201, [("X-Subject-Token", TOKEN)]
+        answer = site.send("front", self.PATH, ("X-Scope", SCOPE), method="POST", body=b"{}")
+
+        assert (answer.status, answer.headers["x-subject-token"]) == (201, f"{TOKEN}~1~{COMPLETED}")
+        assert answer.json["headers"]
+
+    def test_the_returned_token_stays_without_a_scope(self, site: Site) -> None:
+        site.service.status, site.service.headers = 201, [("X-Subject-Token", TOKEN)]
+        answer = site.send("front", self.PATH, method="POST", body=b"{}")
+
+        assert answer.headers["x-subject-token"] == TOKEN
+
+    def test_a_refusal_by_the_filter_itself_stays(self, site: Site) -> None:
+        """Envoy leads what the filter answers back through it."""
+        for number in range(3):
+            scope = ("X-Scope", f"keystone:cloud-{number + 5}")
+            answer = site.send("few", self.PATH, scope, method="POST", body=b"{}")
+
+        assert answer.status == 429
+        assert answer.error["code"] == 429
+
+    def test_a_keystone_cannot_choose_the_scope(self, site: Site) -> None:
+        forged = f"{TOKEN}~1~identity:cloud-9"
+        site.service.status, site.service.headers = 201, [("X-Subject-Token", forged)]
+        answer = site.send("front", self.PATH, ("X-Scope", SCOPE), method="POST", body=b"{}")
+
+        assert (answer.status, answer.error["code"]) == (502, 502)
+        assert "x-subject-token" not in answer.headers
+
+
+class TestFailingClosed:
+    def test_an_error_on_the_way_there(self, site: Site) -> None:
+        asked_before = site.service.requests
+        answer = site.send("broken request", "/image/v2", ("X-Auth-Token", TOKEN))
+
+        assert (answer.status, answer.error["code"]) == (500, 500)
+        assert site.service.requests == asked_before
+
+    def test_an_error_on_the_way_back(self, site: Site) -> None:
+        site.service.status, site.service.headers = 201, [("X-Subject-Token", TOKEN)]
+        path = "/identity/v3/auth/tokens"
+        answer = site.send("broken answer", path, ("X-Scope", SCOPE), method="POST", body=b"{}")
+
+        assert (answer.status, answer.error["code"]) == (502, 502)
+        assert "x-subject-token" not in answer.headers
+        assert TOKEN.encode() not in answer.body
