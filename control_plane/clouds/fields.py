@@ -134,7 +134,7 @@ def not_text(value: object) -> str:
 def show(value: object) -> str:
     """Return a value as it stands in an error: short, in one line, printable."""
     try:
-        text = json.dumps(value, default=str)
+        text = json.dumps(value, default=str).replace("\x7f", "\\u007f")
     except (ValueError, TypeError, RecursionError):
         text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."

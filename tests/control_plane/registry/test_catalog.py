@@ -1,0 +1,242 @@
+from collections.abc import Mapping
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.clouds.manifest import InvalidCloud, Problem
+from control_plane.clouds.model import Cloud
+from control_plane.registry import Batch, Catalog, Change
+
+Entries = Mapping[str, Cloud | InvalidCloud]
+
+
+def cloud(name: str, version: int = 0) -> Cloud:
+    return Cloud(name=name, labels={"version": str(version)})
+
+
+def bad(place: str) -> InvalidCloud:
+    return InvalidCloud(place, Problem("spec", "null is wrong"), name=None)
+
+
+class Fold:
+    """A catalog whose clock goes on by a minute with each batch."""
+
+    def __init__(self) -> None:
+        self.catalog = Catalog()
+        self.now = 0.0
+
+    def __call__(
+        self, upserts: Entries | None = None, *deletes: str, complete: bool = False
+    ) -> Change:
+        self.now += 60
+        batch = Batch(upserts=upserts or {}, deletes=deletes, complete=complete)
+        return self.catalog.apply(batch, now=self.now)
+
+
+def test_tells_only_the_clouds_that_became_another_value() -> None:
+    fold = Fold()
+    fold({"x": cloud("a"), "y": cloud("b")}, complete=True)
+    change = fold({"x": cloud("a"), "y": cloud("b", 1), "z": cloud("c")})
+
+    assert change.clouds == {"b", "c"}
+    assert change.inventory.get("b") == cloud("b", 1)
+    assert not change.problems
+
+
+def test_a_batch_that_changes_nothing_keeps_the_inventory() -> None:
+    fold = Fold()
+    first = fold({"x": cloud("a")}, complete=True)
+    again = fold({"x": cloud("a")}, complete=True)
+
+    assert again.inventory is first.inventory
+    assert again.clouds == frozenset()
+
+
+def test_a_bad_entry_keeps_its_last_good_version_and_hides_no_other() -> None:
+    fold = Fold()
+    fold({"x": cloud("a")})
+    change = fold({"x": bad("x"), "y": cloud("b")})
+
+    assert change.inventory.get("a") == cloud("a")
+    assert change.inventory.get("b") == cloud("b")
+    assert change.clouds == {"b"}
+    assert [str(problem) for problem in change.new_problems] == ["x: spec: null is wrong"]
+
+
+def test_a_problem_is_news_once_and_gone_when_mended() -> None:
+    fold = Fold()
+    fold({"x": bad("x")})
+    again = fold({"x": bad("x")})
+    mended = fold({"x": cloud("a")})
+
+    assert set(again.problems) == {"x"}
+    assert not again.new_problems
+    assert not mended.problems
+    assert mended.clouds == {"a"}
+
+
+def test_a_bad_entry_that_is_deleted_takes_its_last_good_version_along() -> None:
+    fold = Fold()
+    fold({"x": cloud("a")})
+    fold({"x": bad("x")})
+    change = fold({}, "x")
+
+    assert change.inventory.get("a") is None
+    assert change.clouds == {"a"}
+    assert not change.problems
+
+
+def test_the_same_cloud_in_two_places_is_refused_in_both() -> None:
+    change = Fold()({"x": cloud("a", 1), "y": cloud("a", 2), "z": cloud("b")}, complete=True)
+
+    assert change.inventory.get("a") is None
+    assert change.clouds == {"b"}
+    assert {place: problem.reason for place, problem in change.problems.items()} == {
+        "x": "'a' is declared in y, too",
+        "y": "'a' is declared in x, too",
+    }
+
+
+def test_of_two_places_the_last_good_cloud_stays_until_one_is_left() -> None:
+    fold = Fold()
+    fold({"x": cloud("a", 1)})
+    twice = fold({"y": cloud("a", 2)})
+    still = fold({"x": cloud("a", 3)})
+    once = fold({}, "x")
+
+    assert twice.inventory.get("a") == cloud("a", 1)
+    assert still.inventory.get("a") == cloud("a", 1)
+    assert once.inventory.get("a") == cloud("a", 2)
+    assert once.clouds == {"a"}
+    assert not once.problems
+
+
+def test_a_good_entry_beside_a_bad_one_of_the_same_cloud_is_taken() -> None:
+    fold = Fold()
+    fold({"x": cloud("a", 1)})
+    fold({"x": bad("x")})
+    change = fold({"y": cloud("a", 2)})
+
+    assert change.inventory.get("a") == cloud("a", 2)
+    assert set(change.problems) == {"x"}
+
+
+def test_a_place_that_declares_another_cloud_lets_the_former_go() -> None:
+    fold = Fold()
+    fold({"x": cloud("a")})
+    change = fold({"x": cloud("b")})
+
+    assert change.clouds == {"a", "b"}
+    assert change.inventory.get("a") is None
+
+
+def test_a_complete_batch_takes_away_what_it_does_not_hold() -> None:
+    fold = Fold()
+    fold({"x": cloud("a"), "y": cloud("b"), "z": bad("z")}, complete=True)
+    change = fold({"y": cloud("b")}, complete=True)
+
+    assert change.clouds == {"a"}
+    assert not change.problems
+
+
+def test_an_unknown_place_may_be_deleted() -> None:
+    assert Fold()({}, "x").clouds == frozenset()
+
+
+def many(count: int) -> dict[str, Cloud]:
+    return {f"/{number}": cloud(f"cloud-{number}") for number in range(count)}
+
+
+def test_in_a_storm_of_losses_the_last_good_clouds_stay_and_are_marked() -> None:
+    fold = Fold()
+    fold(many(10), complete=True)
+    change = fold({}, *(f"/{number}" for number in range(6)))
+
+    assert len(change.inventory) == 10
+    assert change.clouds == frozenset()
+    assert set(change.problems) == {f"/{number}" for number in range(6)}
+    assert change.problems["/0"].reason == (
+        "'cloud-0' was lost together with many others; it is kept as it was"
+    )
+
+
+def test_clouds_lost_early_in_a_storm_come_back() -> None:
+    catalog = Catalog()
+    catalog.apply(Batch(upserts=many(10), complete=True), now=0)
+    early = catalog.apply(Batch(deletes=["/0", "/1", "/2"]), now=100)
+    late = catalog.apply(Batch(deletes=["/3", "/4", "/5"]), now=120)
+
+    assert early.clouds == {"cloud-0", "cloud-1", "cloud-2"}
+    assert late.clouds == {"cloud-0", "cloud-1", "cloud-2"}
+    assert len(late.inventory) == 10
+    assert len(late.problems) == 6
+
+
+def test_losses_far_apart_are_no_storm() -> None:
+    fold = Fold()
+    fold(many(10), complete=True)
+    for number in range(9):
+        change = fold({}, f"/{number}")
+
+    assert len(change.inventory) == 1
+    assert not change.problems
+
+
+def test_of_few_clouds_all_may_be_taken_away() -> None:
+    fold = Fold()
+    fold(many(9), complete=True)
+
+    assert len(fold({}, complete=True).inventory) == 0
+
+
+def test_an_emptied_registry_is_a_storm() -> None:
+    fold = Fold()
+    fold(many(10), complete=True)
+
+    assert len(fold({}, complete=True).inventory) == 10
+
+
+def test_a_kept_cloud_is_an_ordinary_one_when_it_is_registered_again() -> None:
+    fold = Fold()
+    fold(many(10), complete=True)
+    fold({}, *(f"/{number}" for number in range(6)))
+    back = fold({"/0": cloud("cloud-0", 1), "elsewhere": cloud("cloud-1")})
+    gone = fold({}, "/0")
+
+    assert set(back.problems) == {"/2", "/3", "/4", "/5"}
+    assert back.clouds == {"cloud-0"}
+    assert gone.clouds == {"cloud-0"}
+
+
+PLACES = st.sampled_from("uvwxyz")
+VALUES = st.builds(cloud, st.sampled_from("abc"), st.integers(0, 2))
+STEPS = st.lists(
+    st.tuples(
+        st.dictionaries(PLACES, VALUES | st.builds(bad, PLACES), max_size=3),
+        st.lists(PLACES, max_size=2),
+        st.booleans(),
+    ),
+    max_size=8,
+)
+
+
+@given(STEPS)
+def test_changes_add_up_to_the_inventory(steps: list[tuple[Entries, list[str], bool]]) -> None:
+    """Few clouds, so no storms: what is sound is in, and `clouds` misses no change."""
+    fold = Fold()
+    entries: dict[str, Cloud | InvalidCloud] = {}
+    mirror: dict[str, Cloud | None] = {}
+    for upserts, deletes, complete in steps:
+        gone = set(entries) if complete else set(deletes)
+        entries = {at: value for at, value in entries.items() if at not in gone} | dict(upserts)
+        change = fold(upserts, *(set(deletes) - set(upserts)), complete=complete)
+        mirror |= {name: change.inventory.get(name) for name in change.clouds}
+        declared = [value for value in entries.values() if isinstance(value, Cloud)]
+        for one in declared:
+            if [other.name for other in declared].count(one.name) == 1:
+                assert change.inventory.get(one.name) == one
+        troubled = {at for at, value in entries.items() if isinstance(value, InvalidCloud)}
+        assert troubled <= set(change.problems) <= set(entries)
+
+    known = {name: one for name, one in mirror.items() if one is not None}
+    assert known == {one.name: one for one in fold.catalog.inventory}

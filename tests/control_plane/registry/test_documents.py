@@ -1,0 +1,39 @@
+import pytest
+
+from control_plane.clouds.manifest import InvalidCloud
+from control_plane.clouds.model import Cloud
+from control_plane.registry.documents import parse_json, to_json
+
+GOOD = b'{"apiVersion":"scopeway.io/v1alpha1","kind":"EdgeCloud","metadata":{"name":"a"}}'
+
+
+def test_reads_what_it_writes() -> None:
+    assert to_json(Cloud(name="a")) == GOOD
+    assert parse_json(GOOD, "/a", "a") == Cloud(name="a")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"", "is not JSON: Expecting value"),
+        (b"\xff", "is not JSON: 'utf-8' codec can't decode"),
+        (b"{" + GOOD, "is not JSON: Expecting property name"),
+        (b"[" * 100_000, "is not JSON: nested too deep"),
+        (b'"' + b"a" * 300_000 + b'"', "is not JSON: longer than 262144 bytes"),
+        (b'{"kind": 1, "kind": 2}', "is not JSON: the field 'kind' stands twice in one object"),
+        (b"7", "7 is not an object with fields"),
+    ],
+)
+def test_refuses(text: bytes, reason: str) -> None:
+    refused = parse_json(text, "/a", "a")
+
+    assert isinstance(refused, InvalidCloud)
+    assert refused.place == "/a"
+    assert reason in refused.reason
+
+
+def test_the_name_must_be_the_one_of_the_key() -> None:
+    refused = parse_json(GOOD, "/b", "b")
+
+    assert isinstance(refused, InvalidCloud)
+    assert str(refused) == '/b: metadata.name: "a" is not the name in the key, "b"'
