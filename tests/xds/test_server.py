@@ -1,0 +1,362 @@
+"""The gRPC shell, by a real gRPC client on loopback."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from xds_model import Received, Store, View, read_response, write_request
+
+from xds.errors import ListenError
+from xds.events import (
+    Acked,
+    Event,
+    Nacked,
+    NamesSkipped,
+    Sent,
+    SlowClient,
+    StreamClosed,
+    StreamOpened,
+)
+from xds.hub import Hub
+from xds.server import Limits, Server, serve
+from xds.source import Node
+from xds.types import CLUSTER, LISTENER
+
+pytestmark = pytest.mark.asyncio
+
+METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+GUARD = 20.0
+"""Seconds until a test that waits for something that never comes is given up."""
+
+
+class Recorder:
+    """An observer that can be waited for."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self._changed = asyncio.Event()
+
+    def observe(self, node: Node | None, event: Event) -> None:
+        self.events.append(event)
+        self._changed.set()
+
+    async def seen(self, kind: type[Event], times: int = 1) -> list[Any]:
+        async with asyncio.timeout(GUARD):
+            while len(found := [each for each in self.events if isinstance(each, kind)]) < times:
+                self._changed.clear()
+                await self._changed.wait()
+        return found
+
+
+class Client:
+    """One delta stream of a client."""
+
+    def __init__(self, call: grpc.aio.StreamStreamCall[bytes, bytes], node: str) -> None:
+        self.call = call
+        self._node: tuple[str, str] | None = (node, node.partition("/")[0])
+
+    async def send(self, type_url: str = CLUSTER, **fields: Any) -> None:
+        node, self._node = self._node, None
+        await self.call.write(write_request(type_url, node=node, **fields))
+
+    async def receive(self) -> Received:
+        async with asyncio.timeout(GUARD):
+            data = await self.call.read()
+        assert data is not grpc.aio.EOF, await self.call.details()
+        return read_response(data)
+
+    async def take(self) -> Received:
+        """Receive a response and acknowledge it."""
+        response = await self.receive()
+        await self.send(response.type_url, nonce=response.nonce)
+        return response
+
+    async def ended(self) -> tuple[grpc.StatusCode, str]:
+        async with asyncio.timeout(GUARD):
+            return await self.call.code(), await self.call.details()
+
+
+@asynccontextmanager
+async def connect(server: Server, node: str = "site/1", **options: int) -> AsyncIterator[Client]:
+    async with grpc.aio.insecure_channel(
+        f"127.0.0.1:{server.port}", options=[(f"grpc.{key}", v) for key, v in options.items()]
+    ) as channel:
+        yield Client(channel.stream_stream(METHOD)(), node)
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store(texts={(CLUSTER, "a"): "1", (CLUSTER, "b"): "1", (LISTENER, "l"): "1"})
+
+
+def changer(server: Server, store: Store) -> Callable[[str, str], None]:
+    def change(name: str, text: str) -> None:
+        store.texts[CLUSTER, name] = text
+        server.hub.resources_changed(CLUSTER, [name])
+
+    return change
+
+
+async def test_a_request_is_answered_and_a_change_is_pushed(store: Store) -> None:
+    recorder = Recorder()
+    async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
+        async with connect(server) as client:
+            await client.send(subscribe=["a"])
+            assert (await client.take()).texts == {"a": "1"}
+            await recorder.seen(Acked)
+
+            changer(server, store)("a", "2")
+            response = await client.take()
+
+    assert response.texts == {"a": "2"}
+    sent = await recorder.seen(Sent, 2)
+    assert (sent[0].type_url, sent[0].resources, sent[0].removed) == (CLUSTER, 1, 0)
+    assert sent[0].size > 0
+
+
+async def test_changes_of_one_turn_of_the_loop_go_together(store: Store) -> None:
+    recorder = Recorder()
+    async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
+        async with connect(server) as client:
+            await client.send(subscribe=["a", "b"])
+            await client.take()
+            await recorder.seen(Acked)
+
+            change = changer(server, store)
+            change("a", "2")
+            change("b", "2")
+            change("a", "3")
+            assert (await client.take()).texts == {"a": "3", "b": "2"}
+
+
+async def test_a_returning_client_is_sent_only_what_it_lacks(store: Store) -> None:
+    async with serve(store, listen="127.0.0.1:0") as server:
+        async with connect(server) as client:
+            await client.send(subscribe=["a", "b"])
+            versions = (await client.take()).versions
+
+        changer(server, store)("b", "2")
+        async with connect(server) as client:
+            await client.send(subscribe=["a", "b"], versions=versions)
+            assert (await client.take()).texts == {"b": "2"}
+
+
+async def test_two_streams_of_one_node_are_independent(store: Store) -> None:
+    recorder = Recorder()
+    async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
+        async with connect(server) as one, connect(server) as two:
+            for client in (one, two):
+                await client.send(subscribe=["a"])
+                await client.take()
+            await recorder.seen(Acked, 2)
+            assert [each.node.id for each in server.status()] == ["site/1", "site/1"]
+
+            changer(server, store)("a", "2")
+            assert (await one.take()).texts == (await two.take()).texts == {"a": "2"}
+            one.call.cancel()
+            await recorder.seen(StreamClosed)
+            await recorder.seen(Acked, 4)
+            changer(server, store)("a", "3")
+            assert (await two.take()).texts == {"a": "3"}
+
+
+async def test_a_stream_that_ends_gives_everything_back(store: Store) -> None:
+    recorder = Recorder()
+    async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
+        async with connect(server) as client:
+            await client.send(subscribe=["a"])
+            await client.take()
+            await client.call.done_writing()
+            assert await client.ended() == (grpc.StatusCode.OK, "")
+        (closed,) = await recorder.seen(StreamClosed)
+
+        assert closed == StreamClosed("OK")
+        assert len(server.hub) == 0
+        assert server.status() == []
+        assert [view.closed for view in store.views] == [True]
+
+
+async def test_a_client_that_goes_away_during_a_push_leaves_nothing(store: Store) -> None:
+    store.texts[CLUSTER, "big"] = "x" * (8 << 20)
+    recorder = Recorder()
+    async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
+        async with connect(server) as client:
+            await client.send(subscribe=["big"])
+            await recorder.seen(StreamOpened)
+            client.call.cancel()
+        await recorder.seen(StreamClosed)
+
+        assert len(server.hub) == 0
+        assert [view.closed for view in store.views] == [True]
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "details"),
+    [
+        (write_request(CLUSTER), "the first request of the stream names no node"),
+        (write_request("", node=("site/1", "site")), "malformed .* no type_url"),
+        (b"\xff\xff\xff", "malformed DeltaDiscoveryRequest"),
+    ],
+    ids=["no node", "no type", "no message"],
+)
+async def test_a_bad_request_ends_its_own_stream_only(
+    store: Store, request_bytes: bytes, details: str
+) -> None:
+    async with serve(store, listen="127.0.0.1:0") as server:
+        async with connect(server) as good, connect(server) as bad:
+            await good.send(subscribe=["a"])
+            await good.take()
+            await bad.call.write(request_bytes)
+            code, text = await bad.ended()
+            await good.send(subscribe=["b"])
+
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert (await good.take()).texts == {"b": "1"}
+            assert text.startswith("malformed") or text == details
+
+
+async def test_a_node_that_the_source_refuses_gets_its_status(store: Store) -> None:
+    store.refused.add("site/1")
+    async with serve(store, listen="127.0.0.1:0") as server, connect(server) as client:
+        await client.send(subscribe=["a"])
+
+        assert await client.ended() == (
+            grpc.StatusCode.PERMISSION_DENIED,
+            "node site/1 is not known here",
+        )
+
+
+async def test_an_error_of_the_source_is_not_shown_to_the_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Store):
+        def attach(self, node: Node) -> View:
+            raise KeyError("secret")
+
+    async with serve(Broken(), listen="127.0.0.1:0") as server, connect(server) as client:
+        await client.send(subscribe=["a"])
+
+        assert await client.ended() == (grpc.StatusCode.INTERNAL, "internal error")
+    assert "secret" in caplog.text
+
+
+async def test_what_goes_wrong_is_logged_and_told(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.failing.add("broken")
+    recorder = Recorder()
+    async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
+        async with connect(server) as client:
+            await client.send(subscribe=["a", b"\xff", "broken"])
+            response = await client.receive()
+            await client.send(nonce=response.nonce, error="a is bad")
+            await recorder.seen(Nacked)
+
+    assert await recorder.seen(NamesSkipped) == [NamesSkipped(CLUSTER, 1)]
+    assert "a is bad" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_client_that_takes_nothing_loses_its_stream_and_no_other_does(
+    store: Store,
+) -> None:
+    store.texts[CLUSTER, "big"] = "x" * (16 << 20)
+    recorder = Recorder()
+    limits = Limits(send_timeout=0.2, drain_timeout=0.5)
+    async with serve(store, listen="127.0.0.1:0", observer=recorder, limits=limits) as server:
+        async with connect(server) as slow, connect(server) as other:
+            await slow.send(subscribe=["big"])
+            await other.send(subscribe=["a"])
+            await other.take()
+            assert await recorder.seen(SlowClient) == [SlowClient(CLUSTER)]
+            assert await recorder.seen(StreamClosed) == [StreamClosed("RESOURCE_EXHAUSTED")]
+
+            changer(server, store)("a", "2")
+            assert (await other.take()).texts == {"a": "2"}
+            assert len(server.hub) == 1
+
+
+async def test_a_slow_client_is_told_why(store: Store) -> None:
+    store.texts[CLUSTER, "big"] = "x" * (16 << 20)
+    recorder = Recorder()
+    limits = Limits(send_timeout=0.2)
+    async with serve(store, listen="127.0.0.1:0", observer=recorder, limits=limits) as server:
+        async with connect(server, max_receive_message_length=-1) as client:
+            await client.send(subscribe=["big"])
+            await recorder.seen(StreamClosed)
+            await client.receive()
+
+            assert await client.ended() == (
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "a response was not taken within 0.2 s",
+            )
+
+
+async def test_stopping_ends_the_streams(store: Store) -> None:
+    recorder = Recorder()
+    async with asyncio.timeout(GUARD):
+        async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
+            client = Client(channel.stream_stream(METHOD)(), "site/1")
+            await client.send(subscribe=["a"])
+            await client.take()
+        status = await client.ended()
+        await channel.close()
+
+    assert status == (grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+    assert await recorder.seen(StreamClosed) == [StreamClosed("UNAVAILABLE")]
+    assert [view.closed for view in store.views] == [True]
+
+
+async def test_stopping_does_not_wait_for_a_client_that_takes_nothing(store: Store) -> None:
+    store.texts[CLUSTER, "big"] = "x" * (16 << 20)
+    recorder = Recorder()
+    async with asyncio.timeout(GUARD):
+        limits = Limits(drain_timeout=0.2)
+        async with serve(store, listen="127.0.0.1:0", observer=recorder, limits=limits) as server:
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
+            client = Client(channel.stream_stream(METHOD)(), "site/1")
+            await client.send(subscribe=["big"])
+            await recorder.seen(StreamOpened)
+        await channel.close()
+
+
+async def test_a_request_of_many_megabytes_is_taken(store: Store) -> None:
+    names = [f"{number:05}" + "x" * 1000 for number in range(6000)]
+    async with serve(store, listen="127.0.0.1:0") as server, connect(server) as client:
+        await client.send(subscribe=["a"], unsubscribe=names)
+
+        assert (await client.take()).texts == {"a": "1"}
+
+
+async def test_a_used_port_is_refused_with_the_address(store: Store) -> None:
+    async with serve(store, listen="127.0.0.1:0") as server:
+        with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{server.port}: in use"):
+            async with serve(store, listen=f"127.0.0.1:{server.port}"):
+                pass
+
+
+async def test_a_source_may_bring_its_own_hub(store: Store) -> None:
+    hub = Hub()
+    async with serve(store, listen="127.0.0.1:0", hub=hub) as server:
+        assert server.hub is hub
+
+
+async def test_status_shows_every_stream(store: Store) -> None:
+    recorder = Recorder()
+    async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
+        async with connect(server, "site/1") as client:
+            await client.send(subscribe=["a"])
+            await client.take()
+            await recorder.seen(Acked)
+            (status,) = server.status()
+
+    assert status.node.id == "site/1"
+    assert "127.0.0.1" in status.peer
+    assert [(each.type_url, each.subscribed, each.in_flight) for each in status.types] == [
+        (CLUSTER, 1, 0)
+    ]
