@@ -1,0 +1,40 @@
+"""One JSON line for each figure: what was measured, how often, on what."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def samples(case: str, values: Sequence[float], unit: str) -> None:
+    """Print the median and the 99th percentile of some samples."""
+    ordered = sorted(values)
+    figures = {
+        "p50": round(statistics.median(ordered), 3),
+        "p99": round(ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)], 3),
+    }
+    _line(case, len(ordered), figures, unit)
+
+
+def value(case: str, figure: float, unit: str, *, n: int = 1) -> None:
+    """Print one figure; `n` is how many things it is about, or how many runs it is a median of."""
+    _line(case, n, {"value": round(figure, 3)}, unit)
+
+
+def _line(case: str, n: int, figures: dict[str, float], unit: str) -> None:
+    line = {"case": case, "n": n, **figures, "unit": unit, "commit": _commit()}
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    print(json.dumps({**line, "machine": machine}), flush=True)
+
+
+@cache
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
