@@ -103,14 +103,16 @@ def changer(server: Server, store: Store) -> Callable[[str, str], None]:
 
 async def test_a_request_is_answered_and_a_change_is_pushed(store: Store) -> None:
     recorder = Recorder()
-    async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
-        async with connect(server) as client:
-            await client.send(subscribe=["a"])
-            assert (await client.take()).texts == {"a": "1"}
-            await recorder.seen(Acked)
+    async with (
+        serve(store, listen="127.0.0.1:0", observer=recorder) as server,
+        connect(server) as client,
+    ):
+        await client.send(subscribe=["a"])
+        assert (await client.take()).texts == {"a": "1"}
+        await recorder.seen(Acked)
 
-            changer(server, store)("a", "2")
-            response = await client.take()
+        changer(server, store)("a", "2")
+        response = await client.take()
 
     assert response.texts == {"a": "2"}
     sent = await recorder.seen(Sent, 2)
@@ -120,17 +122,19 @@ async def test_a_request_is_answered_and_a_change_is_pushed(store: Store) -> Non
 
 async def test_changes_of_one_turn_of_the_loop_go_together(store: Store) -> None:
     recorder = Recorder()
-    async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
-        async with connect(server) as client:
-            await client.send(subscribe=["a", "b"])
-            await client.take()
-            await recorder.seen(Acked)
+    async with (
+        serve(store, listen="127.0.0.1:0", observer=recorder) as server,
+        connect(server) as client,
+    ):
+        await client.send(subscribe=["a", "b"])
+        await client.take()
+        await recorder.seen(Acked)
 
-            change = changer(server, store)
-            change("a", "2")
-            change("b", "2")
-            change("a", "3")
-            assert (await client.take()).texts == {"a": "3", "b": "2"}
+        change = changer(server, store)
+        change("a", "2")
+        change("b", "2")
+        change("a", "3")
+        assert (await client.take()).texts == {"a": "3", "b": "2"}
 
 
 async def test_a_returning_client_is_sent_only_what_it_lacks(store: Store) -> None:
@@ -147,21 +151,24 @@ async def test_a_returning_client_is_sent_only_what_it_lacks(store: Store) -> No
 
 async def test_two_streams_of_one_node_are_independent(store: Store) -> None:
     recorder = Recorder()
-    async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
-        async with connect(server) as one, connect(server) as two:
-            for client in (one, two):
-                await client.send(subscribe=["a"])
-                await client.take()
-            await recorder.seen(Acked, 2)
-            assert [each.node.id for each in server.status()] == ["site/1", "site/1"]
+    async with (
+        serve(store, listen="127.0.0.1:0", observer=recorder) as server,
+        connect(server) as one,
+        connect(server) as two,
+    ):
+        for client in (one, two):
+            await client.send(subscribe=["a"])
+            await client.take()
+        await recorder.seen(Acked, 2)
+        assert [each.node.id for each in server.status()] == ["site/1", "site/1"]
 
-            changer(server, store)("a", "2")
-            assert (await one.take()).texts == (await two.take()).texts == {"a": "2"}
-            one.call.cancel()
-            await recorder.seen(StreamClosed)
-            await recorder.seen(Acked, 4)
-            changer(server, store)("a", "3")
-            assert (await two.take()).texts == {"a": "3"}
+        changer(server, store)("a", "2")
+        assert (await one.take()).texts == (await two.take()).texts == {"a": "2"}
+        one.call.cancel()
+        await recorder.seen(StreamClosed)
+        await recorder.seen(Acked, 4)
+        changer(server, store)("a", "3")
+        assert (await two.take()).texts == {"a": "3"}
 
 
 async def test_a_stream_that_ends_gives_everything_back(store: Store) -> None:
@@ -206,17 +213,20 @@ async def test_a_client_that_goes_away_during_a_push_leaves_nothing(store: Store
 async def test_a_bad_request_ends_its_own_stream_only(
     store: Store, request_bytes: bytes, details: str
 ) -> None:
-    async with serve(store, listen="127.0.0.1:0") as server:
-        async with connect(server) as good, connect(server) as bad:
-            await good.send(subscribe=["a"])
-            await good.take()
-            await bad.call.write(request_bytes)
-            code, text = await bad.ended()
-            await good.send(subscribe=["b"])
+    async with (
+        serve(store, listen="127.0.0.1:0") as server,
+        connect(server) as good,
+        connect(server) as bad,
+    ):
+        await good.send(subscribe=["a"])
+        await good.take()
+        await bad.call.write(request_bytes)
+        code, text = await bad.ended()
+        await good.send(subscribe=["b"])
 
-            assert code is grpc.StatusCode.INVALID_ARGUMENT
-            assert (await good.take()).texts == {"b": "1"}
-            assert text.startswith("malformed") or text == details
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert (await good.take()).texts == {"b": "1"}
+        assert text.startswith("malformed") or text == details
 
 
 async def test_a_node_that_the_source_refuses_gets_its_status(store: Store) -> None:
@@ -249,12 +259,14 @@ async def test_what_goes_wrong_is_logged_and_told(
 ) -> None:
     store.failing.add("broken")
     recorder = Recorder()
-    async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
-        async with connect(server) as client:
-            await client.send(subscribe=["a", b"\xff", "broken"])
-            response = await client.receive()
-            await client.send(nonce=response.nonce, error="a is bad")
-            await recorder.seen(Nacked)
+    async with (
+        serve(store, listen="127.0.0.1:0", observer=recorder) as server,
+        connect(server) as client,
+    ):
+        await client.send(subscribe=["a", b"\xff", "broken"])
+        response = await client.receive()
+        await client.send(nonce=response.nonce, error="a is bad")
+        await recorder.seen(Nacked)
 
     assert await recorder.seen(NamesSkipped) == [NamesSkipped(CLUSTER, 1)]
     assert "a is bad" in caplog.text
@@ -267,33 +279,38 @@ async def test_a_client_that_takes_nothing_loses_its_stream_and_no_other_does(
     store.texts[CLUSTER, "big"] = "x" * (16 << 20)
     recorder = Recorder()
     limits = Limits(send_timeout=0.2, drain_timeout=0.5)
-    async with serve(store, listen="127.0.0.1:0", observer=recorder, limits=limits) as server:
-        async with connect(server) as slow, connect(server) as other:
-            await slow.send(subscribe=["big"])
-            await other.send(subscribe=["a"])
-            await other.take()
-            assert await recorder.seen(SlowClient) == [SlowClient(CLUSTER)]
-            assert await recorder.seen(StreamClosed) == [StreamClosed("RESOURCE_EXHAUSTED")]
+    async with (
+        serve(store, listen="127.0.0.1:0", observer=recorder, limits=limits) as server,
+        connect(server) as slow,
+        connect(server) as other,
+    ):
+        await slow.send(subscribe=["big"])
+        await other.send(subscribe=["a"])
+        await other.take()
+        assert await recorder.seen(SlowClient) == [SlowClient(CLUSTER)]
+        assert await recorder.seen(StreamClosed) == [StreamClosed("RESOURCE_EXHAUSTED")]
 
-            changer(server, store)("a", "2")
-            assert (await other.take()).texts == {"a": "2"}
-            assert len(server.hub) == 1
+        changer(server, store)("a", "2")
+        assert (await other.take()).texts == {"a": "2"}
+        assert len(server.hub) == 1
 
 
 async def test_a_slow_client_is_told_why(store: Store) -> None:
     store.texts[CLUSTER, "big"] = "x" * (16 << 20)
     recorder = Recorder()
     limits = Limits(send_timeout=0.2)
-    async with serve(store, listen="127.0.0.1:0", observer=recorder, limits=limits) as server:
-        async with connect(server, max_receive_message_length=-1) as client:
-            await client.send(subscribe=["big"])
-            await recorder.seen(StreamClosed)
-            await client.receive()
+    async with (
+        serve(store, listen="127.0.0.1:0", observer=recorder, limits=limits) as server,
+        connect(server, max_receive_message_length=-1) as client,
+    ):
+        await client.send(subscribe=["big"])
+        await recorder.seen(StreamClosed)
+        await client.receive()
 
-            assert await client.ended() == (
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                "a response was not taken within 0.2 s",
-            )
+        assert await client.ended() == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "a response was not taken within 0.2 s",
+        )
 
 
 async def test_stopping_ends_the_streams(store: Store) -> None:
@@ -348,12 +365,14 @@ async def test_a_source_may_bring_its_own_hub(store: Store) -> None:
 
 async def test_status_shows_every_stream(store: Store) -> None:
     recorder = Recorder()
-    async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
-        async with connect(server, "site/1") as client:
-            await client.send(subscribe=["a"])
-            await client.take()
-            await recorder.seen(Acked)
-            (status,) = server.status()
+    async with (
+        serve(store, listen="127.0.0.1:0", observer=recorder) as server,
+        connect(server, "site/1") as client,
+    ):
+        await client.send(subscribe=["a"])
+        await client.take()
+        await recorder.seen(Acked)
+        (status,) = server.status()
 
     assert status.node.id == "site/1"
     assert "127.0.0.1" in status.peer
