@@ -99,6 +99,8 @@ def parse_manifest(document: object, place: str) -> Cloud:
     Raises:
         InvalidCloud: the document is refused.
     """
+    if not isinstance(document, dict):
+        raise InvalidCloud(place, Problem("", f"{fields.show(document)} is not an object"))
     reader = _Reader()
     cloud = reader.cloud(document)
     if reader.problems:
@@ -117,13 +119,13 @@ class _Reader:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
 
-    def cloud(self, document: object) -> Cloud:
+    def cloud(self, document: _Object) -> Cloud:
         top = self.fields_of(document, "", _TOP)
         if "apiVersion" not in top or top["apiVersion"] != API_VERSION:
             self.refuse("apiVersion", top.get("apiVersion"), f"is not {API_VERSION!r}")
         if "kind" not in top or top["kind"] != KIND:
             self.refuse("kind", top.get("kind"), f"is not {KIND!r}")
-        metadata = self.fields_of(top.get("metadata"), "metadata", _METADATA)
+        metadata = self.fields_of(top.get("metadata", {}), "metadata", _METADATA)
         spec = self.fields_of(top["spec"], "spec", _SPEC) if "spec" in top else _EMPTY
         front = self.front(spec["front"], "spec.front") if "front" in spec else None
         peer = self.peer(spec["peer"], "spec.peer") if "peer" in spec else None
@@ -149,14 +151,14 @@ class _Reader:
         front = self.fields_of(value, at, _FRONT)
         address, port, bind = self.listener(front, at)
         ports = self.fields_of(front["ports"], f"{at}.ports") if "ports" in front else _EMPTY
-        taken = {port}
+        taken = [port]
         for service, own in ports.items():
             where = f"{at}.ports.{service}"
             self.leaf(service, f"{at}.ports", fields.service)
             self.leaf(own, where, fields.port)
             if own in taken:
                 self.refuse(where, own, "is used twice by this front")
-            taken.add(own)
+            taken.append(own)
         return Front(address=address, port=port, ports=dict(ports), bind=bind)
 
     def peer(self, value: object, at: str) -> Peer:
@@ -269,7 +271,7 @@ class _Reader:
     def fields_of(self, value: object, at: str, known: frozenset[str] | None = None) -> _Object:
         """Read an object whose fields must be in `known`, or may have any name where it is None."""
         if not isinstance(value, dict):
-            self.refuse(at, value, "is not an object with fields")
+            self.refuse(at, value, "is not an object")
             return _EMPTY
         if known is not None and not value.keys() <= known:
             for key in value.keys() - known:

@@ -76,7 +76,9 @@ def _document(loader: Any) -> object:
         value = _value(loader, loader.get_event(), 1)
         loader.get_event()  # its end
     if not loader.check_event(yaml.StreamEndEvent):
-        raise NotYaml("a second document begins without a line of its own", loader.peek_event().start_mark)
+        raise NotYaml(
+            "a second document begins without a line of its own", loader.peek_event().start_mark
+        )
     return value
 
 

@@ -9,14 +9,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+from aetcd import rpc
 
 from control_plane.clouds.document import to_document
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud, Endpoint, Service
 from control_plane.registry import Batch, Catalog, Registry
+from control_plane.registry.documents import to_json
+from control_plane.registry.etcd_client import connected
+from control_plane.registry.etcd_url import parse_etcd_url
 
 
 def free_port() -> int:
@@ -99,6 +104,15 @@ class Etcd:
             except (urllib.error.URLError, OSError):
                 assert time.monotonic() < give_up, "etcd does not start"
             time.sleep(0.02)
+
+
+async def fill(url: str, clouds: Iterable[Cloud]) -> None:
+    """Put many clouds into an etcd quickly."""
+    where = parse_etcd_url(url)
+    async with connected(where) as session:
+        for cloud in clouds:
+            key = f"{where.prefix}/clouds/{cloud.name}".encode()
+            await session.call(session.kv.Put, rpc.PutRequest(key=key, value=to_json(cloud)))
 
 
 class Reader:

@@ -1,0 +1,305 @@
+import asyncio
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from registry_model import Etcd, a_cloud, fill, free_port, reading
+
+from control_plane.registry import RegistryUnavailable, open_registry, open_store
+
+pytestmark = [pytest.mark.etcd, pytest.mark.asyncio]
+
+MakeEtcd = Callable[..., Etcd]
+
+
+@pytest.fixture
+def url(shared_etcd: Etcd, request: pytest.FixtureRequest) -> str:
+    return f"etcd://{shared_etcd.endpoint}/{request.node.name}"
+
+
+async def test_lists_and_then_tells_every_change(url: str) -> None:
+    store = open_store(url)
+    await store.put(a_cloud("a"))
+    async with reading(open_registry(url)) as reader:
+        assert reader.names == {"a"}
+        assert reader.batches[0].complete
+        await store.put(a_cloud("b", port=1))
+        await reader.until(lambda: reader.names == {"a", "b"})
+        await store.put(a_cloud("b", port=2))
+        await reader.until(lambda: reader.inventory.get("b") == a_cloud("b", port=2))
+        await store.delete("a")
+        await reader.until(lambda: reader.names == {"b"})
+
+
+async def test_an_empty_registry_is_a_listing_too(url: str) -> None:
+    async with reading(open_registry(url)) as reader:
+        assert reader.batches[0].complete
+        assert reader.names == set()
+
+
+async def test_other_prefixes_are_not_seen(url: str) -> None:
+    await open_store(f"{url}-other").put(a_cloud("a"))
+    async with reading(open_registry(url)) as reader:
+        await open_store(url).put(a_cloud("b"))
+        await reader.until(lambda: reader.names == {"b"})
+
+
+async def test_a_bad_entry_is_reported_and_hides_no_other(url: str, shared_etcd: Etcd) -> None:
+    folder = f"/{url.rpartition('/')[2]}/clouds/"
+    store = open_store(url)
+    await store.put(a_cloud("a"))
+    await store.put(a_cloud("b"))
+    shared_etcd.control("put", f"{folder}c", "{")
+    async with reading(open_registry(url)) as reader:
+        shared_etcd.control("put", f"{folder}a", "[]")
+        shared_etcd.control("put", f"{folder}d/e", "{}")
+        await reader.until(lambda: len(reader.problems) == 3)
+
+        assert reader.names == {"a", "b"}
+        assert reader.problems[f"{folder}a"] == f"{folder}a: [] is not an object"
+        assert "is not JSON" in reader.problems[f"{folder}c"]
+
+
+async def test_a_listing_of_many_pages_is_whole(url: str) -> None:
+    names = {f"cloud-{number}" for number in range(1_203)}
+    await fill(url, map(a_cloud, names))
+    async with reading(open_registry(url)) as reader:
+        assert reader.names == names
+    assert len(await open_store(url).list()) == 1_203
+
+
+async def test_a_lease_that_runs_out_takes_the_cloud_away(url: str) -> None:
+    await open_store(url).put(a_cloud("a"), lease_ttl=1)
+    async with reading(open_registry(url)) as reader:
+        assert reader.names == {"a"}
+        await reader.until(lambda: reader.names == set())
+
+
+async def test_nothing_is_told_twice_or_missed_over_a_restart(make_etcd: MakeEtcd) -> None:
+    etcd = make_etcd()
+    url = f"etcd://{etcd.endpoint}"
+    store = open_store(url)
+    await store.put(a_cloud("a"))
+    await store.put(a_cloud("b"))
+    async with reading(open_registry(url)) as reader:
+        etcd.stop()
+        await reader.until(lambda: reader.batches[-1].stale is not None)
+        assert reader.names == {"a", "b"}
+        await asyncio.to_thread(etcd.start)
+        await store.delete("a")
+        await store.put(a_cloud("c"))
+        await reader.until(lambda: reader.names == {"b", "c"})
+
+        told = [place for batch in reader.batches[1:] for place in batch.upserts]
+        assert told == ["/scopeway/clouds/c"]
+        assert reader.batches[-1].stale is None
+
+
+async def test_what_was_compacted_while_away_is_listed_anew(make_etcd: MakeEtcd) -> None:
+    etcd = make_etcd()
+    forwarder = await Forwarder.start(etcd.port)
+    url = f"etcd://127.0.0.1:{forwarder.port}"
+    store = open_store(f"etcd://{etcd.endpoint}")
+    for name in "abc":
+        await store.put(a_cloud(name))
+    async with reading(open_registry(url)) as reader:
+        await forwarder.stop()
+        await reader.until(lambda: reader.batches[-1].stale is not None)
+        await store.delete("a")
+        await store.put(a_cloud("b", port=1))
+        await store.put(a_cloud("d"))
+        revision = await asyncio.to_thread(
+            etcd.control, "get", "x", "--consistency=l", "--write-out=fields"
+        )
+        number = next(line for line in revision.splitlines() if '"Revision"' in line).split()[-1]
+        await asyncio.to_thread(etcd.control, "compact", number)
+        await store.put(a_cloud("e"))
+        await forwarder.resume()
+        await reader.until(lambda: reader.names == {"b", "c", "d", "e"})
+
+        told = {place[-1] for batch in reader.batches[1:] for place in batch.upserts}
+        assert told == {"b", "d", "e"}
+        assert reader.inventory.get("b") == a_cloud("b", port=1)
+    await forwarder.stop()
+
+
+async def test_another_etcd_at_the_same_address_is_listed_anew(make_etcd: MakeEtcd) -> None:
+    """As after the loss of all data: its revisions are lower, and mean something else."""
+    old, new = make_etcd(), make_etcd("--initial-cluster-token=another")
+    for name in "abcdef":
+        await open_store(f"etcd://{old.endpoint}").put(a_cloud(name))
+    await open_store(f"etcd://{new.endpoint}").put(a_cloud("z"))
+    forwarder = await Forwarder.start(old.port)
+    async with reading(open_registry(f"etcd://127.0.0.1:{forwarder.port}")) as reader:
+        await forwarder.stop()
+        forwarder.target = new.port
+        await forwarder.resume()
+        await reader.until(lambda: reader.names == {"z"})
+    await forwarder.stop()
+
+
+async def test_a_dead_endpoint_beside_a_live_one_does_not_matter(url: str) -> None:
+    two = url.replace("etcd://", f"etcd://127.0.0.1:{free_port()},")
+    await open_store(two).put(a_cloud("a"))
+    async with reading(open_registry(two)) as reader:
+        assert reader.names == {"a"}
+
+
+async def test_a_name_is_as_good_as_an_address(url: str) -> None:
+    named = url.replace("127.0.0.1", "localhost")
+    await open_store(named).put(a_cloud("a"))
+    async with reading(open_registry(named)) as reader:
+        assert reader.names == {"a"}
+
+
+async def test_an_etcd_that_is_not_there_is_unavailable() -> None:
+    url = f"etcd://127.0.0.1:{free_port()}"
+
+    with pytest.raises(RegistryUnavailable, match=r"/scopeway cannot be read: .*refused"):
+        async with reading(open_registry(url, patience=0.2)):
+            pass
+    with pytest.raises(RegistryUnavailable, match="refused"):
+        await open_store(url).list()
+
+
+async def test_an_etcd_that_comes_up_late_is_waited_for(make_etcd: MakeEtcd) -> None:
+    etcd = make_etcd()
+    await open_store(f"etcd://{etcd.endpoint}").put(a_cloud("a"))
+    etcd.stop()
+    starting = asyncio.create_task(asyncio.to_thread(etcd.start))
+    async with reading(open_registry(f"etcd://{etcd.endpoint}", patience=30)) as reader:
+        assert reader.names == {"a"}
+    await starting
+
+
+async def test_users_are_logged_in_and_others_refused(make_etcd: MakeEtcd) -> None:
+    etcd = make_etcd()
+    for words in (
+        "user add root:secret",
+        "user grant-role root root",
+        "role add scopeway",
+        "role grant-permission scopeway readwrite --prefix=true /scopeway/",
+        "user add edge:p@ss",
+        "user grant-role edge scopeway",
+        "auth enable",
+    ):
+        etcd.control(*words.split())
+    url = f"etcd://edge:p%40ss@{etcd.endpoint}"
+    await open_store(url).put(a_cloud("a"))
+    async with reading(open_registry(url)) as reader:
+        await open_store(url).put(a_cloud("b"))
+        await reader.until(lambda: reader.names == {"a", "b"})
+        etcd.stop()
+        await reader.until(lambda: reader.batches[-1].stale is not None)
+        await asyncio.to_thread(etcd.start)
+        await open_store(url).put(a_cloud("c"))
+        await reader.until(lambda: reader.names == {"a", "b", "c"})
+    for wrong, reason in (
+        (f"etcd://edge:wrong@{etcd.endpoint}", "authentication failed"),
+        (f"etcd://{etcd.endpoint}", "user name is empty"),
+        (f"etcd://edge:p%40ss@{etcd.endpoint}/other", "permission denied"),
+    ):
+        with pytest.raises(RegistryUnavailable, match=reason):
+            async with reading(open_registry(wrong)):
+                pass
+
+
+async def test_a_login_that_nobody_asks_for_is_no_hindrance(url: str) -> None:
+    async with reading(open_registry(url.replace("etcd://", "etcd://me:secret@"))) as reader:
+        assert reader.names == set()
+
+
+async def test_speaks_tls_with_certificates_on_both_sides(
+    make_etcd: MakeEtcd, tmp_path: Path
+) -> None:
+    certificates(tmp_path)
+    etcd = make_etcd(
+        f"--cert-file={tmp_path}/server.pem",
+        f"--key-file={tmp_path}/server.key",
+        f"--trusted-ca-file={tmp_path}/ca.pem",
+        "--client-cert-auth",
+        scheme="https",
+    )
+    base = f"etcd://{etcd.endpoint}?cacert={tmp_path}/ca.pem"
+    url = f"{base}&cert={tmp_path}/client.pem&key={tmp_path}/client.key"
+    async with reading(open_registry(url, patience=30)) as reader:
+        await open_store(url).put(a_cloud("a"))
+        await reader.until(lambda: reader.names == {"a"})
+    for wrong in (base, f"etcd://{etcd.endpoint}"):
+        with pytest.raises(RegistryUnavailable):
+            async with reading(open_registry(wrong, patience=0.1)):
+                pass
+    with pytest.raises(RegistryUnavailable, match=r"nowhere\.pem cannot be read: No such file"):
+        async with reading(open_registry(f"etcd://{etcd.endpoint}?cacert=nowhere.pem")):
+            pass
+
+
+def certificates(folder: Path) -> None:
+    """Make an authority, and a certificate of it for a server and for a client."""
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca")
+    for name in ("server", "client"):
+        request = ("-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl("req", *key, *request)
+        (folder / "extensions").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost")
+        sign = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
+        paths = ("-in", f"{name}.csr", "-out", f"{name}.pem", "-extfile", "extensions")
+        openssl("x509", "-req", *paths, *sign)
+
+
+class Forwarder:
+    """A TCP port before an etcd, to cut the line without stopping the etcd."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.port = free_port()
+        self._server: asyncio.Server | None = None
+        self._lines: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def start(cls, target: int) -> "Forwarder":
+        forwarder = cls(target)
+        await forwarder.resume()
+        return forwarder
+
+    async def resume(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for line in self._lines:
+            line.transport.abort()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._lines |= {writer, back}
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pump(reader, back))
+            group.create_task(_pump(there, writer))
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    try:
+        while data := await source.read(65_536):
+            sink.write(data)
+            await sink.drain()
+    except OSError:
+        pass
+    sink.transport.abort()

@@ -1,0 +1,48 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from registry_model import a_cloud, written
+
+from control_plane.registry import RegistryUnavailable, open_registry, open_store, read_registry
+from control_plane.registry.memory import MemoryRegistry
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("dir:clouds/", "dir:clouds"),
+        ("etcd://me:secret@10.0.0.1/x", "etcd://10.0.0.1:2379/x"),
+    ],
+)
+def test_a_url_opens_its_kind(url: str, name: str) -> None:
+    assert open_registry(url).name == name
+
+
+@pytest.mark.parametrize("url", ["", "clouds/", "redis://here", "etcd://a:b:c"])
+def test_another_url_is_refused(url: str) -> None:
+    with pytest.raises(RegistryUnavailable):
+        open_registry(url)
+
+
+def test_a_folder_is_not_written() -> None:
+    with pytest.raises(RegistryUnavailable, match="dir:clouds is changed by editing its files"):
+        open_store("dir:clouds")
+
+
+@pytest.mark.asyncio
+async def test_a_registry_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(written(a_cloud("a")))
+
+    assert (await read_registry(open_registry(f"dir:{tmp_path}"))).clouds == {"a"}
+    assert (await read_registry(MemoryRegistry(a_cloud("b")))).clouds == {"b"}
+
+
+def test_a_folder_needs_no_grpc() -> None:
+    program = (
+        "import sys; from control_plane.registry import open_registry; open_registry('dir:.');"
+        "sys.exit('grpc' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,117 @@
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+from registry_model import a_cloud, reading
+
+from control_plane.clouds.inventory import Inventory
+from control_plane.registry import Batch, RegistryUnavailable, state_file
+from control_plane.registry.memory import MemoryRegistry
+from control_plane.registry.state import StateRegistry
+
+pytestmark = pytest.mark.asyncio
+
+
+class AwayAtFirst(MemoryRegistry):
+    """A registry that cannot be read until it is told to come back."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__(*map(a_cloud, names))
+        self.back = asyncio.Event()
+        self.attempts = 0
+
+    async def watch(self) -> AsyncGenerator[Batch, None]:
+        self.attempts += 1
+        if self.attempts > 1:
+            await self.back.wait()
+        if not self.back.is_set():
+            raise RegistryUnavailable("memory is away")
+        async for batch in super().watch():
+            yield batch
+
+
+def save(folder: Path, *names: str) -> None:
+    inventory = Inventory().apply({name: a_cloud(name) for name in names})
+    state_file.save(folder, inventory, "memory")
+
+
+async def test_the_last_clouds_are_saved_at_the_end(tmp_path: Path) -> None:
+    inner = MemoryRegistry(a_cloud("a"), a_cloud("b"))
+    async with reading(StateRegistry(inner, tmp_path / "state")) as reader:
+        inner.put(a_cloud("c"))
+        inner.delete("a")
+        await reader.until(lambda: reader.names == {"b", "c"})
+    saved = state_file.load(tmp_path / "state")
+
+    assert saved is not None
+    assert list(saved.entries.values()) == [a_cloud("b"), a_cloud("c")]
+
+
+async def test_changes_are_saved_meanwhile(tmp_path: Path) -> None:
+    inner = MemoryRegistry(a_cloud("a"))
+    async with reading(StateRegistry(inner, tmp_path, debounce=0)):
+        inner.put(a_cloud("b"))
+        async with asyncio.timeout(30):
+            while True:
+                saved = state_file.load(tmp_path)
+                if saved is not None and len(saved.entries) == 2:
+                    break
+                await asyncio.sleep(0.01)
+
+
+async def test_saved_clouds_are_served_and_marked_while_the_registry_is_away(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path, "a", "b")
+    inner = AwayAtFirst("b", "c")
+    now = (tmp_path / "clouds.jsonl").stat().st_mtime + 7_300
+    registry = StateRegistry(inner, tmp_path, clock=lambda: now)
+    async with reading(registry) as reader:
+        assert reader.names == {"a", "b"}
+        assert reader.batches[0].complete
+        assert reader.batches[0].stale == "memory is away; serving what memory held 2 hours ago"
+        inner.back.set()
+        await reader.until(lambda: reader.names == {"b", "c"})
+
+        assert reader.batches[-1].stale is None
+
+
+async def test_a_registry_that_is_away_with_nothing_saved_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(RegistryUnavailable, match="memory is away"):
+        async with reading(StateRegistry(AwayAtFirst(), tmp_path)):
+            pass
+
+    assert state_file.load(tmp_path) is None
+
+
+async def test_a_damaged_file_is_told_and_is_no_hindrance_when_the_registry_is_there(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "clouds.jsonl").write_text("x")
+    with pytest.raises(RegistryUnavailable, match=r"memory is away; nor can .* saved clouds"):
+        async with reading(StateRegistry(AwayAtFirst(), tmp_path)):
+            pass
+    async with reading(StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path)) as reader:
+        assert reader.names == {"a"}
+
+
+async def test_a_cloud_lost_in_a_storm_is_saved_too(tmp_path: Path) -> None:
+    inner = MemoryRegistry(*(a_cloud(f"cloud-{number}") for number in range(12)))
+    registry = StateRegistry(inner, tmp_path)
+    async with reading(registry) as reader:
+        inner.delete(*(f"cloud-{number}" for number in range(8)))
+        await reader.until(lambda: len(reader.batches) == 2)
+    saved = state_file.load(tmp_path)
+
+    assert saved is not None
+    assert len(saved.entries) == 12
+
+
+async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    registry = StateRegistry(MemoryRegistry(), tmp_path / "file" / "state")
+
+    with pytest.raises(RegistryUnavailable, match=r"the state directory .*/file/state cannot be"):
+        async with reading(registry):
+            pass
