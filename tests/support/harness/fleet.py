@@ -7,6 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from envoy_data_plane.envoy.config.core.v3 import DataSource, TypedExtensionConfig
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
+from envoy_data_plane.google.protobuf import Any as AnyMessage
+
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.manifest import parse_manifest
 from control_plane.clouds.model import Cloud
@@ -20,6 +24,7 @@ from harness.envoy import Envoy
 from harness.ports import free_ports
 from xds.hub import Hub
 from xds.server import Server, serve
+from xds.types import EXTENSION
 
 EVENTUALLY = 10.0
 
@@ -36,13 +41,18 @@ def at(port: int) -> dict[str, Any]:
     return {"address": "127.0.0.1", "port": port}
 
 
+def _lua_config(name: str, script: str) -> bytes:
+    lua = Lua(default_source_code=DataSource(inline_string=script))
+    return bytes(TypedExtensionConfig(name=name, typed_config=AnyMessage.pack(lua)))
+
+
 class ControlPlane:
     """A control plane in this process; it can be stopped and started again at its port."""
 
     def __init__(self, background: Background) -> None:
         self.port = 0
         self.inventory = Inventory()
-        self.site = partial(site_resources)
+        self._lua: str | None = None
         self._background = background
         self._hub = Hub()
         self._source: ScopewaySource | None = None
@@ -57,6 +67,11 @@ class ControlPlane:
     def put(self, *clouds: Cloud, delete: tuple[str, ...] = ()) -> None:
         """Register clouds, and forget others."""
         self._background.call(partial(self._put, clouds, delete))
+
+    def replace_lua(self, script: str | None) -> None:
+        """Give all sites another Lua filter; None gives them back their own."""
+        self._lua = script
+        self.put(*self.inventory)
 
     async def _start(self) -> int:
         self._hub = Hub()
@@ -81,7 +96,10 @@ class ControlPlane:
             self._source.update(self.inventory, {*(each.name for each in clouds), *delete})
 
     def _site_resources(self, cloud: Cloud, access_log: str) -> SiteResources:
-        return self.site(cloud, access_log)
+        made = dict(site_resources(cloud, access_log))
+        if self._lua is not None:
+            made[EXTENSION] = {name: _lua_config(name, self._lua) for name in made[EXTENSION]}
+        return made
 
 
 class Fleet:

@@ -1,0 +1,91 @@
+"""The access log: what a trace is made of, and what must never be in it."""
+
+import uuid
+from typing import Any
+
+import pytest
+from harness.fleet import Fleet, manifest
+from harness.http import send
+
+ANYONE = [{"clouds": ["cloud-1"]}]
+SECRET = "gAAAAA-secret"
+
+
+@pytest.fixture(scope="module")
+def front(fleet: Fleet) -> int:
+    fleet.site("cloud-2", services={"image": fleet.service("glance-2")}, accept=ANYONE)
+    fleet.control_plane.put(
+        manifest("cloud-down", services={"image": fleet.nobody()}, accept=ANYONE)
+    )
+    cloud = fleet.site("cloud-1", services={"image": fleet.service("glance-1")})
+    assert cloud.front
+    return cloud.front.port
+
+
+def lines(fleet: Fleet, cloud: str, word: str, count: int = 1) -> list[dict[str, Any]]:
+    return fleet.envoys[cloud].access_log(word, count)
+
+
+def test_one_request_id_joins_the_hops(fleet: Fleet, front: int) -> None:
+    word = uuid.uuid4().hex
+    send(front, f"/image/{word}?limit=1", [("X-Scope", "{image:cloud-2}")])
+    (at_front,) = lines(fleet, "cloud-1", word)
+    (at_peer,) = lines(fleet, "cloud-2", word)
+
+    assert at_front["request_id"] == at_peer["request_id"]
+    assert uuid.UUID(at_front["request_id"])
+    for line, site, listener in ((at_front, "cloud-1", "front"), (at_peer, "cloud-2", "peer")):
+        assert (line["site"], line["listener"]) == (site, listener)
+        assert (line["origin"], line["service"]) == ("cloud-1", "image")
+        assert line["target"] == "image@cloud-2"
+        assert (line["method"], line["status"], line["attempts"]) == ("GET", 200, 1)
+        assert line["served_by"] == "cloud-2"
+        assert line["path"].endswith(f"/{word}")
+        assert line["bytes_sent"] > 0
+        assert line["duration_ms"] >= 0
+
+
+def test_the_attempts_at_clouds_of_an_alternative_are_joined_too(fleet: Fleet, front: int) -> None:
+    word = uuid.uuid4().hex
+    send(front, f"/image/{word}", [("X-Scope", "{image:cloud-down|cloud-2}")])
+    (at_front,) = lines(fleet, "cloud-1", word)
+    attempts = [
+        line
+        for line in lines(fleet, "cloud-1", at_front["request_id"], 3)
+        if line["listener"] == "dispatch"
+    ]
+
+    assert (at_front["attempts"], at_front["served_by"]) == (2, "cloud-2")
+    assert [(each["target"], each["flags"]) for each in attempts] == [
+        ("image@cloud-down", "UF"),
+        ("image@cloud-2", "-"),
+    ]
+    assert lines(fleet, "cloud-2", word)[0]["request_id"] == at_front["request_id"]
+
+
+def test_neither_tokens_nor_queries_nor_scopes_are_written(fleet: Fleet, front: int) -> None:
+    word = uuid.uuid4().hex
+    headers = [
+        ("X-Auth-Token", SECRET),
+        ("X-Subject-Token", SECRET),
+        ("X-Service-Token", SECRET),
+        ("Authorization", SECRET),
+        ("X-Scope", "{image:cloud-2}"),
+    ]
+    send(front, f"/image/{word}?token={SECRET}", headers)
+    lines(fleet, "cloud-1", word)
+    lines(fleet, "cloud-2", word)
+
+    for envoy in fleet.envoys.values():
+        text = envoy.access_log_file.read_text()
+        assert SECRET not in text
+        assert "*:cloud-1" not in text
+
+
+def test_a_line_of_a_request_that_failed_says_why(fleet: Fleet, front: int) -> None:
+    word = uuid.uuid4().hex
+    send(front, f"/image/{word}", [("X-Scope", "{image:cloud-down}")])
+    (line,) = lines(fleet, "cloud-1", word)
+
+    assert (line["status"], line["flags"], line["served_by"]) == (503, "UF", "cloud-1")
+    assert "Connection_refused" in line["details"]

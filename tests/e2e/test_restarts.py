@@ -1,0 +1,175 @@
+"""The control plane and clouds are killed and come back, as processes, while requests go on."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from harness.envoy import Envoy
+from harness.fleet import manifest
+from harness.http import Response, send
+from harness.process import until
+from harness.stack import ServeProcess, Stack
+
+from control_plane.clouds.model import Cloud
+
+ANYONE = [{"clouds": ["cloud-1", "cloud-5"]}]
+FIRST_USE_SECONDS = 5.0
+"""Within which a client is told that the control plane is away."""
+
+
+@pytest.fixture(scope="module")
+def serve(stack: Stack) -> ServeProcess:
+    return stack.serve()
+
+
+@pytest.fixture(scope="module")
+def site(stack: Stack, serve: ServeProcess) -> Cloud:
+    return stack.site("cloud-1", serve, services={"image": stack.service("glance-1")})
+
+
+@pytest.fixture(autouse=True)
+def all_run(serve: ServeProcess) -> Iterator[None]:
+    """Leave the control plane running, whatever a test did to it."""
+    yield
+    if not serve.running:
+        serve.start()
+
+
+def ask(site: Cloud, scope: str, **more: Any) -> Response:
+    assert site.front
+    return send(site.front.port, "/image/v2/x", [("X-Scope", scope)], **more)
+
+
+def cloud(stack: Stack, name: str) -> Cloud:
+    """Return a cloud without an Envoy."""
+    return manifest(name, services={"image": stack.service(f"glance of {name}")}, accept=ANYONE)
+
+
+def updates(envoy: Envoy) -> dict[str, int]:
+    """Return how often this Envoy has taken over anything but new clusters."""
+    stats = envoy.stats()
+    clusters = {"cluster_manager.cluster_modified", "cluster_manager.cluster_removed"}
+    return {
+        name: value
+        for name, value in stats.items()
+        if name in clusters
+        or name.startswith("listener_manager.listener_")
+        # of routes and filters; that of CDS counts the clusters on demand, too
+        or (name.endswith(".config_reload") and not name.startswith("cluster_manager."))
+    }
+
+
+def test_targets_in_use_outlive_a_killed_control_plane(
+    stack: Stack, serve: ServeProcess, site: Cloud
+) -> None:
+    stack.put(cloud(stack, "cloud-2"))
+    until(lambda: ask(site, "{image:cloud-2}").status == 200, "cloud-2 is used")
+    unknown = ask(site, "{image:cloud-9}")
+    serve.kill()
+
+    assert unknown.status == 404
+    for _ in range(3):
+        assert ask(site, "{image:cloud-2}").json["name"] == "glance of cloud-2"
+        assert ask(site, "{image:cloud-9}").body == unknown.body
+        assert send(site.front.port, "/image/v2/x").json["name"] == "glance-1"
+
+
+def test_a_restarted_control_plane_sends_nothing_that_an_envoy_has(
+    stack: Stack, serve: ServeProcess, site: Cloud
+) -> None:
+    stack.put(cloud(stack, "cloud-2"))
+    until(lambda: ask(site, "{image:cloud-2}").status == 200, "cloud-2 is used")
+    assert ask(site, "{image:cloud-9}").status == 404
+    assert ask(site, "{image:cloud-2|local}").status == 200
+    envoy = stack.envoys["cloud-1"]
+    before = updates(envoy)
+    serve.restart()
+    serve.wait_until(lambda: serve.serves(envoy), "the Envoy is back")
+    stack.put(cloud(stack, "cloud-3"))
+    until(lambda: serve.metrics()["scopeway_clouds"] == 3, "cloud-3 is known")
+
+    assert ask(site, "{image:cloud-3}").json["name"] == "glance of cloud-3"
+    # answers keep their order, so one for what the Envoy had would have come before
+    assert serve.sent() == {"Cluster": 1}
+    assert updates(envoy) == before
+    assert ask(site, "{image:cloud-9}").status == 404
+
+
+def test_a_first_use_without_a_control_plane_is_a_503_with_a_reason(
+    stack: Stack, serve: ServeProcess, site: Cloud
+) -> None:
+    stack.put(cloud(stack, "cloud-4"))
+    serve.kill()
+    response = ask(site, "{image:cloud-4}", timeout=FIRST_USE_SECONDS)
+
+    assert (response.status, response.error["code"]) == (503, 503)
+    assert response.error["message"] == "the control plane did not answer for image@cloud-4"
+    serve.start()
+    until(lambda: ask(site, "{image:cloud-4}").status == 200, "the control plane is back")
+
+
+def test_an_envoy_goes_on_with_another_control_plane(stack: Stack, serve: ServeProcess) -> None:
+    stack.put(cloud(stack, "cloud-2"), cloud(stack, "cloud-6"))
+    both = serve, stack.serve()
+    site = stack.site("cloud-5", *both, services={"image": stack.service("glance-5")})
+    envoy = stack.envoys["cloud-5"]
+    until(lambda: ask(site, "{image:cloud-2}").status == 200, "cloud-2 is used")
+    first, other = both if both[0].serves(envoy) else reversed(both)
+    before = updates(envoy)
+    first.kill()
+
+    assert ask(site, "{image:cloud-2}").status == 200
+    other.wait_until(lambda: other.serves(envoy), "the Envoy has changed over")
+    sent = other.sent()
+    assert ask(site, "{image:cloud-6}").json["name"] == "glance of cloud-6"
+    assert other.sent() == {**sent, "Cluster": sent.get("Cluster", 0) + 1}
+    assert updates(envoy) == before
+
+
+@pytest.fixture(scope="module")
+def scope(stack: Stack, serve: ServeProcess, site: Cloud) -> str:
+    image = stack.service("glance-8", path="/img", host="glance.cloud-8.example")
+    stack.put(manifest("cloud-8", services={"image": image}, accept=ANYONE))
+    stack.site("cloud-7", serve, services={"image": stack.service("glance-7")}, accept=ANYONE)
+    scope = "{image:cloud-7|cloud-8}"
+    until(lambda: ask(site, scope).status == 200, "both clouds are known")
+    assert ask(site, scope).json["name"] == "glance-7"
+    stack.envoys["cloud-7"].kill()
+    return scope
+
+
+class TestADyingCloud:
+    """The first cloud of an `|` is a site that is used (HTTP/2), then its Envoy is killed.
+
+    The other has no Envoy: HTTP/1.1, a path and a host of its own.
+    """
+
+    def test_a_read_goes_to_the_next(self, site: Cloud, scope: str) -> None:
+        response = ask(site, scope)
+
+        assert (response.json["name"], response.json["path"]) == ("glance-8", "/img/v2/x")
+        assert dict(response.json["headers"])["host"] == "glance.cloud-8.example"
+        assert response.headers["x-scopeway-served-by"] == "cloud-8"
+
+    def test_a_write_goes_to_the_next(self, site: Cloud, scope: str) -> None:
+        response = ask(site, scope, method="POST", body=b"body")
+
+        assert (response.json["name"], response.json["length"]) == ("glance-8", 4)
+
+    def test_a_big_body_goes_to_the_next_once_the_first_is_known_as_dead(
+        self, stack: Stack, site: Cloud
+    ) -> None:
+        envoy = stack.envoys["cloud-1"]
+        before = envoy.memory()
+        scope = "{image:cloud-7|cloud-8|local}"  # a target of its own: nobody is ejected yet
+        first, second = (
+            ask(site, scope, method="PUT", body=(b"x" * (1 << 20) for _ in range(60)))
+            for _ in range(2)
+        )
+
+        # more than Envoy keeps for a retry: the very first may fail, but not silently
+        assert first.status in (200, 503)
+        assert first.status == 200 or "cloud-7" in first.error["message"]
+        assert (second.status, second.json["name"]) == (200, "glance-8")
+        assert second.json["length"] == 60 << 20
+        assert envoy.peak_memory() - before < 60 << 20
