@@ -43,7 +43,7 @@ class Hub:
     """All sessions of a server; for use on one event loop."""
 
     def __init__(self) -> None:
-        self._by_name: dict[tuple[str, str], set[Member]] = {}
+        self._by_name: dict[str, dict[str, set[Member]]] = {}  # by type URL
         self._by_group: dict[str, set[Member]] = {}
 
     # for the owner of the resources
@@ -89,15 +89,15 @@ class Hub:
         """
         for type_url, name, wanted in member.session.interest_changes():
             if wanted:
-                self._by_name.setdefault((type_url, name), set()).add(member)
+                self._by_name.setdefault(type_url, {}).setdefault(name, set()).add(member)
             else:
-                self._drop((type_url, name), member)
+                self._drop(type_url, name, member)
 
     def leave(self, member: Member) -> None:
         """Remove a session; costs O(its names)."""
         self.follow(member)
-        for key in member.session.interests():
-            self._drop(key, member)
+        for type_url, name in member.session.interests():
+            self._drop(type_url, name, member)
         group = self._by_group[member.group]
         group.discard(member)
         if not group:
@@ -108,14 +108,15 @@ class Hub:
 
     def _members_by_names(self, type_url: str, names: Collection[str]) -> dict[Member, list[str]]:
         concerned: dict[Member, list[str]] = {}
+        by_name = self._by_name.get(type_url, {})
         for name in names:
-            for member in self._by_name.get((type_url, name), ()):
+            for member in by_name.get(name, ()):
                 concerned.setdefault(member, []).append(name)
         return concerned
 
-    def _drop(self, key: tuple[str, str], member: Member) -> None:
-        members = self._by_name.get(key)
-        if members is not None:
-            members.discard(member)
-            if not members:
-                del self._by_name[key]
+    def _drop(self, type_url: str, name: str, member: Member) -> None:
+        by_name = self._by_name.get(type_url, {})
+        members = by_name.get(name, set())
+        members.discard(member)
+        if not members:
+            by_name.pop(name, None)

@@ -62,9 +62,20 @@ def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tupl
     Raises:
         ValueError: the bytes are no protobuf message.
     """
-    for number, wire_type, begin, stop in raw_fields(data, start, end):
-        if wire_type == BYTES:
-            yield number, begin, stop
+    # raw_fields without the detour, for requests with 10,000 names: tags and lengths of one byte
+    # are nearly all there are
+    position, limit = start, len(data) if end is None else end
+    while position < limit:
+        tag = data[position]
+        length = data[position + 1] if position + 1 < limit else 0x80
+        stop = position + 2 + length
+        if tag & 0x87 != BYTES or tag < 8 or length >= 0x80 or stop > limit:
+            number, wire_type, begin, stop = next(raw_fields(data, position, limit))
+            if wire_type == BYTES:
+                yield number, begin, stop
+        else:
+            yield tag >> 3, position + 2, stop
+        position = stop
 
 
 def raw_fields(

@@ -173,6 +173,16 @@ class TestRequest:
         node = decode_delta_request(_request(node=ProtoNode(id="n", metadata=metadata))).node
         assert node == Node(id="n", cluster="", metadata={"shallow": "x"})
 
+    def test_unknown_fields_are_passed_over(self) -> None:
+        version = wire.field_string(1, "a") + wire.field_string(2, "1") + wire.field_string(3, "?")
+        error = wire.field_varint(1, 13) + wire.field_string(2, "no") + wire.field_string(3, "?")
+        data = _request() + wire.field_bytes(5, version) + wire.field_bytes(7, error)
+        data += wire.field_string(99, "?")
+
+        request = decode_delta_request(data)
+        assert request.initial_versions == {"a": "1"}
+        assert request.error == ErrorDetail(code=13, message="no")
+
     def test_other_fields_of_a_struct_are_passed_over(self) -> None:
         entry = wire.field_string(1, "k") + wire.field_bytes(2, wire.field_string(3, "v"))
         odd = wire.field_bytes(1, entry + wire.field_string(3, "?")) + wire.field_string(2, "?")

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from google.protobuf.any_pb2 import Any
 from google.protobuf.struct_pb2 import Value
@@ -75,6 +77,7 @@ def test_a_part_of_the_bytes_can_be_read() -> None:
     ("data", "message"),
     [
         (b"\x0a", "a varint is cut off at byte 1"),
+        (b"\x0a\x00\x0a", "a varint is cut off at byte 3"),
         (b"\x0a\x05abc", "field 1 is cut off at byte 5"),
         (b"\x09\x00", "field 1 is cut off at byte 2"),
         (b"\x08\xff", "a varint is cut off at byte 2"),
@@ -87,6 +90,20 @@ def test_a_part_of_the_bytes_can_be_read() -> None:
 def test_what_is_no_message_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list(wire.fields(data))
+
+
+@given(st.binary())
+def test_the_quick_way_reads_the_same(data: bytes) -> None:
+    def slow() -> list[tuple[int, int, int]]:
+        return [(n, s, e) for n, kind, s, e in wire.raw_fields(data) if kind == wire.BYTES]
+
+    try:
+        expected = slow()
+    except ValueError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            list(wire.fields(data))
+    else:
+        assert list(wire.fields(data)) == expected
 
 
 @given(st.binary())
