@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from harness.http import Response, send
 
 PROGRAM = Path(sys.executable).parent / "envoy"
@@ -21,6 +22,7 @@ class Envoy:
 
     def __init__(self, bootstrap: Mapping[str, Any], folder: Path, name: str = "envoy") -> None:
         self.folder, self.name = folder, name
+        self.node = str(bootstrap["node"]["id"])
         self.log = folder / f"{name}.log"
         self.access_log_file = folder / f"{name}.access.log"
         config = folder / f"{name}.yaml"
@@ -83,6 +85,11 @@ class Envoy:
 
     def stop(self) -> None:
         self.process.terminate()
+        self.process.wait(READY_SECONDS)
+
+    def kill(self) -> None:
+        """End it without a chance to say good-bye."""
+        self.process.kill()
         self.process.wait(READY_SECONDS)
 
     def tail(self) -> str:

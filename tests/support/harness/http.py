@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPMessage, HTTPResponse
 from typing import Any
@@ -32,8 +33,8 @@ class Response:
 class Connection:
     """One kept-alive HTTP/1.1 connection."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    def __init__(self, port: int, timeout: float = TIMEOUT) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
 
     def __enter__(self) -> "Connection":
         return self
@@ -59,13 +60,17 @@ class Connection:
             head += ["Transfer-Encoding: chunked"]
         # latin-1: any byte can be sent as the character of its number
         self.socket.sendall("\r\n".join([*head, "", ""]).encode("latin-1"))
+        with suppress(ConnectionError):  # who has answered already may take no more of a body
+            self._send_body(body)
+        return self.read(method)
+
+    def _send_body(self, body: bytes | Iterable[bytes]) -> None:
         if isinstance(body, bytes):
             self.socket.sendall(body)
-        else:
-            for chunk in body:
-                self.socket.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-            self.socket.sendall(b"0\r\n\r\n")
-        return self.read(method)
+            return
+        for chunk in body:
+            self.socket.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        self.socket.sendall(b"0\r\n\r\n")
 
     def read(self, method: str = "GET") -> Response:
         response = HTTPResponse(self.socket, method=method)
@@ -77,7 +82,14 @@ class Connection:
             response.close()
 
 
-def send(port: int, path: str, headers: Sequence[tuple[str, str]] = (), **more: Any) -> Response:
+def send(
+    port: int,
+    path: str,
+    headers: Sequence[tuple[str, str]] = (),
+    *,
+    timeout: float = TIMEOUT,
+    **more: Any,
+) -> Response:
     """Send one request over a connection of its own (`Connection.send`)."""
-    with Connection(port) as connection:
+    with Connection(port, timeout) as connection:
         return connection.send(path, headers, **more)

@@ -1,6 +1,7 @@
 """A child process that can be killed and started again as it was."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -38,6 +39,11 @@ class Process:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def running(self) -> bool:
+        """Whether it was started, and not ended by us since."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         assert self._process is not None, f"{self.name} does not run"
         return self._process.pid
@@ -72,6 +78,13 @@ class Process:
     def kill(self) -> None:
         """End it without a chance to say good-bye."""
         self._end(subprocess.Popen.kill)
+
+    def pause(self) -> None:
+        """Hold it; its connections stay open."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
     def wait(self) -> int:
         """Wait until it ends by itself; return its exit status."""

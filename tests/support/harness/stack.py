@@ -31,6 +31,8 @@ from harness.process import Process
 REPOSITORY = Path(__file__).parents[3]
 PREFIX = "/scopeway"
 KEYS = f"{PREFIX}/clouds/"
+TYPES = 4
+"""That an Envoy asks for: clusters, listeners, routes, filters."""
 TRANSACTION = 100
 """Puts of one etcd transaction; etcd refuses more than 128."""
 
@@ -84,6 +86,14 @@ class Etcd(Process):
                 for each in names
             ]
         )
+
+    def names(self) -> set[str]:
+        """Return the names of the registered clouds."""
+        with self._channel() as channel:
+            end = KEYS[:-1].encode() + b"0"
+            request = rpc.RangeRequest(key=KEYS.encode(), range_end=end, keys_only=True)
+            found = rpc.KVStub(channel).Range(request).kvs
+        return {each.key.decode().removeprefix(KEYS) for each in found}
 
     def compact(self) -> int:
         """Forget all revisions but the last; return it."""
@@ -144,6 +154,11 @@ class ServeProcess(Process):
     def status(self) -> Any:
         return self.get("/status").json
 
+    def serves(self, envoy: Envoy) -> bool:
+        """Return whether an Envoy is connected and has said what it has of each type."""
+        found = [each["types"] for each in self.status()["streams"] if each["node"] == envoy.node]
+        return any(len(types) == TYPES for types in found)
+
     def metrics(self) -> dict[str, float]:
         """Return all samples, `name` or `name{type}` with the last word of the type URL."""
         text = self.get("/metrics").body.decode()
@@ -198,6 +213,10 @@ class Stack:
             self._closing.callback(echo.stop, self.background)
         return self.echoes[name]
 
+    def service(self, name: str, **more: Any) -> dict[str, Any]:
+        """Return a service of a manifest that an echo service answers."""
+        return {"endpoints": [at(self.echo(name).port)], **more}
+
     def put(self, *clouds: Cloud) -> None:
         self.etcd.put(clouds)
 
@@ -218,6 +237,9 @@ class Stack:
     def start_envoy(self, cloud: str, *serves: ServeProcess) -> Envoy:
         addresses = [("127.0.0.1", each.xds_port) for each in serves or self.serves]
         config = bootstrap(cloud=cloud, xds=addresses, admin=("127.0.0.1", 0))
+        # sooner back at a restarted control plane than an Envoy of many should be
+        grpc_service = config["dynamic_resources"]["ads_config"]["grpc_services"][0]
+        grpc_service["envoy_grpc"]["retry_policy"]["retry_back_off"]["max_interval"] = "0.5s"
         envoy = self.envoys[cloud] = Envoy(config, self.folder, cloud)
         self._closing.callback(envoy.stop)
         return envoy
