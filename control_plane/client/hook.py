@@ -6,7 +6,8 @@ option `--scope` says so; a clouds.yaml may, for programs that use openstacksdk 
 import openstacksdk.
 """
 
-from collections.abc import Mapping, MutableMapping
+import json
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
 from typing import Protocol
 
 from control_plane.errors import ControlPlaneError
@@ -15,9 +16,29 @@ from control_plane.scope import lexical_form, parse_scope
 HEADER = "X-Scope"
 
 
+REJECTED = "X-Scopeway-Rejected"
+"""What Scopeway puts on an answer that it gave itself."""
+
+
+class _Response(Protocol):
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+
+
+class _Transport(Protocol):
+    @property
+    def hooks(self) -> Mapping[str, MutableSequence[Callable[..., None]]]: ...
+
+
 class _Session(Protocol):
     @property
     def additional_headers(self) -> MutableMapping[str, str]: ...
+    @property
+    def session(self) -> _Transport: ...
 
 
 class _Configuration(Protocol):
@@ -36,6 +57,10 @@ class CannotAttachScope(ControlPlaneError):
     """Something is missing that the scope needs to be sent."""
 
 
+class ScopeRejected(ControlPlaneError):
+    """The scope cannot be served; says why, and the HTTP status."""
+
+
 def attach_scope(connection: _Connection) -> None:
     """Sends the scope of the cloud's configuration (`x_scope`) with each request from now on.
 
@@ -49,6 +74,25 @@ def attach_scope(connection: _Connection) -> None:
         headers = connection.session.additional_headers
         if scope:
             parse_scope(str(scope))
+            connection.session.session.hooks["response"].append(tell_rejection)
             headers[HEADER] = lexical_form(str(scope))
     except (AttributeError, ImportError, TypeError, ValueError) as error:
         raise CannotAttachScope(f"the scope cannot be sent: {error}") from error
+
+
+def tell_rejection(response: _Response, *args: object, **kwargs: object) -> None:
+    """Ends the command with the reason where Scopeway itself refused a request.
+
+    keystoneauth takes an error on the way to a service's versions for a service without versions,
+    and would say only that.
+
+    Raises:
+        ScopeRejected: The answer is a rejection.
+    """
+    if REJECTED not in response.headers:
+        return
+    try:
+        message = json.loads(response.text)["error"]["message"]
+    except (KeyError, TypeError, ValueError):
+        message = response.text
+    raise ScopeRejected(f"{message} (HTTP {response.status_code})")

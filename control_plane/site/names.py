@@ -21,6 +21,8 @@ STATUS: Final = "x-scopeway-status"
 REASON: Final = "x-scopeway-reason"
 UNSENT: Final = "x-scopeway-unsent"
 SERVED_BY: Final = "x-scopeway-served-by"
+REJECTED: Final = "x-scopeway-rejected"
+"""On an answer that an Envoy of ours gave itself: its status and message are about the scope."""
 
 SITE_NAME: Final = f"%METADATA(LISTENER:{METADATA}:{SITE})%"
 """What Envoy replaces by the name of the cloud it stands at."""

@@ -47,7 +47,7 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
     Every answer says the site that gave it: without that, the name of a cloud that never answered
     would stand in the header.
     """
-    here = [overwrite(names.SERVED_BY, names.SITE_NAME)]
+    here = [overwrite(names.SERVED_BY, names.SITE_NAME), overwrite(names.REJECTED, "true")]
     unsent = [*here, overwrite(names.UNSENT, "true")] if mark_unsent else here
     away = _and(_flags(NO_CLUSTER), _status(503))
     refused = OrFilter(filters=[_status(status) for status in REFUSED_STATUSES])

@@ -129,7 +129,10 @@ def _answer(status: int, title: str, message: str) -> Route:
     return Route(
         direct_response=DirectResponseAction(status=status, body_format=body),
         # who answers: the site itself
-        response_headers_to_add=[overwrite(names.SERVED_BY, names.SITE_NAME)],
+        response_headers_to_add=[
+            overwrite(names.SERVED_BY, names.SITE_NAME),
+            overwrite(names.REJECTED, "true"),
+        ],
     )
 
 

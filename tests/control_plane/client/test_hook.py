@@ -5,14 +5,17 @@ from typing import Any
 
 import pytest
 
-from control_plane.client.hook import CannotAttachScope, attach_scope
+from control_plane.client.hook import CannotAttachScope, ScopeRejected, attach_scope
 from control_plane.scope import ScopeError
 
 
 def connection(**config: object) -> Any:
     return SimpleNamespace(
         config=SimpleNamespace(config=config),
-        session=SimpleNamespace(additional_headers={"Other": "header"}),
+        session=SimpleNamespace(
+            additional_headers={"Other": "header"},
+            session=SimpleNamespace(hooks={"response": []}),
+        ),
     )
 
 
@@ -57,3 +60,28 @@ def test_no_request_goes_on_without_its_scope(unknown: Any) -> None:
     """openstacksdk logs an AttributeError or TypeError of a hook, and goes on."""
     with pytest.raises(CannotAttachScope, match=r"^the scope cannot be sent: "):
         attach_scope(unknown)
+
+
+def answer(text: str, **headers: str) -> Any:
+    return SimpleNamespace(status_code=404, headers=headers, text=text)
+
+
+def test_a_rejection_ends_the_command_with_its_reason() -> None:
+    """keystoneauth would say that the service has no versions."""
+    found = connection(x_scope="glance:cloud-9")
+    attach_scope(found)
+    (told,) = found.session.session.hooks["response"]
+    rejected = {"X-Scopeway-Rejected": "true"}
+
+    with pytest.raises(ScopeRejected, match=r"^no cloud is named cloud-9 \(HTTP 404\)$"):
+        told(answer('{"error": {"message": "no cloud is named cloud-9"}}', **rejected), timeout=1)
+    with pytest.raises(ScopeRejected, match=r"^upstream error \(HTTP 404\)$"):
+        told(answer("upstream error", **rejected))
+
+
+def test_the_error_of_a_service_is_left_to_the_client() -> None:
+    found = connection(x_scope="glance:cloud-9")
+    attach_scope(found)
+    (told,) = found.session.session.hooks["response"]
+
+    told(answer('{"error": {"message": "no such image"}}'))
