@@ -5,12 +5,11 @@ All rules are in the parts; this file only ties them.
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,7 +17,7 @@ from control_plane.admin import AdminServer
 from control_plane.compiler.plan import PlanSettings
 from control_plane.errors import ControlPlaneError
 from control_plane.metrics import Metrics
-from control_plane.registry import Batch, Catalog, Change, Registry, open_registry
+from control_plane.registry import Batch, Catalog, Change, open_registry
 from control_plane.settings import Settings
 from control_plane.site import site_resources
 from control_plane.source import ScopewaySource
@@ -92,7 +91,7 @@ class ControlPlane:
             site=partial(site_resources, insecure_peers=insecure),
             settings=PlanSettings(insecure_peers=insecure),
         )
-        self.metrics.watch_source(source.stats())
+        self.metrics.watch_source(source.stats)
         return source
 
     def _measure(self, change: Change) -> None:
@@ -113,33 +112,33 @@ async def run(settings: Settings) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    stop = asyncio.Event()
+    serving = asyncio.create_task(_serve(settings), name="serve")
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+    await asyncio.wait((serving,))
+    if not serving.cancelled():
+        serving.result()
+
+
+async def _serve(settings: Settings) -> None:
     control_plane = ControlPlane(settings)
     with _admin(control_plane) as admin:
         registry = open_registry(settings.registry, state_dir=settings.state_dir)
         try:
-            await _until(stop, _serve(control_plane, registry, admin))
+            async with aclosing(registry.watch()) as batches:
+                control_plane.apply(await anext(batches))
+                await _serve_envoys(control_plane, registry.name, batches, admin)
         finally:
             await registry.close()
 
 
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` until it fails or `stop` is set."""
-    working = asyncio.create_task(work, name="serve")
-    stopping = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not working.done():
-        working.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await working
-
-
-async def _serve(control_plane: ControlPlane, registry: Registry, admin: AdminServer) -> None:
-    batches = registry.watch()
-    control_plane.apply(await anext(batches))
+async def _serve_envoys(
+    control_plane: ControlPlane,
+    registry: str,
+    batches: AsyncIterator[Batch],
+    admin: AdminServer,
+) -> None:
+    """Serve what the first batch has brought, and follow the others."""
     assert control_plane.source is not None
     host, port = control_plane.settings.xds_listen
     try:
@@ -154,23 +153,19 @@ async def _serve(control_plane: ControlPlane, registry: Registry, admin: AdminSe
             _log.info(
                 "ready: %d clouds from %s, xDS on %s:%d, admin on %s:%d",
                 len(control_plane.catalog.inventory),
-                registry.name,
+                registry,
                 host,
                 server.port,
                 control_plane.settings.admin_listen[0],
                 admin.port,
             )
-            await _follow(control_plane, batches)
+            async for batch in batches:
+                control_plane.apply(batch)
     except ListenError as error:
         raise ControlPlaneError(f"{error} (--xds-listen)") from None
 
 
-async def _follow(control_plane: ControlPlane, batches: AsyncIterator[Batch]) -> None:
-    async for batch in batches:
-        control_plane.apply(batch)
-
-
-@contextlib.contextmanager
+@contextmanager
 def _admin(control_plane: ControlPlane) -> Iterator[AdminServer]:
     loop = asyncio.get_running_loop()
 
