@@ -1,0 +1,179 @@
+"""A real Envoy as the client: what it takes, rejects, and says when it comes back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from harness.envoy import Envoy
+from xds_model import Store
+
+from xds import wire
+from xds.events import Acked, Event, Nacked, Sent, StreamClosed, StreamOpened
+from xds.server import Server, serve
+from xds.source import Node
+from xds.types import CLUSTER, LISTENER
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.envoy]
+
+GUARD = 30.0
+
+
+class Log:
+    """An observer that can be waited for."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self._changed = asyncio.Event()
+
+    def observe(self, node: Node | None, event: Event) -> None:
+        self.events.append(event)
+        self._changed.set()
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(GUARD):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+def cluster(name: str, *, timeout: int = 5, bad: bool = False) -> str:
+    """A STATIC cluster; a bad one has a load balancing policy that does not go with it."""
+    body = wire.field_string(1, name) + wire.field_bytes(4, wire.field_varint(1, timeout))
+    if bad:
+        body += wire.field_varint(6, 6)
+    return body.decode()
+
+
+def bootstrap(port: int) -> dict[str, Any]:
+    endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}
+    http2 = {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    return {
+        "node": {"id": "site/1", "cluster": "site"},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+            },
+            "cds_config": {"ads": {}, "resource_api_version": "V3"},
+            "lds_config": {"ads": {}, "resource_api_version": "V3"},
+        },
+        "static_resources": {
+            "clusters": [
+                {
+                    "name": "xds",
+                    "load_assignment": {
+                        "cluster_name": "xds",
+                        "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
+                    },
+                    "typed_extension_protocol_options": {
+                        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2
+                    },
+                }
+            ]
+        },
+    }
+
+
+@pytest.fixture
+def store() -> Store:
+    names = ["a", "b", "c", "d", "e"]
+    store = Store(texts={(CLUSTER, name): cluster(name) for name in names})
+    store.wildcards = {CLUSTER: names, LISTENER: []}
+    return store
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest_asyncio.fixture
+async def server(store: Store, log: Log) -> AsyncIterator[Server]:
+    async with serve(store, listen="127.0.0.1:0", observer=log) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def envoy(server: Server, tmp_path: Path) -> AsyncIterator[Envoy]:
+    envoy = await asyncio.to_thread(Envoy, bootstrap(server.port), tmp_path)
+    await asyncio.to_thread(envoy.wait_ready)
+    yield envoy
+    await asyncio.to_thread(envoy.stop)
+
+
+async def clusters(envoy: Envoy) -> dict[str, str]:
+    """The versions of the clusters that Envoy has."""
+    dump = await asyncio.to_thread(lambda: envoy.admin("/config_dump").json)
+    (found,) = (each for each in dump["configs"] if each["@type"].endswith("ClustersConfigDump"))
+    active = found.get("dynamic_active_clusters", [])
+    return {each["cluster"]["name"]: each["version_info"] for each in active}
+
+
+def quiet(server: Server) -> bool:
+    """Whether the client has answered all."""
+    types = [each for stream in server.status() for each in stream.types]
+    return len(types) == 2 and not any(each.in_flight_since for each in types)
+
+
+async def test_envoy_starts_with_what_the_wildcard_means(
+    store: Store, server: Server, envoy: Envoy, log: Log
+) -> None:
+    await log.until(lambda: quiet(server))
+
+    assert sorted(await clusters(envoy)) == ["a", "b", "c", "d", "e"]
+    assert not log.of(Nacked)
+
+
+async def test_a_bad_cluster_blocks_no_other(
+    store: Store, server: Server, envoy: Envoy, log: Log
+) -> None:
+    await log.until(lambda: quiet(server))
+    before = await clusters(envoy)
+    for name in before:
+        store.texts[CLUSTER, name] = cluster(name, timeout=6, bad=name == "c")
+    server.hub.resources_changed(CLUSTER, list(before))
+    await log.until(lambda: bool(log.of(Nacked)) and log.of(Nacked)[-1].names == ("c",))
+    await log.until(lambda: quiet(server))
+
+    after = await clusters(envoy)
+    assert {name for name in before if after[name] != before[name]} == {"a", "b", "d", "e"}
+    (status,) = (each for each in server.status()[0].types if each.type_url == CLUSTER)
+    assert list(status.rejected) == ["c"]
+
+
+async def test_a_removed_cluster_is_gone(
+    store: Store, server: Server, envoy: Envoy, log: Log
+) -> None:
+    await log.until(lambda: quiet(server))
+    taken = len(log.of(Acked))
+    store.wildcards[CLUSTER] = ["a", "b"]
+    server.hub.wildcard_changed(CLUSTER, "site")
+    await log.until(lambda: len(log.of(Acked)) > taken)
+
+    assert sorted(await clusters(envoy)) == ["a", "b"]
+
+
+async def test_an_envoy_that_comes_back_is_sent_nothing_it_has(
+    store: Store, envoy: Envoy, server: Server, log: Log
+) -> None:
+    await log.until(lambda: quiet(server))
+    sent = len(log.of(Sent))
+    server.drain()
+    await log.until(lambda: len(log.of(StreamClosed)) == 1)
+    await log.until(lambda: len(log.of(StreamOpened)) == 2 and quiet(server))
+    store.texts[CLUSTER, "a"] = cluster("a", timeout=6)
+    server.hub.resources_changed(CLUSTER, ["a"])
+    await log.until(lambda: any(each.resources for each in log.of(Sent)[sent:]))
+
+    assert [each.resources for each in log.of(Sent)[sent:] if each.type_url == CLUSTER] == [1]
