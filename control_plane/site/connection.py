@@ -218,6 +218,7 @@ def _edge(stat_prefix: str, *, remove: list[HeaderMutation]) -> HttpConnectionMa
         )
     ]
     manager.use_remote_address = True
+    manager.always_set_request_id_in_response = True  # what to look for in the access logs
     manager.request_headers_timeout = HEADERS_WITHIN
     manager.upgrade_configs = _upgrades()
     manager.local_reply_config = replies.local_replies()

@@ -25,7 +25,7 @@ ever."""
 
 # envoy.config.listener.v3.Listener, FilterChain, Filter
 _NAME, _ADDRESS, _FILTER_CHAINS, _METADATA = 1, 2, 3, 6
-_INTERNAL_LISTENER = 27
+_INTERNAL_LISTENER, _STAT_PREFIX = 27, 28
 _FILTERS, _TYPED_CONFIG = 3, 4
 # HttpConnectionManager, Rds, AccessLog, FileAccessLog
 _RDS, _HTTP_FILTERS, _ACCESS_LOG = 3, 5, 13
@@ -85,6 +85,7 @@ def listeners(
         made[entry.name] = (
             _listener(entry.name, manager + _access_log(entry.kind, access_log))
             + field_bytes(_ADDRESS, _socket(entry.address, entry.port))
+            + field_string(_STAT_PREFIX, entry.name)
             + connection.listener()
             + metadata
         )
@@ -103,9 +104,8 @@ def routes(cloud: Cloud, *, insecure_peers: bool = False) -> dict[str, bytes]:
     check = field_bytes(_ROUTES, field_bytes(_MATCH, _has_been_at(cloud.name)) + route.loop())
     made = {}
     for entry in _entries(cloud, insecure_peers):
-        rest = route.peer() if entry.kind == names.PEER else route.front()
-        host = field_bytes(_VIRTUAL_HOSTS, check + rest)
-        made[entry.name] = field_string(_NAME, entry.name) + host
+        host = route.peer() if entry.kind == names.PEER else check + route.front()
+        made[entry.name] = field_string(_NAME, entry.name) + field_bytes(_VIRTUAL_HOSTS, host)
     return made
 
 
@@ -200,7 +200,7 @@ def _site_metadata(cloud: str) -> bytes:
 
 
 def _has_been_at(cloud: str) -> bytes:
-    """A `RouteMatch` of requests that carry what fronts and peers of this site append to `via`.
+    """A `RouteMatch` of requests that carry what this site's front appends to `via`.
 
     No other cloud's name can end or begin like it: "1.1 " comes before it, and a dot after it.
     """

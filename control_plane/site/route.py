@@ -34,8 +34,13 @@ ERROR_TITLES: Mapping[int, str] = {
 """Every status of a negative cluster; another one is answered as the 503."""
 
 LOOP = "Loop Detected"
+BODY_BUFFER = 4 << 20
+"""Bytes of a request kept for sending it again. Large enough for what is under way when a dead cloud is
+noticed, so that a body of any size reaches the next cloud of an `|`; only the very first request to a
+target, which waits for its cluster meanwhile, can outgrow it."""
+
 VIA = f"1.1 {names.SITE_NAME}.scopeway"
-"""Appended by fronts and peers, looked for by both."""
+"""Appended by fronts, and looked for by them: every way back into a site leads through one."""
 
 
 @cache
@@ -53,11 +58,11 @@ def front() -> bytes:
 
 @cache
 def peer() -> bytes:
-    """Return the virtual host of peers, all but the loop check.
+    """Return the virtual host of peers, whole.
 
     The seam for policy: one route for each service prefix, with RBAC, in place of the one route.
     """
-    return bytes(_virtual_host(_forward(), [append("via", VIA), *_negative_headers()]))
+    return bytes(_virtual_host(_forward(), _negative_headers()))
 
 
 @cache
@@ -91,7 +96,11 @@ def _virtual_host(forward: Route, headers: Sequence[HeaderValueOption]) -> Virtu
     no_target = _answer(500, "Internal Server Error", "the scope filter named no target")
     no_target.match = RouteMatch(prefix="/")
     return VirtualHost(
-        name="all", domains=["*"], routes=[forward, no_target], request_headers_to_add=list(headers)
+        name="all",
+        domains=["*"],
+        routes=[forward, no_target],
+        request_headers_to_add=list(headers),
+        request_body_buffer_limit=BODY_BUFFER,
     )
 
 

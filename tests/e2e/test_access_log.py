@@ -28,11 +28,12 @@ def lines(fleet: Fleet, cloud: str, word: str, count: int = 1) -> list[dict[str,
 
 def test_one_request_id_joins_the_hops(fleet: Fleet, front: int) -> None:
     word = uuid.uuid4().hex
-    send(front, f"/image/{word}?limit=1", [("X-Scope", "{image:cloud-2}")])
+    response = send(front, f"/image/{word}?limit=1", [("X-Scope", "{image:cloud-2}")])
     (at_front,) = lines(fleet, "cloud-1", word)
     (at_peer,) = lines(fleet, "cloud-2", word)
 
     assert at_front["request_id"] == at_peer["request_id"]
+    assert response.headers.get_all("x-request-id") == [at_front["request_id"]]
     assert uuid.UUID(at_front["request_id"])
     for line, site, listener in ((at_front, "cloud-1", "front"), (at_peer, "cloud-2", "peer")):
         assert (line["site"], line["listener"]) == (site, listener)

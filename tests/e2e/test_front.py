@@ -109,7 +109,7 @@ class TestRouting:
 
         assert (response.json["method"], response.json["length"]) == ("POST", 100_000)
 
-    @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-3"])
+    @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3"])
     def test_a_websocket_is_passed_on(self, front: int, cloud: str) -> None:
         upgrade = [
             ("Connection", "Upgrade"),
@@ -122,6 +122,14 @@ class TestRouting:
 
             assert response.status == 101
             assert connection.socket.recv(100) == b"hello"
+
+    def test_targets_have_no_statistics_of_their_own(self, fleet: Fleet, front: int) -> None:
+        assert scoped(front, "{image:cloud-2}").status == 200
+        envoy = fleet.envoys["cloud-1"]
+
+        assert envoy.stats("cluster.image@") == {}
+        assert envoy.stats("cluster.control_plane.upstream_cx_total")
+        assert envoy.stats("http.front.downstream_rq_total")
 
 
 class TestRefusals:
@@ -191,6 +199,7 @@ class TestForgery:
         ("x-envoy-upstream-rq-timeout-ms", "1"),
         ("x-envoy-internal", "true"),
         ("x-envoy-decorator-operation", "evil"),
+        ("x-envoy-anything", "evil"),
         ("x-scopeway-target", "image@cloud-3"),
         ("x-scopeway-origin", "evil"),
         ("x-scopeway-status", "418"),
@@ -264,7 +273,9 @@ class TestLoops:
         assert (response.status, response.error["code"]) == (508, 508)
         assert "cloud-1" in response.error["message"]
 
-    def test_a_peer_whose_service_is_itself_is_answered_508(self, fleet: Fleet, front: int) -> None:
+    def test_a_site_whose_service_is_its_own_front_is_answered_508(
+        self, fleet: Fleet, front: int
+    ) -> None:
         cloud = fleet.site("cloud-knot", services={"image": fleet.nobody()}, accept=ANYONE)
         own_front = {"endpoints": [at(cloud.front.port)], "path": "/image"}
         fleet.control_plane.put(

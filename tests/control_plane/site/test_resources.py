@@ -1,0 +1,145 @@
+"""What a cloud's manifest makes of its site's Envoy."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import betterproto2
+import pytest
+import yaml
+from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
+from envoy_data_plane.envoy.config.listener.v3 import Listener
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
+
+from control_plane.clouds.model import Cloud, Front, Peer
+from control_plane.site import filters, listeners, routes, site_resources
+from control_plane.site.bootstrap import bootstrap
+from xds.types import EXTENSION, LISTENER, ROUTE
+
+GOLDEN = Path(__file__).parents[2] / "testdata" / "site"
+ENVOY = Path(sys.executable).parent / "envoy"
+
+FRONT = Front(address="127.0.0.1", port=8080)
+PEER = Peer(address="127.0.0.1", port=8443)
+SITE = Cloud(
+    name="cloud-1",
+    front=Front(address="127.0.0.1", port=8080, ports={"image": 9292}),
+    peer=PEER,
+)
+
+
+def decoded(message: type[betterproto2.Message], bodies: Mapping[str, bytes]) -> dict[str, Any]:
+    return {name: message.parse(body).to_dict() for name, body in bodies.items()}
+
+
+class TestGolden:
+    """Everything that an Envoy of this site receives."""
+
+    @pytest.mark.parametrize(
+        ("kind", "message", "make"),
+        [("listeners", Listener, listeners), ("routes", RouteConfiguration, routes)],
+    )
+    def test_site(self, rewrite: bool, kind: str, message: Any, make: Any) -> None:
+        file = GOLDEN / f"{kind}.yaml"
+        made = yaml.safe_dump(decoded(message, make(SITE)), sort_keys=True, width=100)
+        if rewrite:
+            file.write_text(made)
+
+        assert made == file.read_text()
+
+
+class TestWhichThereAre:
+    def test_all_have_their_routes_and_their_lua(self) -> None:
+        made = site_resources(SITE)
+
+        assert made[LISTENER].keys() == {"front", "front/image", "peer", "dispatch", "errors"}
+        assert made[ROUTE].keys() == {"front", "front/image", "peer"}
+        assert made[EXTENSION].keys() == {"lua/front", "lua/front/image", "lua/peer"}
+
+    def test_a_cloud_without_an_envoy_has_none(self) -> None:
+        made = site_resources(Cloud(name="cloud-1"))
+
+        assert [*made[LISTENER], *made[ROUTE], *made[EXTENSION]] == []
+
+    @pytest.mark.parametrize(
+        ("cloud", "names"),
+        [
+            (Cloud(name="a", front=FRONT), {"front"}),
+            (Cloud(name="a", peer=PEER), {"peer"}),
+        ],
+    )
+    def test_the_internal_listeners_come_with_any_other(
+        self, cloud: Cloud, names: set[str]
+    ) -> None:
+        assert listeners(cloud).keys() == {*names, "dispatch", "errors"}
+        assert routes(cloud).keys() == names
+
+    def test_a_peer_beyond_loopback_is_not_opened(self) -> None:
+        cloud = Cloud(name="a", front=FRONT, peer=Peer(address="10.0.0.1", port=1, bind="0.0.0.0"))
+
+        assert "peer" not in listeners(cloud)
+        assert "peer" not in routes(cloud)
+        assert "lua/peer" not in filters(cloud)
+
+    def test_a_peer_beyond_loopback_is_opened_when_that_is_allowed(self) -> None:
+        cloud = Cloud(name="a", peer=Peer(address="10.0.0.1", port=1, bind="0.0.0.0"))
+
+        made = site_resources(cloud, insecure_peers=True)
+
+        assert "peer" in made[LISTENER]
+        assert "lua/peer" in made[EXTENSION]
+
+
+class TestAddresses:
+    @pytest.mark.parametrize(
+        ("bind", "address"), [("", "192.0.2.1"), ("0.0.0.0", "0.0.0.0"), ("::", "::")]
+    )
+    def test_bind_goes_before_the_address(self, bind: str, address: str) -> None:
+        front = Front(address="192.0.2.1", port=80, ports={"image": 9292}, bind=bind)
+        made = decoded(Listener, listeners(Cloud(name="a", front=front)))
+
+        for name, port in (("front", 80), ("front/image", 9292)):
+            socket = made[name]["address"]["socketAddress"]
+            assert socket == {"address": address, "portValue": port}
+
+    def test_the_access_log_goes_where_the_envoy_wants_it(self) -> None:
+        made = site_resources(SITE, "/var/log/scopeway.log")[LISTENER]
+
+        assert all(b"/dev/stdout" not in body for body in made.values())
+        assert b"/var/log/scopeway.log" in made["front"]
+
+
+class TestLua:
+    def lua(self, name: str) -> str:
+        config = TypedExtensionConfig.parse(filters(SITE)[name])
+        assert config.name == name
+        assert config.typed_config is not None
+        lua = config.typed_config.unpack()
+        assert isinstance(lua, Lua)
+        assert lua.default_source_code is not None
+        return lua.default_source_code.inline_string or ""
+
+    def test_it_knows_its_site(self) -> None:
+        assert all('"cloud-1"' in self.lua(name) for name in filters(SITE))
+
+    def test_a_port_of_one_service_has_lua_of_its_own(self) -> None:
+        assert self.lua("lua/front/image") != self.lua("lua/front")
+
+    def test_equal_sites_have_equal_bytes(self) -> None:
+        assert site_resources(SITE) == site_resources(SITE)
+
+
+@pytest.mark.envoy
+def test_envoy_takes_the_listeners(tmp_path: Path) -> None:
+    config = bootstrap(cloud="cloud-1", xds=[("127.0.0.1", 1)], admin=("127.0.0.1", 0))
+    config["static_resources"]["listeners"] = list(decoded(Listener, listeners(SITE)).values())
+    file = tmp_path / "envoy.yaml"
+    file.write_text(yaml.safe_dump(config))
+    done = subprocess.run(
+        [ENVOY, "--mode", "validate", "-c", file], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr[-2000:]
