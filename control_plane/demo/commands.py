@@ -38,7 +38,8 @@ def openstack(
     """
     shown = {"OS_CLOUD": "cloud-1"} if env is None else dict(env)
     screen.command(" ".join([*_assignments(shown), _quoted("openstack", *arguments)]))
-    result = _run([str(stage.client), *arguments], stage.client_environment(**shown))
+    with screen.working():
+        result = _run([str(stage.client), *arguments], stage.client_environment(**shown))
     screen.output(result.output)
     return result
 

@@ -176,7 +176,7 @@ def _show_log(screen: Screen, error: DemoError) -> None:
 
 
 def _write_environment(stage: Stage) -> None:
-    programs = f"{stage.openstack / 'bin'}:{Path(sys.executable).parent}"
+    programs = f"{Path(sys.executable).parent}:{stage.openstack / 'bin'}"
     (stage.root / "env.sh").write_text(
         f"""\
 export OS_CLIENT_CONFIG_FILE='{stage.clouds_yaml}'
@@ -195,7 +195,7 @@ def _say_what_next(stage: Stage, screen: Screen) -> None:
     screen.command('openstack image list --scope "{glance:cloud-2 | cloud-3}"')
     screen.command(f'scopeway explain --from cloud-1 --scope "{SCOPE}" image')
     screen.command("scopeway cloud list")
-    screen.output("")
+    screen.gap()
     rows = [(site.name, site.front_url, str(site.access_log)) for site in stage.sites]
     screen.table(("cloud", "front", "access log"), rows)
     screen.say(f"the control plane: {stage.plane.admin}/status")

@@ -5,7 +5,7 @@ Owns the look, with rich; plain text where the output is no terminal or is asked
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.text import Text
@@ -60,6 +60,14 @@ class Screen:
         """What a command answered."""
         for line in text.rstrip().splitlines() or ["(nothing)"]:
             self._indented(Text(line))
+
+    def working(self) -> AbstractContextManager[object]:
+        """Shows that something goes on, and nothing afterwards."""
+        return self._console.status("")
+
+    def gap(self) -> None:
+        """An empty line."""
+        self._console.print()
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A small table, as wide as its content."""
