@@ -9,7 +9,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -74,6 +75,7 @@ class ControlPlane:
                         each.type_url.rpartition(".")[2]: {
                             "subscribed": each.subscribed,
                             "in_flight": each.in_flight,
+                            "rejected": sorted(each.rejected),
                             "last_nack": each.last_nack.message if each.last_nack else None,
                         }
                         for each in stream.types

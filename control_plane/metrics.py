@@ -3,6 +3,7 @@
 Owns their names. An xDS observer (`xds.events.Observer`): called on the event loop, only counts.
 """
 
+from collections.abc import Callable
 from typing import assert_never
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -57,8 +58,8 @@ class Metrics:
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(name, text, ["type_url"], registry=self.registry)
 
-    def watch_source(self, stats: SourceStats) -> None:
-        """Show the counters of a source, read anew at each scrape."""
+    def watch_source(self, stats: Callable[[], SourceStats]) -> None:
+        """Show the counters of a source, asked for at each scrape (in the thread of the scrape)."""
         self.registry.register(_SourceCollector(stats))
 
     def observe(self, node: Node | None, event: Event) -> None:
@@ -91,11 +92,11 @@ class Metrics:
 
 
 class _SourceCollector(Collector):
-    def __init__(self, stats: SourceStats) -> None:
+    def __init__(self, stats: Callable[[], SourceStats]) -> None:
         self._stats = stats
 
     def collect(self) -> list[Metric]:
-        stats = self._stats
+        stats = self._stats()
         return [
             GaugeMetricFamily(
                 "scopeway_targets_in_use", "Distinct targets in use.", value=stats.targets

@@ -6,7 +6,6 @@ thread. Invariant: a file that is just being written, or cannot be read, takes n
 """
 
 import asyncio
-import logging
 import os
 import stat
 import time
@@ -18,8 +17,6 @@ from control_plane.clouds.manifest import InvalidCloud
 from control_plane.clouds.model import Cloud
 from control_plane.registry.files import Manifests, read_manifests, unreadable
 from control_plane.registry.protocol import Batch, Place, RegistryUnavailable
-
-log = logging.getLogger(__name__)
 
 POLL = 0.25
 """Seconds between two looks; more where one look takes long."""
@@ -59,7 +56,6 @@ class DirectoryRegistry:
                 batch = await asyncio.to_thread(self._folder.look)
             except OSError as error:
                 if not away:
-                    log.warning("the folder is away: %s", error, extra={"registry": self.name})
                     yield Batch(stale=f"{self.name} cannot be read: {error.strerror}")
                 away = True
                 continue

@@ -66,7 +66,6 @@ class EtcdRegistry:
                 async with connected(self._url, avoid=endpoint) as session:
                     endpoint = session.endpoint
                     if failures > 1 and self._revision:
-                        log.warning("etcd is back", extra={"registry": self.name})
                         yield Batch()
                     async with aclosing(self._session(session)) as batches:
                         async for batch in batches:
@@ -78,9 +77,9 @@ class EtcdRegistry:
                     if error.refused or time.monotonic() - start > self._patience:
                         raise RegistryUnavailable(f"{self.name} cannot be read: {error}") from None
                 elif failures == 2:  # the first may be a member that is restarted
-                    log.warning("etcd is away: %s", error, extra={"registry": self.name})
                     yield Batch(stale=f"{self.name} is away: {error}")
-            await asyncio.sleep(_pause(failures))
+            # before the first listing somebody waits
+            await asyncio.sleep(_pause(failures if self._revision else min(failures, 2)))
 
     async def close(self) -> None:
         """Do nothing: a connection lives as long as its `watch`."""

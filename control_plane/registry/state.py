@@ -85,7 +85,6 @@ class StateRegistry:
             raise error
         age = _duration(self._clock() - saved.current)
         stale = f"{error}; serving what {saved.registry} held {age} ago"
-        log.warning("serving saved clouds: %s", stale, extra={"registry": self.name})
         return Batch(upserts=saved.entries, complete=True, stale=stale)
 
     async def _remembered(self) -> AsyncGenerator[Batch, None]:
