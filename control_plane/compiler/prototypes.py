@@ -75,6 +75,10 @@ NO_LIMIT = 1_000_000
 """For circuit breakers: Envoy's defaults (1,024 requests, 3 retries) would refuse work that the
 service itself could take."""
 
+DISPATCH_BUFFER = 64 * 1024
+"""Bytes on the way to the listener `dispatch`: what is under way when the first cloud is found dead
+must fit into the request's buffer (`control_plane.site.route`), or it cannot be sent again."""
+
 MAX_ENDPOINT_RETRIES = 4
 """How many further endpoints of one cloud are tried."""
 
@@ -131,6 +135,7 @@ def cluster_of_clouds(clouds: int) -> bytes:
     return bytes(
         Cluster(
             connect_timeout=CONNECT_TIMEOUT,
+            per_connection_buffer_limit_bytes=DISPATCH_BUFFER,
             circuit_breakers=_circuit_breakers(),
             outlier_detection=_cloud_ejection(),
             transport_socket=TransportSocket(

@@ -34,10 +34,11 @@ ERROR_TITLES: Mapping[int, str] = {
 """Every status of a negative cluster; another one is answered as the 503."""
 
 LOOP = "Loop Detected"
+
 BODY_BUFFER = 4 << 20
-"""Bytes of a request kept for sending it again. Large enough for what is under way when a dead cloud is
-noticed, so that a body of any size reaches the next cloud of an `|`; only the very first request to a
-target, which waits for its cluster meanwhile, can outgrow it."""
+"""Bytes of a request that are kept for sending it again: more than what is under way when a dead
+cloud is noticed, so that a body of any size reaches the next cloud of an `|`. Only the very first
+request to a target, which waits for its cluster meanwhile, can outgrow it."""
 
 VIA = f"1.1 {names.SITE_NAME}.scopeway"
 """Appended by fronts, and looked for by them: every way back into a site leads through one."""
