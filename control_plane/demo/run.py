@@ -190,7 +190,7 @@ export PATH="$PATH":'{programs}'
 
 def _say_what_next(stage: Stage, screen: Screen) -> None:
     screen.title("It runs. What you can type next:")
-    screen.command(f"source {stage.root / 'env.sh'}")
+    screen.command(f". {stage.root / 'env.sh'}")
     screen.command(f'openstack image list --scope "{SCOPE}"')
     screen.command('openstack image list --scope "{glance:cloud-2 | cloud-3}"')
     screen.command(f'scopeway explain --from cloud-1 --scope "{SCOPE}" image')
