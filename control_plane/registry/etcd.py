@@ -60,12 +60,13 @@ class EtcdRegistry:
     async def watch(self) -> AsyncGenerator[Batch, None]:
         """See `Registry.watch`."""
         start = time.monotonic()
-        failures, endpoint = 0, ""
+        failures, told_away, endpoint = 0, False, ""
         while True:
             try:
                 async with connected(self._url, avoid=endpoint) as session:
                     endpoint = session.endpoint
-                    if failures > 1 and self._revision:
+                    if told_away:
+                        told_away = False
                         yield Batch()
                     async with aclosing(self._session(session)) as batches:
                         async for batch in batches:
@@ -76,7 +77,8 @@ class EtcdRegistry:
                 if not self._revision:
                     if error.refused or time.monotonic() - start > self._patience:
                         raise RegistryUnavailable(f"{self.name} cannot be read: {error}") from None
-                elif failures == 2:  # the first may be a member that is restarted
+                elif failures > 1 and not told_away:  # the first may be a member that is restarted
+                    told_away = True
                     yield Batch(stale=f"{self.name} is away: {error}")
             # before the first listing somebody waits
             await asyncio.sleep(_pause(failures if self._revision else min(failures, 2)))

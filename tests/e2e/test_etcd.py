@@ -112,6 +112,14 @@ def test_what_is_known_is_served_while_etcd_is_away(
     serve.wait_until(lambda: not is_stale(serve), "nothing is stale")
 
 
+def test_every_absence_of_etcd_is_told(stack: Stack, serve: ServeProcess) -> None:
+    for _ in range(2):
+        stack.etcd.kill()
+        serve.wait_until(lambda: is_stale(serve), "the control plane has noticed")
+        stack.etcd.start()
+        serve.wait_until(lambda: not is_stale(serve), "nothing is stale, though nothing changed")
+
+
 def test_changes_that_were_compacted_away_are_seen_all_the_same(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
