@@ -83,7 +83,8 @@ class _Site:
 
     resources: dict[str, Mapping[str, Mapping[str, Resource]]] = field(default_factory=dict)
     """By the path of an Envoy's access log, the one thing in which a site's Envoys may differ."""
-    streams: int = 0
+    streams: Counter[str] = field(default_factory=Counter)
+    """The number of streams by that path; none stands here without one."""
     uses: Counter[str] = field(default_factory=Counter)
     """Target to the number of streams that use it."""
 
@@ -143,14 +144,13 @@ class ScopewaySource:
             )
         if not node.cluster:
             raise ProtocolError(f"node {node.id!r} names no cloud as its cluster")
-        site = self._sites.get(node.cluster)
-        if site is None:
-            site = self._sites[node.cluster] = _Site()
         view = _View(self, node)
+        site = self._sites.get(view.group) or _Site()
         if view.access_log not in site.resources:
-            cloud = self._inventory.get(node.cluster)
+            cloud = self._inventory.get(view.group)
             site.resources[view.access_log] = self._site_resources(cloud, view.access_log)
-        site.streams += 1
+        site.streams[view.access_log] += 1
+        self._sites[view.group] = site
         self._stats.streams += 1
         return view
 
@@ -225,8 +225,10 @@ class ScopewaySource:
             target = self._parse(name)
             if isinstance(target, Target):
                 self._dependencies.discard(name, target, view.group)
-        site.streams -= 1
         self._stats.streams -= 1
+        site.streams[view.access_log] -= 1
+        if not site.streams[view.access_log]:
+            del site.streams[view.access_log], site.resources[view.access_log]
         if not site.streams:
             del self._sites[view.group]
 

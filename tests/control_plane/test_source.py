@@ -37,7 +37,7 @@ def site(cloud: Cloud, access_log: str) -> Mapping[str, Mapping[str, bytes]]:
     return {
         LISTENER: {"front": cloud.name.encode(), **fronts},
         ROUTE: {"front": b"route"},
-        EXTENSION: {"lua/front": b"lua"},
+        EXTENSION: {"lua/front": f"lua {access_log}".encode()},
     }
 
 
@@ -125,6 +125,19 @@ class TestAttach:
         view = fleet.attach()
 
         assert all(view.wildcard(type_url) for type_url in fleet.source.type_urls())
+
+    def test_the_envoys_of_one_site_may_log_to_different_files(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        logs = ("/a", "/b", "/a")
+        metadata = [{"scopeway.protocol": "1", "scopeway.access_log": log} for log in logs]
+        views = [
+            fleet.source.attach(Node(id=f"cloud-1/{n}", cluster="cloud-1", metadata=each))
+            for n, each in enumerate(metadata)
+        ]
+        views[0].close()
+        filters = [view.resource(EXTENSION, "lua/front") for view in views[1:]]
+
+        assert [each.body for each in filters if each] == [b"lua /b", b"lua /a"]
 
 
 class TestUnknownCloud:
