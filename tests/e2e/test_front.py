@@ -1,17 +1,18 @@
 """What a client meets at the front of a site, through real Envoys and the real control plane."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from harness.fleet import Fleet, at, manifest
 from harness.http import Connection, Response, send
 
+from control_plane.clouds.model import Cloud
+
 ANYONE = [{"clouds": ["cloud-1"]}]
 
 
 @pytest.fixture(scope="module")
-def site(fleet: Fleet) -> Any:
+def site(fleet: Fleet) -> Cloud:
     """cloud-1 and cloud-2 have Envoys; cloud-3 and cloud-down have none, and the latter is down."""
     fleet.site("cloud-2", services={"image": fleet.service("glance-2")}, accept=ANYONE)
     fleet.control_plane.put(
@@ -29,8 +30,9 @@ def site(fleet: Fleet) -> Any:
 
 
 @pytest.fixture(scope="module")
-def front(site: Any) -> Iterator[int]:
+def front(site: Cloud) -> int:
     """The port of cloud-1's front."""
+    assert site.front
     return site.front.port
 
 
@@ -72,7 +74,8 @@ class TestRouting:
         assert header(response, "x-scopeway-origin") == ["cloud-1"]
         assert response.headers["x-scopeway-served-by"] == cloud
 
-    def test_a_port_of_one_service_leaves_the_path_alone(self, site: Any) -> None:
+    def test_a_port_of_one_service_leaves_the_path_alone(self, site: Cloud) -> None:
+        assert site.front
         port = site.front.ports["image"]
 
         assert send(port, "/image/v2").json["path"] == "/image/v2"
@@ -96,6 +99,14 @@ class TestRouting:
         response = scoped(front, f"{{image:{cloud}}}", f"/image{path}")
 
         assert response.json["path"] == ("/img" if cloud == "cloud-3" else "") + path
+
+    @pytest.mark.parametrize("scope", ["{image:cloud-2}", "%7Bglance:cloud-2%7D"])
+    def test_a_scope_in_the_path_is_taken_off(self, front: int, scope: str) -> None:
+        response = send(front, f"/~{scope}/image/v2//x%2F?y")
+
+        assert (response.json["name"], response.json["path"]) == ("glance-2", "/v2//x%2F?y")
+        (prefix,) = header(response, "x-forwarded-prefix")
+        assert prefix.endswith("/image")
 
     def test_an_absolute_url_is_understood(self, front: int) -> None:
         response = send(front, "http://other.example/image/v2?x=1", host="other.example")
@@ -262,8 +273,9 @@ class TestForgery:
 
 class TestLoops:
     def test_a_request_that_comes_back_to_a_front_is_answered_508(
-        self, fleet: Fleet, site: Any
+        self, fleet: Fleet, site: Cloud
     ) -> None:
+        assert site.front
         own_front = {"endpoints": [at(site.front.ports["image"])]}
         fleet.control_plane.put(
             manifest("cloud-mirror", services={"image": own_front}, accept=ANYONE)
@@ -277,6 +289,8 @@ class TestLoops:
         self, fleet: Fleet, front: int
     ) -> None:
         cloud = fleet.site("cloud-knot", services={"image": fleet.nobody()}, accept=ANYONE)
+        assert cloud.front
+        assert cloud.peer
         own_front = {"endpoints": [at(cloud.front.port)], "path": "/image"}
         fleet.control_plane.put(
             manifest(
