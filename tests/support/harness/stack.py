@@ -24,9 +24,9 @@ from harness.background import Background
 from harness.echo import Echo
 from harness.envoy import Envoy
 from harness.fleet import at, manifest
-from harness.http import Response, send
+from harness.http import Connection, Response, send
 from harness.ports import free_ports
-from harness.process import Process
+from harness.process import Process, until
 
 REPOSITORY = Path(__file__).parents[3]
 PREFIX = "/scopeway"
@@ -231,7 +231,9 @@ class Stack:
             spec["peer"] = at(peer_port)
         cloud = manifest(name, **spec)
         self.put(cloud)
-        self.start_envoy(name, *serves).wait_ready()
+        envoy = self.start_envoy(name, *serves).wait_ready()
+        # ready it is also while the control plane hasn't heard of the cloud yet
+        until(lambda: _listens(front), f"the front of {name} listens", log=envoy.tail)
         return cloud
 
     def start_envoy(self, cloud: str, *serves: ServeProcess) -> Envoy:
@@ -251,6 +253,14 @@ class Stack:
         """Return the ends of all logs, for a failed test."""
         processes = [each.tail() for each in (self.etcd, *self.serves)]
         return "\n".join([*processes, *(each.tail() for each in self.envoys.values())])
+
+
+def _listens(port: int) -> bool:
+    try:
+        Connection(port).socket.close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def _key(name: str) -> bytes:
