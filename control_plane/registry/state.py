@@ -37,11 +37,13 @@ class StateRegistry:
         folder: Path,
         *,
         debounce: float = DEBOUNCE,
+        retry: float = RETRY,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._registry = registry
         self._folder = folder
         self._debounce = debounce
+        self._retry = retry
         self._clock = clock
 
     @property
@@ -62,7 +64,7 @@ class StateRegistry:
                 if not told:
                     yield await self._saved(error)
                     told = True
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(self._retry)
 
     async def close(self) -> None:
         """Close the registry itself."""

@@ -182,6 +182,19 @@ def test_losses_far_apart_are_no_storm() -> None:
     assert not change.problems
 
 
+def test_clouds_that_come_back_at_once_are_no_storm() -> None:
+    """As when the sites are updated one after the other."""
+    catalog = Catalog()
+    catalog.apply(Batch(upserts=many(10), complete=True), now=0)
+    for number in range(10):
+        place = f"/{number}"
+        gone = catalog.apply(Batch(deletes=[place]), now=number)
+        catalog.apply(Batch(upserts={place: many(10)[place]}), now=number)
+
+        assert gone.clouds == {f"cloud-{number}"}
+        assert not gone.problems
+
+
 def test_of_few_clouds_all_may_be_taken_away() -> None:
     fold = Fold()
     fold(many(9), complete=True)
