@@ -1,5 +1,8 @@
 """Which targets a change concerns."""
 
+from dataclasses import replace
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +103,7 @@ def test_nothing_is_left_when_all_targets_are_given_up() -> None:
     assert all(not index for index in vars(dependencies).values())
 
 
+SETTINGS = PlanSettings()
 NAMES = ("a", "b", "c")
 LABELS = st.sampled_from([{}, {"r": "1"}, {"r": "2"}, {"t": "1"}, {"r": "1", "t": "2"}])
 PATTERNS = st.one_of(
@@ -108,7 +112,7 @@ PATTERNS = st.one_of(
 )
 RULES = st.builds(
     AcceptRule,
-    clouds=st.tuples(PATTERNS),
+    clouds=st.lists(PATTERNS, min_size=1, max_size=3).map(tuple),
     identity=st.none() | st.builds(IdentityRule, clouds=st.tuples(PATTERNS)),
 )
 SERVICE = Service(endpoints=(Endpoint(address="127.0.0.1", port=1),))
@@ -133,30 +137,41 @@ TARGETS = (
     "image@[r=1]",
     "image@[r=2,t=1]|c",
     "image@(b|[t=2])|local",
+    "identity.validate@a",
     "identity.validate@b",
     "image@a&b",
 )
 
 
-@given(FLEETS, FLEETS)
+PARSED = {name: parse_target(name) for name in TARGETS}
+FIELDS = st.sampled_from([("labels",), ("services",), ("accept",), ("peer",), None])
+
+
+@given(FLEETS, st.sampled_from(NAMES), STATES, FIELDS)
 def test_every_plan_that_changes_is_among_the_affected(
-    before: dict[str, Cloud], after: dict[str, Cloud]
+    fleet: dict[str, Cloud],
+    name: str,
+    state: dict[str, Any] | None,
+    fields: tuple[str, ...] | None,
 ) -> None:
-    dependencies = using(*((name, site) for name in TARGETS for site in NAMES))
-    old = Inventory().apply(before)
-    new = old.apply(after, deletes=set(before) - set(after))
-    affected: set[str] = set()
-    at_home: dict[str, frozenset[str]] = {}
-    for name in NAMES:
-        change = old.get(name), new.get(name)
-        if change[0] != change[1]:
-            affected |= dependencies.affected(*change)
-            at_home[name] = dependencies.affected_at_home(*change)
+    """One cloud comes, goes, or changes in all or in one of its fields."""
+    dependencies = Dependencies()
+    for text in TARGETS:
+        for site in NAMES:
+            dependencies.add(text, PARSED[text], site)
+    before = Inventory().apply(fleet)
+    old, new = before.get(name), None if state is None else Cloud(name=name, **state)
+    if old and state and fields:
+        new = replace(old, **{each: state[each] for each in fields})
+    after = before.apply({} if new is None else {name: new}, deletes=() if new else (name,))
+
+    affected = dependencies.affected(old, new)
+    at_home = dependencies.affected_at_home(old, new)
 
     for site in NAMES:
-        was, now = old.get(site), new.get(site)
+        was, now = before.get(site), after.get(site)
         if was is None or now is None:
             continue
-        for name in set(TARGETS) - affected - at_home.get(site, frozenset()):
-            target = parse_target(name)
-            assert plan(target, was, old, PlanSettings()) == plan(target, now, new, PlanSettings())
+        for text in set(TARGETS) - affected - (at_home if site == name else frozenset()):
+            target = PARSED[text]
+            assert plan(target, was, before, SETTINGS) == plan(target, now, after, SETTINGS)
