@@ -51,6 +51,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.metadata.v3 import MetadataKind, MetadataKindHost
 from envoy_data_plane.google.protobuf import Any
 
+from control_plane.site.connection import PEER_CONNECTION_WINDOW, PEER_STREAM_WINDOW
 from control_plane.site.names import METADATA, UNSENT
 
 CONNECT_TIMEOUT = timedelta(seconds=2)
@@ -108,14 +109,21 @@ def service(endpoints: int, *, by_name: bool) -> bytes:
 def peer(*, by_name: bool) -> bytes:
     """Return what clusters of another site's Envoy share."""
     pings = KeepaliveSettings(interval=PING, timeout=PING / 2)
-    http2 = _Explicit(http2_protocol_options=Http2ProtocolOptions(connection_keepalive=pings))
+    http2 = Http2ProtocolOptions(
+        connection_keepalive=pings,
+        # as in the other direction: Envoy's default lets a slow client's download fill 256 MiB here
+        initial_stream_window_size=PEER_STREAM_WINDOW,
+        initial_connection_window_size=PEER_CONNECTION_WINDOW,
+    )
     return bytes(
         Cluster(
             cluster_type=_by_name() if by_name else None,
             connect_timeout=CONNECT_TIMEOUT,
             circuit_breakers=_circuit_breakers(),
             upstream_connection_options=_tcp_keepalive(),
-            typed_extension_protocol_options=_http(http2, _endpoint_retries(1)),
+            typed_extension_protocol_options=_http(
+                _Explicit(http2_protocol_options=http2), _endpoint_retries(1)
+            ),
         )
     )
 
