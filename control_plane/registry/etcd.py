@@ -59,12 +59,13 @@ class EtcdRegistry:
 
     async def watch(self) -> AsyncGenerator[Batch, None]:
         """See `Registry.watch`."""
-        start = time.monotonic()
-        failures, told_away, endpoint = 0, False, ""
+        start = connection = time.monotonic()
+        failures, told_away, used = 0, False, ""
         while True:
+            avoid, used = used, ""  # for one attempt only: it may be the only one that lives
             try:
-                async with connected(self._url, avoid=endpoint) as session:
-                    endpoint = session.endpoint
+                async with connected(self._url, avoid=avoid) as session:
+                    used, connection = session.endpoint, time.monotonic()
                     if told_away:
                         told_away = False
                         yield Batch()
@@ -73,7 +74,8 @@ class EtcdRegistry:
                             failures = 0
                             yield batch
             except EtcdError as error:
-                failures += 1
+                lasted = bool(used) and time.monotonic() - connection > LONGEST_PAUSE
+                failures = 1 if lasted else failures + 1
                 if not self._revision:
                     if error.refused or time.monotonic() - start > self._patience:
                         raise RegistryUnavailable(f"{self.name} cannot be read: {error}") from None
@@ -131,7 +133,7 @@ class EtcdRegistry:
                     yield await self._batch(answer.events)
                 elif not answer.created:  # a progress notice: nothing happened up to here
                     self._revision = max(self._revision, answer.header.revision)
-        except grpc.aio.AioRpcError as error:
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             raise describe(error) from None
         finally:
             call.cancel()

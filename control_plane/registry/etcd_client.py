@@ -162,6 +162,8 @@ async def _first(attempts: Iterable[Coroutine[Any, Any, Session]]) -> Session:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        for task in tasks:  # nobody asks for the errors of those that came too late
+            _ = task.cancelled() or task.exception()
     raise max(errors, key=lambda error: error.refused)
 
 

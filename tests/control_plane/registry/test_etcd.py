@@ -76,9 +76,12 @@ async def test_a_lease_that_runs_out_takes_the_cloud_away(url: str) -> None:
         await reader.until(lambda: reader.names == set())
 
 
-async def test_nothing_is_told_twice_or_missed_over_a_restart(make_etcd: MakeEtcd) -> None:
+@pytest.mark.parametrize("others", ["", "127.0.0.1:1,"])
+async def test_nothing_is_told_twice_or_missed_over_a_restart(
+    make_etcd: MakeEtcd, others: str
+) -> None:
     etcd = make_etcd()
-    url = f"etcd://{etcd.endpoint}"
+    url = f"etcd://{others}{etcd.endpoint}"
     store = open_store(url)
     await store.put(a_cloud("a"))
     await store.put(a_cloud("b"))
