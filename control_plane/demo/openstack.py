@@ -19,6 +19,14 @@ from control_plane.demo.site import PASSWORD, Site
 
 SERVE = Path(__file__).with_name("serve_wsgi.py")
 FOLDER = ".venv-openstack"
+WSGI_MODULES = {
+    "identity": "keystone.wsgi.api",
+    "image": "glance.wsgi.api",
+    "placement": "placement.wsgi.api",
+    "compute": "nova.wsgi.osapi_compute",
+}
+ROLES_OF_SERVICES = {"compute": ("service", "admin")}
+"""Of the services' own users, where it isn't just `service`: Nova administers ports."""
 
 
 def find_openstack(given: str | Path | None = None) -> Path:
@@ -79,14 +87,24 @@ def install(supervisor: Supervisor, openstack: Path, sites: Sequence[Site]) -> N
         supervisor.finish(process)
 
 
-def start_keystone(supervisor: Supervisor, openstack: Path, site: Site) -> Process:
-    """Starts a Keystone; it answers once its port is open."""
-    return _serve(supervisor, openstack, site, "keystone", site.keystone)
+def start_api(supervisor: Supervisor, openstack: Path, site: Site, service: str) -> Process:
+    """Starts the API server of a service; it answers once its port is open.
 
-
-def start_glance(supervisor: Supervisor, openstack: Path, site: Site) -> Process:
-    """Starts a Glance; it answers once its port is open."""
-    return _serve(supervisor, openstack, site, "glance", site.glance)
+    Args:
+        service: Its type, one of `WSGI_MODULES`.
+    """
+    folder = str(site.folder)
+    variables = {f"OS_{name.upper()}_CONFIG_DIR": folder for name in files.SERVICE_USERS.values()}
+    # -P: the folder of serve_wsgi.py must not come before the installed packages
+    command: list[str | Path] = [
+        *(openstack / "bin" / "python", "-P", SERVE),
+        *(WSGI_MODULES[service], ADDRESS, str(site.services[service])),
+    ]
+    return supervisor.start(
+        f"{files.SERVICE_USERS[service]}-{site.name}",
+        command,
+        env=clean_environment(MALLOC_ARENA_MAX="2", **variables),
+    )
 
 
 def start_services(
@@ -97,13 +115,13 @@ def start_services(
     Returns:
         The processes by name, `keystone-cloud-1` and so on; all of them answer.
     """
-    keystones = [start_keystone(supervisor, openstack, site) for site in sites]
-    glances = [start_glance(supervisor, openstack, site) for site in sites]
+    keystones = [start_api(supervisor, openstack, site, "identity") for site in sites]
+    glances = [start_api(supervisor, openstack, site, "image") for site in sites]
     for site, process in zip(sites, keystones, strict=True):
-        wait_for_port(supervisor, process, site.keystone)
+        wait_for_port(supervisor, process, site.services["identity"])
         populate(site)
     for site, process in zip(sites, glances, strict=True):
-        wait_for_port(supervisor, process, site.glance)
+        wait_for_port(supervisor, process, site.services["image"])
     return {process.name: process for process in [*keystones, *glances]}
 
 
@@ -123,16 +141,19 @@ def populate(site: Site) -> None:
         DemoError: Keystone refused something.
     """
     keystone = Keystone(site)
-    service = keystone.create("projects", name="service", domain_id="default")
-    glance = keystone.create("users", name="glance", password=PASSWORD, domain_id="default")
-    keystone.grant(service, glance, "service")
+    service = keystone.create("projects", name=files.SERVICE_PROJECT, domain_id="default")
+    for kind, url in files.catalog(site).items():
+        name = files.SERVICE_USERS[kind]
+        if kind != "identity":
+            user = keystone.create("users", name=name, password=PASSWORD, domain_id="default")
+            for role in ROLES_OF_SERVICES.get(kind, ("service",)):
+                keystone.grant(service, user, role)
+        made = keystone.create("services", name=name, type=kind)
+        for interface in ("public", "internal"):
+            keystone.create("endpoints", service_id=made, interface=interface, url=url)
     project = keystone.create("projects", name=files.PROJECT, domain_id="default")
     member = keystone.create("users", name=files.MEMBER, password=PASSWORD, domain_id="default")
     keystone.grant(project, member, "member")
-    image = keystone.create("services", name="glance", type="image")
-    for interface in ("public", "internal"):
-        url = files.catalog(site)["image"]
-        keystone.create("endpoints", service_id=image, interface=interface, url=url)
 
 
 class Keystone:
@@ -216,24 +237,6 @@ def _keystone_manage(
 
 
 def _bootstrap(supervisor: Supervisor, openstack: Path, site: Site) -> Process:
-    url = files.catalog(site)["identity"]
     return _keystone_manage(
-        supervisor,
-        openstack,
-        site,
-        *("bootstrap", "--bootstrap-password", PASSWORD),
-        *("--bootstrap-public-url", url, "--bootstrap-internal-url", url),
+        supervisor, openstack, site, "bootstrap", "--bootstrap-password", PASSWORD
     )
-
-
-def _serve(supervisor: Supervisor, openstack: Path, site: Site, service: str, port: int) -> Process:
-    folder = str(site.folder)
-    env = clean_environment(
-        OS_KEYSTONE_CONFIG_DIR=folder, OS_GLANCE_CONFIG_DIR=folder, MALLOC_ARENA_MAX="2"
-    )
-    # -P: the folder of serve_wsgi.py must not come before the installed packages
-    command: list[str | Path] = [
-        *(openstack / "bin" / "python", "-P", SERVE),
-        *(f"{service}.wsgi.api", ADDRESS, str(port)),
-    ]
-    return supervisor.start(f"{service}-{site.name}", command, env=env)

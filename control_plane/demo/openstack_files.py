@@ -15,15 +15,31 @@ MEMBER = "alice"
 """Member of `PROJECT`, the user of the demo's steps."""
 ADMIN = "admin"
 PROJECT = "demo"
+SERVICE_PROJECT = "service"
+SERVICE_USERS = {
+    "identity": "keystone",
+    "image": "glance",
+    "compute": "nova",
+    "placement": "placement",
+    "network": "neutron",
+}
+"""Service type to the name of the service and, for all but identity, of its user."""
+VERSION_PATHS = {"identity": "/v3", "compute": "/v2.1"}
+"""What the catalog's URL of a service ends with, where it isn't the root of the service."""
 
 
-def keystone_conf(site: Site) -> str:
-    """Keystone on sqlite with Fernet tokens."""
+def keystone_conf(site: Site, *, database: str | None = None) -> str:
+    """Keystone with Fernet tokens.
+
+    Args:
+        database: Its URL; None is sqlite.
+    """
+    url = database or sqlite(site.folder / "keystone.db")
     return f"""\
 [DEFAULT]
 log_file = {site.folder}/keystone.log
 [database]
-connection = {database(site.folder / "keystone.db")}
+connection = {url}
 [token]
 provider = fernet
 [fernet_tokens]
@@ -41,12 +57,14 @@ enable_proxy_headers_parsing = true
 """
 
 
-def glance_conf(site: Site, openstack: Path) -> str:
-    """Glance on sqlite and a folder.
+def glance_conf(site: Site, openstack: Path, *, database: str | None = None) -> str:
+    """Glance with its images in a folder.
 
     Args:
         openstack: The virtual environment that Glance is installed in.
+        database: Its URL; None is sqlite.
     """
+    url = database or sqlite(site.folder / "glance.db")
     return f"""\
 [DEFAULT]
 log_file = {site.folder}/glance.log
@@ -54,7 +72,7 @@ enabled_backends = files:file
 node_staging_uri = file://{site.folder}/staging
 workers = 1
 [database]
-connection = {database(site.folder / "glance.db")}
+connection = {url}
 [glance_store]
 default_backend = files
 [files]
@@ -70,18 +88,33 @@ config_file = {openstack}/etc/glance/glance-api-paste.ini
 lock_path = {site.folder}
 [oslo_middleware]
 enable_proxy_headers_parsing = true
+""" + authtoken(site, "image")
+
+
+def authtoken(site: Site, service: str) -> str:
+    """How a service of a site has tokens validated: by whatever its front reaches."""
+    return f"""\
 [keystone_authtoken]
 www_authenticate_uri = {site.front_url}/identity
 auth_url = {site.front_url}/identity
-auth_type = password
-project_domain_name = Default
-user_domain_name = Default
-project_name = service
-username = glance
-password = {PASSWORD}
+{credentials(SERVICE_USERS[service])}\
+# of the access rules of an application credential, those for this service count
+service_type = {service}
 service_token_roles_required = true
 # no memory of tokens, so that every request shows who validated its token
 token_cache_time = -1
+"""
+
+
+def credentials(user: str) -> str:
+    """A service's own login, as any section of its configuration wants it."""
+    return f"""\
+auth_type = password
+project_domain_name = Default
+user_domain_name = Default
+project_name = {SERVICE_PROJECT}
+username = {user}
+password = {PASSWORD}
 """
 
 
@@ -113,11 +146,14 @@ def fernet_keys() -> Mapping[str, str]:
     return {name: base64.urlsafe_b64encode(os.urandom(32)).decode() for name in ("0", "1")}
 
 
-def database(path: Path) -> str:
+def sqlite(path: Path) -> str:
     """The URL of an sqlite database that waits for its writers."""
     return f"sqlite:///{path}?timeout=60"
 
 
 def catalog(site: Site) -> Mapping[str, str]:
     """Service type to the URL in Keystone's catalog."""
-    return {"identity": f"{site.front_url}/identity/v3", "image": f"{site.front_url}/image"}
+    return {
+        service: f"{site.front_url}/{service}{VERSION_PATHS.get(service, '')}"
+        for service in site.services
+    }

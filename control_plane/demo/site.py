@@ -3,26 +3,28 @@
 Pure; everything that is started or written somewhere takes its place from here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.demo.ports import ADDRESS, free_ports
 
-PORTS_OF_A_SITE = 5
 PASSWORD = "scopeway-demo"
 """Of every user, in every cloud of the demo."""
+SMALL = ("identity", "image")
+"""The services of a site of `make demo`."""
+_PORTS_OF_AN_ENVOY = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """One cloud with its own Keystone, Glance and Envoy."""
+    """One cloud with services and an Envoy of its own."""
 
     name: str
     folder: Path
     """Of this site alone."""
-    keystone: int
-    glance: int
+    services: Mapping[str, int]
+    """Service type to the port of the service itself, past the Envoy."""
     front: int
     peer: int
     envoy_admin: int
@@ -35,12 +37,7 @@ class Site:
     @property
     def keystone_url(self) -> str:
         """Keystone itself, past the Envoy."""
-        return f"http://{ADDRESS}:{self.keystone}"
-
-    @property
-    def glance_url(self) -> str:
-        """Glance itself, past the Envoy."""
-        return f"http://{ADDRESS}:{self.glance}"
+        return f"http://{ADDRESS}:{self.services['identity']}"
 
     @property
     def access_log(self) -> Path:
@@ -48,15 +45,16 @@ class Site:
         return self.folder / "access.log"
 
 
-def make_sites(names: Sequence[str], root: Path) -> tuple[Site, ...]:
+def make_sites(
+    names: Sequence[str], root: Path, *, services: Sequence[str] = SMALL
+) -> tuple[Site, ...]:
     """Sites with free ports and an existing folder below `root` each."""
-    ports = iter(free_ports(PORTS_OF_A_SITE * len(names)))
+    ports = iter(free_ports((len(services) + _PORTS_OF_AN_ENVOY) * len(names)))
     sites = tuple(
         Site(
             name=name,
             folder=root / name,
-            keystone=next(ports),
-            glance=next(ports),
+            services={service: next(ports) for service in services},
             front=next(ports),
             peer=next(ports),
             envoy_admin=next(ports),

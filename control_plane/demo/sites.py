@@ -56,7 +56,7 @@ def manifest(site: Site, others: Iterable[str]) -> dict[str, Any]:
             "accept": [
                 {
                     "clouds": trusted,
-                    "services": ["identity", "image"],
+                    "services": sorted(site.services),
                     "identity": {"clouds": trusted, "roles": ["member", "reader"]},
                 }
             ],
@@ -178,10 +178,9 @@ def find_program(name: str) -> Path:
 
 
 def _services(site: Site) -> dict[str, Any]:
-    ports = {"identity": site.keystone, "image": site.glance}
     return {
         service: {"endpoints": [{"address": ADDRESS, "port": port}]}
-        for service, port in ports.items()
+        for service, port in site.services.items()
     }
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import yaml
 
 from control_plane.demo.openstack_files import (
+    catalog,
     clouds_yaml,
     fernet_keys,
     glance_conf,
@@ -14,8 +15,7 @@ from control_plane.demo.site import Site
 SITE = Site(
     name="cloud-1",
     folder=Path("/demo/cloud-1"),
-    keystone=1,
-    glance=2,
+    services={"identity": 1, "image": 2},
     front=3,
     peer=4,
     envoy_admin=5,
@@ -54,3 +54,10 @@ def test_clouds_yaml_has_a_member_and_an_admin_of_each_cloud_and_no_region() -> 
 def test_each_cloud_has_keys_of_its_own() -> None:
     assert set(fernet_keys()) == {"0", "1"}
     assert fernet_keys() != fernet_keys()
+
+
+def test_the_catalog_leads_to_the_front_of_the_site() -> None:
+    assert catalog(SITE) == {
+        "identity": "http://127.0.0.1:3/identity/v3",
+        "image": "http://127.0.0.1:3/image",
+    }

@@ -26,7 +26,7 @@ def test_a_borrowed_cloud_has_the_services_of_the_lender_and_no_envoy(tmp_path: 
     cloud = parse_manifest(borrowed_manifest("cloud-9", lender), "demo")
 
     assert (cloud.front, cloud.peer) == (None, None)
-    assert cloud.services["image"].endpoints[0].port == lender.glance
+    assert cloud.services["image"].endpoints[0].port == lender.services["image"]
     assert cloud.accept[0].clouds == (CloudPattern(labels={"fleet": "demo"}),)
 
 
@@ -36,7 +36,7 @@ def test_sites_have_ports_and_folders_of_their_own(tmp_path: Path) -> None:
     ports = {
         port
         for site in sites
-        for port in (site.keystone, site.glance, site.front, site.peer, site.envoy_admin)
+        for port in (*site.services.values(), site.front, site.peer, site.envoy_admin)
     }
     assert len(ports) == 10
     assert all(site.folder.is_dir() for site in sites)
