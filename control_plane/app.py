@@ -5,6 +5,7 @@ All rules are in the parts; this file only ties them.
 """
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -128,7 +129,8 @@ async def _serve(settings: Settings) -> None:
         registry = open_registry(settings.registry, state_dir=settings.state_dir)
         try:
             async with aclosing(registry.watch()) as batches:
-                control_plane.apply(await anext(batches))
+                with _no_collections():
+                    control_plane.apply(await anext(batches))
                 await _serve_envoys(control_plane, registry.name, batches, admin)
         finally:
             await registry.close()
@@ -146,25 +148,42 @@ async def _serve_envoys(
     try:
         async with serve_xds(
             control_plane.source,
-            listen=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            listen=_address(host, port),
             hub=control_plane.hub,
             observer=control_plane.metrics,
         ) as server:
             control_plane.server = server
             admin.ready = True
             _log.info(
-                "ready: %d clouds from %s, xDS on %s:%d, admin on %s:%d",
+                "ready: %d clouds from %s, xDS on %s, admin on %s",
                 len(control_plane.catalog.inventory),
                 registry,
-                host,
-                server.port,
-                control_plane.settings.admin_listen[0],
-                admin.port,
+                _address(host, server.port),
+                _address(control_plane.settings.admin_listen[0], admin.port),
             )
             async for batch in batches:
                 control_plane.apply(batch)
     except ListenError as error:
         raise ControlPlaneError(f"{error} (--xds-listen)") from None
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Take what is made inside for what stays.
+
+    Looking for garbage among the values of 10,000 clouds finds none. It costs a third of the first
+    listing, and later would hold up every stream for some 50 ms at a time.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @contextmanager
