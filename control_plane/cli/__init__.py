@@ -5,6 +5,7 @@ and the small commands don't wait for gRPC.
 """
 
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -29,10 +30,14 @@ cli.add_command(explain)
 cli.add_command(demo)
 
 
-def main() -> None:
-    """Run the command line; an error for people ends it with one sentence and status 1."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; an error for people ends it with one sentence and status 1.
+
+    Args:
+        arguments: What follows the word `scopeway`; None: what this process was given.
+    """
     try:
-        cli(prog_name="scopeway")
+        cli.main(args=arguments, prog_name="scopeway")
     except ControlPlaneError as error:
         click.echo(f"scopeway: {error}", err=True)
         sys.exit(1)

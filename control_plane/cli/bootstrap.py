@@ -5,16 +5,27 @@ import click
 from control_plane.cli.options import address
 
 
-def _admin(value: str) -> tuple[str, str | int]:
+def _cloud(text: str) -> str:
+    """Read the name of a cloud; it need not be registered yet."""
+    from control_plane.clouds import fields
+
+    problem = fields.name(text)
+    if problem is not None:
+        raise click.BadParameter(problem)
+    return text
+
+
+def _admin(text: str | tuple[str, str | int]) -> tuple[str, str | int]:
     """Read --admin: `unix:PATH` or host:port."""
-    if value.startswith("unix:"):
-        return "unix", value.removeprefix("unix:")
-    host, port = address(value)
-    return host, port
+    if isinstance(text, tuple):  # a default that has been read already
+        return text
+    if text.startswith("unix:"):
+        return "unix", text.removeprefix("unix:")
+    return address(text)
 
 
 @click.command()
-@click.argument("cloud")
+@click.argument("cloud", type=_cloud)
 @click.option(
     "--xds",
     type=address,
@@ -33,6 +44,7 @@ def _admin(value: str) -> tuple[str, str | int]:
 )
 @click.option(
     "--admin",
+    type=_admin,
     default="127.0.0.1:18001",
     show_default=True,
     metavar="unix:PATH|HOST:PORT",
@@ -46,7 +58,11 @@ def _admin(value: str) -> tuple[str, str | int]:
     help="The file that gets one line of JSON for each request.",
 )
 def bootstrap(
-    cloud: str, xds: tuple[tuple[str, int], ...], instance: str, admin: str, access_log: str
+    cloud: str,
+    xds: tuple[tuple[str, int], ...],
+    instance: str,
+    admin: tuple[str, str | int],
+    access_log: str,
 ) -> None:
     r"""Print the Envoy bootstrap of CLOUD's sidecar as YAML.
 
@@ -58,7 +74,7 @@ def bootstrap(
 
     click.echo(
         render_bootstrap(
-            cloud=cloud, instance=instance, xds=xds, admin=_admin(admin), access_log=access_log
+            cloud=cloud, instance=instance, xds=xds, admin=admin, access_log=access_log
         ),
         nl=False,
     )

@@ -3,9 +3,9 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -13,6 +13,7 @@ from control_plane.cli.options import format_option, registry_option
 from control_plane.errors import ControlPlaneError
 
 if TYPE_CHECKING:
+    from control_plane.clouds.manifest import InvalidCloud
     from control_plane.clouds.model import Cloud
     from control_plane.registry import Store
 
@@ -33,8 +34,8 @@ def cloud() -> None:
     metavar="SECONDS",
     help="Let the entry end unless it is put again within this time (an etcd lease).",
 )
-@click.argument("files", nargs=-1, required=True, type=click.File("r", encoding="utf-8"))
-def put(registry: str, ttl: int | None, files: Sequence[Any]) -> None:
+@click.argument("files", nargs=-1, required=True, type=click.File("rb"))
+def put(registry: str, ttl: int | None, files: Sequence[BinaryIO]) -> None:
     """Register the clouds of the manifest FILES; "-" reads standard input.
 
     Every document is checked before the first is written.
@@ -120,34 +121,36 @@ async def _store(registry: str) -> "AsyncIterator[Store]":
         await store.close()
 
 
-def _read(files: Sequence[Any]) -> "list[Cloud]":
-    from control_plane.clouds.manifest import InvalidCloud, parse_manifest
-    from control_plane.registry.yaml_documents import NotYaml, load, split
+def _read(files: Sequence[BinaryIO]) -> "list[Cloud]":
+    """Return all clouds of some files, or everything that is wrong with them."""
+    from control_plane.clouds.manifest import InvalidCloud
 
-    clouds, problems = [], []
-    places: dict[str, str] = {}
+    clouds: dict[str, tuple[str, Cloud]] = {}
+    problems = []
     for file in files:
-        for line, text in split(file.read()):
-            place = f"{file.name}:{line}"
-            try:
-                document = load(text)
-                if document is None:
-                    continue
-                value = parse_manifest(document, place)
-            except (NotYaml, InvalidCloud) as error:
-                problems.append(
-                    str(error) if isinstance(error, InvalidCloud) else f"{place}: {error}"
-                )
-                continue
-            if value.name in places:
-                problems.append(f"{place}: {value.name} stands in {places[value.name]} already")
-            places[value.name] = place
-            clouds.append(value)
+        for place, value in _manifests(file):
+            if isinstance(value, InvalidCloud):
+                problems.append(str(value))
+            elif value.name in clouds:
+                first, _ = clouds[value.name]
+                problems.append(f"{place}: {value.name} stands in {first} already")
+            else:
+                clouds[value.name] = place, value
     if problems:
-        raise ControlPlaneError("nothing was written\n" + "\n".join(problems))
+        raise ControlPlaneError("\n".join(["nothing was written", *problems]))
     if not clouds:
         raise ControlPlaneError("there is no manifest in what was given")
-    return clouds
+    return [cloud for _, cloud in clouds.values()]
+
+
+def _manifests(file: BinaryIO) -> "Iterator[tuple[str, Cloud | InvalidCloud]]":
+    from control_plane.registry.files import read_manifests
+
+    try:
+        text = file.read().decode()
+    except UnicodeDecodeError as error:
+        raise ControlPlaneError(f"{file.name} is not UTF-8 at byte {error.start}") from None
+    yield from read_manifests(text, file.name, {}).entries.items()
 
 
 def _show(document: dict[str, Any], output: str) -> None:

@@ -1,6 +1,7 @@
 """`scopeway serve`: the control plane."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import click
@@ -59,6 +60,8 @@ def serve(
 
     Nothing is served before the registry has been read once. Ends on SIGINT and SIGTERM.
     """
+    # gRPC tells a used port in a line of its own, beside our sentence; read when it is imported
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from control_plane.app import run
     from control_plane.settings import Settings
 

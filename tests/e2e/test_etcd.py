@@ -7,7 +7,7 @@ import pytest
 from harness.fleet import manifest
 from harness.http import Response, send
 from harness.process import until
-from harness.stack import Etcd, ServeProcess, Stack
+from harness.stack import ServeProcess, Stack
 
 from control_plane.clouds.model import Cloud
 from control_plane.registry.state_file import FILE
@@ -159,13 +159,3 @@ def test_a_restart_without_etcd_serves_what_was_saved(
     stack.put(cloud(stack, "cloud-10"))
     until(lambda: ask(site, "{glance:cloud-10}").status == 200, "etcd is followed again")
     serve.wait_until(lambda: not is_stale(serve), "nothing is stale")
-
-
-def test_a_start_without_etcd_and_without_a_state_is_one_sentence(tmp_path: Path) -> None:
-    never_started = Etcd(tmp_path)
-    serve = ServeProcess(never_started.url, tmp_path)
-    serve.launch()
-
-    assert serve.wait() == 1
-    (line,) = serve.log().splitlines()
-    assert line.startswith(f"scopeway: {never_started.url}/scopeway cannot be read: ")

@@ -79,12 +79,15 @@ class Process:
         """End it without a chance to say good-bye."""
         self._end(subprocess.Popen.kill)
 
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
     def pause(self) -> None:
         """Hold it; its connections stay open."""
-        os.kill(self.pid, signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
+        self.signal(signal.SIGCONT)
 
     def wait(self) -> int:
         """Wait until it ends by itself; return its exit status."""

@@ -95,6 +95,12 @@ class Etcd(Process):
             found = rpc.KVStub(channel).Range(request).kvs
         return {each.key.decode().removeprefix(KEYS) for each in found}
 
+    def lease_of(self, key: str) -> int:
+        """Return the lease of a key; 0 where it has none."""
+        with self._channel() as channel:
+            (found,) = rpc.KVStub(channel).Range(rpc.RangeRequest(key=key.encode())).kvs
+        return int(found.lease)
+
     def compact(self) -> int:
         """Forget all revisions but the last; return it."""
         with self._channel() as channel:

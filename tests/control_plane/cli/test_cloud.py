@@ -1,0 +1,157 @@
+"""`scopeway cloud`: registering, showing and taking away, in a real etcd."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from harness.fleet import at, manifest
+from harness.stack import Etcd
+
+from control_plane.clouds.document import to_document
+
+pytestmark = pytest.mark.etcd
+
+
+def document(name: str, **spec: Any) -> dict[str, Any]:
+    spec.setdefault("services", {"image": {"endpoints": [at(9292)]}})
+    return to_document(manifest(name, {"region": "eu"}, **spec))
+
+
+@pytest.fixture
+def registry(etcd: Etcd, request: pytest.FixtureRequest) -> str:
+    """A part of the etcd that this test has for itself."""
+    return f"{etcd.url}/{request.node.name}"
+
+
+@pytest.fixture
+def cloud(scopeway: Callable[..., Any], registry: str) -> Callable[..., Any]:
+    """Run `scopeway cloud COMMAND`."""
+
+    def cloud(command: str, *arguments: object) -> Any:
+        return scopeway("cloud", command, "--registry", registry, *arguments)
+
+    return cloud
+
+
+def names(cloud: Callable[..., Any]) -> list[str]:
+    listed = json.loads(cloud("list", "--format", "json").out)
+    return [each["metadata"]["name"] for each in listed]
+
+
+def test_what_is_put_is_listed_shown_and_deleted(
+    cloud: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    first, second = document("cloud-1", front=at(8080), peer=at(8443)), document("cloud-2")
+    put = cloud("put", write("one.yaml", first), write("two.yaml", second))
+
+    assert (put.status, put.err) == (0, "")
+    assert put.out == "cloud-1 registered\ncloud-2 registered\n"
+    assert json.loads(cloud("get", "cloud-1", "--format", "json").out) == first
+    assert yaml.safe_load(cloud("get", "cloud-2").out) == second
+    assert json.loads(cloud("list", "--format", "json").out) == [first, second]
+    table = cloud("list").out.splitlines()
+    assert table[1].split() == ["cloud-1", "region=eu", "image", "127.0.0.1:8080", "127.0.0.1:8443"]
+    assert table[2].split() == ["cloud-2", "region=eu", "image", "-", "-"]
+    assert cloud("delete", "cloud-1").out == "cloud-1 deleted\n"
+    assert names(cloud) == ["cloud-2"]
+
+
+def test_an_entry_with_a_time_to_live_is_a_lease(
+    cloud: Callable[..., Any], write: Callable[..., Path], etcd: Etcd, registry: str
+) -> None:
+    cloud("put", "--ttl", 600, write("one.yaml", document("cloud-1")))
+
+    prefix = registry.removeprefix(etcd.url)
+    assert etcd.lease_of(f"{prefix}/clouds/cloud-1") != 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({**document("cloud-2"), "spec": {"portz": 1}}, 'two.yaml:1: spec: "portz"'),
+        (document("cloud-1"), "cloud-1 stands in "),
+        ({"kind": "Potato"}, "two.yaml:1: apiVersion: is missing"),
+    ],
+)
+def test_nothing_is_written_where_one_manifest_is_bad(
+    cloud: Callable[..., Any], write: Callable[..., Path], bad: dict[str, Any], words: str
+) -> None:
+    good = write("one.yaml", document("cloud-1"), document("cloud-3"))
+    outcome = cloud("put", good, write("two.yaml", bad))
+
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err.startswith("scopeway: nothing was written\n")
+    assert words in outcome.err
+    assert names(cloud) == []
+
+
+def test_every_bad_manifest_is_told_at_once(
+    cloud: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    outcome = cloud("put", write("all.yaml", {"kind": "A"}, {"kind": "B"}))
+
+    assert len(outcome.err.splitlines()) == 3
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"# nothing\n---\n", b"a: [1"])
+def test_what_is_no_manifest_is_one_sentence(
+    cloud: Callable[..., Any], tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_bytes(content)
+    outcome = cloud("put", file)
+
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err.startswith("scopeway: ")
+    assert "Traceback" not in outcome.err
+
+
+def test_a_cloud_that_is_not_there_is_status_1(cloud: Callable[..., Any]) -> None:
+    for outcome in (cloud("get", "cloud-9"), cloud("delete", "cloud-9")):
+        assert (outcome.status, outcome.out) == (1, "")
+        assert outcome.err == "scopeway: no cloud is named cloud-9\n"
+
+
+def test_delete_takes_away_those_that_are_there(
+    cloud: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    cloud("put", write("one.yaml", document("cloud-1"), document("cloud-2")))
+    outcome = cloud("delete", "cloud-1", "cloud-9", "cloud-2")
+
+    assert outcome.status == 1
+    assert outcome.out == "cloud-1 deleted\ncloud-2 deleted\n"
+    assert outcome.err == "scopeway: no cloud is named cloud-9\n"
+
+
+def test_a_folder_is_not_written(scopeway: Callable[..., Any], write: Callable[..., Path]) -> None:
+    file = write("one.yaml", document("cloud-1"))
+    outcome = scopeway("cloud", "put", "--registry", f"dir:{file.parent}", file)
+
+    assert outcome.status == 1
+    assert outcome.err.endswith("is changed by editing its files\n")
+
+
+def test_a_folder_is_listed_and_what_is_bad_in_it_is_told(
+    scopeway: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    file = write("one.yaml", document("cloud-1"), {"kind": "Potato"})
+    outcome = scopeway("cloud", "list", "--registry", f"dir:{file.parent}", "--format", "json")
+
+    assert (outcome.status, json.loads(outcome.out)) == (0, [document("cloud-1")])
+    assert outcome.err.startswith("refused: ")
+
+
+@pytest.mark.parametrize("command", ["put", "get", "delete"])
+def test_an_etcd_that_is_away_is_one_sentence(
+    scopeway: Callable[..., Any], write: Callable[..., Path], tmp_path: Path, command: str
+) -> None:
+    never_started = Etcd(tmp_path).url
+    what = write("one.yaml", document("cloud-1")) if command == "put" else "cloud-1"
+    outcome = scopeway("cloud", command, "--registry", never_started, what)
+
+    assert (outcome.status, outcome.out) == (1, "")
+    (line,) = outcome.err.splitlines()
+    assert line.startswith(f"scopeway: {never_started}/scopeway: ")

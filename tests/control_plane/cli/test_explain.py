@@ -1,0 +1,133 @@
+"""`scopeway explain`: what programs and people read, and the exit status."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.fleet import at, manifest
+
+from control_plane.clouds.document import to_document
+
+IMAGE = {"image": {"endpoints": [at(9292)]}}
+ANYONE = [{"clouds": ["cloud-1"]}]
+FAR_PEER = {"address": "192.0.2.1", "port": 8443}
+
+
+@pytest.fixture
+def registry(write: Callable[..., Path]) -> str:
+    clouds = [
+        manifest("cloud-1", front=at(8080), services=IMAGE),
+        manifest("cloud-2", services=IMAGE, accept=ANYONE),
+        manifest("cloud-3", services=IMAGE, accept=ANYONE),
+        manifest("cloud-4", services=IMAGE),
+        manifest(
+            "cloud-5", peer={"address": "192.0.2.1", "port": 1}, services=IMAGE, accept=ANYONE
+        ),
+    ]
+    file = write("clouds/all.yaml", *map(to_document, clouds))
+    return f"dir:{file.parent}"
+
+
+@pytest.fixture
+def explain(scopeway: Callable[..., Any], registry: str) -> Callable[..., Any]:
+    """Explain a scope at cloud-1."""
+
+    def explain(scope: str, *more: object) -> Any:
+        options = ("--registry", registry, "--from", "cloud-1", "--scope", scope)
+        return scopeway("explain", *options, *more, "glance")
+
+    return explain
+
+
+def test_a_route_is_status_0_and_names_the_clouds_in_order(explain: Callable[..., Any]) -> None:
+    outcome = explain("{image:cloud-3 | cloud-9 | cloud-2}", "--format", "json")
+
+    assert (outcome.status, outcome.err) == (0, "")
+    assert json.loads(outcome.out) == {
+        "target": "image@cloud-3|cloud-9|cloud-2",
+        "outcome": "route",
+        "status": None,
+        "reason": None,
+        "clouds": ["cloud-3", "cloud-2"],
+        "skipped": {"cloud-9": "no cloud is named cloud-9"},
+    }
+
+
+def test_without_a_scope_the_cloud_itself_answers(explain: Callable[..., Any]) -> None:
+    outcome = explain("", "--format", "json")
+
+    assert (outcome.status, json.loads(outcome.out)["clouds"]) == (0, ["cloud-1"])
+
+
+@pytest.mark.parametrize(
+    ("scope", "target", "status", "reason"),
+    [
+        ("{image:cloud-9}", "image@cloud-9", 404, "no cloud is named cloud-9"),
+        ("{image:cloud-4}", "image@cloud-4", 403, "cloud-4"),
+        ("{image:cloud-2 & cloud-3}", "image@cloud-2&cloud-3", 501, "'&'"),
+        ("{image:cloud-5}", "image@cloud-5", 503, "--insecure-peers"),
+        ("{image:cloud-1 |}", None, 400, "column 17: "),
+    ],
+)
+def test_a_rejection_is_status_3_with_its_reason(
+    explain: Callable[..., Any], scope: str, target: str | None, status: int, reason: str
+) -> None:
+    outcome = explain(scope, "--format", "json")
+    told = json.loads(outcome.out)
+
+    assert (outcome.status, outcome.err) == (3, "")
+    assert (told["target"], told["outcome"], told["status"]) == (target, "reject", status)
+    assert reason in told["reason"]
+    assert told["clouds"] == []
+
+
+def test_insecure_peers_are_allowed_as_the_control_plane_would(explain: Callable[..., Any]) -> None:
+    assert explain("{image:cloud-5}", "--insecure-peers").status == 0
+
+
+def test_people_read_the_same(explain: Callable[..., Any]) -> None:
+    route, rejection = explain("{image:cloud-3 | cloud-9}"), explain("{image:cloud-9}")
+
+    assert [line.split(maxsplit=1)[0] for line in route.out.splitlines()] == [
+        *("target", "goes", "skipped")
+    ]
+    assert "no cloud is named cloud-9" in route.out
+    assert (rejection.status, "404" in rejection.out) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--from", "cloud-7", "image"], "no cloud 'cloud-7' in dir:"),
+        (["--from", "cloud-1", "potato"], "'potato' is not a service type"),
+        (["image"], "--from"),
+    ],
+)
+def test_bad_usage_is_status_2(
+    scopeway: Callable[..., Any], registry: str, arguments: list[str], words: str
+) -> None:
+    outcome = scopeway("explain", "--registry", registry, *arguments)
+
+    assert (outcome.status, outcome.out) == (2, "")
+    assert words in outcome.err
+
+
+@pytest.mark.parametrize("registry", ["dir:/nowhere", "potato", "etcd://127.0.0.1:99999"])
+def test_an_unreadable_registry_is_status_2(scopeway: Callable[..., Any], registry: str) -> None:
+    outcome = scopeway("explain", "--registry", registry, "--from", "cloud-1", "image")
+
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[-1].startswith("Error: ")
+
+
+def test_a_bad_manifest_is_a_warning_and_costs_nothing_but_itself(
+    scopeway: Callable[..., Any], registry: str, write: Callable[..., Path]
+) -> None:
+    write("clouds/bad.yaml", {"kind": "Potato"})
+    outcome = scopeway("explain", "--registry", registry, "--from", "cloud-1", "image")
+
+    assert outcome.status == 0
+    assert outcome.err.startswith("warning: ")
+    assert "bad.yaml:1" in outcome.err

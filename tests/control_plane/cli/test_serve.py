@@ -1,0 +1,139 @@
+"""`scopeway serve`: what it says when it is ready, and when it cannot be."""
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.fleet import at, manifest
+from harness.http import send
+from harness.stack import Etcd, ServeProcess
+
+from control_plane.clouds.document import to_document
+
+GOOD = to_document(manifest("cloud-1", services={"image": {"endpoints": [at(9292)]}}))
+ANY_PORTS = ("--xds-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+
+
+@pytest.fixture
+def used_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+class TestRunning:
+    """Over a folder of one good and one bad manifest."""
+
+    @pytest.fixture
+    def serve(self, tmp_path: Path, write: Callable[..., Path]) -> Iterator[ServeProcess]:
+        registry = write("clouds/good.yaml", GOOD).parent
+        write("clouds/bad.yaml", {"kind": "Potato"})
+        serve = ServeProcess(f"dir:{registry}", tmp_path)
+        yield serve.start()
+        serve.kill()
+
+    def test_it_says_what_it_serves_and_what_it_refuses(self, serve: ServeProcess) -> None:
+        warning, ready = serve.log().splitlines()
+        (refused,) = serve.status()["refused"]
+
+        assert "INFO" in ready
+        assert "ready: 1 clouds from dir:" in ready
+        assert ready.endswith(
+            f"xDS on 127.0.0.1:{serve.xds_port}, admin on 127.0.0.1:{serve.admin_port}"
+        )
+        assert "bad.yaml:1: apiVersion: is missing" in refused
+        assert warning.endswith(refused)
+        assert serve.status()["clouds"] == 1
+        assert serve.get("/healthz").status == 200
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_it_ends_in_order_when_it_is_told_to(
+        self, serve: ServeProcess, number: signal.Signals
+    ) -> None:
+        lines = serve.log().splitlines()
+        serve.signal(number)
+
+        assert serve.wait() == 0
+        assert serve.log().splitlines() == lines
+
+
+def test_it_is_alive_but_not_ready_before_the_first_listing(tmp_path: Path) -> None:
+    serve = ServeProcess(Etcd(tmp_path).url, tmp_path)
+    serve.launch()
+    try:
+        serve.wait_until(lambda: _answers(serve.admin_port), "the admin address answers")
+        response = serve.get("/readyz")
+
+        assert serve.get("/healthz").status == 200
+        assert (response.status, response.body) == (503, b"the registry has not been listed yet\n")
+        assert not _answers(serve.xds_port)
+    finally:
+        serve.kill()
+
+
+def test_a_used_xds_port_is_one_sentence(
+    tmp_path: Path, write: Callable[..., Path], used_port: int
+) -> None:
+    """In a process of its own, as gRPC itself would write to standard error."""
+    serve = ServeProcess(f"dir:{write('clouds/good.yaml', GOOD).parent}", tmp_path)
+    serve.command += ["--xds-listen", f"127.0.0.1:{used_port}"]
+    serve.launch()
+
+    assert serve.wait() == 1
+    assert serve.log() == (
+        f"scopeway: cannot listen on 127.0.0.1:{used_port}: "
+        "in use, or not an address of this machine (--xds-listen)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ["--registry", "potato"],
+            "'potato' is not a registry: dir:<folder> or etcd://<host>:<port>",
+        ),
+        (["--registry", "etcd://x:99999"], "'99999' is not a port (1 to 65535) of an etcd"),
+        (
+            ["--registry", "dir:/nowhere"],
+            "dir:/nowhere cannot be read: No such file or directory",
+        ),
+        (
+            ["--registry", "dir:/", "--state-dir", "/dev/null/state"],
+            "the state directory /dev/null/state cannot be used: Not a directory",
+        ),
+        (
+            ["--registry", "dir:/", "--admin-listen", "127.0.0.1:{used_port}"],
+            "cannot listen on 127.0.0.1:{used_port}: Address already in use (--admin-listen)",
+        ),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_and_status_1(
+    scopeway: Callable[..., Any], used_port: int, options: list[str], sentence: str
+) -> None:
+    words = [each.format(used_port=used_port) for each in options]
+    outcome = scopeway("serve", *ANY_PORTS, *words)
+
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err == f"scopeway: {sentence.format(used_port=used_port)}\n"
+
+
+def test_an_etcd_that_is_away_is_one_sentence_without_its_password(tmp_path: Path) -> None:
+    away = Etcd(tmp_path).url
+    serve = ServeProcess(away.replace("etcd://", "etcd://user:secret@"), tmp_path)
+    serve.launch()
+
+    assert serve.wait() == 1
+    (line,) = serve.log().splitlines()
+    assert line.startswith(f"scopeway: {away}/scopeway cannot be read: ")
+    assert "secret" not in line
+
+
+def _answers(port: int) -> bool:
+    try:
+        send(port, "/healthz")
+    except ConnectionRefusedError:
+        return False
+    return True
