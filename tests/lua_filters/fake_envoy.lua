@@ -1,6 +1,6 @@
 -- A strict stand-in for Envoy's Lua handles: what Envoy hasn't is an error, and what is awkward in
--- Envoy is awkward here (a missing header is no value, `respond` and `body` yield, `respond` on the
--- way back raises, values that are no strings raise).
+-- Envoy is awkward here. A missing header is no value; `respond` and `body` yield, and what a script
+-- got before a yield is dead; `respond` on the way back raises; so do values that are no strings.
 
 local _M = {}
 
@@ -10,7 +10,9 @@ local hidden = setmetatable({}, { __mode = "k" }) -- object to its state
 local function class(kind, methods)
   return {
     __index = function(self, name)
-      if hidden[self].broken == name then
+      if not hidden[self] then
+        error("object used outside of proper scope", 2)
+      elseif hidden[self].broken == name then
         error(name .. " is broken", 2)
       end
       return methods[name] or error("a " .. kind .. " has no method '" .. tostring(name) .. "'", 2)
@@ -113,6 +115,15 @@ local StreamInfo = class("stream info", {
 })
 
 
+-- What a script got before it waited is dead when it goes on.
+local function kill(message)
+  if message.wrapper then
+    hidden[message.wrapper] = nil
+    message.wrapper = nil
+  end
+end
+
+
 local function handle_methods(respond)
   return {
     headers = function(self)
@@ -124,6 +135,7 @@ local function handle_methods(respond)
       local message = hidden[self]
       message.read = true
       if message.body then
+        kill(message)
         coroutine.yield("body")
       elseif not always then
         return

@@ -7,7 +7,6 @@ is the same service that says what it was asked.
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,7 +108,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     ports = dict(zip(SCRIPTS, free_ports(len(SCRIPTS)), strict=True))
     listeners = [listener(name, ports[name], script) for name, script in SCRIPTS.items()]
     clusters = [cluster(target, service.port) for target in TARGETS]
-    bootstrap = {"static_resources": {"listeners": listeners, "clusters": clusters}}
+    bootstrap = {
+        "node": {"id": "cloud-1/lua", "cluster": "cloud-1"},
+        "static_resources": {"listeners": listeners, "clusters": clusters},
+    }
     envoy = Envoy(bootstrap, tmp_path_factory.mktemp("envoy"))
     try:
         envoy.wait_ready()
@@ -154,7 +156,7 @@ class TestRequests:
 
         assert asked["path"] == "/v2/images"
         assert asked["headers"]["x-scopeway-target"] == "image@cloud-3"
-        assert asked["headers"]["x-forwarded-prefix"] == "/~%7Bglance:cloud-3%7D"
+        assert asked["headers"]["x-forwarded-prefix"] == "/~{glance:cloud-3}"
 
     def test_at_the_peer(self, site: Site) -> None:
         asked = site.asked("peer", "/image/v2", ("X-Auth-Token", f"{TOKEN}~1~{COMPLETED}"))
