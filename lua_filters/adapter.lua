@@ -46,8 +46,8 @@ function _M.on_request(handle, filter)
 end
 
 
--- The text of the X-Scope header or nil; nil and a sentence for two of them. `get` joins them with a
--- comma, which the language has too.
+-- The text of the X-Scope header or nil; nil and a sentence for two of them. `get` joins them with
+-- a comma, which the language has too.
 function _M.x_scope(headers)
   local text = headers:get("x-scope")
   if text and find(text, ",", 1, true) and headers:getNumValues("x-scope") > 1 then

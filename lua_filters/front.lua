@@ -2,8 +2,8 @@
 --
 -- Contract: docs/lua.md, "The front". Constants say whether the listener serves one service (paths
 -- untouched) or all (the first segment of the path names it).
--- Cost: the number of calls on the handle (0.4 to 1 µs each) decides, so a header is read only where
--- its value matters.
+-- Cost: the number of calls on the handle (0.4 to 1 µs each) decides, so a header is read only
+-- where its value matters.
 
 local adapter = require("adapter")
 local constants = require("constants")

@@ -43,7 +43,8 @@ local function strip_header(headers, name)
 end
 
 
--- Takes the scope out of the token in the body of a login; its text, or nil, a status and a sentence.
+-- Takes the scope out of the token in the body of a login; its text, or nil, a status and a
+-- sentence.
 local function strip_body(handle, headers)
   local announced = headers:get("content-length")
   if announced and (tonumber(announced) or 0) > MAX_BYTES then
@@ -81,31 +82,33 @@ local function validation(headers, resolved, subject)
 end
 
 
-function _M.choose(handle, headers, path, path_text)
-  headers:remove("accept-encoding") -- so that an answer can be read
+-- Takes the scopes out of both tokens; the text of the first scope in the headers, the bare subject
+-- token and the text in it. nil, nil, nil and a sentence where one is refused.
+local function strip_headers(headers)
   local header_text, problem = adapter.x_scope(headers)
   if problem then
-    return nil, 400, problem
+    return nil, nil, nil, problem
   end
   local _, auth_text, subject, subject_text
   _, auth_text, problem = strip_header(headers, "x-auth-token")
   if problem then
-    return nil, 400, problem
+    return nil, nil, nil, problem
   end
   subject, subject_text, problem = strip_header(headers, "x-subject-token")
+  return header_text or auth_text or subject_text, subject, subject_text, problem
+end
+
+
+function _M.choose(handle, headers, path, path_text)
+  headers:remove("accept-encoding") -- so that an answer can be read
+  local text, subject, subject_text, problem = strip_headers(headers)
   if problem then
     return nil, 400, problem
   end
-
-  local text = header_text or auth_text or subject_text
-  local login, validates = false, false
-  if is_tokens(path) then
-    local method = headers:get(":method")
-    login = method == "POST"
-    validates = method == "GET" or method == "HEAD"
-  end
+  local method = is_tokens(path) and headers:get(":method")
+  local login, validates = method == "POST", method == "GET" or method == "HEAD"
   if login then
-    local body_text, status, message = strip_body(handle, headers)
+    local body_text, status, message = strip_body(handle, headers) -- `headers` is dead from here on
     if status then
       return nil, status, message
     end
@@ -113,7 +116,6 @@ function _M.choose(handle, headers, path, path_text)
   elseif validates then
     text = subject_text or text -- whose token it is decides who can validate it
   end
-
   text = text or path_text
   if not text then
     return HOME.identity
@@ -126,8 +128,7 @@ function _M.choose(handle, headers, path, path_text)
   local target = resolve.target(resolved, "identity")
   if validates and target.foreign then
     return validation(headers, resolved, subject)
-  end
-  if login then
+  elseif login then
     handle:streamInfo():dynamicMetadata():set(NAMESPACE, "suffix", resolved.suffix)
     logins = logins + 1
   end

@@ -68,9 +68,10 @@ local function decoded(text)
 end
 
 
--- For "/~{...}/rest": the scope text, "/rest" and "/~{...}". Nothing for any other path. nil, nil, nil
--- and a sentence for escapes that are none. The last is for X-Forwarded-Prefix, which services escape
--- when they make links of it: so it is without escapes, but for bytes that no header may have.
+-- For "/~{...}/rest": the scope text, "/rest" and "/~{...}". Nothing for any other path. nil, nil,
+-- nil and a sentence for escapes that are none. The last is for X-Forwarded-Prefix, which services
+-- escape when they make links of it: so it is without escapes, but for bytes that no header may
+-- have.
 function _M.take_scope(path)
   if not find(path, "^/~{") and not find(path, "^/~%%7[bB]") then
     return

@@ -1,6 +1,7 @@
 -- The peer: which of this site's services another site asks for.
 --
--- Contract: docs/lua.md, "The peer". The scope was resolved at the origin: nothing is read but the path.
+-- Contract: docs/lua.md, "The peer". The scope was resolved at the origin: nothing is read but the
+-- path.
 -- Cost: three calls on the handle.
 
 local adapter = require("adapter")

@@ -1,8 +1,8 @@
 -- What a scope text means at this site: remembered, since the same few texts come again and again.
 --
--- Contract: `resolve(text)` gives a table for `target` with the field `suffix` (of tokens), or nil and a
--- sentence. The memory is bounded: it is dropped whole when it holds about MAX_MEMORY bytes. Refused
--- texts are not remembered.
+-- Contract: `resolve(text)` gives a table for `target` with the field `suffix` (of tokens), or nil
+-- and a sentence. The memory is bounded: it is dropped whole when it holds about MAX_MEMORY bytes.
+-- Refused texts are not remembered.
 -- Cost: one look-up for a text that is known; about 10 µs for a new one.
 
 local constants = require("constants")

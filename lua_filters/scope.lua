@@ -6,7 +6,8 @@
 
 local constants = require("constants")
 
-local byte, find, format, lower, sub = string.byte, string.find, string.format, string.lower, string.sub
+local byte, find, format = string.byte, string.find, string.format
+local lower, sub = string.lower, string.sub
 local concat, sort = table.concat, table.sort
 local SERVICES = constants.services
 
@@ -25,11 +26,11 @@ end
 for code = byte("0"), byte("9") do
   CLASS[code] = NAME
 end
-for _, char in ipairs({ "-", ".", "_" }) do
-  CLASS[byte(char)] = NAME
+for _, code in ipairs({ byte("-._", 1, -1) }) do
+  CLASS[code] = NAME
 end
-for _, char in ipairs({ "{", "}", "[", "]", "(", ")", ":", ";", ",", "|", "&", "^", "%", "*", "=" }) do
-  CLASS[byte(char)] = OTHER
+for _, code in ipairs({ byte("{}[]():;,|&^%*=", 1, -1) }) do
+  CLASS[code] = OTHER
 end
 CLASS[byte(" ")], CLASS[byte("\t")] = BLANK, BLANK
 CLASS[byte('"')], CLASS[byte("'")] = QUOTE, QUOTE

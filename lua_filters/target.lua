@@ -1,7 +1,7 @@
 -- Target names: `<service>@<expression>`, the names of compiled clusters.
 --
--- Contract: a target is a table {name, foreign, spread} that nobody changes but `admit`. Envoy keeps
--- about 1 kB for every name for ever, so a worker hands out a bounded number of them.
+-- Contract: a target is a table {name, foreign, spread} that nobody changes but `admit`. Envoy
+-- keeps about 1 kB for every name for ever, so a worker hands out a bounded number of them.
 -- Cost: `make` concatenates; resolve.lua keeps its results. `admit` is one look-up.
 
 local constants = require("constants")

@@ -1,8 +1,9 @@
 -- The one request body that is read: `auth.identity.token.id` of `POST /v3/auth/tokens`.
 --
--- Contract: `strip(body)` takes the scope out of every string at that place of the JSON document, and
--- changes no other byte. It is not a JSON parser: it walks strings and brackets to know where it is.
--- What it doesn't understand it leaves alone; Keystone then refuses a token with a scope in it.
+-- Contract: `strip(body)` takes the scope out of every string at that place of the JSON document,
+-- and changes no other byte. It is not a JSON parser: it walks strings and brackets to know where
+-- it is. What it doesn't understand it leaves alone; Keystone then refuses a token with a scope in
+-- it.
 -- Cost: one pass over at most MAX_BYTES bytes.
 
 local tokens = require("tokens")

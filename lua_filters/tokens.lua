@@ -1,8 +1,8 @@
 -- The scope in a token: `<token>~1~<completed lexical scope>`.
 --
--- Contract: tests/vectors/tokens/split.json. OpenStack's tokens contain no `~`, so the first one ends
--- the token; what follows must be a suffix of a version that we know. 1 is the version. A suffix is
--- not signed: it can ask for what an X-Scope header can ask for, and nothing more.
+-- Contract: tests/vectors/tokens/split.json. OpenStack's tokens contain no `~`, so the first one
+-- ends the token; what follows must be a suffix of a version that we know. 1 is the version. A
+-- suffix is not signed: it can ask for what an X-Scope header can ask for, and nothing more.
 -- Cost: one plain find for a token without a scope.
 
 local find, sub = string.find, string.sub

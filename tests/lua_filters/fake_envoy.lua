@@ -1,6 +1,7 @@
 -- A strict stand-in for Envoy's Lua handles: what Envoy hasn't is an error, and what is awkward in
--- Envoy is awkward here. A missing header is no value; `respond` and `body` yield, and what a script
--- got before a yield is dead; `respond` on the way back raises; so do values that are no strings.
+-- Envoy is awkward here. A missing header is no value; `respond` and `body` yield, and what a
+-- script got before a yield is dead; `respond` on the way back raises; so do values that are no
+-- strings.
 
 local _M = {}
 
@@ -169,9 +170,9 @@ local Response = class("response handle", handle_methods(function()
 end))
 
 
--- Runs a hook on a message {headers, body or nil, metadata, log}, of whose handle or headers a method
--- may be `broken`; what Envoy would log as a script
--- error, and then let the message go on, is in its field `failed`.
+-- Runs a hook on a message {headers, body or nil, metadata, log}, of whose handle or headers a
+-- method may be `broken`; what Envoy would log as a script error, and then let the message go on,
+-- is in its field `failed`.
 function _M.run(hook, message, on_response)
   local handle = make(on_response and Response or Request, message)
   local thread = coroutine.create(hook)
