@@ -31,9 +31,9 @@ from control_plane.scope import ALIASES, SERVICE_TYPES
 from lua_filters import bundle
 
 CONNECTIONS = 32
-REQUESTS = 3_200
+REQUESTS = 1_920
 WARM_UP = 6_400
-ROUNDS = 15
+ROUNDS = 25
 TYPES = "type.googleapis.com/envoy.extensions.filters"
 
 TOKEN = "A" * 183

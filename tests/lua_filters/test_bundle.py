@@ -31,6 +31,14 @@ def test_it_defines_nothing_global_but_its_hooks(entry: str) -> None:
     assert ("envoy_on_response" in made) == (entry == "front")
 
 
+@pytest.mark.parametrize(("service", "hooked"), [("image", False), ("identity", True)])
+def test_answers_are_looked_at_only_where_tokens_come_back(service: str, hooked: bool) -> None:
+    lua = LuaRuntime()
+    lua.execute(bundle("front", {**CONSTANTS, "service": service}))
+
+    assert (lua.globals().envoy_on_response is not None) is hooked
+
+
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_it_holds_no_comments(entry: str) -> None:
     assert "--" not in bundle(entry, CONSTANTS)
