@@ -15,13 +15,13 @@ from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any
 
+from control_plane import site
 from control_plane.admin import AdminServer
 from control_plane.compiler.plan import PlanSettings
 from control_plane.errors import ControlPlaneError
 from control_plane.metrics import Metrics
 from control_plane.registry import Batch, Catalog, Change, open_registry
 from control_plane.settings import Settings
-from control_plane.site import site_resources
 from control_plane.source import ScopewaySource
 from xds.errors import ListenError
 from xds.hub import Hub
@@ -87,11 +87,12 @@ class ControlPlane:
         }
 
     def _make_source(self, change: Change) -> ScopewaySource:
+        site.warm()
         insecure = self.settings.insecure_peers
         source = ScopewaySource(
             inventory=change.inventory,
             changes=self.hub,
-            site=partial(site_resources, insecure_peers=insecure),
+            site=partial(site.site_resources, insecure_peers=insecure),
             settings=PlanSettings(insecure_peers=insecure),
         )
         self.metrics.watch_source(source.stats)

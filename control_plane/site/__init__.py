@@ -4,6 +4,6 @@ Pure: a cloud's manifest in, encoded messages out. Must not know which other clo
 nothing of this changes when clouds come or go. docs/envoy.md says what Envoy makes of it.
 """
 
-from control_plane.site.resources import filters, listeners, routes, site_resources
+from control_plane.site.resources import filters, listeners, routes, site_resources, warm
 
-__all__ = ["filters", "listeners", "routes", "site_resources"]
+__all__ = ["filters", "listeners", "routes", "site_resources", "warm"]

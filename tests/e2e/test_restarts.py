@@ -71,7 +71,7 @@ def test_targets_in_use_outlive_a_killed_control_plane(
     for _ in range(3):
         assert ask(site, "{image:cloud-2}").json["name"] == "glance of cloud-2"
         assert ask(site, "{image:cloud-9}").body == unknown.body
-        assert send(site.front.port, "/image/v2/x").json["name"] == "glance-1"
+        assert ask(site, "").json["name"] == "glance-1"
 
 
 def test_a_restarted_control_plane_sends_nothing_that_an_envoy_has(
@@ -115,13 +115,13 @@ def test_an_envoy_goes_on_with_another_control_plane(stack: Stack, serve: ServeP
     envoy = stack.envoys["cloud-5"]
     until(lambda: ask(site, "{image:cloud-2}").status == 200, "cloud-2 is used")
     first, other = both if both[0].serves(envoy) else reversed(both)
-    before = updates(envoy)
+    before, sent = updates(envoy), other.sent()
     first.kill()
 
     assert ask(site, "{image:cloud-2}").status == 200
     other.wait_until(lambda: other.serves(envoy), "the Envoy has changed over")
-    sent = other.sent()
     assert ask(site, "{image:cloud-6}").json["name"] == "glance of cloud-6"
+    # what both compile is equal, so only cloud-6 was sent
     assert other.sent() == {**sent, "Cluster": sent.get("Cluster", 0) + 1}
     assert updates(envoy) == before
 

@@ -27,7 +27,7 @@ def test_envoy_takes_what_is_printed(
     outcome = scopeway("bootstrap", "cloud-1", *options)
     file = tmp_path / "envoy.yaml"
     file.write_text(outcome.out)
-    command = [PROGRAM, "--mode", "validate", "-c", file]
+    command = [str(PROGRAM), "--mode", "validate", "-c", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
 
     assert (outcome.status, outcome.err) == (0, "")
