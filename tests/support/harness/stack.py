@@ -158,7 +158,15 @@ class ServeProcess(Process):
         return send(self.admin_port, path)
 
     def status(self) -> Any:
-        return self.get("/status").json
+        """Return what /status says, once the control plane has time for it."""
+        answers: list[Response] = []
+
+        def ask() -> bool:
+            answers[:] = [self.get("/status")]
+            return answers[0].status == 200
+
+        self.wait_until(ask, "/status is 200")
+        return answers[0].json
 
     def serves(self, envoy: Envoy) -> bool:
         """Return whether an Envoy is connected and has said what it has of each type."""
