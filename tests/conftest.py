@@ -7,7 +7,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rewrite",
         action="store_true",
-        help="write the expected output of goldens and transcripts anew (commit only what you understand)",
+        help="write the output of goldens and transcripts anew: commit only what you understand",
     )
 
 
