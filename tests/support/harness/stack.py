@@ -9,7 +9,7 @@ with Stack(folder) as stack:
 
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +189,12 @@ class ServeProcess(Process):
             for name, value in self.metrics().items()
             if name.startswith(prefix)
         }
+
+    def wait_sent(self, expected: dict[str, float]) -> None:
+        """Wait until exactly so many resources were sent: bytes leave before they are counted."""
+        with suppress(AssertionError):
+            self.wait_until(lambda: self.sent() == expected, "")
+        assert self.sent() == expected
 
 
 class Stack:
