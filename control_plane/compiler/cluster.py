@@ -12,7 +12,16 @@ from typing import assert_never
 
 from control_plane.clouds.model import Endpoint
 from control_plane.compiler import prototypes
-from control_plane.compiler.outcome import Direct, Hop, Local, PeerHop, Plan, Rejection, Route
+from control_plane.compiler.outcome import (
+    Direct,
+    Honoured,
+    Hop,
+    Local,
+    PeerHop,
+    Plan,
+    Rejection,
+    Route,
+)
 from control_plane.compiler.transport import transport_fields
 from control_plane.site.names import DISPATCH, ERRORS, METADATA
 from xds.wire import field_bytes, field_string, field_varint
@@ -41,8 +50,8 @@ def compile_cluster(name: str, plan: Plan) -> bytes:
     match plan:
         case Rejection():
             return _negative(name, plan)
-        case Route(hops=(hop,)):
-            return _one_cloud(name, hop)
+        case Route(hops=(hop,), honoured=honoured):
+            return _one_cloud(name, hop, honoured)
         case Route(hops=hops):
             return _cluster_of_clouds(name, hops)
         case _:
@@ -68,7 +77,7 @@ def header_value(text: str) -> str:
     return printable if len(printable) <= MAX_REASON else f"{printable[: MAX_REASON - 3]}..."
 
 
-def _one_cloud(name: str, hop: Hop) -> bytes:
+def _one_cloud(name: str, hop: Hop, honoured: Honoured | None) -> bytes:
     endpoints: tuple[Endpoint, ...]
     match hop:
         case PeerHop(cloud=cloud, address=address, port=port, prefix=prefix):
@@ -83,8 +92,10 @@ def _one_cloud(name: str, hop: Hop) -> bytes:
     locality = b"".join(
         field_bytes(_LB_ENDPOINTS, _lb_endpoint(_socket(endpoint))) for endpoint in endpoints
     )
-    metadata = _metadata({"prefix": prefix, "host": host, "cloud": cloud})
-    return _assemble(fields, name, field_bytes(_ENDPOINTS, locality), metadata)
+    values = {"prefix": prefix, "host": host, "cloud": cloud}
+    if honoured is not None:
+        values["honoured"] = f"{honoured.namespace};{','.join(honoured.roles)}"
+    return _assemble(fields, name, field_bytes(_ENDPOINTS, locality), _metadata(values))
 
 
 def _cluster_of_clouds(name: str, hops: Sequence[Hop]) -> bytes:

@@ -40,11 +40,23 @@ Hop = Local | Direct | PeerHop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Honoured:
+    """What the caller's cloud makes of the tokens of another cloud's identity service."""
+
+    roles: tuple[str, ...]
+    """The roles that count, sorted; all others are cut away."""
+    namespace: str
+    """What moves ids into a namespace of that cloud; "" where they are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """The clouds that serve a target, the first choice first."""
 
     hops: tuple[Hop, ...]
     """At least one, each cloud once."""
+    honoured: Honoured | None = None
+    """Of a validation of tokens, and of nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from control_plane.compiler.outcome import (
     Route,
     Skipped,
 )
-from control_plane.compiler.policy import honours, refusal
+from control_plane.compiler.policy import honoured, refusal
 from control_plane.compiler.transport import peer_hop
 from control_plane.scope import IDENTITY_VALIDATE, Target, unsupported_operator
 from control_plane.scope.ast import CloudName, Expression, LabelSelector, Operation
@@ -56,6 +56,8 @@ def decide(target: Target, caller: Cloud, inventory: Inventory, settings: PlanSe
     if operator is not None:
         reason = f"the operator '{operator}' is not supported yet"
         return Decision(plan=Rejection(status=501, reason=reason))
+    if target.service == IDENTITY_VALIDATE:
+        return _validation(target.expression, caller, inventory, settings)
 
     hops: list[Hop] = []
     rejections: dict[str, Rejection] = {}
@@ -124,28 +126,44 @@ def _nothing_bears(atom: Atom) -> Rejection:
 def _hop(
     name: str, service: str, caller: Cloud, inventory: Inventory, settings: PlanSettings
 ) -> Hop | Rejection:
-    validation = service == IDENTITY_VALIDATE
-    service = "identity" if validation else service
     cloud = caller if name == caller.name else inventory.get(name)
     if cloud is None:
         return Rejection(status=404, reason=f"no cloud is named {name}")
-    wanted = cloud.services.get(service)
-    if wanted is None:
+    if service not in cloud.services:
         return Rejection(status=404, reason=f"{name} has no {service} service")
-    denied = _unhonoured(caller, cloud) if validation else refusal(cloud, caller, service)
+    denied = refusal(cloud, caller, service)
     if denied is not None:
         return Rejection(status=403, reason=denied)
+    return _way(cloud, service, caller, settings)
+
+
+def _way(cloud: Cloud, service: str, caller: Cloud, settings: PlanSettings) -> Hop | Rejection:
     if cloud is caller:
-        return Local(cloud=name, service=wanted)
+        return Local(cloud=cloud.name, service=cloud.services[service])
     if cloud.peer is not None:
-        return peer_hop(name, cloud.peer, service, insecure_peers=settings.insecure_peers)
-    return Direct(cloud=name, service=wanted)
+        return peer_hop(cloud.name, cloud.peer, service, insecure_peers=settings.insecure_peers)
+    return Direct(cloud=cloud.name, service=cloud.services[service])
 
 
-def _unhonoured(caller: Cloud, issuer: Cloud) -> str | None:
-    if honours(caller, issuer):
-        return None
-    return (
-        f"{caller.name} does not honour tokens of {issuer.name}: "
-        "no identity list of its accept rules names it"
-    )
+def _validation(
+    expression: Expression, caller: Cloud, inventory: Inventory, settings: PlanSettings
+) -> Decision:
+    """A token is validated where it was issued, if the caller's cloud honours it."""
+    assert isinstance(expression, CloudName), "the names of such targets have one cloud"
+    name = expression.name
+    issuer = caller if name == caller.name else inventory.get(name)
+    if issuer is None:
+        return Decision(plan=Rejection(status=404, reason=f"no cloud is named {name}"))
+    if "identity" not in issuer.services:
+        return Decision(plan=Rejection(status=404, reason=f"{name} has no identity service"))
+    counts = honoured(caller, issuer)
+    if counts is None:
+        reason = (
+            f"{caller.name} does not honour tokens of {name}: "
+            "no identity list of its accept rules names it"
+        )
+        return Decision(plan=Rejection(status=403, reason=reason))
+    hop = _way(issuer, "identity", caller, settings)
+    if isinstance(hop, Rejection):
+        return Decision(plan=hop)
+    return Decision(plan=Route(hops=(hop,), honoured=counts))

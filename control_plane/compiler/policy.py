@@ -5,8 +5,12 @@ here: one cluster serves all of them, so the target's own Envoy decides about th
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from hashlib import sha256
 
+from control_plane.clouds.manifest import DEFAULT_ROLES
 from control_plane.clouds.model import Cloud, CloudPattern
+from control_plane.compiler.outcome import Honoured
 
 
 def matches(pattern: CloudPattern, cloud: Cloud) -> bool:
@@ -42,11 +46,31 @@ def refusal(owner: Cloud, caller: Cloud, service: str) -> str | None:
     return f"{denied}: its rule accept[{naming}] allows {services}"
 
 
-def honours(owner: Cloud, issuer: Cloud) -> bool:
-    """Say whether `owner` takes the tokens that the identity service of `issuer` gave out."""
-    return owner.name == issuer.name or any(
-        matches(pattern, issuer)
+def honoured(owner: Cloud, issuer: Cloud) -> Honoured | None:
+    """Return what counts of the tokens that the identity service of `issuer` gave out.
+
+    Where several rules of `owner` name the issuer, a role counts that all of them list, and ids are
+    kept if all of them say so. None: no rule names it.
+    """
+    if owner.name == issuer.name:
+        return Honoured(roles=DEFAULT_ROLES, namespace="")
+    rules = [
+        rule.identity
         for rule in owner.accept
         if rule.identity is not None
-        for pattern in rule.identity.clouds
-    )
+        and any(matches(pattern, issuer) for pattern in rule.identity.clouds)
+    ]
+    if not rules:
+        return None
+    roles = frozenset(rules[0].roles).intersection(*(rule.roles for rule in rules))
+    kept = all(rule.ids == "kept" for rule in rules)
+    return Honoured(roles=tuple(sorted(roles)), namespace="" if kept else namespace(issuer.name))
+
+
+@lru_cache(maxsize=4096)
+def namespace(cloud: str) -> str:
+    """Return the 16 hex digits that begin the ids of a foreign cloud's users and projects here.
+
+    They depend on nothing but its name: a resource belongs to the same project after years.
+    """
+    return sha256(cloud.encode()).hexdigest()[:16]

@@ -21,6 +21,8 @@ STATUS: Final = "x-scopeway-status"
 REASON: Final = "x-scopeway-reason"
 UNSENT: Final = "x-scopeway-unsent"
 SERVED_BY: Final = "x-scopeway-served-by"
+HONOURED: Final = "x-scopeway-honoured"
+"""On the answer to a validation at another cloud, for the front's Lua alone: what counts of it."""
 REJECTED: Final = "x-scopeway-rejected"
 """On an answer that an Envoy of ours gave itself: its status and message are about the scope."""
 

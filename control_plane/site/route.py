@@ -54,7 +54,10 @@ def front() -> bytes:
         append("via", VIA),
         *_negative_headers(),
     ]
-    return bytes(_virtual_host(_forward(), headers))
+    forward = _forward()
+    # what was removed before is added now: only the cluster of a validation has it
+    forward.response_headers_to_add.append(overwrite(names.HONOURED, _metadata("honoured")))
+    return bytes(_virtual_host(forward, headers))
 
 
 @cache
@@ -121,7 +124,7 @@ def _forward() -> Route:
         # overwrites what a service may have forged; a cluster of clusters has no `cloud`, and lets
         # through the one that `dispatch` has set
         response_headers_to_add=[overwrite(names.SERVED_BY, _metadata("cloud"))],
-        response_headers_to_remove=[names.UNSENT],
+        response_headers_to_remove=[names.UNSENT, names.HONOURED],
     )
 
 

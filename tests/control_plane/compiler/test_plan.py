@@ -14,8 +14,9 @@ from control_plane.clouds.model import (
     Peer,
     Service,
 )
-from control_plane.compiler.outcome import Direct, Local, PeerHop, Rejection, Route
+from control_plane.compiler.outcome import Direct, Honoured, Local, PeerHop, Rejection, Route
 from control_plane.compiler.plan import MAX_HOPS, PlanSettings, decide, plan
+from control_plane.compiler.policy import namespace
 from control_plane.scope import parse_target
 
 SERVICE = Service(endpoints=(Endpoint(address="127.0.0.1", port=9292),))
@@ -87,15 +88,21 @@ def planned(name: str, settings: PlanSettings = SETTINGS) -> Route | Rejection:
             "image@cloud-3",
             [PeerHop(cloud="cloud-3", address="127.0.0.3", port=8443, prefix="/image")],
         ),
-        (
-            "identity.validate@issuer",
-            [PeerHop(cloud="issuer", address="127.0.0.9", port=8443, prefix="/identity")],
-        ),
-        ("identity.validate@cloud-1", [Local(cloud="cloud-1", service=IDENTITY)]),
     ],
 )
 def test_one_cloud_is_one_hop(name: str, hops: list[Local | Direct | PeerHop]) -> None:
     assert planned(name) == Route(hops=tuple(hops))
+
+
+def test_a_validation_goes_to_the_issuer_and_says_what_counts_of_its_answer() -> None:
+    assert planned("identity.validate@issuer") == Route(
+        hops=(PeerHop(cloud="issuer", address="127.0.0.9", port=8443, prefix="/identity"),),
+        honoured=Honoured(roles=("member", "reader"), namespace=namespace("issuer")),
+    )
+    assert planned("identity.validate@cloud-1") == Route(
+        hops=(Local(cloud="cloud-1", service=IDENTITY),),
+        honoured=Honoured(roles=("member", "reader"), namespace=""),
+    )
 
 
 @pytest.mark.parametrize(

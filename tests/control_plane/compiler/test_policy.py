@@ -3,7 +3,8 @@
 import pytest
 
 from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, IdentityRule
-from control_plane.compiler.policy import honours, matches, refusal
+from control_plane.compiler.outcome import Honoured
+from control_plane.compiler.policy import honoured, matches, namespace, refusal
 
 CALLER = Cloud(name="cloud-1", labels={"region": "eu", "tier": "edge"})
 BY_NAME = CloudPattern(name="cloud-1")
@@ -68,22 +69,72 @@ def test_a_cloud_accepts_itself() -> None:
     assert refusal(CALLER, CALLER, "image") is None
 
 
-def test_tokens_are_honoured_by_the_identity_lists_alone() -> None:
-    """Who may use the services does not say whose tokens are honoured, nor the other way round."""
-    issuer = Cloud(name="cloud-2", labels={"region": "us"})
-
-    def owner(*clouds: CloudPattern) -> Cloud:
-        identity = IdentityRule(clouds=clouds)
-        rules = (AcceptRule(clouds=(CloudPattern(name="cloud-2"),)), AcceptRule(clouds=()))
-        return Cloud(
-            name="cloud-1", accept=(*rules, AcceptRule(clouds=(OTHER,), identity=identity))
-        )
-
-    assert honours(owner(OTHER, CloudPattern(name="cloud-2")), issuer)
-    assert honours(owner(CloudPattern(labels={"region": "us"})), issuer)
-    assert not honours(owner(OTHER), issuer)
-    assert not honours(Cloud(name="cloud-1", accept=(AcceptRule(clouds=(BY_LABEL,)),)), issuer)
+ISSUER = Cloud(name="cloud-2", labels={"region": "us"})
+NAMESPACE = "6f35b7f8bdf8b336"
 
 
-def test_a_cloud_honours_its_own_tokens() -> None:
-    assert honours(CALLER, CALLER)
+def owner(*rules: IdentityRule) -> Cloud:
+    """cloud-1 with these identity rules, each of a rule for a cloud that doesn't matter."""
+    return Cloud(
+        name="cloud-1", accept=tuple(AcceptRule(clouds=(OTHER,), identity=rule) for rule in rules)
+    )
+
+
+def named(roles: tuple[str, ...], ids: str = "mapped") -> IdentityRule:
+    return IdentityRule(clouds=(CloudPattern(name="cloud-2"),), roles=roles, ids=ids)
+
+
+@pytest.mark.parametrize(
+    "clouds", [(OTHER, CloudPattern(name="cloud-2")), (CloudPattern(labels={"region": "us"}),)]
+)
+def test_tokens_are_honoured_by_the_identity_lists(clouds: tuple[CloudPattern, ...]) -> None:
+    assert honoured(owner(IdentityRule(clouds=clouds)), ISSUER) == Honoured(
+        roles=("member", "reader"), namespace=NAMESPACE
+    )
+
+
+def test_who_may_use_the_services_does_not_say_whose_tokens_are_honoured() -> None:
+    rules = (AcceptRule(clouds=(CloudPattern(name="cloud-2"),)),)
+
+    assert honoured(owner(IdentityRule(clouds=(OTHER,))), ISSUER) is None
+    assert honoured(Cloud(name="cloud-1", accept=rules), ISSUER) is None
+
+
+@pytest.mark.parametrize(
+    ("rules", "roles"),
+    [
+        ([named(("admin",))], ("admin",)),
+        ([named(("reader", "member")), named(("member", "admin"))], ("member",)),
+        ([named(("member",)), named(("reader",))], ()),
+        ([named(("a", "b", "c")), named(("c", "b")), named(("b", "a", "c"))], ("b", "c")),
+    ],
+)
+def test_a_role_counts_that_all_rules_naming_the_issuer_list(
+    rules: list[IdentityRule], roles: tuple[str, ...]
+) -> None:
+    outcome = honoured(owner(*rules, IdentityRule(clouds=(OTHER,), roles=())), ISSUER)
+
+    assert outcome is not None
+    assert outcome.roles == roles
+
+
+@pytest.mark.parametrize(
+    ("ids", "namespaced"),
+    [(["kept"], False), (["kept", "kept"], False), (["kept", "mapped"], True), (["mapped"], True)],
+)
+def test_ids_are_kept_where_all_rules_say_so(ids: list[str], namespaced: bool) -> None:
+    outcome = honoured(owner(*(named(("member",), each) for each in ids)), ISSUER)
+
+    assert outcome is not None
+    assert (outcome.namespace == NAMESPACE) is namespaced
+    assert bool(outcome.namespace) is namespaced
+
+
+def test_a_cloud_honours_its_own_tokens_with_their_ids() -> None:
+    assert honoured(CALLER, CALLER) == Honoured(roles=("member", "reader"), namespace="")
+
+
+def test_a_namespace_depends_on_the_name_alone_and_stays() -> None:
+    """Resources are found again by it, so it can never change."""
+    assert namespace("cloud-2") == NAMESPACE
+    assert namespace("cloud-3") != NAMESPACE
