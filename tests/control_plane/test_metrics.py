@@ -21,9 +21,10 @@ from xds.events import (
     TypeNotServed,
 )
 from xds.source import Node
+from xds.types import CLUSTER
 
 NODE = Node(id="cloud-1/envoy", cluster="cloud-1", metadata={})
-TYPE = "type.googleapis.com/x.Y"
+TYPE = CLUSTER
 
 
 @pytest.fixture
@@ -92,3 +93,12 @@ def test_a_source_is_asked_at_each_scrape(metrics: Metrics) -> None:
     assert after["scopeway_targets_in_use"] == 3
     assert after["scopeway_clusters_compiled_total"] == 5
     assert after["scopeway_targets_refused_total"] == 7
+
+
+def test_types_that_clients_invent_share_one_label(metrics: Metrics) -> None:
+    for number in range(3):
+        metrics.observe(NODE, TypeNotServed(f"type.googleapis.com/invented.{number}"))
+
+    text = generate_latest(metrics.registry).decode()
+    assert 'xds_types_not_served_total{type_url="other"} 3.0' in text
+    assert "invented" not in text
