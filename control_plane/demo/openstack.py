@@ -13,7 +13,7 @@ from typing import Any
 from control_plane.demo import openstack_files as files
 from control_plane.demo.errors import DemoError, PartMissing
 from control_plane.demo.ports import ADDRESS, listens
-from control_plane.demo.processes import Process, Supervisor, clean_environment
+from control_plane.demo.processes import READY_SECONDS, Process, Supervisor, clean_environment
 from control_plane.demo.rest import request
 from control_plane.demo.site import PASSWORD, Site
 
@@ -24,6 +24,7 @@ WSGI_MODULES = {
     "image": "glance.wsgi.api",
     "placement": "placement.wsgi.api",
     "compute": "nova.wsgi.osapi_compute",
+    "network": "neutron.wsgi.api",
 }
 ROLES_OF_SERVICES = {"compute": ("service", "admin")}
 """Of the services' own users, where it isn't just `service`: Nova administers ports."""
@@ -95,6 +96,7 @@ def start_api(supervisor: Supervisor, openstack: Path, site: Site, service: str)
     """
     folder = str(site.folder)
     variables = {f"OS_{name.upper()}_CONFIG_DIR": folder for name in files.SERVICE_USERS.values()}
+    variables["OS_NEUTRON_CONFIG_FILES"] = "neutron.conf"
     # -P: the folder of serve_wsgi.py must not come before the installed packages
     command: list[str | Path] = [
         *(openstack / "bin" / "python", "-P", SERVE),
@@ -125,13 +127,15 @@ def start_services(
     return {process.name: process for process in [*keystones, *glances]}
 
 
-def wait_for_port(supervisor: Supervisor, process: Process, port: int) -> None:
+def wait_for_port(
+    supervisor: Supervisor, process: Process, port: int, *, seconds: float = READY_SECONDS
+) -> None:
     """Returns once the process listens.
 
     Raises:
         PartFailed: it doesn't.
     """
-    supervisor.wait_ready(process, lambda: listens(port))
+    supervisor.wait_ready(process, lambda: listens(port), seconds=seconds)
 
 
 def populate(site: Site) -> None:

@@ -17,7 +17,7 @@ THREADS = 6
 def main() -> None:
     """Listens once the application is made: an open port means that it answers."""
     module, address, port = sys.argv[1:]
-    sys.argv[1:] = []  # services read sys.argv when they are imported
+    sys.argv = [module]  # services read it when they are imported, also to name their logs
     application = importlib.import_module(module).application
     waitress = importlib.import_module("waitress")
     waitress.serve(

@@ -4,6 +4,7 @@ Owns the order in which the parts start and the images they hold. It must not kn
 with them afterwards.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Stage:
     plane: ControlPlane
     sites: tuple[Site, ...]
     services: dict[str, Process]
-    """`glance-cloud-1` and so on."""
+    """`glance-cloud-1` and so on; of whole clouds also `envoy-cloud-1`."""
 
     @property
     def clouds_yaml(self) -> Path:
@@ -56,15 +57,7 @@ def set_up(root: Path, openstack_folder: Path, supervisor: Supervisor, screen: S
     """
     clouds = make_sites(CLOUDS, root)
     (root / "clouds.yaml").write_text(clouds_yaml(clouds))
-    with screen.task("etcd and the control plane"):
-        plane = sites.start_control_plane(supervisor, root)
-    with screen.task("three clouds registered in etcd, an Envoy at each"):
-        names = [site.name for site in clouds]
-        documents = [
-            sites.manifest(site, [name for name in names if name != site.name]) for site in clouds
-        ]
-        sites.register(plane, documents, root / "manifests.yaml")
-        sites.start_envoys(supervisor, plane, clouds)
+    plane, _ = start_scopeway(root, clouds, supervisor, screen)
     with screen.task("databases for three Keystones and three Glances"):
         openstack.install(supervisor, openstack_folder, clouds)
     with screen.task("three Keystones and three Glances, unmodified, from PyPI"):
@@ -81,6 +74,26 @@ def set_up(root: Path, openstack_folder: Path, supervisor: Supervisor, screen: S
     with screen.task(f"images: {held}, none at cloud-1"):
         _upload(stage)
     return stage
+
+
+def start_scopeway(
+    root: Path, clouds: Sequence[Site], supervisor: Supervisor, screen: Screen
+) -> tuple[ControlPlane, dict[str, Process]]:
+    """Starts a control plane that knows these clouds, which trust each other, and their Envoys.
+
+    Returns:
+        The Envoys' processes, by cloud name, besides.
+    """
+    with screen.task("etcd and the control plane"):
+        plane = sites.start_control_plane(supervisor, root)
+    with screen.task("three clouds registered in etcd, an Envoy at each"):
+        names = [site.name for site in clouds]
+        documents = [
+            sites.manifest(site, [name for name in names if name != site.name]) for site in clouds
+        ]
+        sites.register(plane, documents, root / "manifests.yaml")
+        envoys = sites.start_envoys(supervisor, plane, clouds)
+    return plane, envoys
 
 
 def _upload(stage: Stage) -> None:

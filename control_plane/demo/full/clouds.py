@@ -1,0 +1,144 @@
+"""Starts the services of three whole clouds on a copy of the saved state.
+
+Owns the order: the APIs and Nova's managers at once, nova-compute when everything that it asks is
+there. It must not know Envoy or the control plane, which have to run before.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from control_plane.demo import openstack
+from control_plane.demo.full import mariadb, rabbitmq, saved
+from control_plane.demo.full.files import database_names, write_files
+from control_plane.demo.full.mariadb import MariaDb
+from control_plane.demo.full.rabbitmq import RabbitMq
+from control_plane.demo.full.system import Programs
+from control_plane.demo.ports import free_ports
+from control_plane.demo.processes import Process, Supervisor, clean_environment
+from control_plane.demo.site import Site
+
+SECONDS = 240.0
+"""In which a service must be ready; three clouds start at once, on few processors."""
+
+
+def start_backing(
+    supervisor: Supervisor, programs: Programs, sites: Sequence[Site], kept: Path, root: Path
+) -> tuple[MariaDb, RabbitMq]:
+    """Starts MariaDB on a copy of what is in `kept`, and an empty RabbitMQ; both answer."""
+    names = [site.name for site in sites]
+    password = saved.new_password()
+    database_port, broker_port = free_ports(2)
+    broker = RabbitMq(
+        programs=programs, folder=root / "rabbitmq", port=broker_port, password=password
+    )
+    process = rabbitmq.start(supervisor, broker, names)
+    server = MariaDb(
+        programs=programs, folder=root / saved.DATA, port=database_port, password=password
+    )
+    saved.restore(kept, sites, server.folder)
+    users = {name: database_names(name).values() for name in names}
+    mariadb.start(supervisor, server, users, root / "accounts.sql")
+    rabbitmq.wait(supervisor, broker, process)
+    return server, broker
+
+
+def start_services(
+    supervisor: Supervisor,
+    folder: Path,
+    sites: Sequence[Site],
+    server: MariaDb,
+    broker: RabbitMq,
+) -> dict[str, Process]:
+    """Starts everything but nova-compute and fills the Keystones.
+
+    Args:
+        folder: The virtual environment with the services.
+
+    Returns:
+        The processes by name, `nova-cloud-1` and so on; all APIs answer.
+    """
+    for site in sites:
+        write_files(site, saved.backing(server, site.name, broker=broker.url(site.name)), folder)
+    processes: dict[str, Process] = {}
+    apis: list[tuple[Process, int]] = []
+    for service in ("identity", "network", "compute", "placement", "image"):
+        for site in sites:
+            process = openstack.start_api(supervisor, folder, site, service)
+            apis.append((process, site.services[service]))
+    for site in sites:
+        _pretend_agent(server, site)
+        for name in ("conductor", "scheduler"):
+            process = start_nova(supervisor, folder, site, name)
+            processes[process.name] = process
+    for process, port in apis[: len(sites)]:
+        openstack.wait_for_port(supervisor, process, port, seconds=SECONDS)
+    _for_each(sites, openstack.populate)
+    for process, port in apis[len(sites) :]:
+        openstack.wait_for_port(supervisor, process, port, seconds=SECONDS)
+    return processes | {process.name: process for process, _ in apis}
+
+
+def start_computes(
+    supervisor: Supervisor,
+    folder: Path,
+    sites: Sequence[Site],
+    server: MariaDb,
+    *,
+    during: Callable[[Site], None],
+) -> dict[str, Process]:
+    """Starts a nova-compute at each site; Nova's scheduler can choose it when this returns.
+
+    Args:
+        during: Done for each site meanwhile, at once, in threads.
+    """
+    processes = {site.name: start_nova(supervisor, folder, site, "compute") for site in sites}
+    _for_each(sites, during)
+    for site in sites:
+        ready = partial(_can_boot, server, site)
+        supervisor.wait_ready(processes[site.name], ready, seconds=SECONDS)
+    return {process.name: process for process in processes.values()}
+
+
+def start_nova(supervisor: Supervisor, folder: Path, site: Site, name: str) -> Process:
+    """Starts `conductor`, `scheduler` or `compute`."""
+    command: list[str | Path] = [
+        *(folder / "bin" / f"nova-{name}", "--config-file", site.folder / "nova.conf")
+    ]
+    env = clean_environment(MALLOC_ARENA_MAX="2")
+    return supervisor.start(f"nova-{name}-{site.name}", command, env=env)
+
+
+def _pretend_agent(server: MariaDb, site: Site) -> None:
+    """Makes Neutron believe in an agent on the cloud's one host, so that it binds ports there.
+
+    Nothing would be left to do for a real one: the servers of Nova's fake driver have no network.
+    """
+    database = database_names(site.name)["neutron"]
+    configurations = '{"bridge_mappings": {}, "tunnel_types": []}'
+    mariadb.sql(
+        server,
+        f"INSERT INTO `{database}`.agents (id, agent_type, `binary`, topic, host, admin_state_up,"
+        " created_at, started_at, heartbeat_timestamp, configurations, `load`) VALUES ("
+        f"uuid(), 'Open vSwitch agent', 'none', 'N/A', 'compute-{site.name}', 1,"
+        f" utc_timestamp(), utc_timestamp(), utc_timestamp(), '{configurations}', 0)",
+    )
+
+
+def _can_boot(server: MariaDb, site: Site) -> bool:
+    """Whether the cloud's one host is known to its cell and has resources in Placement."""
+    names = database_names(site.name)
+    rows = mariadb.sql(
+        server,
+        f"SELECT (SELECT count(*) FROM `{names['nova_api']}`.host_mappings),"
+        f" (SELECT count(*) FROM `{names['placement']}`.inventories)",
+    )
+    hosts, inventories = (int(value) for value in rows.split())
+    return hosts > 0 and inventories > 0
+
+
+def _for_each(sites: Sequence[Site], what: Callable[[Site], None]) -> None:
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(what, site) for site in sites]:
+            done.result()

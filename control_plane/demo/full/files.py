@@ -1,0 +1,154 @@
+"""The configuration files of a whole cloud: of Placement, Neutron and Nova, besides the rest.
+
+Pure: text from values. Every address of a service is the site's own front. Those of Glance and
+Neutron are told to Nova besides: else it takes Glance's from the catalog in the user's token, which
+is another cloud's when the identity is.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from control_plane.demo import openstack_files as files
+from control_plane.demo.ports import ADDRESS
+from control_plane.demo.site import Site
+
+SERVICES = ("identity", "image", "placement", "compute", "network")
+"""Of each whole cloud."""
+DATABASES = ("keystone", "glance", "placement", "nova_api", "nova", "nova_cell0", "neutron")
+AGENT_SECONDS = 2147483
+"""For how long Neutron takes an agent for alive; the most that it can be told, 24 days."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backing:
+    """What a cloud keeps its state in; each cloud has its own."""
+
+    databases: Mapping[str, str] = field(repr=False)
+    """One of `DATABASES` to its URL."""
+    broker: str = field(repr=False)
+    """URL of the message broker."""
+
+
+def database_names(cloud: str) -> dict[str, str]:
+    """One of `DATABASES` to its name in the server that all clouds use."""
+    return {name: f"{cloud.replace('-', '_')}_{name}" for name in DATABASES}
+
+
+def write_files(site: Site, backing: Backing, openstack: Path) -> None:
+    """Writes all of a cloud's configuration into its folder."""
+    databases = backing.databases
+    texts = {
+        "keystone.conf": files.keystone_conf(site, database=databases["keystone"]),
+        "glance-api.conf": files.glance_conf(site, openstack, database=databases["glance"]),
+        "placement.conf": placement_conf(site, databases["placement"]),
+        "neutron.conf": neutron_conf(site, backing, openstack),
+        "nova.conf": nova_conf(site, backing),
+    }
+    for name, text in texts.items():
+        (site.folder / name).touch(mode=0o600)
+        (site.folder / name).write_text(text)
+    # nova-api looks for it beside its configuration only
+    shutil.copyfile(openstack / "etc" / "nova" / "api-paste.ini", site.folder / "api-paste.ini")
+    for name in ("images", "staging", "tasks", "nova", "neutron"):
+        (site.folder / name).mkdir(exist_ok=True)
+
+
+def placement_conf(site: Site, database: str) -> str:
+    """Placement."""
+    return f"""\
+[DEFAULT]
+log_file = {site.folder}/placement.log
+[placement_database]
+connection = {database}
+[api]
+auth_strategy = keystone
+[oslo_middleware]
+enable_proxy_headers_parsing = true
+{files.authtoken(site, "placement")}"""
+
+
+def neutron_conf(site: Site, backing: Backing, openstack: Path) -> str:
+    """Neutron's API server with ML2, which binds ports for an agent that it believes in."""
+    return f"""\
+[DEFAULT]
+log_file = {site.folder}/neutron.log
+state_path = {site.folder}/neutron
+core_plugin = ml2
+service_plugins =
+transport_url = {backing.broker}
+api_paste_config = {openstack}/etc/neutron/api-paste.ini
+auth_strategy = keystone
+# the agent is a row in the database: see clouds.py
+agent_down_time = {AGENT_SECONDS}
+dhcp_agent_notification = false
+notify_nova_on_port_status_changes = false
+notify_nova_on_port_data_changes = false
+[ml2]
+type_drivers = local
+tenant_network_types = local
+mechanism_drivers = openvswitch
+[database]
+connection = {backing.databases["neutron"]}
+[oslo_concurrency]
+lock_path = {site.folder}/neutron
+[oslo_messaging_rabbit]
+heartbeat_in_pthread = false
+[oslo_middleware]
+enable_proxy_headers_parsing = true
+{files.authtoken(site, "network")}"""
+
+
+def nova_conf(site: Site, backing: Backing) -> str:
+    """Nova: all four of its processes."""
+    return f"""\
+[DEFAULT]
+log_dir = {site.folder}
+state_path = {site.folder}/nova
+my_ip = {ADDRESS}
+host = compute-{site.name}
+transport_url = {backing.broker}
+# no hypervisor: Nova's own driver for tests, which only keeps books
+compute_driver = fake.FakeDriver
+enabled_apis = osapi_compute
+heal_instance_info_cache_interval = -1
+sync_power_state_interval = -1
+# periodic tasks from the start, instead of after a random part of a minute
+periodic_fuzzy_delay = 0
+default_thread_pool_size = 10
+[api]
+auth_strategy = keystone
+[database]
+connection = {backing.databases["nova"]}
+[api_database]
+connection = {backing.databases["nova_api"]}
+[conductor]
+workers = 1
+[scheduler]
+workers = 1
+max_placement_results = 10
+# the one nova-compute is found without `nova-manage cell_v2 discover_hosts`
+discover_hosts_in_cells_interval = 2
+[oslo_concurrency]
+lock_path = {site.folder}/nova
+[oslo_messaging_rabbit]
+heartbeat_in_pthread = false
+[oslo_middleware]
+enable_proxy_headers_parsing = true
+[vnc]
+enabled = false
+[workarounds]
+skip_cpu_compare_on_dest = true
+[glance]
+endpoint_override = {site.front_url}/image
+num_retries = 0
+{_login(site, "service_user")}send_service_user_token = true
+{_login(site, "neutron")}endpoint_override = {site.front_url}/network
+{_login(site, "placement")}endpoint_override = {site.front_url}/placement
+{files.authtoken(site, "compute")}"""
+
+
+def _login(site: Site, section: str) -> str:
+    credentials = files.credentials(files.SERVICE_USERS["compute"])
+    return f"[{section}]\nauth_url = {site.front_url}/identity\n{credentials}"
