@@ -13,9 +13,15 @@ local HOME, SITE = services.HOME, constants.site
 
 local _M = {}
 
--- First segment to target name. A validation of a token has its own prefix, so that whose tokens a
--- cloud honours is decided apart from who may log in; the same service answers it.
-local TARGETS = { ["identity.validate"] = HOME.identity.name }
+local find = string.find
+
+-- A validation of a token has its own prefix, so that whose tokens a cloud honours is decided apart
+-- from who may log in; the same service answers it, but nothing else of that service.
+local VALIDATE = "identity.validate"
+local VALIDATION = "^/v3/auth/tokens%f[?%z]"
+
+-- First segment to target name.
+local TARGETS = { [VALIDATE] = HOME.identity.name }
 for service, target in pairs(HOME) do
   TARGETS[service] = target.name
 end
@@ -34,6 +40,12 @@ local function on_request(handle)
   local target = TARGETS[service]
   if not target then
     return 404, "no service '" .. service .. "' at the peer of " .. SITE
+  end
+  if service == VALIDATE then
+    local method = headers:get(":method")
+    if not find(path, VALIDATION) or (method ~= "GET" and method ~= "HEAD") then
+      return 404, "the peer of " .. SITE .. " answers only validations of a token there"
+    end
   end
   headers:replace("x-scopeway-target", target)
   headers:replace("x-scopeway-service", service)

@@ -137,11 +137,14 @@ def _hop(
     return _way(cloud, service, caller, settings)
 
 
-def _way(cloud: Cloud, service: str, caller: Cloud, settings: PlanSettings) -> Hop | Rejection:
+def _way(
+    cloud: Cloud, service: str, caller: Cloud, settings: PlanSettings, *, asked_as: str = ""
+) -> Hop | Rejection:
     if cloud is caller:
         return Local(cloud=cloud.name, service=cloud.services[service])
     if cloud.peer is not None:
-        return peer_hop(cloud.name, cloud.peer, service, insecure_peers=settings.insecure_peers)
+        prefix = asked_as or service
+        return peer_hop(cloud.name, cloud.peer, prefix, insecure_peers=settings.insecure_peers)
     return Direct(cloud=cloud.name, service=cloud.services[service])
 
 
@@ -163,7 +166,8 @@ def _validation(
             "no identity list of its accept rules names it"
         )
         return Decision(plan=Rejection(status=403, reason=reason))
-    hop = _way(issuer, "identity", caller, settings)
+    # the peer knows validations by a prefix of their own, which opens nothing else of its Keystone
+    hop = _way(issuer, "identity", caller, settings, asked_as=IDENTITY_VALIDATE)
     if isinstance(hop, Rejection):
         return Decision(plan=hop)
     return Decision(plan=Route(hops=(hop,), honoured=counts))

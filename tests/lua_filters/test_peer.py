@@ -31,6 +31,28 @@ def test_a_validation_goes_to_the_keystone_of_this_site(peer: Any) -> None:
     assert sent[":path"] == "/v3/auth/tokens"
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("DELETE", "/v3/auth/tokens"),
+        ("POST", "/v3/auth/tokens"),
+        ("GET", "/v3/users"),
+        ("GET", "/v3/auth/tokens/"),
+        ("GET", "/v3/auth/tokensx"),
+        ("GET", "/v3/auth/tokens/OS-PKI/revoked"),
+    ],
+)
+def test_the_prefix_of_validations_opens_nothing_else(peer: Any, method: str, path: str) -> None:
+    assert peer.refusal(f"/identity.validate{path}", method=method)[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/v3/auth/tokens", "/v3/auth/tokens?allow_expired=1"])
+def test_a_validation_may_be_a_head_and_have_a_query(peer: Any, path: str) -> None:
+    sent = peer.request(f"/identity.validate{path}", method="HEAD").headers
+
+    assert sent[":path"] == path
+
+
 def test_what_another_site_says_of_our_headers_is_overwritten(peer: Any) -> None:
     forged = [("x-scopeway-target", "image@cloud-9")] * 2
 

@@ -96,7 +96,9 @@ def test_one_cloud_is_one_hop(name: str, hops: list[Local | Direct | PeerHop]) -
 
 def test_a_validation_goes_to_the_issuer_and_says_what_counts_of_its_answer() -> None:
     assert planned("identity.validate@issuer") == Route(
-        hops=(PeerHop(cloud="issuer", address="127.0.0.9", port=8443, prefix="/identity"),),
+        hops=(
+            PeerHop(cloud="issuer", address="127.0.0.9", port=8443, prefix="/identity.validate"),
+        ),
         honoured=Honoured(roles=("member", "reader"), namespace=namespace("issuer")),
     )
     assert planned("identity.validate@cloud-1") == Route(
