@@ -2,7 +2,7 @@
 --
 -- Contract: Envoy fails open, a script that raises lets the request through unmodified. So a filter
 -- returns PASS for "go on", or a status and a sentence; anything else, and any error, is a 500. On
--- the way back `respond` is not allowed: there the answer is overwritten with a 502.
+-- the way back `respond` is not allowed: there the answer is overwritten, after an error with a 502.
 -- Cost: one pcall.
 
 local errors = require("errors")
@@ -58,14 +58,16 @@ end
 
 
 -- The headers that could give power or hide the new body go first, whatever happens after.
-local function overwrite(handle, message)
+local function overwrite(handle, status, message)
   local headers = handle:headers()
   headers:remove("x-subject-token")
-  headers:replace(":status", "502")
+  headers:remove("x-scopeway-honoured")
+  headers:remove("location")
+  headers:replace(":status", tostring(status))
   headers:remove("content-encoding")
   headers:remove("etag")
   headers:replace("content-type", errors.CONTENT_TYPE)
-  handle:body(true):setBytes(errors.body(502, message))
+  handle:body(true):setBytes(errors.body(status, message))
 end
 
 
@@ -74,11 +76,11 @@ function _M.on_response(handle, filter)
   if ok and result == PASS then
     return
   end
-  if not ok then
+  if not ok or type(result) ~= "number" then
     handle:logErr("scopeway: response filter failed: " .. tostring(result))
-    message = ANSWER_FAILED
+    result, message = 502, ANSWER_FAILED
   end
-  overwrite(handle, ANSWER_REFUSED .. tostring(message))
+  overwrite(handle, result, ANSWER_REFUSED .. tostring(message))
 end
 
 return _M

@@ -12,7 +12,10 @@ from importlib import resources
 
 _COMMON = ("errors", "adapter", "path", "target", "services")
 _MODULES = {
-    "front": (*_COMMON, "scope", "tokens", "resolve", "token_body", "identity", "front"),
+    "front": (
+        *(*_COMMON, "scope", "tokens", "resolve", "token_body"),
+        *("json", "catalog", "foreign", "answers", "identity", "front"),
+    ),
     "peer": (*_COMMON, "peer"),
 }
 ENTRIES = tuple(_MODULES)
@@ -29,7 +32,9 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
         entry: One of ENTRIES.
         constants: `site` (the name of the cloud), `services` (every service word to its official
             type), and for the front `service` (the official type of a listener for one service,
-            None for all) and, if wanted, `max_targets` (names that a worker hands out).
+            None for all) and, if wanted, `max_targets` (names that a worker hands out) and `front`
+            (`url` of the front, `ports`: official service type to URL); without it, catalogs of
+            other clouds come out empty.
 
     Raises:
         KeyError: There is no such entry.

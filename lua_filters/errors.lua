@@ -25,7 +25,7 @@ end
 
 
 function _M.body(status, message)
-  local text = gsub(message, '[^ !#-%[%]-~]', escaped)
+  local text = gsub(message, '[%z\1-\31"\\\127-\255]', escaped)
   return format(
     '{"error": {"code": %d, "title": "%s", "message": "%s"}}',
     status,

@@ -6,6 +6,7 @@
 -- where its value matters.
 
 local adapter = require("adapter")
+local answers = require("answers")
 local constants = require("constants")
 local identity = require("identity")
 local paths = require("path")
@@ -149,8 +150,8 @@ end
 -- A hook costs every answer of the listener about 1 µs, so it is there only where logins are.
 if HAS_IDENTITY then
   function _M.envoy_on_response(handle)
-    if identity.awaited() then
-      adapter.on_response(handle, identity.on_response)
+    if answers.awaited() then
+      adapter.on_response(handle, answers.on_response)
     end
   end
 end

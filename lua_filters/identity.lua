@@ -1,27 +1,22 @@
--- Requests to a Keystone, which must never see a scope in a token, and its answers with new tokens.
+-- Requests to a Keystone, which must never see a scope in a token.
 --
 -- Contract: docs/lua.md, "Identity". `choose` gives the target, or nil, a status and a sentence.
--- Cost: four to six reads of headers; a body is read for a login only. The answers of all services
--- pass `awaited`, which is a comparison of a number.
+-- Cost: four to six reads of headers; a body is read for a login only.
 
 local adapter = require("adapter")
+local answers = require("answers")
 local resolve = require("resolve")
 local services = require("services")
 local token_body = require("token_body")
 local tokens = require("tokens")
 
-local find, sub, tonumber = string.find, string.sub, tonumber
+local sub, tonumber = string.sub, tonumber
 local HOME = services.HOME
-local NAMESPACE = "scopeway"
 local TOKENS = "/v3/auth/tokens"
 local MAX_BYTES = token_body.MAX_BYTES
 local TOO_LONG = "a request for a token has at most " .. MAX_BYTES .. " bytes"
 
 local _M = {}
-
--- Logins with a scope whose answer hasn't come. Those whose client went away stay counted, which
--- costs the later answers one look at their metadata.
-local logins = 0
 
 
 local function is_tokens(path)
@@ -127,38 +122,12 @@ function _M.choose(handle, headers, path, path_text)
   end
   local target = resolve.target(resolved, "identity")
   if validates and target.foreign then
+    answers.expect(handle, method == "HEAD" and answers.HEAD_VALIDATION or answers.VALIDATION)
     return validation(headers, resolved, subject)
   elseif login then
-    handle:streamInfo():dynamicMetadata():set(NAMESPACE, "suffix", resolved.suffix)
-    logins = logins + 1
+    answers.expect(handle, target.foreign and answers.FOREIGN_LOGIN or answers.LOGIN, resolved.suffix)
   end
   return target
-end
-
-
--- Whether the answer to any login with a scope is still to come at this worker.
-function _M.awaited()
-  return logins > 0
-end
-
-
--- Puts the scope into a token that Keystone returned for a login with a scope.
-function _M.on_response(handle)
-  local state = handle:streamInfo():dynamicMetadata():get(NAMESPACE)
-  local suffix = state and state.suffix
-  if not suffix then
-    return adapter.PASS
-  end
-  logins = logins - 1
-  local headers = handle:headers()
-  local token = headers:get("x-subject-token")
-  if token then
-    if find(token, "~", 1, true) then
-      return 502, "the identity service returned a token with a scope of its own"
-    end
-    headers:replace("x-subject-token", token .. suffix)
-  end
-  return adapter.PASS
 end
 
 return _M

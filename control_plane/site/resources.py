@@ -120,7 +120,7 @@ def filters(cloud: Cloud, *, insecure_peers: bool = False) -> dict[str, bytes]:
     made = {}
     for entry in _entries(cloud, insecure_peers):
         name = names.lua(entry.name)
-        source = field_string(_INLINE_STRING, _script(cloud.name, entry))
+        source = field_string(_INLINE_STRING, _script(cloud, entry))
         config = any_message(names.LUA_TYPE, field_bytes(_DEFAULT_SOURCE_CODE, source))
         made[name] = field_string(_NAME, name) + field_bytes(_EXTENSION_CONFIG, config)
     return made
@@ -154,15 +154,24 @@ def _entries(cloud: Cloud, insecure_peers: bool) -> Iterator[_Entry]:
             yield _Entry(name=names.PEER, kind=names.PEER, address=bind, port=peer.port)
 
 
-def _script(site: str, entry: _Entry) -> str:
+def _script(cloud: Cloud, entry: _Entry) -> str:
     constants: dict[str, object] = {
-        "site": site,
+        "site": cloud.name,
         "services": _service_words(),
         "max_targets": MAX_TARGETS,
     }
     if entry.service is not None:
         constants["service"] = entry.service
+    if entry.kind == names.FRONT and cloud.front is not None:
+        constants["front"] = _urls(cloud.front)
     return bundle(entry.kind, constants)
+
+
+def _urls(front: Front) -> Mapping[str, object]:
+    """Where a front is reached: for all services, and those with a port of their own."""
+    host = f"[{front.address}]" if ":" in front.address else front.address
+    ports = {service: f"http://{host}:{port}" for service, port in front.ports.items()}
+    return {"url": f"http://{host}:{front.port}", "ports": ports}
 
 
 @cache

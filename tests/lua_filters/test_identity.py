@@ -204,13 +204,6 @@ class TestReturnedTokens:
 
         assert front.response(asked, headers).headers == headers
 
-    def test_a_validation_returns_the_token_as_keystone_does(self, front: Any) -> None:
-        self.ask(front)
-        asked = front.request(TOKENS, {"x-subject-token": f"{TOKEN}~1~{FOREIGN}"})
-        headers = {":status": "200", "x-subject-token": TOKEN}
-
-        assert front.response(asked, headers).headers == headers
-
     def test_a_refused_login_stays_refused(self, front: Any) -> None:
         answered = front.response(self.ask(front), {":status": "401"}, body="no")
 

@@ -32,7 +32,7 @@ SCRIPTS = {
     "few": bundle("front", {**CONSTANTS, "max_targets": 1}),
     "peer": bundle("peer", CONSTANTS),
     "broken request": FRONT + "modules.path.split = function() error('broken') end",
-    "broken answer": FRONT + "modules.identity.on_response = function() error('broken') end",
+    "broken answer": FRONT + "modules.answers.on_response = function() error('broken') end",
 }
 TARGETS = [
     *("image@cloud-1", "image@cloud-3", "compute@cloud-1"),
@@ -166,6 +166,7 @@ class TestRequests:
         assert asked["headers"]["x-scopeway-target"] == "image@cloud-1"
 
     def test_a_validation_elsewhere(self, site: Site) -> None:
+        site.service.status = 404  # what is made of a 200 is for tests/e2e
         asked = site.asked(
             "front",
             "/identity/v3/auth/tokens",

@@ -128,6 +128,11 @@ class TestLua:
     def test_a_port_of_one_service_has_lua_of_its_own(self) -> None:
         assert self.lua("lua/front/image") != self.lua("lua/front")
 
+    def test_that_of_a_front_knows_where_it_is_reached(self) -> None:
+        assert '["url"] = "http\\058\\047\\047127.0.0.1\\0588080"' in self.lua("lua/front")
+        assert '["image"] = "http\\058\\047\\047127.0.0.1\\0589292"' in self.lua("lua/front/image")
+        assert "8080" not in self.lua("lua/peer")
+
     def test_equal_sites_have_equal_bytes(self) -> None:
         assert site_resources(SITE) == site_resources(SITE)
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness.background import Background
 
@@ -24,8 +25,12 @@ class Echo:
     status: int = 200
     headers: Sequence[tuple[str, str]] = ()
     """Added to every answer."""
+    raw: bytes | None = None
+    """The whole answer, from its status line on, in place of the usual one."""
     requests: int = 0
     """How many have been answered."""
+    last: dict[str, Any] = field(default_factory=dict)
+    """What was asked last, as the usual answer says it."""
     port: int = 0
     _server: asyncio.Server | None = field(default=None, repr=False)
     _writers: set[asyncio.StreamWriter] = field(default_factory=set, repr=False)
@@ -69,7 +74,13 @@ class Echo:
             return False
         length, digest = await _read_body(reader, lookup)
         answer = {"name": self.name, "method": method, "path": path, "headers": headers}
-        body = json.dumps({**answer, "length": length, "sha256": digest}).encode()
+        self.last = {**answer, "length": length, "sha256": digest}
+        if self.raw is not None:
+            self.requests += 1
+            writer.write(self.raw)
+            await writer.drain()
+            return b"connection: close" not in self.raw
+        body = json.dumps(self.last).encode()
         extra = "".join(f"{name}: {value}\r\n" for name, value in self.headers)
         writer.write(
             f"HTTP/1.1 {self.status} Said\r\nserver: echo\r\ncontent-type: application/json\r\n"

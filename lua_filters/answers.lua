@@ -1,0 +1,140 @@
+-- What becomes of a Keystone's answers: new tokens get their scope, foreign tokens lose their power.
+--
+-- Contract: docs/lua.md, "Answers". `expect` is told at the request what its answer will need; `on_response`
+-- gives PASS, or a status and a sentence for the user.
+-- Cost: the answers of all services pass `awaited`, which is a comparison of a number.
+
+local adapter = require("adapter")
+local catalog = require("catalog")
+local foreign = require("foreign")
+local json = require("json")
+
+local find, tonumber = string.find, tonumber
+
+local _M = {}
+
+local NAMESPACE = "scopeway"
+local MAX_BYTES = 524288
+local PASS = adapter.PASS
+
+-- Answers that are expected and haven't come. Those whose client went away stay counted, which costs
+-- the later answers one look at their metadata.
+local expected = 0
+
+-- What is done with an answer (the values of the metadata `answer`).
+local LOGIN, FOREIGN_LOGIN, VALIDATION, HEAD_VALIDATION = "login", "foreign login", "validation", "head"
+_M.LOGIN, _M.FOREIGN_LOGIN = LOGIN, FOREIGN_LOGIN
+_M.VALIDATION, _M.HEAD_VALIDATION = VALIDATION, HEAD_VALIDATION
+
+
+-- Remembers for the answer to this request what is to be done with it; `suffix` is for logins.
+function _M.expect(handle, what, suffix)
+  local metadata = handle:streamInfo():dynamicMetadata()
+  metadata:set(NAMESPACE, "answer", what)
+  if suffix then
+    metadata:set(NAMESPACE, "suffix", suffix)
+  end
+  expected = expected + 1
+end
+
+
+-- Whether any answer at this worker needs work.
+function _M.awaited()
+  return expected > 0
+end
+
+
+-- Replaces the body of an answer by what `edit` makes of it.
+local function edit_body(handle, headers, edit)
+  if headers:get("content-encoding") then
+    return 502, "the identity service encoded its answer, though nobody asked for that"
+  end
+  local announced = tonumber(headers:get("content-length") or 0) or 0
+  local buffer = announced <= MAX_BYTES and handle:body()
+  local length = buffer and buffer:length() or announced
+  if length > MAX_BYTES then
+    return 502, "the identity service's answer is longer than " .. MAX_BYTES .. " bytes"
+  elseif length == 0 then
+    return 502, "the identity service's answer is empty"
+  end
+  local body, status, message = edit(buffer:getBytes(0, length))
+  if not body then
+    return status, message
+  end
+  buffer:setBytes(body)
+  -- what is said there of the bytes could make others of them
+  handle:headers():replace("content-type", "application/json")
+  return PASS
+end
+
+
+-- The answer to a validation at another cloud. A service follows redirects, with its own token.
+local function validation(handle, headers, what)
+  local honoured = headers:get("x-scopeway-honoured")
+  headers:remove("x-scopeway-honoured")
+  local status = headers:get(":status")
+  if status == "401" then
+    -- the token was shown as its own: nobody else is unauthorised
+    return 404, "the token is not valid at the cloud that issued it"
+  elseif find(status, "^[45]%d%d$") then
+    return PASS
+  elseif what == HEAD_VALIDATION and (status == "200" or status == "204") then
+    return PASS
+  elseif status ~= "200" or not honoured then
+    return 502, "the identity service of another cloud answered a validation with " .. status
+  end
+  return edit_body(handle, headers, function(body)
+    return foreign.edit(body, honoured)
+  end)
+end
+
+
+local function with_own_catalog(body)
+  local document, problem = json.decode(body)
+  if not document then
+    return nil, 502, "the new token is not JSON: " .. problem
+  end
+  local token = json.is_object(document) and document.fields.token
+  local received = json.is_object(token) and token.fields.catalog
+  if not received then
+    return body
+  end
+  local made = catalog.rewritten(received)
+  if not made then
+    return nil, 502, "the new token has an unexpected catalog"
+  end
+  json.set(token, "catalog", made)
+  return json.encode(document)
+end
+
+
+local function login(handle, headers, state)
+  local token = headers:get("x-subject-token")
+  if not token then
+    return PASS
+  elseif find(token, "~", 1, true) then
+    return 502, "the identity service returned a token with a scope of its own"
+  end
+  headers:replace("x-subject-token", token .. state.suffix)
+  if state.answer == FOREIGN_LOGIN and headers:get(":status") == "201" then
+    return edit_body(handle, headers, with_own_catalog)
+  end
+  return PASS
+end
+
+
+function _M.on_response(handle)
+  local state = handle:streamInfo():dynamicMetadata():get(NAMESPACE)
+  local what = state and state.answer
+  if not what then
+    return PASS
+  end
+  expected = expected - 1
+  local headers = handle:headers()
+  if what == VALIDATION or what == HEAD_VALIDATION then
+    return validation(handle, headers, what)
+  end
+  return login(handle, headers, state)
+end
+
+return _M

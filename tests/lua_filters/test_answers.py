@@ -1,0 +1,113 @@
+"""Answers of Keystones, at the worker that awaits them."""
+
+import json
+from typing import Any
+
+import pytest
+
+FRONT = {"url": "http://10.0.0.1:8080", "ports": {}}
+TOKENS = "/identity/v3/auth/tokens"
+SUBJECT = {"x-subject-token": "t~1~identity:cloud-2"}
+HONOURED = {"x-scopeway-honoured": "0123456789abcdef;member"}
+USER = {"id": "u", "domain": {"id": "default"}}
+ROLES = [{"name": "admin"}, {"name": "member"}]
+BODY = json.dumps({"token": {"user": USER, "roles": ROLES}})
+
+
+@pytest.fixture
+def front(new_filter: Any) -> Any:
+    return new_filter("front", front=FRONT)
+
+
+def roles(answered: Any) -> list[str]:
+    return [role["name"] for role in json.loads(answered.body)["token"]["roles"]]
+
+
+def validation(front: Any, **more: Any) -> Any:
+    return front.request(TOKENS, SUBJECT, **more)
+
+
+def answered(front: Any, request: Any, body: str | None = BODY, **headers: str) -> Any:
+    return front.response(request, {":status": "200", **HONOURED, **headers}, body=body)
+
+
+def test_every_validation_is_edited_however_many_are_on_their_way(front: Any) -> None:
+    requests = [validation(front) for _ in range(3)]
+    other = front.request("/image/v2")
+
+    assert front.response(other, {":status": "200"}, body=BODY).body == BODY
+    for request in reversed(requests):
+        edited = answered(front, request)
+        assert roles(edited) == ["member"]
+        assert edited.headers == {":status": "200", "content-type": "application/json"}
+
+
+def test_answers_of_other_services_are_not_read(front: Any) -> None:
+    validation(front)
+    other = front.response(front.request("/image/v2"), {":status": "200"}, body=BODY)
+
+    assert not other.body_was_read
+
+
+def test_without_a_policy_nothing_passes(front: Any) -> None:
+    refused = front.response(validation(front), {":status": "200"}, body=BODY)
+
+    assert refused.headers == {":status": "502", "content-type": "application/json"}
+    assert json.loads(refused.body)["error"]["code"] == 502
+
+
+def test_an_answer_that_is_announced_as_too_long_is_not_read(front: Any) -> None:
+    refused = answered(front, validation(front), body="", **{"content-length": "524289"})
+
+    assert refused.headers[":status"] == "502"
+
+
+@pytest.mark.parametrize("status", ["404", "403", "500", "503"])
+def test_an_error_passes(front: Any, status: str) -> None:
+    passed = answered(front, validation(front), body="no", **{":status": status})
+
+    assert (passed.headers, passed.body) == ({":status": status}, "no")
+
+
+@pytest.mark.parametrize("status", ["201", "203", "204", "206", "300", "302", "304", "100", "101"])
+def test_any_other_status_does_not(front: Any, status: str) -> None:
+    headers = {":status": status, "location": "http://evil.example", "x-subject-token": "t"}
+    refused = answered(front, validation(front), **headers)
+
+    assert refused.headers == {":status": "502", "content-type": "application/json"}
+
+
+@pytest.mark.parametrize("broken", ["streamInfo", "get", "getBytes", "length"])
+def test_an_error_of_the_filter_withholds_the_answer(front: Any, broken: str) -> None:
+    request = validation(front)
+    refused = front.response(request, {":status": "200", **HONOURED}, body=BODY, broken=broken)
+
+    assert refused.headers[":status"] == "502"
+    assert "admin" not in refused.body
+
+
+def test_a_login_at_home_is_not_read(front: Any) -> None:
+    request = front.request(TOKENS, {"x-scope": "glance:cloud-2"}, method="POST", body="{}")
+    passed = front.response(request, {":status": "201", "x-subject-token": "t"}, body=BODY)
+
+    assert not passed.body_was_read
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ('{"token": {"catalog": [], "roles": []}}', "201"),
+        ('{"token": {"x":   1}}', "201"),
+        ("<html>", "502"),
+        ('{"token": {"catalog": {}}}', "502"),
+    ],
+)
+def test_the_body_of_a_login_elsewhere_is_read_for_its_catalog(
+    front: Any, body: str, status: str
+) -> None:
+    request = front.request(TOKENS, {"x-scope": "keystone:cloud-2"}, method="POST", body="{}")
+    edited = front.response(request, {":status": "201", "x-subject-token": "t"}, body=body)
+
+    assert edited.headers[":status"] == status
+    assert (edited.body == body) is (status == "201")
+    assert ("x-subject-token" in edited.headers) is (status == "201")
