@@ -15,8 +15,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("openstackclient", reason="needs python-openstackclient")
-
 PASSWORD = {
     "OS_USERNAME": "u",
     "OS_PASSWORD": "p",
