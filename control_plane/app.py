@@ -8,14 +8,13 @@ import asyncio
 import gc
 import logging
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any
 
-from control_plane import site
+from control_plane import logs, site
 from control_plane.admin import AdminServer
 from control_plane.compiler.plan import PlanSettings
 from control_plane.errors import ControlPlaneError
@@ -111,11 +110,7 @@ async def run(settings: Settings) -> None:
     Raises:
         ControlPlaneError: an address is used, or the registry cannot be read at the start.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    logs.set_up(settings.log_level)
     serving = asyncio.create_task(_serve(settings), name="serve")
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, serving.cancel)

@@ -1,0 +1,31 @@
+"""How a log line looks: the sentence, then what it is about.
+
+Log calls in this project have constant sentences; the node, the type and the like are `extra`
+fields. Here they are put behind the sentence, or nobody would see them.
+"""
+
+import logging
+import sys
+
+_KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class Formatter(logging.Formatter):
+    """One line: time, level, logger, sentence, and the extra fields as `name=value`."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line without a traceback."""
+        extra = {name: value for name, value in vars(record).items() if name not in _KNOWN}
+        fields = "".join(f" {name}={value!r}" for name, value in sorted(extra.items()))
+        line = super().formatMessage(record) + fields
+        return line.replace("\n", "\\n")  # what a client says must not look like a line of ours
+
+
+def set_up(level: str) -> None:
+    """Log to standard error from `level` ("debug" to "error") on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Formatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler])
