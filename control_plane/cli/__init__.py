@@ -31,13 +31,13 @@ cli.add_command(demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; an error for people ends it with one sentence and status 1.
+    """Run the command line; an error for people, or of the system, is one sentence and status 1.
 
     Args:
         arguments: What follows the word `scopeway`; None: what this process was given.
     """
     try:
         cli.main(args=arguments, prog_name="scopeway")
-    except ControlPlaneError as error:
+    except (ControlPlaneError, OSError) as error:
         click.echo(f"scopeway: {error}", err=True)
         sys.exit(1)

@@ -8,6 +8,7 @@ import click
 @click.command()
 @click.option("--up", "action", flag_value="up", help="Bring the clouds up and leave them running.")
 @click.option("--down", "action", flag_value="down", help="End what --up left running.")
+@click.option("--full", is_flag=True, help="Whole clouds, with Nova, on MariaDB and RabbitMQ.")
 @click.option("--keep", is_flag=True, help="Keep the folder with databases and logs.")
 @click.option(
     "--openstack-python",
@@ -17,16 +18,23 @@ import click
     show_default=".venv-openstack",
 )
 @click.option("--plain", is_flag=True, help="No colours and no moving text.")
-def demo(action: str | None, keep: bool, openstack_python: Path | None, plain: bool) -> None:
+def demo(
+    action: str | None, full: bool, keep: bool, openstack_python: Path | None, plain: bool
+) -> None:
     """Show scoped requests among three small clouds of real OpenStack services.
 
     Everything runs on loopback, in a temporary folder, and ends with the command.
     """
-    from control_plane.demo.run import down, run_demo, up
+    from control_plane.demo.run import SMALL, down, run_demo, up
 
+    chosen = SMALL
+    if full:
+        from control_plane.demo.full import FULL
+
+        chosen = FULL
     if action == "up":
-        up(openstack_python=openstack_python, plain=plain)
+        up(chosen, openstack_python=openstack_python, plain=plain)
     elif action == "down":
-        down(plain=plain)
+        down(chosen, plain=plain)
     else:
-        run_demo(keep=keep, openstack_python=openstack_python, plain=plain)
+        run_demo(chosen, keep=keep, openstack_python=openstack_python, plain=plain)
