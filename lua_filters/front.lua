@@ -110,6 +110,12 @@ local function on_request(handle)
   if not service then
     return path, prefix
   end
+  if text then -- also where another scope is used: it goes out in X-Forwarded-Prefix
+    local resolved, problem = resolve.resolve(text)
+    if not resolved then
+      return 400, problem
+    end
+  end
 
   local target, status, message
   if service == "identity" then

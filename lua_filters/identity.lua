@@ -121,6 +121,10 @@ function _M.choose(handle, headers, path, path_text)
     return nil, 400, problem
   end
   local target = resolve.target(resolved, "identity")
+  if subject and target.foreign and not is_tokens(path) then
+    -- a Keystone may read "/v3/auth/%74okens" as the path that `validation` is for
+    return nil, 400, "a token of another cloud is validated at " .. TOKENS .. ", not at this path"
+  end
   if validates and target.foreign then
     answers.expect(handle, method == "HEAD" and answers.HEAD_VALIDATION or answers.VALIDATION)
     return validation(headers, resolved, subject)

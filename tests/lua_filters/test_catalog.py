@@ -76,6 +76,29 @@ def test_what_is_not_understood_is_left_out(rewritten: Any, entry: Any) -> None:
     assert rewritten([entry, good]) == [service("compute", f"{URL}/compute")]
 
 
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        ({"region": "A", "region_id": "A"}, ["A", "Here"]),
+        ({"region": None, "region_id": None}, [None, "Here"]),
+        ({}, [None, "Here"]),
+        ({"region": "Here", "region_id": "Here"}, ["Here"]),
+        ({"region": "Here", "region_id": None}, ["Here"]),
+        ({"region": "Here", "region_id": "A"}, ["A", "Here"]),
+    ],
+)
+def test_an_endpoint_is_found_in_the_region_of_the_front(
+    new_modules: Any, named: dict[str, Any], found: list[str | None]
+) -> None:
+    modules = new_modules(front={"url": URL, "ports": PORTS, "region": "Here"})
+    entry = {"type": "image", "endpoints": [{"id": "e", "url": "http://a/v2", **named}]}
+    node = modules["json"].decode(json.dumps([entry]))
+    (made,) = json.loads(modules["json"].encode(modules["catalog"].rewritten(node)))
+
+    assert [each.get("region_id") or each.get("region") for each in made["endpoints"]] == found
+    assert {each["url"] for each in made["endpoints"]} == {f"{PORTS['image']}/v2"}
+
+
 @pytest.mark.parametrize("catalog", [{}, None, "x", 1, True])
 def test_what_is_no_catalog_is_none(rewritten: Any, catalog: Any) -> None:
     assert rewritten(catalog) is None

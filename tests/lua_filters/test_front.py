@@ -213,6 +213,11 @@ class TestScoped:
 
         assert sent.headers["x-scopeway-target"] == "image@cloud-3"
 
+    def test_a_path_scope_is_refused_also_where_another_one_is_used(self, front: Any) -> None:
+        forged = "/~{image:cloud-2%0d%0aX-Evil:1}/image"
+
+        assert front.refusal(forged, {"x-scope": "image:cloud-2"})[0] == 400
+
     def test_a_malformed_path_scope_is_refused(self, front: Any) -> None:
         assert front.refusal("/~{image:a%2Fb}/image")[0] == 400
         assert "escape" in front.refusal("/~{image:a%}/image")[1]

@@ -31,7 +31,7 @@ class TestStripping:
 
     def test_a_scope_from_elsewhere_is_not_put_into_tokens(self, front: Any) -> None:
         headers = {"x-auth-token": "a", "x-subject-token": "b", "x-scope": f"{FOREIGN}"}
-        sent = front.request("/identity/v3/users", headers).headers
+        sent = front.request(TOKENS, headers, method="DELETE").headers
 
         assert (sent["x-auth-token"], sent["x-subject-token"]) == ("a", "b")
         assert sent[TARGET] == "identity@cloud-2"
@@ -144,6 +144,22 @@ class TestValidation:
         sent = front.request(TOKENS, headers).headers
 
         assert sent[TARGET] == "identity@cloud-1"
+        assert (sent["x-auth-token"], sent["x-subject-token"]) == ("s", TOKEN)
+
+    @pytest.mark.parametrize("path", ["%74okens", "tokens/", "tokens;x", "tokens/x"])
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+    def test_a_foreign_subject_is_refused_at_any_other_path(
+        self, front: Any, path: str, method: str
+    ) -> None:
+        headers = {"x-auth-token": "s", "x-subject-token": f"{TOKEN}~1~{FOREIGN}"}
+
+        assert front.refusal(f"/identity/v3/auth/{path}", headers, method=method)[0] == 400
+        assert front.refusal(f"/identity//v3/auth/{path}", headers, method=method)[0] == 400
+
+    def test_a_foreign_subject_may_be_revoked(self, front: Any) -> None:
+        headers = {"x-auth-token": "s", "x-subject-token": f"{TOKEN}~1~{FOREIGN}"}
+        sent = front.request("/identity/v3/auth/tokens", headers, method="DELETE").headers
+
         assert (sent["x-auth-token"], sent["x-subject-token"]) == ("s", TOKEN)
 
     def test_the_subject_token_decides_over_all_other_scopes(self, front: Any) -> None:
