@@ -4,7 +4,7 @@ import json
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from control_plane.demo.errors import DemoError
@@ -13,7 +13,7 @@ from control_plane.demo.rest import request
 from control_plane.demo.screen import Screen
 from control_plane.demo.stage import Stage
 
-COMMAND_SECONDS = 90
+COMMAND_SECONDS = 90.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +26,20 @@ class Result:
 
 
 def openstack(
-    stage: Stage, screen: Screen, *arguments: str, env: Mapping[str, str] | None = None
+    stage: Stage,
+    screen: Screen,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    fields: Collection[str] | None = None,
+    seconds: float = COMMAND_SECONDS,
 ) -> Result:
     """Runs and shows an `openstack` command.
 
     Args:
         env: Variables in front of the command; None chooses cloud-1 of `clouds.yaml`.
+        fields: What is shown of an answer that is one thing's long table; None shows any answer
+            as it is.
+        seconds: How long it may take.
 
     Raises:
         DemoError: it didn't end in time.
@@ -39,9 +47,36 @@ def openstack(
     shown = {"OS_CLOUD": "cloud-1"} if env is None else dict(env)
     screen.command(" ".join([*_assignments(shown), _quoted("openstack", *arguments)]))
     with screen.working():
-        result = _run([str(stage.client), *arguments], stage.client_environment(**shown))
-    screen.output(result.output)
+        env = stage.client_environment(**shown)
+        result = _run([str(stage.client), *arguments], env, seconds=seconds)
+    found = field_values(result.output)
+    if fields is None or not found:
+        screen.output(result.output)
+    else:
+        kept = [(name, value) for name, value in found.items() if name in fields]
+        screen.table(("Field", "Value"), [*kept, ("…", "")])
     return result
+
+
+def run_quietly(stage: Stage, *arguments: str) -> Result:
+    """Runs an `openstack` command at cloud-1 and shows nothing of it.
+
+    Raises:
+        DemoError: it didn't end in time.
+    """
+    return _run([str(stage.client), *arguments], stage.client_environment(OS_CLOUD="cloud-1"))
+
+
+def field_values(output: str) -> dict[str, str]:
+    """What `openstack` shows of one thing, in a table of fields and values; {} for other output."""
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in output.splitlines()
+        if line.startswith("|")
+    ]
+    if not rows or rows[0] != ["Field", "Value"]:
+        return {}
+    return {row[0]: "|".join(row[1:]) for row in rows[1:]}
 
 
 def fetch(url: str, headers: Mapping[str, str], screen: Screen) -> dict[str, object]:
@@ -71,19 +106,19 @@ def fetch(url: str, headers: Mapping[str, str], screen: Screen) -> dict[str, obj
     return answer
 
 
-def _run(command: list[str], env: Mapping[str, str]) -> Result:
+def _run(command: list[str], env: Mapping[str, str], *, seconds: float = COMMAND_SECONDS) -> Result:
     try:
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=COMMAND_SECONDS,
+            timeout=seconds,
             env=dict(env),
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise DemoError(f"{command[0]}: no end after {COMMAND_SECONDS} s") from None
+        raise DemoError(f"{command[0]}: no end after {seconds:.0f} s") from None
     return Result(status=done.returncode, output=done.stdout + done.stderr)
 
 

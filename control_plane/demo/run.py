@@ -8,8 +8,9 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.demo import state
@@ -21,17 +22,46 @@ from control_plane.demo.sites import find_program
 from control_plane.demo.stage import Stage, set_up
 from control_plane.demo.steps import tell
 
-UP_FOLDER = Path(".scopeway")
-"""Of `up`, in the working folder."""
 SCOPE = "{keystone:cloud-1;glance:cloud-3}"
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """What differs between the demo and the one with whole clouds."""
+
+    folder: Path
+    """Of `up`, in the working folder."""
+    set_up: Callable[[Path, Path, Supervisor, Screen], Stage]
+    tell: Callable[[Stage, Screen], None]
+    next_commands: Sequence[str]
+    """What can be typed when it is up."""
+    end: str
+    """The command that ends what `up` left running."""
+
+
+SMALL = Demo(
+    folder=Path(".scopeway/demo"),
+    set_up=set_up,
+    tell=tell,
+    next_commands=(
+        f'openstack image list --scope "{SCOPE}"',
+        'openstack image list --scope "{glance:cloud-2 | cloud-3}"',
+        f'scopeway explain --from cloud-1 --scope "{SCOPE}" image',
+        "scopeway cloud list",
+    ),
+    end="make down",
+)
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_demo(
-    *, keep: bool = False, openstack_python: str | Path | None = None, plain: bool = False
+    demo: Demo = SMALL,
+    *,
+    keep: bool = False,
+    openstack_python: str | Path | None = None,
+    plain: bool = False,
 ) -> None:
-    """Brings up three clouds, tells the story in five steps and takes everything down again.
+    """Brings up three clouds, tells the story in steps and takes everything down again.
 
     Args:
         keep: Whether the folder with configurations, databases and logs stays.
@@ -47,26 +77,30 @@ def run_demo(
     with _signals_raise(), _temporary_folder(screen, keep=keep) as root:
         with Supervisor(logs=_logs(root)) as supervisor, _cleaning_up_calmly():
             screen.title("Three OpenStack clouds on this machine")
-            stage = set_up(root, openstack, supervisor, screen)
-            tell(stage, screen)
+            stage = demo.set_up(root, openstack, supervisor, screen)
+            demo.tell(stage, screen)
         screen.title("Everything stopped.")
 
 
 def up(
+    demo: Demo = SMALL,
     *,
     openstack_python: str | Path | None = None,
     plain: bool = False,
-    folder: Path = UP_FOLDER,
+    folder: Path | None = None,
 ) -> None:
     """Brings up the three clouds of the demo, leaves them running and says what to type next.
+
+    Args:
+        folder: None takes the demo's own.
 
     Raises:
         DemoError: they run already, a part is missing or failed; then nothing is left running.
     """
     screen = Screen(plain=plain)
-    root = folder.absolute()
+    root = (folder or demo.folder).absolute()
     if state.running(root):
-        raise DemoError(f"running already in {root}: `make down` ends it")
+        raise DemoError(f"running already in {root}: `{demo.end}` ends it")
     openstack = _find_parts(openstack_python)
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
@@ -78,19 +112,19 @@ def up(
     with _signals_raise(), supervisor, _cleaning_up_calmly():
         screen.title("Three OpenStack clouds on this machine")
         try:
-            stage = set_up(root, openstack, supervisor, screen)
+            stage = demo.set_up(root, openstack, supervisor, screen)
         except DemoError as error:
             _show_log(screen, error)
             raise
         _write_environment(stage)
         supervisor.release()
-    _say_what_next(stage, screen)
+    _say_what_next(demo, stage, screen)
 
 
-def down(*, plain: bool = False, folder: Path = UP_FOLDER) -> None:
+def down(demo: Demo = SMALL, *, plain: bool = False, folder: Path | None = None) -> None:
     """Ends what `up` left running and removes its folder; nothing to do is no error."""
     screen = Screen(plain=plain)
-    root = folder.absolute()
+    root = (folder or demo.folder).absolute()
     if not (root / state.JOURNAL).exists():
         screen.output(f"nothing runs in {root}")
         return
@@ -188,15 +222,13 @@ export PATH="$PATH":'{programs}'
     )
 
 
-def _say_what_next(stage: Stage, screen: Screen) -> None:
+def _say_what_next(demo: Demo, stage: Stage, screen: Screen) -> None:
     screen.title("It runs. What you can type next:")
     screen.command(f". {stage.root / 'env.sh'}")
-    screen.command(f'openstack image list --scope "{SCOPE}"')
-    screen.command('openstack image list --scope "{glance:cloud-2 | cloud-3}"')
-    screen.command(f'scopeway explain --from cloud-1 --scope "{SCOPE}" image')
-    screen.command("scopeway cloud list")
+    for command in demo.next_commands:
+        screen.command(command)
     screen.gap()
     rows = [(site.name, site.front_url, str(site.access_log)) for site in stage.sites]
     screen.table(("cloud", "front", "access log"), rows)
     screen.say(f"the control plane: {stage.plane.admin}/status")
-    screen.say("`make down` ends it.")
+    screen.say(f"`{demo.end}` ends it.")

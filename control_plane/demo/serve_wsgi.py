@@ -12,6 +12,7 @@ import sys
 # The token carries the scope: at most 2 KB more than a token of a few hundred bytes.
 MAX_HEADER_BYTES = 64 * 1024
 THREADS = 6
+MAX_BODY_BYTES = 1 << 40  # images
 
 
 def main() -> None:
@@ -28,6 +29,7 @@ def main() -> None:
         ident=None,
         clear_untrusted_proxy_headers=False,  # X-Forwarded-* come from the site's own Envoy
         max_request_header_size=MAX_HEADER_BYTES,
+        max_request_body_size=MAX_BODY_BYTES,
         channel_timeout=600,
     )
 

@@ -4,7 +4,7 @@ Owns the order in which the parts start and the images they hold. It must not kn
 with them afterwards.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,11 @@ class Stage:
     sites: tuple[Site, ...]
     services: dict[str, Process]
     """`glance-cloud-1` and so on; of whole clouds also `envoy-cloud-1`."""
+    vm_state: Callable[[str, str], str] | None = None
+    """Of whole clouds: from a cloud and a server's id to its state, "" where it isn't there.
+
+    It asks no API, so it leaves nothing in the traces.
+    """
 
     @property
     def clouds_yaml(self) -> Path:

@@ -4,3 +4,23 @@ Owns what `make demo` has no need of: the system's packages, databases that are 
 Nova, and the six steps. Processes, screen, traces and the Scopeway part are those of
 `control_plane.demo`.
 """
+
+from pathlib import Path
+
+from control_plane.demo.full.stage import set_up
+from control_plane.demo.full.steps import HEADLINE_SCOPE, tell
+from control_plane.demo.run import Demo
+
+FULL = Demo(
+    folder=Path(".scopeway/openstack/up"),
+    set_up=set_up,
+    tell=tell,
+    next_commands=(
+        "openstack server create --image cirros --flavor m1.small"
+        f' --scope "{HEADLINE_SCOPE}" cirros1',
+        f'openstack server list --long --scope "{HEADLINE_SCOPE}"',
+        f'scopeway explain --from cloud-1 --scope "{HEADLINE_SCOPE}" image',
+    ),
+    end="make openstack-down",
+)
+"""`make demo-openstack`."""

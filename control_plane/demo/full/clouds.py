@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 from control_plane.demo import openstack
 from control_plane.demo.full import mariadb, rabbitmq, saved
@@ -108,6 +109,15 @@ def start_nova(supervisor: Supervisor, folder: Path, site: Site, name: str) -> P
     ]
     env = clean_environment(MALLOC_ARENA_MAX="2")
     return supervisor.start(f"nova-{name}-{site.name}", command, env=env)
+
+
+def vm_state(server: MariaDb, cloud: str, instance: str) -> str:
+    """The state of a server in a cloud, `active` and so on; "" where the cloud has no such one."""
+    database = database_names(cloud)["nova"]
+    wanted = str(UUID(instance))
+    return mariadb.sql(
+        server, f"SELECT vm_state FROM `{database}`.instances WHERE uuid = '{wanted}'"
+    ).strip()
 
 
 def _pretend_agent(server: MariaDb, site: Site) -> None:

@@ -4,12 +4,13 @@ Owns the order in which the parts start, and what is in the clouds: images, flav
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from control_plane.demo import stage as small
-from control_plane.demo.errors import DemoError
-from control_plane.demo.full import clouds, saved
+from control_plane.demo.errors import DemoError, PartMissing
+from control_plane.demo.full import clouds, saved, system
 from control_plane.demo.full.files import SERVICES
 from control_plane.demo.full.system import Programs
 from control_plane.demo.openstack import log_in
@@ -24,29 +25,29 @@ CLOUDS = ("cloud-1", "cloud-2", "cloud-999")
 IMAGES = {"cloud-1": "alpine", "cloud-2": "debian", "cloud-999": "cirros"}
 """Cloud to the one image in its Glance."""
 IMAGE_BYTES = 8192
+KEPT = Path(".scopeway/openstack/saved")
+"""The saved state, in the working folder."""
 FLAVOR = {"name": "m1.small", "vcpus": 1, "ram": 512, "disk": 1}
 """In every cloud."""
 NETWORK = "shared"
 """In every cloud, for all projects; the only one, so servers get a port in it unasked."""
 
 
-def set_up(
-    root: Path,
-    openstack: Path,
-    programs: Programs,
-    kept: Path,
-    supervisor: Supervisor,
-    screen: Screen,
-) -> Stage:
+def set_up(root: Path, openstack: Path, supervisor: Supervisor, screen: Screen) -> Stage:
     """Starts everything below `root`, an existing folder, and returns when servers can boot.
+
+    What is missing of the system's packages is installed before, where that may be done, and the
+    saved state made where there is none.
 
     Args:
         openstack: The virtual environment with the services and the client.
-        kept: Where the saved state is; made where it isn't good.
 
     Raises:
         DemoError: a part is missing or fails.
     """
+    _find_services(openstack)
+    programs = _provide_programs(root, screen)
+    kept = KEPT.absolute()
     if not saved.is_good(kept, openstack, CLOUDS):
         screen.say("the first time, databases are made and kept: a minute or two")
         saved.make(kept, CLOUDS, openstack, programs, screen)
@@ -67,7 +68,29 @@ def set_up(
         plane=plane,
         sites=sites,
         services=services | computes | {f"envoy-{name}": envoys[name] for name in envoys},
+        vm_state=partial(clouds.vm_state, server),
     )
+
+
+def _find_services(openstack: Path) -> None:
+    for program in ("nova-manage", "neutron-db-manage", "placement-manage"):
+        if not (openstack / "bin" / program).exists():
+            raise PartMissing(
+                program=program,
+                looked_in=[str(openstack / "bin")],
+                cure="`make demo-openstack` in a checkout installs it",
+            )
+
+
+def _provide_programs(root: Path, screen: Screen) -> Programs:
+    try:
+        return system.find_programs()
+    except PartMissing:
+        if not system.can_install():
+            raise
+    with screen.task(f"installing {' and '.join(system.PACKAGES)}, once"):
+        system.install(root / "logs" / "apt-get.log")
+    return system.find_programs()
 
 
 def _fill(site: Site) -> None:
