@@ -33,8 +33,8 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
         constants: `site` (the name of the cloud), `services` (every service word to its official
             type), and for the front `service` (the official type of a listener for one service,
             None for all) and, if wanted, `max_targets` (names that a worker hands out) and `front`
-            (`url` of the front, `ports`: official service type to URL); without it, catalogs of
-            other clouds come out empty.
+            (`url` of the front, `ports`: official service type to URL, perhaps `region`); without
+            it, catalogs of other clouds come out empty.
 
     Raises:
         KeyError: There is no such entry.

@@ -3,6 +3,7 @@
 -- Contract: docs/lua.md, "Catalogs". An endpoint keeps its interface, its region and what its path has
 -- from the version on; all else of its URL is this front's. A service that the front doesn't know is
 -- left out, so a catalog cannot send a service of this site anywhere.
+-- Where the front has a region, each endpoint is there a second time, in it.
 -- Cost: json.lua's, for tokens of other clouds only.
 
 local constants = require("constants")
@@ -10,6 +11,7 @@ local json = require("json")
 local paths = require("path")
 
 local find, match, sub = string.find, string.match, string.sub
+local ipairs, type = ipairs, type
 
 local _M = {}
 
@@ -36,6 +38,25 @@ local function versioned(url)
     return nil
   end
   return rest
+end
+
+
+-- In which region an endpoint is found: for clients, `region_id` comes first.
+local function region_of(made)
+  local fields = made.fields
+  return fields.region_id ~= json.NULL and fields.region_id or fields.region
+end
+
+
+-- The same endpoint in the region that this site's clients look for.
+local function here(made)
+  local copy = json.object()
+  for _, name in ipairs(made.names) do
+    json.set(copy, name, made.fields[name])
+  end
+  json.set(copy, "region", FRONT.region)
+  json.set(copy, "region_id", FRONT.region)
+  return copy
 end
 
 
@@ -69,6 +90,9 @@ local function entry(node)
     local one = endpoint(fields.endpoints[i], service)
     if one then
       json.append(endpoints, one)
+    end
+    if one and FRONT.region and region_of(one) ~= FRONT.region then
+      json.append(endpoints, here(one))
     end
   end
   json.set(made, "endpoints", endpoints)

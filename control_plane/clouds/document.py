@@ -52,7 +52,11 @@ def _listener(value: Front | Peer) -> Document:
 
 def _front(front: Front) -> Document:
     document = _listener(front)
-    return {**document, "ports": dict(front.ports)} if front.ports else document
+    if front.ports:
+        document["ports"] = dict(front.ports)
+    if front.region:
+        document["region"] = front.region
+    return document
 
 
 def _service(service: Service) -> Document:

@@ -108,6 +108,15 @@ def method(value: object) -> str | None:
     return None if value in METHODS else f"is not one of {', '.join(sorted(METHODS))}"
 
 
+def region(value: object) -> str | None:
+    """Check the id of an OpenStack region."""
+    if not isinstance(value, str):
+        return not_text(value)
+    if not 1 <= len(value) <= 255 or not value.isprintable():
+        return "is not a region: 1 to 255 printable characters"
+    return None
+
+
 def role(value: object) -> str | None:
     """Check the name of a role: it must fit into a header's list."""
     if not isinstance(value, str):

@@ -43,7 +43,7 @@ _SHOWN_PROBLEMS = 5
 _TOP = frozenset({"apiVersion", "kind", "metadata", "spec"})
 _METADATA = frozenset({"name", "labels"})
 _SPEC = frozenset({"front", "peer", "services", "accept"})
-_FRONT = frozenset({"address", "port", "ports", "bind"})
+_FRONT = frozenset({"address", "port", "ports", "bind", "region"})
 _PEER = frozenset({"address", "port", "bind"})
 _SERVICE = frozenset({"endpoints", "path", "host"})
 _ENDPOINT = frozenset({"address", "port"})
@@ -159,7 +159,10 @@ class _Reader:
             if own in taken:
                 self.refuse(where, own, "is used twice by this front")
             taken.append(own)
-        return Front(address=address, port=port, ports=dict(ports), bind=bind)
+        region = ""
+        if "region" in front:
+            region = self.leaf(front["region"], f"{at}.region", fields.region)
+        return Front(address=address, port=port, ports=dict(ports), bind=bind, region=region)
 
     def peer(self, value: object, at: str) -> Peer:
         peer = self.fields_of(value, at, _PEER)

@@ -45,6 +45,8 @@ class Front:
     """Service type to a port of its own, on which paths stay as they are."""
     bind: str = ""
     """The address to listen on; "" means `address`."""
+    region: str = ""
+    """The region that clients of this site look for in a catalog; "" where they look for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

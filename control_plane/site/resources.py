@@ -168,10 +168,11 @@ def _script(cloud: Cloud, entry: _Entry) -> str:
 
 
 def _urls(front: Front) -> Mapping[str, object]:
-    """Where a front is reached: for all services, and those with a port of their own."""
+    """Where a front is reached, and what its clients call the place."""
     host = f"[{front.address}]" if ":" in front.address else front.address
     ports = {service: f"http://{host}:{port}" for service, port in front.ports.items()}
-    return {"url": f"http://{host}:{front.port}", "ports": ports}
+    urls: dict[str, object] = {"url": f"http://{host}:{front.port}", "ports": ports}
+    return {**urls, "region": front.region} if front.region else urls
 
 
 @cache

@@ -70,6 +70,7 @@ CLOUDS = st.builds(
             lambda ports: len(set(ports.values())) == len(ports)
         ),
         bind=st.sampled_from(["", "0.0.0.0", "::", "127.0.0.1"]),
+        region=st.sampled_from(["", "RegionOne", "\u0101 1"]),
     ),
     peer=st.none() | st.builds(Peer, address=IPS, port=st.integers(100, 65_535)),
     services=st.dictionaries(TYPES, SERVICES, max_size=3),

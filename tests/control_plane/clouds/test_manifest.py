@@ -28,7 +28,7 @@ WHOLE: dict[str, Any] = {
     "kind": "EdgeCloud",
     "metadata": {"name": "cloud-999", "labels": {"region": "eu-west", "tier": "edge"}},
     "spec": {
-        "front": {"address": "10.9.99.1", "port": 8080, "ports": {"identity": 5000}},
+        "front": {"address": "10.9.99.1", "port": 8080, "ports": {"identity": 5000}, "region": "R"},
         "peer": {"address": "203.0.113.9", "port": 8443, "bind": "0.0.0.0"},
         "services": {
             "identity": {"endpoints": [{"address": "10.9.99.11", "port": 5000}]},
@@ -72,7 +72,7 @@ def test_reads_every_field() -> None:
     assert parse_manifest(WHOLE, "") == Cloud(
         name="cloud-999",
         labels={"region": "eu-west", "tier": "edge"},
-        front=Front(address="10.9.99.1", port=8080, ports={"identity": 5000}),
+        front=Front(address="10.9.99.1", port=8080, ports={"identity": 5000}, region="R"),
         peer=Peer(address="203.0.113.9", port=8443, bind="0.0.0.0"),
         services={
             "identity": Service(endpoints=(Endpoint(address="10.9.99.11", port=5000),)),
@@ -172,6 +172,9 @@ def test_the_text_of_very_many_problems_stays_short() -> None:
         ("spec.front.address", "fe80::1%eth0", "spec.front.address", "is not an IP address or a"),
         ("spec.front.address", "edge-1.example", "spec.front.bind", "is needed, as"),
         ("spec.front.ports", {"glance": 1}, "spec.front.ports", "the service type is 'image'"),
+        ("spec.front.region", "", "spec.front.region", '"" is not a region: 1 to 255'),
+        ("spec.front.region", "a\nb", "spec.front.region", "is not a region"),
+        ("spec.front.region", 1, "spec.front.region", ""),
         ("spec.front.ports", {"image": 8080}, "spec.front.ports.image", "8080 is used twice"),
         ("spec.peer.port", 8080, "spec.peer.port", "8080 is used by the front, too"),
         ("spec.peer.bind", "edge-1", "spec.peer.bind", '"edge-1" is not an IP address to listen'),
