@@ -111,10 +111,16 @@ def parse(line: str) -> Hop | None:
 def rows(hops: Iterable[Hop]) -> list[tuple[str, ...]]:
     """What a person needs of the requests that entered at fronts, in the order of `COLUMNS`."""
     return [
-        (hop.site, f"{hop.method} {hop.path}", hop.target, hop.served_by or "-", str(hop.status))
+        (hop.site, f"{hop.method} {_asked(hop)}", hop.target, hop.served_by or "-", str(hop.status))
         for hop in hops
         if hop.at_front
     ]
+
+
+def _asked(hop: Hop) -> str:
+    # on the way to a peer, the log shows the path behind the prefix by which the peer knows it
+    prefix = "/" + hop.target.partition("@")[0]
+    return hop.path.removeprefix(prefix) if hop.path.startswith(f"{prefix}/") else hop.path
 
 
 def _text(entry: Mapping[str, Any], name: str) -> str:

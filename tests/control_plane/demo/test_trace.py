@@ -60,6 +60,20 @@ def test_rows_show_what_entered_at_fronts_only() -> None:
     ]
 
 
+def test_rows_show_the_path_of_the_service_without_the_prefix_of_a_peer() -> None:
+    validation = {
+        "target": "identity.validate@cloud-1",
+        "path": "/identity.validate/v3/auth/tokens",
+    }
+    hops = in_order([line(path="/image/v2/images"), line(**validation), line(path="/image")])
+
+    assert [row[1] for row in rows(hops)] == [
+        "GET /v2/images",
+        "GET /v3/auth/tokens",
+        "GET /image",
+    ]
+
+
 def test_rows_mark_a_request_that_no_cloud_answered() -> None:
     assert rows(in_order([line(served_by="-", status=404)]))[0][3:] == ("-", "404")
 
