@@ -4,7 +4,7 @@
 -- is not UTF-8, half a surrogate pair and more than MAX_DEPTH levels. Values: strings (decoded), true,
 -- false, NULL, and tables with a `kind`: {OBJECT, names (in their order), fields}, {ARRAY, 1..n, n} and
 -- {NUMBER, text}. `encode` writes them in that order, in one spelling.
--- Cost: one pass each; a token with a catalog of 40 kB takes about 1 ms.
+-- Cost: one pass each; a token with a catalog of 36 kB takes about 4 ms.
 
 local byte, char, find, format = string.byte, string.char, string.find, string.format
 local gsub, sub = string.gsub, string.sub
@@ -20,6 +20,7 @@ _M.NULL = NULL
 
 local MAX_DEPTH = 32
 local QUOTE, BACKSLASH, COMMA, COLON = byte('"\\,:', 1, 4)
+local SPACE = byte(" ")
 local OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET = byte("{}[]", 1, 4)
 local ESCAPED = {
   ['"'] = '"', ["\\"] = "\\", ["/"] = "/",
@@ -36,6 +37,9 @@ end
 
 
 local function after_blanks(text, position)
+  if (byte(text, position) or 0) > SPACE then
+    return position
+  end
   local _, stop = find(text, "^[ \t\r\n]*", position)
   return stop + 1
 end
@@ -257,6 +261,9 @@ end
 
 
 local function write_string(text)
+  if not find(text, '[%z\1-\31\127"\\]') then
+    return '"' .. text .. '"'
+  end
   return '"' .. gsub(text, '[%z\1-\31\127"\\]', written_escape) .. '"'
 end
 
