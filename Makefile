@@ -6,11 +6,14 @@ PIP_INSTALL = bin/python -m pip --disable-pip-version-check install
 BIN = .venv/bin
 OPENSTACK = keystone glance python-openstackclient waitress 'setuptools<81'
 
+# besides, for whole clouds: make demo-openstack
+OPENSTACK_FULL = nova neutron openstack-placement PyMySQL
+
 .DEFAULT_GOAL = help
-.PHONY: help setup fmt check test bench demo up down clean
+.PHONY: help setup fmt check test bench demo up down demo-openstack openstack-up openstack-down clean
 
 help:  ## show this
-	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' Makefile | expand -t 16
 
 setup: .venv/ready .venv-openstack/ready  ## make both virtual environments
 
@@ -39,8 +42,17 @@ up: setup  ## bring up the clouds of the demo and leave them running
 down: .venv/ready  ## end what `make up` left running
 	$(BIN)/scopeway demo --down
 
+demo-openstack: setup .venv-openstack/full  ## the same with whole clouds: Nova, Neutron, MariaDB, RabbitMQ
+	$(BIN)/scopeway demo --full
+
+openstack-up: setup .venv-openstack/full  ## bring up the whole clouds and leave them running
+	$(BIN)/scopeway demo --full --up
+
+openstack-down: .venv/ready  ## end what `make openstack-up` left running
+	$(BIN)/scopeway demo --full --down
+
 clean:  ## remove what can be made again
-	rm -rf .venv .venv-openstack build dist *.egg-info .*_cache .hypothesis
+	rm -rf .venv .venv-openstack .scopeway/openstack/saved build dist *.egg-info .*_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready: pyproject.toml
@@ -51,6 +63,10 @@ clean:  ## remove what can be made again
 .venv-openstack/ready: pyproject.toml deploy/openstack/constraints.txt
 	@$(call new_environment,.venv-openstack)
 	.venv-openstack/$(PIP_INSTALL) -c deploy/openstack/constraints.txt $(OPENSTACK) --editable '.[openstack]'
+	@touch $@
+
+.venv-openstack/full: .venv-openstack/ready
+	.venv-openstack/$(PIP_INSTALL) -c deploy/openstack/constraints.txt $(OPENSTACK_FULL)
 	@touch $@
 
 define new_environment

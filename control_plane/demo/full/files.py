@@ -138,6 +138,10 @@ heartbeat_in_pthread = false
 enable_proxy_headers_parsing = true
 [vnc]
 enabled = false
+[quota]
+instances = -1
+cores = -1
+ram = -1
 [workarounds]
 skip_cpu_compare_on_dest = true
 [glance]

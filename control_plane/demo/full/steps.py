@@ -10,6 +10,7 @@ from control_plane.demo.full.scene import FIELDS, Scene, expect
 from control_plane.demo.full.stage import IMAGES
 from control_plane.demo.screen import Screen
 from control_plane.demo.stage import Stage
+from control_plane.demo.trace import Hop
 
 HEADLINE_SCOPE = "{keystone:cloud-1;glance:cloud-999}"
 THREE_CLOUDS = "{keystone:cloud-1;glance:cloud-2;nova:cloud-999}"
@@ -47,7 +48,7 @@ def _headline(scene: Scene) -> str:
     scene.logs.news()
     server = scene.boot("cirros1", "cirros", scope=HEADLINE_SCOPE, at="cloud-1")
     hops = scene.trace(everything=True)
-    images = [hop for hop in hops if hop.at_front and hop.path.startswith("/image/v2/images/")]
+    images = [hop for hop in hops if _fetches_image(hop)]
     expect(bool(images), "the trace has no request for the image")
     expect(
         all(hop.served_by == "cloud-999" for hop in images),
@@ -78,7 +79,7 @@ def _rescue(scene: Scene, server: str) -> None:
     scene.wait_for(server, "cloud-1", "rescued")
     hops = scene.trace()
     expect(
-        any(hop.path.startswith("/image/v2/images/") for hop in hops),
+        any(_fetches_image(hop) for hop in hops),
         "the rescue image was not fetched from another cloud",
     )
     scene.openstack("server", "unrescue", "plain1")
@@ -117,6 +118,10 @@ def _deletions(scene: Scene, plain: str, cirros: str) -> None:
     scene.openstack("server", "delete", "--wait", "deb1", "deb2", scope=WITH_NETWORK)
     for server in (cirros, plain):
         scene.wait_for(server, "cloud-1", "deleted")
+
+
+def _fetches_image(hop: Hop) -> bool:
+    return hop.service == "image" and "/v2/images/" in hop.path and hop.status == 200
 
 
 COLUMNS = tuple(
