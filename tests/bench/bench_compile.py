@@ -4,14 +4,14 @@ Prints one JSON line for each case: microseconds, with 10,000 registered clouds,
 but the prototypes and the parsed name.
 """
 
-import json
-import platform
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import report
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Peer, Service
@@ -52,16 +52,7 @@ def measure(case: str, work: Callable[[], object], rounds: int = ROUNDS) -> None
         start = time.perf_counter_ns()
         work()
         samples.append((time.perf_counter_ns() - start) / 1000)
-    samples.sort()
-    line = {
-        "case": case,
-        "n": rounds,
-        "p50": round(samples[rounds // 2], 1),
-        "p99": round(samples[rounds * 99 // 100], 1),
-        "unit": "us",
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-    }
-    print(json.dumps(line))
+    report.samples(case, samples, "us")
 
 
 def main() -> None:
