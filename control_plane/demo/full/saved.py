@@ -106,7 +106,7 @@ def _fill(
             write_files(site, backing(server, site.name, user=mariadb.ROOT), openstack)
             _write_keys(site)
     first, *others = sites
-    with screen.task("tables of Keystone, Glance, Placement and Nova"):
+    with screen.task("tables of Keystone, Glance, Placement, Neutron and Nova"):
         _sync(supervisor, openstack, first)
     with screen.task("the same tables for the other clouds"):
         names = database_names(first.name)
