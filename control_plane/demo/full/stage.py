@@ -56,7 +56,9 @@ def set_up(root: Path, openstack: Path, supervisor: Supervisor, screen: Screen) 
     with screen.task("MariaDB on a copy of the kept databases, RabbitMQ"):
         server, broker = clouds.start_backing(supervisor, programs, sites, kept, root)
     plane, envoys = small.start_scopeway(root, sites, supervisor, screen)
-    with screen.task("three times Keystone, Glance, Placement, Neutron and Nova, unmodified, from PyPI"):
+    with screen.task(
+        "three times Keystone, Glance, Placement, Neutron and Nova, unmodified, from PyPI"
+    ):
         services = clouds.start_services(supervisor, openstack, sites, server, broker)
     held = ", ".join(f"{image!r} at {cloud}" for cloud, image in IMAGES.items())
     with screen.task(f"images: {held}; flavor {FLAVOR['name']!r}; a nova-compute at each"):
