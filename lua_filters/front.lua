@@ -3,7 +3,7 @@
 -- Contract: docs/lua.md, "The front". Constants say whether the listener serves one service (paths
 -- untouched) or all (the first segment of the path names it).
 -- Cost: the number of calls on the handle (0.4 to 1 µs each) decides, so a header is read only
--- where its value matters.
+-- where its value matters, and the usual X-Forwarded-Prefix is left to the route.
 
 local adapter = require("adapter")
 local answers = require("answers")
@@ -16,7 +16,7 @@ local targets = require("target")
 local tokens = require("tokens")
 
 local byte = string.byte
-local HOME, PREFIX = services.HOME, services.PREFIX
+local HOME = services.HOME
 local SITE, LISTENER_SERVICE = constants.site, constants.service
 local HAS_IDENTITY = not LISTENER_SERVICE or LISTENER_SERVICE == "identity"
 local TILDE = byte("~")
@@ -24,8 +24,8 @@ local TILDE = byte("~")
 local _M = {}
 
 
--- The service, the path to send, the prefix that was taken off, and the text of a scope in the
--- path; or nil, a status and a sentence.
+-- The service and the path to send; with a scope in the path also the prefix that was taken off, and
+-- its text. Or nil, a status and a sentence.
 local function address(path)
   local text, prefix
   if byte(path, 2) == TILDE then
@@ -40,11 +40,10 @@ local function address(path)
     return LISTENER_SERVICE, path, prefix, text
   end
   local segment, rest = paths.split(path)
-  local service_prefix = PREFIX[segment]
-  if not service_prefix then
+  if not HOME[segment] then
     return nil, 404, "no service '" .. segment .. "' at " .. SITE .. ": a path begins like /image/"
   end
-  return segment, rest, prefix and prefix .. service_prefix or service_prefix, text
+  return segment, rest, prefix and prefix .. "/" .. segment, text
 end
 
 
@@ -139,10 +138,8 @@ local function on_request(handle)
   if path ~= received then
     headers:replace(":path", path)
   end
-  if prefix then
+  if prefix then -- without a scope in the path the route knows it
     headers:replace("x-forwarded-prefix", prefix)
-  else
-    headers:remove("x-forwarded-prefix")
   end
   return adapter.PASS
 end

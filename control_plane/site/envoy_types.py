@@ -32,6 +32,14 @@ def overwrite(header: str, value: str) -> HeaderValueOption:
     )
 
 
+def default(header: str, value: str) -> HeaderValueOption:
+    """Set a header to a format string where there is none."""
+    return HeaderValueOption(
+        header=HeaderValue(key=header, value=value),
+        append_action=HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT,
+    )
+
+
 def append(header: str, value: str) -> HeaderValueOption:
     """Add a format string to a header's values."""
     return HeaderValueOption(

@@ -110,7 +110,10 @@ def routes(cloud: Cloud, *, insecure_peers: bool = False) -> dict[str, bytes]:
     check = field_bytes(_ROUTES, field_bytes(_MATCH, _has_been_at(cloud.name)) + route.loop())
     made = {}
     for entry in _entries(cloud, insecure_peers):
-        host = route.peer() if entry.kind == names.PEER else check + route.front()
+        if entry.kind == names.PEER:
+            host = route.peer()
+        else:
+            host = check + route.front(one_service=entry.service is not None)
         made[entry.name] = field_string(_NAME, entry.name) + field_bytes(_VIRTUAL_HOSTS, host)
     return made
 

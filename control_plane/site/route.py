@@ -21,7 +21,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from control_plane.site import names
-from control_plane.site.envoy_types import append, error_body, overwrite
+from control_plane.site.envoy_types import append, default, error_body, overwrite
 
 ERROR_TITLES: Mapping[int, str] = {
     400: "Bad Request",
@@ -45,8 +45,11 @@ VIA = f"1.1 {names.SITE_NAME}.scopeway"
 
 
 @cache
-def front() -> bytes:
-    """Return the virtual host of fronts, all but the loop check."""
+def front(*, one_service: bool) -> bytes:
+    """Return the virtual host of fronts, all but the loop check.
+
+    `one_service`: no segment of the path names the service.
+    """
     headers = [
         overwrite(names.ORIGIN, names.SITE_NAME),
         # a client's own values have been removed: services take the first, or the whole
@@ -54,6 +57,9 @@ def front() -> bytes:
         append("via", VIA),
         *_negative_headers(),
     ]
+    if not one_service:
+        # Lua sets it only where it took more off the path than the service
+        headers.append(default("x-forwarded-prefix", f"/%REQ({names.SERVICE})%"))
     forward = _forward()
     # what was removed before is added now: only the cluster of a validation has it
     forward.response_headers_to_add.append(overwrite(names.HONOURED, _metadata("honoured")))

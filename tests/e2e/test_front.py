@@ -81,6 +81,12 @@ class TestRouting:
         assert send(port, "/image/v2").json["path"] == "/image/v2"
         assert scoped(port, "{glance:cloud-2}", "/v2/x").json["name"] == "glance-2"
 
+    def test_a_port_of_one_service_has_no_prefix(self, site: Cloud) -> None:
+        assert site.front
+        response = send(site.front.ports["image"], "/v2/images", [("X-Forwarded-Prefix", "/evil")])
+
+        assert header(response, "x-forwarded-prefix") == []
+
     @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3"])
     @pytest.mark.parametrize(
         "path",

@@ -24,7 +24,6 @@ class TestWithoutAScope:
             "x-auth-token": TOKEN,
             "x-scopeway-target": "image@cloud-1",
             "x-scopeway-service": "image",
-            "x-forwarded-prefix": "/image",
         }
 
     def test_a_port_of_one_service_leaves_the_path(self, new_filter: Any) -> None:
@@ -38,15 +37,10 @@ class TestWithoutAScope:
         }
 
     def test_what_a_client_says_of_our_headers_is_overwritten(self, front: Any) -> None:
-        forged = ["x-scopeway-target", "x-scopeway-service", "x-forwarded-prefix"]
+        forged = ["x-scopeway-target", "x-scopeway-service"]
         sent = front.request("/image/v2", [(name, "forged") for name in forged for _ in range(2)])
 
-        assert [sent.headers[name] for name in forged] == ["image@cloud-1", "image", "/image"]
-
-    def test_a_forged_prefix_goes_on_a_port_of_one_service(self, new_filter: Any) -> None:
-        sent = new_filter("front", service="image").request("/v2", {"x-forwarded-prefix": "/x"})
-
-        assert "x-forwarded-prefix" not in sent.headers
+        assert [sent.headers[name] for name in forged] == ["image@cloud-1", "image"]
 
     def test_the_body_is_not_read(self, front: Any) -> None:
         assert not front.request("/compute/v2.1/servers", method="POST", body="{}").body_was_read

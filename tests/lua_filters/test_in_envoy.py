@@ -143,7 +143,6 @@ class TestRequests:
         assert asked["path"] == "/v2/a//b%2Fc;d?e=%2F"
         assert asked["headers"]["x-auth-token"] == TOKEN
         assert asked["headers"]["x-scopeway-target"] == "image@cloud-1"
-        assert asked["headers"]["x-forwarded-prefix"] == "/image"
 
     def test_with_a_scope(self, site: Site) -> None:
         asked = site.asked("front", "/image/v2", ("X-Auth-Token", TOKEN), ("X-Scope", SCOPE))
