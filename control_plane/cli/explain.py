@@ -90,4 +90,6 @@ def _print(explanation: "Explanation") -> None:
         table.add_row("because", explanation.reason)
     for cloud, reason in explanation.skipped.items():
         table.add_row("skipped", f"{cloud}: {reason}")
+    for warning in explanation.warnings:
+        table.add_row("warning", warning)
     Console(soft_wrap=True, highlight=False, markup=False).print(table)

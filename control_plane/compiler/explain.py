@@ -1,7 +1,8 @@
 """What a request would get, told to people: `scopeway explain`."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
@@ -25,6 +26,12 @@ class Explanation:
     """The clouds of the route, the first choice first."""
     skipped: dict[str, str]
     """The clouds that were left out on the way, each with its reason."""
+    warnings: tuple[str, ...] = ()
+    """What the scope does that is rarely meant."""
+
+
+FOLLOWERS: Final = {"compute": ("network", "block-storage")}
+"""A service to those whose resources it can use only where it is itself."""
 
 
 def explain_request(
@@ -44,7 +51,8 @@ def explain_request(
         name = target_name(service, binding_for(scope, service, caller.name))
     except ScopeError as error:
         return _rejected_scope(None, error)
-    return explain_target(name, caller, inventory, settings)
+    explanation = explain_target(name, caller, inventory, settings)
+    return replace(explanation, warnings=tuple(_rarely_meant(scope, service, caller.name)))
 
 
 def explain_target(
@@ -56,6 +64,19 @@ def explain_target(
     except ScopeError as error:
         return _rejected_scope(name, error)
     return _explanation(name, decide(target, caller, inventory, settings))
+
+
+def _rarely_meant(scope: str, service: str, origin: str) -> Iterator[str]:
+    bound = {binding.service for binding in parse_scope(scope).bindings}
+    for leader, followers in FOLLOWERS.items():
+        leading = binding_for(scope, leader, origin)
+        for follower in followers:
+            following = binding_for(scope, follower, origin)
+            if service in (leader, follower) and follower not in bound and following != leading:
+                yield (
+                    f"{leader} is at {leading} but {follower}, which the scope doesn't bind, at "
+                    f"{following}: what is made there can't be used; bind {follower} too"
+                )
 
 
 def _rejected_scope(name: str | None, error: ScopeError) -> Explanation:

@@ -52,6 +52,7 @@ def test_a_route_is_status_0_and_names_the_clouds_in_order(explain: Callable[...
         "reason": None,
         "clouds": ["cloud-3", "cloud-2"],
         "skipped": {"cloud-9": "no cloud is named cloud-9"},
+        "warnings": [],
     }
 
 

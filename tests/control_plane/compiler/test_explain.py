@@ -87,4 +87,22 @@ def test_an_explanation_is_json() -> None:
         "reason": None,
         "clouds": ["cloud-2"],
         "skipped": {},
+        "warnings": [],
     }
+
+
+def test_a_network_left_behind_by_compute_is_worth_a_warning() -> None:
+    (network, _) = explained("nova:cloud-2", "compute").warnings
+
+    assert network == (
+        "compute is at cloud-2 but network, which the scope doesn't bind, at cloud-1: "
+        "what is made there can't be used; bind network too"
+    )
+    assert explained("nova:cloud-2", "network").warnings == (network,)
+
+
+def test_nothing_is_warned_of_where_it_is_bound_or_the_same() -> None:
+    assert explained("nova:cloud-2", "image").warnings == ()
+    assert explained("glance:cloud-2", "compute").warnings == ()
+    assert explained("*:cloud-2", "compute").warnings == ()
+    assert explained("nova:cloud-2;neutron:cloud-1;cinder:cloud-1", "compute").warnings == ()
