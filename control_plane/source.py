@@ -60,7 +60,7 @@ class Limits:
     targets: int = 10_000
     """Distinct targets."""
     negative: int = 500
-    """Targets among them that cannot be served."""
+    """Targets among them that cannot be served, and are answered with the reason."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -185,25 +185,29 @@ class ScopewaySource:
     # for the views
 
     def take_up(self, view: "_View", name: str) -> Resource | None:
-        """Return the cluster of a target as a view sees it; None where the view has too many."""
+        """Return the cluster of a target as a view sees it; None where the view has too many.
+
+        What cannot be served and is one too many is in use all the same: Envoy stays subscribed to
+        it, and is to hear of it when its cloud is registered.
+        """
         new = name not in view.targets
         if new and len(view.targets) >= self._limits.targets:
             self._refuse(view, name, "targets")
             return None
         target = self._parse(name)
         outcome = self._plan(target, view.group)
+        if new:
+            self._use(view, name, target)
         if isinstance(outcome, Rejection):
             if new and len(view.negative) >= self._limits.negative:
+                view.withheld.add(name)
                 self._refuse(view, name, "targets that cannot be served")
+            if name in view.withheld:
                 return None
             view.negative.add(name)
         else:
             view.negative.discard(name)
-        if new:
-            view.targets.add(name)
-            self._sites[view.group].uses[name] += 1
-            if isinstance(target, Target):
-                self._dependencies.add(name, target, view.group)
+            view.withheld.discard(name)
         return self._compile(name, outcome)
 
     def site_resources(self, view: "_View", type_url: str) -> Mapping[str, Resource]:
@@ -231,6 +235,12 @@ class ScopewaySource:
             del site.streams[view.access_log], site.resources[view.access_log]
         if not site.streams:
             del self._sites[view.group]
+
+    def _use(self, view: "_View", name: str, target: Target | Rejection) -> None:
+        view.targets.add(name)
+        self._sites[view.group].uses[name] += 1
+        if isinstance(target, Target):
+            self._dependencies.add(name, target, view.group)
 
     def _plan(self, target: Target | Rejection, group: str) -> Plan:
         if isinstance(target, Rejection):
@@ -300,6 +310,8 @@ class _View:
         """The targets in use by this stream. Envoy never gives one up while it is connected."""
         self.negative: set[str] = set()
         """Those that could not be served when they were last compiled."""
+        self.withheld: set[str] = set()
+        """Those that could not be served, one too many of them, and have not been since."""
         self.warned = False
         self.access_log = node.metadata.get("scopeway.access_log", "")
 

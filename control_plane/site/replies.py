@@ -50,11 +50,16 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
     here = [overwrite(names.SERVED_BY, names.SITE_NAME), overwrite(names.REJECTED, "true")]
     unsent = [*here, overwrite(names.UNSENT, "true")] if mark_unsent else here
     away = _and(_flags(NO_CLUSTER), _status(503))
+    # a removal, which is how a name too many is answered, has the flags of no answer
+    no_cluster = (
+        f"the control plane did not answer for {_TARGET}, "
+        "or this site has too many that cannot be served"
+    )
     refused = OrFilter(filters=[_status(status) for status in REFUSED_STATUSES])
     unavailable = "Service Unavailable"
     return LocalReplyConfig(
         mappers=[
-            _json(away, unavailable, f"the control plane did not answer for {_TARGET}", unsent),
+            _json(away, unavailable, no_cluster, unsent),
             _json(
                 _flags(NOT_SENT), unavailable, f"{_TARGET} cannot be reached: {_DETAILS}", unsent
             ),

@@ -320,6 +320,36 @@ class TestLimits:
         assert fleet.source.stats().refused == 2
         assert len(caplog.records) == 1, "one line for each stream, not for each name"
 
+    def test_a_name_beyond_the_limit_works_when_its_cloud_is_registered(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
+        view = fleet.attach()
+        assert status(view, "image@cloud-8") == "404"
+        assert view.resource(CLUSTER, "image@cloud-9") is None
+
+        fleet.put(cloud("cloud-9"))
+
+        assert fleet.hub.told == [(CLUSTER, {"image@cloud-9"}, None)]
+        assert status(view, "image@cloud-9") is None
+
+    def test_a_name_beyond_the_limit_stays_beyond_it_while_it_cannot_be_served(self) -> None:
+        """It is no target in use that turned into a rejection."""
+        fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
+        view = fleet.attach()
+        assert status(view, "image@cloud-8") == "404"
+        answers = [view.resource(CLUSTER, "image@cloud-9") for _ in range(2)]
+
+        assert answers == [None, None]
+        assert fleet.source.stats().refused == 1
+
+    def test_names_beyond_the_limit_count_as_targets(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), limits=Limits(targets=2, negative=0))
+        view = fleet.attach()
+        for number in (7, 8, 9):
+            assert view.resource(CLUSTER, f"image@cloud-{number}") is None
+
+        assert fleet.source.stats().targets == 2
+        assert view.resource(CLUSTER, "image@cloud-1") is None
+
     def test_a_rejection_that_comes_to_work_makes_room_for_another(self) -> None:
         fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
         view = fleet.attach()

@@ -46,7 +46,9 @@ def test_targets_in_use_go_on_without_a_control_plane(fleet: Fleet, site: Any) -
         either = ask(site, "{image:cloud-3|cloud-2}")
 
         assert (first_use.status, first_use.error["code"]) == (503, 503)
-        assert first_use.error["message"] == "the control plane did not answer for image@cloud-3"
+        assert first_use.error["message"].startswith(
+            "the control plane did not answer for image@cloud-3, or "
+        )
         assert seconds < 5
         assert (either.status, either.error["code"]) == (503, 503)
         assert ask(site, "{image:cloud-2}").status == 200

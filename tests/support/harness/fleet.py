@@ -17,7 +17,7 @@ from control_plane.clouds.model import Cloud
 from control_plane.compiler.plan import PlanSettings
 from control_plane.site import site_resources
 from control_plane.site.bootstrap import bootstrap
-from control_plane.source import ScopewaySource, SiteResources
+from control_plane.source import Limits, ScopewaySource, SiteResources
 from harness.background import Background
 from harness.echo import Echo
 from harness.envoy import Envoy
@@ -52,6 +52,8 @@ class ControlPlane:
     def __init__(self, background: Background) -> None:
         self.port = 0
         self.inventory = Inventory()
+        self.limits: Limits | None = None
+        """What one stream may use; looked at when it starts."""
         self._lua: str | None = None
         self._background = background
         self._hub = Hub()
@@ -80,6 +82,7 @@ class ControlPlane:
             changes=self._hub,
             site=self._site_resources,
             settings=PlanSettings(),
+            limits=self.limits,
         )
         self._serving = serve(self._source, listen=f"127.0.0.1:{self.port}", hub=self._hub)
         server = await self._serving.__aenter__()

@@ -1,0 +1,40 @@
+"""A site that asks for more targets that cannot be served than one stream may have."""
+
+import pytest
+from harness.fleet import Fleet, manifest
+from harness.http import Response, send
+
+from control_plane.source import Limits
+
+ANYONE = [{"clouds": ["cloud-1"]}]
+
+
+@pytest.fixture(scope="module")
+def front(fleet: Fleet) -> int:
+    """The port of the front of cloud-1, whose Envoy may have two targets that cannot be served."""
+    fleet.control_plane.stop()
+    fleet.control_plane.limits = Limits(negative=2)
+    fleet.control_plane.start()
+    cloud = fleet.site("cloud-1", services={"image": fleet.service("glance-1")})
+    assert cloud.front
+    return cloud.front.port
+
+
+def ask(front: int, cloud: str) -> Response:
+    return send(front, "/image/", [("X-Scope", f"{{image:{cloud}}}")])
+
+
+def test_a_name_beyond_the_limit_works_when_its_cloud_is_registered(
+    fleet: Fleet, front: int
+) -> None:
+    assert [ask(front, f"cloud-{number}").status for number in (6, 7)] == [404, 404]
+    beyond = ask(front, "cloud-8")
+
+    assert (beyond.status, beyond.error["code"]) == (503, 503)
+    assert "has too many that cannot be served" in beyond.error["message"]
+    assert ask(front, "cloud-6").error["message"] == "no cloud is named cloud-6"
+
+    service = fleet.service("glance-8")
+    fleet.control_plane.put(manifest("cloud-8", services={"image": service}, accept=ANYONE))
+
+    assert fleet.eventually(lambda: ask(front, "cloud-8").status == 200)
