@@ -1,7 +1,7 @@
 """What Envoy answers by itself, as OpenStack-shaped JSON with a reason that helps.
 
-Without this, clients would get plain text or an empty 503. What the Lua filters and the listener
-`errors` answer is JSON already and stays as it is.
+Without this, clients would get plain text or nothing. What the Lua filters and the routes answer is
+JSON already and stays as it is.
 
 Invariant: what a user wrote gets into an answer only through `%REQ(…)%`, never as a format string.
 """
@@ -13,15 +13,17 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     AndFilter,
     ComparisonFilter,
     ComparisonFilterOp,
-    OrFilter,
+    ExtensionFilter,
     ResponseFlagFilter,
     StatusCodeFilter,
 )
 from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption, RuntimeUInt32
+from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     LocalReplyConfig,
     ResponseMapper,
 )
+from envoy_data_plane.google.protobuf import Any
 
 from control_plane.site import names
 from control_plane.site.envoy_types import error_body, overwrite
@@ -36,9 +38,9 @@ NOT_SENT = ("UF", "UH", "UO")
 BROKEN = ("UC", "UR", "LR", "LH", "URX", "UMSDR", "NFCF")
 """Response flags where the answer broke off before it began."""
 SLOW = ("UT", "SI", "DT")
-REFUSED_STATUSES = (408, 413, 426, 431)
-"""Refused by Envoy itself before any filter or cluster was asked; the Lua filters use none of them
-without a body of their own."""
+OURS = 'response.code_details in ["lua_response", "direct_response"]'
+"""In CEL: the answer of a Lua filter or of a route, whatever its status; the log's filters know
+statuses and flags only, in which these are like some of Envoy's own."""
 
 
 def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
@@ -55,10 +57,10 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
         f"the control plane did not answer for {_TARGET}, "
         "or this site has too many that cannot be served"
     )
-    refused = OrFilter(filters=[_status(status) for status in REFUSED_STATUSES])
     unavailable = "Service Unavailable"
     return LocalReplyConfig(
         mappers=[
+            ResponseMapper(filter=_expression(OURS), headers_to_add=here),
             _json(away, unavailable, no_cluster, unsent),
             _json(
                 _flags(NOT_SENT), unavailable, f"{_TARGET} cannot be reached: {_DETAILS}", unsent
@@ -67,12 +69,11 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
             _json(_flags(BROKEN), unavailable, f"no answer from {_TARGET}: {_DETAILS}", here),
             _json(_flags(("UPE",)), "Bad Gateway", f"{_TARGET} broke HTTP: {_DETAILS}", here),
             _json(
-                AccessLogFilter(or_filter=refused),
+                _status(400, ComparisonFilterOp.GE),
                 "Request Refused",
-                f"refused before it was routed: {_DETAILS}",
+                f"the Envoy of {names.SITE_NAME} refused this: {_DETAILS}",
                 here,
             ),
-            ResponseMapper(filter=_status(400, ComparisonFilterOp.GE), headers_to_add=here),
         ]
     )
 
@@ -96,6 +97,11 @@ def _status(status: int, operator: ComparisonFilterOp = ComparisonFilterOp.EQ) -
     value = RuntimeUInt32(default_value=status, runtime_key="scopeway.unused")
     comparison = ComparisonFilter(op=operator, value=value)
     return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=comparison))
+
+
+def _expression(cel: str) -> AccessLogFilter:
+    config = Any.pack(ExpressionFilter(expression=cel))
+    return AccessLogFilter(extension_filter=ExtensionFilter(name="cel", typed_config=config))
 
 
 def _and(*filters: AccessLogFilter) -> AccessLogFilter:

@@ -200,6 +200,34 @@ class TestRefusals:
     def test_no_such_service(self, front: int) -> None:
         assert send(front, "/nonsense/v2").error["code"] == 404
 
+    def test_what_a_filter_says_stands(self, front: int) -> None:
+        response = send(front, "/identity/v3/auth/tokens", method="POST", body=b"x" * 70_000)
+
+        assert (response.status, response.error["code"]) == (413, 413)
+        assert "a request for a token has at most" in response.error["message"]
+
+    @pytest.mark.parametrize(
+        ("status", "request_"),
+        [
+            (400, "GET image/v2 HTTP/1.1\r\nHost: a"),
+            (400, "GET /image/v2#a HTTP/1.1\r\nHost: a"),
+            (400, "GET /image/ HTTP/1.1\r\nHost: a\r\nX-Scope : {}"),
+            (400, "GET /image/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5"),
+            (400, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked"),
+            (403, "GET https://a/image/ HTTP/1.1\r\nHost: a"),
+            (404, "OPTIONS * HTTP/1.1\r\nHost: a"),
+            (426, "GET /image/ HTTP/1.0"),
+        ],
+    )
+    def test_what_is_no_request_to_a_service(self, front: int, status: int, request_: str) -> None:
+        with Connection(front) as connection:
+            connection.socket.sendall(f"{request_}\r\n\r\n".encode())
+            response = connection.read()
+
+        assert (response.status, response.error["code"]) == (status, status)
+        assert response.error["message"].startswith("the Envoy of cloud-1 refused this: ")
+        assert response.headers["x-scopeway-rejected"] == "true"
+
     def test_headers_that_are_too_large(self, front: int) -> None:
         response = send(front, "/image/", [("X-Long", "x" * 100_000)])
 
