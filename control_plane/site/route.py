@@ -110,6 +110,8 @@ def _virtual_host(forward: Route, headers: Sequence[HeaderValueOption]) -> Virtu
         domains=["*"],
         routes=[forward, no_target],
         request_headers_to_add=list(headers),
+        # made by the manager of each hop; those that ask for retries are read later, and removed
+        request_headers_to_remove=["x-envoy-external-address"],
         request_body_buffer_limit=BODY_BUFFER,
     )
 

@@ -68,6 +68,7 @@ def test_the_next_one_answers_where_the_first_is_dead(
     assert (headers["host"], response.json["length"]) == (host, len(body))
     assert headers["x-forwarded-host"] == "front.example"
     assert headers["via"].count("cloud-1.scopeway") == 1
+    assert not [name for name in headers if name.startswith("x-envoy-")]
     assert response.headers.get_all("x-scopeway-served-by") == [cloud]
     assert "x-scopeway-unsent" not in response.headers
 
