@@ -188,6 +188,8 @@ class TestRefusals:
     def test_a_format_string_in_a_name_stays_text(self, front: int) -> None:
         response = scoped(front, "{image:[a=%REQ(host)%]}")
 
+        assert (response.status, response.error["code"]) == (400, 400)
+        assert "%req(host)%" in response.error["message"]
         assert "front.example" not in response.error["message"]
 
     def test_a_cloud_that_is_down_is_named(self, front: int) -> None:
