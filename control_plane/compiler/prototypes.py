@@ -51,7 +51,14 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.metadata.v3 import MetadataKind, MetadataKindHost
 from envoy_data_plane.google.protobuf import Any
 
-from control_plane.site.connection import PEER_CONNECTION_WINDOW, PEER_STREAM_WINDOW
+from control_plane.site.connection import (
+    ADDED_HEADERS,
+    ADDED_HEADERS_KB,
+    MAX_HEADERS,
+    MAX_HEADERS_KB,
+    PEER_CONNECTION_WINDOW,
+    PEER_STREAM_WINDOW,
+)
 from control_plane.site.names import METADATA, UNSENT
 
 CONNECT_TIMEOUT = timedelta(seconds=2)
@@ -100,7 +107,9 @@ def service(endpoints: int, *, by_name: bool) -> bytes:
             circuit_breakers=_circuit_breakers(),
             upstream_connection_options=_tcp_keepalive(),
             outlier_detection=_endpoint_ejection() if endpoints > 1 else None,
-            typed_extension_protocol_options=_http(_HTTP1, _endpoint_retries(endpoints)),
+            typed_extension_protocol_options=_http(
+                _HTTP1, _endpoint_retries(endpoints), of_a_service=True
+            ),
         )
     )
 
@@ -191,9 +200,16 @@ def _tcp_keepalive() -> UpstreamConnectionOptions:
     )
 
 
-def _http(protocol: _Explicit, retries: RetryPolicy) -> dict[str, Any]:
+def _http(
+    protocol: _Explicit, retries: RetryPolicy, *, of_a_service: bool = False
+) -> dict[str, Any]:
+    # a service's answer may have as many headers as a request, and each hop adds some of its own
     options = HttpProtocolOptions(
-        common_http_protocol_options=CommonOptions(idle_timeout=IDLE),
+        common_http_protocol_options=CommonOptions(
+            idle_timeout=IDLE,
+            max_headers_count=MAX_HEADERS + (0 if of_a_service else ADDED_HEADERS),
+            max_response_headers_kb=MAX_HEADERS_KB + (0 if of_a_service else ADDED_HEADERS_KB),
+        ),
         explicit_http_config=protocol,
         retry_policy=retries,
     )

@@ -58,11 +58,16 @@ HEADERS_WITHIN = timedelta(seconds=30)
 ON_DEMAND_TIMEOUT = timedelta(seconds=3)
 """How long a first use waits for the control plane; it answers in milliseconds or is away."""
 
-MAX_HEADERS_KB = 96
-"""Room for a token of an old Keystone beside the scope."""
+MAX_HEADERS_KB = 60
+"""With a scope in it, one header is still shorter than the 64 kB that HTTP/2 can carry in one: a
+longer one would end the connection between two sites, and everybody's requests on it."""
 
 MAX_HEADERS = 200
 """Swift allows 90 pieces of metadata, each a header; Envoy's own limit of 100 is soon reached."""
+
+ADDED_HEADERS_KB = 16
+ADDED_HEADERS = 32
+"""What every hop but the first takes beyond these, in either direction: each adds its own."""
 
 PEER_STREAM_WINDOW = 4 * 1024 * 1024
 PEER_CONNECTION_WINDOW = 16 * 1024 * 1024
@@ -129,6 +134,7 @@ def peer() -> bytes:
     # the front of the origin is the one proxy before us: its X-Forwarded-* and request id stay
     manager.xff_num_trusted_hops = 1
     manager.preserve_external_request_id = True
+    _take_what_a_front_took(manager)
     return bytes(manager)
 
 
@@ -231,6 +237,7 @@ def _inner(stat_prefix: str) -> HttpConnectionManager:
     manager.stream_idle_timeout = timedelta(0)  # the front's counts
     manager.skip_xff_append = True
     manager.preserve_external_request_id = True
+    _take_what_a_front_took(manager)
     return manager
 
 
@@ -258,6 +265,13 @@ def _manager(stat_prefix: str) -> HttpConnectionManager:
         max_request_headers_kb=MAX_HEADERS_KB,
         stream_idle_timeout=IDLE,
     )
+
+
+def _take_what_a_front_took(manager: HttpConnectionManager) -> None:
+    manager.max_request_headers_kb = MAX_HEADERS_KB + ADDED_HEADERS_KB
+    options = manager.common_http_protocol_options
+    assert options is not None
+    options.max_headers_count = MAX_HEADERS + ADDED_HEADERS
 
 
 def _upgrades() -> list[HttpConnectionManagerUpgradeConfig]:

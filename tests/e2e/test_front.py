@@ -7,6 +7,7 @@ from harness.fleet import Fleet, at, manifest
 from harness.http import Connection, Response, send
 
 from control_plane.clouds.model import Cloud
+from control_plane.site.connection import MAX_HEADERS, MAX_HEADERS_KB
 
 ANYONE = [{"clouds": ["cloud-1"]}]
 
@@ -43,6 +44,14 @@ def header(response: Response, name: str) -> list[str]:
 
 def scoped(port: int, scope: str, path: str = "/image/v2/images", **more: Any) -> Response:
     return send(port, path, [("X-Scope", scope)], **more)
+
+
+def whole_answer(port: int, scope: str) -> bytes:
+    """Every byte of an answer: Python's client takes no more than 100 headers."""
+    request = f"GET /image/ HTTP/1.1\r\nHost: a\r\nX-Scope: {scope}\r\nConnection: close\r\n\r\n"
+    with Connection(port) as connection:
+        connection.socket.sendall(request.encode())
+        return b"".join(iter(lambda: connection.socket.recv(1 << 16), b""))
 
 
 class TestRouting:
@@ -229,6 +238,34 @@ class TestRefusals:
         assert (response.status, response.error["code"]) == (status, status)
         assert response.error["message"].startswith("the Envoy of cloud-1 refused this: ")
         assert response.headers["x-scopeway-rejected"] == "true"
+
+    @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3", "cloud-down|cloud-2"])
+    def test_what_the_front_takes_is_taken_everywhere(self, front: int, cloud: str) -> None:
+        """Every hop adds headers of its own."""
+        scope = ("X-Scope", f"{{image:{cloud}}}")
+        many = [(f"x-object-meta-{number}", "x") for number in range(MAX_HEADERS - 2)]
+        long = [("X-Auth-Token", "X" * (MAX_HEADERS_KB * 1024 - 200))]
+
+        for headers in (many, long):
+            response = send(front, "/image/", [scope, *headers])
+
+            assert response.status == 200, response.body
+            assert header(response, headers[-1][0].lower()) != []
+
+    @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3", "cloud-down|cloud-2"])
+    def test_answers_may_have_as_many_headers(self, fleet: Fleet, front: int, cloud: str) -> None:
+        glance = fleet.echo(cloud.rpartition("|")[2].replace("cloud", "glance"))
+        many = [(f"x-object-meta-{number}", "x") for number in range(MAX_HEADERS - 3)]
+        long = [("x-subject-token", "X" * (MAX_HEADERS_KB * 1024 - 200))]
+        for headers in (many, long):
+            glance.headers = headers
+            try:
+                answer = whole_answer(front, f"{{image:{cloud}}}")
+            finally:
+                glance.headers = ()
+
+            assert answer.startswith(b"HTTP/1.1 200 "), answer[:1000]
+            assert all(f"{name}: {value}\r\n".encode() in answer for name, value in headers)
 
     def test_headers_that_are_too_large(self, front: int) -> None:
         response = send(front, "/image/", [("X-Long", "x" * 100_000)])
