@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, ExitStack
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from control_plane.site import site_resources
 from control_plane.site.bootstrap import bootstrap
 from control_plane.source import Limits, ScopewaySource, SiteResources
 from harness.background import Background
-from harness.echo import Echo
 from harness.envoy import Envoy
 from harness.ports import free_ports
+from harness.services import Services, at
 from xds.hub import Hub
 from xds.server import Server, serve
 from xds.types import EXTENSION
@@ -34,11 +34,6 @@ def manifest(name: str, labels: Mapping[str, str] | None = None, **spec: Any) ->
     metadata = {"name": name, "labels": dict(labels or {})}
     head = {"apiVersion": "scopeway.io/v1alpha1", "kind": "EdgeCloud", "metadata": metadata}
     return parse_manifest({**head, "spec": spec}, name)
-
-
-def at(port: int) -> dict[str, Any]:
-    """Return an address on loopback as manifests write it."""
-    return {"address": "127.0.0.1", "port": port}
 
 
 def _lua_config(name: str, script: str) -> bytes:
@@ -105,30 +100,14 @@ class ControlPlane:
         return made
 
 
-class Fleet:
+class Fleet(Services):
     """Everything that one module of tests needs; closes what it has started."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.envoys: dict[str, Envoy] = {}
-        self.echoes: dict[str, Echo] = {}
-        self._closing = ExitStack()
-        self.background = Background()
-        self._closing.callback(self.background.close)
+        super().__init__(folder)
         self.control_plane = ControlPlane(self.background)
         self.control_plane.start()
         self._closing.callback(self._stop_control_plane)
-
-    def echo(self, name: str) -> Echo:
-        """Start a service, or return the one of that name."""
-        if name not in self.echoes:
-            echo = self.echoes[name] = Echo(name).start(self.background)
-            self._closing.callback(echo.stop, self.background)
-        return self.echoes[name]
-
-    def service(self, name: str, **more: Any) -> dict[str, Any]:
-        """Return a service of a manifest that an echo service answers."""
-        return {"endpoints": [at(self.echo(name).port)], **more}
 
     def free_port(self) -> int:
         (port,) = free_ports(1)
@@ -164,15 +143,7 @@ class Fleet:
         config = bootstrap(
             cloud=cloud, xds=[("127.0.0.1", self.control_plane.port)], admin=("127.0.0.1", 0)
         )
-        envoy = self.envoys[cloud] = Envoy(config, self.folder, cloud)
-        self._closing.callback(envoy.stop)
-        return envoy
-
-    def close(self) -> None:
-        self._closing.close()
-
-    def logs(self) -> str:
-        return "\n".join(envoy.tail() for envoy in self.envoys.values())
+        return self.run_envoy(cloud, config)
 
     def _stop_control_plane(self) -> None:
         if self.control_plane._serving is not None:

@@ -9,7 +9,7 @@ with Stack(folder) as stack:
 
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from control_plane.clouds.model import Cloud
 from control_plane.registry.documents import to_json
 from control_plane.site.bootstrap import bootstrap
-from harness.background import Background
-from harness.echo import Echo
 from harness.envoy import Envoy
-from harness.fleet import at, manifest
+from harness.fleet import manifest
 from harness.http import Connection, Response, send
 from harness.ports import free_ports
 from harness.process import Process, until
+from harness.services import Services, at
 
 REPOSITORY = Path(__file__).parents[3]
 PREFIX = "/scopeway"
@@ -197,17 +196,12 @@ class ServeProcess(Process):
         assert self.sent() == expected
 
 
-class Stack:
+class Stack(Services):
     """Everything that one module of tests, or one bench, needs; closes what it has started."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.serves: list[ServeProcess] = []
-        self.envoys: dict[str, Envoy] = {}
-        self.echoes: dict[str, Echo] = {}
-        self._closing = ExitStack()
-        self.background = Background()
-        self._closing.callback(self.background.close)
         self.etcd = Etcd(folder)
         self._closing.callback(self.etcd.kill)
         self.etcd.start()
@@ -225,17 +219,6 @@ class Stack:
         self.serves.append(serve)
         self._closing.callback(serve.kill)
         return serve.start()
-
-    def echo(self, name: str) -> Echo:
-        """Start a service, or return the one of that name."""
-        if name not in self.echoes:
-            echo = self.echoes[name] = Echo(name).start(self.background)
-            self._closing.callback(echo.stop, self.background)
-        return self.echoes[name]
-
-    def service(self, name: str, **more: Any) -> dict[str, Any]:
-        """Return a service of a manifest that an echo service answers."""
-        return {"endpoints": [at(self.echo(name).port)], **more}
 
     def put(self, *clouds: Cloud) -> None:
         self.etcd.put(clouds)
@@ -262,17 +245,12 @@ class Stack:
         # sooner back at a restarted control plane than an Envoy of many should be
         grpc_service = config["dynamic_resources"]["ads_config"]["grpc_services"][0]
         grpc_service["envoy_grpc"]["retry_policy"]["retry_back_off"]["max_interval"] = "0.5s"
-        envoy = self.envoys[cloud] = Envoy(config, self.folder, cloud)
-        self._closing.callback(envoy.stop)
-        return envoy
-
-    def close(self) -> None:
-        self._closing.close()
+        return self.run_envoy(cloud, config)
 
     def logs(self) -> str:
         """Return the ends of all logs, for a failed test."""
         processes = [each.tail() for each in (self.etcd, *self.serves)]
-        return "\n".join([*processes, *(each.tail() for each in self.envoys.values())])
+        return "\n".join([*processes, super().logs()])
 
 
 def _listens(port: int) -> bool:
