@@ -263,28 +263,27 @@ def _soon() -> RetryPolicyRetryBackOff:
 
 def _endpoint_ejection() -> OutlierDetection:
     # only for endpoints that cannot be reached: what a service answers is its own affair
-    return OutlierDetection(
-        interval=SWEEP,
-        base_ejection_time=EJECTION,
-        max_ejection_time=MAX_EJECTION,
-        max_ejection_percent=100,
-        split_external_local_origin_errors=True,
-        consecutive_local_origin_failure=1,
-        enforcing_consecutive_5xx=0,
-        enforcing_success_rate=0,
-        enforcing_local_origin_success_rate=0,
-    )
+    ejection = _ejection()
+    ejection.split_external_local_origin_errors = True
+    ejection.consecutive_local_origin_failure = 1
+    ejection.enforcing_local_origin_success_rate = 0
+    return ejection
 
 
 def _cloud_ejection() -> OutlierDetection:
     # a dead cloud shows as the 503 that the listener `dispatch` makes of it
+    ejection = _ejection()
+    ejection.consecutive_gateway_failure = 1
+    ejection.enforcing_consecutive_gateway_failure = 100
+    return ejection
+
+
+def _ejection() -> OutlierDetection:
     return OutlierDetection(
         interval=SWEEP,
         base_ejection_time=EJECTION,
         max_ejection_time=MAX_EJECTION,
         max_ejection_percent=100,
-        consecutive_gateway_failure=1,
-        enforcing_consecutive_gateway_failure=100,
         enforcing_consecutive_5xx=0,
         enforcing_success_rate=0,
     )
