@@ -1,10 +1,11 @@
 -- What becomes of a Keystone's answers: new tokens get their scope, foreign tokens lose their power.
 --
--- Contract: docs/lua.md, "Answers". `expect` is told at the request what its answer will need; `on_response`
--- gives PASS, or a status and a sentence for the user.
--- Cost: the answers of all services pass `awaited`, which is a comparison of a number.
+-- Contract: docs/lua.md, "Answers". A Lua of its own, which runs where a request has called `expect` of
+-- awaited.lua. `on_response` gives PASS, or a status and a sentence for the user.
+-- Cost: none for other answers.
 
 local adapter = require("adapter")
+local awaited = require("awaited")
 local catalog = require("catalog")
 local foreign = require("foreign")
 local json = require("json")
@@ -13,35 +14,11 @@ local find, tonumber = string.find, tonumber
 
 local _M = {}
 
-local NAMESPACE = "scopeway"
+local NAMESPACE = awaited.NAMESPACE
+local FOREIGN_LOGIN = awaited.FOREIGN_LOGIN
+local VALIDATION, HEAD_VALIDATION = awaited.VALIDATION, awaited.HEAD_VALIDATION
 local MAX_BYTES = 524288
 local PASS = adapter.PASS
-
--- Answers that are expected and haven't come. Those whose client went away stay counted, which costs
--- the later answers one look at their metadata.
-local expected = 0
-
--- What is done with an answer (the values of the metadata `answer`).
-local LOGIN, FOREIGN_LOGIN, VALIDATION, HEAD_VALIDATION = "login", "foreign login", "validation", "head"
-_M.LOGIN, _M.FOREIGN_LOGIN = LOGIN, FOREIGN_LOGIN
-_M.VALIDATION, _M.HEAD_VALIDATION = VALIDATION, HEAD_VALIDATION
-
-
--- Remembers for the answer to this request what is to be done with it; `suffix` is for logins.
-function _M.expect(handle, what, suffix)
-  local metadata = handle:streamInfo():dynamicMetadata()
-  metadata:set(NAMESPACE, "answer", what)
-  if suffix then
-    metadata:set(NAMESPACE, "suffix", suffix)
-  end
-  expected = expected + 1
-end
-
-
--- Whether any answer at this worker needs work.
-function _M.awaited()
-  return expected > 0
-end
 
 
 -- Replaces the body of an answer by what `edit` makes of it.
@@ -129,12 +106,24 @@ function _M.on_response(handle)
   if not what then
     return PASS
   end
-  expected = expected - 1
   local headers = handle:headers()
   if what == VALIDATION or what == HEAD_VALIDATION then
     return validation(handle, headers, what)
   end
   return login(handle, headers, state)
+end
+
+
+-- Only the front's Lua chooses this one, after it has run: a request that begins here has forged that.
+function _M.envoy_on_request(handle)
+  adapter.on_request(handle, function()
+    return 500, "a request began where only answers are expected"
+  end)
+end
+
+
+function _M.envoy_on_response(handle)
+  adapter.on_response(handle, _M.on_response)
 end
 
 return _M

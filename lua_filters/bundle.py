@@ -14,7 +14,11 @@ _COMMON = ("errors", "adapter", "path", "target", "services")
 _MODULES = {
     "front": (
         *(*_COMMON, "scope", "tokens", "resolve", "token_body"),
-        *("json", "catalog", "foreign", "answers", "identity", "front"),
+        *("awaited", "identity", "front"),
+    ),
+    "answers": (
+        *("errors", "adapter", "path", "awaited"),
+        *("json", "catalog", "foreign", "answers"),
     ),
     "peer": (*_COMMON, "peer"),
 }

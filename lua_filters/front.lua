@@ -6,7 +6,6 @@
 -- where its value matters, and the usual X-Forwarded-Prefix is left to the route.
 
 local adapter = require("adapter")
-local answers = require("answers")
 local constants = require("constants")
 local identity = require("identity")
 local paths = require("path")
@@ -18,7 +17,6 @@ local tokens = require("tokens")
 local byte = string.byte
 local HOME = services.HOME
 local SITE, LISTENER_SERVICE = constants.site, constants.service
-local HAS_IDENTITY = not LISTENER_SERVICE or LISTENER_SERVICE == "identity"
 local TILDE = byte("~")
 
 local _M = {}
@@ -147,16 +145,6 @@ end
 
 function _M.envoy_on_request(handle)
   adapter.on_request(handle, on_request)
-end
-
-
--- A hook costs every answer of the listener about 1 µs, so it is there only where logins are.
-if HAS_IDENTITY then
-  function _M.envoy_on_response(handle)
-    if answers.awaited() then
-      adapter.on_response(handle, answers.on_response)
-    end
-  end
 end
 
 return _M

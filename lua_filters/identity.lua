@@ -4,7 +4,7 @@
 -- Cost: four to six reads of headers; a body is read for a login only.
 
 local adapter = require("adapter")
-local answers = require("answers")
+local awaited = require("awaited")
 local resolve = require("resolve")
 local services = require("services")
 local token_body = require("token_body")
@@ -126,10 +126,10 @@ function _M.choose(handle, headers, path, path_text)
     return nil, 400, "a token of another cloud is validated at " .. TOKENS .. ", not at this path"
   end
   if validates and target.foreign then
-    answers.expect(handle, method == "HEAD" and answers.HEAD_VALIDATION or answers.VALIDATION)
+    awaited.expect(handle, method == "HEAD" and awaited.HEAD_VALIDATION or awaited.VALIDATION)
     return validation(headers, resolved, subject)
   elseif login then
-    answers.expect(handle, target.foreign and answers.FOREIGN_LOGIN or answers.LOGIN, resolved.suffix)
+    awaited.expect(handle, target.foreign and awaited.FOREIGN_LOGIN or awaited.LOGIN, resolved.suffix)
   end
   return target
 end

@@ -86,6 +86,7 @@ _INTERNAL_AT_PEER = (
     names.SERVICE,
     names.STATUS,
     names.REASON,
+    names.ANSWER,
     names.UNSENT,
     names.SERVED_BY,
 )

@@ -40,6 +40,7 @@ _VIRTUAL_HOSTS, _ROUTES, _MATCH, _PREFIX, _HEADERS = 2, 3, 1, 1, 6
 _STRING_MATCH, _CONTAINS = 13, 7
 # TypedExtensionConfig, Lua, DataSource
 _EXTENSION_CONFIG, _DEFAULT_SOURCE_CODE, _INLINE_STRING = 2, 3, 3
+_SOURCE_CODES = 2
 
 _MANAGER_TYPE = (
     "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"
@@ -110,10 +111,7 @@ def routes(cloud: Cloud, *, insecure_peers: bool = False) -> dict[str, bytes]:
     check = field_bytes(_ROUTES, field_bytes(_MATCH, _has_been_at(cloud.name)) + route.loop())
     made = {}
     for entry in _entries(cloud, insecure_peers):
-        if entry.kind == names.PEER:
-            host = route.peer()
-        else:
-            host = check + route.front(one_service=entry.service is not None)
+        host = route.peer() if entry.kind == names.PEER else check + route.front(entry.name)
         made[entry.name] = field_string(_NAME, entry.name) + field_bytes(_VIRTUAL_HOSTS, host)
     return made
 
@@ -123,8 +121,14 @@ def filters(cloud: Cloud, *, insecure_peers: bool = False) -> dict[str, bytes]:
     made = {}
     for entry in _entries(cloud, insecure_peers):
         name = names.lua(entry.name)
-        source = field_string(_INLINE_STRING, _script(cloud, entry))
-        config = any_message(names.LUA_TYPE, field_bytes(_DEFAULT_SOURCE_CODE, source))
+        source = field_string(_INLINE_STRING, _script(cloud, entry, entry.kind))
+        lua = field_bytes(_DEFAULT_SOURCE_CODE, source)
+        if entry.kind == names.FRONT:
+            # in one resource with that: no Envoy has a front's Lua without the one for its answers
+            answers = field_string(_INLINE_STRING, _script(cloud, entry, names.ANSWERS))
+            named = field_string(_KEY, names.ANSWERS) + field_bytes(_VALUE, answers)
+            lua += field_bytes(_SOURCE_CODES, named)
+        config = any_message(names.LUA_TYPE, lua)
         made[name] = field_string(_NAME, name) + field_bytes(_EXTENSION_CONFIG, config)
     return made
 
@@ -157,7 +161,7 @@ def _entries(cloud: Cloud, insecure_peers: bool) -> Iterator[_Entry]:
             yield _Entry(name=names.PEER, kind=names.PEER, address=bind, port=peer.port)
 
 
-def _script(cloud: Cloud, entry: _Entry) -> str:
+def _script(cloud: Cloud, entry: _Entry, which: str) -> str:
     constants: dict[str, object] = {
         "site": cloud.name,
         "services": _service_words(),
@@ -167,7 +171,7 @@ def _script(cloud: Cloud, entry: _Entry) -> str:
         constants["service"] = entry.service
     if entry.kind == names.FRONT and cloud.front is not None:
         constants["front"] = _urls(cloud.front)
-    return bundle(entry.kind, constants)
+    return bundle(which, constants)
 
 
 def _urls(front: Front) -> Mapping[str, object]:

@@ -18,7 +18,9 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RouteMatch,
     VirtualHost,
 )
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import LuaPerRoute
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.google.protobuf import Any
 
 from control_plane.site import names
 from control_plane.site.envoy_types import append, default, error_body, overwrite
@@ -45,11 +47,8 @@ VIA = f"1.1 {names.SITE_NAME}.scopeway"
 
 
 @cache
-def front(*, one_service: bool) -> bytes:
-    """Return the virtual host of fronts, all but the loop check.
-
-    `one_service`: no segment of the path names the service.
-    """
+def front(listener: str) -> bytes:
+    """Return the virtual host of a front, all but the loop check."""
     headers = [
         overwrite(names.ORIGIN, names.SITE_NAME),
         # a client's own values have been removed: services take the first, or the whole
@@ -57,13 +56,12 @@ def front(*, one_service: bool) -> bytes:
         append("via", VIA),
         *_negative_headers(),
     ]
-    if not one_service:
+    if listener == names.FRONT:
         # Lua sets it only where it took more off the path than the service
         headers.append(default("x-forwarded-prefix", f"/%REQ({names.SERVICE})%"))
-    forward = _forward()
-    # what was removed before is added now: only the cluster of a validation has it
-    forward.response_headers_to_add.append(overwrite(names.HONOURED, _metadata("honoured")))
-    return bytes(_virtual_host(forward, headers))
+    host = _virtual_host(_forward(), headers)
+    host.routes.insert(0, _awaited(names.lua(listener)))
+    return bytes(host)
 
 
 @cache
@@ -134,6 +132,21 @@ def _forward() -> Route:
         response_headers_to_add=[overwrite(names.SERVED_BY, _metadata("cloud"))],
         response_headers_to_remove=[names.UNSENT, names.HONOURED],
     )
+
+
+def _awaited(lua: str) -> Route:
+    """The same, with the Lua for answers: Envoy asks the route that the request's Lua has chosen.
+
+    So no spelling of a path leads past it, and other answers don't pay for a hook.
+    """
+    awaited = _forward()
+    awaited.name = "awaited"
+    assert awaited.match is not None
+    awaited.match.headers.append(HeaderMatcher(name=names.ANSWER, present_match=True))
+    # what was removed before is added now: only the cluster of a validation has it
+    awaited.response_headers_to_add.append(overwrite(names.HONOURED, _metadata("honoured")))
+    awaited.typed_per_filter_config = {lua: Any.pack(LuaPerRoute(name=names.ANSWERS))}
+    return awaited
 
 
 def _negative_headers() -> list[HeaderValueOption]:

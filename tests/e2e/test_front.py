@@ -286,6 +286,7 @@ class TestForgery:
         ("x-envoy-anything", "evil"),
         ("x-scopeway-target", "image@cloud-3"),
         ("x-scopeway-origin", "evil"),
+        ("x-scopeway-answer", "evil"),
         ("x-scopeway-status", "418"),
         ("x-scopeway-reason", "evil"),
         ("x-scopeway-unsent", "true"),

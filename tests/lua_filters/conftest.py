@@ -3,7 +3,7 @@
 import json
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -74,10 +74,11 @@ class Sent:
 class Filter:
     """One bundled filter in a Lua state of its own."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, answers: str = "") -> None:
         self._lua = _runtime()
         fake = self._lua.execute((_HERE / "fake_envoy.lua").read_text())
         self._run = fake.run
+        self._lua.execute(answers)  # in Envoy it has a Lua state of its own
         self._lua.execute(source)
 
     def execute(self, source: str) -> None:
@@ -115,6 +116,8 @@ class Filter:
         broken: str | None = None,
     ) -> Sent:
         """Sends the answer to a request back through the filter."""
+        if "x-scopeway-answer" not in request.headers:  # the route asks for no Lua
+            return replace(request, headers=headers, body=body, body_was_read=False, log=[])
         pairs = list(headers.items())
         return self._send("envoy_on_response", pairs, body, request.metadata, broken)
 
@@ -159,7 +162,9 @@ def make_modules(**constants: object) -> Modules:
 
 
 def make_filter(entry: str, **constants: object) -> Filter:
-    return Filter(lua_filters.bundle(entry, {"site": SITE, "services": SERVICES, **constants}))
+    given = {"site": SITE, "services": SERVICES, **constants}
+    answers = lua_filters.bundle("answers", given) if entry == "front" else ""
+    return Filter(lua_filters.bundle(entry, given), answers)
 
 
 @pytest.fixture

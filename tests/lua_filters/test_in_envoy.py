@@ -26,13 +26,15 @@ CONSTANTS = {
     "services": {**ALIASES, **{service: service for service in SERVICE_TYPES}},
 }
 FRONT = bundle("front", CONSTANTS)
+ANSWERS = bundle("answers", CONSTANTS)
+BROKEN_ANSWERS = ANSWERS + "modules.answers.on_response = function() error('broken') end"
 SCRIPTS = {
     "front": FRONT,
     "image": bundle("front", {**CONSTANTS, "service": "image"}),
     "few": bundle("front", {**CONSTANTS, "max_targets": 1}),
     "peer": bundle("peer", CONSTANTS),
     "broken request": FRONT + "modules.path.split = function() error('broken') end",
-    "broken answer": FRONT + "modules.answers.on_response = function() error('broken') end",
+    "broken answer": FRONT,
 }
 TARGETS = [
     *("image@cloud-1", "image@cloud-3", "compute@cloud-1"),
@@ -48,8 +50,21 @@ def listener(name: str, port: int, script: str) -> dict[str, Any]:
     lua = {
         "@type": f"{TYPES}.filters.http.lua.v3.Lua",
         "default_source_code": {"inline_string": script},
+        "source_codes": {
+            "answers": {"inline_string": BROKEN_ANSWERS if name == "broken answer" else ANSWERS}
+        },
     }
     route = {"cluster_header": "x-scopeway-target"}
+    is_awaited = [{"name": "x-scopeway-answer", "present_match": True}]
+    edited = {"@type": f"{TYPES}.filters.http.lua.v3.LuaPerRoute", "name": "answers"}
+    routes = [
+        {
+            "match": {"prefix": "/", "headers": is_awaited},
+            "route": route,
+            "typed_per_filter_config": {"lua": edited},
+        },
+        {"match": {"prefix": "/"}, "route": route},
+    ]
     manager = {
         "@type": f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
@@ -66,7 +81,7 @@ def listener(name: str, port: int, script: str) -> dict[str, Any]:
                 {
                     "name": "all",
                     "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": route}],
+                    "routes": routes,
                 }
             ]
         },
@@ -280,6 +295,15 @@ class TestLogins:
 
 
 class TestFailingClosed:
+    def test_a_request_that_says_itself_that_its_answer_is_awaited(self, site: Site) -> None:
+        """Listeners of a site remove the header before; here nothing does."""
+        asked_before = site.service.requests
+        forged = [("x-scopeway-answer", "x"), ("x-scopeway-target", "image@cloud-1")]
+        answer = site.send("front", "/image/v2", *forged)
+
+        assert (answer.status, answer.error["code"]) == (500, 500)
+        assert site.service.requests == asked_before
+
     def test_an_error_on_the_way_there(self, site: Site) -> None:
         asked_before = site.service.requests
         answer = site.send("broken request", "/image/v2", ("X-Auth-Token", TOKEN))

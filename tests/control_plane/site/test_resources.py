@@ -128,6 +128,14 @@ class TestLua:
     def test_a_port_of_one_service_has_lua_of_its_own(self) -> None:
         assert self.lua("lua/front/image") != self.lua("lua/front")
 
+    def test_every_front_has_the_lua_that_its_route_runs_on_answers(self) -> None:
+        for name in ("lua/front", "lua/front/image"):
+            config = TypedExtensionConfig.parse(filters(SITE)[name]).typed_config
+            assert config is not None
+            lua = config.unpack()
+            assert isinstance(lua, Lua)
+            assert "envoy_on_response = " in (lua.source_codes["answers"].inline_string or "")
+
     def test_that_of_a_front_knows_where_it_is_reached(self) -> None:
         assert '["url"] = "http\\058\\047\\047127.0.0.1\\0588080"' in self.lua("lua/front")
         assert '["image"] = "http\\058\\047\\047127.0.0.1\\0589292"' in self.lua("lua/front/image")
