@@ -1,0 +1,112 @@
+"""Scopes in tokens, in URLs and in logins, as unmodified clients send them."""
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from harness.openstack import (
+    AT_OTHER,
+    HOME,
+    IMAGES,
+    OTHER,
+    TOKENS,
+    Clouds,
+    debian_is_listed,
+    image_names,
+    new_image,
+)
+
+from control_plane.demo.openstack import log_in
+from control_plane.demo.openstack_files import MEMBER, PROJECT
+
+pytestmark = pytest.mark.usefixtures("debian")
+SUFFIX = f"~1~*:{HOME};image:{OTHER}"
+
+
+def login(clouds: Clouds, identity: dict[str, object], **more: object) -> Any:
+    """A login by the front; the answer."""
+    document = {"auth": {"identity": identity, **more}}
+    answer = clouds.ask("POST", TOKENS, document=document)
+    assert answer.status == 201, answer
+    return answer
+
+
+def test_a_token_that_was_fetched_with_a_scope_carries_it(clouds: Clouds) -> None:
+    token = clouds.member(scope=AT_OTHER)
+    assert token.endswith(SUFFIX)
+    assert debian_is_listed(clouds.ask("GET", IMAGES, token))
+
+
+def test_the_scope_in_a_url_of_identity_is_carried_by_the_token(clouds: Clouds) -> None:
+    front = clouds.sites[HOME].front_url
+    url = f"{front}/~{quote(AT_OTHER, safe=':;')}/identity/v3"
+    token = log_in(url, user=MEMBER, project=PROJECT)
+    assert debian_is_listed(clouds.ask("GET", IMAGES, token))
+
+
+def test_the_scope_in_a_url_of_a_service_counts(clouds: Clouds) -> None:
+    path = f"/~{quote(AT_OTHER, safe=':;')}{IMAGES}"
+    assert debian_is_listed(clouds.ask("GET", path, clouds.member()))
+
+
+def test_a_token_with_a_scope_is_exchanged_for_one_with_the_same(clouds: Clouds) -> None:
+    token = clouds.member(scope=AT_OTHER)
+    identity: dict[str, object] = {"methods": ["token"], "token": {"id": token}}
+    project = {"name": PROJECT, "domain": {"id": "default"}}
+    answer = login(clouds, identity, scope={"project": project})
+    again = answer.headers["x-subject-token"]
+    assert again.endswith(SUFFIX)
+    assert debian_is_listed(clouds.ask("GET", IMAGES, again))
+
+
+def test_a_token_with_a_scope_validates_at_home(clouds: Clouds) -> None:
+    token = clouds.member(scope=AT_OTHER)
+    assert clouds.validated(token)["user"]["name"] == MEMBER
+
+
+def test_an_application_credential_logs_in_with_a_scope(clouds: Clouds) -> None:
+    token = clouds.member()
+    user = clouds.validated(token)["user"]["id"]
+    made: Any = clouds.ask(
+        "POST",
+        f"/identity/v3/users/{user}/application_credentials",
+        token,
+        document={"application_credential": {"name": "machine"}},
+    ).json()["application_credential"]
+    credential = {"id": made["id"], "secret": made["secret"]}
+    identity: dict[str, object] = {
+        "methods": ["application_credential"],
+        "application_credential": credential,
+    }
+    by_it = login(clouds, identity).headers["x-subject-token"]
+    assert debian_is_listed(clouds.ask("GET", IMAGES, by_it, scope=AT_OTHER))
+
+
+def test_a_revoked_token_is_refused_at_the_other_cloud_as_soon_as_at_home(clouds: Clouds) -> None:
+    token = clouds.member()
+    image_names(clouds.ask("GET", IMAGES, token, scope=AT_OTHER))
+    revoked = clouds.ask("DELETE", TOKENS, clouds.admin(), X_Subject_Token=token)
+    assert revoked.status == 204, revoked
+    assert clouds.ask("GET", IMAGES, token, scope=AT_OTHER).status == 401
+    assert clouds.ask("GET", IMAGES, token).status == 401
+
+
+@pytest.mark.parametrize(
+    ("suffix", "status"),
+    [
+        (SUFFIX + SUFFIX, 400),  # doubled
+        (f"~1~*:{OTHER};image:{OTHER}", 401),  # as if the other cloud had issued it
+        (f"~1~image:{HOME};identity:{OTHER}", 401),
+        ("~2~image:cloud-2", 400),
+        ("~", 400),
+    ],
+)
+def test_a_forged_suffix_gets_nothing(clouds: Clouds, suffix: str, status: int) -> None:
+    answer = clouds.ask("GET", IMAGES, clouds.member() + suffix)
+    assert answer.status == status, answer
+
+
+def test_a_forged_suffix_makes_no_administrator(clouds: Clouds) -> None:
+    public = new_image("forged", visibility="public")
+    answer = clouds.ask("POST", IMAGES, clouds.admin() + SUFFIX, document=public)
+    assert answer.status == 403, answer

@@ -1,0 +1,100 @@
+"""What tests do with real clouds: log in, send requests, run the `openstack` command."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from control_plane.demo.openstack import log_in
+from control_plane.demo.openstack_files import ADMIN, MEMBER, PROJECT
+from control_plane.demo.processes import Process, Supervisor, clean_environment
+from control_plane.demo.rest import Answer, request
+from control_plane.demo.site import Site
+from control_plane.demo.sites import ControlPlane
+
+CLOUDS = ("cloud-1", "cloud-2")
+HOME, OTHER = CLOUDS
+AT_OTHER = f"{{glance:{OTHER}}}"
+IMAGES = "/image/v2/images"
+TOKENS = "/identity/v3/auth/tokens"
+COMMAND_SECONDS = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clouds:
+    """The running clouds, their users being those of the demo."""
+
+    root: Path
+    environment: Path
+    supervisor: Supervisor
+    plane: ControlPlane
+    sites: dict[str, Site]
+    envoys: dict[str, Process]
+
+    def identity(self, cloud: str = HOME) -> str:
+        """The identity endpoint of a cloud's front."""
+        return f"{self.sites[cloud].front_url}/identity/v3"
+
+    def member(self, cloud: str = HOME, *, scope: str | None = None) -> str:
+        """A token of the demo's user."""
+        return log_in(self.identity(cloud), user=MEMBER, project=PROJECT, scope=scope)
+
+    def admin(self, cloud: str = HOME, *, scope: str | None = None) -> str:
+        """A token of the administrator."""
+        return log_in(self.identity(cloud), user=ADMIN, project=ADMIN, scope=scope)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        token: str | None = None,
+        *,
+        cloud: str = HOME,
+        scope: str | None = None,
+        document: object | None = None,
+        **headers: str,
+    ) -> Answer:
+        """One request to a cloud's front."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token is not None:
+            sent["X-Auth-Token"] = token
+        if scope is not None:
+            sent["X-Scope"] = scope
+        url = self.sites[cloud].front_url + path
+        return request(method, url, headers=sent, document=document)
+
+    def validated(self, token: str) -> Any:
+        """What the cloud itself says of a token of its own."""
+        return self.ask("GET", TOKENS, token, X_Subject_Token=token).json()["token"]
+
+    def command(self, *arguments: str, **variables: str) -> tuple[int, str]:
+        """Runs `openstack` at cloud-1; its status and everything it printed."""
+        settings = {"OS_CLIENT_CONFIG_FILE": str(self.root / "clouds.yaml"), "OS_CLOUD": HOME}
+        done = subprocess.run(
+            [str(self.environment / "bin" / "openstack"), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            env=clean_environment(**(settings | variables)),
+            check=False,
+        )
+        return done.returncode, done.stdout.strip()
+
+
+def new_image(name: str, **more: str) -> dict[str, str]:
+    """The request for an image without data."""
+    return {"name": name, "disk_format": "raw", "container_format": "bare", **more}
+
+
+def debian_is_listed(answer: Answer) -> bool:
+    """Whether the other cloud's image is in Glance's list."""
+    return "debian" in image_names(answer)
+
+
+def image_names(answer: Answer) -> list[str]:
+    """The names in Glance's list of images."""
+    assert answer.status == 200, answer
+    images: Any = answer.json()["images"]
+    return [image["name"] for image in images]
