@@ -17,7 +17,7 @@ HEADER = "X-Scope"
 
 
 REJECTED = "X-Scopeway-Rejected"
-"""What Scopeway puts on an answer that it gave itself."""
+"""Is "true" on an answer that Scopeway gave itself, and "false" where a service sent it."""
 
 
 class _Response(Protocol):
@@ -89,7 +89,7 @@ def tell_rejection(response: _Response, *args: object, **kwargs: object) -> None
     Raises:
         ScopeRejected: The answer is a rejection.
     """
-    if REJECTED not in response.headers:
+    if response.headers.get(REJECTED) != "true":
         return
     try:
         message = json.loads(response.text)["error"]["message"]

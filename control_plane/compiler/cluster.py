@@ -93,6 +93,8 @@ def _one_cloud(name: str, hop: Hop, honoured: Honoured | None) -> bytes:
         field_bytes(_LB_ENDPOINTS, _lb_endpoint(_socket(endpoint))) for endpoint in endpoints
     )
     values = {"prefix": prefix, "host": host, "cloud": cloud}
+    if not isinstance(hop, PeerHop):
+        values["rejected"] = "false"  # of what a service answers, whatever it claims
     if honoured is not None:
         values["honoured"] = f"{honoured.namespace};{','.join(honoured.roles)}"
     return _assemble(fields, name, field_bytes(_ENDPOINTS, locality), _metadata(values))

@@ -40,6 +40,14 @@ def default(header: str, value: str) -> HeaderValueOption:
     )
 
 
+def overwrite_existing(header: str, value: str) -> HeaderValueOption:
+    """Set a header to a format string where it is there; an empty outcome leaves it as it was."""
+    return HeaderValueOption(
+        header=HeaderValue(key=header, value=value),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS,
+    )
+
+
 def append(header: str, value: str) -> HeaderValueOption:
     """Add a format string to a header's values."""
     return HeaderValueOption(

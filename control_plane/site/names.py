@@ -26,7 +26,9 @@ ANSWER: Final = "x-scopeway-answer"
 HONOURED: Final = "x-scopeway-honoured"
 """On the answer to a validation at another cloud, for the front's Lua alone: what counts of it."""
 REJECTED: Final = "x-scopeway-rejected"
-"""On an answer that an Envoy of ours gave itself: its status and message are about the scope."""
+"""Is "true" on an answer that an Envoy of ours gave itself: its status and message are about the
+scope. Where a service sent it, it is overwritten with the metadata `rejected` of the service's
+cluster, which is "false"."""
 
 ANSWERS: Final = "answers"
 """The Lua of a front that edits answers, beside the one for requests."""

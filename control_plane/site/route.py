@@ -23,7 +23,13 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from control_plane.site import names
-from control_plane.site.envoy_types import append, default, error_body, overwrite
+from control_plane.site.envoy_types import (
+    append,
+    default,
+    error_body,
+    overwrite,
+    overwrite_existing,
+)
 
 ERROR_TITLES: Mapping[int, str] = {
     400: "Bad Request",
@@ -36,6 +42,17 @@ ERROR_TITLES: Mapping[int, str] = {
 """Every status of a negative cluster; another one is answered as the 503."""
 
 LOOP = "Loop Detected"
+
+NOT_IN_ANSWERS = (
+    names.UNSENT,
+    names.HONOURED,
+    names.TARGET,
+    names.SERVICE,
+    names.ORIGIN,
+    names.STATUS,
+    names.REASON,
+)
+"""Whoever sends them in an answer has made them up."""
 
 BODY_BUFFER = 4 << 20
 """Bytes of a request that are kept for sending it again: more than what is under way when a dead
@@ -129,8 +146,12 @@ def _forward() -> Route:
         ),
         # overwrites what a service may have forged; a cluster of clusters has no `cloud`, and lets
         # through the one that `dispatch` has set
-        response_headers_to_add=[overwrite(names.SERVED_BY, _metadata("cloud"))],
-        response_headers_to_remove=[names.UNSENT, names.HONOURED],
+        response_headers_to_add=[
+            overwrite(names.SERVED_BY, _metadata("cloud")),
+            # only clusters of services have it: other sites and our own listeners are believed
+            overwrite_existing(names.REJECTED, _metadata("rejected")),
+        ],
+        response_headers_to_remove=list(NOT_IN_ANSWERS),
     )
 
 

@@ -94,6 +94,7 @@ def test_where_all_are_dead_the_last_is_named(front: int) -> None:
 
     assert (response.status, response.error["code"]) == (503, 503)
     assert "image@cloud-down-3 cannot be reached" in response.error["message"]
+    assert response.headers.get_all("x-scopeway-rejected") == ["true"]
 
 
 def test_60_megabytes_reach_the_cloud_that_lives(fleet: Fleet, front: int) -> None:

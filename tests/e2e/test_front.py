@@ -333,16 +333,37 @@ class TestForgery:
 
         assert (response.status, glance.requests - before) == (503, 1)
 
-    def test_headers_of_a_service(self, fleet: Fleet, front: int) -> None:
-        glance = fleet.echo("glance-2")
-        glance.headers = [("x-scopeway-served-by", "evil"), ("x-scopeway-unsent", "true")]
+    @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3", "cloud-down|cloud-3"])
+    def test_headers_of_a_service(self, fleet: Fleet, front: int, cloud: str) -> None:
+        last = cloud.rpartition("|")[2]
+        glance = fleet.echo(last.replace("cloud", "glance"))
+        names = ("served-by", "unsent", "rejected", "target", "origin", "service", "reason")
+        glance.headers = [(f"x-scopeway-{name}", "true") for name in names]
         try:
-            response = scoped(front, "{image:cloud-2}")
+            response = scoped(front, f"{{image:{cloud}}}")
         finally:
             glance.headers = ()
+        ours = {name: value for name, value in response.headers.items() if "scopeway" in name}
 
-        assert response.headers.get_all("x-scopeway-served-by") == ["cloud-2"]
-        assert "x-scopeway-unsent" not in response.headers
+        assert response.json["name"] == glance.name
+        assert ours == {"x-scopeway-served-by": last, "x-scopeway-rejected": "false"}
+
+    def test_only_what_an_envoy_answers_is_marked(self, front: int) -> None:
+        fine, unknown = scoped(front, "{image:cloud-2}"), scoped(front, "{image:cloud-9}")
+        down = scoped(front, "{image:cloud-down}")
+
+        assert "x-scopeway-rejected" not in fine.headers
+        assert unknown.headers.get_all("x-scopeway-rejected") == ["true"]
+        assert down.headers.get_all("x-scopeway-rejected") == ["true"]
+
+    def test_what_the_peer_of_another_cloud_answers_stays_marked(
+        self, fleet: Fleet, front: int
+    ) -> None:
+        fleet.site("cloud-hollow", services={"image": fleet.nobody()}, accept=ANYONE)
+        response = scoped(front, "{image:cloud-hollow}")
+
+        assert response.error["message"].startswith("image@cloud-hollow cannot be reached")
+        assert response.headers.get_all("x-scopeway-rejected") == ["true"]
 
 
 class TestLoops:

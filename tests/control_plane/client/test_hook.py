@@ -85,3 +85,5 @@ def test_the_error_of_a_service_is_left_to_the_client() -> None:
     (told,) = found.session.session.hooks["response"]
 
     told(answer('{"error": {"message": "no such image"}}'))
+    # what Scopeway makes of the header when a service sent it
+    told(answer('{"error": {"message": "no such image"}}', **{"X-Scopeway-Rejected": "false"}))
