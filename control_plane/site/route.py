@@ -77,7 +77,7 @@ def front(listener: str) -> bytes:
         # Lua sets it only where it took more off the path than the service
         headers.append(default("x-forwarded-prefix", f"/%REQ({names.SERVICE})%"))
     host = _virtual_host(_forward(), headers)
-    host.routes.insert(0, _awaited(names.lua(listener)))
+    host.routes[:0] = [_two_hosts(), _awaited(names.lua(listener))]
     return bytes(host)
 
 
@@ -129,6 +129,14 @@ def _virtual_host(forward: Route, headers: Sequence[HeaderValueOption]) -> Virtu
         request_headers_to_remove=["x-envoy-external-address"],
         request_body_buffer_limit=BODY_BUFFER,
     )
+
+
+def _two_hosts() -> Route:
+    # what Envoy makes of two Host headers; services would make links of the whole
+    route = _answer(400, ERROR_TITLES[400], "more than one Host, or one with a comma")
+    comma = HeaderMatcher(name=":authority", string_match=StringMatcher(contains=","))
+    route.match = RouteMatch(prefix="/", headers=[comma])
+    return route
 
 
 def _forward() -> Route:

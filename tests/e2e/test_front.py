@@ -187,6 +187,14 @@ class TestRefusals:
             assert reason in response.error["message"]
             assert response.error["title"]
 
+    @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2"])
+    def test_two_hosts(self, front: int, cloud: str) -> None:
+        """Envoy joins them with a comma, and services would make links of that."""
+        response = scoped(front, f"{{image:{cloud}}}", host="a.example\r\nHost: b.example")
+
+        assert (response.status, response.error["code"]) == (400, 400)
+        assert response.error["message"] == "more than one Host, or one with a comma"
+
     def test_two_scopes(self, front: int) -> None:
         response = send(
             front, "/image/", [("X-Scope", "{image:cloud-2}"), ("x-scope", "{compute:cloud-3}")]
