@@ -38,6 +38,10 @@ NOT_SENT = ("UF", "UH", "UO")
 BROKEN = ("UC", "UR", "LR", "LH", "URX", "UMSDR", "NFCF")
 """Response flags where the answer broke off before it began."""
 SLOW = ("UT", "SI", "DT")
+TOO_LONG_TO_REPEAT = 'response.code_details == "request_payload_exceeded_retry_buffer_limit"'
+"""In CEL: the first cloud of several is dead, and no longer all of the body is there for the next.
+Envoy's own 507 would say that a disk is full."""
+
 OURS = 'response.code_details in ["lua_response", "direct_response"]'
 """In CEL: the answer of a Lua filter or of a route, whatever its status; the log's filters know
 statuses and flags only, in which these are like some of Envoy's own."""
@@ -68,6 +72,16 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
             _json(_flags(SLOW), "Timeout", f"no answer from {_TARGET} in time: {_DETAILS}", here),
             _json(_flags(BROKEN), unavailable, f"no answer from {_TARGET}: {_DETAILS}", here),
             _json(_flags(("UPE",)), "Bad Gateway", f"{_TARGET} broke HTTP: {_DETAILS}", here),
+            ResponseMapper(
+                filter=_expression(TOO_LONG_TO_REPEAT),
+                status_code=503,
+                body_format_override=error_body(
+                    "%RESPONSE_CODE%",
+                    unavailable,
+                    f"no answer from {_TARGET}, and the body is too long to be sent again",
+                ),
+                headers_to_add=here,
+            ),
             _json(
                 _status(400, ComparisonFilterOp.GE),
                 "Request Refused",
