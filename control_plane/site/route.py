@@ -51,6 +51,7 @@ NOT_IN_ANSWERS = (
     names.ORIGIN,
     names.STATUS,
     names.REASON,
+    names.ANSWER,
 )
 """Whoever sends them in an answer has made them up."""
 

@@ -345,7 +345,8 @@ class TestForgery:
     def test_headers_of_a_service(self, fleet: Fleet, front: int, cloud: str) -> None:
         last = cloud.rpartition("|")[2]
         glance = fleet.echo(last.replace("cloud", "glance"))
-        names = ("served-by", "unsent", "rejected", "target", "origin", "service", "reason")
+        requests = ("target", "origin", "service", "reason", "answer")
+        names = ("served-by", "unsent", "rejected", *requests)
         glance.headers = [(f"x-scopeway-{name}", "true") for name in names]
         try:
             response = scoped(front, f"{{image:{cloud}}}")
