@@ -12,6 +12,7 @@ an authentication type is involved, so each type works, wherever it is chosen.
 import argparse
 import os
 from collections.abc import Sequence
+from functools import partial
 
 API_NAME = "scopeway"
 API_VERSION_OPTION = "os_scopeway_api_version"
@@ -31,7 +32,7 @@ def build_option_parser(parser: argparse.ArgumentParser) -> argparse.ArgumentPar
         metavar="<scope>",
         dest="x_scope",
         action=_SetScope,
-        type=_checked_scope,
+        type=partial(_checked_scope, parser),
         default=scope,
         help="Which cloud serves which service, e.g. '{keystone:cloud-1;glance:cloud-999}'"
         " (Env: OS_SCOPE)",
@@ -67,12 +68,15 @@ class _SetScope(argparse.Action):
         namespace.vendor_hook = _VENDOR_HOOK
 
 
-def _checked_scope(text: str) -> str:
-    """Returns what goes into the header; argparse calls it for OS_SCOPE as well."""
+def _checked_scope(parser: argparse.ArgumentParser, text: str) -> str:
+    """Returns what goes into the header; argparse calls it for OS_SCOPE as well.
+
+    What is wrong is told here: argparse would put some seventy lines of usage before it.
+    """
     from control_plane.scope import ScopeError, lexical_form, parse_scope
 
     try:
         parse_scope(text)
         return lexical_form(text)
     except ScopeError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        parser.exit(2, f"{parser.prog}: error: argument --scope: {error}\n")

@@ -76,12 +76,14 @@ def test_the_option_wins_over_the_environment(environment: pytest.MonkeyPatch) -
     assert options("--scope", "")["x_scope"] == ""
 
 
-def test_a_wrong_scope_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_scope_is_a_wrong_argument_told_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit) as end:
         options("image", "list", "--scope", "{glance:cloud-1 |}")
 
     assert end.value.code == 2
-    assert capsys.readouterr().err.endswith(
+    assert capsys.readouterr().err == (
         "openstack: error: argument --scope: column 18: a cloud name, 'local', '[' or '('"
         " is missing between '|' and '}'\n"
     )
