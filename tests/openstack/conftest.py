@@ -20,6 +20,7 @@ from control_plane.demo.site import make_sites
 VARIABLE = "SCOPEWAY_OPENSTACK_VENV"
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:

@@ -1,6 +1,7 @@
 """What tests do with real clouds: log in, send requests, run the `openstack` command."""
 
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,13 @@ class Clouds:
     def validated(self, token: str) -> Any:
         """What the cloud itself says of a token of its own."""
         return self.ask("GET", TOKENS, token, X_Subject_Token=token).json()["token"]
+
+    def await_cloud(self, name: str) -> None:
+        """Returns when the front of the home cloud knows a cloud that was just registered."""
+        deadline = time.monotonic() + COMMAND_SECONDS
+        while self.ask("GET", "/identity/v3", scope=f"keystone:{name}").status == 404:
+            assert time.monotonic() < deadline, f"{name} is still unknown"
+            time.sleep(0.05)
 
     def command(self, *arguments: str, **variables: str) -> tuple[int, str]:
         """Runs `openstack` at cloud-1; its status and everything it printed."""

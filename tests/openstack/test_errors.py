@@ -1,0 +1,153 @@
+"""What a user sees when a scope cannot be served: the table of docs/errors.md."""
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from harness.openstack import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds, new_image
+
+from control_plane.demo.ports import ADDRESS, free_ports
+from control_plane.demo.processes import signal_group
+from control_plane.demo.rest import Answer
+from control_plane.demo.sites import register
+
+TOO_LONG = "glance:" + "|".join(f"cloud-{number}" for number in range(400))
+TOO_MANY = "glance:" + "|".join(f"cloud-{number}" for number in range(40))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _neighbours(clouds: Clouds) -> None:
+    """Clouds with something wrong each, on the other cloud's services."""
+    lent = clouds.sites[OTHER].services
+    (nobody,) = free_ports(1)
+    anyone = [OTHER, HOME]
+    documents = [
+        neighbour("no-images", {"identity": lent["identity"]}, anyone),
+        neighbour("closed", lent, [OTHER]),
+        neighbour("dead", {"image": nobody}, anyone),
+        neighbour("stranger", {"identity": lent["identity"]}, anyone),
+    ]
+    register(clouds.plane, documents, clouds.root / "neighbours.yaml")
+    clouds.await_cloud("stranger")
+
+
+@pytest.fixture
+def _no_control_plane(clouds: Clouds) -> Iterator[None]:
+    """It hangs for a while: nothing new can be compiled."""
+    pids = [part.pid for part in clouds.supervisor.processes if part.name == "control-plane"]
+    for pid in pids:
+        signal_group(pid, signal.SIGSTOP)
+    yield
+    for pid in pids:
+        signal_group(pid, signal.SIGCONT)
+
+
+def neighbour(name: str, services: Any, users: list[str]) -> dict[str, Any]:
+    return {
+        "apiVersion": "scopeway.io/v1alpha1",
+        "kind": "EdgeCloud",
+        "metadata": {"name": name},
+        "spec": {
+            "services": {
+                service: {"endpoints": [{"address": ADDRESS, "port": port}]}
+                for service, port in services.items()
+            },
+            "accept": [{"clouds": users}],
+        },
+    }
+
+
+def message(answer: Answer) -> str:
+    """The sentence in an answer of Scopeway."""
+    error: Any = answer.json()["error"]
+    assert error["code"] == answer.status
+    return str(error["message"])
+
+
+def test_the_command_says_in_one_line_that_nobody_knows_a_cloud(clouds: Clouds) -> None:
+    status, output = clouds.command("image", "list", "--scope", "{glance:cloud-7}")
+    assert (status, output) == (1, "no cloud is named cloud-7 (HTTP 404)")
+
+
+def test_the_command_says_in_one_line_where_a_scope_is_wrong(clouds: Clouds) -> None:
+    status, output = clouds.command("image", "list", "--scope", "{glance:cloud-2")
+    expected = "openstack: error: argument --scope: column 16: '}' is missing after 'cloud-2'"
+    assert (status, output) == (2, expected)
+
+
+def test_the_command_says_in_one_line_what_does_not_answer(clouds: Clouds) -> None:
+    status, output = clouds.command("image", "list", "--scope", "{glance:dead}")
+    assert status == 1
+    assert output.startswith("image@dead cannot be reached: ")
+    assert output.endswith("Connection_refused} (HTTP 503)")
+    assert "\n" not in output
+
+
+def test_the_command_says_in_one_line_that_a_role_does_not_count(clouds: Clouds) -> None:
+    status, output = clouds.command(
+        *("image", "create", "mine", "--public", "--scope", AT_OTHER), OS_CLOUD=f"{HOME}-admin"
+    )
+    assert status == 1
+    assert output.endswith("You are not authorized to complete publicize_image action.")
+    assert "\n" not in output
+
+
+@pytest.mark.parametrize(
+    ("scope", "status", "sentence"),
+    [
+        ("{glance:cloud-7}", 404, "no cloud is named cloud-7"),
+        ("{keystone:cloud-7}", 404, "no cloud is named cloud-7"),
+        ("{glance:no-images}", 404, "no-images has no image service"),
+        (
+            "{glance:closed}",
+            403,
+            "closed does not let cloud-1 use its image service: "
+            "none of its accept rules names cloud-1",
+        ),
+        ("{glance:cloud-2", 400, "column 16: '}' is missing at the end"),
+        ("{glance:cloud-1 & cloud-2}", 501, "the operator '&' is not supported yet"),
+        (TOO_LONG, 400, f"a scope has at most 2048 bytes, this one has {len(TOO_LONG)}"),
+    ],
+    ids=["unknown", "unknown-identity", "no-service", "closed", "wrong", "operator", "too-long"],
+)
+def test_a_scope_that_cannot_be_served_gets_a_sentence(
+    clouds: Clouds, scope: str, status: int, sentence: str
+) -> None:
+    path = "/identity/v3" if "keystone" in scope else IMAGES
+    answer = clouds.ask("GET", path, scope=scope)
+    assert (answer.status, message(answer)) == (status, sentence)
+
+
+def test_a_scope_with_too_many_clouds_gets_a_sentence(clouds: Clouds) -> None:
+    answer = clouds.ask("GET", IMAGES, scope=TOO_MANY)
+    assert answer.status == 400
+    assert "more than 32 clouds and labels in one expression" in message(answer)
+
+
+def test_an_identity_that_is_not_honoured_is_refused_by_the_service(clouds: Clouds) -> None:
+    scope = f"{{keystone:stranger;glance:{OTHER}}}"
+    token = clouds.member(scope=scope)
+    assert clouds.ask("GET", IMAGES, token).status == 401
+
+
+def test_the_service_is_told_why_an_identity_is_not_honoured(clouds: Clouds) -> None:
+    token = clouds.member(scope="{keystone:stranger}")
+    answer = clouds.ask("GET", TOKENS, cloud=OTHER, X_Subject_Token=token)
+    assert answer.status == 403
+    assert message(answer).startswith(f"{OTHER} does not honour tokens of stranger: ")
+
+
+def test_a_role_that_does_not_count_is_a_403_of_the_service(clouds: Clouds) -> None:
+    public = new_image("cut", visibility="public")
+    answer = clouds.ask("POST", IMAGES, clouds.admin(), scope=AT_OTHER, document=public)
+    assert answer.status == 403
+
+
+@pytest.mark.usefixtures("_no_control_plane")
+def test_without_a_control_plane_only_what_is_new_is_an_error(clouds: Clouds, debian: str) -> None:
+    known, new = f"glance:{OTHER}", f"glance:{OTHER} | cloud-1 | {OTHER}"
+    answer = clouds.ask("GET", IMAGES, scope=new)
+    assert answer.status == 503
+    assert message(answer).startswith("the control plane did not answer for image@")
+    assert clouds.ask("GET", f"{IMAGES}/{debian}", clouds.member(), scope=known).status == 200
