@@ -27,7 +27,7 @@ check: .venv/ready  ## format, lint, types, contracts between the packages
 	$(BIN)/lint-imports
 	@if command -v luacheck >/dev/null; then luacheck --quiet lua_filters; fi
 
-test: .venv/ready  ## every test, with real etcd and real Envoy
+test: setup  ## every test, with real etcd, real Envoy, Keystone and Glance
 	$(BIN)/pytest --numprocesses=auto
 
 bench: .venv/ready  ## every benchmark, one line of JSON for each figure

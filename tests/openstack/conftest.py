@@ -1,7 +1,7 @@
 """Two real clouds, Keystone and Glance each, behind real Envoys and a control plane on etcd.
 
-They take some seconds to start, so all these tests share them: they are one group for xdist. What a
-test makes in them gets a name of its own and stays.
+They take some seconds to start, so all these tests share them, in one worker (tests/conftest.py).
+What a test makes in them gets a name of its own and stays.
 """
 
 import os
@@ -20,12 +20,10 @@ from control_plane.demo.site import make_sites
 VARIABLE = "SCOPEWAY_OPENSTACK_VENV"
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("openstack")
-            item.add_marker(pytest.mark.xdist_group("openstack"))
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from control_plane.demo.ports import ADDRESS, free_ports
 from control_plane.demo.processes import signal_group
 from control_plane.demo.rest import Answer
 from control_plane.demo.sites import register
+from control_plane.demo.trace import AccessLogs
 
 TOO_LONG = "glance:" + "|".join(f"cloud-{number}" for number in range(400))
 TOO_MANY = "glance:" + "|".join(f"cloud-{number}" for number in range(40))
@@ -133,9 +134,12 @@ def test_an_identity_that_is_not_honoured_is_refused_by_the_service(clouds: Clou
 
 def test_the_service_is_told_why_an_identity_is_not_honoured(clouds: Clouds) -> None:
     token = clouds.member(scope="{keystone:stranger}")
+    logs = AccessLogs({OTHER: clouds.sites[OTHER].access_log})
     answer = clouds.ask("GET", TOKENS, cloud=OTHER, X_Subject_Token=token)
     assert answer.status == 403
     assert message(answer).startswith(f"{OTHER} does not honour tokens of stranger: ")
+    seen = [(hop.target, hop.status) for hop in logs.news() if hop.at_front]
+    assert seen == [("identity.validate@stranger", 403)]
 
 
 def test_a_role_that_does_not_count_is_a_403_of_the_service(clouds: Clouds) -> None:
