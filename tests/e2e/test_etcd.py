@@ -146,7 +146,8 @@ def test_a_restart_without_etcd_serves_what_was_saved(
     stack: Stack, serve: ServeProcess, site: Cloud, state_dir: Path
 ) -> None:
     stack.put(cloud(stack, "cloud-2"), cloud(stack, "cloud-8"))
-    until(lambda: '"cloud-8"' in (state_dir / FILE).read_text(), "cloud-8 is saved")
+    saved = state_dir / FILE
+    until(lambda: saved.exists() and '"cloud-8"' in saved.read_text(), "cloud-8 is saved")
     stack.etcd.kill()
     serve.restart()
     serve.wait_until(lambda: serve.serves(stack.envoys["cloud-1"]), "the Envoy is back")
