@@ -44,6 +44,9 @@ connection = {url}
 provider = fernet
 [fernet_tokens]
 key_repository = {site.folder}/fernet-keys
+# without it Keystone wants /etc/keystone/fernet-keys to exist, though it gives out no receipts here
+[fernet_receipts]
+key_repository = {site.folder}/fernet-keys
 [credential]
 key_repository = {site.folder}/credential-keys
 [identity]

@@ -61,3 +61,11 @@ def test_the_catalog_leads_to_the_front_of_the_site() -> None:
         "identity": "http://127.0.0.1:3/identity/v3",
         "image": "http://127.0.0.1:3/image",
     }
+
+
+def test_keystone_looks_for_no_key_outside_of_its_folder() -> None:
+    """Receipts have a folder of keys too, which must exist where Keystone is bootstrapped."""
+    keystone = parsed(keystone_conf(SITE))
+
+    for section in ("fernet_tokens", "fernet_receipts", "credential"):
+        assert keystone[section]["key_repository"].startswith("/demo/cloud-1/")
