@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -13,9 +13,10 @@ from control_plane.cli.options import format_option, registry_option
 from control_plane.errors import ControlPlaneError
 
 if TYPE_CHECKING:
-    from control_plane.clouds.manifest import InvalidCloud
+    from control_plane.clouds.inventory import Inventory
     from control_plane.clouds.model import Cloud
-    from control_plane.registry import Store
+    from control_plane.registry import Change, Store
+    from control_plane.registry.protocol import Entry
 
 
 @click.group()
@@ -56,14 +57,19 @@ def put(registry: str, ttl: int | None, files: Sequence[BinaryIO]) -> None:
 @format_option
 @click.argument("name")
 def get(registry: str, output: str, name: str) -> None:
-    """Show the manifest of a cloud, as YAML or JSON. Exit status 1 where there is none."""
+    """Show the manifest of a cloud, as YAML or JSON. Exit status 1 where there is none.
+
+    A cordon is told on standard error.
+    """
     from control_plane.clouds.document import to_document
 
-    async def work() -> "Cloud | None":
+    async def work() -> "tuple[Cloud | None, str | None]":
         async with _store(registry) as store:
-            return await store.get(name)
+            return await store.get(name), await store.cordoned(name)
 
-    value = asyncio.run(work())
+    value, cordon = asyncio.run(work())
+    if cordon is not None:
+        click.echo(_cordoned(name, cordon), err=True)
     if value is None:
         raise ControlPlaneError(f"no cloud is named {name}")
     _show(to_document(value), output)
@@ -73,20 +79,22 @@ def get(registry: str, output: str, name: str) -> None:
 @registry_option
 @format_option
 def list_clouds(registry: str, output: str) -> None:
-    """List the clouds; entries that are refused are told on standard error."""
+    """List the clouds; entries that are refused, and cordons, are told on standard error."""
     from control_plane.clouds.model import Cloud
-    from control_plane.registry import open_registry, read_registry
 
-    found = asyncio.run(read_registry(open_registry(registry)))
+    found = _registered(registry)
     for problem in found.problems.values():
         click.echo(f"refused: {problem}", err=True)
+    for name, reason in sorted(found.inventory.cordons.items()):
+        registered = "" if found.inventory.get(name) else " (not registered)"
+        click.echo(f"{_cordoned(name, reason)}{registered}", err=True)
     clouds: list[Cloud] = sorted(found.inventory, key=lambda one: one.name)
     if output == "json":
         from control_plane.clouds.document import to_document
 
         click.echo(json.dumps([to_document(one) for one in clouds]))
         return
-    _table(clouds)
+    _table(clouds, found.inventory)
 
 
 @cloud.command()
@@ -110,6 +118,74 @@ def delete(registry: str, names: tuple[str, ...]) -> None:
         raise ControlPlaneError(f"no cloud is named {', '.join(missing)}")
 
 
+@cloud.command()
+@registry_option
+@click.option("--reason", default="", metavar="TEXT", help="For users: it is in their answers.")
+@click.argument("name")
+def cordon(registry: str, reason: str, name: str) -> None:
+    """Keep others from using a cloud, until it is uncordoned.
+
+    It is passed over in "|" and labels, and a request that names it gets a 503 with the reason.
+    What its own site asks of it goes on. Registering it again does not lift the cordon.
+    """
+    from control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
+    from control_plane.clouds.manifest import InvalidCloud
+
+    mark = Cordon(name=name, reason=reason)
+    try:
+        parse_cordon(cordon_document(mark), "cordon")
+    except InvalidCloud as error:
+        raise ControlPlaneError(str(error).removeprefix("cordon: ")) from None
+    if registry.startswith("dir:"):
+        document = json.dumps(cordon_document(mark), ensure_ascii=False)
+        raise ControlPlaneError(
+            f"{registry} is changed by editing its files; this document in one of them, after a "
+            f"line of ---, cordons {name}:\n{document}"
+        )
+
+    async def work() -> bool:
+        async with _store(registry) as store:
+            await store.cordon(mark)
+            with suppress(InvalidCloud):  # it is registered, though not well
+                return await store.get(name) is not None
+            return True
+
+    if not asyncio.run(work()):
+        click.echo(f"warning: no cloud is named {name} yet", err=True)
+    click.echo(f"{name} cordoned")
+
+
+@cloud.command()
+@registry_option
+@click.argument("names", nargs=-1, required=True)
+def uncordon(registry: str, names: tuple[str, ...]) -> None:
+    """Let others use clouds again. Exit status 1 where one of them wasn't cordoned."""
+
+    async def work() -> list[str]:
+        async with _store(registry) as store:
+            missing = []
+            for name in names:
+                if await store.uncordon(name):
+                    click.echo(f"{name} uncordoned")
+                else:
+                    missing.append(name)
+            return missing
+
+    missing = asyncio.run(work())
+    if missing:
+        raise ControlPlaneError(f"not cordoned: {', '.join(missing)}")
+
+
+def _registered(registry: str) -> "Change":
+    from control_plane.registry import open_registry, read_registry
+
+    return asyncio.run(read_registry(open_registry(registry)))
+
+
+def _cordoned(name: str, reason: str) -> str:
+    return f"cordoned: {name}: {reason}" if reason else f"cordoned: {name}"
+
+
 @asynccontextmanager
 async def _store(registry: str) -> "AsyncIterator[Store]":
     from control_plane.registry import open_store
@@ -123,6 +199,7 @@ async def _store(registry: str) -> "AsyncIterator[Store]":
 
 def _read(files: Sequence[BinaryIO]) -> "list[Cloud]":
     """Return all clouds of some files, or everything that is wrong with them."""
+    from control_plane.clouds.cordon import Cordon
     from control_plane.clouds.manifest import InvalidCloud
 
     clouds: dict[str, tuple[str, Cloud]] = {}
@@ -131,6 +208,8 @@ def _read(files: Sequence[BinaryIO]) -> "list[Cloud]":
         for place, value in _manifests(file):
             if isinstance(value, InvalidCloud):
                 problems.append(str(value))
+            elif isinstance(value, Cordon):
+                problems.append(f"{place}: a cordon is written by `scopeway cloud cordon`")
             elif value.name in clouds:
                 first, _ = clouds[value.name]
                 problems.append(f"{place}: {value.name} stands in {first} already")
@@ -143,7 +222,7 @@ def _read(files: Sequence[BinaryIO]) -> "list[Cloud]":
     return [cloud for _, cloud in clouds.values()]
 
 
-def _manifests(file: BinaryIO) -> "Iterator[tuple[str, Cloud | InvalidCloud]]":
+def _manifests(file: BinaryIO) -> "Iterator[tuple[str, Entry]]":
     from control_plane.registry.files import read_manifests
 
     try:
@@ -162,12 +241,12 @@ def _show(document: dict[str, Any], output: str) -> None:
     yaml.safe_dump(document, sys.stdout, sort_keys=False)
 
 
-def _table(clouds: "Sequence[Cloud]") -> None:
+def _table(clouds: "Sequence[Cloud]", inventory: "Inventory") -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("cloud", "labels", "services", "front", "peer"):
+    for column in ("cloud", "labels", "services", "front", "peer", "cordoned"):
         table.add_column(column)
     for one in clouds:
         table.add_row(
@@ -176,5 +255,6 @@ def _table(clouds: "Sequence[Cloud]") -> None:
             ",".join(sorted(one.services)) or "-",
             f"{one.front.address}:{one.front.port}" if one.front else "-",
             f"{one.peer.address}:{one.peer.port}" if one.peer else "-",
+            "-" if (reason := inventory.cordon(one.name)) is None else reason or "yes",
         )
     Console(soft_wrap=True, highlight=False, markup=False).print(table)

@@ -1,8 +1,8 @@
 """The immutable value of all known clouds at one revision (DESIGN section 2).
 
-Owns lookups by name and by labels over thousands of clouds; knows no registry and no scope
-language. Invariant: a change makes a new inventory that shares nearly everything with the old one,
-so neither a change nor a selection costs O(clouds).
+Owns lookups by name and by labels over thousands of clouds, and which of them an operator has
+cordoned; knows no registry and no scope language. Invariant: a change makes a new inventory that
+shares nearly everything with the old one, so neither a change nor a selection costs O(clouds).
 """
 
 import heapq
@@ -42,6 +42,8 @@ class Inventory:
     """Grows with each change; means nothing outside this process."""
     _clouds: "HashTrieMap[str, Cloud]" = field(default_factory=HashTrieMap)
     _index: _Index = field(default_factory=_Index)
+    _cordons: "HashTrieMap[str, str]" = field(default_factory=HashTrieMap)
+    """Cordoned clouds, known or not, to the operator's reason."""
 
     def __len__(self) -> int:
         return len(self._clouds)
@@ -53,6 +55,15 @@ class Inventory:
     def get(self, name: str) -> Cloud | None:
         """Return the cloud of that name."""
         return self._clouds.get(name)
+
+    def cordon(self, name: str) -> str | None:
+        """Return the operator's reason where a cloud is cordoned ("" for none given), else None."""
+        return self._cordons.get(name)
+
+    @property
+    def cordons(self) -> Mapping[str, str]:
+        """All cordons: the cloud's name, known or not, to the reason."""
+        return self._cordons
 
     def select(
         self, labels: Labels, *, near: Labels = NO_LABELS, first: str | None = None, limit: int = 8
@@ -98,7 +109,16 @@ class Inventory:
         clouds = self._clouds.update(upserts)
         for name in gone:
             clouds = clouds.remove(name)
-        return Inventory(self.revision + 1, clouds, _Index(names, sets))
+        return Inventory(self.revision + 1, clouds, _Index(names, sets), self._cordons)
+
+    def with_cordons(self, changes: Mapping[str, str | None]) -> "Inventory":
+        """Return the inventory after clouds were cordoned (a reason) or uncordoned (None)."""
+        cordons = self._cordons
+        for name, reason in changes.items():
+            cordons = cordons.discard(name) if reason is None else cordons.insert(name, reason)
+        if not changes:
+            return self
+        return Inventory(self.revision + 1, self._clouds, self._index, cordons)
 
     def _bears(self, name: str, wanted: LabelSet) -> bool:
         cloud = self._clouds.get(name)

@@ -282,9 +282,7 @@ class _Reader:
         return value
 
     def unknown(self, key: object, at: str, known: frozenset[str]) -> None:
-        like = get_close_matches(str(key), known, n=1)
-        hint = f"did you mean {like[0]!r}?" if like else f"there are {', '.join(sorted(known))}"
-        self.refuse(at, key, f"is not a field here; {hint}")
+        self.problems.append(Problem(_printable(at), unknown_field(key, known)))
 
     def leaf(self, value: Any, at: str, check: Callable[[object], str | None]) -> Any:
         """Return the value, checked."""
@@ -295,8 +293,19 @@ class _Reader:
 
     def refuse(self, at: str, value: object, reason: str) -> None:
         found = "is missing" if value is None else f"{fields.show(value)} {reason}"
-        # names of labels and services in the way to the value are anybody's texts
-        self.problems.append(Problem(at if at.isprintable() else fields.show(at), found))
+        self.problems.append(Problem(_printable(at), found))
+
+
+def unknown_field(key: object, known: frozenset[str]) -> str:
+    """Return what is wrong with a field that isn't among the known ones."""
+    like = get_close_matches(str(key), known, n=1)
+    hint = f"did you mean {like[0]!r}?" if like else f"there are {', '.join(sorted(known))}"
+    return f"{fields.show(key)} is not a field here; {hint}"
+
+
+def _printable(at: str) -> str:
+    # names of labels and services in the way to a value are anybody's texts
+    return at if at.isprintable() else fields.show(at)
 
 
 @lru_cache(maxsize=4096)

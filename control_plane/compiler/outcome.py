@@ -4,7 +4,8 @@ Owns the values only. They are compared and hashed as keys of the compiler's mem
 exactly what the cluster is made of, and nothing about how it was found.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from control_plane.clouds.model import Service
 
@@ -59,6 +60,10 @@ class Route:
     """Of a validation of tokens, and of nothing else."""
 
 
+Cause = Literal["unknown", "no-service", "policy", "cordoned", "unreachable", "request"]
+"""What is in the way, for metrics: something about the cloud, or "request": the target itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
     """Why a target cannot be served."""
@@ -67,6 +72,8 @@ class Rejection:
     """The HTTP status that the user gets."""
     reason: str
     """One sentence for the user: lower case, no full stop."""
+    cause: Cause = field(default="request", compare=False)
+    """The same in one word, for programs."""
 
 
 Plan = Route | Rejection
@@ -78,6 +85,7 @@ class Skipped:
 
     cloud: str
     reason: str
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

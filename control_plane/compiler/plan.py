@@ -1,7 +1,7 @@
 """What serves a target for one caller: the rules of the scope language, policy and peers together.
 
-Reads the caller, the clouds that the expression names or whose labels it selects, and nothing else;
-`dependencies` relies on that.
+Reads the caller, the clouds that the expression names or whose labels it selects and their cordons,
+and nothing else; `dependencies` relies on that.
 """
 
 from collections.abc import Iterator
@@ -79,7 +79,9 @@ def decide(target: Target, caller: Cloud, inventory: Inventory, settings: PlanSe
                 rejections[name] = hop
             else:
                 hops.append(hop)
-    skipped = tuple(Skipped(cloud=name, reason=why.reason) for name, why in rejections.items())
+    skipped = tuple(
+        Skipped(cloud=name, reason=why.reason, cause=why.cause) for name, why in rejections.items()
+    )
     if hops:
         return Decision(plan=Route(hops=tuple(hops)), skipped=skipped)
     if nothing is not None:
@@ -128,24 +130,42 @@ def _hop(
 ) -> Hop | Rejection:
     cloud = caller if name == caller.name else inventory.get(name)
     if cloud is None:
-        return Rejection(status=404, reason=f"no cloud is named {name}")
+        return _unknown(name)
     if service not in cloud.services:
-        return Rejection(status=404, reason=f"{name} has no {service} service")
+        return _without(name, service)
     denied = refusal(cloud, caller, service)
     if denied is not None:
-        return Rejection(status=403, reason=denied)
-    return _way(cloud, service, caller, settings)
+        return Rejection(status=403, reason=denied, cause="policy")
+    return _way(cloud, service, caller, inventory, settings)
 
 
 def _way(
-    cloud: Cloud, service: str, caller: Cloud, settings: PlanSettings, *, asked_as: str = ""
+    cloud: Cloud,
+    service: str,
+    caller: Cloud,
+    inventory: Inventory,
+    settings: PlanSettings,
+    *,
+    asked_as: str = "",
 ) -> Hop | Rejection:
-    if cloud is caller:
+    if cloud is caller:  # also where it is cordoned: that is about others
         return Local(cloud=cloud.name, service=cloud.services[service])
+    cordon = inventory.cordon(cloud.name)
+    if cordon is not None:
+        why = f": {cordon}" if cordon else ""
+        return Rejection(status=503, reason=f"{cloud.name} is cordoned{why}", cause="cordoned")
     if cloud.peer is not None:
         prefix = asked_as or service
         return peer_hop(cloud.name, cloud.peer, prefix, insecure_peers=settings.insecure_peers)
     return Direct(cloud=cloud.name, service=cloud.services[service])
+
+
+def _unknown(name: str) -> Rejection:
+    return Rejection(status=404, reason=f"no cloud is named {name}", cause="unknown")
+
+
+def _without(name: str, service: str) -> Rejection:
+    return Rejection(status=404, reason=f"{name} has no {service} service", cause="no-service")
 
 
 def _validation(
@@ -156,18 +176,18 @@ def _validation(
     name = expression.name
     issuer = caller if name == caller.name else inventory.get(name)
     if issuer is None:
-        return Decision(plan=Rejection(status=404, reason=f"no cloud is named {name}"))
+        return Decision(plan=_unknown(name))
     if "identity" not in issuer.services:
-        return Decision(plan=Rejection(status=404, reason=f"{name} has no identity service"))
+        return Decision(plan=_without(name, "identity"))
     counts = honoured(caller, issuer)
     if counts is None:
         reason = (
             f"{caller.name} does not honour tokens of {name}: "
             "no identity list of its accept rules names it"
         )
-        return Decision(plan=Rejection(status=403, reason=reason))
+        return Decision(plan=Rejection(status=403, reason=reason, cause="policy"))
     # the peer knows validations by a prefix of their own, which opens nothing else of its Keystone
-    hop = _way(issuer, "identity", caller, settings, asked_as=IDENTITY_VALIDATE)
+    hop = _way(issuer, "identity", caller, inventory, settings, asked_as=IDENTITY_VALIDATE)
     if isinstance(hop, Rejection):
         return Decision(plan=hop)
     return Decision(plan=Route(hops=(hop,), honoured=counts))

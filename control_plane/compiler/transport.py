@@ -19,6 +19,7 @@ def peer_hop(cloud: str, peer: Peer, service: str, *, insecure_peers: bool) -> P
             status=503,
             reason=f"the peer of {cloud} at {peer.address} is not on loopback, and peers speak "
             "plain HTTP/2; --insecure-peers allows it",
+            cause="unreachable",
         )
     return PeerHop(cloud=cloud, address=peer.address, port=peer.port, prefix=f"/{service}")
 

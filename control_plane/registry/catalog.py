@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from rpds import HashTrieMap
 
+from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.manifest import InvalidCloud, Problem
 from control_plane.clouds.model import Cloud
+from control_plane.registry.cordons import Cordons
 from control_plane.registry.protocol import Batch, Place
 from control_plane.registry.storm import Loss, RecentLosses, StormLimits
 
@@ -25,7 +27,7 @@ class Change:
 
     inventory: Inventory
     clouds: frozenset[str]
-    """The names whose cloud came, went or became another value; nothing else."""
+    """The names whose cloud came, went, became another value, or whose cordon did; nothing else."""
     problems: Mapping[Place, InvalidCloud]
     """All that is wrong with the registry now, whichever batch brought it."""
     new_problems: tuple[InvalidCloud, ...]
@@ -46,6 +48,7 @@ class Catalog:
         self._entries: dict[Place, _Entry] = {}
         self._places: dict[str, set[Place]] = {}
         """A cloud's name to the places whose entries bear it; no empty sets."""
+        self._cordons = Cordons()
         self._inventory = Inventory()
         self._losses = RecentLosses(limits or StormLimits())
         self._kept: dict[str, Place] = {}
@@ -74,10 +77,15 @@ class Catalog:
             storm = self._losses.add(lost, known=self._inventory, now=now)
             for name, loss in storm.items():
                 self._keep(name, loss, upserts, lost)
-        self._inventory = self._inventory.apply(upserts, lost)
+        cordons = {
+            name: reason
+            for name, reason in self._cordons.apply(batch).items()
+            if reason != self._inventory.cordon(name)
+        }
+        self._inventory = self._inventory.apply(upserts, lost).with_cordons(cordons)
         return Change(
             inventory=self._inventory,
-            clouds=frozenset((*upserts, *lost)),
+            clouds=frozenset((*upserts, *lost, *cordons)),
             problems=self._problems,
             new_problems=tuple(self._new_problems.values()),
         )
@@ -89,7 +97,7 @@ class Catalog:
         for place in gone:
             self._enter(place, None, touched)
         for place, value in batch.upserts.items():
-            self._enter(place, value, touched)
+            self._enter(place, None if isinstance(value, Cordon) else value, touched)
         return touched
 
     def _enter(

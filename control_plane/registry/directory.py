@@ -13,10 +13,8 @@ from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from control_plane.clouds.manifest import InvalidCloud
-from control_plane.clouds.model import Cloud
 from control_plane.registry.files import Manifests, read_manifests, unreadable
-from control_plane.registry.protocol import Batch, Place, RegistryUnavailable
+from control_plane.registry.protocol import Batch, Entry, Place, RegistryUnavailable
 
 POLL = 0.25
 """Seconds between two looks; more where one look takes long."""
@@ -86,7 +84,7 @@ class Folder:
         Raises:
             OSError: there is no such folder.
         """
-        upserts: dict[Place, Cloud | InvalidCloud] = {}
+        upserts: dict[Place, Entry] = {}
         deletes: set[Place] = set()
         signatures = dict(self._signatures())
         for file in self._files.keys() - signatures.keys():
@@ -122,7 +120,7 @@ class Folder:
         self,
         file: str,
         signature: _Signature,
-        upserts: dict[Place, Cloud | InvalidCloud],
+        upserts: dict[Place, Entry],
         deletes: set[Place],
     ) -> None:
         """Read a file and collect what is different in it."""

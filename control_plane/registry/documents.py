@@ -1,39 +1,71 @@
-"""JSON texts of the registry to clouds.
+"""JSON texts of the registry to clouds and cordons.
 
-Owns what is strict about the text itself; its meaning is in `control_plane.clouds.manifest`.
+Owns what is strict about the text itself, and which keys hold what; the meaning is in
+`control_plane.clouds`.
 """
 
 import json
 from typing import Any
 
-from control_plane.clouds import fields
+from control_plane.clouds import cordon, fields
+from control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
 from control_plane.clouds.document import to_document
 from control_plane.clouds.manifest import InvalidCloud, Problem, parse_manifest
 from control_plane.clouds.model import Cloud
+from control_plane.registry.protocol import Entry
+
+CORDON_KEY = "/cordon"
+"""What a cloud's key ends with for its cordon. Below the cloud's own key, so that one watch sees
+both, in order; beside it, so that whoever registers the cloud doesn't write it."""
 
 MAX_BYTES = 256 * 1024
 """Of one document: hundreds of times what a large cloud needs."""
 
 
-def parse_json(text: bytes, place: str, name: str | None = None) -> Cloud | InvalidCloud:
-    """Return the cloud that a JSON document declares; it must be called `name`, unless None."""
+def parse_document(document: object, place: str) -> Cloud | Cordon:
+    """Return what a document (of YAML's or JSON's plain types) declares, by its kind.
+
+    Raises:
+        InvalidCloud: the document is refused.
+    """
+    if isinstance(document, dict) and document.get("kind") == cordon.KIND:
+        return parse_cordon(document, place)
+    return parse_manifest(document, place)
+
+
+def parse_json(text: bytes, place: str, key: str | None = None) -> Entry:
+    """Return what a JSON document declares.
+
+    Args:
+        text: The document.
+        place: Where it stands, for people.
+        key: The end of its key: a cloud's name, alone or with CORDON_KEY. The document must be that
+            cloud's, and of that kind; None: there is no key.
+    """
+    name = None if key is None else key.removesuffix(CORDON_KEY)
     try:
         document = _decode(text)
     except (ValueError, RecursionError) as error:
         return InvalidCloud(place, Problem("", f"is not JSON: {_one_line(error)}"), name=name)
     try:
-        cloud = parse_manifest(document, place)
+        entry = parse_document(document, place)
     except InvalidCloud as error:
         return error
-    if name is not None and cloud.name != name:
-        reason = f"{fields.show(cloud.name)} is not the name in the key, {fields.show(name)}"
+    if name is None:
+        return entry
+    if isinstance(entry, Cordon) != (key != name):
+        reason = f"{fields.show(document['kind'])} is not the kind of document for this key"
+        return InvalidCloud(place, Problem("kind", reason), name=name)
+    if entry.name != name:
+        reason = f"{fields.show(entry.name)} is not the name in the key, {fields.show(name)}"
         return InvalidCloud(place, Problem("metadata.name", reason), name=name)
-    return cloud
+    return entry
 
 
-def to_json(cloud: Cloud) -> bytes:
-    """Return the document of a cloud in one line."""
-    return json.dumps(to_document(cloud), separators=(",", ":"), ensure_ascii=False).encode()
+def to_json(entry: Cloud | Cordon) -> bytes:
+    """Return the document of a cloud or a cordon in one line."""
+    document = cordon_document(entry) if isinstance(entry, Cordon) else to_document(entry)
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _decode(text: bytes) -> Any:

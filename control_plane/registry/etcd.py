@@ -1,4 +1,4 @@
-"""Clouds registered in etcd: `<prefix>/clouds/<name>`, each a JSON document.
+"""Clouds registered in etcd: `<prefix>/clouds/<name>`, each a JSON document, cordons beside them.
 
 Owns listing and watching; a connection is in `etcd_client`. Knows nothing of what clouds are for.
 Invariant: no change is missed: after an interruption the watch goes on at the revision after the
@@ -16,12 +16,10 @@ from typing import Any
 import grpc
 from aetcd import rpc
 
-from control_plane.clouds.manifest import InvalidCloud
-from control_plane.clouds.model import Cloud
 from control_plane.registry.documents import parse_json
 from control_plane.registry.etcd_client import EtcdError, Session, connected, describe
 from control_plane.registry.etcd_url import EtcdUrl
-from control_plane.registry.protocol import Batch, Place, RegistryUnavailable
+from control_plane.registry.protocol import Batch, Entry, Place, RegistryUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +102,7 @@ class EtcdRegistry:
         whole = session.cluster != self._cluster
         known = {} if whole else self._known
         found: dict[Place, int] = {}
-        upserts: dict[Place, Cloud | InvalidCloud] = {}
+        upserts: dict[Place, Entry] = {}
         revision = 0
         async for at, page in pages(session, self._folder):
             revision = at
@@ -150,11 +148,11 @@ class EtcdRegistry:
         self._revision = max(event.kv.mod_revision for event in events)
         return Batch(upserts=upserts, deletes=deletes)
 
-    async def _read(self, values: Mapping[Place, Any]) -> dict[Place, Cloud | InvalidCloud]:
+    async def _read(self, values: Mapping[Place, Any]) -> dict[Place, Entry]:
         """Parse documents, letting others have their turn."""
-        entries: dict[Place, Cloud | InvalidCloud] = {}
+        entries: dict[Place, Entry] = {}
         for count, (place, kv) in enumerate(values.items(), start=1):
-            entries[place] = parse_json(kv.value, place, name=place.removeprefix(self._folder))
+            entries[place] = parse_json(kv.value, place, key=place.removeprefix(self._folder))
             if count % SLICE == 0:
                 await asyncio.sleep(0)
         return entries

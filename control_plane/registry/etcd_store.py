@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 
 from aetcd import rpc
 
+from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.manifest import InvalidCloud
 from control_plane.clouds.model import Cloud
-from control_plane.registry.documents import parse_json, to_json
+from control_plane.registry.documents import CORDON_KEY, parse_json, to_json
 from control_plane.registry.etcd import pages
 from control_plane.registry.etcd_client import EtcdError, Session, connected
 from control_plane.registry.etcd_url import EtcdUrl
-from control_plane.registry.protocol import Place, RegistryUnavailable
+from control_plane.registry.protocol import Entry, Place, RegistryUnavailable
 
 
 class EtcdStore:
@@ -36,36 +37,58 @@ class EtcdStore:
 
     async def get(self, name: str) -> Cloud | None:
         """See `Store.get`."""
-        async with self._session() as session:
-            request = rpc.RangeRequest(key=self._key(name))
-            found = (await session.call(session.kv.Range, request)).kvs
-        if not found:
-            return None
-        cloud = parse_json(found[0].value, f"{self._folder}{name}", name=name)
-        if isinstance(cloud, InvalidCloud):
-            raise cloud
-        return cloud
+        entry = await self._get(name)
+        return entry if isinstance(entry, Cloud) else None
 
-    async def list(self) -> Mapping[Place, Cloud | InvalidCloud]:
+    async def cordoned(self, name: str) -> str | None:
+        """See `Store.cordoned`."""
+        entry = await self._get(f"{name}{CORDON_KEY}")
+        return entry.reason if isinstance(entry, Cordon) else None
+
+    async def list(self) -> Mapping[Place, Entry]:
         """See `Store.list`."""
-        entries: dict[Place, Cloud | InvalidCloud] = {}
+        entries: dict[Place, Entry] = {}
         async with self._session() as session:
             async for _, page in pages(session, self._folder):
                 for kv in page:
                     place = kv.key.decode(errors="backslashreplace")
-                    name = place.removeprefix(self._folder)
-                    entries[place] = parse_json(kv.value, place, name=name)
+                    key = place.removeprefix(self._folder)
+                    entries[place] = parse_json(kv.value, place, key=key)
         return entries
 
     async def delete(self, name: str) -> bool:
         """See `Store.delete`."""
+        return await self._delete(self._key(name))
+
+    async def cordon(self, cordon: Cordon) -> None:
+        """See `Store.cordon`."""
+        key = self._key(f"{cordon.name}{CORDON_KEY}")
         async with self._session() as session:
-            request = rpc.DeleteRangeRequest(key=self._key(name))
-            answer = await session.call(session.kv.DeleteRange, request)
-        return bool(answer.deleted)
+            await session.call(session.kv.Put, rpc.PutRequest(key=key, value=to_json(cordon)))
+
+    async def uncordon(self, name: str) -> bool:
+        """See `Store.uncordon`."""
+        return await self._delete(self._key(f"{name}{CORDON_KEY}"))
 
     async def close(self) -> None:
         """Do nothing: every call closes its connection."""
+
+    async def _get(self, key: str) -> Cloud | Cordon | None:
+        async with self._session() as session:
+            request = rpc.RangeRequest(key=self._key(key))
+            found = (await session.call(session.kv.Range, request)).kvs
+        if not found:
+            return None
+        entry = parse_json(found[0].value, f"{self._folder}{key}", key=key)
+        if isinstance(entry, InvalidCloud):
+            raise entry
+        return entry
+
+    async def _delete(self, key: bytes) -> bool:
+        async with self._session() as session:
+            request = rpc.DeleteRangeRequest(key=key)
+            answer = await session.call(session.kv.DeleteRange, request)
+        return bool(answer.deleted)
 
     def _key(self, name: str) -> bytes:
         return f"{self._folder}{name}".encode()

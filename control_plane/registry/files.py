@@ -1,4 +1,4 @@
-"""The clouds of one YAML file of any number of documents.
+"""The clouds and cordons of one YAML file of any number of documents.
 
 Owns how the documents of a file are told apart from one version of the file to the next. Pure.
 Invariant: a place names its cloud and not its line, so that a document may move within the file.
@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from control_plane.clouds.manifest import InvalidCloud, Problem, parse_manifest
+from control_plane.clouds.cordon import Cordon
+from control_plane.clouds.manifest import InvalidCloud, Problem
 from control_plane.clouds.model import Cloud
 from control_plane.registry import yaml_documents
-from control_plane.registry.protocol import Place
+from control_plane.registry.documents import parse_document
+from control_plane.registry.protocol import Entry, Place
 
-Known = Mapping[bytes, Cloud]
+Known = Mapping[bytes, Cloud | Cordon]
 
 _NOTHING: Known = MappingProxyType({})
 
@@ -23,8 +25,8 @@ _NOTHING: Known = MappingProxyType({})
 class Manifests:
     """What stands in a file."""
 
-    entries: Mapping[Place, Cloud | InvalidCloud]
-    """`file#cloud`, or `file:line` for a document whose cloud cannot be told."""
+    entries: Mapping[Place, Entry]
+    """`file#cloud`, `file#cloud cordon`, or `file:line` where the cloud cannot be told."""
     documents: Known = field(repr=False)
     """The good documents by a digest of their text."""
     whole: bool
@@ -39,19 +41,18 @@ def read_manifests(text: str, file: str, known: Known = _NOTHING) -> Manifests:
         file: Its name, for the places.
         known: The `documents` of an older version, not to be parsed again.
     """
-    entries: dict[Place, Cloud | InvalidCloud] = {}
-    documents: dict[bytes, Cloud] = {}
+    entries: dict[Place, Entry] = {}
+    documents: dict[bytes, Cloud | Cordon] = {}
     whole = True
     for line, document in yaml_documents.split(text.removeprefix("\ufeff")):
         digest = hashlib.blake2b(document.encode(), digest_size=16).digest()
         entry = known.get(digest) or _read(document, file, line)
         if entry is None:
             continue
-        if isinstance(entry, Cloud):
+        if not isinstance(entry, InvalidCloud):
             documents[digest] = entry
         whole = whole and entry.name is not None
-        place = f"{file}:{line}" if entry.name is None else f"{file}#{entry.name}"
-        entries[_free(place, entries)] = entry
+        entries[_free(_place(entry, file, line), entries)] = entry
     return Manifests(entries=entries, documents=documents, whole=whole)
 
 
@@ -61,7 +62,13 @@ def unreadable(file: str, reason: str) -> Manifests:
     return Manifests(entries={file: problem}, documents={}, whole=False)
 
 
-def _read(document: str, file: str, line: int) -> Cloud | InvalidCloud | None:
+def _place(entry: Entry, file: str, line: int) -> Place:
+    if entry.name is None:
+        return f"{file}:{line}"
+    return f"{file}#{entry.name}{' cordon' if isinstance(entry, Cordon) else ''}"
+
+
+def _read(document: str, file: str, line: int) -> Entry | None:
     try:
         value = yaml_documents.load(document)
     except yaml_documents.NotYaml as error:
@@ -69,7 +76,7 @@ def _read(document: str, file: str, line: int) -> Cloud | InvalidCloud | None:
     if value is None:
         return None
     try:
-        return parse_manifest(value, f"{file}:{line}")
+        return parse_document(value, f"{file}:{line}")
     except InvalidCloud as error:
         return error
 

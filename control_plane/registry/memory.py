@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping
 
-from control_plane.clouds.manifest import InvalidCloud
+from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.model import Cloud
-from control_plane.registry.protocol import Batch, Place
+from control_plane.registry.documents import CORDON_KEY
+from control_plane.registry.protocol import Batch, Entry, Place
 
 
 class MemoryRegistry:
@@ -14,13 +15,13 @@ class MemoryRegistry:
     name = "memory"
 
     def __init__(self, *clouds: Cloud) -> None:
-        self._entries: dict[Place, Cloud | InvalidCloud] = {cloud.name: cloud for cloud in clouds}
+        self._entries: dict[Place, Entry] = {cloud.name: cloud for cloud in clouds}
         self._batches: asyncio.Queue[Batch] = asyncio.Queue()
 
-    def put(self, cloud: Cloud | InvalidCloud, place: Place = "") -> None:
-        """Register a cloud, or something bad in its place."""
-        place = place or cloud.name or ""
-        self.tell(Batch(upserts={place: cloud}))
+    def put(self, entry: Entry, place: Place = "") -> None:
+        """Register a cloud or a cordon, or something bad in its place."""
+        place = place or f"{entry.name or ''}{CORDON_KEY if isinstance(entry, Cordon) else ''}"
+        self.tell(Batch(upserts={place: entry}))
 
     def delete(self, *places: Place) -> None:
         """Take clouds away."""
@@ -43,8 +44,6 @@ class MemoryRegistry:
         """Do nothing: there is nothing to give back."""
 
 
-def _after(
-    entries: Mapping[Place, Cloud | InvalidCloud], batch: Batch
-) -> dict[Place, Cloud | InvalidCloud]:
+def _after(entries: Mapping[Place, Entry], batch: Batch) -> dict[Place, Entry]:
     gone: Collection[Place] = entries if batch.complete else batch.deletes
     return {at: entry for at, entry in entries.items() if at not in gone} | dict(batch.upserts)

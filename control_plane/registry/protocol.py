@@ -8,9 +8,13 @@ from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.manifest import InvalidCloud
 from control_plane.clouds.model import Cloud
 from control_plane.errors import ControlPlaneError
+
+Entry = Cloud | Cordon | InvalidCloud
+"""What stands in one place: a cloud, the cordon of one, or something that is refused."""
 
 Place = str
 """Where a registry keeps one entry: an etcd key, or a file and what is in it. For people, too."""
@@ -24,7 +28,7 @@ class RegistryUnavailable(ControlPlaneError):
 class Batch:
     """What a registry has to tell at once; seen as a whole or not at all."""
 
-    upserts: Mapping[Place, Cloud | InvalidCloud] = field(default_factory=dict)
+    upserts: Mapping[Place, Entry] = field(default_factory=dict)
     """New or changed entries, the bad ones as the reason why they are refused."""
     deletes: Collection[Place] = ()
     """Entries that are gone; never a place of `upserts`."""
@@ -53,11 +57,24 @@ class Store(Protocol):
             InvalidCloud: what is registered under that name is refused.
         """
 
-    async def list(self) -> Mapping[Place, Cloud | InvalidCloud]:
+    async def list(self) -> Mapping[Place, Entry]:
         """Return everything."""
 
     async def delete(self, name: str) -> bool:
         """Take a cloud away; tell whether it was there."""
+
+    async def cordon(self, cordon: Cordon) -> None:
+        """Cordon a cloud, registered or not, or give another reason."""
+
+    async def cordoned(self, name: str) -> str | None:
+        """Return why a cloud is cordoned, None where it isn't.
+
+        Raises:
+            InvalidCloud: what stands in the place of its cordon is refused.
+        """
+
+    async def uncordon(self, name: str) -> bool:
+        """Lift a cordon; tell whether there was one."""
 
     async def close(self) -> None:
         """Give back connections."""

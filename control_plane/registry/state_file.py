@@ -11,11 +11,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.manifest import InvalidCloud
 from control_plane.clouds.model import Cloud
 from control_plane.registry.documents import parse_json, to_json
-from control_plane.registry.protocol import Place
+from control_plane.registry.protocol import Entry, Place
 
 FILE = "clouds.jsonl"
 FORMAT = 1
@@ -29,7 +29,7 @@ class StateDamaged(Exception):
 class Saved:
     """What a file holds."""
 
-    entries: dict[Place, Cloud | InvalidCloud]
+    entries: dict[Place, Entry]
     registry: str
     """Where these clouds came from."""
     current: float
@@ -42,8 +42,9 @@ def save(folder: Path, inventory: Inventory, registry: str) -> None:
     Raises:
         OSError: it could not be written; the old one stays.
     """
-    clouds = sorted(inventory, key=lambda cloud: cloud.name)
-    body = b"".join(to_json(cloud) + b"\n" for cloud in clouds)
+    entries: list[Cloud | Cordon] = sorted(inventory, key=lambda cloud: cloud.name)
+    entries += [Cordon(name=name, reason=why) for name, why in sorted(inventory.cordons.items())]
+    body = b"".join(to_json(entry) + b"\n" for entry in entries)
     about = {"format": FORMAT, "registry": registry, "sha256": hashlib.sha256(body).hexdigest()}
     new = folder / f".{FILE}.new"
     with new.open("wb") as file:

@@ -10,6 +10,7 @@ import yaml
 from harness.fleet import at, manifest
 from harness.stack import Etcd
 
+from control_plane.clouds.cordon import Cordon, cordon_document
 from control_plane.clouds.document import to_document
 
 pytestmark = pytest.mark.etcd
@@ -53,8 +54,15 @@ def test_what_is_put_is_listed_shown_and_deleted(
     assert yaml.safe_load(cloud("get", "cloud-2").out) == second
     assert json.loads(cloud("list", "--format", "json").out) == [first, second]
     table = cloud("list").out.splitlines()
-    assert table[1].split() == ["cloud-1", "region=eu", "image", "127.0.0.1:8080", "127.0.0.1:8443"]
-    assert table[2].split() == ["cloud-2", "region=eu", "image", "-", "-"]
+    assert table[1].split() == [
+        "cloud-1",
+        "region=eu",
+        "image",
+        "127.0.0.1:8080",
+        "127.0.0.1:8443",
+        "-",
+    ]
+    assert table[2].split() == ["cloud-2", "region=eu", "image", "-", "-", "-"]
     assert cloud("delete", "cloud-1").out == "cloud-1 deleted\n"
     assert names(cloud) == ["cloud-2"]
 
@@ -155,3 +163,75 @@ def test_an_etcd_that_is_away_is_one_sentence(
     assert (outcome.status, outcome.out) == (1, "")
     (line,) = outcome.err.splitlines()
     assert line.startswith(f"scopeway: {never_started}/scopeway: ")
+
+
+def test_a_cordon_outlives_registrations_and_is_shown(
+    cloud: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    file = write("one.yaml", document("cloud-1"))
+    cloud("put", file)
+    cordoned = cloud("cordon", "cloud-1", "--reason", "new disks")
+    cloud("put", file)
+    listed, shown = cloud("list"), cloud("get", "cloud-1", "--format", "json")
+
+    assert (cordoned.status, cordoned.out, cordoned.err) == (0, "cloud-1 cordoned\n", "")
+    assert listed.out.splitlines()[1].endswith("new disks")
+    assert listed.err == shown.err == "cordoned: cloud-1: new disks\n"
+    assert json.loads(shown.out) == document("cloud-1")
+    assert cloud("uncordon", "cloud-1").out == "cloud-1 uncordoned\n"
+    assert cloud("list").err == ""
+
+
+def test_a_cloud_may_be_cordoned_before_it_is_registered(cloud: Callable[..., Any]) -> None:
+    outcome = cloud("cordon", "cloud-9")
+
+    assert (outcome.status, outcome.out) == (0, "cloud-9 cordoned\n")
+    assert outcome.err == "warning: no cloud is named cloud-9 yet\n"
+    assert cloud("list").err == "cordoned: cloud-9 (not registered)\n"
+
+
+def test_uncordon_lifts_what_is_there_and_tells_the_rest(cloud: Callable[..., Any]) -> None:
+    cloud("cordon", "cloud-1")
+    outcome = cloud("uncordon", "cloud-9", "cloud-1")
+
+    assert (outcome.status, outcome.out) == (1, "cloud-1 uncordoned\n")
+    assert outcome.err == "scopeway: not cordoned: cloud-9\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["Cloud"], 'metadata.name: "Cloud" is not a name'),
+        (["cloud-1", "--reason", "a\nb"], 'spec.reason: "a\\nb" is not one line'),
+        (["cloud-1", "--reason", "x" * 257], "is longer than 256 characters"),
+    ],
+)
+def test_a_bad_cordon_is_not_written(
+    cloud: Callable[..., Any], arguments: list[str], words: str
+) -> None:
+    outcome = cloud("cordon", *arguments)
+
+    assert (outcome.status, outcome.out) == (1, "")
+    assert words in outcome.err
+    assert cloud("list").err == ""
+
+
+def test_a_cordon_in_a_folder_is_a_document_of_its_own(
+    scopeway: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    file = write("one.yaml", document("cloud-1"))
+    registry = f"dir:{file.parent}"
+    outcome = scopeway("cloud", "cordon", "--registry", registry, "cloud-1", "--reason", "x")
+    told = outcome.err.splitlines()[-1]
+    file.write_text(f"{file.read_text()}---\n{told}\n")
+
+    assert outcome.status == 1
+    assert "is changed by editing its files; this document" in outcome.err
+    assert scopeway("cloud", "list", "--registry", registry).err == "cordoned: cloud-1: x\n"
+
+
+def test_put_writes_no_cordons(cloud: Callable[..., Any], write: Callable[..., Path]) -> None:
+    outcome = cloud("put", write("c.yaml", cordon_document(Cordon(name="cloud-1"))))
+
+    assert outcome.status == 1
+    assert outcome.err.endswith("a cordon is written by `scopeway cloud cordon`\n")

@@ -87,3 +87,15 @@ def test_few_of_many_bearers_are_taken_in_order() -> None:
     )
 
     assert known.select({"region": "eu"}, limit=3) == ("cloud-0000", "cloud-0001", "cloud-0002")
+
+
+def test_a_cordon_is_beside_the_cloud_and_outlives_its_changes() -> None:
+    first = inventory(Cloud(name="a")).with_cordons({"a": "broken", "z": ""})
+    second = first.apply({"a": Cloud(name="a", labels={"x": "y"})}, ["b"])
+    third = second.with_cordons({"a": None})
+
+    assert (second.cordon("a"), second.cordon("z"), second.cordon("b")) == ("broken", "", None)
+    assert dict(third.cordons) == {"z": ""}
+    assert first.cordon("a") == "broken"
+    assert third.revision == second.revision + 1
+    assert third.with_cordons({}) is third

@@ -106,3 +106,13 @@ def test_nothing_is_warned_of_where_it_is_bound_or_the_same() -> None:
     assert explained("glance:cloud-2", "compute").warnings == ()
     assert explained("*:cloud-2", "compute").warnings == ()
     assert explained("nova:cloud-2;neutron:cloud-1;cinder:cloud-1", "compute").warnings == ()
+
+
+def test_a_cordon_is_told() -> None:
+    cordoned = CLOUDS.with_cordons({"cloud-2": "new disks"})
+    settings = PlanSettings()
+    alone = explain_request("glance:cloud-2", "image", HOME, cordoned, settings)
+    first = explain_request("glance:cloud-2|local", "image", HOME, cordoned, settings)
+
+    assert (alone.status, alone.reason) == (503, "cloud-2 is cordoned: new disks")
+    assert first.skipped == {"cloud-2": "cloud-2 is cordoned: new disks"}

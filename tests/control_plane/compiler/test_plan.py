@@ -257,3 +257,61 @@ def test_equal_outcomes_of_different_callers_are_one_key() -> None:
     }
 
     assert len(plans) == 1
+
+
+CORDONED = {"cloud-1": "mine", "cloud-2": "new disks", "cloud-3": "", "closed": "x", "issuer": "y"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("image@cloud-2", "cloud-2 is cordoned: new disks"),
+        ("image@cloud-3", "cloud-3 is cordoned"),
+        ("image@cloud-3|cloud-2", "cloud-3 is cordoned"),
+        ("identity.validate@issuer", "issuer is cordoned: y"),
+    ],
+)
+def test_a_cordoned_cloud_that_is_named_is_a_503_with_the_operators_reason(
+    name: str, reason: str
+) -> None:
+    outcome = plan(parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
+
+    assert isinstance(outcome, Rejection)
+    assert (outcome.status, outcome.reason, outcome.cause) == (503, reason, "cordoned")
+
+
+@pytest.mark.parametrize(
+    ("name", "clouds"),
+    [
+        ("image@cloud-2|far|cloud-1", ["cloud-1"]),
+        ("image@[region=eu]", ["cloud-1"]),
+        ("image@local", ["cloud-1"]),
+    ],
+)
+def test_a_cordoned_cloud_is_passed_over_but_not_at_its_own_site(
+    name: str, clouds: list[str]
+) -> None:
+    outcome = plan(parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
+
+    assert isinstance(outcome, Route)
+    assert [hop.cloud for hop in outcome.hops] == clouds
+
+
+def test_the_reason_of_a_cordon_is_not_for_those_who_may_not_use_the_cloud() -> None:
+    outcome = plan(parse_target("image@closed"), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
+
+    assert isinstance(outcome, Rejection)
+    assert (outcome.status, outcome.cause) == (403, "policy")
+
+
+def test_what_was_left_out_has_its_cause_in_one_word() -> None:
+    name = "image@cloud-9|closed|no-image|far|cloud-3|cloud-1"
+    decision = decide(parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
+
+    assert {each.cloud: each.cause for each in decision.skipped} == {
+        "cloud-9": "unknown",
+        "closed": "policy",
+        "no-image": "no-service",
+        "far": "unreachable",
+        "cloud-3": "cordoned",
+    }

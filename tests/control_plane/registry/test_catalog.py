@@ -3,6 +3,7 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.manifest import InvalidCloud, Problem
 from control_plane.clouds.model import Cloud
 from control_plane.registry import Batch, Catalog, Change
@@ -253,3 +254,80 @@ def test_changes_add_up_to_the_inventory(steps: list[tuple[Entries, list[str], b
 
     known = {name: one for name, one in mirror.items() if one is not None}
     assert known == {one.name: one for one in fold.catalog.inventory}
+
+
+def test_a_cordon_changes_its_cloud_and_a_heartbeat_does_not_lift_it() -> None:
+    fold = Fold()
+    fold({"a": cloud("a"), "b": cloud("b")}, complete=True)
+    cordoned = fold({"a/cordon": Cordon(name="a", reason="why")})
+    beat = fold({"a": cloud("a", 1)})
+    gone = fold(None, "a")
+    back = fold({"a": cloud("a")})
+    lifted = fold(None, "a/cordon")
+
+    assert (cordoned.clouds, cordoned.inventory.cordon("a")) == ({"a"}, "why")
+    assert (beat.clouds, beat.inventory.cordon("a")) == ({"a"}, "why")
+    assert gone.inventory.cordon("a") == back.inventory.cordon("a") == "why"
+    assert (lifted.clouds, lifted.inventory.cordon("a")) == ({"a"}, None)
+    assert not lifted.problems
+
+
+def test_the_same_cordon_again_changes_nothing() -> None:
+    fold = Fold()
+    first = fold({"a": cloud("a"), "x": Cordon(name="a", reason="why")}, complete=True)
+    again = fold({"a": cloud("a"), "x": Cordon(name="a", reason="why")}, complete=True)
+
+    assert again.clouds == frozenset()
+    assert again.inventory is first.inventory
+
+
+def test_what_a_listing_does_not_hold_is_cordoned_no_more() -> None:
+    fold = Fold()
+    fold({"a": cloud("a"), "x": Cordon(name="a")}, complete=True)
+    change = fold({"a": cloud("a")}, complete=True)
+
+    assert change.inventory.cordon("a") is None
+    assert change.clouds == {"a"}
+
+
+def test_a_bad_cordon_is_reported_and_keeps_the_last_good_one() -> None:
+    fold = Fold()
+    fold({"a": cloud("a"), "x": Cordon(name="a", reason="why")})
+    change = fold({"x": bad("x")})
+    good = fold({"x": Cordon(name="a", reason="other")})
+
+    assert change.inventory.cordon("a") == "why"
+    assert set(change.problems) == {"x"}
+    assert good.inventory.cordon("a") == "other"
+    assert not good.problems
+
+
+def test_two_cordons_of_a_cloud_count_until_the_last_is_gone() -> None:
+    fold = Fold()
+    fold({"x": Cordon(name="a", reason="x"), "y": Cordon(name="a", reason="y")})
+    one = fold(None, "x")
+
+    assert one.inventory.cordon("a") == "y"
+    assert fold(None, "y").inventory.cordon("a") is None
+
+
+def test_a_place_may_turn_from_a_cloud_into_a_cordon_and_back() -> None:
+    fold = Fold()
+    fold({"x": cloud("a")})
+    cordon = fold({"x": Cordon(name="a")})
+    back = fold({"x": cloud("a")})
+
+    assert cordon.inventory.get("a") is None
+    assert cordon.inventory.cordon("a") == ""
+    assert back.inventory.get("a") == cloud("a")
+    assert back.inventory.cordon("a") is None
+
+
+def test_a_cloud_kept_in_a_storm_can_be_cordoned() -> None:
+    fold = Fold()
+    fold({name: cloud(name) for name in "abcdefghij"}, complete=True)
+    fold(None, *"abcdefgh")
+    change = fold({"a/cordon": Cordon(name="a", reason="why")})
+
+    assert change.inventory.get("a") == cloud("a")
+    assert change.inventory.cordon("a") == "why"

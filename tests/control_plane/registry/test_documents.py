@@ -1,8 +1,9 @@
 import pytest
 
+from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.manifest import InvalidCloud
 from control_plane.clouds.model import Cloud
-from control_plane.registry.documents import parse_json, to_json
+from control_plane.registry.documents import CORDON_KEY, parse_json, to_json
 
 GOOD = b'{"apiVersion":"scopeway.io/v1alpha1","kind":"EdgeCloud","metadata":{"name":"a"}}'
 
@@ -37,3 +38,27 @@ def test_the_name_must_be_the_one_of_the_key() -> None:
 
     assert isinstance(refused, InvalidCloud)
     assert str(refused) == '/b: metadata.name: "a" is not the name in the key, "b"'
+
+
+CORDON = Cordon(name="a", reason="why")
+
+
+def test_a_cordon_has_a_key_of_its_own_below_its_cloud() -> None:
+    assert parse_json(to_json(CORDON), "/a/cordon", f"a{CORDON_KEY}") == CORDON
+    assert parse_json(to_json(CORDON), "/1") == CORDON
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "words"),
+    [
+        (CORDON, "a", 'kind: "Cordon" is not the kind of document for this key'),
+        (Cloud(name="a"), "a/cordon", 'kind: "EdgeCloud" is not the kind of document'),
+        (CORDON, "b/cordon", 'metadata.name: "a" is not the name in the key, "b"'),
+        (Cloud(name="a"), "a/b", 'metadata.name: "a" is not the name in the key, "a/b"'),
+    ],
+)
+def test_each_key_holds_its_kind(entry: Cloud | Cordon, key: str, words: str) -> None:
+    refused = parse_json(to_json(entry), "/x", key)
+
+    assert isinstance(refused, InvalidCloud)
+    assert words in str(refused)

@@ -1,3 +1,4 @@
+from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.manifest import InvalidCloud
 from control_plane.clouds.model import Cloud
 from control_plane.registry.files import read_manifests
@@ -52,3 +53,12 @@ def test_a_byte_order_mark_and_empty_documents_are_nothing() -> None:
     found = read_manifests("\ufeff# mine\n" + document("a") + "---\n# the end\n", "f.yaml")
 
     assert found.entries == {"f.yaml#a": Cloud(name="a")}
+
+
+def test_a_cordon_stands_beside_its_cloud() -> None:
+    cordon = "---\napiVersion: scopeway.io/v1alpha1\nkind: Cordon\nmetadata: {name: a}\n"
+    found = read_manifests(document("a") + cordon, "f.yaml")
+    again = read_manifests(cordon, "f.yaml", found.documents)
+
+    assert found.entries == {"f.yaml#a": Cloud(name="a"), "f.yaml#a cordon": Cordon(name="a")}
+    assert again.entries["f.yaml#a cordon"] is found.entries["f.yaml#a cordon"]

@@ -4,7 +4,7 @@ import pytest
 from registry_model import a_cloud
 
 from control_plane.clouds.inventory import Inventory
-from control_plane.registry import state_file
+from control_plane.registry import Batch, Catalog, state_file
 from control_plane.registry.state_file import StateDamaged
 
 KNOWN = Inventory().apply({name: a_cloud(name) for name in ("a", "b")})
@@ -58,3 +58,13 @@ def test_a_damaged_file_is_refused(tmp_path: Path, old: bytes, new: bytes, reaso
 
     with pytest.raises(StateDamaged, match=reason):
         state_file.load(tmp_path)
+
+
+def test_cordons_are_saved_with_the_clouds(tmp_path: Path) -> None:
+    state_file.save(tmp_path, KNOWN.with_cordons({"b": "why", "z": ""}), "etcd://here")
+    saved = state_file.load(tmp_path)
+
+    assert saved is not None
+    change = Catalog().apply(Batch(upserts=saved.entries, complete=True), now=0)
+    assert dict(change.inventory.cordons) == {"b": "why", "z": ""}
+    assert not change.problems

@@ -7,6 +7,7 @@ with Stack(folder) as stack:
     send(cloud.front.port, "/image/v2/images", [("X-Scope", "{glance:cloud-2}")])
 """
 
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -24,7 +25,7 @@ from harness.envoy import Envoy
 from harness.fleet import manifest
 from harness.http import Connection, Response, send
 from harness.ports import free_ports
-from harness.process import Process, until
+from harness.process import Process, clean_environment, until
 from harness.services import Services, at
 
 REPOSITORY = Path(__file__).parents[3]
@@ -251,6 +252,25 @@ class Stack(Services):
         """Return the ends of all logs, for a failed test."""
         processes = [each.tail() for each in (self.etcd, *self.serves)]
         return "\n".join([*processes, super().logs()])
+
+
+def run_scopeway(*arguments: object, status: int = 0) -> str:
+    """Run a `scopeway` command as a process; return its standard output.
+
+    Args:
+        arguments: As on the command line.
+        status: The exit status that is expected.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "control_plane", *map(str, arguments)],
+        cwd=REPOSITORY,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == status, f"{arguments} ended with {done.returncode}\n{done.stderr}"
+    return done.stdout
 
 
 def _listens(port: int) -> bool:

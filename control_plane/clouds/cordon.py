@@ -1,0 +1,83 @@
+"""The cordon: an operator's mark that keeps others from using a cloud, apart from its manifest.
+
+Owns the document's shape, both ways. A document of its own, because a manifest is written again and
+again by whoever registers the cloud (a heartbeat is a put), and must not lift what an operator did.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from control_plane.clouds import fields
+from control_plane.clouds.manifest import API_VERSION, InvalidCloud, Problem, unknown_field
+
+KIND = "Cordon"
+MAX_REASON = 256
+"""Characters; users read it in the answer to each request that names the cloud."""
+
+_FIELDS: Mapping[str, frozenset[str]] = {
+    "": frozenset({"apiVersion", "kind", "metadata", "spec"}),
+    "metadata": frozenset({"name"}),
+    "spec": frozenset({"reason"}),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cordon:
+    """One cordon, as its document declares it."""
+
+    name: str
+    """The cloud's; it need not be registered."""
+    reason: str = ""
+    """In the operator's words, for users; "" gives none."""
+
+
+def parse_cordon(document: Mapping[Any, Any], place: str) -> Cordon:
+    """Return the cordon that a document of that kind declares.
+
+    Raises:
+        InvalidCloud: the document is refused.
+    """
+    problems: list[Problem] = []
+    objects = {"": document}
+    for at in ("metadata", "spec"):
+        found = document.get(at, {})
+        if not isinstance(found, dict):
+            problems.append(Problem(at, f"{fields.show(found)} is not an object"))
+            found = {}
+        objects[at] = found
+    for at, known in _FIELDS.items():
+        strange = sorted(objects[at].keys() - known, key=str)
+        problems += [Problem(at, unknown_field(key, known)) for key in strange]
+    if document.get("apiVersion") != API_VERSION:
+        found = fields.show(document.get("apiVersion"))
+        problems.append(Problem("apiVersion", f"{found} is not {API_VERSION!r}"))
+    name: Any = objects["metadata"].get("name")
+    reason: Any = objects["spec"].get("reason", "")
+    for at, value, why in (
+        ("metadata.name", name, fields.name(name)),
+        ("spec.reason", reason, _reason(reason)),
+    ):
+        if why is not None:
+            problems.append(Problem(at, f"{fields.show(value)} {why}"))
+    if problems:
+        raise InvalidCloud(place, *problems)
+    return Cordon(name=name, reason=reason)
+
+
+def cordon_document(cordon: Cordon) -> dict[str, Any]:
+    """Return the document of a cordon: the inverse of `parse_cordon`."""
+    document: dict[str, Any] = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": cordon.name},
+    }
+    return {**document, "spec": {"reason": cordon.reason}} if cordon.reason else document
+
+
+def _reason(value: object) -> str | None:
+    if not isinstance(value, str):
+        return fields.not_text(value)
+    if len(value) > MAX_REASON:
+        return f"is longer than {MAX_REASON} characters"
+    return None if value.isprintable() else "is not one line of printable text"
