@@ -1,0 +1,24 @@
+"""Who is who: SPIFFE names, X.509 certificates, and a small authority that issues them.
+
+`names` is pure and is all that listeners, clusters and policies need. `certificates` makes and
+reads certificates without I/O; `authority` keeps an authority and what it has issued in a folder.
+Only these two import `cryptography`.
+"""
+
+from control_plane.identity.names import (
+    CONTROL_PLANE,
+    DEFAULT_TRUST_DOMAIN,
+    cloud_of,
+    control_plane_id,
+    spiffe_id,
+    trust_domain_problem,
+)
+
+__all__ = [
+    "CONTROL_PLANE",
+    "DEFAULT_TRUST_DOMAIN",
+    "cloud_of",
+    "control_plane_id",
+    "spiffe_id",
+    "trust_domain_problem",
+]

@@ -1,0 +1,46 @@
+"""The SPIFFE names of the fleet: `spiffe://<trust domain>/cloud/<name>`.
+
+Pure. Invariant: `cloud_of` accepts exactly what `spiffe_id` makes, byte for byte: no other spelling
+of a cloud's name is that cloud.
+
+https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md
+"""
+
+import re
+from typing import Final
+
+from control_plane.clouds import fields
+
+DEFAULT_TRUST_DOMAIN: Final = "scopeway"
+"""For first steps; a fleet of several owners takes a DNS name of its own."""
+CLOUD: Final = "cloud"
+CONTROL_PLANE: Final = "control-plane"
+"""The path of the control planes' name, and so never below `cloud/`: a cloud may have this name."""
+
+_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")
+
+
+def spiffe_id(trust_domain: str, cloud: str) -> str:
+    """Return the name that the certificate of a cloud's site bears."""
+    return f"spiffe://{trust_domain}/{CLOUD}/{cloud}"
+
+
+def control_plane_id(trust_domain: str) -> str:
+    """Return the name that the certificate of a control plane bears."""
+    return f"spiffe://{trust_domain}/{CONTROL_PLANE}"
+
+
+def cloud_of(spiffe: str, trust_domain: str) -> str | None:
+    """Return the cloud that a name means; None where it is not that of a cloud of this domain."""
+    prefix = spiffe_id(trust_domain, "")
+    name = spiffe.removeprefix(prefix)
+    if not spiffe.startswith(prefix) or fields.name(name) is not None:
+        return None
+    return name
+
+
+def trust_domain_problem(text: str) -> str | None:
+    """Check a trust domain: what a SPIFFE name can hold between `spiffe://` and the next slash."""
+    if not _TRUST_DOMAIN.fullmatch(text):
+        return "is not a trust domain of lower case letters, digits, '.', '-' and '_', at most 255"
+    return None
