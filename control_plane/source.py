@@ -23,14 +23,14 @@ from xds.codec import resource
 from xds.errors import ProtocolError
 from xds.resource import Resource
 from xds.source import Node, NodeView
-from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE
+from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
 _log = logging.getLogger(__name__)
 
 PROTOCOL: Final = "1"
 """What `node.metadata.scopeway.protocol` has to be."""
 
-SITE_TYPES: Final = (LISTENER, ROUTE, EXTENSION)
+SITE_TYPES: Final = (LISTENER, ROUTE, SECRET, EXTENSION)
 
 _MEMO_CLUSTERS = 4096
 """Compiled clusters kept for other nodes; some 4 kB each."""
@@ -38,7 +38,7 @@ _MEMO_NAMES = 16_384
 """Parsed target names kept; some 1 kB each."""
 
 SiteResources = Mapping[str, Mapping[str, bytes]]
-"""Type URL to name to encoded message: the listeners, routes and filters of one site."""
+"""Type URL to name to encoded message: listeners, routes, secrets and filters of one site."""
 
 
 class Changes(Protocol):

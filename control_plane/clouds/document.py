@@ -56,6 +56,10 @@ def _front(front: Front) -> Document:
         document["ports"] = dict(front.ports)
     if front.region:
         document["region"] = front.region
+    if front.url:
+        document["url"] = front.url
+    if front.tls is not None:
+        document["tls"] = {"certificate": front.tls.certificate, "key": front.tls.key}
     return document
 
 

@@ -22,6 +22,7 @@ _HOST_NAME = re.compile(
 )
 _AUTHORITY = re.compile(r"(?:([A-Za-z0-9._-]{1,253})|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{1,5}))?")
 _PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
+_URL = re.compile(r"https?://(.+)")
 _ROLE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _WILDCARDS = ("0.0.0.0", "::")
 
@@ -79,6 +80,27 @@ def host(value: object) -> str | None:
     if not parts or (parts[2] and not is_ip(parts[2])):
         return "is not a host as in a Host header"
     return port(int(parts[3])) if parts[3] else None
+
+
+def url(value: object) -> str | None:
+    """Check the URL of a front: clients put a path behind it."""
+    if not isinstance(value, str):
+        return not_text(value)
+    parts = _URL.fullmatch(value)
+    if not parts or host(parts[1]) is not None:
+        return "is not http:// or https:// and a host, perhaps with a port, and nothing behind"
+    return None
+
+
+def file(value: object) -> str | None:
+    """Check the path of a file on another machine."""
+    if not isinstance(value, str):
+        return not_text(value)
+    if not value.startswith("/"):
+        return "is not the absolute path of a file"
+    if len(value) > 512 or not value.isprintable():
+        return "is not a path of at most 512 printable characters"
+    return None
 
 
 def path(value: object) -> str | None:

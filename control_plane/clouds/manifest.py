@@ -17,6 +17,7 @@ from control_plane.clouds import fields
 from control_plane.clouds.model import (
     NO_LABELS,
     AcceptRule,
+    Certificate,
     Cloud,
     CloudPattern,
     Endpoint,
@@ -43,8 +44,9 @@ _SHOWN_PROBLEMS = 5
 _TOP = frozenset({"apiVersion", "kind", "metadata", "spec"})
 _METADATA = frozenset({"name", "labels"})
 _SPEC = frozenset({"front", "peer", "services", "accept"})
-_FRONT = frozenset({"address", "port", "ports", "bind", "region"})
+_FRONT = frozenset({"address", "port", "ports", "bind", "region", "url", "tls"})
 _PEER = frozenset({"address", "port", "bind"})
+_TLS = frozenset({"certificate", "key"})
 _SERVICE = frozenset({"endpoints", "path", "host"})
 _ENDPOINT = frozenset({"address", "port"})
 _RULE = frozenset({"clouds", "services", "methods", "identity"})
@@ -162,7 +164,26 @@ class _Reader:
         region = ""
         if "region" in front:
             region = self.leaf(front["region"], f"{at}.region", fields.region)
-        return Front(address=address, port=port, ports=dict(ports), bind=bind, region=region)
+        url = self.leaf(front["url"], f"{at}.url", fields.url) if "url" in front else ""
+        tls = self.tls(front["tls"], f"{at}.tls") if "tls" in front else None
+        if tls is not None and isinstance(url, str) and url.startswith("http:"):
+            self.refuse(f"{at}.url", url, "is not https, though the front has a certificate")
+        return Front(
+            address=address,
+            port=port,
+            ports=dict(ports),
+            bind=bind,
+            region=region,
+            url=url,
+            tls=tls,
+        )
+
+    def tls(self, value: object, at: str) -> Certificate:
+        tls = self.fields_of(value, at, _TLS)
+        return Certificate(
+            certificate=self.leaf(tls.get("certificate"), f"{at}.certificate", fields.file),
+            key=self.leaf(tls.get("key"), f"{at}.key", fields.file),
+        )
 
     def peer(self, value: object, at: str) -> Peer:
         peer = self.fields_of(value, at, _PEER)

@@ -35,6 +35,16 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """The files of a server's certificate, as the Envoy of that site sees them."""
+
+    certificate: str
+    """PEM: its own first, then those between it and the authority."""
+    key: str
+    """PEM: the private key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
     """The listener of a site for its own clients and services."""
 
@@ -47,6 +57,11 @@ class Front:
     """The address to listen on; "" means `address`."""
     region: str = ""
     """The region that clients of this site look for in a catalog; "" where they look for none."""
+    url: str = ""
+    """Where clients reach `port`, without a path; "" where that is what address, port and `tls` say
+    (`urls`)."""
+    tls: Certificate | None = None
+    """None: this Envoy speaks plain HTTP here, perhaps behind something that speaks TLS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

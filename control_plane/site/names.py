@@ -30,6 +30,9 @@ REJECTED: Final = "x-scopeway-rejected"
 scope. Where a service sent it, it is overwritten with the metadata `rejected` of the service's
 cluster, which is "false"."""
 
+CERTIFICATE: Final = "front"
+"""The secret of a front: its certificate, for all of its ports."""
+
 ANSWERS: Final = "answers"
 """The Lua of a front that edits answers, beside the one for requests."""
 

@@ -11,10 +11,11 @@ from ipaddress import ip_address
 from typing import Final
 
 from control_plane.clouds.model import Cloud, Front, Peer
+from control_plane.clouds.urls import front_url, is_secure, service_urls
 from control_plane.scope import ALIASES, SERVICE_TYPES
 from control_plane.site import names
 from lua_filters import bundle
-from xds.types import EXTENSION, LISTENER, ROUTE
+from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
 from xds.wire import any_message, field_bytes, field_string, field_varint
 
 DEFAULT_ACCESS_LOG: Final = "/dev/stdout"
@@ -26,7 +27,7 @@ ever."""
 # envoy.config.listener.v3.Listener, FilterChain, Filter
 _NAME, _ADDRESS, _FILTER_CHAINS, _METADATA = 1, 2, 3, 6
 _INTERNAL_LISTENER, _STAT_PREFIX = 27, 28
-_FILTERS, _TYPED_CONFIG = 3, 4
+_FILTERS, _TYPED_CONFIG, _TRANSPORT_SOCKET = 3, 4, 6
 # HttpConnectionManager, Rds, AccessLog, FileAccessLog
 _RDS, _HTTP_FILTERS, _ACCESS_LOG = 3, 5, 13
 _ROUTE_CONFIG_NAME, _PATH = 2, 1
@@ -60,6 +61,7 @@ def site_resources(
     return {
         LISTENER: listeners(cloud, access_log=log, insecure_peers=insecure_peers),
         ROUTE: routes(cloud, insecure_peers=insecure_peers),
+        SECRET: secrets(cloud),
         EXTENSION: filters(cloud, insecure_peers=insecure_peers),
     }
 
@@ -90,7 +92,7 @@ def listeners(
         rds = connection.rds_source() + field_string(_ROUTE_CONFIG_NAME, entry.name)
         manager = prototype + field_bytes(_RDS, rds) + _http_filters(entry.name)
         made[entry.name] = (
-            _listener(entry.name, manager + _access_log(entry.kind, access_log))
+            _listener(entry.name, manager + _access_log(entry.kind, access_log), _tls(cloud, entry))
             + field_bytes(_ADDRESS, _socket(entry.address, entry.port))
             + field_string(_STAT_PREFIX, entry.name)
             + connection.listener()
@@ -111,9 +113,26 @@ def routes(cloud: Cloud, *, insecure_peers: bool = False) -> dict[str, bytes]:
     check = field_bytes(_ROUTES, field_bytes(_MATCH, _has_been_at(cloud.name)) + route.loop())
     made = {}
     for entry in _entries(cloud, insecure_peers):
-        host = route.peer() if entry.kind == names.PEER else check + route.front(entry.name)
+        if entry.kind == names.PEER:
+            host = route.peer()
+        else:
+            behind_tls = cloud.front is not None and is_secure(cloud.front) and not cloud.front.tls
+            host = check + route.front(entry.name, behind_tls=behind_tls)
         made[entry.name] = field_string(_NAME, entry.name) + field_bytes(_VIRTUAL_HOSTS, host)
     return made
+
+
+def secrets(cloud: Cloud) -> dict[str, bytes]:
+    """Return name to encoded `Secret`: the certificate of a front that speaks TLS."""
+    if cloud.front is None or cloud.front.tls is None:
+        return {}
+    from control_plane.site import tls
+
+    files = cloud.front.tls
+    certificate = tls.file_certificate(
+        names.CERTIFICATE, certificate=files.certificate, key=files.key
+    )
+    return {names.CERTIFICATE: certificate}
 
 
 def filters(cloud: Cloud, *, insecure_peers: bool = False) -> dict[str, bytes]:
@@ -176,9 +195,7 @@ def _script(cloud: Cloud, entry: _Entry, which: str) -> str:
 
 def _urls(front: Front) -> Mapping[str, object]:
     """Where a front is reached, and what its clients call the place."""
-    host = f"[{front.address}]" if ":" in front.address else front.address
-    ports = {service: f"http://{host}:{port}" for service, port in front.ports.items()}
-    urls: dict[str, object] = {"url": f"http://{host}:{front.port}", "ports": ports}
+    urls: dict[str, object] = {"url": front_url(front), "ports": service_urls(front)}
     return {**urls, "region": front.region} if front.region else urls
 
 
@@ -187,12 +204,21 @@ def _service_words() -> Mapping[str, str]:
     return {**ALIASES, **{service: service for service in SERVICE_TYPES}}
 
 
-def _listener(name: str, manager: bytes) -> bytes:
+def _listener(name: str, manager: bytes, transport_socket: bytes = b"") -> bytes:
     filter_ = field_string(_NAME, "http") + field_bytes(
         _TYPED_CONFIG, any_message(_MANAGER_TYPE, manager)
     )
-    chain = field_bytes(_FILTERS, filter_)
+    chain = field_bytes(_FILTERS, filter_) + transport_socket
     return field_string(_NAME, name) + field_bytes(_FILTER_CHAINS, chain)
+
+
+def _tls(cloud: Cloud, entry: _Entry) -> bytes:
+    """The field of a listener's filter chain by which a front speaks TLS."""
+    if entry.kind != names.FRONT or cloud.front is None or cloud.front.tls is None:
+        return b""
+    from control_plane.site import tls
+
+    return field_bytes(_TRANSPORT_SOCKET, tls.front())
 
 
 def _http_filters(listener: str) -> bytes:

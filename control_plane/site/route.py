@@ -65,8 +65,13 @@ VIA = f"1.1 {names.SITE_NAME}.scopeway"
 
 
 @cache
-def front(listener: str) -> bytes:
-    """Return the virtual host of a front, all but the loop check."""
+def front(listener: str, *, behind_tls: bool = False) -> bytes:
+    """Return the virtual host of a front, all but the loop check.
+
+    Args:
+        listener: Its name.
+        behind_tls: True where clients speak TLS to something before the Envoy.
+    """
     headers = [
         overwrite(names.ORIGIN, names.SITE_NAME),
         # a client's own values have been removed: services take the first, or the whole
@@ -77,6 +82,9 @@ def front(listener: str) -> bytes:
     if listener == names.FRONT:
         # Lua sets it only where it took more off the path than the service
         headers.append(default("x-forwarded-prefix", f"/%REQ({names.SERVICE})%"))
+    if behind_tls:
+        # the connection manager believes what it sees: plain HTTP
+        headers.append(overwrite("x-forwarded-proto", "https"))
     host = _virtual_host(_forward(), headers)
     host.routes[:0] = [_two_hosts(), _awaited(names.lua(listener))]
     return bytes(host)

@@ -11,7 +11,7 @@ from control_plane.compiler.plan import PlanSettings
 from control_plane.source import Limits, ScopewaySource
 from xds.errors import ProtocolError
 from xds.source import Node, NodeView
-from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE
+from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
 ANYBODY = CloudPattern(labels={"fleet": "f"})
 
@@ -37,6 +37,7 @@ def site(cloud: Cloud, access_log: str) -> Mapping[str, Mapping[str, bytes]]:
     return {
         LISTENER: {"front": cloud.name.encode(), **fronts},
         ROUTE: {"front": b"route"},
+        SECRET: {"front": b"files"},
         EXTENSION: {"lua/front": f"lua {access_log}".encode()},
     }
 

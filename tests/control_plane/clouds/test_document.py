@@ -8,6 +8,7 @@ from control_plane.clouds.fields import METHODS
 from control_plane.clouds.manifest import parse_manifest
 from control_plane.clouds.model import (
     AcceptRule,
+    Certificate,
     Cloud,
     CloudPattern,
     Endpoint,
@@ -71,6 +72,8 @@ CLOUDS = st.builds(
         ),
         bind=st.sampled_from(["", "0.0.0.0", "::", "127.0.0.1"]),
         region=st.sampled_from(["", "RegionOne", "\u0101 1"]),
+        url=st.sampled_from(["", "https://cloud.example", "https://[2001:db8::1]:8443"]),
+        tls=st.none() | st.just(Certificate(certificate="/etc/front.pem", key="/etc/front.key")),
     ),
     peer=st.none() | st.builds(Peer, address=IPS, port=st.integers(100, 65_535)),
     services=st.dictionaries(TYPES, SERVICES, max_size=3),

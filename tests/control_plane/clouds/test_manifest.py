@@ -175,6 +175,33 @@ def test_the_text_of_very_many_problems_stays_short() -> None:
         ("spec.front.region", "", "spec.front.region", '"" is not a region: 1 to 255'),
         ("spec.front.region", "a\nb", "spec.front.region", "is not a region"),
         ("spec.front.region", 1, "spec.front.region", ""),
+        ("spec.front.url", "cloud.example", "spec.front.url", "is not http:// or https:// and a"),
+        ("spec.front.url", "https://a.example/", "spec.front.url", "and nothing behind"),
+        ("spec.front.url", "https://a:70000", "spec.front.url", "is not http:// or https://"),
+        ("spec.front.url", "https://me@a.example", "spec.front.url", "is not http:// or https://"),
+        ("spec.front.url", "ftp://a.example", "spec.front.url", "is not http:// or https://"),
+        ("spec.front.url", 1, "spec.front.url", ""),
+        ("spec.front.tls", {"certificate": "/a"}, "spec.front.tls.key", "is missing"),
+        ("spec.front.tls", {"key": "/a"}, "spec.front.tls.certificate", "is missing"),
+        ("spec.front.tls", "/a.pem", "spec.front.tls", '"/a.pem" is not an object'),
+        (
+            "spec.front.tls",
+            {"certificate": "a.pem", "key": "/a"},
+            "spec.front.tls.certificate",
+            '"a.pem" is not the absolute path of a file',
+        ),
+        (
+            "spec.front.tls",
+            {"certificate": "/a", "key": "/a\nb"},
+            "spec.front.tls.key",
+            "is not a path of at most 512 printable characters",
+        ),
+        (
+            "spec.front.tls",
+            {"certificate": "/a", "key": "/b", "file": "/c"},
+            "spec.front.tls",
+            '"file" is not a field here',
+        ),
         ("spec.front.ports", {"image": 8080}, "spec.front.ports.image", "8080 is used twice"),
         ("spec.peer.port", 8080, "spec.peer.port", "8080 is used by the front, too"),
         ("spec.peer.bind", "edge-1", "spec.peer.bind", '"edge-1" is not an IP address to listen'),
@@ -229,6 +256,15 @@ def test_an_empty_accept_means_nobody() -> None:
     assert parse_manifest(changed("spec.accept", []), "").accept == ()
 
 
+def test_a_front_with_a_certificate_has_no_plain_url() -> None:
+    front = {"url": "http://a.example", "tls": {"certificate": "/a", "key": "/b"}}
+    document = changed("spec.front", {"address": "10.9.99.1", "port": 8080, **front})
+    error = refused(document)
+
+    assert error.field == "spec.front.url"
+    assert '"http://a.example" is not https, though the front has a certificate' in error.reason
+
+
 def test_front_and_peer_may_share_a_port_on_different_addresses() -> None:
     document = changed("spec.peer", {"address": "203.0.113.9", "port": 8080})
 
@@ -246,6 +282,8 @@ FIELDS = st.sampled_from(
         "metadata.labels",
         "spec.front",
         "spec.front.ports",
+        "spec.front.tls",
+        "spec.front.url",
         "spec.peer",
         "spec.services",
         "spec.services.image",

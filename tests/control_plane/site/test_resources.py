@@ -13,11 +13,12 @@ from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
 from envoy_data_plane.envoy.config.listener.v3 import Listener
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
 
-from control_plane.clouds.model import Cloud, Front, Peer
+from control_plane.clouds.model import Certificate, Cloud, Front, Peer
 from control_plane.site import filters, listeners, routes, site_resources
 from control_plane.site.bootstrap import bootstrap
-from xds.types import EXTENSION, LISTENER, ROUTE
+from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
 
 GOLDEN = Path(__file__).parents[2] / "testdata" / "site"
 ENVOY = Path(sys.executable).parent / "envoy"
@@ -156,3 +157,65 @@ def test_envoy_takes_the_listeners(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+class TestTls:
+    TLS = Certificate(certificate="/etc/front.pem", key="/etc/keys/front.key")
+    SECURE = Cloud(
+        name="cloud-1",
+        front=Front(address="cloud.example", bind="::", port=443, ports={"image": 9292}, tls=TLS),
+        peer=PEER,
+    )
+
+    def test_the_front_speaks_tls_on_all_its_ports_and_the_peer_does_not(self) -> None:
+        made = decoded(Listener, listeners(self.SECURE))
+
+        for name in ("front", "front/image"):
+            (chain,) = made[name]["filterChains"]
+            context = chain["transportSocket"]["typedConfig"]
+            common = context["commonTlsContext"]
+            assert context["@type"].endswith("DownstreamTlsContext")
+            assert common["alpnProtocols"] == ["h2", "http/1.1"]
+            assert common["tlsParams"]["tlsMinimumProtocolVersion"] == "TLSv1_2"
+            (secret,) = common["tlsCertificateSdsSecretConfigs"]
+            assert secret["name"] == "front"
+        assert "transportSocket" not in made["peer"]["filterChains"][0]
+
+    def test_the_secret_names_the_files(self) -> None:
+        made = decoded(Secret, site_resources(self.SECURE)[SECRET])
+
+        assert made == {
+            "front": {
+                "name": "front",
+                "tlsCertificate": {
+                    "certificateChain": {"filename": "/etc/front.pem"},
+                    "privateKey": {"filename": "/etc/keys/front.key"},
+                },
+            }
+        }
+
+    def test_a_plain_front_has_no_secret(self) -> None:
+        assert site_resources(SITE)[SECRET] == {}
+
+    @pytest.mark.parametrize(
+        ("front", "urls"),
+        [
+            (SECURE.front, ("https://cloud.example:443", "https://cloud.example:9292")),
+            (
+                Front(address="::1", port=80, ports={"image": 92}, url="https://cloud.example"),
+                ("https://cloud.example", "https://cloud.example:92"),
+            ),
+        ],
+    )
+    def test_catalogs_have_https_urls(self, front: Front, urls: tuple[str, ...]) -> None:
+        lua = filters(Cloud(name="cloud-1", front=front))["lua/front"]
+
+        for url in urls:
+            assert url.replace(":", "\\058").replace("/", "\\047").encode() in lua
+
+    def test_only_behind_anothers_tls_the_route_says_https(self) -> None:
+        behind = Cloud(name="cloud-1", front=Front(address="::1", port=80, url="https://a.example"))
+
+        assert b"x-forwarded-proto" in routes(behind)["front"]
+        assert b"x-forwarded-proto" not in routes(self.SECURE)["front"]
+        assert b"x-forwarded-proto" not in routes(SITE)["front"]

@@ -131,7 +131,8 @@ class Fleet(Services):
     ) -> Cloud:
         """Register a cloud with a front (and a peer), and start its Envoy."""
         first, second, *rest = free_ports(2 + len(ports))
-        spec["front"] = {**at(first), "ports": dict(zip(ports, rest, strict=True))}
+        own = {**at(first), "ports": dict(zip(ports, rest, strict=True))}
+        spec["front"] = {**own, **spec.get("front", {})}
         if peer:
             spec["peer"] = at(second)
         cloud = manifest(name, **spec)

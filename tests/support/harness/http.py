@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,10 +32,19 @@ class Response:
 
 
 class Connection:
-    """One kept-alive HTTP/1.1 connection."""
+    """One kept-alive HTTP/1.1 connection, with TLS where there is a context for it."""
 
-    def __init__(self, port: int, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self,
+        port: int,
+        timeout: float = TIMEOUT,
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "front.example",
+    ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=server_name)
 
     def __enter__(self) -> "Connection":
         return self
@@ -88,8 +98,9 @@ def send(
     headers: Sequence[tuple[str, str]] = (),
     *,
     timeout: float = TIMEOUT,
+    tls: ssl.SSLContext | None = None,
     **more: Any,
 ) -> Response:
     """Send one request over a connection of its own (`Connection.send`)."""
-    with Connection(port, timeout) as connection:
+    with Connection(port, timeout, tls=tls) as connection:
         return connection.send(path, headers, **more)
