@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from control_plane.cli.bootstrap import bootstrap
+from control_plane.cli.ca import ca
 from control_plane.cli.cloud import cloud
 from control_plane.cli.demo import demo
 from control_plane.cli.explain import explain
@@ -26,6 +27,7 @@ def cli() -> None:
 cli.add_command(serve)
 cli.add_command(bootstrap)
 cli.add_command(cloud)
+cli.add_command(ca)
 cli.add_command(explain)
 cli.add_command(demo)
 

@@ -2,17 +2,7 @@
 
 import click
 
-from control_plane.cli.options import address
-
-
-def _cloud(text: str) -> str:
-    """Read the name of a cloud; it need not be registered yet."""
-    from control_plane.clouds import fields
-
-    problem = fields.name(text)
-    if problem is not None:
-        raise click.BadParameter(problem)
-    return text
+from control_plane.cli.options import address, cloud_name
 
 
 def _admin(text: str | tuple[str, str | int]) -> tuple[str, str | int]:
@@ -25,7 +15,7 @@ def _admin(text: str | tuple[str, str | int]) -> tuple[str, str | int]:
 
 
 @click.command()
-@click.argument("cloud", type=_cloud)
+@click.argument("cloud", type=cloud_name)
 @click.option(
     "--xds",
     type=address,

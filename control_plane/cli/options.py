@@ -24,6 +24,34 @@ def address(text: str | tuple[str, int]) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def cloud_name(text: str) -> str:
+    """Read the name of a cloud; it need not be registered yet."""
+    from control_plane.clouds import fields
+
+    problem = fields.name(text)
+    if problem is not None:
+        raise click.BadParameter(f"{text!r} {problem}")
+    return text
+
+
+def _trust_domain(text: str) -> str:
+    from control_plane.identity import trust_domain_problem
+
+    problem = trust_domain_problem(text)
+    if problem is not None:
+        raise click.BadParameter(f"{text!r} {problem}")
+    return text
+
+
+trust_domain_option: Decorator = click.option(
+    "--trust-domain",
+    type=_trust_domain,
+    default="scopeway",
+    show_default=True,
+    envvar="SCOPEWAY_TRUST_DOMAIN",
+    help="The SPIFFE trust domain of the fleet: sites are spiffe://DOMAIN/cloud/NAME.",
+)
+
 registry_option: Decorator = click.option(
     "--registry",
     required=True,

@@ -1,0 +1,160 @@
+"""An authority in a folder: what is written where, and the steps of a rotation."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from control_plane.identity import certificates
+from control_plane.identity.authority import AuthorityFolder, Step
+from control_plane.identity.certificates import CertificateError
+from control_plane.identity.files import in_folder, read_identity, replace_file
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+MONTH = 30 * DAY
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> AuthorityFolder:
+    return AuthorityFolder.create(tmp_path, "edge.example", now=NOW, lifetime=1000 * DAY)
+
+
+def trusts(holder: Path, certificate: x509.Certificate) -> bool:
+    """Whether who has this folder lets the bearer of a certificate in."""
+    roots = x509.load_pem_x509_certificates((holder / "ca.crt").read_bytes())
+    verifier = PolicyBuilder().store(Store(roots)).time(NOW + DAY).build_client_verifier()
+    try:
+        verifier.verify(certificate, [])
+    except VerificationError:
+        return False
+    return True
+
+
+def test_a_site_gets_the_names_of_cert_manager_and_its_key_is_its_own(
+    folder: AuthorityFolder, tmp_path: Path
+) -> None:
+    folder.issue(folder.holder("cloud-1"), now=NOW, lifetime=MONTH)
+    site = tmp_path / "cloud" / "cloud-1"
+
+    assert sorted(each.name for each in site.iterdir()) == ["ca.crt", "tls.crt", "tls.key"]
+    assert (site / "tls.key").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "authority").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "authority" / "current.pem").stat().st_mode & 0o777 == 0o600
+    assert b"PRIVATE" not in (site / "ca.crt").read_bytes() + (site / "tls.crt").read_bytes()
+    read_identity(in_folder(site))
+
+
+def test_a_cloud_may_be_named_like_the_folders(folder: AuthorityFolder) -> None:
+    for cloud in (None, "control-plane", "authority", "cloud"):
+        folder.issue(folder.holder(cloud), now=NOW, lifetime=MONTH)
+    names = {certificates.spiffe_names(each.certificate())[0] for each in folder.holders()}
+
+    assert names == {
+        "spiffe://edge.example/control-plane",
+        "spiffe://edge.example/cloud/control-plane",
+        "spiffe://edge.example/cloud/authority",
+        "spiffe://edge.example/cloud/cloud",
+    }
+
+
+def test_there_is_one_authority_and_it_is_not_written_over(
+    folder: AuthorityFolder, tmp_path: Path
+) -> None:
+    with pytest.raises(CertificateError, match="holds an authority already"):
+        AuthorityFolder.create(tmp_path, "edge.example", now=NOW, lifetime=DAY)
+    with pytest.raises(CertificateError, match="holds no authority: scopeway ca init"):
+        AuthorityFolder(tmp_path / "elsewhere")
+    assert AuthorityFolder(tmp_path).authority.trust_domain == "edge.example"
+
+
+def test_only_what_is_due_is_renewed_with_what_it_had(folder: AuthorityFolder) -> None:
+    holder = folder.holder(None)
+    first = folder.issue(holder, addresses=["cp.example"], now=NOW, lifetime=MONTH)
+
+    assert folder.renew(holder, now=NOW + 19 * DAY, lifetime=None) is None
+    assert folder.renew(holder, force=True, now=NOW, lifetime=None) is not None
+    second = folder.renew(holder, now=NOW + 21 * DAY, lifetime=None)
+    assert second is not None
+    assert second.public_key() != first.public_key()
+    assert certificates.addresses_of(second) == ("cp.example",)
+    assert second.not_valid_after_utc == NOW + 51 * DAY
+
+
+def test_at_no_step_of_a_rotation_is_anybody_locked_out(
+    folder: AuthorityFolder, tmp_path: Path
+) -> None:
+    """Before each step some have the new files and some the old ones; all get on with all."""
+    holders = [folder.holder("a"), folder.holder("b")]
+    for each in holders:
+        folder.issue(each, now=NOW, lifetime=MONTH)
+    steps = []
+    for _ in Step:
+        before = [each.certificate() for each in holders]
+        roots = (holders[0].folder / "ca.crt").read_bytes()
+        behind = tmp_path / f"behind-{len(steps)}"
+        behind.mkdir()
+        (behind / "ca.crt").write_bytes(roots)
+        steps.append(folder.rotate(now=NOW + DAY, lifetime=2000 * DAY))
+        after = [each.certificate() for each in holders]
+
+        for certificate in [*before, *after]:
+            if steps[-1] is not Step.FORGOTTEN or certificate in after:
+                assert trusts(holders[0].folder, certificate)
+        for certificate in [*before, *after]:
+            assert trusts(behind, certificate)
+
+    assert steps == list(Step)
+    assert folder.authority.certificate.not_valid_after_utc == NOW + 2001 * DAY
+
+
+def test_the_previous_authority_counts_nothing_after_a_rotation(folder: AuthorityFolder) -> None:
+    holder = folder.holder("a")
+    old = folder.issue(holder, now=NOW, lifetime=MONTH)
+    for _ in Step:
+        folder.rotate(now=NOW + DAY, lifetime=1000 * DAY)
+
+    assert not trusts(holder.folder, old)
+    assert trusts(holder.folder, holder.certificate())
+
+
+def test_a_rotation_that_was_cut_off_goes_on(folder: AuthorityFolder, tmp_path: Path) -> None:
+    """The new authority was put in its place, and then the power failed: nothing renewed yet."""
+    holder = folder.holder("a")
+    folder.issue(holder, now=NOW, lifetime=MONTH)
+    folder.rotate(now=NOW, lifetime=1000 * DAY)
+    place = tmp_path / "authority"
+    (place / "previous.crt").write_bytes(folder.authority.pem)
+    (place / "next.pem").rename(place / "current.pem")
+    again = AuthorityFolder(tmp_path)
+
+    assert again.renew(holder, now=NOW, lifetime=None) is not None
+    assert holder.certificate().issuer == again.authority.certificate.subject
+    assert again.rotate(now=NOW, lifetime=1000 * DAY) is Step.FORGOTTEN
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "tls.key"
+    replace_file(file, b"old", 0o600)
+    with pytest.raises(TypeError):
+        replace_file(file, None, 0o600)  # type: ignore[arg-type]
+
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_files_that_are_just_being_replaced_are_not_an_identity(
+    folder: AuthorityFolder, tmp_path: Path
+) -> None:
+    folder.issue(folder.holder("a"), now=NOW, lifetime=MONTH)
+    files = in_folder(tmp_path / "cloud" / "a")
+    other = certificates.issue(folder.authority, "a", now=NOW, lifetime=MONTH)
+    files.key.write_bytes(other.key)
+
+    with pytest.raises(CertificateError, match=r"tls.key is not the key of .*tls.crt"):
+        read_identity(files)
+    files.authorities.unlink()
+    with pytest.raises(CertificateError, match=r"ca.crt cannot be read: No such file"):
+        read_identity(files)
