@@ -6,12 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-<<<<<<< Updated upstream
 from control_plane.clouds.manifest import API_VERSION
-=======
-from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.model import Cloud
->>>>>>> Stashed changes
 from control_plane.registry import open_registry, read_registry
 from control_plane.registry.documents import parse_document
 
@@ -26,7 +21,6 @@ async def test_the_examples_are_a_registry_without_problems() -> None:
     assert found.clouds >= {"cloud-1", "cloud-999", "public-1", "archive"}
 
 
-<<<<<<< Updated upstream
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
 def test_the_documents_in_the_documentation_are_good(page: Path) -> None:
     """Each block of YAML that says which document of ours it is."""
@@ -35,14 +29,3 @@ def test_the_documents_in_the_documentation_are_good(page: Path) -> None:
         for document in yaml.safe_load_all(block):
             if document.get("apiVersion") == API_VERSION:
                 parse_document(document, page.name)
-=======
-def test_the_documents_of_the_reference_are_good() -> None:
-    text = (ROOT / "docs/clouds.md").read_text()
-    cloud, cordon = (
-        parse_document(yaml.safe_load(document), "docs/clouds.md")
-        for document in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    )
-
-    assert isinstance(cloud, Cloud)
-    assert cordon == Cordon(name=cloud.name, reason="new disks until noon")
->>>>>>> Stashed changes
