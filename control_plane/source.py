@@ -19,6 +19,7 @@ from control_plane.compiler.dependencies import Dependencies
 from control_plane.compiler.outcome import Plan, Rejection
 from control_plane.compiler.plan import PlanSettings, plan
 from control_plane.scope import ScopeError, Target, parse_target, target_name
+from control_plane.site.identity import from_metadata, secrets
 from xds.codec import resource
 from xds.errors import ProtocolError
 from xds.resource import Resource
@@ -314,6 +315,8 @@ class _View:
         """Those that could not be served, one too many of them, and have not been since."""
         self.warned = False
         self.access_log = node.metadata.get("scopeway.access_log", "")
+        self.identity = _identity_secrets(node)
+        """The secrets that differ between the Envoys of a site: the files of their machines."""
 
     @property
     def group(self) -> str:
@@ -322,6 +325,8 @@ class _View:
     def resource(self, type_url: str, name: str) -> Resource | None:
         if type_url == CLUSTER:
             return self._source.take_up(self, name)
+        if type_url == SECRET and name in self.identity:
+            return self.identity[name]
         return self._source.site_resources(self, type_url).get(name)
 
     def wildcard(self, type_url: str) -> Collection[str]:
@@ -338,6 +343,12 @@ def _parse(name: str) -> Target | Rejection:
         return parse_target(name)
     except ScopeError as error:
         return Rejection(status=error.status, reason=str(error))
+
+
+def _identity_secrets(node: Node) -> Mapping[str, Resource]:
+    identity = from_metadata(node.metadata)
+    made = {} if identity is None else secrets(identity)
+    return {name: resource(SECRET, name, body) for name, body in made.items()}
 
 
 def _local_targets(cloud: Cloud | None) -> Collection[str]:

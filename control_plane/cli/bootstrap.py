@@ -1,8 +1,16 @@
 """`scopeway bootstrap`: the configuration with which a site's Envoy starts."""
 
+from pathlib import Path
+
 import click
 
-from control_plane.cli.options import address, cloud_name
+from control_plane.cli.options import (
+    address,
+    cloud_name,
+    three_files,
+    tls_options,
+    trust_domain_option,
+)
 
 
 def _admin(text: str | tuple[str, str | int]) -> tuple[str, str | int]:
@@ -40,6 +48,20 @@ def _admin(text: str | tuple[str, str | int]) -> tuple[str, str | int]:
     metavar="unix:PATH|HOST:PORT",
     help="Where Envoy's own admin interface listens.",
 )
+@tls_options("The certificate of this site's Envoy, a file as that Envoy sees it.")
+@trust_domain_option
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write envoy.yaml there, and with --tls-… the two files by which Envoy takes renewed "
+    "certificates; default: print the bootstrap.",
+)
+@click.option(
+    "--sds-dir",
+    metavar="FOLDER",
+    help="Where Envoy will find these two files; default: --output.",
+)
 @click.option(
     "--access-log",
     default="/dev/stdout",
@@ -52,19 +74,52 @@ def bootstrap(
     xds: tuple[tuple[str, int], ...],
     instance: str,
     admin: tuple[str, str | int],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_ca: Path | None,
+    trust_domain: str,
+    output: Path | None,
+    sds_dir: str | None,
     access_log: str,
 ) -> None:
-    r"""Print the Envoy bootstrap of CLOUD's sidecar as YAML.
+    r"""Print the Envoy bootstrap of CLOUD's sidecar as YAML, or write it.
 
     \b
-        scopeway bootstrap cloud-1 --xds 10.0.0.1:18000 --xds 10.0.0.2:18000 > envoy.yaml
+        scopeway bootstrap cloud-1 > envoy.yaml              # a control plane on this machine
         envoy -c envoy.yaml
-    """
-    from control_plane.site.bootstrap import render_bootstrap
 
-    click.echo(
-        render_bootstrap(
-            cloud=cloud, instance=instance, xds=xds, admin=admin, access_log=access_log
-        ),
-        nl=False,
+    \b
+        scopeway bootstrap cloud-1 --xds 10.0.0.1:18000 --xds 10.0.0.2:18000 \
+            --tls-cert /etc/scopeway/tls/tls.crt --tls-key /etc/scopeway/tls/tls.key \
+            --tls-ca /etc/scopeway/tls/ca.crt --trust-domain edge.example --output /etc/scopeway
+        envoy -c /etc/scopeway/envoy.yaml
+    """
+    from control_plane.site.bootstrap import Channel, render_bootstrap
+    from control_plane.site.bootstrap import bootstrap as fill
+    from control_plane.site.identity import SiteIdentity, sds_files
+
+    channel, files = None, {}
+    if (tls := three_files(tls_cert, tls_key, tls_ca)) is not None:
+        if output is None:
+            raise click.UsageError("with --tls-… there are three files to write: --output FOLDER")
+        certificate, key, authorities = (str(each.absolute()) for each in tls)
+        identity = SiteIdentity(certificate=certificate, key=key, authorities=authorities)
+        sds = sds_dir or str(output.absolute())
+        channel = Channel(identity=identity, sds_folder=sds, trust_domain=trust_domain)
+        files = dict(sds_files(identity))
+    text = render_bootstrap(
+        fill(
+            cloud=cloud,
+            instance=instance,
+            xds=xds,
+            admin=admin,
+            access_log=access_log,
+            channel=channel,
+        )
     )
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    for name, content in {"envoy.yaml": text, **files}.items():
+        (output / name).write_text(content, encoding="utf-8")

@@ -1,6 +1,7 @@
 """Options that several commands share, and the values they are read into."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -51,6 +52,44 @@ trust_domain_option: Decorator = click.option(
     envvar="SCOPEWAY_TRUST_DOMAIN",
     help="The SPIFFE trust domain of the fleet: sites are spiffe://DOMAIN/cloud/NAME.",
 )
+
+
+def tls_options(text: str) -> Decorator:
+    """Return --tls-cert, --tls-key and --tls-ca, which go together (`three_files`)."""
+    file = click.Path(dir_okay=False, path_type=Path)
+    options = [
+        click.option("--tls-cert", type=file, envvar="SCOPEWAY_TLS_CERT", help=text),
+        click.option("--tls-key", type=file, envvar="SCOPEWAY_TLS_KEY", help="Its key."),
+        click.option(
+            "--tls-ca",
+            type=file,
+            envvar="SCOPEWAY_TLS_CA",
+            help="Whom to believe the other side's certificate; may hold several authorities.",
+        ),
+    ]
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def three_files(
+    certificate: Path | None, key: Path | None, authorities: Path | None
+) -> tuple[Path, Path, Path] | None:
+    """Return what the three options name; None where none of them was given.
+
+    Raises:
+        click.UsageError: one was given and another wasn't.
+    """
+    if certificate and key and authorities:
+        return certificate, key, authorities
+    if certificate or key or authorities:
+        raise click.UsageError("--tls-cert, --tls-key and --tls-ca go together")
+    return None
+
 
 registry_option: Decorator = click.option(
     "--registry",

@@ -3,18 +3,31 @@
 The template is complete and says the reasons; only what differs between sites is replaced here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from ipaddress import ip_address
 from typing import Any
 
 import yaml
 
+from control_plane.site.identity import SiteIdentity, control_plane_socket, to_metadata
+
 UNIX = "unix"
 """In place of a host: the other half of the pair is the path of a socket."""
 
 PRIVATE = 0o600
 """The mode of a unix socket for the admin interface."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """The mutual TLS between an Envoy and its control planes."""
+
+    identity: SiteIdentity
+    sds_folder: str
+    """Where the Envoy finds the files of `identity.sds_files`."""
+    trust_domain: str
 
 
 def bootstrap(
@@ -24,6 +37,7 @@ def bootstrap(
     admin: tuple[str, str | int],
     instance: str = "envoy",
     access_log: str = "/dev/stdout",
+    channel: Channel | None = None,
 ) -> dict[str, Any]:
     """Return the bootstrap as Envoy reads it.
 
@@ -33,6 +47,8 @@ def bootstrap(
         admin: Host and port, or `UNIX` and a path, of Envoy's own admin interface.
         instance: This Envoy's name among those of its cloud.
         access_log: The file that gets a line for each request, as this Envoy sees it.
+        channel: How both sides of the channel to the control plane prove who they are; None: not at
+            all, which a control plane takes on loopback only.
     """
     filled: dict[str, Any] = yaml.safe_load(template())
     node = filled["node"]
@@ -44,20 +60,17 @@ def bootstrap(
     locality["lb_endpoints"] = [
         {"endpoint": {"address": _socket(host, port)}} for host, port in xds
     ]
+    if channel is not None:
+        node["metadata"]["scopeway"]["identity"] = to_metadata(channel.identity)
+        control_plane["transport_socket"] = control_plane_socket(
+            channel.sds_folder, channel.trust_domain
+        )
     filled["admin"]["address"] = _admin(*admin)
     return filled
 
 
-def render_bootstrap(
-    *,
-    cloud: str,
-    xds: Sequence[tuple[str, int]],
-    admin: tuple[str, str | int],
-    instance: str = "envoy",
-    access_log: str = "/dev/stdout",
-) -> str:
-    """Return `bootstrap` as YAML."""
-    filled = bootstrap(cloud=cloud, xds=xds, admin=admin, instance=instance, access_log=access_log)
+def render_bootstrap(filled: Mapping[str, Any]) -> str:
+    """Return a bootstrap as YAML."""
     return yaml.safe_dump(filled, sort_keys=False, width=100)
 
 

@@ -32,6 +32,10 @@ cluster, which is "false"."""
 
 CERTIFICATE: Final = "front"
 """The secret of a front: its certificate, for all of its ports."""
+IDENTITY: Final = "identity"
+"""The secret of an Envoy: the certificate that says at which cloud it stands (`identity`)."""
+AUTHORITIES: Final = "authorities"
+"""The secret of whom an Envoy believes such a certificate."""
 
 ANSWERS: Final = "answers"
 """The Lua of a front that edits answers, beside the one for requests."""

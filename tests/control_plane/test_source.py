@@ -107,6 +107,20 @@ class TestAttach:
 
         assert refused.value.status == "FAILED_PRECONDITION"
 
+    def test_a_node_that_names_its_identity_is_handed_the_names_back(self) -> None:
+        files = {"certificate": "/c", "key": "/k", "authorities": "/a"}
+        metadata = {f"scopeway.identity.{name}": file for name, file in files.items()}
+        plain = node("cloud-1")
+        secure = Node(id="", cluster="cloud-1", metadata={**plain.metadata, **metadata})
+        source = Fleet(cloud("cloud-1")).source
+
+        for name in ("identity", "authorities"):
+            found = source.attach(secure).resource(SECRET, name)
+            assert found is not None
+            assert found.name == name
+            assert source.attach(plain).resource(SECRET, name) is None
+        assert source.attach(secure).resource(SECRET, "front") is not None
+
     def test_a_node_without_a_cloud_is_refused(self) -> None:
         with pytest.raises(ProtocolError, match="names no cloud"):
             Fleet().source.attach(Node(id="x", cluster="", metadata={"scopeway.protocol": "1"}))

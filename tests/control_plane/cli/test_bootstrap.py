@@ -2,12 +2,16 @@
 
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from harness.envoy import PROGRAM
+
+from control_plane.identity.authority import AuthorityFolder
+from control_plane.identity.files import in_folder
 
 
 @pytest.mark.envoy
@@ -52,3 +56,76 @@ def test_it_names_the_cloud_and_every_control_plane(scopeway: Callable[..., Any]
     assert printed["admin"]["address"] == {
         "socket_address": {"address": "127.0.0.1", "port_value": 19001}
     }
+
+
+TLS = ("--tls-cert", "/etc/s/tls.crt", "--tls-key", "/etc/s/tls.key", "--tls-ca", "/etc/s/ca.crt")
+
+
+class TestMutualTls:
+    """With --tls-…: three files, for a channel on which both sides prove who they are."""
+
+    def test_it_writes_a_bootstrap_and_what_names_the_certificates(
+        self, scopeway: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        outcome = scopeway(
+            *("bootstrap", "cloud-1", *TLS, "--trust-domain", "edge.example"),
+            *("--output", tmp_path / "out", "--sds-dir", "/etc/envoy"),
+        )
+        written = {
+            each.name: yaml.safe_load(each.read_text()) for each in (tmp_path / "out").iterdir()
+        }
+        (cluster,) = written["envoy.yaml"]["static_resources"]["clusters"]
+        context = cluster["transport_socket"]["typed_config"]["common_tls_context"]
+        validation = context["combined_validation_context"]
+        (certificate,) = written["identity.yaml"]["resources"]
+        (authorities,) = written["authorities.yaml"]["resources"]
+
+        assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
+        assert validation["default_validation_context"]["match_typed_subject_alt_names"] == [
+            {"san_type": "URI", "matcher": {"exact": "spiffe://edge.example/control-plane"}}
+        ]
+        for secret in (
+            *context["tls_certificate_sds_secret_configs"],
+            validation["validation_context_sds_secret_config"],
+        ):
+            name = f"/etc/envoy/{secret['name']}.yaml"
+            assert secret["sds_config"]["path_config_source"] == {"path": name}
+        assert certificate["tls_certificate"]["private_key"] == {"filename": "/etc/s/tls.key"}
+        assert authorities["validation_context"]["trusted_ca"] == {"filename": "/etc/s/ca.crt"}
+        assert written["envoy.yaml"]["node"]["metadata"]["scopeway"]["identity"] == {
+            "certificate": "/etc/s/tls.crt",
+            "key": "/etc/s/tls.key",
+            "authorities": "/etc/s/ca.crt",
+        }
+
+    @pytest.mark.envoy
+    def test_envoy_takes_it(self, scopeway: Callable[..., Any], tmp_path: Path) -> None:
+        authority = AuthorityFolder.create(
+            tmp_path, "scopeway", now=datetime.now(UTC), lifetime=timedelta(days=1)
+        )
+        holder = authority.holder("cloud-1")
+        authority.issue(holder, now=datetime.now(UTC), lifetime=timedelta(hours=1))
+        files = in_folder(holder.folder)
+        scopeway(
+            *("bootstrap", "cloud-1", "--output", tmp_path, "--tls-cert", files.certificate),
+            *("--tls-key", files.key, "--tls-ca", files.authorities),
+        )
+        command = [str(PROGRAM), "--mode", "validate", "-c", str(tmp_path / "envoy.yaml")]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+        assert done.returncode == 0, done.stderr
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            (TLS, "there are three files to write: --output FOLDER"),
+            (TLS[:2], "--tls-cert, --tls-key and --tls-ca go together"),
+        ],
+    )
+    def test_what_is_missing_is_said(
+        self, scopeway: Callable[..., Any], options: tuple[str, ...], sentence: str
+    ) -> None:
+        outcome = scopeway("bootstrap", "cloud-1", *options)
+
+        assert outcome.status == 2
+        assert sentence in outcome.err

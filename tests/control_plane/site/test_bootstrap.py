@@ -70,9 +70,11 @@ def test_envoy_takes_it(tmp_path: Path, hosts: list[str], unix: bool) -> None:
     file = tmp_path / "envoy.yaml"
     file.write_text(
         render_bootstrap(
-            cloud="cloud-9",
-            xds=[(host, 18000) for host in hosts],
-            admin=("unix", str(tmp_path / "admin")) if unix else ("127.0.0.1", 0),
+            bootstrap(
+                cloud="cloud-9",
+                xds=[(host, 18000) for host in hosts],
+                admin=("unix", str(tmp_path / "admin")) if unix else ("127.0.0.1", 0),
+            )
         )
     )
 
