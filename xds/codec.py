@@ -54,11 +54,13 @@ def resource(type_url: str, name: str, body: bytes) -> Resource:
     version = blake2b(body, digest_size=8).hexdigest()
     envelope = (
         wire.field_string(1, version)
-        + wire.field_bytes(2, wire.any_message(type_url, body))
         + wire.field_string(3, name)
+        + wire.field_bytes(2, wire.any_message(type_url, body))
     )
     framed = wire.field_bytes(2, envelope)
-    return Resource(name=name, type_url=type_url, version=version, body=body, framed=framed)
+    return Resource(
+        name=name, type_url=type_url, version=version, framed=framed, body_size=len(body)
+    )
 
 
 def encode_delta_response(

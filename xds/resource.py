@@ -18,7 +18,15 @@ class Resource:
     type_url: str
     version: str
     """A hash of the encoded body."""
-    body: bytes
-    """The encoded message of `type_url`."""
     framed: bytes
-    """The field `resources` of a DeltaDiscoveryResponse, tag and length included: ready to join."""
+    """The field `resources` of a DeltaDiscoveryResponse, tag and length included: ready to join.
+
+    It ends with the body.
+    """
+    body_size: int
+    """In bytes."""
+
+    @property
+    def body(self) -> bytes:
+        """The encoded message of `type_url`: a copy, as it is kept only once."""
+        return self.framed[len(self.framed) - self.body_size :]
