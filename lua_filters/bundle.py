@@ -7,7 +7,7 @@ an unchanged resource in every replica of the control plane.
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 _COMMON = ("errors", "adapter", "path", "target", "services")
@@ -45,15 +45,8 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
         ValueError: `service` is no official type of `services`.
         TypeError: A constant is neither None, bool, int, str nor a mapping of str to these.
     """
-    modules = _MODULES[entry]
     _check_service(constants)
-    parts = [
-        f"local modules = {{ constants = {_literal(constants)} }}",
-        "local function require(name) return modules[name] end",
-        *(f"modules.{module} = (function()\n{_source(module)}\nend)()" for module in modules),
-        *(f"{hook} = modules.{entry}.{hook}" for hook in _HOOKS if hook in _source(entry)),
-    ]
-    return "\n".join([*parts, ""])
+    return f"local modules = {{ constants = {_literal(constants)} }}\n{_modules(entry)}"
 
 
 def _check_service(constants: Mapping[str, object]) -> None:
@@ -63,6 +56,20 @@ def _check_service(constants: Mapping[str, object]) -> None:
         raise TypeError(f"services is no mapping: {services!r}")
     if service is not None and services.get(service) != service:
         raise ValueError(f"no official service type: {service!r}")
+
+
+@cache
+def _modules(entry: str) -> str:
+    """What a filter is besides its constants: the same for all sites."""
+    parts = [
+        "local function require(name) return modules[name] end",
+        *(
+            f"modules.{module} = (function()\n{_source(module)}\nend)()"
+            for module in _MODULES[entry]
+        ),
+        *(f"{hook} = modules.{entry}.{hook}" for hook in _HOOKS if hook in _source(entry)),
+    ]
+    return "\n".join([*parts, ""])
 
 
 @cache
@@ -90,6 +97,7 @@ def _literal(value: object) -> str:
             raise TypeError(f"no Lua constant: {value!r}")
 
 
+@lru_cache(maxsize=1024)
 def _quoted(text: str) -> str:
     """A Lua string of the text's UTF-8 bytes; all but plain letters, digits and `-_.` escaped."""
     return '"' + "".join(_escaped(byte) for byte in text.encode()) + '"'
