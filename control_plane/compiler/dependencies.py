@@ -5,7 +5,7 @@ their pairs. A change costs what it concerns, whatever the number of targets. No
 follows what the Envoys use.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TypeVar
 
 from control_plane.clouds.model import Cloud
@@ -23,8 +23,8 @@ class Dependencies:
     """The targets in use, each by the sites that use it."""
 
     def __init__(self) -> None:
-        self._users: dict[str, set[str]] = defaultdict(set)
-        """Target name to the clouds whose sites use it."""
+        self._users: Counter[str] = Counter()
+        """Target name to the number of sites that use it."""
         self._of_site: dict[str, set[str]] = defaultdict(set)
         """Cloud to the targets that its site uses."""
         self._naming: dict[str, set[str]] = defaultdict(set)
@@ -37,7 +37,9 @@ class Dependencies:
 
     def add(self, name: str, target: Target, site: str) -> None:
         """Note that the site of the cloud `site` uses a target; harmless when it is known."""
-        self._users[name].add(site)
+        if name in self._of_site[site]:
+            return
+        self._users[name] += 1
         self._of_site[site].add(name)
         for atom in atoms(target.expression):
             match atom:
@@ -50,9 +52,13 @@ class Dependencies:
 
     def discard(self, name: str, target: Target, site: str) -> None:
         """Note that no Envoy of `site` uses a target any more; harmless when it isn't known."""
-        _remove(self._users, name, site)
+        if name not in self._of_site.get(site, ()):
+            return
         _remove(self._of_site, site, name)
-        unused = name not in self._users
+        self._users[name] -= 1
+        unused = not self._users[name]
+        if unused:
+            del self._users[name]
         for atom in atoms(target.expression):
             match atom:
                 case CloudName(cloud) if unused:
