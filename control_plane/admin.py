@@ -1,42 +1,68 @@
-"""The admin address: health, readiness, metrics and status over HTTP.
+"""The admin address: health, readiness, metrics, status and commands over HTTP.
 
 Runs in threads of its own, so that a slow reader never holds up a stream and a busy event loop
-still looks alive.
+still looks alive. A command (POST) is taken from this machine only, and from no web page that a
+browser on it shows: a browser names the page, and sends JSON elsewhere only after it has asked.
 """
 
 import json
 import threading
 from collections.abc import Callable, Mapping
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
+from ipaddress import IPv6Address, ip_address
 from socket import AF_INET, AF_INET6
 from socketserver import TCPServer
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from control_plane.errors import ControlPlaneError
 
 Status = Callable[[], Mapping[str, Any]]
+Command = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""Takes the object that was sent, returns the object to answer with; BadCommand refuses it."""
 Answer = tuple[int, str, bytes]
 """Status, content type, body."""
+
+NO_COMMANDS: Final[Mapping[str, Command]] = MappingProxyType({})
 
 CLIENT_SECONDS = 10.0
 """How long a client may take for its request; then its thread is given back."""
 CLOSE_SECONDS = 0.1
 """How long `close` may wait for the server to notice."""
+MAX_COMMAND = 1 << 20
+"""Bytes of a command: the names of 10,000 clouds fit."""
+
+
+class BadCommand(ControlPlaneError):
+    """A command that makes no sense; whoever sent it is told the sentence."""
 
 
 class AdminServer:
-    """Answers /healthz, /readyz, /metrics and /status until it is closed.
+    """Answers /healthz, /readyz, /metrics, /status and commands until it is closed.
 
     /readyz is 200 once `ready` has been set, 503 before. /status is the JSON of `status()`, which
-    is called in a thread of this server; a TimeoutError of it is a 503.
+    is called in a thread of this server, as commands are; a TimeoutError of them is a 503.
     """
 
     def __init__(
-        self, address: tuple[str, int], *, registry: CollectorRegistry, status: Status
+        self,
+        address: tuple[str, int],
+        *,
+        registry: CollectorRegistry,
+        status: Status,
+        commands: Mapping[str, Command] = NO_COMMANDS,
     ) -> None:
         """Bind the address.
+
+        Args:
+            address: Host and port; port 0 takes a free one.
+            registry: The metrics.
+            status: Makes the status.
+            commands: By path, what a POST there does.
 
         Raises:
             ControlPlaneError: the address is used or does not exist.
@@ -44,8 +70,9 @@ class AdminServer:
         self.ready = False
         self._metrics = registry
         self._status = status
+        self._commands = commands
         try:
-            self._server = _HttpServer(address, _handler(self.answer))
+            self._server = _HttpServer(address, _handler(self))
         except OSError as error:
             host, port = address
             raise ControlPlaneError(
@@ -83,15 +110,37 @@ class AdminServer:
             case "/metrics":
                 return 200, CONTENT_TYPE_LATEST, generate_latest(self._metrics)
             case "/status":
-                return self._answer_status()
+                return _json(self._status)
+        if path in self._commands:
+            return _text(405, "this is a command: POST it")
         return _text(404, "try /healthz, /readyz, /metrics or /status")
 
-    def _answer_status(self) -> Answer:
+    def take(self, path: str, client: str, headers: Message, body: BufferedIOBase) -> Answer:
+        """Return what a POST to `path` from the address `client` gets."""
+        command = self._commands.get(path)
+        if command is None:
+            return _text(404, "there is no such command")
+        if not _is_loopback(client):
+            return _text(403, "commands are taken from this machine only")
+        if "origin" in headers or "sec-fetch-site" in headers:
+            return _text(403, "commands are not taken from web pages")
+        if headers.get_content_type() != "application/json":
+            return _text(415, "a command is application/json")
+        length = headers.get("content-length", "")
+        if not length.isascii() or not length.isdigit():
+            return _text(411, "a command has a Content-Length")
+        if int(length) > MAX_COMMAND:
+            return _text(413, f"a command has at most {MAX_COMMAND} bytes")
         try:
-            status = self._status()
-        except TimeoutError:
-            return _text(503, "the control plane is too busy to say")
-        return 200, "application/json", json.dumps(status, indent=2).encode() + b"\n"
+            value = json.loads(body.read(int(length)))
+        except (ValueError, RecursionError):
+            return _text(400, "the command is not JSON")
+        if not isinstance(value, dict):
+            return _text(400, "the command is not an object")
+        try:
+            return _json(lambda: command(value))
+        except BadCommand as error:
+            return _text(400, str(error))
 
 
 class _HttpServer(ThreadingHTTPServer):
@@ -106,12 +155,18 @@ class _HttpServer(ThreadingHTTPServer):
         TCPServer.server_bind(self)
 
 
-def _handler(answer: Callable[[str], Answer]) -> type[BaseHTTPRequestHandler]:
+def _handler(server: AdminServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = CLIENT_SECONDS
 
         def do_GET(self) -> None:
-            status, content_type, body = answer(self.path.partition("?")[0])
+            self.send(server.answer(self.path.partition("?")[0]))
+
+        def do_POST(self) -> None:
+            self.send(server.take(self.path, self.client_address[0], self.headers, self.rfile))
+
+        def send(self, answer: Answer) -> None:
+            status, content_type, body = answer
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
@@ -122,6 +177,20 @@ def _handler(answer: Callable[[str], Answer]) -> type[BaseHTTPRequestHandler]:
             """Stay silent: probes come every few seconds."""
 
     return Handler
+
+
+def _is_loopback(client: str) -> bool:
+    address = ip_address(client)
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped.is_loopback
+    return address.is_loopback
+
+
+def _json(make: Callable[[], Mapping[str, Any]]) -> Answer:
+    try:
+        return 200, "application/json", json.dumps(make(), indent=2).encode() + b"\n"
+    except TimeoutError:
+        return _text(503, "the control plane is too busy to say")
 
 
 def _text(status: int, text: str) -> Answer:

@@ -9,17 +9,25 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from control_plane import logs, site
-from control_plane.admin import AdminServer
+from control_plane import logs, site, status
+from control_plane.admin import AdminServer, BadCommand
 from control_plane.compiler.plan import PlanSettings
 from control_plane.errors import ControlPlaneError
 from control_plane.metrics import Metrics
-from control_plane.registry import Batch, Catalog, Change, open_registry
+from control_plane.registry import Batch, Catalog, Change, Registry, open_registry
 from control_plane.settings import Settings
 from control_plane.source import ScopewaySource
 from xds.errors import ListenError
@@ -28,9 +36,12 @@ from xds.server import Server
 from xds.server import serve as serve_xds
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 STATUS_SECONDS = 5.0
-"""How long /status waits for the event loop."""
+"""How long /status, or a command, waits for the event loop."""
+LOGGED_PROBLEMS = 20
+"""Entries of one batch that are refused with a line of their own."""
 
 
 class ControlPlane:
@@ -43,44 +54,76 @@ class ControlPlane:
         self.catalog = Catalog()
         self.source: ScopewaySource | None = None
         self.server: Server | None = None
+        self.registry: Registry | None = None
         self.stale: str | None = None
+        self.current: float | None = None
+        """Where it is stale: until when it was known not to be, in seconds since 1970."""
         self.change: Change | None = None
+        self.metrics.lag.set_function(self.lag)
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch of the registry, and tell the streams that it concerns."""
-        change = self.change = self.catalog.apply(batch, now=time.monotonic())
-        for problem in change.new_problems:
+        start, held = time.perf_counter(), len(self.catalog.held)
+        change = self.catalog.apply(batch, now=time.monotonic())
+        for problem in change.new_problems[:LOGGED_PROBLEMS]:
             _log.warning("refused, the last good version stays: %s", problem)
+        if len(change.new_problems) > LOGGED_PROBLEMS:
+            more = len(change.new_problems) - LOGGED_PROBLEMS
+            _log.warning("and %d more entries are refused; /status has them all", more)
+        if len(self.catalog.held) > held:
+            _log.warning(
+                "a storm: %d clouds were lost at once and stay as they were until they are "
+                "registered again, or given up with `scopeway cloud release`",
+                len(self.catalog.held),
+            )
         if batch.stale != self.stale:
             _log.warning("%s", batch.stale or "the registry is reachable again")
         self.stale = batch.stale
+        self.current = (batch.current or time.time()) if batch.stale else None
+        self._take_over(change)
+        self.metrics.updates.observe(time.perf_counter() - start)
+
+    def _take_over(self, change: Change) -> None:
+        self.change = change
         self._measure(change)
         if self.source is None:
             self.source = self._make_source(change)
         elif change.clouds:
             self.source.update(change.inventory, change.clouds)
 
+    def release(self, names: Collection[str] | None) -> tuple[list[str], list[str]]:
+        """Give up clouds that are held after a storm; None means all of them.
+
+        Returns:
+            The names that were given up, and those that aren't held, which have no effect.
+        """
+        held = self.catalog.held
+        wanted = sorted(held if names is None else set(names))
+        released = [name for name in wanted if name in held]
+        if released:
+            _log.warning("given up by an operator: %s", _some(released))
+            self._take_over(self.catalog.release(released))
+            if self.registry is not None:
+                self.registry.release(released)
+        return released, [name for name in wanted if name not in released]
+
+    def lag(self) -> float:
+        """Return for how many seconds what is known has not surely been what the registry holds."""
+        return 0.0 if self.current is None else max(time.time() - self.current, 0.0)
+
     def status(self) -> Mapping[str, Any]:
-        """Return what /status shows: the registry, its refused entries, and every stream."""
-        change = self.change
+        """Return what /status shows; costs O(all names in use)."""
+        now = time.monotonic()  # which is the clock of event loops
         return {
-            "clouds": len(change.inventory) if change else 0,
-            "revision": change.inventory.revision if change else 0,
-            "stale": self.stale,
-            "refused": [str(problem) for problem in change.problems.values()] if change else [],
+            **status.registry_status(
+                name=self.registry.name if self.registry else "",
+                change=self.change,
+                stale=self.stale,
+                lag=self.lag(),
+                held=self.catalog.held,
+            ),
             "streams": [
-                {
-                    "node": stream.node.id,
-                    "types": {
-                        each.type_url.rpartition(".")[2]: {
-                            "subscribed": each.subscribed,
-                            "in_flight": each.in_flight,
-                            "rejected": sorted(each.rejected),
-                            "last_nack": each.last_nack.message if each.last_nack else None,
-                        }
-                        for each in stream.types
-                    },
-                }
+                status.stream_status(stream, now)
                 for stream in (self.server.status() if self.server else [])
             ],
         }
@@ -102,6 +145,8 @@ class ControlPlane:
         self.metrics.revision.set(change.inventory.revision)
         self.metrics.stale.set(self.stale is not None)
         self.metrics.refused_entries.set(len(change.problems))
+        self.metrics.held.set(len(self.catalog.held))
+        self.metrics.cordoned.set(len(change.inventory.cordons))
 
 
 async def run(settings: Settings) -> None:
@@ -123,6 +168,7 @@ async def _serve(settings: Settings) -> None:
     control_plane = ControlPlane(settings)
     with _admin(control_plane) as admin:
         registry = open_registry(settings.registry, state_dir=settings.state_dir)
+        control_plane.registry = registry
         try:
             async with aclosing(registry.watch()) as batches:
                 with _no_collections():
@@ -186,17 +232,47 @@ def _address(host: str, port: int) -> str:
 def _admin(control_plane: ControlPlane) -> Iterator[AdminServer]:
     loop = asyncio.get_running_loop()
 
-    async def status() -> Mapping[str, Any]:
-        return control_plane.status()
+    def on_loop(work: Callable[[], T]) -> T:
+        """Do work on the event loop, which owns the streams, for a thread of the admin server."""
+
+        async def done() -> T:
+            return work()
+
+        return asyncio.run_coroutine_threadsafe(done(), loop).result(STATUS_SECONDS)
+
+    def release(command: Mapping[str, Any]) -> Mapping[str, Any]:
+        names = _names(command)
+        released, not_held = on_loop(lambda: control_plane.release(names))
+        return {"released": released, "not_held": not_held}
 
     server = AdminServer(
         control_plane.settings.admin_listen,
         registry=control_plane.metrics.registry,
-        # asked in the admin server's thread, answered on the event loop that owns the streams
-        status=lambda: asyncio.run_coroutine_threadsafe(status(), loop).result(STATUS_SECONDS),
+        status=lambda: on_loop(control_plane.status),
+        commands={"/release": release},
     )
     server.start()
     try:
         yield server
     finally:
         server.close()
+
+
+def _names(command: Mapping[str, Any]) -> list[str] | None:
+    """Return the clouds that a command to release names; None means all."""
+    names = command.get("clouds")
+    if command.keys() == {"all"} and command["all"] is True:
+        return None
+    if command.keys() == {"clouds"} and isinstance(names, list) and names == _texts(names):
+        return names
+    raise BadCommand('say which: {"clouds": ["cloud-9"]} or {"all": true}')
+
+
+def _texts(values: Iterable[object]) -> list[str]:
+    return [value for value in values if isinstance(value, str)]
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:LOGGED_PROBLEMS])
+    more = len(names) - LOGGED_PROBLEMS
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -6,6 +6,8 @@ fields. Here they are put behind the sentence, or nobody would see them.
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 
 _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -29,3 +31,29 @@ def set_up(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Formatter())
     logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+class LogBudget:
+    """So many lines in so many seconds; the others are counted and told with the next line."""
+
+    def __init__(
+        self, lines: int, seconds: float, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._lines = lines
+        self._seconds = seconds
+        self._clock = clock
+        self._since = clock()
+        self._used = 0
+        self._withheld = 0
+
+    def take(self) -> int | None:
+        """Return how many lines were withheld before this one, or None: withhold it, too."""
+        now = self._clock()
+        if now - self._since >= self._seconds:
+            self._since, self._used = now, 0
+        if self._used >= self._lines:
+            self._withheld += 1
+            return None
+        self._used += 1
+        withheld, self._withheld = self._withheld, 0
+        return withheld

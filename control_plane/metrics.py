@@ -4,13 +4,21 @@ Owns their names. An xDS observer (`xds.events.Observer`): called on the event l
 """
 
 from collections.abc import Callable
-from typing import assert_never
+from importlib.metadata import version
+from itertools import accumulate
+from typing import Final, assert_never, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
-from control_plane.source import SourceStats
+from control_plane.compiler.outcome import Cause
+from control_plane.source import ANSWER_BOUNDS, SourceStats
 from xds.events import (
     Acked,
     Event,
@@ -25,6 +33,9 @@ from xds.events import (
 )
 from xds.source import Node
 from xds.types import SEND_ORDER
+
+UPDATE_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)
+"""Seconds."""
 
 
 class Metrics:
@@ -44,6 +55,25 @@ class Metrics:
             "Entries of the registry that are not believed.",
             registry=registry,
         )
+        self.held = Gauge(
+            "scopeway_clouds_held", "Clouds that stay after a storm of losses.", registry=registry
+        )
+        self.cordoned = Gauge("scopeway_clouds_cordoned", "Cordons.", registry=registry)
+        self.lag = Gauge(
+            "scopeway_registry_lag_seconds",
+            "Time since what is known was surely what the registry holds.",
+            registry=registry,
+        )
+        self.updates = Histogram(
+            "scopeway_update_seconds",
+            "Time to take over what the registry told, until the streams are woken.",
+            registry=registry,
+            buckets=UPDATE_BOUNDS,
+        )
+        Gauge(
+            "scopeway_build_info", "1; its label says what runs.", ["version"], registry=registry
+        ).labels(version("scopeway")).set(1)
+        ProcessCollector(registry=registry)
         self._streams = Gauge("xds_streams", "Open streams.", registry=registry)
         self._responses = self._counter("xds_responses", "Responses sent.")
         self._resources = self._counter("xds_resources_sent", "Resources sent.")
@@ -115,4 +145,28 @@ class _SourceCollector(Collector):
                 "Targets refused because a stream had too many.",
                 value=stats.refused,
             ),
+            _passed_over(stats),
+            HistogramMetricFamily(
+                "scopeway_compile_seconds",
+                "Time to plan and compile one target for one stream.",
+                buckets=list(
+                    zip(
+                        [*map(str, ANSWER_BOUNDS), "+Inf"],
+                        accumulate(stats.answers),
+                        strict=True,
+                    )
+                ),
+                sum_value=stats.answer_seconds,
+            ),
         ]
+
+
+def _passed_over(stats: SourceStats) -> Metric:
+    family = CounterMetricFamily(
+        "scopeway_clouds_passed_over",
+        "Times that a cloud of an | or of labels was left out of a target.",
+        labels=["cause"],
+    )
+    for cause in get_args(Cause):
+        family.add_metric([cause], stats.passed_over.get(cause, 0))
+    return family

@@ -6,19 +6,29 @@ started, and nothing can be served, before that. Everything runs on one event lo
 """
 
 import logging
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from time import perf_counter
 from typing import Final, Protocol
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
 from control_plane.compiler.cluster import compile_cluster, warm
 from control_plane.compiler.dependencies import Dependencies
-from control_plane.compiler.outcome import Plan, Rejection
-from control_plane.compiler.plan import PlanSettings, plan
-from control_plane.scope import ScopeError, Target, parse_target, target_name
+from control_plane.compiler.outcome import Cause, Plan, Rejection
+from control_plane.compiler.plan import PlanSettings, decide
+from control_plane.passed_over import PassedOver
+from control_plane.scope import (
+    LabelSelector,
+    Operation,
+    ScopeError,
+    Target,
+    parse_target,
+    target_name,
+)
 from control_plane.site.identity import from_metadata, secrets
 from xds.codec import resource
 from xds.errors import ProtocolError
@@ -39,6 +49,9 @@ _MEMO_NAMES = 16_384
 """Parsed target names kept; some 1 kB each."""
 _MEMO_SITES = 64
 """Sites whose listeners, routes and filters are kept; some 85 kB each, made in 0.4 ms."""
+
+ANSWER_BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.1)
+"""Seconds; for the histogram of how long a target takes to plan and compile."""
 
 SiteResources = Mapping[str, Mapping[str, bytes]]
 """Type URL to name to encoded message: listeners, routes, secrets and filters of one site."""
@@ -81,6 +94,12 @@ class SourceStats:
     """Clusters compiled since the start."""
     refused: int = 0
     """Targets refused since the start because a stream had reached one of its limits."""
+    passed_over: Mapping[Cause, int] = field(default_factory=dict)
+    """How often clouds of an `|` or of labels were left out since the start, by cause."""
+    answers: list[int] = field(default_factory=lambda: [0] * (len(ANSWER_BOUNDS) + 1))
+    """Targets planned and compiled, by how long it took: up to each of ANSWER_BOUNDS, and more."""
+    answer_seconds: float = 0.0
+    """All that time together."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,7 +145,8 @@ class ScopewaySource:
         self._limits = limits or Limits()
         self._sites: dict[str, _Site] = {}
         self._dependencies = Dependencies()
-        self._stats = SourceStats()
+        self._passed_over = PassedOver()
+        self._stats = SourceStats(passed_over=self._passed_over.counts)
         self._parse = lru_cache(_MEMO_NAMES)(_parse)
         self._compile = lru_cache(_MEMO_CLUSTERS)(self._compile_anew)
         self._made: dict[tuple[str, str], _Made] = {}
@@ -198,12 +218,21 @@ class ScopewaySource:
         What cannot be served and is one too many is in use all the same: Envoy stays subscribed to
         it, and is to hear of it when its cloud is registered.
         """
+        start = perf_counter()
+        try:
+            return self._take_up(view, name)
+        finally:
+            seconds = perf_counter() - start
+            self._stats.answers[bisect_left(ANSWER_BOUNDS, seconds)] += 1
+            self._stats.answer_seconds += seconds
+
+    def _take_up(self, view: "_View", name: str) -> Resource | None:
         new = name not in view.targets
         if new and len(view.targets) >= self._limits.targets:
             self._refuse(view, name, "targets")
             return None
         target = self._parse(name)
-        outcome = self._plan(target, view.group)
+        outcome = self._plan(name, target, view.group)
         if new:
             self._use(view, name, target)
         if isinstance(outcome, Rejection):
@@ -255,13 +284,16 @@ class ScopewaySource:
         if isinstance(target, Target):
             self._dependencies.add(name, target, view.group)
 
-    def _plan(self, target: Target | Rejection, group: str) -> Plan:
+    def _plan(self, name: str, target: Target | Rejection, group: str) -> Plan:
         if isinstance(target, Rejection):
             return target
         caller = self._inventory.get(group)
         if caller is None:
             return Rejection(status=503, reason=f"the cloud of this site, {group}, is unknown")
-        return plan(target, caller, self._inventory, self._settings)
+        decision = decide(target, caller, self._inventory, self._settings)
+        if isinstance(target.expression, Operation | LabelSelector):
+            self._passed_over.note(group, name, decision.skipped)
+        return decision.plan
 
     def _compile_anew(self, name: str, outcome: Plan) -> Resource:
         self._stats.compiled += 1

@@ -2,7 +2,7 @@
 
 Owns how a resource is framed, and the few fields of a DeltaDiscoveryRequest that a server needs.
 Does not know what is inside a resource, and no protobuf library: a request of Envoy carries a node
-of 60 kB, of which three fields matter here.
+of 60 kB, of which a few fields matter here.
 
 https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto
 """
@@ -176,7 +176,7 @@ def _error(data: bytes, start: int, end: int) -> ErrorDetail:
 
 
 def _node(data: bytes, start: int, end: int) -> Node:
-    node_id = cluster = ""
+    node_id = cluster = agent = version = ""
     metadata: dict[str, str] = {}
     for number, begin, stop in wire.fields(data, start, end):
         if number == 1:
@@ -185,7 +185,25 @@ def _node(data: bytes, start: int, end: int) -> Node:
             cluster = data[begin:stop].decode()
         elif number == 3:
             _collect_leaves(data, begin, stop, (), metadata)
-    return Node(id=node_id, cluster=cluster, metadata=metadata)
+        elif number == 6:
+            agent = _text(data, begin, stop)
+        elif number == 7:
+            version = _text(data, begin, stop)
+        elif number == 8:
+            version = _build_version(data, begin, stop)
+    user_agent = "/".join(part for part in (agent, version) if part)
+    return Node(id=node_id, cluster=cluster, metadata=metadata, user_agent=user_agent)
+
+
+def _build_version(data: bytes, start: int, end: int) -> str:
+    """Return the numbers of an envoy.config.core.v3.BuildVersion: "1.40.0"."""
+    numbers = [0, 0, 0]
+    for number, begin, stop in wire.fields(data, start, end):
+        if number == 1:  # the envoy.type.v3.SemanticVersion
+            for part, wire_type, first, last in wire.raw_fields(data, begin, stop):
+                if 1 <= part <= 3 and wire_type == wire.VARINT:
+                    numbers[part - 1], _ = wire.read_varint(data, first, last)
+    return ".".join(map(str, numbers))
 
 
 def _collect_leaves(

@@ -62,6 +62,8 @@ class StreamStatus:
     node: Node
     peer: str
     """The client's address, as gRPC writes it."""
+    since: float
+    """When it was opened, on the event loop's clock, as `TypeStatus.in_flight_since`."""
     types: tuple[TypeStatus, ...]
 
 
@@ -86,6 +88,7 @@ class _Stream:
     ) -> None:
         self.session = DeltaSession(source, answer_limit=limits.answer_bytes)
         self.peer: str = context.peer()
+        self.since = asyncio.get_running_loop().time()
         self._hub = hub
         self._observer = observer
         self._limits = limits
@@ -204,7 +207,9 @@ class Server:
     def status(self) -> list[StreamStatus]:
         """Return how far every stream has come; costs O(all names)."""
         return [
-            StreamStatus(node=node, peer=stream.peer, types=stream.session.status())
+            StreamStatus(
+                node=node, peer=stream.peer, since=stream.since, types=stream.session.status()
+            )
             for stream in self._streams
             if (node := stream.session.node) is not None
         ]

@@ -56,6 +56,8 @@ class TypeStatus:
     wildcard: bool
     subscribed: int
     """The number of names that the client wants."""
+    acked: int
+    """The number of resources that it has, as far as is known."""
     in_flight: int
     """The number of names in the response that is not acknowledged yet."""
     in_flight_since: float | None
@@ -252,6 +254,7 @@ class DeltaSession:
             type_url=subscription.type_url,
             wildcard=subscription.wildcard,
             subscribed=sum(1 for _ in subscription.wanted()),
+            acked=subscription.acked,
             in_flight=len(subscription.in_flight or ()),
             in_flight_since=flight.since if flight else None,
             rejected=dict(subscription.rejected),

@@ -20,6 +20,8 @@ class Node:
     cluster: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     """The string values of node.metadata, by dotted path ("scopeway.protocol")."""
+    user_agent: str = ""
+    """The client's name and version, "envoy/1.40.0"; as much of it as the client tells."""
 
 
 class NodeView(Protocol):

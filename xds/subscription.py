@@ -98,6 +98,11 @@ class Subscription:
         """Whether the client has a wildcard subscription."""
         return self._wildcard
 
+    @property
+    def acked(self) -> int:
+        """The number of resources that the client holds, as far as is known."""
+        return len(self._held)
+
     def wanted(self) -> Iterator[str]:
         """Yield every name that the client wants."""
         yield from self._named

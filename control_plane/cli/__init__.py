@@ -15,6 +15,7 @@ from control_plane.cli.cloud import cloud
 from control_plane.cli.demo import demo
 from control_plane.cli.explain import explain
 from control_plane.cli.serve import serve
+from control_plane.cli.status import status
 from control_plane.errors import ControlPlaneError
 
 
@@ -29,6 +30,7 @@ cli.add_command(bootstrap)
 cli.add_command(cloud)
 cli.add_command(ca)
 cli.add_command(explain)
+cli.add_command(status)
 cli.add_command(demo)
 
 

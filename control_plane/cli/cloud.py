@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from control_plane.cli.options import format_option, registry_option
+from control_plane.cli.options import admin_option, format_option, registry_option
 from control_plane.errors import ControlPlaneError
 
 if TYPE_CHECKING:
@@ -174,6 +174,32 @@ def uncordon(registry: str, names: tuple[str, ...]) -> None:
     missing = asyncio.run(work())
     if missing:
         raise ControlPlaneError(f"not cordoned: {', '.join(missing)}")
+
+
+@cloud.command()
+@admin_option
+@click.option("--all", "every", is_flag=True, help="All clouds that are held.")
+@click.argument("names", nargs=-1)
+def release(admins: tuple[str, ...], every: bool, names: tuple[str, ...]) -> None:
+    """Give up clouds that are held after a storm: they were taken away on purpose.
+
+    Asks the control planes themselves, as each holds what it has lost; `scopeway status` shows
+    what that is. Exit status 1 where one of the names is held by none of them.
+    """
+    from control_plane.cli.admin_client import command
+
+    if every == bool(names):
+        raise click.UsageError("say which clouds, or --all")
+    wanted: dict[str, Any] = {"all": True} if every else {"clouds": list(names)}
+    released: set[str] = set()
+    for admin in admins:
+        answer = command(admin, "/release", wanted)
+        released.update(answer["released"])
+        for name in answer["released"]:
+            click.echo(f"{name} given up by {admin}")
+    missing = [name for name in names if name not in released]
+    if missing:
+        raise ControlPlaneError(f"not held: {', '.join(missing)}")
 
 
 def _registered(registry: str) -> "Change":

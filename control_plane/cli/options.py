@@ -101,6 +101,17 @@ registry_option: Decorator = click.option(
     "etcd://[user:password@]host:port[,host:port]/[prefix][?cacert=FILE&cert=FILE&key=FILE].",
 )
 
+admin_option: Decorator = click.option(
+    "--admin",
+    "admins",
+    multiple=True,
+    default=("http://127.0.0.1:18002",),
+    show_default=True,
+    envvar="SCOPEWAY_ADMIN",
+    metavar="URL",
+    help="The admin address of a control plane; may be given again for each replica.",
+)
+
 format_option: Decorator = click.option(
     "--format",
     "output",

@@ -5,7 +5,7 @@ Invariant: a bad entry costs nothing but itself; every cloud of the inventory wa
 only one of its name, when it was taken over.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from rpds import HashTrieMap
@@ -51,7 +51,7 @@ class Catalog:
         self._cordons = Cordons()
         self._inventory = Inventory()
         self._losses = RecentLosses(limits or StormLimits())
-        self._kept: dict[str, Place] = {}
+        self._held: dict[str, Place] = {}
         """Clouds that were lost in a storm, to the place where they were."""
         self._problems: HashTrieMap[Place, InvalidCloud] = HashTrieMap()
         self._new_problems: dict[Place, InvalidCloud] = {}
@@ -60,6 +60,20 @@ class Catalog:
     def inventory(self) -> Inventory:
         """The clouds as of the last batch."""
         return self._inventory
+
+    @property
+    def held(self) -> Mapping[str, Place]:
+        """The clouds that were lost in a storm and stay as they were, to where they had stood."""
+        return self._held
+
+    def release(self, names: Collection[str]) -> Change:
+        """Give up clouds that are held; other names have no effect. O(names)."""
+        self._new_problems = {}
+        released = [name for name in names if name in self._held]
+        for name in released:
+            self._is_held_no_more(name)
+        self._inventory = self._inventory.apply({}, released)
+        return self._change(released)
 
     def apply(self, batch: Batch, *, now: float) -> Change:
         """Take over a batch. O(entries of the batch).
@@ -76,16 +90,19 @@ class Catalog:
         if lost:
             storm = self._losses.add(lost, known=self._inventory, now=now)
             for name, loss in storm.items():
-                self._keep(name, loss, upserts, lost)
+                self._hold(name, loss, upserts, lost)
         cordons = {
             name: reason
             for name, reason in self._cordons.apply(batch).items()
             if reason != self._inventory.cordon(name)
         }
         self._inventory = self._inventory.apply(upserts, lost).with_cordons(cordons)
+        return self._change((*upserts, *lost, *cordons))
+
+    def _change(self, clouds: Iterable[str]) -> Change:
         return Change(
             inventory=self._inventory,
-            clouds=frozenset((*upserts, *lost, *cordons)),
+            clouds=frozenset(clouds),
             problems=self._problems,
             new_problems=tuple(self._new_problems.values()),
         )
@@ -130,10 +147,10 @@ class Catalog:
         clouds = {at: value for at, value in values.items() if isinstance(value, Cloud)}
         known = self._inventory.get(name)
         if not places:
-            if known is not None and name not in self._kept:
+            if known is not None and name not in self._held:
                 lost[name] = Loss(cloud=known, place=place)
             return
-        self._is_registered(name)
+        self._is_held_no_more(name)
         if len(clouds) == 1:
             (at, cloud), *_ = clouds.items()
             self._problems = self._problems.discard(at)
@@ -145,23 +162,23 @@ class Catalog:
             reason = f"{name!r} is declared in {', '.join(others[:_OTHERS_SHOWN])}{more}, too"
             self._report(at, InvalidCloud(at, Problem("metadata.name", reason), name=name))
 
-    def _keep(
+    def _hold(
         self, name: str, loss: Loss, upserts: dict[str, Cloud], lost: dict[str, Loss]
     ) -> None:
-        """Keep a cloud that was lost in a storm, just now or in an earlier batch."""
+        """Hold a cloud that was lost in a storm, just now or in an earlier batch."""
         if lost.pop(name, None) is None and self._inventory.get(name) is None:
             upserts[name] = loss.cloud
-        self._kept[name] = loss.place
+        self._held[name] = loss.place
         if loss.place not in self._problems:
             problem = Problem(
                 "", f"{name!r} was lost together with many others; it is kept as it was"
             )
             self._report(loss.place, InvalidCloud(loss.place, problem, name=name))
 
-    def _is_registered(self, name: str) -> None:
-        """Take note that a cloud is registered (again)."""
+    def _is_held_no_more(self, name: str) -> None:
+        """Take note that a cloud is registered (again), or given up."""
         self._losses.returned(name)
-        place = self._kept.pop(name, None)
+        place = self._held.pop(name, None)
         if place is not None and place not in self._entries:
             self._problems = self._problems.discard(place)
 

@@ -9,7 +9,7 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class DirectoryRegistry:
         except OSError as error:
             reason = f"{self.name} cannot be read: {error.strerror}"
             raise RegistryUnavailable(reason) from None
-        pause, away = POLL, False
+        pause, away, seen = POLL, False, time.time()
         while True:
             await asyncio.sleep(pause)
             start = time.monotonic()
@@ -54,13 +54,18 @@ class DirectoryRegistry:
                 batch = await asyncio.to_thread(self._folder.look)
             except OSError as error:
                 if not away:
-                    yield Batch(stale=f"{self.name} cannot be read: {error.strerror}")
+                    stale = f"{self.name} cannot be read: {error.strerror}"
+                    yield Batch(stale=stale, current=seen)
                 away = True
                 continue
+            seen = time.time()
             pause = max(POLL, 4 * (time.monotonic() - start))
             if away or batch.upserts or batch.deletes:
                 yield batch
             away = False
+
+    def release(self, names: Collection[str]) -> None:
+        """Do nothing: what is gone is not remembered here."""
 
     async def close(self) -> None:
         """Do nothing: no file stays open."""

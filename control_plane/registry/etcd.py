@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -58,7 +58,7 @@ class EtcdRegistry:
     async def watch(self) -> AsyncGenerator[Batch, None]:
         """See `Registry.watch`."""
         start = connection = time.monotonic()
-        failures, told_away, used = 0, False, ""
+        failures, told_away, used, lost = 0, False, "", time.time()
         while True:
             avoid, used = used, ""  # for one attempt only: it may be the only one that lives
             try:
@@ -72,6 +72,7 @@ class EtcdRegistry:
                             failures = 0
                             yield batch
             except EtcdError as error:
+                lost = time.time() if used else lost
                 lasted = bool(used) and time.monotonic() - connection > LONGEST_PAUSE
                 failures = 1 if lasted else failures + 1
                 if not self._revision:
@@ -79,9 +80,12 @@ class EtcdRegistry:
                         raise RegistryUnavailable(f"{self.name} cannot be read: {error}") from None
                 elif failures > 1 and not told_away:  # the first may be a member that is restarted
                     told_away = True
-                    yield Batch(stale=f"{self.name} is away: {error}")
+                    yield Batch(stale=f"{self.name} is away: {error}", current=lost)
             # before the first listing somebody waits
             await asyncio.sleep(_pause(failures if self._revision else min(failures, 2)))
+
+    def release(self, names: Collection[str]) -> None:
+        """Do nothing: what is gone is not remembered here."""
 
     async def close(self) -> None:
         """Do nothing: a connection lives as long as its `watch`."""

@@ -37,6 +37,9 @@ class Batch:
     stale: str | None = None
     """Not None: the registry cannot be reached just now, in words for people ("etcd ... is away;
     serving what was saved 3 minutes ago"). Holds until the next batch."""
+    current: float | None = None
+    """Where it is stale: until when what was told is known to have been what the registry holds, in
+    seconds since 1970."""
 
 
 class Store(Protocol):
@@ -95,6 +98,12 @@ class Registry(Protocol):
 
         Raises:
             RegistryUnavailable: it could not be read at the start.
+        """
+
+    def release(self, names: Collection[str]) -> None:
+        """Take note that clouds, lost from it in a storm and held since, were given up.
+
+        For registries that remember clouds themselves; others hold none.
         """
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ kind of registry. Invariant: nothing is written before the registry's first full
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing, suppress
 from pathlib import Path
 
@@ -45,6 +45,8 @@ class StateRegistry:
         self._debounce = debounce
         self._retry = retry
         self._clock = clock
+        self._catalog = Catalog()
+        self._writer: _Writer | None = None
 
     @property
     def name(self) -> str:
@@ -65,6 +67,12 @@ class StateRegistry:
                     yield await self._saved(error)
                     told = True
             await asyncio.sleep(self._retry)
+
+    def release(self, names: Collection[str]) -> None:
+        """See `Registry.release`; the saved clouds lose them, too."""
+        change = self._catalog.release(names)
+        if change.clouds and self._writer is not None:
+            self._writer.write_soon(change.inventory)
 
     async def close(self) -> None:
         """Close the registry itself."""
@@ -87,12 +95,12 @@ class StateRegistry:
             raise error
         age = _duration(self._clock() - saved.current)
         stale = f"{error}; serving what {saved.registry} held {age} ago"
-        return Batch(upserts=saved.entries, complete=True, stale=stale)
+        return Batch(upserts=saved.entries, complete=True, stale=stale, current=saved.current)
 
     async def _remembered(self) -> AsyncGenerator[Batch, None]:
         """Yield the registry's own batches and write what they lead to."""
-        catalog = Catalog()
-        writer = _Writer(self._folder, self.name, self._debounce)
+        catalog = self._catalog = Catalog()
+        writer = self._writer = _Writer(self._folder, self.name, self._debounce)
         async with aclosing(self._registry.watch()) as batches:
             try:
                 async for batch in batches:
@@ -102,6 +110,7 @@ class StateRegistry:
                     writer.current = batch.stale is None
                     yield batch
             finally:
+                self._writer = None
                 await writer.close()
 
 

@@ -1,12 +1,14 @@
 """What a batch of the registry means for status, metrics and log. No I/O; processes are in e2e."""
 
 import logging
+import time
 from typing import Any
 
 import pytest
 from harness.fleet import at, manifest
 
-from control_plane.app import ControlPlane
+from control_plane.app import LOGGED_PROBLEMS, ControlPlane
+from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.manifest import InvalidCloud, Problem
 from control_plane.registry import Batch
 from control_plane.settings import Settings
@@ -30,11 +32,18 @@ def sample(control_plane: ControlPlane, name: str) -> float | None:
 
 def test_there_is_nothing_to_serve_before_the_first_batch(control_plane: ControlPlane) -> None:
     assert control_plane.source is None
-    assert control_plane.status() == {
+    status = dict(control_plane.status())
+
+    assert status.pop("scopeway")
+    assert status == {
+        "registry": "",
         "clouds": 0,
         "revision": 0,
         "stale": None,
+        "lag_seconds": 0,
         "refused": [],
+        "held": {},
+        "cordoned": {},
         "streams": [],
     }
 
@@ -91,21 +100,92 @@ def test_a_stale_registry_is_told_when_it_goes_and_when_it_is_back(
     control_plane: ControlPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[tuple[Any, float | None]] = []
+    lags: list[tuple[bool, bool]] = []
     for batch in (
         Batch(upserts={"one": CLOUD}, complete=True),
-        Batch(stale="etcd is away"),
-        Batch(stale="etcd is away"),
+        Batch(stale="etcd is away", current=time.time() - 60),
+        Batch(stale="etcd is away", current=time.time() - 60),
         Batch(),
     ):
         control_plane.apply(batch)
         seen.append(
             (control_plane.status()["stale"], sample(control_plane, "scopeway_registry_stale"))
         )
+        lag = sample(control_plane, "scopeway_registry_lag_seconds")
+        assert lag is not None
+        lags.append((lag >= 60, control_plane.status()["lag_seconds"] >= 60))
 
     away = ("etcd is away", 1)
     assert seen == [(None, 0), away, away, (None, 0)]
+    assert lags == [(False, False), (True, True), (True, True), (False, False)]
     assert [(record.levelno, record.message) for record in caplog.records] == [
         (logging.WARNING, "etcd is away"),
         (logging.WARNING, "the registry is reachable again"),
     ]
     assert control_plane.status()["clouds"] == 1
+
+
+STORM = 12
+
+
+@pytest.fixture
+def held(control_plane: ControlPlane) -> ControlPlane:
+    """A control plane that has lost all its clouds but one at once."""
+    clouds = {f"/{number}": manifest(f"cloud-{number}") for number in range(STORM)}
+    control_plane.apply(Batch(upserts=clouds, complete=True))
+    control_plane.apply(Batch(deletes=[f"/{number}" for number in range(1, STORM)]))
+    return control_plane
+
+
+def test_a_storm_is_told_once_and_its_clouds_are_held(
+    held: ControlPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    held.apply(Batch())
+    logged = [*caplog.get_records("setup"), *caplog.records]
+    (line,) = (one.message for one in logged if "a storm" in one.message)
+
+    assert line.startswith("a storm: 11 clouds were lost at once and stay as they were")
+    assert set(held.status()["held"]) == {f"cloud-{number}" for number in range(1, STORM)}
+    assert held.status()["held"]["cloud-1"] == "/1"
+    assert sample(held, "scopeway_clouds_held") == 11
+    assert sample(held, "scopeway_clouds") == STORM
+
+
+def test_what_an_operator_gives_up_is_gone_and_no_storm_again(
+    held: ControlPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.clear()
+    some = held.release(["cloud-1", "cloud-0", "cloud-99"])
+    clouds = sample(held, "scopeway_clouds")
+    rest = held.release(None)
+
+    assert some == (["cloud-1"], ["cloud-0", "cloud-99"])
+    assert clouds == STORM - 1
+    assert rest == (sorted(f"cloud-{number}" for number in range(2, STORM)), [])
+    assert held.status()["held"] == {}
+    assert held.status()["refused"] == []
+    assert sample(held, "scopeway_clouds_held") == 0
+    assert sample(held, "scopeway_clouds") == 1
+    assert caplog.records[0].message == "given up by an operator: cloud-1"
+    held.apply(Batch(upserts={"/1": manifest("cloud-1")}))
+    held.apply(Batch(deletes=["/1"]))
+    assert held.status()["held"] == {}
+
+
+def test_many_refused_entries_are_a_few_lines(
+    control_plane: ControlPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = {f"/{n}": InvalidCloud(f"/{n}", Problem("spec", "is bad")) for n in range(1000)}
+    control_plane.apply(Batch(upserts=bad, complete=True))
+
+    assert len(caplog.records) == LOGGED_PROBLEMS + 1
+    assert caplog.records[-1].message == "and 980 more entries are refused; /status has them all"
+    assert len(control_plane.status()["refused"]) == 1000
+
+
+def test_cordons_are_shown(control_plane: ControlPlane) -> None:
+    entries = {"one": CLOUD, "mark": Cordon(name="cloud-1", reason="why")}
+    control_plane.apply(Batch(upserts=entries, complete=True))
+
+    assert control_plane.status()["cordoned"] == {"cloud-1": "why"}
+    assert sample(control_plane, "scopeway_clouds_cordoned") == 1

@@ -2,7 +2,7 @@
 
 import logging
 
-from control_plane.logs import Formatter
+from control_plane.logs import Formatter, LogBudget
 
 
 def test_a_line_names_what_it_is_about() -> None:
@@ -28,3 +28,17 @@ def test_a_line_without_more_is_left_alone() -> None:
     record = logging.makeLogRecord({"name": "a", "levelname": "INFO", "msg": "ready"})
 
     assert Formatter().format(record).endswith("INFO a: ready")
+
+
+def test_a_budget_withholds_what_is_too_much_and_says_how_much_it_was() -> None:
+    now = 0.0
+    budget = LogBudget(2, 60, clock=lambda: now)
+    first = [budget.take() for _ in range(5)]
+    now = 59
+    still = budget.take()
+    now = 61
+    later = [budget.take() for _ in range(3)]
+
+    assert first == [0, 0, None, None, None]
+    assert still is None
+    assert later == [4, 0, None]

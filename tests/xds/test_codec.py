@@ -1,11 +1,12 @@
 import pytest
 from betterproto2 import Message
-from envoy_data_plane.envoy.config.core.v3 import Extension, Locality
+from envoy_data_plane.envoy.config.core.v3 import BuildVersion, Extension, Locality
 from envoy_data_plane.envoy.config.core.v3 import Node as ProtoNode
 from envoy_data_plane.envoy.service.discovery.v3 import (
     DeltaDiscoveryRequest,
     DeltaDiscoveryResponse,
 )
+from envoy_data_plane.envoy.type.v3 import SemanticVersion
 from envoy_data_plane.google.protobuf import Struct
 from envoy_data_plane.google.rpc import Status
 from hypothesis import given
@@ -78,6 +79,10 @@ class TestRequest:
                 ),
                 locality=Locality(region="r"),
                 user_agent_name="envoy",
+                user_agent_build_version=BuildVersion(
+                    version=SemanticVersion(major_number=1, minor_number=40, patch=0),
+                    metadata=Struct.from_dict({"build.type": "RELEASE"}),
+                ),
                 extensions=[Extension(name="x", type_urls=["u"])] * 3,
             ),
             type_url=CLUSTER,
@@ -103,9 +108,26 @@ class TestRequest:
                     "scopeway.zone": "z",
                     "scopeway.deep.share": "0.1",
                 },
+                user_agent="envoy/1.40.0",
             ),
             names_nothing=False,
         )
+
+    @pytest.mark.parametrize(
+        ("node", "user_agent"),
+        [
+            (ProtoNode(id="n"), ""),
+            (ProtoNode(user_agent_name="grpc", user_agent_version="1.66"), "grpc/1.66"),
+            (ProtoNode(user_agent_name="mine"), "mine"),
+        ],
+    )
+    def test_a_client_tells_as_much_of_its_name_and_version_as_it_likes(
+        self, node: ProtoNode, user_agent: str
+    ) -> None:
+        read = decode_delta_request(_request(node=node)).node
+
+        assert read is not None
+        assert read.user_agent == user_agent
 
     def test_node_can_be_left_unread(self) -> None:
         data = _request(node=ProtoNode(id="n"))

@@ -1,0 +1,199 @@
+"""`scopeway status`: what running control planes and their Envoys are doing."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from control_plane.cli.options import admin_option, format_option
+from control_plane.errors import ControlPlaneError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+SHOWN = 10
+"""Lines of one kind, of clouds or problems; `--format json` has them all."""
+
+Status = Mapping[str, Any]
+"""Of one control plane, as `control_plane.status` makes it; {"error": why} where none answers."""
+
+
+@click.command()
+@admin_option
+@click.option(
+    "--watch",
+    "seconds",
+    type=click.FloatRange(min=0.2),
+    is_flag=False,
+    flag_value=2.0,
+    metavar="[SECONDS]",
+    help="Show it anew every 2 seconds, or so many, until it is interrupted.",
+)
+@format_option
+def status(admins: tuple[str, ...], seconds: float | None, output: str) -> None:
+    r"""Show each Envoy: what it uses, what it has taken and refused, and how far it is behind.
+
+    Asks the admin address of every control plane that is named. What else an operator should know
+    stands above: a registry that is away, clouds that are held or cordoned, entries refused.
+
+    \b
+        scopeway status --admin 10.0.0.1:18002 --admin 10.0.0.2:18002 --watch
+
+    Exit status 1 where one of them does not answer.
+    """
+    if seconds is None:
+        found = _ask(admins)
+        _show(found, output)
+        if any("error" in each for each in found.values()):
+            sys.exit(1)
+        return
+    with suppress(KeyboardInterrupt):
+        _watch(admins, seconds, output)
+
+
+def _watch(admins: Sequence[str], seconds: float, output: str) -> None:
+    if output == "json":
+        while True:
+            _show(_ask(admins), output)
+            time.sleep(seconds)
+    from rich.live import Live
+
+    console = _console()
+    first = _screen(_ask(admins))
+    with Live(first, console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        while True:
+            time.sleep(seconds)
+            live.update(_screen(_ask(admins)), refresh=True)
+
+
+def _ask(admins: Sequence[str]) -> Mapping[str, Status]:
+    from control_plane.cli.admin_client import get_status
+
+    found: dict[str, Status] = {}
+    for admin in admins:
+        try:
+            found[admin] = get_status(admin)
+        except ControlPlaneError as error:
+            found[admin] = {"error": str(error)}
+    return found
+
+
+def _show(found: Mapping[str, Status], output: str) -> None:
+    if output == "json":
+        click.echo(json.dumps(found))
+        return
+    _console().print(_screen(found))
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    # as wide as it comes where no screen limits it: a program, or a file, reads whole lines
+    width = None if sys.stdout.isatty() else 10_000
+    return Console(width=width, highlight=False, markup=False)
+
+
+def _screen(found: Mapping[str, Status]) -> "RenderableType":
+    from rich.console import Group
+    from rich.text import Text
+
+    lines = [
+        Text.assemble(*((_plain(text), style) for text, style in line))
+        for admin, each in found.items()
+        for line in _summary(admin, each)
+    ]
+    return Group(*lines, _envoys(found))
+
+
+def _summary(admin: str, status: Status) -> Iterator[list[tuple[str, str]]]:
+    if "error" in status:
+        yield [(status["error"], "bold red")]
+        return
+    yield [
+        (admin, "bold"),
+        (
+            f"  scopeway {status['scopeway']}, {status['clouds']} clouds from "
+            f"{status['registry']}, {len(status['streams'])} Envoys",
+            "",
+        ),
+    ]
+    if status["stale"]:
+        yield [
+            ("  stale: ", "bold red"),
+            (f"{status['stale']} (for {_duration(status['lag_seconds'])})", ""),
+        ]
+    held = list(status["held"])
+    if held:
+        yield [
+            ("  held after a storm: ", "bold red"),
+            (f"{_some(held)}; `scopeway cloud release` gives them up", ""),
+        ]
+    cordoned = [f"{name} ({why})" if why else name for name, why in status["cordoned"].items()]
+    if cordoned:
+        yield [("  cordoned: ", "bold"), (_some(cordoned), "")]
+    problems = [each for each in status["refused"] if not _is_held(each, status)]
+    for problem in problems[:SHOWN]:
+        yield [("  refused: ", "bold red"), (problem, "")]
+    if problems[SHOWN:]:
+        yield [(f"  and {len(problems) - SHOWN} more refused entries", "")]
+
+
+def _envoys(found: Mapping[str, Status]) -> "RenderableType":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    several = len(found) > 1
+    for column in (
+        "cloud",
+        "instance",
+        "version",
+        "connected",
+        "targets",
+        "acked",
+        "nacked",
+        "lag",
+    ):
+        table.add_column(column)
+    if several:
+        table.add_column("control plane")
+    rows = [(each, admin) for admin, status in found.items() for each in status.get("streams", ())]
+    for each, admin in sorted(rows, key=lambda row: (row[0]["cloud"], row[0]["instance"])):
+        nacked = each["nacked"]
+        cells = (
+            each["cloud"],
+            each["instance"] or "-",
+            each["version"] or "-",
+            _duration(each["connected_seconds"]),
+            str(each["targets"]),
+            str(each["acked"]),
+            "; ".join(f"{name}: {why}" for name, why in list(nacked.items())[:SHOWN]) or "-",
+            _duration(each["lag_seconds"]) if each["lag_seconds"] else "-",
+            *([admin] if several else []),
+        )
+        table.add_row(*map(_plain, cells), style="red" if nacked else None)
+    return table
+
+
+def _plain(text: str) -> str:
+    # what Envoys say of themselves must not move the cursor of who reads it
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _is_held(problem: str, status: Status) -> bool:
+    return any(problem.startswith(f"{place}: ") for place in status["held"].values())
+
+
+def _some(words: Sequence[str]) -> str:
+    more = len(words) - SHOWN
+    return ", ".join(words[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -1,0 +1,78 @@
+"""What a running control plane knows of itself, as one document: `/status`, `scopeway status`.
+
+Owns the document's shape, which programs read; made anew at each request. Holds no secrets: no
+tokens, no keys, no URL with a password.
+"""
+
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+from control_plane.clouds.inventory import Inventory
+from control_plane.registry import Change
+from xds.server import StreamStatus
+from xds.session import TypeStatus
+from xds.types import CLUSTER
+
+
+def registry_status(
+    *, name: str, change: Change | None, stale: str | None, lag: float, held: Mapping[str, str]
+) -> Mapping[str, Any]:
+    """Return what is known of the registry and its clouds.
+
+    Args:
+        name: The registry's, without its password.
+        change: What the last batch came to; None before the first.
+        stale: Why the registry cannot be read, None where it can.
+        lag: Seconds since what is known was surely what the registry holds.
+        held: The clouds that stay after a storm, to where they were registered.
+    """
+    inventory = change.inventory if change else Inventory()
+    return {
+        "scopeway": version("scopeway"),
+        "registry": name,
+        "clouds": len(inventory),
+        "revision": inventory.revision,
+        "stale": stale,
+        "lag_seconds": round(lag, 3),
+        "refused": [str(problem) for problem in change.problems.values()] if change else [],
+        "held": dict(sorted(held.items())),
+        "cordoned": dict(sorted(inventory.cordons.items())),
+    }
+
+
+def stream_status(stream: StreamStatus, now: float) -> Mapping[str, Any]:
+    """Return how far one Envoy has come; `now` is of the clock of the streams."""
+    lags = [now - each.in_flight_since for each in stream.types if each.in_flight_since is not None]
+    return {
+        "node": stream.node.id,
+        "cloud": stream.node.cluster,
+        "instance": stream.node.id.partition("/")[2],
+        "version": stream.node.user_agent,
+        "peer": stream.peer,
+        "connected_seconds": round(now - stream.since, 3),
+        "targets": sum(each.subscribed for each in stream.types if each.type_url == CLUSTER),
+        "acked": sum(each.acked for each in stream.types),
+        "nacked": _nacked(stream.types),
+        "lag_seconds": round(max(lags, default=0.0), 3),
+        "types": {each.type_url.rpartition(".")[2]: _type_status(each) for each in stream.types},
+    }
+
+
+def _type_status(each: TypeStatus) -> Mapping[str, Any]:
+    return {
+        "subscribed": each.subscribed,
+        "acked": each.acked,
+        "in_flight": each.in_flight,
+        "rejected": sorted(each.rejected),
+        "last_nack": each.last_nack.message if each.last_nack else None,
+    }
+
+
+def _nacked(types: Iterable[TypeStatus]) -> Mapping[str, str]:
+    """Return the resources whose newest version the Envoy does not take, each with its words."""
+    return {
+        name: rejection.message
+        for each in types
+        for name, rejection in sorted(each.rejected.items())
+    }

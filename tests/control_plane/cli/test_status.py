@@ -1,0 +1,188 @@
+"""`scopeway status` and `scopeway cloud release`, against admin addresses of this test."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from harness.ports import free_ports
+from prometheus_client import CollectorRegistry
+
+from control_plane.admin import AdminServer
+
+STREAM = {
+    "node": "cloud-1/a",
+    "cloud": "cloud-1",
+    "instance": "a",
+    "version": "envoy/1.40.0",
+    "peer": "ipv4:127.0.0.1:1",
+    "connected_seconds": 150.0,
+    "targets": 3,
+    "acked": 12,
+    "nacked": {},
+    "lag_seconds": 0,
+    "types": {},
+}
+STATUS = {
+    "scopeway": "0.1.0",
+    "registry": "etcd://127.0.0.1:2379",
+    "clouds": 40,
+    "revision": 7,
+    "stale": None,
+    "lag_seconds": 0,
+    "refused": [],
+    "held": {},
+    "cordoned": {},
+    "streams": [STREAM],
+}
+
+Serve = Callable[..., str]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Answer with a status, and take the release of clouds; return the URL."""
+    with ExitStack() as closing:
+
+        def serve(status: Mapping[str, Any] = STATUS, **more: Any) -> str:
+            held = {**status, **more}["held"]
+
+            def release(command: Mapping[str, Any]) -> Mapping[str, Any]:
+                wanted = list(held) if command.get("all") else command["clouds"]
+                return {"released": [name for name in wanted if name in held], "not_held": []}
+
+            server = AdminServer(
+                ("127.0.0.1", 0),
+                registry=CollectorRegistry(),
+                status=lambda: {**status, **more},
+                commands={"/release": release},
+            )
+            server.start()
+            closing.callback(server.close)
+            return f"http://127.0.0.1:{server.port}"
+
+        yield serve
+
+
+def test_an_envoy_is_a_line(scopeway: Callable[..., Any], serve: Serve) -> None:
+    outcome = scopeway("status", "--admin", serve())
+    head, columns, line = outcome.out.splitlines()
+
+    assert (outcome.status, outcome.err) == (0, "")
+    assert head.endswith("scopeway 0.1.0, 40 clouds from etcd://127.0.0.1:2379, 1 Envoys")
+    assert columns.split()[:3] == ["cloud", "instance", "version"]
+    assert line.split() == ["cloud-1", "a", "envoy/1.40.0", "2", "min", "3", "12", "-", "-"]
+
+
+def test_what_is_wrong_stands_above_or_in_its_line(
+    scopeway: Callable[..., Any], serve: Serve
+) -> None:
+    nacked = {**STREAM, "nacked": {"image@cloud-2": "[bold] no\x1b[2J such"}, "lag_seconds": 3.25}
+    admin = serve(
+        stale="etcd is away",
+        lag_seconds=180,
+        held={f"cloud-{n}": f"/clouds/cloud-{n}" for n in range(20, 40)},
+        refused=["/clouds/cloud-20: lost", *(f"/clouds/bad-{n}: is bad" for n in range(12))],
+        cordoned={"cloud-9": "new disks", "cloud-8": ""},
+        streams=[nacked],
+    )
+    lines = scopeway("status", "--admin", admin).out.splitlines()
+
+    assert lines[1] == "  stale: etcd is away (for 3 min)"
+    assert lines[2].startswith("  held after a storm: cloud-20, cloud-21, ")
+    assert lines[2].endswith("cloud-29 and 10 more; `scopeway cloud release` gives them up")
+    assert lines[3] == "  cordoned: cloud-9 (new disks), cloud-8"
+    assert lines[4] == "  refused: /clouds/bad-0: is bad"
+    assert lines[14] == "  and 2 more refused entries"
+    # what an Envoy says is no markup, and no terminal sequence
+    assert "image@cloud-2: [bold] no\N{REPLACEMENT CHARACTER}[2J such" in lines[-1]
+    assert lines[-1].split()[-2:] == ["3.2", "s"]
+
+
+def test_several_control_planes_are_asked_and_one_that_is_away_is_told(
+    scopeway: Callable[..., Any], serve: Serve
+) -> None:
+    one, other = serve(), serve(streams=[{**STREAM, "cloud": "cloud-2"}])
+    away = f"127.0.0.1:{free_ports(1)[0]}"
+    options = [word for admin in (one, other, away) for word in ("--admin", admin)]
+    table = scopeway("status", *options)
+    document = scopeway("status", *options, "--format", "json")
+
+    assert table.status == document.status == 1
+    assert table.out.splitlines()[-2].split()[0] == "cloud-1"
+    assert table.out.splitlines()[-1].split()[0] == "cloud-2"
+    assert table.out.splitlines()[-1].endswith(other)
+    assert f"no control plane answers at {away}: Connection refused (--admin)" in table.out
+    found = json.loads(document.out)
+    assert found[one] == STATUS
+    assert set(found[away]) == {"error"}
+
+
+class Potato(BaseHTTPRequestHandler):
+    """Something else that speaks HTTP."""
+
+    body = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}"])
+def test_what_is_no_scopeway_is_told_so(scopeway: Callable[..., Any], body: bytes) -> None:
+    handler = type("Handler", (Potato,), {"body": body})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        admin = f"http://127.0.0.1:{server.server_port}"
+        outcome = scopeway("status", "--admin", admin)
+        thread.join()
+
+    assert outcome.status == 1
+    assert f"what answers at {admin} is not a control plane of Scopeway" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("admin", "words"),
+    [
+        ("ftp://127.0.0.1:1", "'ftp://127.0.0.1:1' is not the URL of an admin address"),
+        ("http://127.0.0.1:x", "no control plane answers at http://127.0.0.1:x: "),
+    ],
+)
+def test_a_bad_url_is_a_sentence(scopeway: Callable[..., Any], admin: str, words: str) -> None:
+    outcome = scopeway("status", "--admin", admin)
+
+    assert outcome.status == 1
+    assert words in outcome.out
+    assert "Traceback" not in outcome.err
+
+
+def test_release_asks_every_control_plane(scopeway: Callable[..., Any], serve: Serve) -> None:
+    one, other = serve(held={"cloud-8": "/8", "cloud-9": "/9"}), serve(held={"cloud-9": "/9"})
+    admins = ("--admin", one, "--admin", other)
+    some = scopeway("cloud", "release", *admins, "cloud-9", "cloud-7")
+    every = scopeway("cloud", "release", *admins, "--all")
+
+    assert some.status == 1
+    assert some.out == f"cloud-9 given up by {one}\ncloud-9 given up by {other}\n"
+    assert some.err == "scopeway: not held: cloud-7\n"
+    assert every.status == 0
+    assert every.out.splitlines()[0] == f"cloud-8 given up by {one}"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--all", "cloud-9"]])
+def test_release_wants_names_or_all(
+    scopeway: Callable[..., Any], serve: Serve, arguments: list[str]
+) -> None:
+    outcome = scopeway("cloud", "release", "--admin", serve(), *arguments)
+
+    assert outcome.status == 2
+    assert "say which clouds, or --all" in outcome.err

@@ -1,0 +1,52 @@
+"""The line of one Envoy in the status document."""
+
+from control_plane.status import stream_status
+from xds.server import StreamStatus
+from xds.session import Nack, TypeStatus
+from xds.source import Node
+from xds.subscription import Rejection
+from xds.types import CLUSTER, LISTENER
+
+NODE = Node(id="cloud-1/a", cluster="cloud-1", user_agent="envoy/1.40.0")
+
+
+def type_status(type_url: str, subscribed: int, **more: object) -> TypeStatus:
+    values = {"acked": 0, "in_flight": 0, "in_flight_since": None, "rejected": {}}
+    values |= {"last_nack": None, "wildcard": True, "subscribed": subscribed, **more}
+    return TypeStatus(type_url=type_url, **values)  # type: ignore[arg-type]
+
+
+def test_a_line_sums_up_what_the_types_say() -> None:
+    clusters = type_status(
+        CLUSTER,
+        5,
+        acked=3,
+        in_flight=1,
+        in_flight_since=98.0,
+        rejected={"image@b": Rejection("2", "no such thing")},
+        last_nack=Nack(names=("image@b",), code=13, message="no such thing", at=97.0),
+    )
+    listeners = type_status(LISTENER, 2, acked=2, in_flight=2, in_flight_since=99.0)
+    stream = StreamStatus(
+        node=NODE, peer="ipv4:127.0.0.1:9", since=40.0, types=(clusters, listeners)
+    )
+    line = stream_status(stream, 100.0)
+
+    assert (line["cloud"], line["instance"], line["version"]) == ("cloud-1", "a", "envoy/1.40.0")
+    assert line["connected_seconds"] == 60
+    assert (line["targets"], line["acked"]) == (5, 5)
+    assert line["nacked"] == {"image@b": "no such thing"}
+    assert line["lag_seconds"] == 2
+    assert line["types"]["Cluster"] == {
+        "subscribed": 5,
+        "acked": 3,
+        "in_flight": 1,
+        "rejected": ["image@b"],
+        "last_nack": "no such thing",
+    }
+
+
+def test_who_has_answered_all_is_not_behind() -> None:
+    stream = StreamStatus(node=NODE, peer="", since=0, types=(type_status(CLUSTER, 0),))
+
+    assert stream_status(stream, 100.0)["lag_seconds"] == 0
