@@ -21,6 +21,7 @@ _MODULES = {
         *("json", "catalog", "foreign", "answers"),
     ),
     "peer": (*_COMMON, "peer"),
+    "links": ("links",),
 }
 ENTRIES = tuple(_MODULES)
 """The filters that can be bundled: the last module of each has its hooks."""
@@ -34,11 +35,11 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
 
     Args:
         entry: One of ENTRIES.
-        constants: `site` (the name of the cloud), `services` (every service word to its official
-            type), and for the front `service` (the official type of a listener for one service,
-            None for all) and, if wanted, `max_targets` (names that a worker hands out) and `front`
-            (`url` of the front, `ports`: official service type to URL, perhaps `region`); without
-            it, catalogs of other clouds come out empty.
+        constants: `services` (every service word to its official type), for all but links `site`
+            (the name of the cloud), and for the front `service` (the official type of a listener
+            for one service, None for all) and, if wanted, `max_targets` (names that a worker hands
+            out) and `front` (`url` of the front, `ports`: official service type to URL, perhaps
+            `region`); without it, catalogs of other clouds come out empty.
 
     Raises:
         KeyError: There is no such entry.

@@ -95,6 +95,7 @@ def _one_cloud(name: str, hop: Hop, honoured: Honoured | None) -> bytes:
     values = {"prefix": prefix, "host": host, "cloud": cloud}
     if not isinstance(hop, PeerHop):
         values["rejected"] = "false"  # of what a service answers, whatever it claims
+        values["places"] = " ".join(hop.places)
     if honoured is not None:
         values["honoured"] = f"{honoured.namespace};{','.join(honoured.roles)}"
     return _assemble(fields, name, field_bytes(_ENDPOINTS, locality), _metadata(values))

@@ -16,6 +16,8 @@ class Local:
 
     cloud: str
     service: Service
+    places: tuple[str, ...] = ()
+    """Where it may say in links that it is (`links`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,8 @@ class Direct:
 
     cloud: str
     service: Service
+    places: tuple[str, ...] = ()
+    """Where it may say in links that it is (`links`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import assert_never
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
+from control_plane.compiler.links import places
 from control_plane.compiler.outcome import (
     Decision,
     Direct,
@@ -149,7 +150,9 @@ def _way(
     asked_as: str = "",
 ) -> Hop | Rejection:
     if cloud is caller:  # also where it is cordoned: that is about others
-        return Local(cloud=cloud.name, service=cloud.services[service])
+        return Local(
+            cloud=cloud.name, service=cloud.services[service], places=places(cloud, service)
+        )
     cordon = inventory.cordon(cloud.name)
     if cordon is not None:
         why = f": {cordon}" if cordon else ""
@@ -157,7 +160,7 @@ def _way(
     if cloud.peer is not None:
         prefix = asked_as or service
         return peer_hop(cloud.name, cloud.peer, prefix, insecure_peers=settings.insecure_peers)
-    return Direct(cloud=cloud.name, service=cloud.services[service])
+    return Direct(cloud=cloud.name, service=cloud.services[service], places=places(cloud, service))
 
 
 def _unknown(name: str) -> Rejection:

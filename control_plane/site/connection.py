@@ -44,7 +44,7 @@ from envoy_data_plane.envoy.extensions.request_id.uuid.v3 import UuidRequestIdCo
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from control_plane.site import names, replies, route
+from control_plane.site import links, names, replies, route
 from control_plane.site.access_log import log_format
 from control_plane.site.envoy_types import ads, extension
 
@@ -154,6 +154,7 @@ def dispatch() -> bytes:
     manager.http_filters = [
         HttpFilter(name="lua", typed_config=Any.pack(script)),
         _on_demand(),
+        links.http_filter(),
         _router(),
     ]
     return bytes(manager)
@@ -205,7 +206,7 @@ def lua_filter() -> bytes:
 def last_filters() -> tuple[bytes, ...]:
     """Return the filters behind the Lua, in their order."""
     # on_demand behind the Lua, which makes the name; the router is always the last
-    return bytes(_on_demand()), bytes(_router())
+    return bytes(_on_demand()), bytes(links.http_filter()), bytes(_router())
 
 
 def _edge(stat_prefix: str, *, remove: list[HeaderMutation]) -> HttpConnectionManager:

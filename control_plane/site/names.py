@@ -12,6 +12,8 @@ METADATA: Final = "scopeway"
 SITE: Final = "site"
 """The key of a listener's metadata under which its cloud's name stands."""
 
+GATE_TYPE: Final = "type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher"
+"""A filter that is asked only where something matches."""
 LUA_TYPE: Final = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
 
 TARGET: Final = "x-scopeway-target"
@@ -39,6 +41,9 @@ AUTHORITIES: Final = "authorities"
 
 ANSWERS: Final = "answers"
 """The Lua of a front that edits answers, beside the one for requests."""
+
+LINKS: Final = "links"
+"""The filter of all listeners that edits `Location`, and its configuration."""
 
 SITE_NAME: Final = f"%METADATA(LISTENER:{METADATA}:{SITE})%"
 """What Envoy replaces by the name of the cloud it stands at."""

@@ -136,9 +136,10 @@ def secrets(cloud: Cloud) -> dict[str, bytes]:
 
 
 def filters(cloud: Cloud, *, insecure_peers: bool = False) -> dict[str, bytes]:
-    """Return name to encoded `TypedExtensionConfig`: the Lua of each listener with an address."""
+    """Return name to encoded `TypedExtensionConfig`: the Lua of listeners, and that of links."""
     made = {}
     for entry in _entries(cloud, insecure_peers):
+        made[names.LINKS] = _links()
         name = names.lua(entry.name)
         source = field_string(_INLINE_STRING, _script(cloud, entry, entry.kind))
         lua = field_bytes(_DEFAULT_SOURCE_CODE, source)
@@ -191,6 +192,13 @@ def _script(cloud: Cloud, entry: _Entry, which: str) -> str:
     if entry.kind == names.FRONT and cloud.front is not None:
         constants["front"] = _urls(cloud.front)
     return bundle(which, constants)
+
+
+@cache
+def _links() -> bytes:
+    from control_plane.site import links
+
+    return links.configuration(bundle(names.LINKS, {"services": _service_words()}))
 
 
 def _urls(front: Front) -> Mapping[str, object]:

@@ -64,6 +64,17 @@ VIA = f"1.1 {names.SITE_NAME}.scopeway"
 """Appended by fronts, and looked for by them: every way back into a site leads through one."""
 
 
+LOCATION = "\t".join(
+    (
+        *("%REQ(x-forwarded-proto)%", "%REQ(x-forwarded-host)%", "%REQ(x-forwarded-prefix)%"),
+        f"%CLUSTER_METADATA({names.METADATA}:places)%",
+        "%RESP(location)%",
+    )
+)
+"""All that the Lua of `links` needs to lead clients back to the front they spoke to. It runs behind
+every route that says this, and takes it off again."""
+
+
 @cache
 def front(listener: str, *, behind_tls: bool = False) -> bytes:
     """Return the virtual host of a front, all but the loop check.
@@ -167,6 +178,7 @@ def _forward() -> Route:
             overwrite(names.SERVED_BY, _metadata("cloud")),
             # only clusters of services have it: other sites and our own listeners are believed
             overwrite_existing(names.REJECTED, _metadata("rejected")),
+            overwrite_existing("location", LOCATION),
         ],
         response_headers_to_remove=list(NOT_IN_ANSWERS),
     )

@@ -24,10 +24,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
+import betterproto2
+from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
 from harness.envoy import PROGRAM, Envoy
 from harness.ports import free_ports
 
 from control_plane.scope import ALIASES, SERVICE_TYPES
+from control_plane.site.links import configuration
+from control_plane.site.route import LOCATION
 from lua_filters import bundle
 
 CONNECTIONS = 32
@@ -43,6 +47,15 @@ CONSTANTS = {
     "site": "cloud-1",
     "services": {**ALIASES, **{service: service for service in SERVICE_TYPES}},
 }
+GATE = [
+    TypedExtensionConfig.parse(configuration(bundle("links", CONSTANTS))).to_dict(
+        casing=betterproto2.Casing.SNAKE
+    )
+]
+LOCATED = {
+    "header": {"key": "location", "value": LOCATION},
+    "append_action": "OVERWRITE_IF_EXISTS",
+}
 EMPTY = "function envoy_on_request(handle) end"
 
 
@@ -57,6 +70,7 @@ CASES: dict[str, tuple[str | None, bytes]] = {
     "empty": (EMPTY, PLAIN),
     "empty, both hooks": (f"{EMPTY} function envoy_on_response(handle) end", PLAIN),
     "front, no scope": (bundle("front", CONSTANTS), PLAIN),
+    "front, no scope, links": (bundle("front", CONSTANTS), PLAIN),
     "front, X-Scope": (
         bundle("front", CONSTANTS),
         request("/image/v2/images", f"X-Auth-Token: {TOKEN}", f"X-Scope: {SCOPE}"),
@@ -74,21 +88,25 @@ CASES: dict[str, tuple[str | None, bytes]] = {
         request("/image/v2/images", f"X-Auth-Token: {TOKEN}{SUFFIX}"),
     ),
 }
-"""Name to Lua text and request; "empty" is what the others are compared with."""
+"""Name to Lua text and request; "empty" is what the others are compared with. With "links" the
+listener has what leads clients back, too, and no answer has a `Location`."""
 
 
 def listener(name: str, port: int, script: str | None) -> dict[str, Any]:
     """Return a listener with one filter, or none, and an answer of its own."""
     lua = {"@type": f"{TYPES}.http.lua.v3.Lua", "default_source_code": {"inline_string": script}}
     router = {"@type": f"{TYPES}.http.router.v3.Router"}
+    links = GATE if name.endswith(", links") else []
     answer = {"status": 200, "body": {"inline_string": "ok"}}
-    routes = [{"match": {"prefix": "/"}, "direct_response": answer}]
+    route = {"match": {"prefix": "/"}, "direct_response": answer}
+    routes = [{**route, "response_headers_to_add": [LOCATED] if links else []}]
     manager = {
         "@type": f"{TYPES}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "bench",
         "generate_request_id": False,
         "http_filters": [
             *([{"name": "lua", "typed_config": lua}] if script is not None else []),
+            *links,
             {"name": "router", "typed_config": router},
         ],
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},

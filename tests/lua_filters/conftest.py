@@ -121,6 +121,10 @@ class Filter:
         pairs = list(headers.items())
         return self._send("envoy_on_response", pairs, body, request.metadata, broken)
 
+    def answer(self, headers: Mapping[str, str]) -> Sent:
+        """Sends an answer through a filter that looks at answers only."""
+        return self._send("envoy_on_response", list(headers.items()), None, self._lua.table(), None)
+
     def _send(
         self, hook: str, pairs: Any, body: str | None, metadata: Any, broken: str | None
     ) -> Sent:

@@ -20,6 +20,7 @@ from control_plane.compiler.policy import namespace
 from control_plane.scope import parse_target
 
 SERVICE = Service(endpoints=(Endpoint(address="127.0.0.1", port=9292),))
+PLACES = ("127.0.0.1:9292",)
 IDENTITY = Service(endpoints=(Endpoint(address="127.0.0.1", port=5000),), path="/identity")
 OPEN = (AcceptRule(clouds=(CloudPattern(name="cloud-1"),)),)
 SETTINGS = PlanSettings()
@@ -81,9 +82,9 @@ def planned(name: str, settings: PlanSettings = SETTINGS) -> Route | Rejection:
 @pytest.mark.parametrize(
     ("name", "hops"),
     [
-        ("image@cloud-1", [Local(cloud="cloud-1", service=SERVICE)]),
-        ("image@local", [Local(cloud="cloud-1", service=SERVICE)]),
-        ("image@cloud-2", [Direct(cloud="cloud-2", service=SERVICE)]),
+        ("image@cloud-1", [Local(cloud="cloud-1", service=SERVICE, places=PLACES)]),
+        ("image@local", [Local(cloud="cloud-1", service=SERVICE, places=PLACES)]),
+        ("image@cloud-2", [Direct(cloud="cloud-2", service=SERVICE, places=PLACES)]),
         (
             "image@cloud-3",
             [PeerHop(cloud="cloud-3", address="127.0.0.3", port=8443, prefix="/image")],
@@ -102,7 +103,7 @@ def test_a_validation_goes_to_the_issuer_and_says_what_counts_of_its_answer() ->
         honoured=Honoured(roles=("member", "reader"), namespace=namespace("issuer")),
     )
     assert planned("identity.validate@cloud-1") == Route(
-        hops=(Local(cloud="cloud-1", service=IDENTITY),),
+        hops=(Local(cloud="cloud-1", service=IDENTITY, places=("127.0.0.1:5000/identity",)),),
         honoured=Honoured(roles=("member", "reader"), namespace=""),
     )
 

@@ -58,7 +58,7 @@ class TestWhichThereAre:
 
         assert made[LISTENER].keys() == {"front", "front/image", "peer", "dispatch", "errors"}
         assert made[ROUTE].keys() == {"front", "front/image", "peer"}
-        assert made[EXTENSION].keys() == {"lua/front", "lua/front/image", "lua/peer"}
+        assert made[EXTENSION].keys() == {"links", "lua/front", "lua/front/image", "lua/peer"}
 
     def test_a_cloud_without_an_envoy_has_none(self) -> None:
         made = site_resources(Cloud(name="cloud-1"))
@@ -124,7 +124,15 @@ class TestLua:
         return lua.default_source_code.inline_string or ""
 
     def test_it_knows_its_site(self) -> None:
-        assert all('"cloud-1"' in self.lua(name) for name in filters(SITE))
+        assert all('"cloud-1"' in self.lua(name) for name in filters(SITE) if name != "links")
+
+    def test_that_of_links_is_behind_a_gate(self) -> None:
+        config = TypedExtensionConfig.parse(filters(SITE)["links"])
+        assert config.typed_config is not None
+        gate = config.typed_config.to_dict()
+
+        assert gate["@type"].endswith("matching.v3.ExtensionWithMatcher")
+        assert filters(SITE)["links"] == filters(Cloud(name="b", front=FRONT))["links"]
 
     def test_a_port_of_one_service_has_lua_of_its_own(self) -> None:
         assert self.lua("lua/front/image") != self.lua("lua/front")
@@ -216,6 +224,11 @@ class TestTls:
     def test_only_behind_anothers_tls_the_route_says_https(self) -> None:
         behind = Cloud(name="cloud-1", front=Front(address="::1", port=80, url="https://a.example"))
 
-        assert b"x-forwarded-proto" in routes(behind)["front"]
-        assert b"x-forwarded-proto" not in routes(self.SECURE)["front"]
-        assert b"x-forwarded-proto" not in routes(SITE)["front"]
+        def says(cloud: Cloud) -> bool:
+            (host,) = decoded(RouteConfiguration, routes(cloud))["front"]["virtualHosts"]
+            added = [each["header"]["key"] for each in host["requestHeadersToAdd"]]
+            return "x-forwarded-proto" in added
+
+        assert says(behind)
+        assert not says(self.SECURE)
+        assert not says(SITE)

@@ -96,7 +96,12 @@ class ControlPlane:
     def _site_resources(self, cloud: Cloud, access_log: str) -> SiteResources:
         made = dict(site_resources(cloud, access_log))
         if self._lua is not None:
-            made[EXTENSION] = {name: _lua_config(name, self._lua) for name in made[EXTENSION]}
+            replaced = {
+                name: _lua_config(name, self._lua)
+                for name in made[EXTENSION]
+                if name.startswith("lua/")
+            }
+            made[EXTENSION] = {**made[EXTENSION], **replaced}
         return made
 
 

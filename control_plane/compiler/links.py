@@ -1,0 +1,34 @@
+"""Where a service may say that it is, in the links of its answers.
+
+By these the Lua of `links` tells a link to the service from one that leads elsewhere.
+"""
+
+from control_plane.clouds.model import Cloud
+from control_plane.clouds.urls import front_url, service_urls
+
+_DEFAULT_PORTS = (":80", ":443")
+
+
+def places(cloud: Cloud, service: str) -> tuple[str, ...]:
+    """Return each place once: an authority as URLs have it, lower case, and a path prefix.
+
+    These are the host and the addresses of the manifest, and the service at the cloud's own front.
+    """
+    own = cloud.services[service]
+    found = [f"{_authority(own.host)}{own.path}"] if own.host else []
+    for endpoint in own.endpoints:
+        host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
+        found.append(f"{_authority(f'{host}:{endpoint.port}')}{own.path}")
+    if cloud.front is not None:
+        urls = service_urls(cloud.front)
+        if service in urls:
+            found.append(_authority(urls[service].partition("://")[2]))
+        found.append(f"{_authority(front_url(cloud.front).partition('://')[2])}/{service}")
+    return tuple(dict.fromkeys(found))
+
+
+def _authority(text: str) -> str:
+    text = text.lower()
+    for port in _DEFAULT_PORTS:
+        text = text.removesuffix(port)
+    return text
