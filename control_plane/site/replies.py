@@ -6,7 +6,7 @@ JSON already and stays as it is.
 Invariant: what a user wrote gets into an answer only through `%REQ(…)%`, never as a format string.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from envoy_data_plane.envoy.config.accesslog.v3 import (
     AccessLogFilter,
@@ -35,8 +35,17 @@ NO_CLUSTER = ("NC", "OM", "NR")
 """Response flags where the control plane did not answer a first use."""
 NOT_SENT = ("UF", "UH", "UO")
 """Response flags where no byte has left: no connection, no live endpoint, overflow."""
+WHY_NOT_SENT: Mapping[str, str] = {
+    "Connection_refused": "connection refused",
+    "connection_timeout": "no connection in time",
+    "TLS_error": "no trusted TLS connection",
+    "no_healthy_upstream": "none of its endpoints is alive",
+}
+"""A part of Envoy's details of these to what a user is told; the access log has all of them."""
 BROKEN = ("UC", "UR", "LR", "LH", "URX", "UMSDR", "NFCF")
 """Response flags where the answer broke off before it began."""
+WHY_BROKEN: Mapping[str, str] = {"connection_termination": "the connection was closed"}
+"""The same for these."""
 SLOW = ("UT", "SI", "DT")
 TOO_LONG_TO_REPEAT = 'response.code_details == "request_payload_exceeded_retry_buffer_limit"'
 """In CEL: the first cloud of several is dead, and no longer all of the body is there for the next.
@@ -66,11 +75,9 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
         mappers=[
             ResponseMapper(filter=_expression(OURS), headers_to_add=here),
             _json(away, unavailable, no_cluster, unsent),
-            _json(
-                _flags(NOT_SENT), unavailable, f"{_TARGET} cannot be reached: {_DETAILS}", unsent
-            ),
+            *_because(NOT_SENT, WHY_NOT_SENT, f"{_TARGET} cannot be reached", unsent),
             _json(_flags(SLOW), "Timeout", f"no answer from {_TARGET} in time: {_DETAILS}", here),
-            _json(_flags(BROKEN), unavailable, f"no answer from {_TARGET}: {_DETAILS}", here),
+            *_because(BROKEN, WHY_BROKEN, f"no answer from {_TARGET}", here),
             _json(_flags(("UPE",)), "Bad Gateway", f"{_TARGET} broke HTTP: {_DETAILS}", here),
             ResponseMapper(
                 filter=_expression(TOO_LONG_TO_REPEAT),
@@ -90,6 +97,17 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
             ),
         ]
     )
+
+
+def _because(
+    flags: Sequence[str], whys: Mapping[str, str], what: str, headers: list[HeaderValueOption]
+) -> Iterator[ResponseMapper]:
+    """A sentence for each cause that has words; the details themselves for all others."""
+    title = "Service Unavailable"
+    for part, words in whys.items():
+        why = _expression(f'response.code_details.contains("{part}")')
+        yield _json(_and(_flags(flags), why), title, f"{what}: {words}", headers)
+    yield _json(_flags(flags), title, f"{what}: {_DETAILS}", headers)
 
 
 def _json(

@@ -213,8 +213,18 @@ class TestRefusals:
         response = scoped(front, "{image:cloud-down}")
 
         assert (response.status, response.error["code"]) == (503, 503)
-        assert "image@cloud-down cannot be reached" in response.error["message"]
+        expected = "image@cloud-down cannot be reached: connection refused"
+        assert response.error["message"] == expected
         assert response.headers["x-scopeway-served-by"] == "cloud-1"
+
+    def test_a_service_that_breaks_off_is_named(self, fleet: Fleet, front: int) -> None:
+        fleet.site("cloud-mute", services={"image": fleet.service("mute")}, accept=ANYONE)
+        fleet.echo("mute").raw = b""
+        response = scoped(front, "{image:cloud-mute}")
+
+        assert (response.status, response.error["code"]) == (503, 503)
+        expected = "no answer from image@cloud-mute: the connection was closed"
+        assert response.error["message"] == expected
 
     def test_no_such_service(self, front: int) -> None:
         assert send(front, "/nonsense/v2").error["code"] == 404

@@ -79,10 +79,8 @@ def test_the_command_says_in_one_line_where_a_scope_is_wrong(clouds: Clouds) -> 
 
 def test_the_command_says_in_one_line_what_does_not_answer(clouds: Clouds) -> None:
     status, output = clouds.command("image", "list", "--scope", "{glance:dead}")
-    assert status == 1
-    assert output.startswith("image@dead cannot be reached: ")
-    assert output.endswith("Connection_refused} (HTTP 503)")
-    assert "\n" not in output
+    expected = "image@dead cannot be reached: connection refused (HTTP 503)"
+    assert (status, output) == (1, expected)
 
 
 def test_the_command_says_in_one_line_that_a_role_does_not_count(clouds: Clouds) -> None:

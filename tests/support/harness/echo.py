@@ -26,7 +26,7 @@ class Echo:
     headers: Sequence[tuple[str, str]] = ()
     """Added to every answer."""
     raw: bytes | None = None
-    """The whole answer, from its status line on, in place of the usual one."""
+    """The whole answer, from its status line on, in place of the usual one; empty is none."""
     requests: int = 0
     """How many have been answered."""
     last: dict[str, Any] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Echo:
             self.requests += 1
             writer.write(self.raw)
             await writer.drain()
-            return b"connection: close" not in self.raw
+            return bool(self.raw) and b"connection: close" not in self.raw
         body = json.dumps(self.last).encode()
         extra = "".join(f"{name}: {value}\r\n" for name, value in self.headers)
         writer.write(
