@@ -24,7 +24,9 @@ from typing import Any, TypeVar
 
 from control_plane import logs, site, status
 from control_plane.admin import AdminServer, BadCommand
+from control_plane.clouds.inventory import Inventory
 from control_plane.compiler.plan import PlanSettings
+from control_plane.compiler.prefetch import PrefetchSet
 from control_plane.errors import ControlPlaneError
 from control_plane.metrics import Metrics
 from control_plane.registry import Batch, Catalog, Change, Registry, open_registry
@@ -136,9 +138,26 @@ class ControlPlane:
             changes=self.hub,
             site=partial(site.site_resources, insecure_peers=insecure),
             settings=PlanSettings(insecure_peers=insecure),
+            prefetch=self._prefetch_set(change.inventory),
         )
         self.metrics.watch_source(source.stats)
         return source
+
+    def _prefetch_set(self, inventory: Inventory) -> PrefetchSet | None:
+        settings = self.settings
+        if not settings.prefetch:
+            return None
+        selected = PrefetchSet(settings.prefetch, inventory, limit=settings.prefetch_limit)
+        if not selected.clouds:
+            _log.warning("--prefetch selects no cloud that is registered yet")
+        if selected.left_out:
+            _log.warning(
+                "--prefetch selects %d clouds more than --prefetch-limit %d; these are not "
+                "prefetched, the last by name",
+                selected.left_out,
+                settings.prefetch_limit,
+            )
+        return selected
 
     def _measure(self, change: Change) -> None:
         self.metrics.clouds.set(len(change.inventory))

@@ -145,6 +145,16 @@ class _SourceCollector(Collector):
                 "Targets refused because a stream had too many.",
                 value=stats.refused,
             ),
+            GaugeMetricFamily(
+                "scopeway_prefetch_clouds",
+                "Clouds whose targets every Envoy gets before it asks.",
+                value=stats.prefetched_clouds,
+            ),
+            GaugeMetricFamily(
+                "scopeway_prefetch_left_out",
+                "Clouds that --prefetch selects beyond its limit.",
+                value=stats.prefetch_left_out,
+            ),
             _passed_over(stats),
             HistogramMetricFamily(
                 "scopeway_compile_seconds",

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from control_plane.compiler.prefetch import LIMIT
+from control_plane.scope import Expression
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -18,4 +21,8 @@ class Settings:
     """Folder of the last good inventory; None keeps none."""
     insecure_peers: bool = False
     """True lets sites speak plain HTTP/2 to each other beyond loopback."""
+    prefetch: tuple[Expression, ...] = ()
+    """Select the clouds whose targets every Envoy gets before it asks."""
+    prefetch_limit: int = LIMIT
+    """How many clouds these select at most."""
     log_level: str = "info"

@@ -20,6 +20,7 @@ from control_plane.compiler.cluster import compile_cluster, warm
 from control_plane.compiler.dependencies import Dependencies
 from control_plane.compiler.outcome import Cause, Plan, Rejection
 from control_plane.compiler.plan import PlanSettings, decide
+from control_plane.compiler.prefetch import PrefetchSet, prefetched
 from control_plane.passed_over import PassedOver
 from control_plane.scope import (
     LabelSelector,
@@ -100,6 +101,10 @@ class SourceStats:
     """Targets planned and compiled, by how long it took: up to each of ANSWER_BOUNDS, and more."""
     answer_seconds: float = 0.0
     """All that time together."""
+    prefetched_clouds: int = 0
+    """Clouds whose targets every Envoy gets before it asks."""
+    prefetch_left_out: int = 0
+    """Clouds that were selected, too, and are too many."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,6 +118,8 @@ class _Site:
     """The number of streams by that path; none stands here without one."""
     uses: Counter[str] = field(default_factory=Counter)
     """Target to the number of streams that use it."""
+    prefetched: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Cloud of the prefetch set to its targets for this site; none stands here without one."""
 
 
 class ScopewaySource:
@@ -126,6 +133,7 @@ class ScopewaySource:
         site: Callable[[Cloud, str], SiteResources],
         settings: PlanSettings,
         limits: Limits | None = None,
+        prefetch: PrefetchSet | None = None,
     ) -> None:
         """Make the source of a registry that has been listed.
 
@@ -136,6 +144,7 @@ class ScopewaySource:
                 path of its access log ("" where it names none).
             settings: What the operator decides about plans.
             limits: What one stream may use.
+            prefetch: The clouds, of this inventory, whose targets every Envoy gets before it asks.
         """
         warm()
         self._inventory = inventory
@@ -143,6 +152,7 @@ class ScopewaySource:
         self._site = site
         self._settings = settings
         self._limits = limits or Limits()
+        self._prefetch = prefetch
         self._sites: dict[str, _Site] = {}
         self._dependencies = Dependencies()
         self._passed_over = PassedOver()
@@ -174,11 +184,14 @@ class ScopewaySource:
         if not node.cluster:
             raise ProtocolError(f"node {node.id!r} names no cloud as its cluster")
         view = _View(self, node)
-        site = self._sites.get(view.group) or _Site()
+        site = self._sites.get(view.group)
+        if site is None:
+            site = self._sites[view.group] = _Site()
+            if self._prefetch is not None:
+                self._fetch(view.group, self._prefetch.clouds)
         if view.access_log not in site.versions:
             site.versions[view.access_log] = self._versions(view.group, view.access_log)
         site.streams[view.access_log] += 1
-        self._sites[view.group] = site
         self._stats.streams += 1
         return view
 
@@ -200,14 +213,22 @@ class ScopewaySource:
             concerned |= self._dependencies.affected(old, new)
             if name in self._sites:
                 at_home.append((name, old, new))
+        fetched = self._prefetch.update(inventory, changed) if self._prefetch else ()
         if concerned:
             self._changes.resources_changed(CLUSTER, concerned)
         for name, old, new in at_home:
             self._update_site(name, old, new, concerned)
+        if fetched:
+            for group in self._sites:
+                if self._fetch(group, fetched):
+                    self._changes.wildcard_changed(CLUSTER, group)
 
     def stats(self) -> SourceStats:
         """Return the counters; the value keeps counting."""
         self._stats.targets = len(self._dependencies)
+        if self._prefetch is not None:
+            self._stats.prefetched_clouds = len(self._prefetch.clouds)
+            self._stats.prefetch_left_out = self._prefetch.left_out
         return self._stats
 
     # for the views
@@ -255,9 +276,13 @@ class ScopewaySource:
         """Return the names of the resources of a type that one Envoy of a site needs."""
         return self._sites[view.group].versions[view.access_log].get(type_url, {}).keys()
 
-    def local_targets(self, group: str) -> Collection[str]:
-        """Return the targets of a site's own services."""
-        return _local_targets(self._inventory.get(group))
+    def targets_of_all(self, group: str) -> Collection[str]:
+        """Return the targets that all Envoys of a site have: its own services and the prefetched.
+
+        Costs O(answer).
+        """
+        own = _local_targets(self._inventory.get(group))
+        return own.union(*self._sites[group].prefetched.values())
 
     def detach(self, view: "_View") -> None:
         """Forget a view, and the targets that no other stream of its site uses."""
@@ -320,7 +345,10 @@ class ScopewaySource:
         targets = self._dependencies.affected_at_home(old, new).difference(told)
         if targets:
             self._changes.resources_changed(CLUSTER, targets, group=name)
-        if _local_targets(old) != _local_targets(new):
+        renamed = _local_targets(old) != _local_targets(new)
+        if self._prefetch is not None and _is_another_caller(old, new):
+            renamed |= self._fetch(name, self._prefetch.clouds)
+        if renamed:
             self._changes.wildcard_changed(CLUSTER, name)
         for access_log, after in site.versions.items():
             for type_url in SITE_TYPES:
@@ -331,6 +359,21 @@ class ScopewaySource:
                     self._changes.resources_changed(type_url, [*changed, *named], group=name)
                 if named:
                     self._changes.wildcard_changed(type_url, name)
+
+    def _fetch(self, group: str, clouds: Collection[str]) -> bool:
+        """Find out what a site is to get of some clouds unasked; return whether it is new."""
+        assert self._prefetch is not None
+        site, caller = self._sites[group], self._inventory.get(group)
+        changed = False
+        for name in clouds:
+            targets: frozenset[str] = frozenset()
+            if caller is not None and name in self._prefetch.clouds:
+                targets = prefetched(name, caller, self._inventory, self._settings)
+            if targets != site.prefetched.get(name, frozenset()):
+                changed = True
+                site.prefetched.pop(name, None)
+                site.prefetched |= {name: targets} if targets else {}
+        return changed
 
     def _versions(self, group: str, access_log: str) -> Mapping[str, Mapping[str, str]]:
         return {
@@ -392,7 +435,7 @@ class _View:
 
     def wildcard(self, type_url: str) -> Collection[str]:
         if type_url == CLUSTER:
-            return self._source.local_targets(self.group)
+            return self._source.targets_of_all(self.group)
         return self._source.site_names(self, type_url)
 
     def close(self) -> None:
@@ -412,7 +455,12 @@ def _identity_secrets(node: Node) -> Mapping[str, Resource]:
     return {name: resource(SECRET, name, body) for name, body in made.items()}
 
 
-def _local_targets(cloud: Cloud | None) -> Collection[str]:
+def _local_targets(cloud: Cloud | None) -> frozenset[str]:
     if cloud is None:
         return frozenset()
     return frozenset(target_name(service, cloud.name) for service in cloud.services)
+
+
+def _is_another_caller(old: Cloud | None, new: Cloud | None) -> bool:
+    """Return whether a change of a cloud may matter to what it may use of others."""
+    return old is None or new is None or (old.labels, old.accept) != (new.labels, new.accept)

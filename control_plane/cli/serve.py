@@ -3,10 +3,25 @@
 import asyncio
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from control_plane.cli.options import address, registry_option
+
+if TYPE_CHECKING:
+    from control_plane.scope import Expression
+
+
+def expression(text: str) -> "Expression":
+    """Read what selects clouds to prefetch."""
+    from control_plane.compiler.prefetch import parse_prefetch
+    from control_plane.scope import ScopeError
+
+    try:
+        return parse_prefetch(text)
+    except ScopeError as error:
+        raise click.BadParameter(f"{text!r}: {error}") from None
 
 
 @click.command()
@@ -42,6 +57,24 @@ from control_plane.cli.options import address, registry_option
     help="Let sites speak plain HTTP/2 to each other beyond loopback.",
 )
 @click.option(
+    "--prefetch",
+    type=expression,
+    multiple=True,
+    envvar="SCOPEWAY_PREFETCH",
+    metavar="EXPRESSION",
+    help="Give every Envoy the targets of these clouds before it asks: '[tier=core]', "
+    "'cloud-1|cloud-2'. May be given again.",
+)
+@click.option(
+    "--prefetch-limit",
+    type=click.IntRange(min=1),
+    metavar="CLOUDS",
+    default=100,
+    show_default=True,
+    envvar="SCOPEWAY_PREFETCH_LIMIT",
+    help="How many clouds --prefetch selects at most, the first by name.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -54,6 +87,8 @@ def serve(
     admin_listen: tuple[str, int],
     state_dir: Path | None,
     insecure_peers: bool,
+    prefetch: "tuple[Expression, ...]",
+    prefetch_limit: int,
     log_level: str,
 ) -> None:
     """Serve clusters, routes, listeners and filters to the Envoys of all sites.
@@ -71,6 +106,8 @@ def serve(
         admin_listen=admin_listen,
         state_dir=state_dir,
         insecure_peers=insecure_peers,
+        prefetch=prefetch,
+        prefetch_limit=prefetch_limit,
         log_level=log_level,
     )
     asyncio.run(run(settings))

@@ -1,6 +1,7 @@
 """What each Envoy may ask for, and what a change means to whom."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import pytest
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
@@ -8,6 +9,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Service
 from control_plane.compiler.plan import PlanSettings
+from control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
 from control_plane.source import Limits, ScopewaySource
 from xds.errors import ProtocolError
 from xds.source import Node, NodeView
@@ -45,7 +47,7 @@ def site(cloud: Cloud, access_log: str) -> Mapping[str, Mapping[str, bytes]]:
 class Fleet:
     """A source, its inventory, and what it told."""
 
-    def __init__(self, *clouds: Cloud, limits: Limits | None = None) -> None:
+    def __init__(self, *clouds: Cloud, limits: Limits | None = None, prefetch: str = "") -> None:
         self.hub = Recorder()
         self.inventory = Inventory().apply({cloud.name: cloud for cloud in clouds})
         self.source = ScopewaySource(
@@ -54,6 +56,7 @@ class Fleet:
             site=site,
             settings=PlanSettings(),
             limits=limits,
+            prefetch=PrefetchSet([parse_prefetch(prefetch)], self.inventory) if prefetch else None,
         )
 
     def attach(self, name: str = "cloud-1") -> NodeView:
@@ -64,6 +67,11 @@ class Fleet:
 
     def delete(self, *names: str) -> None:
         self.change({}, names)
+
+    def cordon(self, changes: Mapping[str, str | None]) -> None:
+        self.hub.told.clear()
+        self.inventory = self.inventory.with_cordons(changes)
+        self.source.update(self.inventory, changes.keys())
 
     def change(self, upserts: Mapping[str, Cloud], deletes: Collection[str] = ()) -> None:
         self.hub.told.clear()
@@ -385,6 +393,85 @@ class TestLimits:
         fleet.delete("cloud-2")
 
         assert status(view, "image@cloud-2") == "404"
+
+
+class TestPrefetch:
+    @pytest.fixture
+    def fleet(self) -> Fleet:
+        clouds = [cloud(f"cloud-{number}") for number in range(3)]
+        core = [cloud(f"core-{number}", tier="core") for number in range(2)]
+        return Fleet(*clouds, *core, prefetch="[tier=core]")
+
+    def test_every_site_has_the_targets_of_the_set_besides_its_own(self, fleet: Fleet) -> None:
+        view, at_core = fleet.attach("cloud-1"), fleet.attach("core-1")
+
+        assert set(view.wildcard(CLUSTER)) == {"image@cloud-1", "image@core-0", "image@core-1"}
+        assert set(at_core.wildcard(CLUSTER)) == {"image@core-1", "image@core-0"}
+        assert status(view, "image@core-0") is None
+
+    def test_a_change_elsewhere_concerns_nobody(self, fleet: Fleet) -> None:
+        for number in range(3):
+            fleet.attach(f"cloud-{number}")
+        fleet.put(cloud("cloud-7"), cloud("cloud-8", region="eu"))
+
+        assert fleet.hub.told == []
+
+    def test_another_address_in_the_set_concerns_who_holds_the_target(self, fleet: Fleet) -> None:
+        view = fleet.attach("cloud-1")
+        for name in view.wildcard(CLUSTER):
+            view.resource(CLUSTER, name)
+        fleet.put(cloud("core-0", port=1, tier="core"))
+
+        assert fleet.hub.told == [(CLUSTER, {"image@core-0"}, None)]
+
+    def test_what_comes_into_the_set_or_leaves_it_is_told_to_every_site(self, fleet: Fleet) -> None:
+        views = [fleet.attach(f"cloud-{number}") for number in range(3)]
+        fleet.put(cloud("cloud-9", tier="core"))
+        came = [(name, group) for _, name, group in fleet.hub.told]
+        with_it = [set(view.wildcard(CLUSTER)) for view in views]
+        fleet.delete("cloud-9", "core-0")
+
+        everybody = [(None, f"cloud-{number}") for number in range(3)]
+        assert came == everybody
+        assert all("image@cloud-9" in each for each in with_it)
+        assert [told for told in fleet.hub.told if told[1] is None] == [
+            (CLUSTER, None, group) for _, group in everybody
+        ]
+        assert set(views[0].wildcard(CLUSTER)) == {"image@cloud-0", "image@core-1"}
+
+    def test_a_site_gets_what_it_may_use_and_follows_its_own_labels(self, fleet: Fleet) -> None:
+        stranger = replace(cloud("cloud-1"), labels={})
+        fleet.put(stranger)
+        view, other = fleet.attach("cloud-1"), fleet.attach("cloud-2")
+        alone = set(view.wildcard(CLUSTER))
+        fleet.put(cloud("cloud-1"))
+
+        assert alone == {"image@cloud-1"}
+        assert fleet.hub.told == [(CLUSTER, None, "cloud-1")]
+        assert set(view.wildcard(CLUSTER)) == {"image@cloud-1", "image@core-0", "image@core-1"}
+        assert set(other.wildcard(CLUSTER)) == {"image@cloud-2", "image@core-0", "image@core-1"}
+
+    def test_a_cordon_leaves_the_names_and_changes_what_they_say(self, fleet: Fleet) -> None:
+        view = fleet.attach("cloud-1")
+        for name in view.wildcard(CLUSTER):
+            view.resource(CLUSTER, name)
+        fleet.cordon({"core-0": "why"})
+
+        assert fleet.hub.told == [(CLUSTER, {"image@core-0"}, None)]
+        assert status(view, "image@core-0") == "503"
+
+    def test_an_unknown_site_gets_it_all_when_its_cloud_appears(self, fleet: Fleet) -> None:
+        view = fleet.attach("cloud-9")
+        before = set(view.wildcard(CLUSTER))
+        fleet.put(cloud("cloud-9"))
+
+        assert before == set()
+        assert set(view.wildcard(CLUSTER)) == {"image@cloud-9", "image@core-0", "image@core-1"}
+
+    def test_how_many_clouds_that_are_is_counted(self, fleet: Fleet) -> None:
+        stats = fleet.source.stats()
+
+        assert (stats.prefetched_clouds, stats.prefetch_left_out) == (2, 0)
 
 
 class TestDetach:

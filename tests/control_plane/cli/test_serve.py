@@ -137,3 +137,21 @@ def _answers(port: int) -> bool:
     except ConnectionRefusedError:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("cloud-1|", "'cloud-1|': column 9: "),
+        ("local", "'local': 'local' is another cloud at each site"),
+        ("a & b", "'a & b': the operator '&' selects no clouds to prefetch"),
+    ],
+)
+def test_a_prefetch_that_selects_nothing_is_refused_before_anything_starts(
+    scopeway: Callable[..., Any], expression: str, words: str
+) -> None:
+    outcome = scopeway("serve", "--registry", "dir:.", *ANY_PORTS, "--prefetch", expression)
+
+    assert outcome.status == 2
+    assert "--prefetch" in outcome.err
+    assert words in outcome.err
