@@ -36,6 +36,8 @@ from xds.types import SEND_ORDER
 
 UPDATE_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)
 """Seconds."""
+ACK_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
+"""Seconds."""
 
 
 class Metrics:
@@ -80,11 +82,21 @@ class Metrics:
         self._removals = self._counter("xds_removals_sent", "Names sent as removed.")
         self._bytes = self._counter("xds_sent_bytes", "Bytes of responses sent.")
         self._acks = self._counter("xds_acks", "Responses that a client took.")
+        self._ack_seconds = Histogram(
+            "xds_ack_seconds",
+            "Time from a response to the client's word that it took it.",
+            ["type_url"],
+            registry=registry,
+            buckets=ACK_BOUNDS,
+        )
         self._nacks = self._counter("xds_nacks", "Responses that a client rejected.")
         self._skipped = self._counter("xds_names_skipped", "Names too long or not UTF-8.")
         self._unknown = self._counter("xds_types_not_served", "Streams that asked for the type.")
         self._failed = self._counter("xds_lookups_failed", "Resources that could not be made.")
         self._slow = self._counter("xds_slow_clients", "Streams ended as too slow.")
+        for counter in (self._nacks, self._failed, self._slow):
+            for type_url in SEND_ORDER:
+                counter.labels(type_url)  # 0 from the start, or the first is no increase
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(name, text, ["type_url"], registry=self.registry)
@@ -106,8 +118,9 @@ class Metrics:
                 self._resources.labels(_label(type_url)).inc(resources)
                 self._removals.labels(_label(type_url)).inc(removed)
                 self._bytes.labels(_label(type_url)).inc(size)
-            case Acked(type_url):
+            case Acked(type_url, seconds):
                 self._acks.labels(_label(type_url)).inc()
+                self._ack_seconds.labels(_label(type_url)).observe(seconds)
             case Nacked(type_url):
                 self._nacks.labels(_label(type_url)).inc()
             case NamesSkipped(type_url, count):

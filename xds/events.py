@@ -1,6 +1,6 @@
 """What happens on a stream, as values: for logs, metrics and tests."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from xds.source import Node
@@ -35,6 +35,8 @@ class Acked:
     """The client took a response."""
 
     type_url: str
+    seconds: float = field(default=0.0, compare=False)
+    """From when it was due to be sent to the client's word."""
 
 
 @dataclass(frozen=True, slots=True)

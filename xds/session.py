@@ -209,9 +209,9 @@ class DeltaSession:
             nack = Nack(names=names, code=error.code, message=error.message, at=now)
             self._last_nacks[type_url] = nack
             self._events.append(Nacked(type_url, names, error.code, error.message))
-        elif paired:
+        elif flight is not None and paired:
             subscription.acknowledge()
-            self._events.append(Acked(type_url))
+            self._events.append(Acked(type_url, now - flight.since))
 
     def _send_in_order(self) -> Iterator[tuple[Subscription, Answer]]:
         """Yield what can be sent, so that nothing overtakes what it may refer to.

@@ -57,7 +57,10 @@ def scrape(metrics: Metrics) -> dict[str, float]:
                 "xds_sent_bytes_total": 500,
             },
         ),
-        (Acked(TYPE), {"xds_acks_total": 1}),
+        (
+            Acked(TYPE, 0.25),
+            {"xds_acks_total": 1, "xds_ack_seconds_count": 1, "xds_ack_seconds_sum": 0.25},
+        ),
         (Nacked(TYPE, ("a", "b"), 13, "bad"), {"xds_nacks_total": 1}),
         (NamesSkipped(TYPE, 4), {"xds_names_skipped_total": 4}),
         (TypeNotServed(TYPE), {"xds_types_not_served_total": 1}),
