@@ -32,10 +32,7 @@ _FIELDS = {
 _SHORT = ("time", "site", "request_id", "target", "status", "served_by", "flags", "details")
 
 
-def log_format(kind: str) -> SubstitutionFormatString:
-    """Return the format of a listener of that kind: `front`, `peer` or `dispatch`.
-
-    A front for one service logs as `front`; the service is in the line anyway.
-    """
-    chosen = _SHORT if kind == names.DISPATCH else tuple(_FIELDS)
-    return json_format({"listener": kind, **{name: _FIELDS[name] for name in chosen}})
+def log_format(listener: str) -> SubstitutionFormatString:
+    """Return the format of a listener: `front`, `front/image`, `peer` or `dispatch`."""
+    chosen = _SHORT if listener == names.DISPATCH else tuple(_FIELDS)
+    return json_format({"listener": listener, **{name: _FIELDS[name] for name in chosen}})

@@ -187,9 +187,9 @@ def rds_source() -> bytes:
 
 
 @cache
-def access_log(kind: str) -> bytes:
-    """Return the `FileAccessLog` of a kind of listener, all but the path."""
-    return bytes(FileAccessLog(log_format=log_format(kind)))
+def access_log(listener: str) -> bytes:
+    """Return the `FileAccessLog` of a listener, all but the path."""
+    return bytes(FileAccessLog(log_format=log_format(listener)))
 
 
 @cache

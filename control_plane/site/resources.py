@@ -92,7 +92,7 @@ def listeners(
         rds = connection.rds_source() + field_string(_ROUTE_CONFIG_NAME, entry.name)
         manager = prototype + field_bytes(_RDS, rds) + _http_filters(entry.name)
         made[entry.name] = (
-            _listener(entry.name, manager + _access_log(entry.kind, access_log), _tls(cloud, entry))
+            _listener(entry.name, manager + _access_log(entry.name, access_log), _tls(cloud, entry))
             + field_bytes(_ADDRESS, _socket(entry.address, entry.port))
             + field_string(_STAT_PREFIX, entry.name)
             + connection.listener()
@@ -236,10 +236,10 @@ def _http_filters(listener: str) -> bytes:
     return b"".join(field_bytes(_HTTP_FILTERS, each) for each in (lua, *connection.last_filters()))
 
 
-def _access_log(kind: str, path: str) -> bytes:
+def _access_log(listener: str, path: str) -> bytes:
     from control_plane.site import connection
 
-    log = field_string(_PATH, path) + connection.access_log(kind)
+    log = field_string(_PATH, path) + connection.access_log(listener)
     config = field_bytes(_TYPED_CONFIG, any_message(_FILE_LOG_TYPE, log))
     return field_bytes(_ACCESS_LOG, field_string(_NAME, "file") + config)
 
