@@ -7,7 +7,7 @@ BIN = .venv/bin
 OPENSTACK = keystone glance python-openstackclient waitress 'setuptools<81'
 
 # besides, for whole clouds: make demo-openstack
-OPENSTACK_FULL = nova neutron openstack-placement PyMySQL
+OPENSTACK_FULL = nova neutron openstack-placement cinder PyMySQL
 
 .DEFAULT_GOAL = help
 .PHONY: help setup fmt check test bench demo up down demo-openstack openstack-up openstack-down clean

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from ipaddress import IPv6Address, ip_address
 from socket import AF_INET, AF_INET6
 from socketserver import TCPServer
@@ -114,11 +115,8 @@ class AdminServer:
             return _text(405, "this is a command: POST it")
         return _text(404, "try /healthz, /readyz, /metrics or /status")
 
-    def take(self, path: str, client: str, headers: Message, body: bytes) -> Answer:
-        """Return what a POST to `path` from the address `client` gets.
-
-        `body` has been read where its length is allowed; else it is empty.
-        """
+    def take(self, path: str, client: str, headers: Message, body: BufferedIOBase) -> Answer:
+        """Return what a POST to `path` from the address `client` gets."""
         command = self._commands.get(path)
         if command is None:
             return _text(404, "there is no such command")
@@ -128,13 +126,13 @@ class AdminServer:
             return _text(403, "commands are not taken from web pages")
         if headers.get_content_type() != "application/json":
             return _text(415, "a command is application/json")
-        length = _length(headers)
-        if length is None:
+        length = headers.get("content-length", "")
+        if not length.isascii() or not length.isdigit():
             return _text(411, "a command has a Content-Length")
-        if length > MAX_COMMAND:
+        if int(length) > MAX_COMMAND:
             return _text(413, f"a command has at most {MAX_COMMAND} bytes")
         try:
-            value = json.loads(body)
+            value = json.loads(body.read(int(length)))
         except (ValueError, RecursionError):
             return _text(400, "the command is not JSON")
         if not isinstance(value, dict):
@@ -165,10 +163,7 @@ def _handler(server: AdminServer) -> type[BaseHTTPRequestHandler]:
             self.send(server.answer(self.path.partition("?")[0]))
 
         def do_POST(self) -> None:
-            # read before it is refused: what is left unread resets the connection, and the answer
-            length = _length(self.headers) or 0
-            body = self.rfile.read(length) if length <= MAX_COMMAND else b""
-            self.send(server.take(self.path, self.client_address[0], self.headers, body))
+            self.send(server.take(self.path, self.client_address[0], self.headers, self.rfile))
 
         def send(self, answer: Answer) -> None:
             status, content_type, body = answer
@@ -182,11 +177,6 @@ def _handler(server: AdminServer) -> type[BaseHTTPRequestHandler]:
             """Stay silent: probes come every few seconds."""
 
     return Handler
-
-
-def _length(headers: Message) -> int | None:
-    text = headers.get("content-length", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 def _is_loopback(client: str) -> bool:

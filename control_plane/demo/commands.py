@@ -45,7 +45,7 @@ def openstack(
         DemoError: it didn't end in time.
     """
     shown = {"OS_CLOUD": "cloud-1"} if env is None else dict(env)
-    screen.command(" ".join([*_assignments(shown), _quoted("openstack", *arguments)]))
+    screen.command(" ".join([*_assignments(shown), quoted("openstack", *arguments)]))
     with screen.working():
         env = stage.client_environment(**shown)
         result = _run([str(stage.client), *arguments], env, seconds=seconds)
@@ -91,7 +91,7 @@ def fetch(url: str, headers: Mapping[str, str], screen: Screen) -> dict[str, obj
     shown = [
         part for name, value in headers.items() for part in ("-H", f"{name}: {_shortened(value)}")
     ]
-    screen.command(_quoted("curl", "--silent", *shown, url))
+    screen.command(quoted("curl", "--silent", *shown, url))
     if shutil.which("curl") is None:
         screen.say("(this machine has no curl: the same request, sent by Python)")
         output = request("GET", url, headers=headers).body.decode(errors="replace")
@@ -104,6 +104,14 @@ def fetch(url: str, headers: Mapping[str, str], screen: Screen) -> dict[str, obj
     if not isinstance(answer, dict):
         raise DemoError(f"no JSON object from {url}: {output!r}")
     return answer
+
+
+def quoted(*arguments: str) -> str:
+    """A command line as a person would type it."""
+    # double quotes, as the documents write scopes; shlex would take single ones
+    return " ".join(
+        argument if shlex.quote(argument) == argument else f'"{argument}"' for argument in arguments
+    )
 
 
 def _run(command: list[str], env: Mapping[str, str], *, seconds: float = COMMAND_SECONDS) -> Result:
@@ -122,15 +130,8 @@ def _run(command: list[str], env: Mapping[str, str], *, seconds: float = COMMAND
     return Result(status=done.returncode, output=done.stdout + done.stderr)
 
 
-def _quoted(*arguments: str) -> str:
-    # double quotes, as the documents write scopes; shlex would take single ones
-    return " ".join(
-        argument if shlex.quote(argument) == argument else f'"{argument}"' for argument in arguments
-    )
-
-
 def _assignments(variables: Mapping[str, str]) -> list[str]:
-    return [f"{name}={_quoted(value)}" for name, value in variables.items()]
+    return [f"{name}={quoted(value)}" for name, value in variables.items()]
 
 
 def _shortened(value: str) -> str:

@@ -25,6 +25,7 @@ WSGI_MODULES = {
     "placement": "placement.wsgi.api",
     "compute": "nova.wsgi.osapi_compute",
     "network": "neutron.wsgi.api",
+    "block-storage": "cinder.wsgi.api",
 }
 ROLES_OF_SERVICES = {"compute": ("service", "admin")}
 """Of the services' own users, where it isn't just `service`: Nova administers ports."""
@@ -102,6 +103,8 @@ def start_api(supervisor: Supervisor, openstack: Path, site: Site, service: str)
         *(openstack / "bin" / "python", "-P", SERVE),
         *(WSGI_MODULES[service], ADDRESS, str(site.services[service])),
     ]
+    if service == "block-storage":  # the one that no variable tells where its configuration is
+        command += ["--config-file", site.folder / "cinder.conf"]
     return supervisor.start(
         f"{files.SERVICE_USERS[service]}-{site.name}",
         command,

@@ -22,9 +22,14 @@ SERVICE_USERS = {
     "compute": "nova",
     "placement": "placement",
     "network": "neutron",
+    "block-storage": "cinder",
 }
 """Service type to the name of the service and, for all but identity, of its user."""
-VERSION_PATHS = {"identity": "/v3", "compute": "/v2.1"}
+VERSION_PATHS = {
+    "identity": "/v3",
+    "compute": "/v2.1",
+    "block-storage": "/v3",
+}
 """What the catalog's URL of a service ends with, where it isn't the root of the service."""
 
 
@@ -158,5 +163,5 @@ def catalog(site: Site) -> Mapping[str, str]:
     """Service type to the URL in Keystone's catalog."""
     return {
         service: f"{site.front_url}/{service}{VERSION_PATHS.get(service, '')}"
-        for service in site.services
+        for service in (*site.services, *site.elsewhere)
     }

@@ -3,7 +3,9 @@
 Executed by the Python of the OpenStack environment, which has no Scopeway in it that matters:
 only the standard library, waitress and the service itself may be imported here.
 
-    serve_wsgi.py MODULE ADDRESS PORT
+    serve_wsgi.py MODULE ADDRESS PORT [ARGUMENT ...]
+
+The arguments are for the service.
 """
 
 import importlib
@@ -17,8 +19,11 @@ MAX_BODY_BYTES = 1 << 40  # images
 
 def main() -> None:
     """Listens once the application is made: an open port means that it answers."""
-    module, address, port = sys.argv[1:]
-    sys.argv = [module]  # services read it when they are imported, also to name their logs
+    module, address, port, *arguments = sys.argv[1:]
+    sys.argv = [
+        module,
+        *arguments,
+    ]  # services read it when they are imported, also to name their logs
     application = importlib.import_module(module).application
     waitress = importlib.import_module("waitress")
     waitress.serve(

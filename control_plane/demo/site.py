@@ -4,7 +4,7 @@ Pure; everything that is started or written somewhere takes its place from here.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from control_plane.demo.ports import ADDRESS, free_ports
@@ -28,6 +28,10 @@ class Site:
     front: int
     peer: int
     envoy_admin: int
+    front_ports: Mapping[str, int] = field(default_factory=dict)
+    """Service type to the port that the front has for this service alone; most have none."""
+    elsewhere: tuple[str, ...] = ()
+    """Service types that only other clouds have, though this one's catalog has a row for them."""
 
     @property
     def front_url(self) -> str:
@@ -46,18 +50,35 @@ class Site:
 
 
 def make_sites(
-    names: Sequence[str], root: Path, *, services: Sequence[str] = SMALL
+    names: Sequence[str],
+    root: Path,
+    *,
+    services: Sequence[str] = SMALL,
+    only: Mapping[str, Sequence[str]] | None = None,
+    front_ports: Sequence[str] = (),
 ) -> tuple[Site, ...]:
-    """Sites with free ports and an existing folder below `root` each."""
-    ports = iter(free_ports((len(services) + _PORTS_OF_AN_ENVOY) * len(names)))
+    """Sites with free ports and an existing folder below `root` each.
+
+    Args:
+        services: Of every site.
+        only: Site to services that no other site has, though all have them in their catalogs.
+        front_ports: The services for which each front has a port of its own.
+    """
+    special = only or {}
+    total = len(services) + len(front_ports) + _PORTS_OF_AN_ENVOY
+    ports = iter(free_ports(total * len(names) + sum(map(len, special.values()))))
     sites = tuple(
         Site(
             name=name,
             folder=root / name,
-            services={service: next(ports) for service in services},
+            services={kind: next(ports) for kind in (*services, *special.get(name, ()))},
             front=next(ports),
             peer=next(ports),
             envoy_admin=next(ports),
+            front_ports={kind: next(ports) for kind in front_ports},
+            elsewhere=tuple(
+                kind for owner, kinds in special.items() if owner != name for kind in kinds
+            ),
         )
         for name in names
     )

@@ -50,14 +50,14 @@ def manifest(site: Site, others: Iterable[str]) -> dict[str, Any]:
         "kind": "EdgeCloud",
         "metadata": {"name": site.name, "labels": dict(LABELS)},
         "spec": {
-            "front": {"address": ADDRESS, "port": site.front},
+            "front": {"address": ADDRESS, "port": site.front, "ports": dict(site.front_ports)},
             "peer": {"address": ADDRESS, "port": site.peer},
             "services": _services(site),
             "accept": [
                 {
                     "clouds": trusted,
                     "services": sorted(site.services),
-                    "identity": {"clouds": trusted, "roles": ["member", "reader"]},
+                    "identity": {"clouds": [*trusted], "roles": ["member", "reader"]},
                 }
             ],
         },
@@ -132,7 +132,7 @@ def start_envoys(
     program = find_program("envoy")
     processes = {site.name: _start_envoy(supervisor, program, plane, site) for site in sites}
     for site in sites:
-        ports = (site.front, site.peer)
+        ports = (site.front, site.peer, *site.front_ports.values())
         supervisor.wait_ready(processes[site.name], partial(all_listen, ports))
     return processes
 

@@ -33,8 +33,8 @@ class Stage:
     sites: tuple[Site, ...]
     services: dict[str, Process]
     """`glance-cloud-1` and so on; of whole clouds also `envoy-cloud-1`."""
-    vm_state: Callable[[str, str], str] | None = None
-    """Of whole clouds: from a cloud and a server's id to its state, "" where it isn't there.
+    state: Callable[[str, str, str], str] | None = None
+    """Of whole clouds: the state of a `server` or `volume` in a cloud, by id; "" where it isn't.
 
     It asks no API, so it leaves nothing in the traces.
     """

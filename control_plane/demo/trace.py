@@ -111,10 +111,20 @@ def parse(line: str) -> Hop | None:
 def rows(hops: Iterable[Hop]) -> list[tuple[str, ...]]:
     """What a person needs of the requests that entered at fronts, in the order of `COLUMNS`."""
     return [
-        (hop.site, f"{hop.method} {_asked(hop)}", hop.target, hop.served_by or "-", str(hop.status))
+        (
+            _asked_at(hop),
+            f"{hop.method} {_asked(hop)}",
+            hop.target,
+            hop.served_by or "-",
+            str(hop.status),
+        )
         for hop in hops
         if hop.at_front
     ]
+
+
+def _asked_at(hop: Hop) -> str:
+    return hop.site if hop.listener == "front" else f"{hop.site}, {hop.listener}"
 
 
 def _asked(hop: Hop) -> str:

@@ -106,12 +106,10 @@ def test_what_is_known_is_served_while_etcd_is_away(
     assert ask(site, "{glance:cloud-4}").status == 200  # used for the first time
     assert "is away" in serve.status()["stale"]
     assert serve.metrics()["scopeway_registry_stale"] == 1
-    assert 0 < serve.metrics()["scopeway_registry_lag_seconds"] < 600
     stack.etcd.start()
     stack.put(cloud(stack, "cloud-5"))
     until(lambda: ask(site, "{glance:cloud-5}").status == 200, "etcd is followed again")
     serve.wait_until(lambda: not is_stale(serve), "nothing is stale")
-    assert serve.metrics()["scopeway_registry_lag_seconds"] == 0
 
 
 def test_every_absence_of_etcd_is_told(stack: Stack, serve: ServeProcess) -> None:

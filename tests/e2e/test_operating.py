@@ -1,10 +1,6 @@
 """What operators see and do, with a real etcd, a real control plane and real Envoys."""
 
 import json
-import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +8,7 @@ import pytest
 from harness.fleet import manifest
 from harness.http import Response, send
 from harness.process import until
-from harness.services import at
-from harness.stack import REPOSITORY, ServeProcess, Stack, run_scopeway
+from harness.stack import ServeProcess, Stack, run_scopeway
 
 from control_plane.clouds.model import Cloud
 
@@ -63,42 +58,6 @@ def test_status_shows_each_envoy(stack: Stack, serve: ServeProcess, site: Cloud)
     assert envoy["nacked"] == {}
     assert table.splitlines()[-1].split()[0] == "cloud-1"
     assert f"clouds from {stack.etcd.url}" in table
-
-
-def test_what_an_envoy_does_not_take_is_shown_in_its_own_words(
-    stack: Stack, serve: ServeProcess, site: Cloud
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        front = at(taken.getsockname()[1])
-        stack.put(manifest("cloud-7", front=front, services={"image": stack.service("glance-7")}))
-        stack.start_envoy("cloud-7")
-
-        def nacked() -> dict[str, str]:
-            lines = [each for each in status(serve)["streams"] if each["cloud"] == "cloud-7"]
-            return dict(lines[0]["nacked"]) if lines else {}
-
-        serve.wait_until(lambda: nacked().get("front"), "the front is refused")
-        reason = nacked()["front"]
-        table = run_scopeway("status", "--admin", f"127.0.0.1:{serve.admin_port}")
-    stack.envoys["cloud-7"].stop()
-    del stack.envoys["cloud-7"]
-
-    assert "cannot bind" in reason
-    assert f"front: {reason[:40]}" in table
-    assert serve.metrics()["xds_nacks_total{Listener}"] >= 1
-
-
-def test_a_watch_goes_on_until_it_is_interrupted(serve: ServeProcess, site: Cloud) -> None:
-    command = [sys.executable, "-m", "control_plane", "status", "--watch", "0.2"]
-    command += ["--admin", f"127.0.0.1:{serve.admin_port}", "--format", "json"]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as watch:
-        assert watch.stdout is not None
-        lines = [json.loads(watch.stdout.readline()) for _ in range(3)]
-        watch.send_signal(signal.SIGINT)
-
-    assert watch.returncode == 0
-    ages = [next(iter(line.values()))["streams"][0]["connected_seconds"] for line in lines]
-    assert ages[0] < ages[1] < ages[2]
 
 
 def test_why_a_cloud_was_passed_over_is_counted_and_logged(

@@ -20,6 +20,11 @@ from control_plane.demo.ports import free_ports
 from control_plane.demo.processes import Process, Supervisor, clean_environment
 from control_plane.demo.site import Site
 
+STATES = {
+    "server": ("nova", "instances", "vm_state", "uuid"),
+    "volume": ("cinder", "volumes", "status", "id"),
+}
+"""Kind to database, table, and the columns of state and id."""
 SECONDS = 240.0
 """In which a service must be ready; three clouds start at once, on few processors."""
 
@@ -64,14 +69,15 @@ def start_services(
         write_files(site, saved.backing(server, site.name, broker=broker.url(site.name)), folder)
     processes: dict[str, Process] = {}
     apis: list[tuple[Process, int]] = []
-    for service in ("identity", "network", "compute", "placement", "image"):
+    for service in ("identity", "network", "compute", "placement", "image", "block-storage"):
         for site in sites:
-            process = openstack.start_api(supervisor, folder, site, service)
-            apis.append((process, site.services[service]))
+            if service in site.services:
+                process = openstack.start_api(supervisor, folder, site, service)
+                apis.append((process, site.services[service]))
     for site in sites:
         _pretend_agent(server, site)
-        for name in ("conductor", "scheduler"):
-            process = start_nova(supervisor, folder, site, name)
+        for name in ("nova-conductor", "nova-scheduler", *_volume_managers(site)):
+            process = start_manager(supervisor, folder, site, name)
             processes[process.name] = process
     for process, port in apis[: len(sites)]:
         openstack.wait_for_port(supervisor, process, port, seconds=SECONDS)
@@ -94,7 +100,9 @@ def start_computes(
     Args:
         during: Done for each site meanwhile, at once, in threads.
     """
-    processes = {site.name: start_nova(supervisor, folder, site, "compute") for site in sites}
+    processes = {
+        site.name: start_manager(supervisor, folder, site, "nova-compute") for site in sites
+    }
     _for_each(sites, during)
     for site in sites:
         ready = partial(_can_boot, server, site)
@@ -102,21 +110,32 @@ def start_computes(
     return {process.name: process for process in processes.values()}
 
 
-def start_nova(supervisor: Supervisor, folder: Path, site: Site, name: str) -> Process:
-    """Starts `conductor`, `scheduler` or `compute`."""
-    command: list[str | Path] = [
-        *(folder / "bin" / f"nova-{name}", "--config-file", site.folder / "nova.conf")
-    ]
+def start_manager(supervisor: Supervisor, folder: Path, site: Site, name: str) -> Process:
+    """Starts `nova-compute` or another process that is asked through the broker."""
+    command: list[str | Path] = [folder / "bin" / name]
+    for file in dict.fromkeys((f"{name.partition('-')[0]}.conf", f"{name}.conf")):
+        if (site.folder / file).exists():
+            command += ["--config-file", site.folder / file]
     env = clean_environment(MALLOC_ARENA_MAX="2")
-    return supervisor.start(f"nova-{name}-{site.name}", command, env=env)
+    return supervisor.start(f"{name}-{site.name}", command, env=env)
 
 
-def vm_state(server: MariaDb, cloud: str, instance: str) -> str:
-    """The state of a server in a cloud, `active` and so on; "" where the cloud has no such one."""
-    database = database_names(cloud)["nova"]
-    wanted = str(UUID(instance))
+def _volume_managers(site: Site) -> tuple[str, ...]:
+    return ("cinder-scheduler", "cinder-volume") if "block-storage" in site.services else ()
+
+
+def state(server: MariaDb, kind: str, cloud: str, wanted: str) -> str:
+    """The state of something in a cloud, `active` and so on; "" where the cloud has no such one.
+
+    Args:
+        kind: `server` or `volume`.
+        wanted: Its id.
+    """
+    database, table, column, key = STATES[kind]
     return mariadb.sql(
-        server, f"SELECT vm_state FROM `{database}`.instances WHERE uuid = '{wanted}'"
+        server,
+        f"SELECT {column} FROM `{database_names(cloud)[database]}`.{table}"
+        f" WHERE {key} = '{UUID(wanted)}'",
     ).strip()
 
 

@@ -1,7 +1,7 @@
-"""The configuration files of a whole cloud: of Placement, Neutron and Nova, besides the rest.
+"""The configuration files of a whole cloud: of Placement, Neutron, Nova and Cinder.
 
-Pure: text from values. Every address of a service is the site's own front. Those of Glance and
-Neutron are told to Nova besides: else it takes Glance's from the catalog in the user's token, which
+Pure: text from values. Every address of a service is the site's own front. Those of Glance, Neutron
+and Cinder are told to Nova besides: else it takes them from the catalog in the user's token, which
 is another cloud's when the identity is.
 """
 
@@ -16,7 +16,20 @@ from control_plane.demo.site import Site
 
 SERVICES = ("identity", "image", "placement", "compute", "network")
 """Of each whole cloud."""
-DATABASES = ("keystone", "glance", "placement", "nova_api", "nova", "nova_cell0", "neutron")
+ONLY = {"cloud-2": ("block-storage",)}
+"""Volumes are at one cloud: a scope finds them there."""
+FRONT_PORTS = ("image",)
+"""nova-compute asks its front for images by a port of their own, so that logs tell who asked."""
+DATABASES = (
+    "keystone",
+    "glance",
+    "placement",
+    "nova_api",
+    "nova",
+    "nova_cell0",
+    "neutron",
+    "cinder",
+)
 AGENT_SECONDS = 2147483
 """For how long Neutron takes an agent for alive; the most that it can be told, 24 days."""
 
@@ -45,13 +58,15 @@ def write_files(site: Site, backing: Backing, openstack: Path) -> None:
         "placement.conf": placement_conf(site, databases["placement"]),
         "neutron.conf": neutron_conf(site, backing, openstack),
         "nova.conf": nova_conf(site, backing),
+        "nova-compute.conf": nova_compute_conf(site),
+        "cinder.conf": cinder_conf(site, backing, openstack),
     }
     for name, text in texts.items():
         (site.folder / name).touch(mode=0o600)
         (site.folder / name).write_text(text)
     # nova-api looks for it beside its configuration only
     shutil.copyfile(openstack / "etc" / "nova" / "api-paste.ini", site.folder / "api-paste.ini")
-    for name in ("images", "staging", "tasks", "nova", "neutron"):
+    for name in ("images", "staging", "tasks", "nova", "neutron", "cinder"):
         (site.folder / name).mkdir(exist_ok=True)
 
 
@@ -150,9 +165,55 @@ num_retries = 0
 {_login(site, "service_user")}send_service_user_token = true
 {_login(site, "neutron")}endpoint_override = {site.front_url}/network
 {_login(site, "placement")}endpoint_override = {site.front_url}/placement
+[cinder]
+endpoint_template = {site.front_url}/block-storage/v3
+http_retries = 0
 {files.authtoken(site, "compute")}"""
 
 
+def nova_compute_conf(site: Site) -> str:
+    """What differs for nova-compute, read after `nova.conf`: the way to its front's images."""
+    return f"""\
+[glance]
+endpoint_override = http://{ADDRESS}:{site.front_ports["image"]}
+"""
+
+
+def cinder_conf(site: Site, backing: Backing, openstack: Path) -> str:
+    """Cinder: its API, its scheduler, and volumes that don't exist."""
+    return f"""\
+[DEFAULT]
+log_dir = {site.folder}
+state_path = {site.folder}/cinder
+my_ip = {ADDRESS}
+host = volumes-{site.name}
+transport_url = {backing.broker}
+api_paste_config = {openstack}/etc/cinder/api-paste.ini
+resource_query_filters_file = {openstack}/etc/cinder/resource_filters.json
+auth_strategy = keystone
+enabled_backends = fake
+[fake]
+# no storage: a driver that only writes into the log, of Cinder's own tests
+volume_driver = cinder.tests.fake_driver.FakeLoggingVolumeDriver
+volume_backend_name = fake
+[database]
+connection = {backing.databases["cinder"]}
+[nova]
+interface = public
+{_login_lines(site)}[oslo_concurrency]
+lock_path = {site.folder}/cinder
+[oslo_messaging_rabbit]
+heartbeat_in_pthread = false
+[oslo_middleware]
+enable_proxy_headers_parsing = true
+{files.authtoken(site, "block-storage")}"""
+
+
 def _login(site: Site, section: str) -> str:
+    return f"[{section}]\n{_login_lines(site)}"
+
+
+def _login_lines(site: Site) -> str:
+    """Nova's own login, which Cinder uses too where it asks Nova."""
     credentials = files.credentials(files.SERVICE_USERS["compute"])
-    return f"[{section}]\nauth_url = {site.front_url}/identity\n{credentials}"
+    return f"auth_url = {site.front_url}/identity\n{credentials}"

@@ -14,7 +14,13 @@ from pathlib import Path
 
 from control_plane.demo.errors import DemoError
 from control_plane.demo.full import mariadb
-from control_plane.demo.full.files import DATABASES, Backing, database_names, write_files
+from control_plane.demo.full.files import (
+    DATABASES,
+    FRONT_PORTS,
+    Backing,
+    database_names,
+    write_files,
+)
 from control_plane.demo.full.mariadb import MariaDb
 from control_plane.demo.full.system import Programs
 from control_plane.demo.openstack_files import fernet_keys
@@ -23,13 +29,13 @@ from control_plane.demo.processes import Process, Supervisor, clean_environment,
 from control_plane.demo.screen import Screen
 from control_plane.demo.site import PASSWORD, Site, make_sites
 
-FORMAT = 1
+FORMAT = 2
 """To be counted up when what is saved changes."""
 STAMP = "made-by"
 DATA = "mariadb"
 KEYS = ("fernet-keys", "credential-keys")
 NO_BROKER = "rabbit://nobody:none@127.0.0.1:1/none"
-_SERVICES = ("keystone", "glance", "neutron", "nova", "openstack_placement")
+_SERVICES = ("keystone", "glance", "neutron", "nova", "openstack_placement", "cinder")
 _SECONDS = 600.0
 
 
@@ -72,7 +78,7 @@ def make(
     logs = folder.parent / "logs"
     logs.mkdir(exist_ok=True)
     try:
-        sites = make_sites(clouds, work)
+        sites = make_sites(clouds, work, front_ports=FRONT_PORTS)
         with Supervisor(logs=logs) as supervisor:
             _fill(supervisor, sites, work, openstack, programs, screen)
         for site in sites:
@@ -163,6 +169,7 @@ def _sync(supervisor: Supervisor, openstack: Path, site: Site) -> None:
         "nova": ["db", "sync", "--local_cell"],
         "nova-api": ["api_db", "sync"],
         "neutron": ["upgrade", "heads"],
+        "cinder": ["db", "sync"],
     }
     _all(
         supervisor,

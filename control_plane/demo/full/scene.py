@@ -10,6 +10,7 @@ from control_plane.demo.errors import DemoError
 from control_plane.demo.full.stage import FLAVOR
 from control_plane.demo.screen import Screen
 from control_plane.demo.site import Site
+from control_plane.demo.sites import run_scopeway
 from control_plane.demo.stage import Stage
 from control_plane.demo.trace import AccessLogs, Hop
 
@@ -39,15 +40,22 @@ class Scene:
         scope: str | None = None,
         fields: Collection[str] | None = None,
         seconds: float = COMMAND_SECONDS,
+        cloud: str = "cloud-1",
     ) -> Result:
-        """Runs a command as alice of cloud-1.
+        """Runs a command.
+
+        Args:
+            cloud: An entry of `clouds.yaml`, whose user runs it; `cloud-1` is alice there.
 
         Raises:
             DemoError: it failed.
         """
         scoped = () if scope is None else ("--scope", scope)
         result = commands.openstack(
-            self.stage, self.screen, *arguments, *scoped, fields=fields, seconds=seconds
+            *(self.stage, self.screen, *arguments, *scoped),
+            env={"OS_CLOUD": cloud},
+            fields=fields,
+            seconds=seconds,
         )
         expect(result.status == 0, f"`openstack {' '.join(arguments[:2])}` failed")
         return result
@@ -55,8 +63,7 @@ class Scene:
     def boot(
         self,
         name: str,
-        image: str,
-        *more: str,
+        *options: str,
         scope: str | None = None,
         at: str,
         show: Sequence[str] = (),
@@ -64,6 +71,7 @@ class Scene:
         """Creates a server, waits until it is active and says how long that took.
 
         Args:
+            options: What it boots from, `--image` or `--volume`, and whatever else.
             at: The cloud that must have it, and no other.
             show: Besides `FIELDS`; then the server is shown once more.
 
@@ -71,11 +79,12 @@ class Scene:
             Its id.
         """
         flavor = str(FLAVOR["name"])
+        source, more = options[:2], options[2:]
         scoped = () if scope is None else ("--scope", scope)
         began = time.monotonic()
         # the scope before the name, as the command has been written from the start
         result = self.openstack(
-            *("server", "create", "--image", image, "--flavor", flavor, *more, *scoped, name),
+            *("server", "create", *source, "--flavor", flavor, *more, *scoped, name),
             fields=FIELDS,
         )
         server = commands.field_values(result.output).get("id", "")
@@ -89,22 +98,30 @@ class Scene:
             self.openstack("server", "show", server, scope=scope, fields=(*FIELDS, *show))
         return server
 
-    def state(self, server: str, cloud: str) -> str:
-        """What a cloud's Nova has in its database; "" for nothing."""
-        assert self.stage.vm_state is not None
-        return self.stage.vm_state(cloud, server)
+    def state(self, wanted: str, cloud: str, *, kind: str = "server") -> str:
+        """What a cloud's Nova, or Cinder for a `volume`, has in its database; "" for nothing."""
+        assert self.stage.state is not None
+        return self.stage.state(kind, cloud, wanted)
 
-    def wait_for(self, server: str, cloud: str, state: str) -> None:
-        """Returns once a server is in a state, such as `active`.
+    def wait_for(self, wanted: str, cloud: str, state: str, *, kind: str = "server") -> None:
+        """Returns once a server, or volume, is in a state, such as `active`.
 
         Raises:
             DemoError: it has an error instead, or it took too long.
         """
         deadline = time.monotonic() + BOOT_SECONDS
-        while (now := self.state(server, cloud)) != state:
-            if now == "error" or time.monotonic() > deadline:
-                raise DemoError(f"the server {server} at {cloud} is {now!r}, not {state!r}")
+        while (now := self.state(wanted, cloud, kind=kind)) != state:
+            if now.startswith("error") or time.monotonic() > deadline:
+                raise DemoError(f"the {kind} {wanted} at {cloud} is {now!r}, not {state!r}")
             time.sleep(POLL_SECONDS)
+
+    def explain(self, scope: str, service: str) -> str:
+        """Shows what `scopeway explain` says of a service in a scope, and returns it."""
+        arguments = ("explain", "--from", "cloud-1", "--scope", scope, service)
+        self.screen.command(commands.quoted("scopeway", *arguments))
+        said = run_scopeway(*arguments, "--registry", self.stage.plane.registry)
+        self.screen.output(said)
+        return said
 
     def trace(self, *, everything: bool = False) -> list[Hop]:
         """Shows who asked whom since the last trace.

@@ -11,7 +11,7 @@ from typing import Any
 from control_plane.demo import stage as small
 from control_plane.demo.errors import DemoError, PartMissing
 from control_plane.demo.full import clouds, saved, system
-from control_plane.demo.full.files import SERVICES
+from control_plane.demo.full.files import FRONT_PORTS, ONLY, SERVICES
 from control_plane.demo.full.system import Programs
 from control_plane.demo.openstack import log_in
 from control_plane.demo.openstack_files import ADMIN, clouds_yaml
@@ -51,7 +51,7 @@ def set_up(root: Path, openstack: Path, supervisor: Supervisor, screen: Screen) 
     if not saved.is_good(kept, openstack, CLOUDS):
         screen.say("the first time, databases are made and kept: a minute or two")
         saved.make(kept, CLOUDS, openstack, programs, screen)
-    sites = make_sites(CLOUDS, root, services=SERVICES)
+    sites = make_sites(CLOUDS, root, services=SERVICES, only=ONLY, front_ports=FRONT_PORTS)
     (root / "clouds.yaml").write_text(clouds_yaml(sites))
     with screen.task("MariaDB on a copy of the kept databases, RabbitMQ"):
         server, broker = clouds.start_backing(supervisor, programs, sites, kept, root)
@@ -70,12 +70,12 @@ def set_up(root: Path, openstack: Path, supervisor: Supervisor, screen: Screen) 
         plane=plane,
         sites=sites,
         services=services | computes | {f"envoy-{name}": envoys[name] for name in envoys},
-        vm_state=partial(clouds.vm_state, server),
+        state=partial(clouds.state, server),
     )
 
 
 def _find_services(openstack: Path) -> None:
-    for program in ("nova-manage", "neutron-db-manage", "placement-manage"):
+    for program in ("nova-manage", "neutron-db-manage", "placement-manage", "cinder-manage"):
         if not (openstack / "bin" / program).exists():
             raise PartMissing(
                 program=program,

@@ -1,11 +1,12 @@
 """The six steps of the demo with whole clouds; each fails unless what it shows is as it should be.
 
-Owns the steps with servers (1, 2, 3, 5); the big image (4) and openstacksdk (6) have files of their
-own, as have the figures at the end.
+Owns the steps with servers (1, 2, 3, 5); the big image (4), openstacksdk (6) and volumes have files
+of their own, as have the figures at the end. Tests run the same steps: a step is a function that
+needs nothing but the running clouds and the servers that it names.
 """
 
 from control_plane.demo import commands
-from control_plane.demo.full import big_image, figures, sdk
+from control_plane.demo.full import big_image, figures, sdk, volumes
 from control_plane.demo.full.scene import FIELDS, Scene, expect
 from control_plane.demo.full.stage import IMAGES
 from control_plane.demo.screen import Screen
@@ -15,6 +16,8 @@ from control_plane.demo.trace import Hop
 HEADLINE_SCOPE = "{keystone:cloud-1;glance:cloud-999}"
 THREE_CLOUDS = "{keystone:cloud-1;glance:cloud-2;nova:cloud-999}"
 WITH_NETWORK = "{keystone:cloud-1;glance:cloud-2;nova:cloud-999;neutron:cloud-999}"
+OF_NOVA_COMPUTE = "front/image"
+"""The listener that only nova-compute is told of; see `files.nova_compute_conf`."""
 
 
 def tell(stage: Stage, screen: Screen) -> None:
@@ -25,28 +28,40 @@ def tell(stage: Stage, screen: Screen) -> None:
     """
     scene = Scene(stage, screen)
     with screen.step("Before: no scope, an image of cloud-1"):
-        plain = scene.boot("plain1", IMAGES["cloud-1"], at="cloud-1")
+        plain = boot_at_home(scene, "plain1")
     with screen.step("1. The image is at cloud-999 only, the server at cloud-1"):
-        cirros = _headline(scene)
+        cirros = headline(scene)
     with screen.step("2. Identity, image and server at three clouds"):
-        _three_clouds(scene)
+        without, with_port = three_clouds(scene), three_clouds_and_network(scene)
     with screen.step("3. `server rescue`: nova-compute fetches the image of cloud-999"):
-        _rescue(scene, plain)
+        rescue(scene, "plain1", plain)
     with screen.step("4. 1 GB to another cloud and back"):
         big_image.tell(scene)
     with screen.step("5. Snapshots, lists and deletion, with and without a scope"):
-        _snapshots(scene)
-        _lists(scene)
-        _deletions(scene, plain, cirros)
+        screen.say("(Nova's fake driver has no disk to upload: the image stays `queued`)")
+        snapshot(scene, "cirros1", "snap-far", scope=HEADLINE_SCOPE)
+        snapshot(scene, "plain1", "snap-near", scope=None)
+        lists(scene)
+        delete(scene, {"cirros1": cirros}, at="cloud-1", scope=HEADLINE_SCOPE)
+        delete(scene, {"plain1": plain}, at="cloud-1", scope=None)
+        delete(scene, {"deb1": without, "deb2": with_port}, at="cloud-999", scope=WITH_NETWORK)
     with screen.step("6. openstacksdk alone, without our plug-in"):
         sdk.tell(scene)
+    with screen.step("And volumes: a server at cloud-1, its disk in cloud-2's Cinder"):
+        volumes.tell(scene)
     with screen.step("What it costs"):
         figures.tell(scene)
 
 
-def _headline(scene: Scene) -> str:
+def boot_at_home(scene: Scene, name: str) -> str:
+    """Everything at cloud-1, as without Scopeway; the server's id."""
+    return scene.boot(name, "--image", IMAGES["cloud-1"], at="cloud-1")
+
+
+def headline(scene: Scene) -> str:
+    """The command that started the project makes `cirros1`; its id."""
     scene.logs.news()
-    server = scene.boot("cirros1", "cirros", scope=HEADLINE_SCOPE, at="cloud-1")
+    server = scene.boot("cirros1", "--image", "cirros", scope=HEADLINE_SCOPE, at="cloud-1")
     hops = scene.trace(everything=True)
     images = [hop for hop in hops if _fetches_image(hop)]
     expect(bool(images), "the trace has no request for the image")
@@ -61,63 +76,85 @@ def _headline(scene: Scene) -> str:
     return server
 
 
-def _three_clouds(scene: Scene) -> None:
-    image = IMAGES["cloud-2"]
+def three_clouds(scene: Scene) -> str:
+    """The scope of step 2, word for word, makes `deb1`; its id.
+
+    Without a network: that is left unbound, and so is the origin's, where Nova's own user of
+    cloud-999 is nobody.
+    """
     scene.logs.news()
-    scene.boot("deb1", image, "--nic", "none", scope=THREE_CLOUDS, at="cloud-999")
-    scene.trace()
-    scene.screen.say(
-        "Unbound is the origin's: without `--nic none` Nova at cloud-999 would be given a port of"
-        " cloud-1's Neutron, which it cannot bind. So `compute` elsewhere wants `network` there:"
-    )
-    scene.boot("deb2", image, scope=WITH_NETWORK, at="cloud-999", show=("addresses",))
+    options = ("--image", IMAGES["cloud-2"], "--nic", "none")
+    server = scene.boot("deb1", *options, scope=THREE_CLOUDS, at="cloud-999")
+    hops = scene.trace()
+    served = {hop.service: hop.served_by for hop in hops}
+    expect(served.get("image") == "cloud-2", f"image was served by {served.get('image')}")
+    expect(served.get("compute") == "cloud-999", f"compute: {served.get('compute')}")
+    return server
 
 
-def _rescue(scene: Scene, server: str) -> None:
+def three_clouds_and_network(scene: Scene) -> str:
+    """The same with a network there makes `deb2`, which has an address; its id."""
+    scene.screen.say("what the scope leaves unbound stays at cloud-1, the network too:")
+    said = scene.explain(THREE_CLOUDS, "network")
+    expect("bind network too" in said, "`explain` doesn't warn of the unbound network")
+    scene.screen.say("so a server with a port wants it bound:")
+    options = ("--image", IMAGES["cloud-2"])
+    return scene.boot("deb2", *options, scope=WITH_NETWORK, at="cloud-999", show=("addresses",))
+
+
+def rescue(scene: Scene, name: str, server: str) -> None:
+    """Rescues a server of cloud-1 with an image of cloud-999, and ends that again."""
     scene.logs.news()
-    scene.openstack("server", "rescue", "--image", "cirros", "plain1", scope=HEADLINE_SCOPE)
+    scene.openstack("server", "rescue", "--image", "cirros", name, scope=HEADLINE_SCOPE)
     scene.wait_for(server, "cloud-1", "rescued")
     hops = scene.trace()
-    expect(
-        any(_fetches_image(hop) for hop in hops),
-        "the rescue image was not fetched from another cloud",
+    scene.screen.say(
+        f"`{OF_NOVA_COMPUTE}` is a port of the front that only nova-compute's configuration names"
     )
-    scene.openstack("server", "unrescue", "plain1")
+    by_compute = [hop for hop in hops if hop.listener == OF_NOVA_COMPUTE and _fetches_image(hop)]
+    expect(bool(by_compute), "nova-compute did not ask for the rescue image")
+    expect(
+        all(hop.served_by == "cloud-999" for hop in by_compute),
+        f"nova-compute got the rescue image from {[hop.served_by for hop in by_compute]}",
+    )
+    scene.openstack("server", "unrescue", name)
     scene.wait_for(server, "cloud-1", "active")
 
 
-def _snapshots(scene: Scene) -> None:
-    scene.screen.say("(Nova's fake driver has no disk to upload: the image stays `queued`)")
-    for server, name, scope, cloud in (
-        ("cirros1", "snap-far", HEADLINE_SCOPE, "cloud-999"),
-        ("plain1", "snap-near", None, "cloud-1"),
-    ):
-        result = scene.openstack(
-            *("server", "image", "create", "--name", name, server), scope=scope, fields=FIELDS
+def snapshot(scene: Scene, server: str, name: str, *, scope: str | None) -> None:
+    """Makes an image of a server of cloud-1, in the cloud that the scope names and no other."""
+    result = scene.openstack(
+        *("server", "image", "create", "--name", name, server), scope=scope, fields=FIELDS
+    )
+    made = commands.field_values(result.output).get("id", "")
+    expect(made != "", f"no image {name!r} was made")
+    for where in (None, HEADLINE_SCOPE):
+        listed = scene.openstack("image", "list", "--private", scope=where).output
+        expect(
+            (made in listed) == (where == scope),
+            f"{name!r} is{'' if made in listed else ' not'} in the list with the scope {where}",
         )
-        made = commands.field_values(result.output).get("id", "")
-        expect(made != "", f"no image {name!r} was made")
-        listed = scene.openstack("image", "list", "--private", scope=scope)
-        expect(name in listed.output, f"{name!r} is not in the list of {cloud}")
-    here = scene.openstack("image", "list", "--private")
-    expect("snap-far" not in here.output, "the snapshot of cloud-999 is at cloud-1 as well")
 
 
-def _lists(scene: Scene) -> None:
+def lists(scene: Scene) -> None:
+    """Lists servers with the names of their images, here, with images there, and there."""
     near = scene.openstack("server", "list", "--long", *COLUMNS)
     far = scene.openstack("server", "list", "--long", *COLUMNS, scope=HEADLINE_SCOPE)
-    expect(IMAGES["cloud-1"] in near.output, "the list does not name the image of plain1")
-    expect("cirros " in far.output, "the list does not name the image of cirros1")
+    expect(f" {IMAGES['cloud-1']} " in near.output, "the list does not name the image of plain1")
+    expect(" cirros " in far.output, "the list does not name the image of cirros1")
     there = scene.openstack("server", "list", "--long", *COLUMNS, scope=WITH_NETWORK)
     expect("deb1" in there.output and "plain1" not in there.output, "not the list of cloud-999")
 
 
-def _deletions(scene: Scene, plain: str, cirros: str) -> None:
-    scene.openstack("server", "delete", "--wait", "cirros1", scope=HEADLINE_SCOPE)
-    scene.openstack("server", "delete", "--wait", "plain1")
-    scene.openstack("server", "delete", "--wait", "deb1", "deb2", scope=WITH_NETWORK)
-    for server in (cirros, plain):
-        scene.wait_for(server, "cloud-1", "deleted")
+def delete(scene: Scene, servers: dict[str, str], *, at: str, scope: str | None) -> None:
+    """Deletes servers; the cloud that has them knows that they are gone.
+
+    Args:
+        servers: Name to id.
+    """
+    scene.openstack("server", "delete", "--wait", *servers, scope=scope)
+    for server in servers.values():
+        scene.wait_for(server, at, "deleted")
 
 
 def _fetches_image(hop: Hop) -> bool:

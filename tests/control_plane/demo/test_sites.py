@@ -1,7 +1,10 @@
 from pathlib import Path
 
+import yaml
+
 from control_plane.clouds.manifest import parse_manifest
 from control_plane.clouds.model import CloudPattern
+from control_plane.demo.openstack_files import catalog
 from control_plane.demo.site import make_sites
 from control_plane.demo.sites import borrowed_manifest, manifest
 
@@ -40,3 +43,30 @@ def test_sites_have_ports_and_folders_of_their_own(tmp_path: Path) -> None:
     }
     assert len(ports) == 10
     assert all(site.folder.is_dir() for site in sites)
+
+
+def test_a_service_of_one_site_is_in_the_catalog_of_the_others(tmp_path: Path) -> None:
+    without, owner = make_sites(
+        ["cloud-1", "cloud-2"], tmp_path, only={"cloud-2": ("block-storage",)}
+    )
+
+    assert "block-storage" not in without.services
+    assert "block-storage" in owner.services
+    assert (without.elsewhere, owner.elsewhere) == (("block-storage",), ())
+    assert catalog(without)["block-storage"].startswith(f"{without.front_url}/block-storage")
+
+
+def test_a_front_has_ports_for_single_services(tmp_path: Path) -> None:
+    (site,) = make_sites(["cloud-1"], tmp_path, front_ports=("image",))
+
+    cloud = parse_manifest(manifest(site, ["cloud-2"]), "demo")
+
+    assert cloud.front is not None
+    assert cloud.front.ports == {"image": site.front_ports["image"]}
+
+
+def test_manifests_can_be_read_from_their_file(tmp_path: Path) -> None:
+    """`scopeway cloud put` refuses YAML's aliases, and a list that stands twice becomes one."""
+    (site,) = make_sites(["cloud-1"], tmp_path)
+
+    assert "&" not in yaml.safe_dump(manifest(site, ["cloud-2"]))

@@ -51,12 +51,12 @@ def test_hops_of_several_sites_are_ordered_by_their_beginning() -> None:
     assert [hop.site for hop in in_order([late, early])] == ["cloud-3", "cloud-1"]
 
 
-def test_rows_show_what_entered_at_fronts_only() -> None:
+def test_rows_show_what_entered_at_fronts_only_and_by_which_port() -> None:
     hops = in_order([line(), line(listener="peer", site="cloud-3"), line(listener="front/image")])
 
     assert rows(hops) == [
         ("cloud-1", "GET /v2/images", "image@cloud-3", "cloud-3", "200"),
-        ("cloud-1", "GET /v2/images", "image@cloud-3", "cloud-3", "200"),
+        ("cloud-1, front/image", "GET /v2/images", "image@cloud-3", "cloud-3", "200"),
     ]
 
 

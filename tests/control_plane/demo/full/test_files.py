@@ -5,8 +5,10 @@ from control_plane.demo.full.files import (
     DATABASES,
     SERVICES,
     Backing,
+    cinder_conf,
     database_names,
     neutron_conf,
+    nova_compute_conf,
     nova_conf,
     placement_conf,
 )
@@ -20,11 +22,13 @@ SITE = Site(
     front=3,
     peer=4,
     envoy_admin=5,
+    front_ports={"image": 6},
 )
 BACKING = Backing(databases={name: f"sql://{name}" for name in DATABASES}, broker="rabbit://x")
 TEXTS = {
     "nova": nova_conf(SITE, BACKING),
     "neutron": neutron_conf(SITE, BACKING, Path("/openstack")),
+    "cinder": cinder_conf(SITE, BACKING, Path("/openstack")),
     "placement": placement_conf(SITE, BACKING.databases["placement"]),
 }
 
@@ -45,7 +49,13 @@ def test_nova_is_told_the_front_where_a_foreign_catalog_would_mislead_it() -> No
 
     assert nova["glance"]["endpoint_override"] == "http://127.0.0.1:3/image"
     assert nova["neutron"]["endpoint_override"] == "http://127.0.0.1:3/network"
+    assert nova["cinder"]["endpoint_template"].startswith("http://127.0.0.1:3/block-storage/v3")
     assert nova["placement"]["endpoint_override"] == "http://127.0.0.1:3/placement"
+
+
+def test_only_nova_compute_knows_the_port_by_which_its_requests_are_told() -> None:
+    assert nova_compute_conf(SITE) == "[glance]\nendpoint_override = http://127.0.0.1:6\n"
+    assert not any("127.0.0.1:6" in text for text in TEXTS.values())
 
 
 def test_services_trust_the_forwarded_headers_of_their_front() -> None:
@@ -56,7 +66,12 @@ def test_services_trust_the_forwarded_headers_of_their_front() -> None:
 def test_services_can_check_access_rules() -> None:
     kinds = {name: parsed(name)["keystone_authtoken"]["service_type"] for name in TEXTS}
 
-    assert kinds == {"nova": "compute", "neutron": "network", "placement": "placement"}
+    assert kinds == {
+        "nova": "compute",
+        "neutron": "network",
+        "cinder": "block-storage",
+        "placement": "placement",
+    }
 
 
 def test_each_cloud_has_databases_of_its_own() -> None:
