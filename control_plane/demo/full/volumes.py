@@ -1,8 +1,8 @@
 """Volumes of another cloud: a server at cloud-1 whose disk is in the Cinder of cloud-2.
 
-Shows what Nova asks Cinder in the user's name, and how a volume is free again: Cinder lets go of one
-in use only when a service of its own cloud says so, or its Nova doesn't know the server; so the
-cloud's administrator frees it (docs/demo-openstack.md).
+Shows what Nova asks Cinder in the user's name, and how a volume is free again: Cinder lets go of
+one in use only when a service of its own cloud says so, or where its Nova doesn't know the server;
+so the cloud's administrator frees it (docs/demo-openstack.md).
 """
 
 from control_plane.demo import commands
