@@ -11,8 +11,8 @@ import signal
 import time
 from collections.abc import (
     AsyncIterator,
-    Callable,
     Collection,
+    Coroutine,
     Iterable,
     Iterator,
     Mapping,
@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 STATUS_SECONDS = 5.0
 """How long /status, or a command, waits for the event loop."""
+STATUS_SLICE = 16
+"""Streams looked at between two turns of the event loop, about 1 ms."""
 LOGGED_PROBLEMS = 20
 """Entries of one batch that are refused with a line of their own."""
 
@@ -114,21 +116,27 @@ class ControlPlane:
         return 0.0 if self.current is None else max(time.time() - self.current, 0.0)
 
     def status(self) -> Mapping[str, Any]:
-        """Return what /status shows; costs O(all names in use)."""
+        """Return what is known of the registry, as /status shows it."""
+        return status.registry_status(
+            name=self.registry.name if self.registry else "",
+            change=self.change,
+            stale=self.stale,
+            lag=self.lag(),
+            held=self.catalog.held,
+        )
+
+    async def streams(self) -> list[Mapping[str, Any]]:
+        """Return how far each Envoy has come, as /status shows it.
+
+        Costs O(all names in use), in slices: nobody's push waits for who looks.
+        """
+        found: list[Mapping[str, Any]] = []
         now = time.monotonic()  # which is the clock of event loops
-        return {
-            **status.registry_status(
-                name=self.registry.name if self.registry else "",
-                change=self.change,
-                stale=self.stale,
-                lag=self.lag(),
-                held=self.catalog.held,
-            ),
-            "streams": [
-                status.stream_status(stream, now)
-                for stream in (self.server.status() if self.server else [])
-            ],
-        }
+        for stream in self.server.statuses() if self.server else ():
+            found.append(status.stream_status(stream, now))
+            if len(found) % STATUS_SLICE == 0:
+                await asyncio.sleep(0)
+        return found
 
     def _make_source(self, change: Change) -> ScopewaySource:
         site.warm()
@@ -251,24 +259,22 @@ def _address(host: str, port: int) -> str:
 def _admin(control_plane: ControlPlane) -> Iterator[AdminServer]:
     loop = asyncio.get_running_loop()
 
-    def on_loop(work: Callable[[], T]) -> T:
+    def on_loop(work: Coroutine[Any, Any, T]) -> T:
         """Do work on the event loop, which owns the streams, for a thread of the admin server."""
+        return asyncio.run_coroutine_threadsafe(work, loop).result(STATUS_SECONDS)
 
-        async def done() -> T:
-            return work()
+    async def whole_status() -> Mapping[str, Any]:
+        return {**control_plane.status(), "streams": await control_plane.streams()}
 
-        return asyncio.run_coroutine_threadsafe(done(), loop).result(STATUS_SECONDS)
-
-    def release(command: Mapping[str, Any]) -> Mapping[str, Any]:
-        names = _names(command)
-        released, not_held = on_loop(lambda: control_plane.release(names))
+    async def release(names: list[str] | None) -> Mapping[str, Any]:
+        released, not_held = control_plane.release(names)
         return {"released": released, "not_held": not_held}
 
     server = AdminServer(
         control_plane.settings.admin_listen,
         registry=control_plane.metrics.registry,
-        status=lambda: on_loop(control_plane.status),
-        commands={"/release": release},
+        status=lambda: on_loop(whole_status()),
+        commands={"/release": lambda command: on_loop(release(_names(command)))},
     )
     server.start()
     try:

@@ -7,7 +7,7 @@ no other. Everything that happens is logged here and told to the observer.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -206,13 +206,19 @@ class Server:
 
     def status(self) -> list[StreamStatus]:
         """Return how far every stream has come; costs O(all names)."""
-        return [
-            StreamStatus(
-                node=node, peer=stream.peer, since=stream.since, types=stream.session.status()
-            )
-            for stream in self._streams
-            if (node := stream.session.node) is not None
-        ]
+        return list(self.statuses())
+
+    def statuses(self) -> Iterator[StreamStatus]:
+        """Yield how far each stream has come, one at a time: the loop may do others' work between.
+
+        Those that were open at the start and still are. Each costs O(its names).
+        """
+        for stream in tuple(self._streams):
+            node = stream.session.node
+            if node is not None and stream in self._streams:
+                yield StreamStatus(
+                    node=node, peer=stream.peer, since=stream.since, types=stream.session.status()
+                )
 
     async def delta_aggregated_resources(
         self, _requests: object, context: grpc.aio.ServicerContext[bytes, bytes]

@@ -1,5 +1,6 @@
 """What a batch of the registry means for status, metrics and log. No I/O; processes are in e2e."""
 
+import asyncio
 import logging
 import time
 from typing import Any
@@ -44,8 +45,8 @@ def test_there_is_nothing_to_serve_before_the_first_batch(control_plane: Control
         "refused": [],
         "held": {},
         "cordoned": {},
-        "streams": [],
     }
+    assert asyncio.run(control_plane.streams()) == []
 
 
 def test_the_first_batch_makes_the_source(control_plane: ControlPlane) -> None:
