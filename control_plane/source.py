@@ -16,10 +16,12 @@ from typing import Final, Protocol
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
+from control_plane.clouds.policy import Policy, Selector
 from control_plane.compiler.cluster import compile_cluster, warm
 from control_plane.compiler.dependencies import Dependencies
 from control_plane.compiler.outcome import Cause, Plan, Rejection
 from control_plane.compiler.plan import PlanSettings, decide
+from control_plane.compiler.policies import Policies
 from control_plane.compiler.prefetch import PrefetchSet, prefetched
 from control_plane.passed_over import PassedOver
 from control_plane.scope import (
@@ -30,7 +32,9 @@ from control_plane.scope import (
     parse_target,
     target_name,
 )
+from control_plane.site import peer_routes
 from control_plane.site.identity import from_metadata, secrets
+from control_plane.site.names import PEER
 from xds.codec import resource
 from xds.errors import ProtocolError
 from xds.resource import Resource
@@ -155,6 +159,7 @@ class ScopewaySource:
         self._prefetch = prefetch
         self._sites: dict[str, _Site] = {}
         self._dependencies = Dependencies()
+        self._policies = Policies(self._peer_routes)
         self._passed_over = PassedOver()
         self._stats = SourceStats(passed_over=self._passed_over.counts)
         self._parse = lru_cache(_MEMO_NAMES)(_parse)
@@ -192,6 +197,7 @@ class ScopewaySource:
         if view.access_log not in site.versions:
             site.versions[view.access_log] = self._versions(view.group, view.access_log)
         site.streams[view.access_log] += 1
+        self._policies.set(view.group, self._inventory.get(view.group))
         self._stats.streams += 1
         return view
 
@@ -207,10 +213,12 @@ class ScopewaySource:
         """
         before, self._inventory = self._inventory, inventory
         concerned: set[str] = set()
+        peers: set[str] = set()
         at_home: list[tuple[str, Cloud | None, Cloud | None]] = []
         for name in changed:
             old, new = before.get(name), inventory.get(name)
             concerned |= self._dependencies.affected(old, new)
+            peers.update(self._policies.change(old, new))
             if name in self._sites:
                 at_home.append((name, old, new))
         fetched = self._prefetch.update(inventory, changed) if self._prefetch else ()
@@ -218,6 +226,10 @@ class ScopewaySource:
             self._changes.resources_changed(CLUSTER, concerned)
         for name, old, new in at_home:
             self._update_site(name, old, new, concerned)
+            if self._policies.set(name, new):
+                peers.add(name)
+        for name in peers:
+            self._changes.resources_changed(ROUTE, (PEER,), group=name)
         if fetched:
             for group in self._sites:
                 if self._fetch(group, fetched):
@@ -272,6 +284,10 @@ class ScopewaySource:
         """Return a resource that one Envoy of a site needs."""
         return self._site_resources(view.group, view.access_log).get(type_url, {}).get(name)
 
+    def peer_routes(self, group: str) -> Resource | None:
+        """Return the routes of a site's peer."""
+        return self._policies.routes(group)
+
     def site_names(self, view: "_View", type_url: str) -> Collection[str]:
         """Return the names of the resources of a type that one Envoy of a site needs."""
         return self._sites[view.group].versions[view.access_log].get(type_url, {}).keys()
@@ -302,6 +318,7 @@ class ScopewaySource:
             self._made.pop((view.group, view.access_log), None)
         if not site.streams:
             del self._sites[view.group]
+            self._policies.set(view.group, None)
 
     def _use(self, view: "_View", name: str, target: Target | Rejection) -> None:
         view.targets.add(name)
@@ -319,6 +336,12 @@ class ScopewaySource:
         if isinstance(target.expression, Operation | LabelSelector):
             self._passed_over.note(group, name, decision.skipped)
         return decision.plan
+
+    def _peer_routes(self, policy: Policy) -> bytes:
+        def members(selector: Selector) -> Collection[str]:
+            return self._inventory.select(dict(selector), limit=len(self._inventory))
+
+        return peer_routes(policy, members, trust_domain=self._settings.trust_domain)
 
     def _compile_anew(self, name: str, outcome: Plan) -> Resource:
         self._stats.compiled += 1
@@ -431,6 +454,8 @@ class _View:
             return self._source.take_up(self, name)
         if type_url == SECRET and name in self.identity:
             return self.identity[name]
+        if type_url == ROUTE and name == PEER:
+            return self._source.peer_routes(self.group)
         return self._source.site_resource(self, type_url, name)
 
     def wildcard(self, type_url: str) -> Collection[str]:

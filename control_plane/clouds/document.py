@@ -15,6 +15,7 @@ from control_plane.clouds.model import (
     Peer,
     Service,
 )
+from control_plane.clouds.policy import ENFORCE
 
 Document = dict[str, Any]
 """Of plain types only, as JSON and YAML have them."""
@@ -34,6 +35,8 @@ def to_document(cloud: Cloud) -> Document:
         spec["services"] = {word: _service(value) for word, value in cloud.services.items()}
     if cloud.accept:
         spec["accept"] = [_rule(rule) for rule in cloud.accept]
+    if cloud.accept_mode != ENFORCE:
+        spec["acceptMode"] = cloud.accept_mode
     document: Document = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata}
     return {**document, "spec": spec} if spec else document
 

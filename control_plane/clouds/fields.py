@@ -10,6 +10,7 @@ import socket
 from functools import lru_cache
 from urllib.parse import unquote
 
+from control_plane.scope import IDENTITY_VALIDATE
 from control_plane.scope.services import official_type
 
 METHODS = frozenset({"COPY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
@@ -121,6 +122,11 @@ def path(value: object) -> str | None:
 def service(value: object) -> str | None:
     """Check an official service type."""
     return _service(value) if isinstance(value, str) else not_text(value)
+
+
+def accepted(value: object) -> str | None:
+    """Check what a rule may allow: a service, or the part of one that can be allowed alone."""
+    return None if value == IDENTITY_VALIDATE else service(value)
 
 
 def method(value: object) -> str | None:

@@ -27,6 +27,7 @@ from control_plane.clouds.model import (
     Peer,
     Service,
 )
+from control_plane.clouds.policy import ENFORCE, MODES
 from control_plane.errors import ControlPlaneError
 
 API_VERSION = "scopeway.io/v1alpha1"
@@ -43,7 +44,7 @@ _SHOWN_PROBLEMS = 5
 
 _TOP = frozenset({"apiVersion", "kind", "metadata", "spec"})
 _METADATA = frozenset({"name", "labels"})
-_SPEC = frozenset({"front", "peer", "services", "accept"})
+_SPEC = frozenset({"front", "peer", "services", "accept", "acceptMode"})
 _FRONT = frozenset({"address", "port", "ports", "bind", "region", "url", "tls"})
 _PEER = frozenset({"address", "port", "bind"})
 _TLS = frozenset({"certificate", "key"})
@@ -140,6 +141,7 @@ class _Reader:
             peer=peer,
             services=self.services(spec["services"]) if "services" in spec else {},
             accept=self.rules(spec["accept"]) if "accept" in spec else (),
+            accept_mode=self.mode(spec.get("acceptMode", ENFORCE)),
         )
 
     def labels(self, value: object) -> Labels:
@@ -237,11 +239,16 @@ class _Reader:
             return ()
         return self.several(value, "spec.accept", self.rule)
 
+    def mode(self, value: object) -> str:
+        if value not in MODES:
+            self.refuse("spec.acceptMode", value, f"is not one of {', '.join(MODES)}")
+        return sys.intern(str(value))
+
     def rule(self, value: object, at: str) -> AcceptRule:
         rule = self.fields_of(value, at, _RULE)
         return AcceptRule(
             clouds=self.patterns(rule, at),
-            services=self.words(rule, "services", at, fields.service),
+            services=self.words(rule, "services", at, fields.accepted),
             methods=self.words(rule, "methods", at, fields.method),
             identity=self.identity(rule["identity"], f"{at}.identity")
             if "identity" in rule

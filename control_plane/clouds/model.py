@@ -100,7 +100,7 @@ class AcceptRule:
 
     clouds: tuple[CloudPattern, ...]
     services: tuple[str, ...] | None = None
-    """Official service types; None means all."""
+    """Official service types, or `identity.validate`; None means all."""
     methods: tuple[str, ...] | None = None
     """HTTP methods in upper case; None means all."""
     identity: IdentityRule | None = None
@@ -120,3 +120,5 @@ class Cloud:
     services: Mapping[str, Service] = field(default_factory=dict)
     """Official service type to where it answers."""
     accept: tuple[AcceptRule, ...] = ()
+    accept_mode: str = "enforce"
+    """"enforce", or "audit": what `accept` denies is let through, logged and counted."""

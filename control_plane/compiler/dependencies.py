@@ -9,8 +9,8 @@ from collections import Counter, defaultdict
 from typing import TypeVar
 
 from control_plane.clouds.model import Cloud
+from control_plane.clouds.policy import bears
 from control_plane.compiler.plan import atoms
-from control_plane.compiler.policy import bears
 from control_plane.scope import Target
 from control_plane.scope.ast import CloudName, LabelSelector, Local
 

@@ -39,6 +39,8 @@ class PeerHop:
     port: int
     prefix: str
     """"/image": what the peer knows the service by, and takes off again."""
+    identity: str = ""
+    """The name that its certificate has to bear; "" for plain HTTP/2."""
 
 
 Hop = Local | Direct | PeerHop

@@ -42,6 +42,8 @@ class PlanSettings:
 
     insecure_peers: bool = False
     """True lets sites speak plain HTTP/2 to each other beyond loopback."""
+    trust_domain: str | None = None
+    """Of the certificates by which sites know each other; None: they speak plain HTTP/2."""
     label_limit: int = 8
     """How many clouds one label selector stands for at most."""
 
@@ -159,7 +161,13 @@ def _way(
         return Rejection(status=503, reason=f"{cloud.name} is cordoned{why}", cause="cordoned")
     if cloud.peer is not None:
         prefix = asked_as or service
-        return peer_hop(cloud.name, cloud.peer, prefix, insecure_peers=settings.insecure_peers)
+        return peer_hop(
+            cloud.name,
+            cloud.peer,
+            prefix,
+            insecure_peers=settings.insecure_peers,
+            trust_domain=settings.trust_domain,
+        )
     return Direct(cloud=cloud.name, service=cloud.services[service], places=places(cloud, service))
 
 
@@ -174,7 +182,10 @@ def _without(name: str, service: str) -> Rejection:
 def _validation(
     expression: Expression, caller: Cloud, inventory: Inventory, settings: PlanSettings
 ) -> Decision:
-    """A token is validated where it was issued, if the caller's cloud honours it."""
+    """A token is validated where it was issued, if both clouds agree.
+
+    The caller's has to honour it; that which has issued it has to let the caller ask.
+    """
     assert isinstance(expression, CloudName), "the names of such targets have one cloud"
     name = expression.name
     issuer = caller if name == caller.name else inventory.get(name)
@@ -189,6 +200,9 @@ def _validation(
             "no identity list of its accept rules names it"
         )
         return Decision(plan=Rejection(status=403, reason=reason, cause="policy"))
+    denied = refusal(issuer, caller, IDENTITY_VALIDATE)
+    if denied is not None:
+        return Decision(plan=Rejection(status=403, reason=denied, cause="policy"))
     # the peer knows validations by a prefix of their own, which opens nothing else of its Keystone
     hop = _way(issuer, "identity", caller, inventory, settings, asked_as=IDENTITY_VALIDATE)
     if isinstance(hop, Rejection):

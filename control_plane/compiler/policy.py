@@ -1,49 +1,38 @@
 """Who may use what: the `accept` rules of a cloud, decided when a target is compiled.
 
-Everything is denied that no rule allows; a cloud always accepts itself. Methods are not looked at
-here: one cluster serves all of them, so the target's own Envoy decides about those.
+Everything is denied that no rule allows; a cloud always accepts itself. This says early why not;
+the target's own Envoy decides again (`control_plane.site.policy`), and relies on nothing here.
 """
 
-from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import sha256
 
 from control_plane.clouds.manifest import DEFAULT_ROLES
-from control_plane.clouds.model import Cloud, CloudPattern
+from control_plane.clouds.model import Cloud
+from control_plane.clouds.policy import AUDIT, VALIDATION, judge, matches
 from control_plane.compiler.outcome import Honoured
 
 
-def matches(pattern: CloudPattern, cloud: Cloud) -> bool:
-    """Say whether one entry of a list of clouds means this cloud."""
-    if pattern.name is not None:
-        return pattern.name == cloud.name
-    return bears(cloud, pattern.labels.items())
+def refusal(owner: Cloud, caller: Cloud, service: str, method: str | None = None) -> str | None:
+    """Return why `owner` does not let `caller` use its service, or None where it does.
 
-
-def bears(cloud: Cloud, labels: Iterable[tuple[str, str]]) -> bool:
-    """Say whether a cloud has all of these labels."""
-    own: Mapping[str, str] = cloud.labels
-    return all(own.get(label) == value for label, value in labels)
-
-
-def refusal(owner: Cloud, caller: Cloud, service: str) -> str | None:
-    """Return why `owner` does not let `caller` use its service, or None where it does."""
-    if owner.name == caller.name:
+    Args:
+        owner: The cloud that is asked.
+        caller: The cloud that asks.
+        service: An official service type or `identity.validate`.
+        method: None asks whether any method may be used: one cluster serves all of them, so about
+            those the target's own Envoy decides.
+    """
+    if owner.name == caller.name or owner.accept_mode == AUDIT:
         return None
-    naming = None
-    for index, rule in enumerate(owner.accept):
-        if not any(matches(pattern, caller) for pattern in rule.clouds):
-            continue
-        if rule.services is None or service in rule.services:
-            return None
-        naming = index if naming is None else naming
-    denied = f"{owner.name} does not let {caller.name} use its {service} service"
-    if not owner.accept:
-        return f"{denied}: it has no accept rules"
-    if naming is None:
-        return f"{denied}: none of its accept rules names {caller.name}"
-    services = ", ".join(owner.accept[naming].services or ()) or "no service"
-    return f"{denied}: its rule accept[{naming}] allows {services}"
+    verdict = judge(owner, caller, service, method)
+    return None if verdict.allowed else denial(owner.name, caller.name, service, verdict.reason)
+
+
+def denial(owner: str, caller: str, service: str, why: str) -> str:
+    """Return the sentence for who is denied."""
+    use = "validate its tokens" if service == VALIDATION else f"use its {service} service"
+    return f"{owner} does not let {caller} {use}: {why}"
 
 
 def honoured(owner: Cloud, issuer: Cloud) -> Honoured | None:

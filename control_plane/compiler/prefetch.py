@@ -13,9 +13,9 @@ from typing import Final, assert_never
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
+from control_plane.clouds.policy import bears
 from control_plane.compiler.outcome import Rejection
 from control_plane.compiler.plan import PlanSettings, atoms, plan
-from control_plane.compiler.policy import bears
 from control_plane.scope import (
     IDENTITY_VALIDATE,
     CloudName,

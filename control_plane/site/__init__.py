@@ -1,9 +1,10 @@
 """What a site's Envoy is besides its clusters: listeners, routes, filters, and the bootstrap.
 
 Pure: a cloud's manifest in, encoded messages out. Must not know which other clouds exist, so
-nothing of this changes when clouds come or go. docs/envoy.md says what Envoy makes of it.
+nothing of this changes when clouds come or go; but the routes of a peer, whose policy names the
+clouds that bear the labels it speaks of. docs/envoy.md says what Envoy makes of it.
 """
 
-from control_plane.site.resources import filters, listeners, routes, site_resources, warm
+from control_plane.site.resources import peer_routes, site_resources, warm
 
-__all__ = ["filters", "listeners", "routes", "site_resources", "warm"]
+__all__ = ["peer_routes", "site_resources", "warm"]

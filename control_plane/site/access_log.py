@@ -29,10 +29,18 @@ _FIELDS = {
     "details": "%RESPONSE_CODE_DETAILS%",
 }
 
+_POLICY = {
+    # which rule of the peer's policy decided, and what it would have decided in audit mode
+    "policy": "%DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%",
+    "audit": "%DYNAMIC_METADATA(envoy.filters.http.rbac:shadow_engine_result)%",
+    "audit_policy": "%DYNAMIC_METADATA(envoy.filters.http.rbac:shadow_effective_policy_id)%",
+}
+
 _SHORT = ("time", "site", "request_id", "target", "status", "served_by", "flags", "details")
 
 
 def log_format(listener: str) -> SubstitutionFormatString:
     """Return the format of a listener: `front`, `front/image`, `peer` or `dispatch`."""
     chosen = _SHORT if listener == names.DISPATCH else tuple(_FIELDS)
-    return json_format({"listener": listener, **{name: _FIELDS[name] for name in chosen}})
+    policy = _POLICY if listener == names.PEER else {}
+    return json_format({"listener": listener, **{name: _FIELDS[name] for name in chosen}, **policy})

@@ -4,6 +4,7 @@ What differs between two listeners of one kind (names, the path of the access lo
 `resources`. Importing this takes half a second (Envoy's types), so that is left to first use.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import cache
 
@@ -46,7 +47,9 @@ from envoy_data_plane.google.protobuf import Any
 
 from control_plane.site import links, names, replies, route
 from control_plane.site.access_log import log_format
-from control_plane.site.envoy_types import ads, extension
+from control_plane.site.envoy_types import ads, extension, overwrite
+from control_plane.site.policy import deny_all
+from xds.wire import field_bytes, field_string
 
 IDLE = timedelta(hours=1)
 """A request may be silent for so long: a service that works on an upload, a console nobody types
@@ -92,6 +95,12 @@ _INTERNAL_AT_PEER = (
 )
 """All of ours but the origin, which the front of the origin has set, for the access log."""
 
+_CALLER = "%DOWNSTREAM_PEER_URI_SAN%"
+"""The URI of the caller's certificate, which the Lua makes a cloud's name of."""
+
+# HttpFilter
+_FILTER_NAME, _FILTER_CONFIG = 1, 4
+
 _DISPATCH = """\
 -- The endpoint that the outer cluster chose says which target this attempt is for. Without it, or
 -- after any error, there is no target header, and the routes answer 500.
@@ -111,7 +120,7 @@ def front() -> bytes:
     return bytes(
         _edge(
             names.FRONT,
-            remove=[
+            [
                 _prefixed("x-scopeway-"),
                 _prefixed("x-forwarded-"),
                 # WSGI's proxy middleware believes it before X-Forwarded-*
@@ -122,9 +131,16 @@ def front() -> bytes:
 
 
 @cache
-def peer() -> bytes:
-    """Return what the managers of peers share: all but RDS, the filters and the access log."""
-    manager = _edge(names.PEER, remove=[HeaderMutation(remove=name) for name in _INTERNAL_AT_PEER])
+def peer(*, by_certificate: bool) -> bytes:
+    """Return what the managers of peers share: all but RDS, the filters and the access log.
+
+    `by_certificate`: who calls is what its certificate says; otherwise, what its front says.
+    """
+    manager = _edge(
+        names.PEER,
+        [HeaderMutation(remove=name) for name in _INTERNAL_AT_PEER],
+        add=[HeaderMutation(append=overwrite(names.ORIGIN, _CALLER))] if by_certificate else [],
+    )
     manager.codec_type = HttpConnectionManagerCodecType.HTTP2
     manager.http2_protocol_options = Http2ProtocolOptions(
         allow_connect=True,  # WebSockets over HTTP/2
@@ -203,13 +219,17 @@ def lua_filter() -> bytes:
 
 
 @cache
-def last_filters() -> tuple[bytes, ...]:
-    """Return the filters behind the Lua, in their order."""
+def last_filters(*, policy: bool) -> tuple[bytes, ...]:
+    """Return the filters behind the Lua, in their order; `policy`: with that of a peer."""
+    # the policy behind the Lua, which says the service, and before anybody is asked for a cluster;
     # on_demand behind the Lua, which makes the name; the router is always the last
-    return bytes(_on_demand()), bytes(links.http_filter()), bytes(_router())
+    last = bytes(_on_demand()), bytes(links.http_filter()), bytes(_router())
+    return (_policy(), *last) if policy else last
 
 
-def _edge(stat_prefix: str, *, remove: list[HeaderMutation]) -> HttpConnectionManager:
+def _edge(
+    stat_prefix: str, remove: list[HeaderMutation], *, add: Sequence[HeaderMutation] = ()
+) -> HttpConnectionManager:
     """What listeners share that strangers speak to."""
     manager = _manager(stat_prefix)
     manager.early_header_mutation_extensions = [
@@ -221,6 +241,7 @@ def _edge(stat_prefix: str, *, remove: list[HeaderMutation]) -> HttpConnectionMa
                     _prefixed("x-envoy-"),
                     _matching(StringMatcher(safe_regex=RegexMatcher(regex=_UNDERSCORES))),
                     *remove,
+                    *add,
                 ]
             ),
         )
@@ -286,6 +307,11 @@ def _prefixed(prefix: str) -> HeaderMutation:
 
 def _matching(names_of: StringMatcher) -> HeaderMutation:
     return HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=names_of))
+
+
+def _policy() -> bytes:
+    name = field_string(_FILTER_NAME, names.RBAC)
+    return name + field_bytes(_FILTER_CONFIG, deny_all())
 
 
 def _on_demand() -> HttpFilter:

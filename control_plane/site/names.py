@@ -32,6 +32,9 @@ REJECTED: Final = "x-scopeway-rejected"
 scope. Where a service sent it, it is overwritten with the metadata `rejected` of the service's
 cluster, which is "false"."""
 
+RBAC: Final = "rbac"
+"""The filter of peers that enforces the policy, and the key of what it enforces in their routes."""
+
 CERTIFICATE: Final = "front"
 """The secret of a front: its certificate, for all of its ports."""
 IDENTITY: Final = "identity"

@@ -27,8 +27,10 @@ from envoy_data_plane.google.protobuf import Any
 
 from control_plane.site import names
 from control_plane.site.envoy_types import error_body, overwrite
+from control_plane.site.policy import NONE
 
 _TARGET = f"%REQ({names.TARGET})%"
+_SERVICE = f"%REQ({names.SERVICE})%"
 _DETAILS = "%RESPONSE_CODE_DETAILS%"
 
 NO_CLUSTER = ("NC", "OM", "NR")
@@ -51,6 +53,11 @@ TOO_LONG_TO_REPEAT = 'response.code_details == "request_payload_exceeded_retry_b
 """In CEL: the first cloud of several is dead, and no longer all of the body is there for the next.
 Envoy's own 507 would say that a disk is full."""
 
+NOT_ACCEPTED = f'response.code_details == "rbac_access_denied_matched_policy[{NONE}]"'
+"""In CEL: no rule of a peer's policy that is about the service is for the caller."""
+NOT_LIKE_THIS = 'response.code_details.startsWith("rbac_access_denied")'
+"""In CEL: one is, but not with this method. The details say so, with underscores for spaces."""
+
 OURS = 'response.code_details in ["lua_response", "direct_response"]'
 """In CEL: the answer of a Lua filter or of a route, whatever its status; the log's filters know
 statuses and flags only, in which these are like some of Envoy's own."""
@@ -70,10 +77,15 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
         f"the control plane did not answer for {_TARGET}, "
         "or this site has too many that cannot be served"
     )
+    denied = f"{names.SITE_NAME} does not let %REQ({names.ORIGIN})% use its {_SERVICE} service"
+    not_accepted = f"{denied}: none of its accept rules for it names %REQ({names.ORIGIN})%"
+    not_like_this = f"{denied} with %REQ(:METHOD)%: {_DETAILS}"
     unavailable = "Service Unavailable"
     return LocalReplyConfig(
         mappers=[
             ResponseMapper(filter=_expression(OURS), headers_to_add=here),
+            _json(_expression(NOT_ACCEPTED), "Forbidden", not_accepted, here),
+            _json(_expression(NOT_LIKE_THIS), "Forbidden", not_like_this, here),
             _json(away, unavailable, no_cluster, unsent),
             *_because(NOT_SENT, WHY_NOT_SENT, f"{_TARGET} cannot be reached", unsent),
             _json(_flags(SLOW), "Timeout", f"no answer from {_TARGET} in time: {_DETAILS}", here),

@@ -11,9 +11,12 @@ from ipaddress import ip_address
 from typing import Final
 
 from control_plane.clouds.model import Cloud, Front, Peer
+from control_plane.clouds.policy import Policy
 from control_plane.clouds.urls import front_url, is_secure, service_urls
+from control_plane.identity import spiffe_id
 from control_plane.scope import ALIASES, SERVICE_TYPES
 from control_plane.site import names
+from control_plane.site.policy import Members, peer_policy
 from lua_filters import bundle
 from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
 from xds.wire import any_message, field_bytes, field_string, field_varint
@@ -38,6 +41,7 @@ _FILTER_METADATA, _STRUCT_FIELDS, _STRING_VALUE = 1, 1, 3
 _KEY, _VALUE = 1, 2
 # RouteConfiguration, VirtualHost, Route, RouteMatch, HeaderMatcher, StringMatcher
 _VIRTUAL_HOSTS, _ROUTES, _MATCH, _PREFIX, _HEADERS = 2, 3, 1, 1, 6
+_TYPED_PER_FILTER_CONFIG = 15
 _STRING_MATCH, _CONTAINS = 13, 7
 # TypedExtensionConfig, Lua, DataSource
 _EXTENSION_CONFIG, _DEFAULT_SOURCE_CODE, _INLINE_STRING = 2, 3, 3
@@ -51,18 +55,29 @@ _FILE_LOG_TYPE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.Fi
 
 
 def site_resources(
-    cloud: Cloud, access_log: str = "", *, insecure_peers: bool = False
+    cloud: Cloud,
+    access_log: str = "",
+    *,
+    insecure_peers: bool = False,
+    trust_domain: str | None = None,
 ) -> Mapping[str, Mapping[str, bytes]]:
-    """Return type URL to name to encoded message: all that a site's Envoy needs but clusters.
+    """Return type URL to name to encoded message: what a site's Envoy needs.
 
-    `access_log` is a file as that Envoy sees it; "" is its standard output.
+    But clusters, and the routes of its peer (`peer_routes`), which depend on other clouds.
+
+    Args:
+        cloud: Whose site it is.
+        access_log: A file as that Envoy sees it; "" is its standard output.
+        insecure_peers: True lets a peer listen beyond loopback, though it speaks without TLS.
+        trust_domain: Of the certificates of peers; None: they speak without TLS.
     """
     log = access_log or DEFAULT_ACCESS_LOG
+    peers = _Peers(insecure=insecure_peers, trust_domain=trust_domain)
     return {
-        LISTENER: listeners(cloud, access_log=log, insecure_peers=insecure_peers),
-        ROUTE: routes(cloud, insecure_peers=insecure_peers),
+        LISTENER: _listeners(cloud, log, peers),
+        ROUTE: _routes(cloud, peers),
         SECRET: secrets(cloud),
-        EXTENSION: filters(cloud, insecure_peers=insecure_peers),
+        EXTENSION: _filters(cloud, peers),
     }
 
 
@@ -70,29 +85,55 @@ def warm() -> None:
     """Make what all sites share, so that the first Envoy doesn't wait half a second for it."""
     front, peer = Front(address="127.0.0.1", port=1), Peer(address="127.0.0.1", port=2)
     site_resources(Cloud(name="any", front=front, peer=peer))
+    peer_routes(Policy(rules=(), audit=False), lambda _: ())
 
 
-def listeners(
-    cloud: Cloud, *, access_log: str = DEFAULT_ACCESS_LOG, insecure_peers: bool = False
-) -> dict[str, bytes]:
-    """Return name to encoded `Listener`; the internal ones only beside one that can use them.
+def peer_routes(policy: Policy, members: Members, *, trust_domain: str | None = None) -> bytes:
+    """Return the encoded `RouteConfiguration` of a peer; equal policies have equal ones.
 
     Args:
-        cloud: Whose site it is.
-        access_log: A file as that site's Envoy sees it.
-        insecure_peers: True lets a peer listen beyond loopback, though it speaks without TLS.
+        policy: Of the cloud.
+        members: Who bears some labels now.
+        trust_domain: Of the callers' certificates; None: peers speak without TLS.
     """
+    from control_plane.site import route
+
+    rbac = peer_policy(policy, members, trust_domain=trust_domain)
+    config = field_string(_KEY, names.RBAC) + field_bytes(_VALUE, rbac)
+    host = route.peer() + field_bytes(_TYPED_PER_FILTER_CONFIG, config)
+    return field_string(_NAME, names.PEER) + field_bytes(_VIRTUAL_HOSTS, host)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Peers:
+    """How the Envoys of sites speak to each other."""
+
+    insecure: bool
+    """Without TLS, beyond loopback."""
+    trust_domain: str | None
+    """None: without TLS."""
+
+
+def _listeners(cloud: Cloud, access_log: str, peers: _Peers) -> dict[str, bytes]:
+    """Return name to encoded `Listener`; the internal ones only beside one that can use them."""
     # imported late: Envoy's types take half a second
     from control_plane.site import connection
 
     made = {}
     metadata = field_bytes(_METADATA, _site_metadata(cloud.name))
-    for entry in _entries(cloud, insecure_peers):
-        prototype = connection.peer() if entry.kind == names.PEER else connection.front()
+    for entry in _entries(cloud, peers):
+        if entry.kind == names.PEER:
+            prototype = connection.peer(by_certificate=peers.trust_domain is not None)
+        else:
+            prototype = connection.front()
         rds = connection.rds_source() + field_string(_ROUTE_CONFIG_NAME, entry.name)
-        manager = prototype + field_bytes(_RDS, rds) + _http_filters(entry.name)
+        manager = prototype + field_bytes(_RDS, rds) + _http_filters(entry)
         made[entry.name] = (
-            _listener(entry.name, manager + _access_log(entry.name, access_log), _tls(cloud, entry))
+            _listener(
+                entry.name,
+                manager + _access_log(entry.name, access_log),
+                _tls(cloud, entry, peers),
+            )
             + field_bytes(_ADDRESS, _socket(entry.address, entry.port))
             + field_string(_STAT_PREFIX, entry.name)
             + connection.listener()
@@ -106,18 +147,17 @@ def listeners(
     return made
 
 
-def routes(cloud: Cloud, *, insecure_peers: bool = False) -> dict[str, bytes]:
-    """Return name to encoded `RouteConfiguration`, one for each listener with an address."""
+def _routes(cloud: Cloud, peers: _Peers) -> dict[str, bytes]:
+    """Return name to encoded `RouteConfiguration`, one for each port of a front."""
     from control_plane.site import route
 
     check = field_bytes(_ROUTES, field_bytes(_MATCH, _has_been_at(cloud.name)) + route.loop())
     made = {}
-    for entry in _entries(cloud, insecure_peers):
+    for entry in _entries(cloud, peers):
         if entry.kind == names.PEER:
-            host = route.peer()
-        else:
-            behind_tls = cloud.front is not None and is_secure(cloud.front) and not cloud.front.tls
-            host = check + route.front(entry.name, behind_tls=behind_tls)
+            continue
+        behind_tls = cloud.front is not None and is_secure(cloud.front) and not cloud.front.tls
+        host = check + route.front(entry.name, behind_tls=behind_tls)
         made[entry.name] = field_string(_NAME, entry.name) + field_bytes(_VIRTUAL_HOSTS, host)
     return made
 
@@ -135,17 +175,17 @@ def secrets(cloud: Cloud) -> dict[str, bytes]:
     return {names.CERTIFICATE: certificate}
 
 
-def filters(cloud: Cloud, *, insecure_peers: bool = False) -> dict[str, bytes]:
+def _filters(cloud: Cloud, peers: _Peers) -> dict[str, bytes]:
     """Return name to encoded `TypedExtensionConfig`: the Lua of listeners, and that of links."""
     made = {}
-    for entry in _entries(cloud, insecure_peers):
+    for entry in _entries(cloud, peers):
         made[names.LINKS] = _links()
         name = names.lua(entry.name)
-        source = field_string(_INLINE_STRING, _script(cloud, entry, entry.kind))
+        source = field_string(_INLINE_STRING, _script(cloud, entry, entry.kind, peers))
         lua = field_bytes(_DEFAULT_SOURCE_CODE, source)
         if entry.kind == names.FRONT:
             # in one resource with that: no Envoy has a front's Lua without the one for its answers
-            answers = field_string(_INLINE_STRING, _script(cloud, entry, names.ANSWERS))
+            answers = field_string(_INLINE_STRING, _script(cloud, entry, names.ANSWERS, peers))
             named = field_string(_KEY, names.ANSWERS) + field_bytes(_VALUE, answers)
             lua += field_bytes(_SOURCE_CODES, named)
         config = any_message(names.LUA_TYPE, lua)
@@ -166,7 +206,7 @@ class _Entry:
     """The one service of a front's port of its own."""
 
 
-def _entries(cloud: Cloud, insecure_peers: bool) -> Iterator[_Entry]:
+def _entries(cloud: Cloud, peers: _Peers) -> Iterator[_Entry]:
     front, peer = cloud.front, cloud.peer
     if front is not None:
         bind = front.bind or front.address
@@ -176,12 +216,12 @@ def _entries(cloud: Cloud, insecure_peers: bool) -> Iterator[_Entry]:
             yield _Entry(name=name, kind=names.FRONT, address=bind, port=port, service=service)
     if peer is not None:
         bind = peer.bind or peer.address
-        # the seam for mutual TLS: until then whoever reaches a peer may use everything behind it
-        if insecure_peers or ip_address(bind).is_loopback:
+        # without TLS, whoever reaches a peer is who it says
+        if peers.trust_domain is not None or peers.insecure or ip_address(bind).is_loopback:
             yield _Entry(name=names.PEER, kind=names.PEER, address=bind, port=peer.port)
 
 
-def _script(cloud: Cloud, entry: _Entry, which: str) -> str:
+def _script(cloud: Cloud, entry: _Entry, which: str, peers: _Peers) -> str:
     constants: dict[str, object] = {
         "site": cloud.name,
         "services": _service_words(),
@@ -189,6 +229,8 @@ def _script(cloud: Cloud, entry: _Entry, which: str) -> str:
     }
     if entry.service is not None:
         constants["service"] = entry.service
+    if entry.kind == names.PEER and peers.trust_domain is not None:
+        constants["callers"] = spiffe_id(peers.trust_domain, "")
     if entry.kind == names.FRONT and cloud.front is not None:
         constants["front"] = _urls(cloud.front)
     return bundle(which, constants)
@@ -220,20 +262,25 @@ def _listener(name: str, manager: bytes, transport_socket: bytes = b"") -> bytes
     return field_string(_NAME, name) + field_bytes(_FILTER_CHAINS, chain)
 
 
-def _tls(cloud: Cloud, entry: _Entry) -> bytes:
-    """The field of a listener's filter chain by which a front speaks TLS."""
-    if entry.kind != names.FRONT or cloud.front is None or cloud.front.tls is None:
-        return b""
+def _tls(cloud: Cloud, entry: _Entry, peers: _Peers) -> bytes:
+    """The field of a listener's filter chain by which it speaks TLS."""
     from control_plane.site import tls
 
+    if entry.kind == names.PEER:
+        if peers.trust_domain is None:
+            return b""
+        return field_bytes(_TRANSPORT_SOCKET, tls.peer(peers.trust_domain))
+    if cloud.front is None or cloud.front.tls is None:
+        return b""
     return field_bytes(_TRANSPORT_SOCKET, tls.front())
 
 
-def _http_filters(listener: str) -> bytes:
+def _http_filters(entry: _Entry) -> bytes:
     from control_plane.site import connection
 
-    lua = connection.lua_filter() + field_string(_NAME, names.lua(listener))
-    return b"".join(field_bytes(_HTTP_FILTERS, each) for each in (lua, *connection.last_filters()))
+    lua = connection.lua_filter() + field_string(_NAME, names.lua(entry.name))
+    last = connection.last_filters(policy=entry.kind == names.PEER)
+    return b"".join(field_bytes(_HTTP_FILTERS, each) for each in (lua, *last))
 
 
 def _access_log(listener: str, path: str) -> bytes:

@@ -103,10 +103,7 @@ def front(listener: str, *, behind_tls: bool = False) -> bytes:
 
 @cache
 def peer() -> bytes:
-    """Return the virtual host of peers, whole.
-
-    The seam for policy: one route for each service prefix, with RBAC, in place of the one route.
-    """
+    """Return the virtual host of peers, all but the policy."""
     return bytes(_virtual_host(_forward(), _negative_headers()))
 
 

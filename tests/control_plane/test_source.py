@@ -7,7 +7,7 @@ import pytest
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 
 from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Service
+from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Peer, Service
 from control_plane.compiler.plan import PlanSettings
 from control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
 from control_plane.source import Limits, ScopewaySource
@@ -42,6 +42,14 @@ def site(cloud: Cloud, access_log: str) -> Mapping[str, Mapping[str, bytes]]:
         SECRET: {"front": b"files"},
         EXTENSION: {"lua/front": f"lua {access_log}".encode()},
     }
+
+
+def peered(name: str, *accepted: CloudPattern) -> Cloud:
+    return Cloud(
+        name=name,
+        peer=Peer(address="127.0.0.1", port=1),
+        accept=(AcceptRule(clouds=accepted),) if accepted else (),
+    )
 
 
 class Fleet:
@@ -315,6 +323,57 @@ class TestUpdate:
         fleet.put(cloud("cloud-1", port=1))
 
         assert fleet.hub.told == [(LISTENER, {"front"}, "cloud-1")]
+
+
+class TestPolicies:
+    """The routes of a peer, which hold the policy."""
+
+    def test_labels_that_come_concern_the_peers_whose_policy_speaks_of_them(self) -> None:
+        fleet = Fleet(
+            peered("cloud-1", CloudPattern(labels={"tier": "edge"})),
+            peered("cloud-2", CloudPattern(name="cloud-9")),
+        )
+        one, two = fleet.attach("cloud-1"), fleet.attach("cloud-2")
+        before = one.resource(ROUTE, "peer"), two.resource(ROUTE, "peer")
+        assert before[0] is not None
+        assert b"cloud-9" not in before[0].body
+
+        fleet.put(Cloud(name="cloud-9", labels={"tier": "edge"}))
+
+        assert fleet.hub.told == [(ROUTE, {"peer"}, "cloud-1")]
+        after = one.resource(ROUTE, "peer"), two.resource(ROUTE, "peer")
+        assert after[0] is not None
+        assert b"cloud-9" in after[0].body
+        assert after[1] is before[1]
+
+    def test_rules_that_change_are_told_to_their_site(self) -> None:
+        fleet = Fleet(peered("cloud-1", CloudPattern(name="cloud-2")))
+        view = fleet.attach("cloud-1")
+
+        fleet.put(peered("cloud-1", CloudPattern(name="cloud-3")))
+
+        assert (ROUTE, {"peer"}, "cloud-1") in fleet.hub.told
+        resource = view.resource(ROUTE, "peer")
+        assert resource is not None
+        assert b"cloud-3" in resource.body
+
+    def test_a_cloud_that_comes_brings_its_policy(self) -> None:
+        fleet = Fleet()
+        view = fleet.attach("cloud-1")
+        assert view.resource(ROUTE, "peer") is None
+
+        fleet.put(peered("cloud-1"))
+
+        assert (ROUTE, {"peer"}, "cloud-1") in fleet.hub.told
+        assert view.resource(ROUTE, "peer") is not None
+
+    def test_what_nobody_uses_is_forgotten(self) -> None:
+        fleet = Fleet(peered("cloud-1", ANYBODY))
+        fleet.attach("cloud-1").close()
+
+        fleet.put(Cloud(name="cloud-9", labels={"fleet": "f"}))
+
+        assert fleet.hub.told == []
 
 
 class TestLimits:

@@ -73,6 +73,37 @@ def test_a_request_without_a_path_is_refused(peer: Any) -> None:
     assert peer.refusal(None, method="CONNECT")[0] == 400
 
 
+class TestCertificates:
+    """Envoy has put the URI of the caller's certificate into the header."""
+
+    @pytest.fixture
+    def peer(self, new_filter: Any) -> Any:
+        return new_filter("peer", callers="spiffe://fleet/cloud/")
+
+    def test_the_origin_is_the_cloud_of_the_certificate(self, peer: Any) -> None:
+        sent = peer.request("/image/v2", {"x-scopeway-origin": "spiffe://fleet/cloud/cloud-7"})
+
+        assert sent.headers["x-scopeway-origin"] == "cloud-7"
+
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            "spiffe://other/cloud/cloud-7",
+            "spiffe://fleet/control-plane",
+            "cloud-7",
+            "spiffe://fleet/cloud/cloud-7,spiffe://fleet/cloud/cloud-8",
+            "",
+        ],
+    )
+    def test_any_other_certificate_is_refused(self, peer: Any, uri: str) -> None:
+        status, message = peer.refusal("/image/v2", {"x-scopeway-origin": uri})
+
+        assert (status, message) == (403, "a certificate that is not of one cloud")
+
+    def test_none_at_all_is_refused(self, peer: Any) -> None:
+        assert peer.refusal("/image/v2")[0] == 403
+
+
 @pytest.mark.parametrize("broken", ["headers", "get", "replace"])
 def test_an_error_is_a_500(peer: Any, broken: str) -> None:
     answer = peer.request("/image/v2", broken=broken).answer

@@ -78,6 +78,7 @@ CLOUDS = st.builds(
     peer=st.none() | st.builds(Peer, address=IPS, port=st.integers(100, 65_535)),
     services=st.dictionaries(TYPES, SERVICES, max_size=3),
     accept=st.lists(RULES, max_size=2).map(tuple),
+    accept_mode=st.sampled_from(["enforce", "audit"]),
 )
 
 

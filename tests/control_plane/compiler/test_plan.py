@@ -17,7 +17,7 @@ from control_plane.clouds.model import (
 from control_plane.compiler.outcome import Direct, Honoured, Local, PeerHop, Rejection, Route
 from control_plane.compiler.plan import MAX_HOPS, PlanSettings, decide, plan
 from control_plane.compiler.policy import namespace
-from control_plane.scope import parse_target
+from control_plane.scope import IDENTITY_VALIDATE, parse_target
 
 SERVICE = Service(endpoints=(Endpoint(address="127.0.0.1", port=9292),))
 PLACES = ("127.0.0.1:9292",)
@@ -68,9 +68,10 @@ CLOUDS = inventory(
         "issuer",
         labels={"region": "us"},
         services={"identity": IDENTITY},
-        accept=(),
+        accept=(AcceptRule(clouds=(CloudPattern(name="cloud-1"),), services=(IDENTITY_VALIDATE,)),),
         peer="127.0.0.9",
     ),
+    cloud("silent", labels={"region": "us"}, services={"identity": IDENTITY}, accept=()),
     cloud("stranger", services={"identity": IDENTITY}, accept=OPEN),
 )
 
@@ -125,6 +126,17 @@ def test_a_validation_goes_to_the_issuer_and_says_what_counts_of_its_answer() ->
             503,
             "the peer of far at 203.0.113.9 is not on loopback, and peers speak plain HTTP/2; "
             "--insecure-peers allows it",
+        ),
+        (
+            "identity.validate@silent",
+            403,
+            "silent does not let cloud-1 validate its tokens: it has no accept rules",
+        ),
+        (
+            "identity@issuer",
+            403,
+            "issuer does not let cloud-1 use its identity service: its rule accept[0] allows "
+            "identity.validate",
         ),
         ("image@cloud-1&cloud-2", 501, "the operator '&' is not supported yet"),
         ("image@cloud-1|cloud-2^cloud-3", 501, "the operator '^' is not supported yet"),

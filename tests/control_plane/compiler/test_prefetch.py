@@ -128,7 +128,11 @@ OTHERS = inventory(
         services={"image": SERVICE, "identity": SERVICE, "compute": SERVICE},
         accept=(AcceptRule(clouds=(CloudPattern(name="home"),), services=("image", "identity")),),
     ),
-    Cloud(name="issuer", services={"identity": SERVICE}),
+    Cloud(
+        name="issuer",
+        services={"identity": SERVICE},
+        accept=(AcceptRule(clouds=(CloudPattern(name="home"),), services=("identity.validate",)),),
+    ),
     Cloud(name="closed", services={"image": SERVICE}),
     Cloud(
         name="far",

@@ -11,12 +11,15 @@ import pytest
 import yaml
 from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
 from envoy_data_plane.envoy.config.listener.v3 import Listener
+from envoy_data_plane.envoy.config.rbac.v3 import Action  # noqa: F401 - so that it can be decoded
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
+from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac  # noqa: F401
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
 
 from control_plane.clouds.model import Certificate, Cloud, Front, Peer
-from control_plane.site import filters, listeners, routes, site_resources
+from control_plane.clouds.policy import policy_of
+from control_plane.site import peer_routes, site_resources
 from control_plane.site.bootstrap import bootstrap
 from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
 
@@ -32,6 +35,22 @@ SITE = Cloud(
 )
 
 
+def listeners(cloud: Cloud, *, trust_domain: str | None = None) -> Mapping[str, bytes]:
+    return site_resources(cloud, trust_domain=trust_domain)[LISTENER]
+
+
+def routes(cloud: Cloud) -> Mapping[str, bytes]:
+    return site_resources(cloud)[ROUTE]
+
+
+def filters(cloud: Cloud, *, trust_domain: str | None = None) -> Mapping[str, bytes]:
+    return site_resources(cloud, trust_domain=trust_domain)[EXTENSION]
+
+
+def all_routes(cloud: Cloud) -> Mapping[str, bytes]:
+    return {**routes(cloud), "peer": peer_routes(policy_of(cloud), lambda _: ())}
+
+
 def decoded(message: type[betterproto2.Message], bodies: Mapping[str, bytes]) -> dict[str, Any]:
     return {name: message.parse(body).to_dict() for name, body in bodies.items()}
 
@@ -41,7 +60,7 @@ class TestGolden:
 
     @pytest.mark.parametrize(
         ("kind", "message", "make"),
-        [("listeners", Listener, listeners), ("routes", RouteConfiguration, routes)],
+        [("listeners", Listener, listeners), ("routes", RouteConfiguration, all_routes)],
     )
     def test_site(self, rewrite: bool, kind: str, message: Any, make: Any) -> None:
         file = GOLDEN / f"{kind}.yaml"
@@ -57,7 +76,7 @@ class TestWhichThereAre:
         made = site_resources(SITE)
 
         assert made[LISTENER].keys() == {"front", "front/image", "peer", "dispatch", "errors"}
-        assert made[ROUTE].keys() == {"front", "front/image", "peer"}
+        assert made[ROUTE].keys() == {"front", "front/image"}
         assert made[EXTENSION].keys() == {"links", "lua/front", "lua/front/image", "lua/peer"}
 
     def test_a_cloud_without_an_envoy_has_none(self) -> None:
@@ -76,19 +95,21 @@ class TestWhichThereAre:
         self, cloud: Cloud, names: set[str]
     ) -> None:
         assert listeners(cloud).keys() == {*names, "dispatch", "errors"}
-        assert routes(cloud).keys() == names
+        assert routes(cloud).keys() == names - {"peer"}
 
     def test_a_peer_beyond_loopback_is_not_opened(self) -> None:
         cloud = Cloud(name="a", front=FRONT, peer=Peer(address="10.0.0.1", port=1, bind="0.0.0.0"))
 
         assert "peer" not in listeners(cloud)
-        assert "peer" not in routes(cloud)
         assert "lua/peer" not in filters(cloud)
 
-    def test_a_peer_beyond_loopback_is_opened_when_that_is_allowed(self) -> None:
+    @pytest.mark.parametrize("allowed", [{"insecure_peers": True}, {"trust_domain": "fleet"}])
+    def test_a_peer_beyond_loopback_is_opened_with_tls_or_where_that_is_allowed(
+        self, allowed: Any
+    ) -> None:
         cloud = Cloud(name="a", peer=Peer(address="10.0.0.1", port=1, bind="0.0.0.0"))
 
-        made = site_resources(cloud, insecure_peers=True)
+        made = site_resources(cloud, **allowed)
 
         assert "peer" in made[LISTENER]
         assert "lua/peer" in made[EXTENSION]
@@ -155,9 +176,11 @@ class TestLua:
 
 
 @pytest.mark.envoy
-def test_envoy_takes_the_listeners(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trust_domain", [None, "fleet"])
+def test_envoy_takes_the_listeners(tmp_path: Path, trust_domain: str | None) -> None:
     config = bootstrap(cloud="cloud-1", xds=[("127.0.0.1", 1)], admin=("127.0.0.1", 0))
-    config["static_resources"]["listeners"] = list(decoded(Listener, listeners(SITE)).values())
+    made = decoded(Listener, listeners(SITE, trust_domain=trust_domain))
+    config["static_resources"]["listeners"] = list(made.values())
     file = tmp_path / "envoy.yaml"
     file.write_text(yaml.safe_dump(config))
     done = subprocess.run(
@@ -232,3 +255,31 @@ class TestTls:
         assert says(behind)
         assert not says(self.SECURE)
         assert not says(SITE)
+
+
+class TestMutualTls:
+    def test_a_peer_takes_only_certificates_of_clouds(self) -> None:
+        made = decoded(Listener, listeners(SITE, trust_domain="fleet"))
+        (chain,) = made["peer"]["filterChains"]
+        context = chain["transportSocket"]["typedConfig"]
+        common = context["commonTlsContext"]
+        validation = common["combinedValidationContext"]
+        (name,) = validation["defaultValidationContext"]["matchTypedSubjectAltNames"]
+
+        assert context["@type"].endswith("DownstreamTlsContext")
+        assert context["requireClientCertificate"] is True
+        assert context["disableStatelessSessionResumption"] is True
+        assert context["disableStatefulSessionResumption"] is True
+        assert common["tlsParams"]["tlsMinimumProtocolVersion"] == "TLSv1_3"
+        assert common["alpnProtocols"] == ["h2"]
+        assert name == {"sanType": "URI", "matcher": {"prefix": "spiffe://fleet/cloud/"}}
+        assert validation["validationContextSdsSecretConfig"]["name"] == "authorities"
+        (ours,) = common["tlsCertificateSdsSecretConfigs"]
+        assert ours["name"] == "identity"
+        assert "transportSocket" not in made["front"]["filterChains"][0]
+
+    def test_the_caller_is_what_its_certificate_says(self) -> None:
+        assert b"DOWNSTREAM_PEER_URI_SAN" in listeners(SITE, trust_domain="fleet")["peer"]
+        assert b"DOWNSTREAM_PEER_URI_SAN" not in listeners(SITE)["peer"]
+        assert b'["callers"]' in filters(SITE, trust_domain="fleet")["lua/peer"]
+        assert b'["callers"]' not in filters(SITE)["lua/peer"]

@@ -1,9 +1,16 @@
 """An authority for tests, and the certificates of servers in files, as fronts have them."""
 
 import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
+
+from control_plane.identity.authority import AuthorityFolder, Step
+from control_plane.identity.files import AUTHORITIES, CERTIFICATE, KEY
+from control_plane.site.identity import SiteIdentity
+
+DAY = timedelta(days=1)
 
 
 class Authority:
@@ -35,6 +42,52 @@ class Authority:
         """Put the authority's own certificate into a file, for `OS_CACERT`."""
         self._ca.cert_pem.write_to_path(file)
         return file
+
+
+class Sites:
+    """An authority of sites, and their certificates; made as they are asked for."""
+
+    def __init__(self, folder: Path, trust_domain: str = "fleet.test") -> None:
+        self.trust_domain = trust_domain
+        self.folder = folder
+        self._authority = AuthorityFolder.create(folder, trust_domain, now=_now(), lifetime=DAY)
+
+    def identity(self, cloud: str) -> SiteIdentity:
+        """Return the files of a site's Envoy."""
+        holder = self._authority.holder(cloud)
+        if not holder.has_certificate:
+            self._authority.issue(holder, now=_now(), lifetime=DAY)
+        certificate, key, authorities = (
+            str(holder.folder / name) for name in (CERTIFICATE, KEY, AUTHORITIES)
+        )
+        return SiteIdentity(certificate=certificate, key=key, authorities=authorities)
+
+    def renew(self) -> None:
+        """Give every site a new certificate and key."""
+        for holder in self._authority.holders():
+            self._authority.renew(holder, force=True, now=_now(), lifetime=None)
+
+    def rotate(self) -> Step:
+        """Do the next of the three steps of the authority's rotation."""
+        return self._authority.rotate(now=_now(), lifetime=DAY)
+
+    def client(self, cloud: str | None) -> ssl.SSLContext:
+        """Return the context of a client with a site's certificate; None: with none at all.
+
+        It believes any server, so that what the server does is under test.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(["h2"])
+        if cloud is not None:
+            identity = self.identity(cloud)
+            context.load_cert_chain(identity.certificate, identity.key)
+        return context
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _replace(file: Path, content: bytes) -> None:

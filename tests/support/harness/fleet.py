@@ -17,8 +17,10 @@ from control_plane.clouds.model import Cloud
 from control_plane.compiler.plan import PlanSettings
 from control_plane.site import site_resources
 from control_plane.site.bootstrap import bootstrap
+from control_plane.site.identity import to_metadata
 from control_plane.source import Limits, ScopewaySource, SiteResources
 from harness.background import Background
+from harness.certificates import Sites
 from harness.envoy import Envoy
 from harness.ports import free_ports
 from harness.services import Services, at
@@ -44,8 +46,10 @@ def _lua_config(name: str, script: str) -> bytes:
 class ControlPlane:
     """A control plane in this process; it can be stopped and started again at its port."""
 
-    def __init__(self, background: Background) -> None:
+    def __init__(self, background: Background, trust_domain: str | None = None) -> None:
         self.port = 0
+        self.trust_domain = trust_domain
+        """Of the certificates of peers; None: they speak without TLS."""
         self.inventory = Inventory()
         self.limits: Limits | None = None
         """What one stream may use; looked at when it starts."""
@@ -76,7 +80,7 @@ class ControlPlane:
             inventory=self.inventory,
             changes=self._hub,
             site=self._site_resources,
-            settings=PlanSettings(),
+            settings=PlanSettings(trust_domain=self.trust_domain),
             limits=self.limits,
         )
         self._serving = serve(self._source, listen=f"127.0.0.1:{self.port}", hub=self._hub)
@@ -94,7 +98,7 @@ class ControlPlane:
             self._source.update(self.inventory, {*(each.name for each in clouds), *delete})
 
     def _site_resources(self, cloud: Cloud, access_log: str) -> SiteResources:
-        made = dict(site_resources(cloud, access_log))
+        made = dict(site_resources(cloud, access_log, trust_domain=self.trust_domain))
         if self._lua is not None:
             replaced = {
                 name: _lua_config(name, self._lua)
@@ -108,9 +112,11 @@ class ControlPlane:
 class Fleet(Services):
     """Everything that one module of tests needs; closes what it has started."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, sites: Sites | None = None) -> None:
+        """Start the control plane; with `sites`, the Envoys speak mutual TLS to each other."""
         super().__init__(folder)
-        self.control_plane = ControlPlane(self.background)
+        self.sites = sites
+        self.control_plane = ControlPlane(self.background, sites.trust_domain if sites else None)
         self.control_plane.start()
         self._closing.callback(self._stop_control_plane)
 
@@ -149,6 +155,9 @@ class Fleet(Services):
         config = bootstrap(
             cloud=cloud, xds=[("127.0.0.1", self.control_plane.port)], admin=("127.0.0.1", 0)
         )
+        if self.sites is not None:
+            identity = to_metadata(self.sites.identity(cloud))
+            config["node"]["metadata"]["scopeway"]["identity"] = identity
         return self.run_envoy(cloud, config)
 
     def _stop_control_plane(self) -> None:

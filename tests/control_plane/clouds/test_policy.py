@@ -1,0 +1,68 @@
+"""What the rules of a cloud say of one request."""
+
+import pytest
+
+from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
+from control_plane.clouds.policy import Verdict, judge
+
+CALLER = Cloud(name="cloud-1", labels={"region": "eu"})
+BY_NAME = (CloudPattern(name="cloud-1"),)
+BY_LABEL = (CloudPattern(labels={"region": "eu"}),)
+READS = ("GET", "HEAD")
+
+
+def rules(*accept: AcceptRule) -> Cloud:
+    return Cloud(name="cloud-2", accept=accept)
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "verdict"),
+    [
+        (rules(AcceptRule(clouds=BY_NAME)), "GET", Verdict(True, 0, "")),
+        (rules(AcceptRule(clouds=BY_LABEL, methods=READS)), "GET", Verdict(True, 0, "")),
+        (rules(AcceptRule(clouds=BY_LABEL, methods=READS)), None, Verdict(True, 0, "")),
+        (
+            rules(AcceptRule(clouds=BY_LABEL, methods=READS)),
+            "POST",
+            Verdict(False, 0, "its rule accept[0] allows GET, HEAD"),
+        ),
+        (
+            rules(AcceptRule(clouds=BY_LABEL, methods=READS), AcceptRule(clouds=BY_NAME)),
+            "POST",
+            Verdict(True, 1, ""),
+        ),
+        (
+            rules(
+                AcceptRule(clouds=BY_NAME, services=("compute",)),
+                AcceptRule(clouds=BY_NAME, services=("image",), methods=READS),
+            ),
+            "POST",
+            Verdict(False, 1, "its rule accept[1] allows GET, HEAD"),
+        ),
+    ],
+)
+def test_one_rule_has_to_allow_caller_service_and_method(
+    owner: Cloud, method: str | None, verdict: Verdict
+) -> None:
+    assert judge(owner, CALLER, "image", method) == verdict
+
+
+@pytest.mark.parametrize(
+    ("services", "allowed"),
+    [
+        (None, {"identity", "identity.validate"}),
+        (("identity",), {"identity", "identity.validate"}),
+        (("identity.validate",), {"identity.validate"}),
+        (("image",), set()),
+    ],
+)
+def test_to_ask_about_tokens_is_a_part_of_identity(
+    services: tuple[str, ...] | None, allowed: set[str]
+) -> None:
+    owner = rules(AcceptRule(clouds=BY_NAME, services=services))
+
+    assert allowed == {
+        service
+        for service in ("identity", "identity.validate")
+        if judge(owner, CALLER, service, "GET").allowed
+    }

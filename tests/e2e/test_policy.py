@@ -1,0 +1,301 @@
+"""Who may use what of another site: decided by the target's own Envoy, whatever the origin says.
+
+Everything here is true of mutual TLS, where the caller is its certificate. Requests of cloud-1 go
+through its front; those of others are sent to the peer directly, as somebody would who runs no
+Scopeway, or another one.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.certificates import Sites
+from harness.fleet import Fleet, manifest
+from harness.http import Connection, Response, send
+from harness.http2 import Connection2, Refused, send2
+
+from control_plane.clouds.model import Cloud
+
+READS = ["GET", "HEAD"]
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    fleet = Fleet(folder, sites=Sites(folder / "ca"))
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture(scope="module")
+def site(fleet: Fleet) -> Cloud:
+    """The origin of scoped requests."""
+    return fleet.site("cloud-1", services={"image": fleet.service("glance-1")}, accept=[])
+
+
+@pytest.fixture(scope="module")
+def front(site: Cloud) -> int:
+    assert site.front
+    return site.front.port
+
+
+class Target:
+    """cloud-2, whose rules change from test to test."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        services = {
+            "image": fleet.service("glance-2"),
+            "compute": fleet.service("nova-2"),
+            "identity": fleet.service("keystone-2"),
+        }
+        cloud = fleet.site("cloud-2", services=services, accept=[])
+        assert cloud.front
+        assert cloud.peer
+        self.port = cloud.peer.port
+        self._spec: dict[str, Any] = {
+            "front": {"address": "127.0.0.1", "port": cloud.front.port},
+            "peer": {"address": "127.0.0.1", "port": cloud.peer.port},
+            "services": services,
+        }
+
+    def accept(self, *rules: dict[str, Any], mode: str = "enforce") -> None:
+        """Register it with other rules, and wait until its Envoy has them."""
+        before = self._updates()
+        cloud = manifest("cloud-2", **self._spec, accept=list(rules), acceptMode=mode)
+        if cloud == self._fleet.control_plane.inventory.get("cloud-2"):
+            return
+        self._fleet.control_plane.put(cloud)
+        assert self._fleet.eventually(lambda: self._updates() > before)
+
+    def ask(self, caller: str | None, path: str = "/image/v2", **more: Any) -> Response:
+        """Ask its peer with the certificate of a cloud."""
+        return send2(self.port, path, tls=self._sites.client(caller), **more)
+
+    def connect(self, caller: str) -> Connection2:
+        return Connection2(self.port, tls=self._sites.client(caller))
+
+    @property
+    def _sites(self) -> Sites:
+        assert self._fleet.sites
+        return self._fleet.sites
+
+    def _updates(self) -> int:
+        return self._fleet.envoys["cloud-2"].stats("http.peer.rds.peer.config_reload")[
+            "http.peer.rds.peer.config_reload"
+        ]
+
+
+@pytest.fixture(scope="module")
+def target(fleet: Fleet, site: Cloud) -> Target:
+    return Target(fleet)
+
+
+def scoped(front: int, **more: Any) -> Response:
+    return send(front, "/image/v2", [("X-Scope", "{image:cloud-2}")], **more)
+
+
+class TestIdentity:
+    def test_a_scope_goes_there_by_mutual_tls(self, front: int, target: Target) -> None:
+        target.accept({"clouds": ["cloud-1"]})
+        response = scoped(front)
+
+        assert (response.status, response.json["name"]) == (200, "glance-2")
+        assert ["x-scopeway-origin", "cloud-1"] in response.json["headers"]
+
+    def test_without_a_certificate_nobody_gets_an_answer(self, target: Target) -> None:
+        target.accept({"clouds": ["cloud-1"]})
+        with pytest.raises(Refused):
+            target.ask(None)
+
+    def test_nor_without_tls(self, target: Target) -> None:
+        with pytest.raises(Refused):
+            send2(target.port, "/image/v2")
+        with Connection(target.port) as connection:
+            connection.socket.sendall(b"GET /image/v2 HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b"HTTP" not in connection.socket.recv(100)
+
+    def test_a_certificate_of_another_authority_is_none(
+        self, target: Target, tmp_path: Path
+    ) -> None:
+        target.accept({"clouds": ["cloud-1"]})
+        with pytest.raises(Refused):
+            send2(target.port, "/image/v2", tls=Sites(tmp_path / "ca").client("cloud-1"))
+
+    def test_the_origin_is_the_certificate_and_never_a_header(self, target: Target) -> None:
+        target.accept({"clouds": ["cloud-3"]})
+        forged = [("x-scopeway-origin", "cloud-1"), ("x-scopeway-origin", "cloud-9")]
+
+        response = target.ask("cloud-3", headers=forged)
+        origins = [value for name, value in response.json["headers"] if "origin" in name]
+        assert (response.status, origins) == (200, ["cloud-3"])
+        assert target.ask("cloud-9", headers=[("x-scopeway-origin", "cloud-3")]).status == 403
+
+    def test_a_front_speaks_to_no_other_cloud_than_it_means(
+        self, fleet: Fleet, front: int, target: Target
+    ) -> None:
+        """A registry entry that leads to another site's peer."""
+        target.accept({"clouds": ["cloud-1"]})
+        at_cloud_2 = {"address": "127.0.0.1", "port": target.port}
+        image = fleet.service("glance-2")
+        accept = [{"clouds": ["cloud-1"]}]
+        fleet.control_plane.put(
+            manifest("cloud-8", peer=at_cloud_2, services={"image": image}, accept=accept)
+        )
+
+        response = send(front, "/image/v2", [("X-Scope", "{image:cloud-8}")])
+        assert response.status == 503
+        assert "image@cloud-8 cannot be reached" in response.error["message"]
+
+
+class TestRules:
+    def test_who_is_named_by_no_rule_is_denied(self, target: Target) -> None:
+        target.accept({"clouds": ["cloud-1"], "services": ["image"]})
+        response = target.ask("cloud-3")
+
+        assert response.status == 403
+        assert response.error["title"] == "Forbidden"
+        assert response.error["message"] == (
+            "cloud-2 does not let cloud-3 use its image service: "
+            "none of its accept rules for it names cloud-3"
+        )
+        assert response.headers["x-scopeway-rejected"] == "true"
+        assert response.headers["x-scopeway-served-by"] == "cloud-2"
+
+    def test_without_rules_everybody_is_denied(self, target: Target) -> None:
+        target.accept()
+
+        assert target.ask("cloud-1").status == 403
+        assert target.ask("cloud-2").status == 403
+
+    def test_a_rule_is_about_its_services_and_methods_only(self, target: Target) -> None:
+        target.accept(
+            {"clouds": ["cloud-3"], "services": ["image"], "methods": READS},
+            {"clouds": ["cloud-4"], "services": ["image"]},
+        )
+        statuses = {
+            (cloud, method, path): target.ask(cloud, f"{path}/v2", method=method).status
+            for cloud in ("cloud-3", "cloud-4")
+            for method in ("GET", "HEAD", "POST", "DELETE", "BREW")
+            for path in ("/image", "/compute")
+        }
+
+        assert {key for key, status in statuses.items() if status == 200} == {
+            ("cloud-3", "GET", "/image"),
+            ("cloud-3", "HEAD", "/image"),
+            *(
+                ("cloud-4", method, "/image")
+                for method in ("GET", "HEAD", "POST", "DELETE", "BREW")
+            ),
+        }
+        assert set(statuses.values()) == {200, 403}
+
+    def test_a_method_that_is_denied_names_the_rule(self, front: int, target: Target) -> None:
+        target.accept({"clouds": ["cloud-1"], "methods": READS})
+
+        assert scoped(front).status == 200
+        response = scoped(front, method="DELETE")
+        assert response.status == 403
+        assert response.error["message"] == (
+            "cloud-2 does not let cloud-1 use its image service with DELETE: "
+            "rbac_access_denied_matched_policy[accept[0]_allows_GET,_HEAD]"
+        )
+
+    def test_labels_are_those_that_a_cloud_bears_now(self, fleet: Fleet, target: Target) -> None:
+        target.accept({"clouds": ["[region=eu,tier=edge]"]})
+        assert target.ask("cloud-5").status == 403
+        with target.connect("cloud-5") as connection:
+            for labels, status in (
+                ({"region": "eu", "tier": "edge", "zone": "a"}, 200),
+                ({"region": "eu"}, 403),
+                ({"region": "eu", "tier": "edge"}, 200),
+            ):
+                fleet.control_plane.put(manifest("cloud-5", labels))
+                assert fleet.eventually(
+                    lambda status=status: connection.send("/image/v2").status == status
+                )
+
+            fleet.control_plane.put(delete=("cloud-5",))
+            assert fleet.eventually(lambda: connection.send("/image/v2").status == 403)
+
+    def test_a_change_takes_effect_on_live_connections(self, target: Target) -> None:
+        target.accept({"clouds": ["cloud-3"]})
+        with target.connect("cloud-3") as connection:
+            assert connection.send("/image/v2").status == 200
+            target.accept({"clouds": ["cloud-4"]})
+            assert connection.send("/image/v2").status == 403
+            target.accept({"clouds": ["cloud-3"]})
+            assert connection.send("/image/v2").status == 200
+
+    def test_to_ask_about_tokens_may_be_allowed_alone(self, target: Target) -> None:
+        target.accept({"clouds": ["cloud-3"], "services": ["identity.validate"]})
+        tokens = "/v3/auth/tokens"
+
+        assert target.ask("cloud-3", f"/identity.validate{tokens}").status == 200
+        assert target.ask("cloud-3", f"/identity{tokens}").status == 403
+        assert target.ask("cloud-4", f"/identity.validate{tokens}").status == 403
+        target.accept({"clouds": ["cloud-3"], "services": ["identity"]})
+        assert target.ask("cloud-3", f"/identity.validate{tokens}").status == 200
+        assert target.ask("cloud-3", f"/identity{tokens}").status == 200
+
+    def test_the_origin_says_early_why_not(self, front: int, fleet: Fleet, target: Target) -> None:
+        target.accept({"clouds": ["cloud-3"]})
+        before = fleet.envoys["cloud-2"].stats("http.peer.rbac")["http.peer.rbac.denied"]
+        wanted = "cloud-2 does not let cloud-1 use its image service: none of its accept rules"
+
+        assert fleet.eventually(lambda: scoped(front).status == 403)
+        assert scoped(front).error["message"].startswith(wanted)
+        after = fleet.envoys["cloud-2"].stats("http.peer.rbac")["http.peer.rbac.denied"]
+        assert after == before
+
+
+class TestAudit:
+    def test_what_is_denied_is_let_through_logged_and_counted(
+        self, front: int, fleet: Fleet, target: Target
+    ) -> None:
+        target.accept({"clouds": ["cloud-3"], "methods": READS}, mode="audit")
+        envoy = fleet.envoys["cloud-2"]
+        before = envoy.stats("http.peer.rbac.shadow")
+
+        assert fleet.eventually(lambda: scoped(front).status == 200)
+        answers = [
+            target.ask("cloud-3"),
+            target.ask("cloud-3", method="PUT"),
+            target.ask("cloud-9"),
+        ]
+        assert [each.status for each in answers] == [200, 200, 200]
+        after = envoy.stats("http.peer.rbac.shadow")
+        assert after["http.peer.rbac.shadow_allowed"] - before["http.peer.rbac.shadow_allowed"] == 1
+        assert after["http.peer.rbac.shadow_denied"] - before["http.peer.rbac.shadow_denied"] >= 3
+        lines = [envoy.access_log(each.headers["x-request-id"])[0] for each in answers]
+        assert [(each["origin"], each["audit"], each["audit_policy"]) for each in lines] == [
+            ("cloud-3", "allowed", "accept[0]"),
+            ("cloud-3", "denied", "accept[0] allows GET, HEAD"),
+            ("cloud-9", "denied", "none"),
+        ]
+        assert {each["policy"] for each in lines} == {None}
+
+    def test_even_then_who_has_no_certificate_gets_no_answer(self, target: Target) -> None:
+        target.accept(mode="audit")
+        with pytest.raises(Refused):
+            target.ask(None)
+
+    def test_enforced_policies_say_in_the_log_which_rule_decided(
+        self, fleet: Fleet, target: Target
+    ) -> None:
+        target.accept({"clouds": ["cloud-9"]}, {"clouds": ["cloud-3"], "methods": READS})
+        answers = [
+            target.ask("cloud-3"),
+            target.ask("cloud-3", method="PUT"),
+            target.ask("cloud-4"),
+        ]
+        envoy = fleet.envoys["cloud-2"]
+
+        lines = [envoy.access_log(each.headers["x-request-id"])[0] for each in answers]
+        assert [each["policy"] for each in lines] == [
+            "accept[1]",
+            "accept[1] allows GET, HEAD",
+            "none",
+        ]
+        assert {each["audit"] for each in lines} == {None}
