@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from control_plane.cli.options import format_option, registry_option
+from control_plane.clouds.fields import METHODS
 
 if TYPE_CHECKING:
     from control_plane.compiler.explain import Explanation
@@ -26,6 +27,16 @@ EXIT_REJECTED = 3
     envvar="SCOPEWAY_INSECURE_PEERS",
     help="Answer for a control plane that runs with --insecure-peers.",
 )
+@click.option(
+    "--trust-domain",
+    metavar="DOMAIN",
+    help="Answer for a control plane whose sites speak mutual TLS, with this --trust-domain.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(sorted(METHODS), case_sensitive=False),
+    help="Of the request: the rules of a cloud may allow some only; default: any that is allowed.",
+)
 @format_option
 @click.argument("service")
 def explain(
@@ -33,6 +44,8 @@ def explain(
     origin: str,
     scope: str,
     insecure_peers: bool,
+    trust_domain: str | None,
+    method: str | None,
     output: str,
     service: str,
 ) -> None:
@@ -42,6 +55,7 @@ def explain(
 
     \b
         scopeway explain --registry dir:clouds/ --from cloud-1 --scope "{glance:cloud-999}" image
+        scopeway explain … --method DELETE image
 
     Exit status: 0 a route, 3 a rejection, 2 bad usage or a registry that cannot be read.
     """
@@ -64,9 +78,8 @@ def explain(
     caller = inventory.get(origin)
     if caller is None:
         raise click.BadParameter(f"no cloud {origin!r} in {source.name}", param_hint="--from")
-    explanation = explain_request(
-        scope, service_type, caller, inventory, PlanSettings(insecure_peers=insecure_peers)
-    )
+    settings = PlanSettings(insecure_peers=insecure_peers, trust_domain=trust_domain)
+    explanation = explain_request(scope, service_type, caller, inventory, settings, method)
     if output == "json":
         click.echo(json.dumps(dataclasses.asdict(explanation)))
     else:
@@ -88,6 +101,8 @@ def _print(explanation: "Explanation") -> None:
     else:
         table.add_row("refused", str(explanation.status))
         table.add_row("because", explanation.reason)
+    for cloud, rule in explanation.rules.items():
+        table.add_row("policy", f"{cloud}: {rule}")
     for cloud, reason in explanation.skipped.items():
         table.add_row("skipped", f"{cloud}: {reason}")
     for warning in explanation.warnings:

@@ -1,13 +1,15 @@
 """What a request would get, told to people: `scopeway explain`."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
-from control_plane.compiler.outcome import Decision, Rejection
+from control_plane.clouds.policy import AUDIT, judge, rule_name
+from control_plane.compiler.outcome import Decision, PeerHop, Rejection, Route
 from control_plane.compiler.plan import PlanSettings, decide
+from control_plane.compiler.policy import denial
 from control_plane.scope import ScopeError, binding_for, parse_scope, parse_target, target_name
 
 
@@ -26,6 +28,8 @@ class Explanation:
     """The clouds of the route, the first choice first."""
     skipped: dict[str, str]
     """The clouds that were left out on the way, each with its reason."""
+    rules: dict[str, str] = field(default_factory=dict)
+    """For each other cloud of the route what its policy says: which rule, or why not."""
     warnings: tuple[str, ...] = ()
     """What the scope does that is rarely meant."""
 
@@ -35,7 +39,12 @@ FOLLOWERS: Final = {"compute": ("network", "block-storage")}
 
 
 def explain_request(
-    scope: str, service: str, caller: Cloud, inventory: Inventory, settings: PlanSettings
+    scope: str,
+    service: str,
+    caller: Cloud,
+    inventory: Inventory,
+    settings: PlanSettings,
+    method: str | None = None,
 ) -> Explanation:
     """Explain what a request to a service at the site of `caller` gets.
 
@@ -45,25 +54,68 @@ def explain_request(
         caller: The cloud that is asked.
         inventory: All clouds.
         settings: As the control plane has them.
+        method: Of the request; None leaves methods out.
     """
     try:
         parse_scope(scope)
         name = target_name(service, binding_for(scope, service, caller.name))
     except ScopeError as error:
         return _rejected_scope(None, error)
-    explanation = explain_target(name, caller, inventory, settings)
+    explanation = explain_target(name, caller, inventory, settings, method)
     return replace(explanation, warnings=tuple(_rarely_meant(scope, service, caller.name)))
 
 
 def explain_target(
-    name: str, caller: Cloud, inventory: Inventory, settings: PlanSettings
+    name: str,
+    caller: Cloud,
+    inventory: Inventory,
+    settings: PlanSettings,
+    method: str | None = None,
 ) -> Explanation:
     """Explain what the cluster of a target name is at the site of `caller`."""
     try:
         target = parse_target(name)
     except ScopeError as error:
         return _rejected_scope(name, error)
-    return _explanation(name, decide(target, caller, inventory, settings))
+    decision = decide(target, caller, inventory, settings)
+    explanation = _explanation(name, decision)
+    if isinstance(decision.plan, Rejection):
+        return explanation
+    return _with_rules(explanation, decision.plan, target.service, caller, inventory, method)
+
+
+def _with_rules(
+    explanation: Explanation,
+    route: Route,
+    service: str,
+    caller: Cloud,
+    inventory: Inventory,
+    method: str | None,
+) -> Explanation:
+    """Say which rules decide, and what the target's own Envoy refuses though the cluster exists."""
+    rules: dict[str, str] = {}
+    refused: str | None = None
+    for hop in route.hops:
+        owner = inventory.get(hop.cloud)
+        if owner is None or owner.name == caller.name:
+            continue
+        verdict = judge(owner, caller, service, method)
+        said = rule_name(verdict.rule) if verdict.rule is not None and verdict.allowed else ""
+        if not verdict.allowed:
+            said = f"denied: {verdict.reason}"
+            if owner.accept_mode == AUDIT:
+                said = f"let through by acceptMode audit, else {said}"
+            elif isinstance(hop, PeerHop) and hop is route.hops[0]:
+                # Envoy takes the answer of the first; no other cloud is asked after a 403
+                refused = denial(owner.name, caller.name, service, verdict.reason)
+            elif not isinstance(hop, PeerHop):
+                said = f"not enforced, as no Envoy of ours is there: {verdict.reason}"
+        rules[owner.name] = said
+    if refused is None:
+        return replace(explanation, rules=rules)
+    return replace(
+        explanation, outcome="reject", status=403, reason=refused, clouds=(), rules=rules
+    )
 
 
 def _rarely_meant(scope: str, service: str, origin: str) -> Iterator[str]:

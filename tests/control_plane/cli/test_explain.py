@@ -52,6 +52,7 @@ def test_a_route_is_status_0_and_names_the_clouds_in_order(explain: Callable[...
         "reason": None,
         "clouds": ["cloud-3", "cloud-2"],
         "skipped": {"cloud-9": "no cloud is named cloud-9"},
+        "rules": {"cloud-3": "accept[0]", "cloud-2": "accept[0]"},
         "warnings": [],
     }
 
@@ -92,7 +93,7 @@ def test_people_read_the_same(explain: Callable[..., Any]) -> None:
     route, rejection = explain("{image:cloud-3 | cloud-9}"), explain("{image:cloud-9}")
 
     assert [line.split(maxsplit=1)[0] for line in route.out.splitlines()] == [
-        *("target", "goes", "skipped")
+        *("target", "goes", "policy", "skipped")
     ]
     assert "no cloud is named cloud-9" in route.out
     assert (rejection.status, "404" in rejection.out) == (3, True)
@@ -132,3 +133,24 @@ def test_a_bad_manifest_is_a_warning_and_costs_nothing_but_itself(
     assert outcome.status == 0
     assert outcome.err.startswith("warning: ")
     assert "bad.yaml:1" in outcome.err
+
+
+def test_a_method_is_judged_by_the_rule_that_names_the_caller(
+    scopeway: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    reads = [{"clouds": ["cloud-1"], "methods": ["GET"]}]
+    peer = {"address": "192.0.2.1", "port": 8443}
+    clouds = [
+        manifest("cloud-1", services=IMAGE),
+        manifest("cloud-2", peer=peer, services=IMAGE, accept=reads),
+    ]
+    folder = write("clouds/all.yaml", *map(to_document, clouds)).parent
+    options = ("--registry", f"dir:{folder}", "--from", "cloud-1", "--scope", "image:cloud-2")
+    options += ("--trust-domain", "fleet.test")
+
+    allowed = scopeway("explain", *options, "--method", "GET", "image")
+    denied = scopeway("explain", *options, "--method", "delete", "image")
+
+    assert (allowed.status, denied.status) == (0, 3)
+    assert "cloud-2: accept[0]" in allowed.out
+    assert "its rule accept[0] allows GET" in denied.out

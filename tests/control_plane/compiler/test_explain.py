@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Service
+from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Peer, Service
 from control_plane.compiler.explain import Explanation, explain_request, explain_target
 from control_plane.compiler.plan import PlanSettings
 
@@ -35,6 +35,7 @@ def test_a_route_names_its_clouds_in_order_and_what_was_skipped() -> None:
         skipped={
             "closed": "closed does not let cloud-1 use its image service: it has no accept rules"
         },
+        rules={"cloud-2": "accept[0]"},
     )
 
 
@@ -87,6 +88,7 @@ def test_an_explanation_is_json() -> None:
         "reason": None,
         "clouds": ["cloud-2"],
         "skipped": {},
+        "rules": {"cloud-2": "accept[0]"},
         "warnings": [],
     }
 
@@ -116,3 +118,55 @@ def test_a_cordon_is_told() -> None:
 
     assert (alone.status, alone.reason) == (503, "cloud-2 is cordoned: new disks")
     assert first.skipped == {"cloud-2": "cloud-2 is cordoned: new disks"}
+
+
+class TestMethods:
+    """One cluster serves all methods; the target's own Envoy decides about them."""
+
+    READS = (AcceptRule(clouds=(CloudPattern(name="cloud-1"),), methods=("GET", "HEAD")),)
+
+    def clouds(self, *, peer: bool = True, mode: str = "enforce") -> Inventory:
+        cloud = Cloud(
+            name="cloud-2",
+            services=SERVICES,
+            peer=Peer(address="127.0.0.1", port=1) if peer else None,
+            accept=self.READS,
+            accept_mode=mode,
+        )
+        return CLOUDS.apply({"cloud-2": cloud})
+
+    def explained(self, clouds: Inventory, method: str, scope: str = "cloud-2") -> Explanation:
+        settings = PlanSettings()
+        return explain_request(f"image:{scope}", "image", HOME, clouds, settings, method)
+
+    def test_the_rule_that_allows_it_is_named(self) -> None:
+        explanation = self.explained(self.clouds(), "HEAD")
+
+        assert (explanation.outcome, explanation.rules) == ("route", {"cloud-2": "accept[0]"})
+
+    def test_the_rule_that_does_not_is_the_reason(self) -> None:
+        explanation = self.explained(self.clouds(), "PUT")
+
+        assert (explanation.outcome, explanation.status) == ("reject", 403)
+        assert explanation.reason == (
+            "cloud-2 does not let cloud-1 use its image service: its rule accept[0] allows "
+            "GET, HEAD"
+        )
+
+    def test_a_later_cloud_of_several_is_no_reason_to_refuse(self) -> None:
+        explanation = self.explained(self.clouds(), "PUT", "local|cloud-2")
+
+        assert (explanation.outcome, explanation.clouds) == ("route", ("cloud-1", "cloud-2"))
+        assert explanation.rules == {"cloud-2": "denied: its rule accept[0] allows GET, HEAD"}
+
+    def test_audit_mode_lets_it_through(self) -> None:
+        explanation = self.explained(self.clouds(mode="audit"), "PUT")
+
+        assert explanation.outcome == "route"
+        assert explanation.rules["cloud-2"].startswith("let through by acceptMode audit, else")
+
+    def test_without_an_envoy_there_nobody_enforces_it(self) -> None:
+        explanation = self.explained(self.clouds(peer=False), "PUT")
+
+        assert explanation.outcome == "route"
+        assert explanation.rules["cloud-2"].startswith("not enforced, as no Envoy of ours")
