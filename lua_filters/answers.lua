@@ -66,21 +66,22 @@ local function validation(handle, headers, what)
 end
 
 
+-- The body with the catalog of this site, where it has one: in the token, or beside its links.
 local function with_own_catalog(body)
   local document, problem = json.decode(body)
   if not document then
-    return nil, 502, "the new token is not JSON: " .. problem
+    return nil, 502, "the identity service's answer is not JSON: " .. problem
   end
-  local token = json.is_object(document) and document.fields.token
-  local received = json.is_object(token) and token.fields.catalog
+  local holder = json.is_object(document) and (document.fields.token or document)
+  local received = json.is_object(holder) and holder.fields.catalog
   if not received then
     return body
   end
   local made = catalog.rewritten(received)
   if not made then
-    return nil, 502, "the new token has an unexpected catalog"
+    return nil, 502, "the identity service's answer has an unexpected catalog"
   end
-  json.set(token, "catalog", made)
+  json.set(holder, "catalog", made)
   return json.encode(document)
 end
 
@@ -109,6 +110,11 @@ function _M.on_response(handle)
   local headers = handle:headers()
   if what == VALIDATION or what == HEAD_VALIDATION then
     return validation(handle, headers, what)
+  elseif what == awaited.CATALOG then
+    if headers:get(":status") == "200" then
+      return edit_body(handle, headers, with_own_catalog)
+    end
+    return PASS
   end
   return login(handle, headers, state)
 end

@@ -10,6 +10,7 @@ _M.NAMESPACE = "scopeway"
 -- What is done with an answer (the values of the metadata `answer`).
 _M.LOGIN, _M.FOREIGN_LOGIN = "login", "foreign login"
 _M.VALIDATION, _M.HEAD_VALIDATION = "validation", "head"
+_M.CATALOG = "catalog"
 
 
 -- `suffix` is for logins. Gets the headers anew, since a body may have been waited for.

@@ -10,9 +10,10 @@ local services = require("services")
 local token_body = require("token_body")
 local tokens = require("tokens")
 
-local sub, tonumber = string.sub, tonumber
+local find, sub, tonumber = string.find, string.sub, tonumber
 local HOME = services.HOME
 local TOKENS = "/v3/auth/tokens"
+local CATALOG = "^/v3/auth/catalog/?%f[?%z]"
 local MAX_BYTES = token_body.MAX_BYTES
 local TOO_LONG = "a request for a token has at most " .. MAX_BYTES .. " bytes"
 
@@ -128,6 +129,8 @@ function _M.choose(handle, headers, path, path_text)
   if validates and target.foreign then
     awaited.expect(handle, method == "HEAD" and awaited.HEAD_VALIDATION or awaited.VALIDATION)
     return validation(headers, resolved, subject)
+  elseif target.foreign and find(path, CATALOG) and headers:get(":method") == "GET" then
+    awaited.expect(handle, awaited.CATALOG)
   elseif login then
     awaited.expect(handle, target.foreign and awaited.FOREIGN_LOGIN or awaited.LOGIN, resolved.suffix)
   end

@@ -338,3 +338,56 @@ class TestLogins:
             f"http://127.0.0.1:{site.front.ports['image']}",
             f"http://127.0.0.1:{front}/block-storage/v3/abc",
         ]
+
+
+class TestCatalogs:
+    """What `openstack catalog list` asks for after a login."""
+
+    @staticmethod
+    def body(status: bytes = b"200 OK", **document: Any) -> bytes:
+        return raw(json.dumps(document).encode()).replace(b"200 OK", status)
+
+    @pytest.mark.parametrize("path", ["", "/", "?interface=public"])
+    @pytest.mark.parametrize("issuer", ["evil", "direct"])
+    def test_that_of_another_keystone_leads_to_the_front(
+        self, site: Cloud, front: int, keystone: Echo, issuer: str, path: str
+    ) -> None:
+        links = {"self": f"http://127.0.0.1:{front}/identity/v3/auth/catalog"}
+        keystone.raw = self.body(catalog=CATALOG, links=links)
+        response = catalog_of(front, issuer, path)
+
+        assert site.front
+        assert [each["endpoints"][0]["url"] for each in response.json["catalog"]] == [
+            f"http://127.0.0.1:{site.front.ports['image']}",
+            f"http://127.0.0.1:{front}/block-storage/v3/abc",
+        ]
+        assert response.json["links"] == links
+
+    def test_the_own_one_stays(self, fleet: Fleet, front: int) -> None:
+        own = fleet.echo("own-keystone")
+        own.raw = self.body(catalog=CATALOG)
+        try:
+            assert catalog_of(front, "cloud-1").json == {"catalog": CATALOG}
+        finally:
+            own.raw = None
+
+    def test_errors_stay(self, front: int, keystone: Echo) -> None:
+        keystone.raw = self.body(b"401 Unauthorized", error={"code": 401})
+        response = catalog_of(front, "evil")
+
+        assert (response.status, response.json) == (401, {"error": {"code": 401}})
+
+    @pytest.mark.parametrize("body", [b"{", b'{"catalog": {}}', b"", b"[1] 2"])
+    def test_one_that_is_not_understood_does_not_pass(
+        self, front: int, keystone: Echo, body: bytes
+    ) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        keystone.raw = head + body
+        response = catalog_of(front, "evil")
+
+        assert (response.status, response.error["code"]) == (502, 502)
+
+
+def catalog_of(front: int, issuer: str, more: str = "") -> Response:
+    scope = [("X-Scope", f"{{keystone:{issuer}}}"), ("X-Auth-Token", "token")]
+    return send(front, f"/identity/v3/auth/catalog{more}", scope)
