@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness.openstack import CLOUDS, IMAGES, OTHER, Clouds, new_image
+from harness.openstack import CLOUDS, IMAGES, OTHER, SECURE, Clouds, new_image
 
 from control_plane.demo import openstack, sites
 from control_plane.demo.errors import PartMissing
@@ -50,7 +50,8 @@ def _start(root: Path, environment: Path, supervisor: Supervisor) -> Clouds:
     (root / "clouds.yaml").write_text(clouds_yaml(made))
     plane = sites.start_control_plane(supervisor, root)
     documents = [
-        sites.manifest(site, [name for name in CLOUDS if name != site.name]) for site in made
+        sites.manifest(site, [name for name in (*CLOUDS, SECURE) if name != site.name])
+        for site in made
     ]
     sites.register(plane, documents, root / "manifests.yaml")
     envoys = sites.start_envoys(supervisor, plane, made)

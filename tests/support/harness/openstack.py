@@ -14,6 +14,8 @@ from control_plane.demo.site import Site
 from control_plane.demo.sites import ControlPlane
 
 CLOUDS = ("cloud-1", "cloud-2")
+SECURE = "secure"
+"""A site with the services of the home cloud whose front speaks TLS, also on a port for each."""
 HOME, OTHER = CLOUDS
 AT_OTHER = f"{{glance:{OTHER}}}"
 IMAGES = "/image/v2/images"
