@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,11 @@ Status = Mapping[str, Any]
     help="Show it anew every 2 seconds, or so many, until it is interrupted.",
 )
 @format_option
-def status(admins: tuple[str, ...], seconds: float | None, output: str) -> None:
-    r"""Show each Envoy: what it uses, what it has taken and refused, and how far it is behind.
+@click.argument("clouds", nargs=-1)
+def status(
+    admins: tuple[str, ...], seconds: float | None, output: str, clouds: tuple[str, ...]
+) -> None:
+    r"""Show each Envoy, or those of CLOUDS: what it uses, has taken and refused, and its lag.
 
     Asks the admin address of every control plane that is named. What else an operator should know
     stands above: a registry that is away, clouds that are held or cordoned, entries refused.
@@ -46,37 +49,39 @@ def status(admins: tuple[str, ...], seconds: float | None, output: str) -> None:
     Exit status 1 where one of them does not answer.
     """
     if seconds is None:
-        found = _ask(admins)
+        found = _ask(admins, clouds)
         _show(found, output)
         if any("error" in each for each in found.values()):
             sys.exit(1)
         return
     with suppress(KeyboardInterrupt):
-        _watch(admins, seconds, output)
+        _watch(lambda: _ask(admins, clouds), seconds, output)
 
 
-def _watch(admins: Sequence[str], seconds: float, output: str) -> None:
+def _watch(ask: Callable[[], Mapping[str, Status]], seconds: float, output: str) -> None:
     if output == "json":
         while True:
-            _show(_ask(admins), output)
+            _show(ask(), output)
             time.sleep(seconds)
     from rich.live import Live
 
     console = _console()
-    first = _screen(_ask(admins))
+    first = _screen(ask())
     with Live(first, console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
             time.sleep(seconds)
-            live.update(_screen(_ask(admins)), refresh=True)
+            live.update(_screen(ask()), refresh=True)
 
 
-def _ask(admins: Sequence[str]) -> Mapping[str, Status]:
+def _ask(admins: Sequence[str], clouds: Collection[str]) -> Mapping[str, Status]:
     from control_plane.cli.admin_client import get_status
 
     found: dict[str, Status] = {}
     for admin in admins:
         try:
-            found[admin] = get_status(admin)
+            whole = get_status(admin)
+            streams = [each for each in whole["streams"] if not clouds or each["cloud"] in clouds]
+            found[admin] = {**whole, "streams": streams}
         except ControlPlaneError as error:
             found[admin] = {"error": str(error)}
     return found

@@ -186,3 +186,13 @@ def test_release_wants_names_or_all(
 
     assert outcome.status == 2
     assert "say which clouds, or --all" in outcome.err
+
+
+def test_clouds_that_are_named_are_the_only_ones_shown(
+    scopeway: Callable[..., Any], serve: Serve
+) -> None:
+    admin = serve(streams=[{**STREAM, "cloud": f"cloud-{number}"} for number in range(4)])
+    outcome = scopeway("status", "--admin", admin, "--format", "json", "cloud-1", "cloud-3")
+
+    shown = json.loads(outcome.out)[admin]["streams"]
+    assert [each["cloud"] for each in shown] == ["cloud-1", "cloud-3"]
