@@ -18,15 +18,17 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 from control_plane import logs, site, status
 from control_plane.admin import AdminServer, BadCommand
+from control_plane.channel import POLL_SECONDS, Channel
 from control_plane.clouds.inventory import Inventory
 from control_plane.compiler.plan import PlanSettings
 from control_plane.compiler.prefetch import PrefetchSet
+from control_plane.compiler.transport import is_loopback
 from control_plane.errors import ControlPlaneError
 from control_plane.metrics import Metrics
 from control_plane.registry import Batch, Catalog, Change, Registry, open_registry
@@ -141,11 +143,13 @@ class ControlPlane:
     def _make_source(self, change: Change) -> ScopewaySource:
         site.warm()
         insecure = self.settings.insecure_peers
+        # who proves itself to us can prove itself to the other sites
+        trust_domain = self.settings.trust_domain if self.settings.tls is not None else None
         source = ScopewaySource(
             inventory=change.inventory,
             changes=self.hub,
-            site=partial(site.site_resources, insecure_peers=insecure),
-            settings=PlanSettings(insecure_peers=insecure),
+            site=partial(site.site_resources, insecure_peers=insecure, trust_domain=trust_domain),
+            settings=PlanSettings(insecure_peers=insecure, trust_domain=trust_domain),
             prefetch=self._prefetch_set(change.inventory),
         )
         self.metrics.watch_source(source.stats)
@@ -193,6 +197,7 @@ async def run(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     control_plane = ControlPlane(settings)
+    channel = _channel(settings)
     with _admin(control_plane) as admin:
         registry = open_registry(settings.registry, state_dir=settings.state_dir)
         control_plane.registry = registry
@@ -200,7 +205,7 @@ async def _serve(settings: Settings) -> None:
             async with aclosing(registry.watch()) as batches:
                 with _no_collections():
                     control_plane.apply(await anext(batches))
-                await _serve_envoys(control_plane, registry.name, batches, admin)
+                await _serve_envoys(control_plane, registry.name, batches, admin, channel)
         finally:
             await registry.close()
 
@@ -210,17 +215,22 @@ async def _serve_envoys(
     registry: str,
     batches: AsyncIterator[Batch],
     admin: AdminServer,
+    channel: Channel | None,
 ) -> None:
     """Serve what the first batch has brought, and follow the others."""
     assert control_plane.source is not None
     host, port = control_plane.settings.xds_listen
     try:
-        async with serve_xds(
-            control_plane.source,
-            listen=_address(host, port),
-            hub=control_plane.hub,
-            observer=control_plane.metrics,
-        ) as server:
+        async with (
+            serve_xds(
+                control_plane.source,
+                listen=_address(host, port),
+                hub=control_plane.hub,
+                observer=control_plane.metrics,
+                security=None if channel is None else channel.security(),
+            ) as server,
+            _renewed(channel, server),
+        ):
             control_plane.server = server
             admin.ready = True
             _log.info(
@@ -234,6 +244,44 @@ async def _serve_envoys(
                 control_plane.apply(batch)
     except ListenError as error:
         raise ControlPlaneError(f"{error} (--xds-listen)") from None
+
+
+def _channel(settings: Settings) -> Channel | None:
+    """Return the mutual TLS of the control plane; None where it is to speak plain text.
+
+    Raises:
+        ControlPlaneError: the certificate cannot be used, or plain text is not safe here.
+    """
+    if settings.tls is not None:
+        return Channel(settings.tls, settings.trust_domain)
+    host, port = settings.xds_listen
+    if not (settings.insecure_xds or is_loopback(host)):
+        raise ControlPlaneError(
+            f"whoever reaches {_address(host, port)} could ask for the clusters and listeners of "
+            "any cloud: give --tls-cert, --tls-key and --tls-ca, or allow it with --insecure-xds"
+        )
+    return None
+
+
+@asynccontextmanager
+async def _renewed(channel: Channel | None, server: Server) -> AsyncIterator[None]:
+    """Look whether the certificate was renewed, and end the streams of those cut off by it."""
+
+    async def look(channel: Channel) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            if await asyncio.to_thread(channel.refresh):
+                server.recheck()
+
+    if channel is None:
+        yield
+        return
+    looking = asyncio.create_task(look(channel), name="certificates")
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.wait((looking,))
 
 
 @contextmanager

@@ -77,6 +77,12 @@ class Metrics:
         ).labels(version("scopeway")).set(1)
         ProcessCollector(registry=registry)
         self._streams = Gauge("xds_streams", "Open streams.", registry=registry)
+        self._ended = Counter(
+            "xds_streams_ended",
+            "Streams ended, or refused, by gRPC status; PERMISSION_DENIED: of another cloud.",
+            ["status"],
+            registry=registry,
+        )
         self._responses = self._counter("xds_responses", "Responses sent.")
         self._resources = self._counter("xds_resources_sent", "Resources sent.")
         self._removals = self._counter("xds_removals_sent", "Names sent as removed.")
@@ -110,8 +116,9 @@ class Metrics:
         match event:
             case StreamOpened():
                 self._streams.inc()
-            case StreamClosed():
-                if node is not None:
+            case StreamClosed(status, opened=opened):
+                self._ended.labels(status).inc()
+                if opened and node is not None:
                     self._streams.dec()
             case Sent(type_url, resources, removed, size):
                 self._responses.labels(_label(type_url)).inc()

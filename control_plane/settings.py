@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.compiler.prefetch import LIMIT
+from control_plane.identity import DEFAULT_TRUST_DOMAIN
+from control_plane.identity.files import IdentityFiles
 from control_plane.scope import Expression
 
 
@@ -19,6 +21,13 @@ class Settings:
     """Host and port for health checks and metrics; port 0 takes a free one."""
     state_dir: Path | None = None
     """Folder of the last good inventory; None keeps none."""
+    tls: IdentityFiles | None = None
+    """Who the control plane is, and who signs Envoys; None: plain text, and every Envoy is
+    believed what it claims."""
+    trust_domain: str = DEFAULT_TRUST_DOMAIN
+    """Of the names in certificates, of Envoys and of peers; counts with `tls` only."""
+    insecure_xds: bool = False
+    """True lets Envoys come in plain text from beyond loopback."""
     insecure_peers: bool = False
     """True lets sites speak plain HTTP/2 to each other beyond loopback."""
     prefetch: tuple[Expression, ...] = ()

@@ -14,6 +14,7 @@ from functools import lru_cache
 from time import perf_counter
 from typing import Final, Protocol
 
+from control_plane.claims import check_claims
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
 from control_plane.clouds.policy import Policy, Selector
@@ -177,8 +178,10 @@ class ScopewaySource:
         A node whose cloud isn't registered is served nothing but rejections until it is.
 
         Raises:
-            ProtocolError: the node names no cloud, or isn't configured for this control plane.
+            ProtocolError: the node names no cloud, or another one than its certificate; or it isn't
+                configured for this control plane.
         """
+        check_claims(node, self._settings.trust_domain)
         protocol = node.metadata.get("scopeway.protocol")
         if protocol != PROTOCOL:
             raise ProtocolError(

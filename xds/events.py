@@ -17,6 +17,10 @@ class StreamClosed:
 
     status: str
     """The name of its gRPC status; "OK" also when the client went away."""
+    reason: str = field(default="", compare=False)
+    """What the client was told."""
+    opened: bool = True
+    """Whether there was a `StreamOpened`; False where the stream was refused before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ no other. Everything that happens is logged here and told to the observer.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from xds.events import (
     TypeNotServed,
 )
 from xds.hub import Hub, Member
+from xds.security import Security, proof_of
 from xds.session import ANSWER_LIMIT, DeltaSession, Response, TypeStatus
 from xds.source import Node, Source
 
@@ -37,6 +39,8 @@ _log = logging.getLogger(__name__)
 
 _SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _METHOD: Final = "DeltaAggregatedResources"
+_REFUSALS: Final = ("PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION")
+"""Statuses of clients that come in vain until somebody changes something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +89,17 @@ class _Stream:
         observer: Observer | None,
         limits: Limits,
         context: grpc.aio.ServicerContext[bytes, bytes],
+        security: Security | None,
     ) -> None:
-        self.session = DeltaSession(source, answer_limit=limits.answer_bytes)
+        self._proof = None if security is None else proof_of(context)
+        self.session = DeltaSession(
+            source,
+            answer_limit=limits.answer_bytes,
+            identities=None if self._proof is None else self._proof.identities,
+        )
         self.peer: str = context.peer()
         self.since = asyncio.get_running_loop().time()
+        self._security = security
         self._hub = hub
         self._observer = observer
         self._limits = limits
@@ -103,27 +114,51 @@ class _Stream:
         if not self._outcome.done():
             self._outcome.set_result(outcome)
 
+    def recheck(self) -> None:
+        """End the stream where its client's certificate is believed no longer."""
+        if self._security is None or self._proof is None:
+            return
+        if not self._security.believes(self._proof.certificate):
+            self.finish(_Outcome("UNAUTHENTICATED", "the certificate is not believed any more"))
+
+    def _end_with_certificate(self) -> asyncio.TimerHandle | None:
+        if self._security is None or self._proof is None:
+            return None
+        seconds = self._security.ends_at(self._proof.certificate) - time.time()
+        outcome = _Outcome("UNAUTHENTICATED", "the certificate has ended: come with a new one")
+        return asyncio.get_running_loop().call_later(seconds, self.finish, outcome)
+
     async def run(self) -> _Outcome:
         """Serve the client until it leaves, or must; return the outcome.
 
         Cancelled when the connection is lost; cleans up all the same.
         """
         outcome = _Outcome("CANCELLED")
+        expiry = self._end_with_certificate()
+        self.recheck()  # one connection may carry one stream after the other
         try:
-            async with asyncio.TaskGroup() as tasks:
-                children = [
-                    tasks.create_task(self._guard(self._read()), name=f"xds read {self.peer}"),
-                    tasks.create_task(self._guard(self._push()), name=f"xds push {self.peer}"),
-                ]
-                outcome = await self._outcome
-                for child in children:
-                    child.cancel()
+            if not self._outcome.done():
+                await self._serve()
+            outcome = self._outcome.result()
         finally:
+            if expiry is not None:
+                expiry.cancel()
             if self._member is not None:
                 self._hub.leave(self._member)
             self.session.close()
-            self._report(StreamClosed(outcome.status))
+            opened = self._member is not None
+            self._report(StreamClosed(outcome.status, outcome.message, opened))
         return outcome
+
+    async def _serve(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            children = [
+                tasks.create_task(self._guard(self._read()), name=f"xds read {self.peer}"),
+                tasks.create_task(self._guard(self._push()), name=f"xds push {self.peer}"),
+            ]
+            await self._outcome
+            for child in children:
+                child.cancel()
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -194,7 +229,14 @@ class _Stream:
 class Server:
     """A running server, as `serve` yields it."""
 
-    def __init__(self, source: Source, hub: Hub, observer: Observer | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        source: Source,
+        hub: Hub,
+        observer: Observer | None,
+        limits: Limits,
+        security: Security | None,
+    ) -> None:
         self.port = 0
         """The port it listens on."""
         self.hub = hub
@@ -202,6 +244,7 @@ class Server:
         self._source = source
         self._observer = observer
         self._limits = limits
+        self._security = security
         self._streams: dict[_Stream, None] = {}
 
     def status(self) -> list[StreamStatus]:
@@ -224,7 +267,9 @@ class Server:
         self, _requests: object, context: grpc.aio.ServicerContext[bytes, bytes]
     ) -> None:
         """Serve one stream."""
-        stream = _Stream(self._source, self.hub, self._observer, self._limits, context)
+        stream = _Stream(
+            self._source, self.hub, self._observer, self._limits, context, self._security
+        )
         self._streams[stream] = None
         try:
             # before any response: gRPC cannot end a call whose first write was given up half-way
@@ -234,6 +279,11 @@ class Server:
             del self._streams[stream]
         if outcome.status != "OK":
             await context.abort(grpc.StatusCode[outcome.status], outcome.message)
+
+    def recheck(self) -> None:
+        """End the streams whose client's certificate is believed no longer."""
+        for stream in self._streams:
+            stream.recheck()
 
     def drain(self) -> None:
         """Ask every stream to end; its client then looks for another server."""
@@ -249,6 +299,7 @@ async def serve(
     hub: Hub | None = None,
     observer: Observer | None = None,
     limits: Limits | None = None,
+    security: Security | None = None,
 ) -> AsyncIterator[Server]:
     """Serve a source over delta ADS, until the block is left.
 
@@ -257,22 +308,22 @@ async def serve(
     Args:
         source: Where the resources come from; told nothing, asked on the event loop.
         listen: "host:port", where port 0 takes a free one, or "unix:path".
-        hub: The hub of this server, where the source had to know it first; by default a new one.
         hub: For a source that was made with one; otherwise the server makes its own.
         observer: Is told all that happens.
         limits: What one client may cost.
+        security: How clients prove who they are; None: plain text, nobody proves anything.
 
     Raises:
         ListenError: the address is in use, or not one of this machine.
     """
     limits = limits or Limits()
-    server = Server(source, Hub() if hub is None else hub, observer, limits)
+    server = Server(source, Hub() if hub is None else hub, observer, limits, security)
     handler = grpc.stream_stream_rpc_method_handler(server.delta_aggregated_resources)
     shell = grpc.aio.server(
         handlers=[grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler})],
         options=_options(limits),
     )
-    server.port = _bind(shell, listen)
+    server.port = _bind(shell, listen, security)
     await shell.start()
     try:
         yield server
@@ -293,10 +344,13 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
     ]
 
 
-def _bind(shell: grpc.aio.Server, listen: str) -> int:
+def _bind(shell: grpc.aio.Server, listen: str, security: Security | None) -> int:
     # gRPC says nothing of the reason but on stderr, and older releases return 0
     try:
-        port = int(shell.add_insecure_port(listen))
+        if security is None:
+            port = int(shell.add_insecure_port(listen))
+        else:
+            port = int(shell.add_secure_port(listen, security.credentials))
     except RuntimeError:
         port = 0
     if port == 0:
@@ -317,6 +371,10 @@ def _log_event(node: str, event: Event) -> None:
                 "source failed",
                 exc_info=event.error,
                 extra={"node": node, "type_url": event.type_url, "resource_name": event.name},
+            )
+        case StreamClosed(status, reason) if status in _REFUSALS:
+            _log.warning(
+                "stream ended, %s: %s", status, reason, extra={"node": node, "status": status}
             )
         case NamesSkipped() | TypeNotServed() | SlowClient():
             _log.warning("%s", event, extra={"node": node, "type_url": event.type_url})

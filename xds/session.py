@@ -13,7 +13,7 @@ the time), the wait of a changed EDS cluster for fresh endpoints (`_send_in_orde
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xds import types
 from xds.codec import DeltaRequest, encode_delta_response
@@ -78,13 +78,21 @@ class DeltaSession:
     Args:
         source: Where the resources come from.
         answer_limit: A response ends with the resource that takes it to so many bytes.
+        identities: What the channel has proven of the client (`Node.identities`).
     """
 
-    def __init__(self, source: Source, *, answer_limit: int = ANSWER_LIMIT) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        answer_limit: int = ANSWER_LIMIT,
+        identities: tuple[str, ...] | None = None,
+    ) -> None:
         self.node: Node | None = None
         """Who is at the other end; None until the first request."""
         self._source = source
         self._answer_limit = answer_limit
+        self._identities = identities
         self._view: NodeView | None = None
         self._subscriptions: dict[str, Subscription] = {}  # in the order of sending
         self._flights: dict[str, _Flight] = {}
@@ -111,8 +119,8 @@ class DeltaSession:
         if self._view is None:
             if request.node is None:
                 raise MissingNodeError("the first request of the stream names no node")
-            self.node = request.node
-            self._view = self._source.attach(request.node)
+            self.node = replace(request.node, identities=self._identities)
+            self._view = self._source.attach(self.node)
         subscription = self._subscriptions.get(request.type_url) or self._open(request.type_url)
         if request.skipped:
             self._events.append(NamesSkipped(request.type_url, request.skipped))

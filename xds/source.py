@@ -22,6 +22,9 @@ class Node:
     """The string values of node.metadata, by dotted path ("scopeway.protocol")."""
     user_agent: str = ""
     """The client's name and version, "envoy/1.40.0"; as much of it as the client tells."""
+    identities: tuple[str, ...] | None = None
+    """The URIs in the client's certificate, proven by TLS; all else here is only claimed. None:
+    the channel proves nothing."""
 
 
 class NodeView(Protocol):

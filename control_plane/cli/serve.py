@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from control_plane.cli.options import address, registry_option
+from control_plane.cli.options import (
+    address,
+    registry_option,
+    three_files,
+    tls_options,
+    trust_domain_option,
+)
 
 if TYPE_CHECKING:
     from control_plane.scope import Expression
@@ -50,6 +56,15 @@ def expression(text: str) -> "Expression":
     envvar="SCOPEWAY_STATE_DIR",
     help="Folder of the last good inventory, to start from when the registry is away.",
 )
+@tls_options("The certificate of this control plane; Envoys have to come with one of their own.")
+@trust_domain_option
+@click.option(
+    "--insecure-xds",
+    is_flag=True,
+    envvar="SCOPEWAY_INSECURE_XDS",
+    help="Without --tls-…: listen beyond loopback all the same. Whoever reaches the address may "
+    "then ask for the clusters, listeners and policies of any cloud.",
+)
 @click.option(
     "--insecure-peers",
     is_flag=True,
@@ -86,6 +101,11 @@ def serve(
     xds_listen: tuple[str, int],
     admin_listen: tuple[str, int],
     state_dir: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_ca: Path | None,
+    trust_domain: str,
+    insecure_xds: bool,
     insecure_peers: bool,
     prefetch: "tuple[Expression, ...]",
     prefetch_limit: int,
@@ -94,17 +114,29 @@ def serve(
     """Serve clusters, routes, listeners and filters to the Envoys of all sites.
 
     Nothing is served before the registry has been read once. Ends on SIGINT and SIGTERM.
+
+    With --tls-… an Envoy gets what belongs to the cloud in its certificate and nothing else;
+    renewed files are taken without a restart. Without, every Envoy is believed, on loopback only.
     """
+    tls = three_files(tls_cert, tls_key, tls_ca)
     # gRPC tells a used port in a line of its own, beside our sentence; read when it is imported
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from control_plane.app import run
+    from control_plane.identity.files import IdentityFiles
     from control_plane.settings import Settings
 
+    identity = None
+    if tls is not None:
+        certificate, key, authorities = tls
+        identity = IdentityFiles(certificate=certificate, key=key, authorities=authorities)
     settings = Settings(
         registry=registry,
         xds_listen=xds_listen,
         admin_listen=admin_listen,
         state_dir=state_dir,
+        tls=identity,
+        trust_domain=trust_domain,
+        insecure_xds=insecure_xds,
         insecure_peers=insecure_peers,
         prefetch=prefetch,
         prefetch_limit=prefetch_limit,

@@ -22,7 +22,7 @@ def peer_hop(
     cloud: str, peer: Peer, service: str, *, insecure_peers: bool, trust_domain: str | None
 ) -> PeerHop | Rejection:
     """Return the way to a service of another cloud through its peer listener."""
-    if trust_domain is None and not (insecure_peers or _is_loopback(peer.address)):
+    if trust_domain is None and not (insecure_peers or is_loopback(peer.address)):
         return Rejection(
             status=503,
             reason=f"the peer of {cloud} at {peer.address} is not on loopback, and peers speak "
@@ -43,7 +43,8 @@ def transport_fields(hop: PeerHop) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Return whether an address is reached from its own machine only."""
     try:
         return ip_address(address).is_loopback
     except ValueError:

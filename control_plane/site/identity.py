@@ -111,7 +111,11 @@ def control_plane_socket(sds_folder: str, trust_domain: str) -> dict[str, Any]:
             # every connection proves anew who is there
             "max_session_keys": 0,
             "common_tls_context": {
-                "tls_params": {"tls_minimum_protocol_version": "TLSv1_3"},
+                # both: as a client, Envoy goes no further than 1.2 unless it is told
+                "tls_params": {
+                    "tls_minimum_protocol_version": "TLSv1_3",
+                    "tls_maximum_protocol_version": "TLSv1_3",
+                },
                 "alpn_protocols": ["h2"],
                 "tls_certificate_sds_secret_configs": [certificate],
                 "combined_validation_context": {

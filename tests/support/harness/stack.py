@@ -20,10 +20,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from control_plane.clouds.model import Cloud
 from control_plane.registry.documents import to_json
-from control_plane.site.bootstrap import bootstrap
+from control_plane.site.bootstrap import Channel, bootstrap
 from harness.envoy import Envoy
 from harness.fleet import manifest
 from harness.http import Connection, Response, send
+from harness.identities import Identities
 from harness.ports import free_ports
 from harness.process import Process, clean_environment, until
 from harness.services import Services, at
@@ -32,7 +33,7 @@ REPOSITORY = Path(__file__).parents[3]
 PREFIX = "/scopeway"
 KEYS = f"{PREFIX}/clouds/"
 TYPES = 4
-"""That an Envoy asks for: clusters, listeners, routes, filters."""
+"""That an Envoy asks for at least: clusters, listeners, routes, filters; and secrets, with TLS."""
 TRANSACTION = 100
 """Puts of one etcd transaction; etcd refuses more than 128."""
 
@@ -171,7 +172,7 @@ class ServeProcess(Process):
     def serves(self, envoy: Envoy) -> bool:
         """Return whether an Envoy is connected and has said what it has of each type."""
         found = [each["types"] for each in self.status()["streams"] if each["node"] == envoy.node]
-        return any(len(types) == TYPES for types in found)
+        return any(len(types) >= TYPES for types in found)
 
     def metrics(self) -> dict[str, float]:
         """Return all samples, `name` or `name{type}` with the last word of the type URL."""
@@ -203,6 +204,8 @@ class Stack(Services):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.serves: list[ServeProcess] = []
+        self.identities: Identities | None = None
+        """Where set, control planes and Envoys speak mutual TLS."""
         self.etcd = Etcd(folder)
         self._closing.callback(self.etcd.kill)
         self.etcd.start()
@@ -213,13 +216,15 @@ class Stack(Services):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def serve(self, *options: object) -> ServeProcess:
-        """Start a control plane over this etcd."""
+    def serve(self, *options: object, start: bool = True) -> ServeProcess:
+        """Return a control plane over this etcd, started unless told otherwise."""
         name = f"serve-{len(self.serves) + 1}"
+        if self.identities is not None:
+            options = (*self.identities.serve_options(), *options)
         serve = ServeProcess(self.etcd.url, self.folder, *options, name=name)
         self.serves.append(serve)
         self._closing.callback(serve.kill)
-        return serve.start()
+        return serve.start() if start else serve
 
     def put(self, *clouds: Cloud) -> None:
         self.etcd.put(clouds)
@@ -240,13 +245,22 @@ class Stack(Services):
         until(lambda: _listens(front), f"the front of {name} listens", log=envoy.tail)
         return cloud
 
-    def start_envoy(self, cloud: str, *serves: ServeProcess) -> Envoy:
+    def start_envoy(
+        self,
+        cloud: str,
+        *serves: ServeProcess,
+        channel: Channel | None = None,
+        name: str | None = None,
+    ) -> Envoy:
+        """Start an Envoy of a cloud; `name` it where the cloud has another one already."""
         addresses = [("127.0.0.1", each.xds_port) for each in serves or self.serves]
-        config = bootstrap(cloud=cloud, xds=addresses, admin=("127.0.0.1", 0))
+        if channel is None and self.identities is not None:
+            channel = self.identities.channel(cloud)
+        config = bootstrap(cloud=cloud, xds=addresses, admin=("127.0.0.1", 0), channel=channel)
         # sooner back at a restarted control plane than an Envoy of many should be
         grpc_service = config["dynamic_resources"]["ads_config"]["grpc_services"][0]
         grpc_service["envoy_grpc"]["retry_policy"]["retry_back_off"]["max_interval"] = "0.5s"
-        return self.run_envoy(cloud, config)
+        return self.run_envoy(name or cloud, config)
 
     def logs(self) -> str:
         """Return the ends of all logs, for a failed test."""

@@ -1,0 +1,255 @@
+"""The channel between Envoys and control planes with mutual TLS: real processes on both sides."""
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import grpc
+import pytest
+from harness.envoy import Envoy
+from harness.http import Response, send
+from harness.identities import Identities
+from harness.process import until
+from harness.stack import ServeProcess, Stack
+from xds_model import Store, write_request
+
+from control_plane.clouds.model import Cloud
+from control_plane.identity.authority import Step
+from control_plane.identity.files import IdentityFiles
+from control_plane.site.bootstrap import bootstrap
+from xds.security import Security
+from xds.server import serve as serve_xds
+from xds.types import LISTENER
+
+METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+SECONDS = 10.0
+
+
+@pytest.fixture(scope="module")
+def identities(stack: Stack) -> Identities:
+    stack.identities = Identities(stack.folder)
+    return stack.identities
+
+
+@pytest.fixture(scope="module")
+def serve(stack: Stack, identities: Identities) -> ServeProcess:
+    return stack.serve()
+
+
+@pytest.fixture(scope="module")
+def cloud(stack: Stack, serve: ServeProcess) -> Cloud:
+    return stack.site("cloud-1", services={"image": stack.service("glance")})
+
+
+def front(cloud: Cloud) -> int:
+    assert cloud.front is not None
+    return cloud.front.port
+
+
+def listeners(envoy: Envoy) -> int:
+    """How many listeners an Envoy has got from a control plane."""
+    return envoy.stats("listener_manager.")["listener_manager.listener_added"]
+
+
+def handshakes(envoy: Envoy) -> int:
+    """How many connections with TLS an Envoy has made to control planes."""
+    name = "cluster.control_plane.ssl.handshake"
+    return envoy.stats(name)[name]
+
+
+def ended(serve: ServeProcess, status: str) -> float:
+    return serve.metrics().get(f"xds_streams_ended_total{{{status}}}", 0)
+
+
+def ask(serve: ServeProcess, credentials: grpc.ChannelCredentials | None, cloud: str) -> str:
+    """Ask for the listeners of a cloud as any gRPC client can; return the status and why."""
+    target = f"localhost:{serve.xds_port}"
+    with (
+        grpc.insecure_channel(target)
+        if credentials is None
+        else grpc.secure_channel(target, credentials)
+    ) as channel:
+        request = write_request(LISTENER, node=(f"{cloud}/envoy", cloud))
+        call = channel.stream_stream(METHOD)(iter([request]), timeout=SECONDS)
+        with suppress(grpc.RpcError):
+            list(call)
+        return f"{call.code().name}: {call.details()}"
+
+
+def credentials(files: IdentityFiles, believes: IdentityFiles) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        believes.authorities.read_bytes(), files.key.read_bytes(), files.certificate.read_bytes()
+    )
+
+
+def test_an_envoy_is_served_what_belongs_to_its_certificate(stack: Stack, cloud: Cloud) -> None:
+    response = send(front(cloud), "/image/v2/images")
+
+    assert response.status == 200
+    assert listeners(stack.envoys["cloud-1"]) > 0
+    assert stack.envoys["cloud-1"].stats("cluster.control_plane.ssl.")[
+        "cluster.control_plane.ssl.handshake"
+    ]
+
+
+def test_a_cloud_is_not_served_what_belongs_to_another(
+    stack: Stack, cloud: Cloud, serve: ServeProcess, identities: Identities
+) -> None:
+    """The Envoy claims to be cloud-1 in node.id and node.cluster; its certificate is of cloud-2."""
+    before = ended(serve, "PERMISSION_DENIED")
+    forged = stack.start_envoy("cloud-1", name="forged", channel=identities.channel("cloud-2"))
+    serve.wait_until(lambda: ended(serve, "PERMISSION_DENIED") > before, "it is denied")
+
+    reason = "claims the cloud 'cloud-1', but its certificate is that of cloud-2"
+    assert listeners(forged) == 0
+    assert reason in serve.log()
+    assert reason in forged.log.read_text()
+    assert "forged" not in {each["node"] for each in serve.status()["streams"]}
+
+
+@pytest.mark.parametrize(
+    ("who", "told"),
+    [
+        (
+            "another cloud",
+            "PERMISSION_DENIED: node 'cloud-1/envoy' claims the cloud 'cloud-1', but ",
+        ),
+        ("a control plane", "PERMISSION_DENIED: node 'cloud-1/envoy' claims the cloud 'cloud-1', "),
+        ("another authority's cloud-1", "UNAVAILABLE: "),
+        ("nobody", "UNAVAILABLE: "),
+        ("plain text", "UNAVAILABLE: "),
+    ],
+)
+def test_nobody_else_is_served_the_listeners_of_a_cloud(
+    stack: Stack, cloud: Cloud, serve: ServeProcess, identities: Identities, who: str, told: str
+) -> None:
+    ours = identities.of(None)
+    match who:
+        case "another cloud":
+            shown = credentials(identities.of("cloud-2"), ours)
+        case "a control plane":
+            shown = credentials(ours, ours)
+        case "another authority's cloud-1":
+            folder = stack.folder / "other"
+            folder.mkdir()
+            shown = credentials(Identities(folder).of("cloud-1"), ours)
+        case "nobody":
+            shown = grpc.ssl_channel_credentials(ours.authorities.read_bytes())
+        case _:
+            shown = None
+
+    assert ask(serve, shown, "cloud-1").startswith(told)
+
+
+def test_an_envoy_believes_no_control_plane_but_that_of_its_domain(
+    stack: Stack, cloud: Cloud, identities: Identities
+) -> None:
+    """What listens there has a certificate of the right authority, but that of a site."""
+    files = identities.of("cloud-2")
+    pair = [(files.key.read_bytes(), files.certificate.read_bytes())]
+    security = Security(
+        credentials=grpc.ssl_server_credentials(pair, files.authorities.read_bytes(), True),
+        ends_at=lambda _: math.inf,
+        believes=lambda _: True,
+    )
+    serving = serve_xds(Store(), listen="127.0.0.1:0", security=security)
+    port = stack.background.run(serving.__aenter__()).port
+    try:
+        channel = identities.channel("cloud-3")
+        config = bootstrap(
+            cloud="cloud-3", xds=[("127.0.0.1", port)], admin=("127.0.0.1", 0), channel=channel
+        )
+        envoy = stack.run_envoy("cloud-3", config)
+        name = "cluster.control_plane.ssl.fail_verify_san"
+        until(lambda: envoy.stats(name)[name] > 0, "it is not believed", log=envoy.tail)
+
+        assert listeners(envoy) == 0
+    finally:
+        stack.background.run(serving.__aexit__(None, None, None))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--xds-listen", "0.0.0.0:0"], "whoever reaches 0.0.0.0:0 could ask for the clusters"),
+        (["site"], "bears spiffe://tests.example/cloud/cloud-2, not spiffe://tests.example/con"),
+        (["--tls-key", "/nowhere"], "/nowhere cannot be read: No such file or directory"),
+    ],
+)
+def test_a_control_plane_that_would_be_unsafe_or_useless_does_not_start(
+    stack: Stack, identities: Identities, options: list[str], sentence: str
+) -> None:
+    refused = stack.serve(start=False)
+    files = identities.of("cloud-2")
+    if options == ["site"]:
+        options = ["--tls-cert", str(files.certificate), "--tls-key", str(files.key)]
+    if "--xds-listen" in options:  # without the identities of the stack
+        refused.command = [*refused.command[: refused.command.index("--tls-cert")]]
+    refused.command += options
+    refused.launch()
+
+    assert refused.wait() == 1
+    (line,) = refused.log().splitlines()
+    assert sentence in line
+
+
+class Load:
+    """Requests without a pause: one target that is known, and one that nobody has named yet."""
+
+    def __init__(self, port: int) -> None:
+        self.answers: list[Response] = []
+        self._port = port
+        self._over = threading.Event()
+
+    def __call__(self) -> None:
+        while not self._over.is_set():
+            unknown = f"{{glance:nowhere-{len(self.answers)}}}"
+            self.answers.append(send(self._port, "/image/v2/images"))
+            self.answers.append(send(self._port, "/image/v2/images", [("X-Scope", unknown)]))
+            time.sleep(0.02)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        thread = threading.Thread(target=self, name="load")
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+
+
+def test_certificates_and_the_authority_are_replaced_under_load(
+    stack: Stack, cloud: Cloud, serve: ServeProcess, identities: Identities
+) -> None:
+    """Each of the three steps of a rotation, with all leaves replaced in the second; then more."""
+    envoy = stack.envoys["cloud-1"]
+    load = Load(front(cloud))
+    taken = 0
+
+    def everybody_has_the_new_ones() -> None:
+        nonlocal taken
+        taken += 1
+        line = "tls.crt is taken, until"
+        serve.wait_until(lambda: serve.log().count(line) == taken, "the control plane has it")
+
+    with load.running():
+        identities.issue(None)
+        everybody_has_the_new_ones()
+        identities.issue("cloud-1")
+        assert ended(serve, "UNAUTHENTICATED") == 0
+        for step in Step:
+            before = handshakes(envoy)
+            assert identities.rotate() is step
+            everybody_has_the_new_ones()
+        # it had come with a certificate of the authority that is gone
+        serve.wait_until(lambda: ended(serve, "UNAUTHENTICATED") == 1, "the old stream has ended")
+        serve.wait_until(lambda: handshakes(envoy) > before, "the Envoy has come back")
+        serve.wait_until(lambda: serve.serves(envoy), "with its new certificate")
+        sent = len(load.answers)
+        serve.wait_until(lambda: len(load.answers) > sent + 10, "more requests")
+
+    assert {each.status for each in load.answers[::2]} == {200}
+    assert {each.status for each in load.answers[1::2]} == {404}

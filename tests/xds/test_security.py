@@ -1,0 +1,131 @@
+"""Mutual TLS by a real gRPC client: what is proven, and for how long."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from xds_model import Store, read_response, write_request
+
+from control_plane.identity import certificates
+from xds.errors import ProtocolError
+from xds.security import Security
+from xds.server import serve
+from xds.source import Node, NodeView
+from xds.types import CLUSTER
+
+pytestmark = pytest.mark.asyncio
+
+METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+GUARD = 20.0
+NOW = datetime.now(UTC)
+AUTHORITY = certificates.make_authority("td", now=NOW, lifetime=timedelta(days=1))
+SERVER = certificates.issue(
+    AUTHORITY, None, addresses=["localhost"], now=NOW, lifetime=timedelta(hours=1)
+)
+CLIENT = certificates.issue(AUTHORITY, "site", now=NOW, lifetime=timedelta(hours=1))
+SITE = "spiffe://td/cloud/site"
+
+
+class Gate(Store):
+    """A store that remembers who came, and lets nobody in who isn't SITE."""
+
+    nodes: list[Node]
+
+    def attach(self, node: Node) -> NodeView:
+        self.nodes = [*getattr(self, "nodes", []), node]
+        if node.identities not in (None, (SITE,)):
+            raise ProtocolError("not you", status="PERMISSION_DENIED")
+        return super().attach(node)
+
+
+def security(ends_in: float = 3600, believed: list[bool] | None = None) -> Security:
+    credentials: Any = grpc.ssl_server_credentials(
+        [(SERVER.key, SERVER.certificate)], AUTHORITY.pem, require_client_auth=True
+    )
+    answers = believed or [True]
+    return Security(
+        credentials=credentials,
+        ends_at=lambda _: time.time() + ends_in,
+        believes=lambda _: answers[0],
+    )
+
+
+def connect(port: int, shown: certificates.Issued = CLIENT) -> grpc.aio.Channel:
+    credentials = grpc.ssl_channel_credentials(AUTHORITY.pem, shown.key, shown.certificate)
+    return grpc.aio.secure_channel(f"localhost:{port}", credentials)
+
+
+async def begin(channel: grpc.aio.Channel) -> Any:
+    call = channel.stream_stream(METHOD)()
+    await call.write(write_request(CLUSTER, node=("claimed/1", "claimed"), subscribe=["a"]))
+    return call
+
+
+async def end(call: Any) -> str:
+    async with asyncio.timeout(GUARD):
+        return f"{(await call.code()).name}: {await call.details()}"
+
+
+async def test_the_source_is_told_what_is_proven_beside_what_is_claimed() -> None:
+    gate = Gate(texts={(CLUSTER, "a"): "1"})
+    async with (
+        serve(gate, listen="127.0.0.1:0", security=security()) as server,
+        connect(server.port) as channel,
+    ):
+        call = await begin(channel)
+        assert read_response(await call.read()).texts == {"a": "1"}
+
+    assert [(each.id, each.identities) for each in gate.nodes] == [("claimed/1", (SITE,))]
+
+
+async def test_without_tls_nothing_is_proven() -> None:
+    gate = Gate(texts={(CLUSTER, "a"): "1"})
+    async with (
+        serve(gate, listen="127.0.0.1:0") as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        await (await begin(channel)).read()
+
+    assert [each.identities for each in gate.nodes] == [None]
+
+
+async def test_whom_the_source_denies_is_told_why() -> None:
+    other = certificates.issue(AUTHORITY, "other", now=NOW, lifetime=timedelta(hours=1))
+    async with (
+        serve(Gate(), listen="127.0.0.1:0", security=security()) as server,
+        connect(server.port, other) as channel,
+    ):
+        assert await end(await begin(channel)) == "PERMISSION_DENIED: not you"
+
+
+async def test_a_stream_ends_with_its_certificate() -> None:
+    async with (
+        serve(Store(), listen="127.0.0.1:0", security=security(ends_in=0.3)) as server,
+        connect(server.port) as channel,
+    ):
+        call = await begin(channel)
+        assert await call.read() is not grpc.aio.EOF
+
+        assert await end(call) == "UNAUTHENTICATED: the certificate has ended: come with a new one"
+
+
+async def test_who_is_believed_no_longer_is_cut_off_and_gets_no_other_stream() -> None:
+    believed = [True]
+    async with (
+        serve(Store(), listen="127.0.0.1:0", security=security(believed=believed)) as server,
+        connect(server.port) as channel,
+    ):
+        call = await begin(channel)
+        await call.read()
+        server.recheck()
+        assert len(server.status()) == 1
+        believed[0] = False
+        server.recheck()
+        told = "UNAUTHENTICATED: the certificate is not believed any more"
+
+        assert await end(call) == told
+        assert await end(await begin(channel)) == told  # on the same connection
