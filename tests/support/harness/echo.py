@@ -7,7 +7,7 @@ It answers with a JSON object of the request's `method`, `path`, `headers` (pair
 import asyncio
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +27,11 @@ class Echo:
     """Added to every answer."""
     raw: bytes | None = None
     """The whole answer, from its status line on, in place of the usual one; empty is none."""
+    chunks: Callable[[], AsyncIterator[bytes]] | None = None
+    """Makes the body of the answer, in chunks, in place of the usual one; the head goes with the
+    first of them."""
+    received: int = 0
+    """Bytes of bodies that have come so far."""
     requests: int = 0
     """How many have been answered."""
     last: dict[str, Any] = field(default_factory=dict)
@@ -72,7 +77,9 @@ class Echo:
         if lookup.get("upgrade") == "websocket":
             await _upgrade(reader, writer)
             return False
-        length, digest = await _read_body(reader, lookup)
+        if lookup.get("expect") == "100-continue":
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        length, digest = await self._read_body(reader, lookup)
         answer = {"name": self.name, "method": method, "path": path, "headers": headers}
         self.last = {**answer, "length": length, "sha256": digest}
         if self.raw is not None:
@@ -80,6 +87,9 @@ class Echo:
             writer.write(self.raw)
             await writer.drain()
             return bool(self.raw) and b"connection: close" not in self.raw
+        if self.chunks is not None:
+            await self._stream(writer, self.chunks())
+            return True
         body = json.dumps(self.last).encode()
         extra = "".join(f"{name}: {value}\r\n" for name, value in self.headers)
         writer.write(
@@ -92,6 +102,40 @@ class Echo:
         await writer.drain()
         return True
 
+    async def _stream(self, writer: asyncio.StreamWriter, chunks: AsyncIterator[bytes]) -> None:
+        head = f"HTTP/1.1 {self.status} Said\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+        async for chunk in chunks:
+            writer.write(b"%b%x\r\n%b\r\n" % (head, len(chunk), chunk))
+            await writer.drain()
+            head = b""
+        writer.write(b"0\r\nx-trailer: kept or not\r\n\r\n")
+        self.requests += 1
+        await writer.drain()
+
+    async def _read_body(
+        self, reader: asyncio.StreamReader, headers: dict[str, str]
+    ) -> tuple[int, str]:
+        digest, length = hashlib.sha256(), 0
+
+        async def take(count: int) -> None:
+            nonlocal length
+            while count:
+                data = await reader.read(min(count, CHUNK))
+                if not data:
+                    raise ConnectionResetError
+                digest.update(data)
+                length, count = length + len(data), count - len(data)
+                self.received += len(data)
+
+        if headers.get("transfer-encoding") == "chunked":
+            while size := int(await reader.readline(), 16):
+                await take(size)
+                await reader.readline()
+            await reader.readline()
+        else:
+            await take(int(headers.get("content-length", 0)))
+        return length, digest.hexdigest()
+
 
 def _split(line: str) -> tuple[str, str, str]:
     return line.partition(":")
@@ -102,25 +146,3 @@ async def _upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     while data := await reader.read(CHUNK):
         writer.write(data)
         await writer.drain()
-
-
-async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> tuple[int, str]:
-    digest, length = hashlib.sha256(), 0
-
-    async def take(count: int) -> None:
-        nonlocal length
-        while count:
-            data = await reader.read(min(count, CHUNK))
-            if not data:
-                raise ConnectionResetError
-            digest.update(data)
-            length, count = length + len(data), count - len(data)
-
-    if headers.get("transfer-encoding") == "chunked":
-        while size := int(await reader.readline(), 16):
-            await take(size)
-            await reader.readline()
-        await reader.readline()
-    else:
-        await take(int(headers.get("content-length", 0)))
-    return length, digest.hexdigest()
