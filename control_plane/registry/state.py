@@ -46,6 +46,7 @@ class StateRegistry:
         self._retry = retry
         self._clock = clock
         self._catalog = Catalog()
+        """As that of whoever folds what is told here: it holds the same clouds after a storm."""
         self._writer: _Writer | None = None
 
     @property
@@ -64,7 +65,9 @@ class StateRegistry:
                         yield batch
             except RegistryUnavailable as error:
                 if not told:
-                    yield await self._saved(error)
+                    saved = await self._saved(error)
+                    self._catalog.apply(saved, now=time.monotonic())
+                    yield saved
                     told = True
             await asyncio.sleep(self._retry)
 
@@ -99,12 +102,11 @@ class StateRegistry:
 
     async def _remembered(self) -> AsyncGenerator[Batch, None]:
         """Yield the registry's own batches and write what they lead to."""
-        catalog = self._catalog = Catalog()
         writer = self._writer = _Writer(self._folder, self.name, self._debounce)
         async with aclosing(self._registry.watch()) as batches:
             try:
                 async for batch in batches:
-                    change = catalog.apply(batch, now=time.monotonic())
+                    change = self._catalog.apply(batch, now=time.monotonic())
                     if change.clouds or batch.complete:
                         writer.write_soon(change.inventory)
                     writer.current = batch.stale is None

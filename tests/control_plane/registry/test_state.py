@@ -114,3 +114,28 @@ async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(RegistryUnavailable, match=r"the state directory .*/file/state cannot be"):
         async with reading(registry):
             pass
+
+
+async def test_what_a_returned_registry_has_lost_is_held_and_saved_until_it_is_given_up(
+    tmp_path: Path,
+) -> None:
+    names = [f"cloud-{number}" for number in range(12)]
+    save(tmp_path, *names)
+    inner = AwayAtFirst(*names[:3])
+    registry = StateRegistry(inner, tmp_path, retry=0, debounce=0)
+    async with reading(registry) as reader:
+        inner.back.set()
+        await reader.until(lambda: len(reader.batches) == 2)
+        assert reader.names == set(names)
+        registry.release(["cloud-11"])
+    saved = state_file.load(tmp_path)
+
+    assert saved is not None
+    assert [entry.name for entry in saved.entries.values()] == sorted(set(names) - {"cloud-11"})
+
+
+async def test_how_old_the_saved_clouds_are_is_told(tmp_path: Path) -> None:
+    save(tmp_path, "a")
+    saved = (tmp_path / "clouds.jsonl").stat().st_mtime
+    async with reading(StateRegistry(AwayAtFirst(), tmp_path, retry=0)) as reader:
+        assert reader.batches[0].current == saved
