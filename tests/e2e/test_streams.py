@@ -17,7 +17,7 @@ from harness.certificates import Authority
 from harness.echo import Echo
 from harness.fleet import Fleet, manifest
 from harness.http import Connection
-from harness.http2 import Http2
+from harness.http2_stream import Http2
 
 from control_plane.clouds.model import Front
 
