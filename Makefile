@@ -10,7 +10,7 @@ OPENSTACK = keystone glance python-openstackclient waitress 'setuptools<81'
 OPENSTACK_FULL = nova neutron openstack-placement cinder PyMySQL
 
 .DEFAULT_GOAL = help
-.PHONY: help setup fmt check test bench demo up down demo-openstack openstack-up openstack-down clean
+.PHONY: help setup fmt check test test-openstack bench demo up down demo-openstack openstack-up openstack-down clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' Makefile | expand -t 16
@@ -29,6 +29,9 @@ check: .venv/ready  ## format, lint, types, contracts between the packages
 
 test: setup  ## every test, with real etcd, real Envoy, Keystone and Glance
 	$(BIN)/pytest --numprocesses=auto
+
+test-openstack: setup .venv-openstack/full  ## the tests with whole clouds: Nova, Neutron, Cinder, MariaDB, RabbitMQ
+	$(BIN)/pytest -m whole_clouds tests/whole_clouds
 
 bench: .venv/ready  ## every benchmark, one line of JSON for each figure
 	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench; done

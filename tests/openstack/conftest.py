@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness.openstack import CLOUDS, IMAGES, OTHER, SECURE, Clouds, new_image
+from harness.openstack import CLOUDS, IMAGES, OTHER, SECURE, Clouds, new_image, print_logs
 
 from control_plane.demo import openstack, sites
 from control_plane.demo.errors import PartMissing
 from control_plane.demo.openstack_files import clouds_yaml
-from control_plane.demo.processes import Supervisor, tail
+from control_plane.demo.processes import Supervisor
 from control_plane.demo.site import make_sites
 
 VARIABLE = "SCOPEWAY_OPENSTACK_VENV"
@@ -41,8 +41,7 @@ def clouds(
     with Supervisor(logs=logs) as supervisor:
         yield _start(root, environment, supervisor)
     if request.session.testsfailed > failed:
-        for log in sorted(logs.glob("*.log")):
-            print(f"==> {log.name}\n{tail(log)}")
+        print_logs(logs)
 
 
 def _start(root: Path, environment: Path, supervisor: Supervisor) -> Clouds:

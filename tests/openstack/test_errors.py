@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from harness.openstack import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds, new_image
+from harness.openstack import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds, neighbour, new_image
 
-from control_plane.demo.ports import ADDRESS, free_ports
+from control_plane.demo.ports import free_ports
 from control_plane.demo.processes import signal_group
 from control_plane.demo.rest import Answer
 from control_plane.demo.sites import register
@@ -42,21 +42,6 @@ def _no_control_plane(clouds: Clouds) -> Iterator[None]:
     yield
     for pid in pids:
         signal_group(pid, signal.SIGCONT)
-
-
-def neighbour(name: str, services: Any, users: list[str]) -> dict[str, Any]:
-    return {
-        "apiVersion": "scopeway.io/v1alpha1",
-        "kind": "EdgeCloud",
-        "metadata": {"name": name},
-        "spec": {
-            "services": {
-                service: {"endpoints": [{"address": ADDRESS, "port": port}]}
-                for service, port in services.items()
-            },
-            "accept": [{"clouds": users}],
-        },
-    }
 
 
 def message(answer: Answer) -> str:

@@ -21,6 +21,13 @@ from control_plane.demo.site import PASSWORD
 SCOPE = "{keystone:cloud-1;glance:cloud-999}"
 PROGRAM = Path(__file__).with_name("boot_with_sdk.py")
 PROGRAM_SECONDS = 180
+WAYS = (
+    ("with-token", "a token that was fetched with the scope"),
+    ("with-url", "the scope in the auth_url"),
+    ("with-credential", "an application credential, the scope in the auth_url"),
+    ("with-rules", "one with access rules"),
+)
+"""Entry of `clouds.yaml` to what carries the scope."""
 RULES = (
     ("image", "GET", "/image/v2/images"),
     ("image", "GET", "/image/v2/images/*"),
@@ -44,6 +51,14 @@ def tell(scene: Scene) -> None:
     screen.say(f"the program, {PROGRAM.name}:")
     body = PROGRAM.read_text().partition("    cloud, image")[2].partition("\n\n\n")[0]
     screen.output("    cloud, image" + body)
+    write_entries(scene)
+    for cloud, what in WAYS:
+        screen.say(f"{what}:")
+        boot(scene, cloud)
+
+
+def write_entries(scene: Scene) -> None:
+    """Adds an entry to `clouds.yaml` for each of the `WAYS`."""
     clouds = _clouds(scene)
     scene.stage.clouds_yaml.write_text(
         yaml.safe_dump(
@@ -51,14 +66,6 @@ def tell(scene: Scene) -> None:
             sort_keys=False,
         )
     )
-    for cloud, what in (
-        ("with-token", "a token that was fetched with the scope"),
-        ("with-url", "the scope in the auth_url"),
-        ("with-credential", "an application credential, the scope in the auth_url"),
-        ("with-rules", "one with access rules"),
-    ):
-        screen.say(f"{what}:")
-        _boot(scene, cloud)
 
 
 def _clouds(scene: Scene) -> dict[str, object]:
@@ -117,7 +124,8 @@ def _credential(
     }
 
 
-def _boot(scene: Scene, cloud: str) -> None:
+def boot(scene: Scene, cloud: str) -> None:
+    """Boots a server at cloud-1 from the image of cloud-999 by the program."""
     screen = scene.screen
     name = f"sdk-{cloud}"
     screen.command(f"python {PROGRAM.name} {cloud} cirros {name}")

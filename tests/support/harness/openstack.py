@@ -8,7 +8,8 @@ from typing import Any
 
 from control_plane.demo.openstack import log_in
 from control_plane.demo.openstack_files import ADMIN, MEMBER, PROJECT
-from control_plane.demo.processes import Process, Supervisor, clean_environment
+from control_plane.demo.ports import ADDRESS
+from control_plane.demo.processes import Process, Supervisor, clean_environment, tail
 from control_plane.demo.rest import Answer, request
 from control_plane.demo.site import Site
 from control_plane.demo.sites import ControlPlane
@@ -91,6 +92,29 @@ class Clouds:
             check=False,
         )
         return done.returncode, done.stdout.strip()
+
+
+def print_logs(*folders: Path) -> None:
+    """Shows the ends of all logs in these folders."""
+    for folder in folders:
+        for log in sorted(folder.glob("*.log")):
+            print(f"==> {folder.name}/{log.name}\n{tail(log)}")
+
+
+def neighbour(name: str, services: Any, users: list[str]) -> dict[str, Any]:
+    """The manifest of a cloud without an Envoy, which only some clouds may use."""
+    return {
+        "apiVersion": "scopeway.io/v1alpha1",
+        "kind": "EdgeCloud",
+        "metadata": {"name": name},
+        "spec": {
+            "services": {
+                service: {"endpoints": [{"address": ADDRESS, "port": port}]}
+                for service, port in services.items()
+            },
+            "accept": [{"clouds": users}],
+        },
+    }
 
 
 def new_image(name: str, **more: str) -> dict[str, str]:

@@ -1,0 +1,101 @@
+"""What a user sees of Nova when a scope cannot be served, by the real command.
+
+The other errors are in tests/openstack, where clouds are small.
+"""
+
+import pytest
+from harness.openstack import HOME, OTHER, Clouds, neighbour
+
+from control_plane.demo.full.steps import THREE_CLOUDS
+from control_plane.demo.ports import free_ports
+from control_plane.demo.sites import register
+
+BOOT = ("server", "create", "--image", "cirros", "--flavor", "m1.small")
+SERVERS = "/compute/v2.1/servers"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _neighbours(clouds: Clouds) -> None:
+    """Clouds with something wrong each."""
+    (nobody,) = free_ports(1)
+    keystone = {"identity": clouds.sites[OTHER].services["identity"]}
+    everybody = list(clouds.sites)
+    documents = [
+        neighbour("dead", {"image": nobody}, everybody),
+        neighbour("stranger", keystone, everybody),
+    ]
+    register(clouds.plane, documents, clouds.root / "neighbours.yaml")
+    clouds.await_cloud("stranger")
+
+
+@pytest.mark.parametrize(
+    ("command", "scope", "line"),
+    [
+        ((*BOOT, "a"), "{glance:cloud-7}", "no cloud is named cloud-7 (HTTP 404)"),
+        (("server", "list"), "{nova:cloud-7}", "no cloud is named cloud-7 (HTTP 404)"),
+        (
+            ("server", "create", "--volume", "a", "--flavor", "m1.small", "a"),
+            "{cinder:cloud-999}",
+            "cloud-999 has no block-storage service (HTTP 404)",
+        ),
+        (
+            (*BOOT, "a"),
+            "{glance:dead}",
+            "image@dead cannot be reached: connection refused (HTTP 503)",
+        ),
+    ],
+    ids=["image", "servers", "volume", "dead"],
+)
+def test_a_server_that_cannot_be_made_is_told_in_one_line(
+    clouds: Clouds, command: tuple[str, ...], scope: str, line: str
+) -> None:
+    assert clouds.command(*command, "--scope", scope) == (1, line)
+
+
+def test_an_administrator_at_home_does_not_see_the_servers_of_all_there(clouds: Clouds) -> None:
+    status, output = clouds.command(
+        *("server", "list", "--all-projects", "--scope", "{nova:cloud-999}"),
+        OS_CLOUD=f"{HOME}-admin",
+    )
+
+    assert status == 1
+    assert output.endswith("get_all_tenants to be performed.")
+    assert "\n" not in output
+
+
+def test_nova_does_not_serve_an_identity_that_its_cloud_does_not_honour(clouds: Clouds) -> None:
+    status, output = clouds.command(
+        "server", "list", "--scope", "{keystone:stranger;nova:cloud-999}"
+    )
+
+    assert status == 1, output
+
+
+def test_a_server_without_a_port_of_its_own_cloud_is_not_made(clouds: Clouds) -> None:
+    """`network` is left unbound, and so it is the origin's: its ports are not Nova's elsewhere."""
+    status, output = clouds.command(
+        *("server", "create", "--image", "debian", "--flavor", "m1.small", "--wait"),
+        *("--scope", THREE_CLOUDS, "nowhere"),
+    )
+
+    assert status == 1, output
+
+
+@pytest.mark.parametrize(
+    ("cloud", "status", "words"),
+    [("cloud-7", 400, "Can not find requested image"), ("dead", 500, "GlanceConnectionFailed")],
+)
+def test_nova_tells_that_it_cannot_have_the_image(
+    clouds: Clouds, cloud: str, status: int, words: str
+) -> None:
+    """The command asks for the image itself first; here only Nova does."""
+    flavors: object = clouds.ask("GET", "/compute/v2.1/flavors", clouds.member()).json()["flavors"]
+    assert isinstance(flavors, list)
+    image = "5b1b4b3a-7e5c-4f0e-9e0e-6a1f2d3c4b5a"
+    server = {"name": "a", "imageRef": image, "flavorRef": flavors[0]["id"]}
+
+    token = clouds.member(scope=f"{{glance:{cloud}}}")
+    answer = clouds.ask("POST", SERVERS, token, document={"server": server})
+
+    assert answer.status == status, answer
+    assert words in answer.body.decode()

@@ -1,0 +1,20 @@
+"""openstacksdk alone, which knows nothing of Scopeway and sends no header."""
+
+import pytest
+
+from control_plane.demo.full import sdk
+from control_plane.demo.full.scene import Scene
+
+
+@pytest.fixture(scope="module")
+def entries(scene: Scene) -> None:
+    """Those of `clouds.yaml` that carry a scope."""
+    sdk.write_entries(scene)
+
+
+@pytest.mark.usefixtures("entries")
+@pytest.mark.parametrize("cloud", [cloud for cloud, _ in sdk.WAYS])
+def test_a_program_of_somebody_else_boots_with_an_image_of_another_cloud(
+    scene: Scene, cloud: str
+) -> None:
+    sdk.boot(scene, cloud)

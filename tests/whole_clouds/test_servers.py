@@ -1,0 +1,51 @@
+"""Servers of whole clouds by the real command: the steps of the demo, and what they leave out."""
+
+import pytest
+
+from control_plane.demo.full import big_image, steps
+from control_plane.demo.full.scene import Scene
+from control_plane.demo.full.steps import HEADLINE_SCOPE, WITH_NETWORK
+
+
+def test_the_command_that_started_the_project_boots_at_cloud_1(scene: Scene, cirros: str) -> None:
+    assert scene.state(cirros, "cloud-1") == "active"
+
+
+def test_identity_image_and_server_at_three_clouds(scene: Scene, deb: str) -> None:
+    assert scene.state(deb, "cloud-999") == "active"
+    assert scene.state(deb, "cloud-1") == ""
+
+
+def test_a_server_elsewhere_has_a_port_where_its_network_is_bound(scene: Scene) -> None:
+    server = steps.three_clouds_and_network(scene)
+
+    shown = scene.openstack("server", "show", server, "-c", "addresses", scope=WITH_NETWORK)
+    assert "shared=10.0." in shown.output
+    steps.delete(scene, {"deb2": server}, at="cloud-999", scope=WITH_NETWORK)
+
+
+def test_nova_compute_fetches_a_rescue_image_of_another_cloud(scene: Scene, plain: str) -> None:
+    steps.rescue(scene, "plain1", plain)
+
+
+def test_a_big_image_flows_through_two_envoys(scene: Scene) -> None:
+    big_image.tell(scene)
+
+
+@pytest.mark.parametrize("scope", [HEADLINE_SCOPE, None], ids=["scoped", "plain"])
+def test_a_snapshot_is_where_the_scope_has_images(
+    scene: Scene, scope: str | None, plain: str
+) -> None:
+    steps.snapshot(scene, "plain1", f"snap-{'there' if scope else 'here'}", scope=scope)
+
+
+@pytest.mark.usefixtures("plain", "cirros", "deb")
+def test_lists_have_the_servers_and_image_names_of_their_scope(scene: Scene) -> None:
+    steps.lists(scene)
+
+
+def test_servers_are_deleted_with_and_without_a_scope(scene: Scene) -> None:
+    near, far = (steps.boot_at_home(scene, name) for name in ("gone1", "gone2"))
+
+    steps.delete(scene, {"gone1": near}, at="cloud-1", scope=None)
+    steps.delete(scene, {"gone2": far}, at="cloud-1", scope=HEADLINE_SCOPE)
