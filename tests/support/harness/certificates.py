@@ -5,9 +5,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from control_plane.identity.authority import AuthorityFolder, Step
-from control_plane.identity.files import AUTHORITIES, CERTIFICATE, KEY
+from control_plane.identity.certificates import key_pem
+from control_plane.identity.files import AUTHORITIES, CERTIFICATE, KEY, PRIVATE, replace_file
 from control_plane.site.identity import SiteIdentity
 
 DAY = timedelta(days=1)
@@ -70,6 +73,21 @@ class Sites:
     def rotate(self) -> Step:
         """Do the next of the three steps of the authority's rotation."""
         return self._authority.rotate(now=_now(), lifetime=DAY)
+
+    def serial(self, cloud: str) -> int:
+        """Return the number of a site's certificate."""
+        return self._authority.holder(cloud).certificate().serial_number
+
+    def trusted(self, cloud: str) -> set[int]:
+        """Return the numbers of the authorities that a site is told to trust."""
+        file = self._authority.holder(cloud).folder / AUTHORITIES
+        found = x509.load_pem_x509_certificates(file.read_bytes())
+        return {each.serial_number for each in found}
+
+    def break_key(self, cloud: str) -> None:
+        """Put another key beside a site's certificate."""
+        other = ec.generate_private_key(ec.SECP256R1())
+        replace_file(self._authority.holder(cloud).folder / KEY, key_pem(other), PRIVATE)
 
     def client(self, cloud: str | None) -> ssl.SSLContext:
         """Return the context of a client with a site's certificate; None: with none at all.

@@ -1,0 +1,131 @@
+"""Certificates of sites are renewed, and their authority is replaced, while requests go on."""
+
+import ssl
+import threading
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+from harness.certificates import Sites
+from harness.fleet import Fleet
+from harness.http import Connection
+from harness.http2 import Refused, send2
+
+from control_plane.clouds.model import Cloud
+from control_plane.identity.authority import Step
+
+MOST_ATOMS = 32
+
+
+class Load:
+    """A client that never stops, and names a target that needs a new connection now and then."""
+
+    def __init__(self, port: int) -> None:
+        self.statuses: list[int] = []
+        self._numbers = count()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(port,))
+
+    def __enter__(self) -> "Load":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self, port: int) -> None:
+        with Connection(port) as connection:
+            while not self._end.is_set():
+                scope = f"{{image:{self._spelling(next(self._numbers) // 10)}}}"
+                self.statuses.append(connection.send("/image/v2", [("X-Scope", scope)]).status)
+
+    @staticmethod
+    def _spelling(number: int) -> str:
+        """Return a name of cloud-2 that hasn't been used before: a cluster of its own."""
+        depth, times = divmod(number, MOST_ATOMS)
+        cloud = "(" * (depth % 30) + "cloud-2" + ")" * (depth % 30)
+        return "|".join([cloud] + ["cloud-2"] * (times % MOST_ATOMS))
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    fleet = Fleet(folder, sites=Sites(folder / "ca"))
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture(scope="module")
+def clouds(fleet: Fleet) -> tuple[Cloud, Cloud]:
+    accept = [{"clouds": ["cloud-1", "cloud-9"]}]
+    return (
+        fleet.site("cloud-1", services={"image": fleet.service("glance-1")}),
+        fleet.site("cloud-2", services={"image": fleet.service("glance-2")}, accept=accept),
+    )
+
+
+def loaded(fleet: Fleet, sites: Sites, clouds: tuple[Cloud, Cloud]) -> bool:
+    """Whether both Envoys use what stands in their files now."""
+
+    def uses(cloud: Cloud) -> bool:
+        (found,) = fleet.envoys[cloud.name].admin("/certs").json["certificates"][:1]
+        serials = {int(each["serial_number"], 16) for each in found["cert_chain"]}
+        trusted = {
+            int(each["serial_number"], 16)
+            for context in fleet.envoys[cloud.name].admin("/certs").json["certificates"]
+            for each in context["ca_cert"]
+        }
+        return serials == {sites.serial(cloud.name)} and trusted == sites.trusted(cloud.name)
+
+    return fleet.eventually(lambda: all(uses(each) for each in clouds))
+
+
+def answers(port: int, context: ssl.SSLContext) -> bool:
+    try:
+        return send2(port, "/image/v2", tls=context).status == 200
+    except Refused:
+        return False
+
+
+def test_leaf_and_authority_are_replaced_under_load(
+    fleet: Fleet, clouds: tuple[Cloud, Cloud]
+) -> None:
+    first, second = clouds
+    sites = fleet.sites
+    assert sites
+    assert first.front
+    assert second.peer
+    of_the_first_authority = sites.client("cloud-9")
+    assert answers(second.peer.port, of_the_first_authority)
+
+    with Load(first.front.port) as load:
+        sites.renew()
+        assert loaded(fleet, sites, clouds)
+        steps = []
+        for _ in Step:
+            before = len(load.statuses)
+            steps.append(sites.rotate())
+            assert loaded(fleet, sites, clouds)
+            assert fleet.eventually(lambda before=before: len(load.statuses) > before + 100)
+
+    assert steps == list(Step)
+    assert set(load.statuses) == {200}
+    assert not answers(second.peer.port, of_the_first_authority)
+    assert answers(second.peer.port, sites.client("cloud-9"))
+
+
+def test_what_cannot_be_read_is_not_taken(fleet: Fleet, clouds: tuple[Cloud, Cloud]) -> None:
+    """A half-written set of files: the last good one stays."""
+    first, _ = clouds
+    sites = fleet.sites
+    assert sites
+    assert first.front
+    sites.break_key("cloud-1")
+
+    with Load(first.front.port) as load:
+        assert fleet.eventually(lambda: len(load.statuses) > 200)
+    assert set(load.statuses) == {200}
+
+    sites.renew()
+    assert loaded(fleet, sites, clouds)
