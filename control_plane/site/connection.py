@@ -84,16 +84,8 @@ _UNDERSCORES = "x_.*|x-(auth|subject|service|forwarded|scopeway)_.*"
 """WSGI reads `x_auth_token` as X-Auth-Token, so these would pass by what the proxy decides.
 Swift's `x-object-meta-a_b` is none of them."""
 
-_INTERNAL_AT_PEER = (
-    names.TARGET,
-    names.SERVICE,
-    names.STATUS,
-    names.REASON,
-    names.ANSWER,
-    names.UNSENT,
-    names.SERVED_BY,
-)
-"""All of ours but the origin, which the front of the origin has set, for the access log."""
+_ALL_BUT_ORIGIN = "x-scopeway-[^o].*"
+"""Of ours; the front of the origin has set that one, and without certificates it is believed."""
 
 _CALLER = "%DOWNSTREAM_PEER_URI_SAN%"
 """The URI of the caller's certificate, which the Lua makes a cloud's name of."""
@@ -138,7 +130,7 @@ def peer(*, by_certificate: bool) -> bytes:
     """
     manager = _edge(
         names.PEER,
-        [HeaderMutation(remove=name) for name in _INTERNAL_AT_PEER],
+        [_prefixed("x-scopeway-") if by_certificate else _like(_ALL_BUT_ORIGIN)],
         add=[HeaderMutation(append=overwrite(names.ORIGIN, _CALLER))] if by_certificate else [],
     )
     manager.codec_type = HttpConnectionManagerCodecType.HTTP2
@@ -239,7 +231,7 @@ def _edge(
                 mutations=[
                     # Envoy removes only some of them, and none from what it takes for internal
                     _prefixed("x-envoy-"),
-                    _matching(StringMatcher(safe_regex=RegexMatcher(regex=_UNDERSCORES))),
+                    _like(_UNDERSCORES),
                     *remove,
                     *add,
                 ]
@@ -303,6 +295,10 @@ def _upgrades() -> list[HttpConnectionManagerUpgradeConfig]:
 
 def _prefixed(prefix: str) -> HeaderMutation:
     return _matching(StringMatcher(prefix=prefix))
+
+
+def _like(regex: str) -> HeaderMutation:
+    return _matching(StringMatcher(safe_regex=RegexMatcher(regex=regex)))
 
 
 def _matching(names_of: StringMatcher) -> HeaderMutation:

@@ -48,6 +48,7 @@ class Connection2:
         try:
             if tls is not None:
                 self.socket = tls.wrap_socket(self.socket, server_hostname=server_name)
+            self._scheme = "http" if tls is None else "https"
             self._h2 = H2Connection(_CONFIG)
             self._h2.initiate_connection()
             self._flush()
@@ -86,7 +87,7 @@ class Connection2:
         Raises:
             Refused: there is no answer.
         """
-        fields = [(":method", method), (":scheme", "https"), (":authority", authority)]
+        fields = [(":method", method), (":scheme", self._scheme), (":authority", authority)]
         fields += [(":path", path)] if path is not None else []
         everything = [
             (n.encode("latin-1"), v.encode("latin-1")) for n, v in [*fields, *pseudo, *headers]

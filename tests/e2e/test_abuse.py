@@ -1,0 +1,170 @@
+"""Requests that try to reach another service or cloud than they may, each with the answer it gets.
+
+The cases stand in `testdata/abuse.yaml`, from which the table of docs/abuse.md is made
+(`--rewrite`). cloud-2 lets cloud-1 use its image service and nothing else; a request at the front
+has the scope `{image:cloud-2}`. Whatever it is answered, no other service of cloud-2 is reached.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from harness.certificates import Sites
+from harness.fleet import Fleet
+from harness.http import Connection, Response
+from harness.http2 import Connection2, Refused
+
+from control_plane.clouds.model import Cloud
+
+REPOSITORY = Path(__file__).parents[2]
+DATA = REPOSITORY / "tests" / "testdata" / "abuse.yaml"
+DOCUMENT = REPOSITORY / "docs" / "abuse.md"
+SCOPE = ("x-scope", "{image:cloud-2}")
+
+Case = dict[str, Any]
+GROUPS: dict[str, list[Case]] = yaml.safe_load(DATA.read_text())
+SERVICES = {"image": "glance", "compute": "nova", "identity": "keystone"}
+
+
+def cases(group: str, *, http2: bool = False) -> Any:
+    """Run a test for each case; for HTTP/2 without absolute URLs, a form that it doesn't have."""
+    chosen = [each for each in GROUPS[group] if not (http2 and each["send"].startswith("http"))]
+    return pytest.mark.parametrize("case", chosen, ids=lambda case: str(case["send"])[:60])
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    fleet = Fleet(folder, sites=Sites(folder / "ca"))
+    yield fleet
+    fleet.close()
+
+
+def services(fleet: Fleet, number: int) -> dict[str, Any]:
+    return {word: fleet.service(f"{name}-{number}") for word, name in SERVICES.items()}
+
+
+@pytest.fixture(scope="module")
+def peer(fleet: Fleet) -> int:
+    """The port of cloud-2's peer."""
+    accept = [{"clouds": ["cloud-1"], "services": ["image"]}]
+    cloud = fleet.site("cloud-2", services=services(fleet, 2), accept=accept)
+    assert cloud.peer
+    return cloud.peer.port
+
+
+@pytest.fixture(scope="module")
+def site(fleet: Fleet, peer: int) -> Cloud:
+    return fleet.site("cloud-1", services=services(fleet, 1))
+
+
+@pytest.fixture
+def front(fleet: Fleet, site: Cloud) -> Iterator[int]:
+    """The port of cloud-1's front."""
+    assert site.front
+    before = {name: fleet.echo(name).requests for name in ("nova-2", "keystone-2")}
+    yield site.front.port
+    assert {name: fleet.echo(name).requests for name in before} == before
+
+
+def said(response: Response) -> str:
+    """Return an answer as the table has it: the service, and what it was asked; or the status."""
+    if response.status != 200:
+        return str(response.status)
+    asked = response.json
+    return f"{asked['name']} {asked['method']} {asked['path']}"
+
+
+def raw(port: int, text: str, expected: int) -> list[str]:
+    """Send bytes over HTTP/1.1; return so many answers, and what else comes, if anything does."""
+    with Connection(port) as connection:
+        connection.socket.sendall(text.encode("latin-1"))
+        answers = [said(connection.read()) for _ in range(expected)]
+        connection.socket.settimeout(0.3)
+        with suppress(TimeoutError, HTTPException, ConnectionError):
+            answers.append(said(connection.read()))
+    return answers
+
+
+def over_http2(port: int, case: Case, tls: Any, *headers: tuple[str, str]) -> str:
+    given = [tuple(each) for each in case.get("headers", [])]
+    pseudo = [tuple(each) for each in case.get("pseudo", [])]
+    with Connection2(port, tls=tls) as connection:
+        try:
+            response = connection.send(
+                case["send"],
+                [*headers, *given],
+                method=case.get("method", "GET"),
+                body=str(case.get("body", "")).encode(),
+                pseudo=pseudo,
+            )
+        except Refused:
+            return "refused"
+    return said(response)
+
+
+@cases("paths")
+def test_a_path_at_the_front_by_http_1(front: int, case: Case) -> None:
+    with Connection(front) as connection:
+        response = connection.send(case["send"], [SCOPE], method=case.get("method", "GET"))
+
+    assert said(response) == case["front"]
+
+
+@cases("paths", http2=True)
+def test_a_path_at_the_front_by_http_2(front: int, case: Case) -> None:
+    assert over_http2(front, case, None, SCOPE) == case.get("front2", case["front"])
+
+
+@cases("paths", http2=True)
+def test_a_path_at_the_peer(fleet: Fleet, front: int, peer: int, case: Case) -> None:
+    assert fleet.sites
+    assert over_http2(peer, case, fleet.sites.client("cloud-1")) == case["peer"]
+
+
+@cases("http1")
+def test_bytes_that_are_no_clear_request(front: int, case: Case) -> None:
+    text = case["send"].replace("\n", "\r\n").replace("<LF>\r\n", "\n").replace("<HT>", "\t")
+
+    answers = raw(front, text.format(scope=": ".join(SCOPE)), len(case["front"]))
+    assert answers == case["front"]
+
+
+@cases("http2")
+def test_frames_that_are_no_clear_request(fleet: Fleet, front: int, peer: int, case: Case) -> None:
+    assert fleet.sites
+    at_front = over_http2(front, case, None, SCOPE)
+    at_peer = over_http2(peer, case, fleet.sites.client("cloud-1"))
+
+    assert (at_front, at_peer) == (case["front"], case["peer"])
+
+
+def test_the_table_of_the_documentation_is_what_was_tried(rewrite: bool) -> None:
+    table = "\n".join(_rows())
+    text = DOCUMENT.read_text()
+    made = re.sub(
+        r"(?<=<!-- table -->\n).*?(?=<!-- end -->)", lambda _: f"\n{table}\n\n", text, flags=re.S
+    )
+    if rewrite:
+        DOCUMENT.write_text(made)
+
+    assert made == text or rewrite
+
+
+def _rows() -> Iterator[str]:
+    yield from ("| request | at the front | at the peer | |", "|---|---|---|---|")
+    for case in GROUPS["paths"]:
+        method = f"{case['method']} " if "method" in case else ""
+        front = case["front"] + (f" (HTTP/2: {case['front2']})" if "front2" in case else "")
+        cells = [f"`{method}{case['send']}`", front, case.get("peer", ""), case.get("why", "")]
+        yield f"| {' | '.join(each.replace('|', chr(92) + '|') for each in cells)} |"
+    for case in GROUPS["http1"]:
+        answers = ", then ".join(case["front"]) or "closed"
+        yield f"| {case['what']} | {answers} | | {case.get('why', '')} |"
+    for case in GROUPS["http2"]:
+        yield f"| {case['what']} | {case['front']} | {case['peer']} | {case.get('why', '')} |"
