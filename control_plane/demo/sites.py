@@ -40,6 +40,8 @@ class ControlPlane:
     """`host:port` for `scopeway bootstrap --xds`."""
     admin: str
     """URL of the admin address."""
+    certificates: Path
+    """Folder of the authority that signs the sites and the control plane."""
 
 
 def manifest(site: Site, others: Iterable[str]) -> dict[str, Any]:
@@ -82,12 +84,21 @@ def borrowed_manifest(name: str, lender: Site) -> dict[str, Any]:
 
 
 def start_control_plane(supervisor: Supervisor, root: Path) -> ControlPlane:
-    """Starts an empty etcd and a control plane that reads it; both are ready."""
+    """Starts an empty etcd and a control plane that reads it; both are ready.
+
+    Envoys have to show it a certificate, of an authority that is made here.
+    """
+    certificates = root / "certs"
+    run_scopeway("ca", "init", "--dir", certificates)
+    run_scopeway("ca", "issue", "--dir", certificates, "--control-plane")
     client, peer, xds, admin = free_ports(4)
     etcd = _start_etcd(supervisor, root / "etcd", client=client, peer=peer)
     registry = f"etcd://{ADDRESS}:{client}"
     plane = ControlPlane(
-        registry=registry, xds=f"{ADDRESS}:{xds}", admin=f"http://{ADDRESS}:{admin}"
+        registry=registry,
+        xds=f"{ADDRESS}:{xds}",
+        admin=f"http://{ADDRESS}:{admin}",
+        certificates=certificates,
     )
     supervisor.wait_ready(etcd, lambda: answers(f"http://{ADDRESS}:{client}/health"))
     process = supervisor.start(
@@ -95,6 +106,7 @@ def start_control_plane(supervisor: Supervisor, root: Path) -> ControlPlane:
         [
             *scopeway("serve", "--registry", registry, "--xds-listen", plane.xds),
             *("--admin-listen", f"{ADDRESS}:{admin}", "--state-dir", root / "state"),
+            *_tls_options(certificates / "control-plane"),
         ],
     )
     supervisor.wait_ready(process, lambda: _is_ready(plane))
@@ -130,6 +142,7 @@ def start_envoys(
         The processes by cloud name; all their fronts and peers listen.
     """
     program = find_program("envoy")
+    run_scopeway("ca", "issue", "--dir", plane.certificates, *(site.name for site in sites))
     processes = {site.name: _start_envoy(supervisor, program, plane, site) for site in sites}
     for site in sites:
         ports = (site.front, site.peer, *site.front_ports.values())
@@ -198,6 +211,14 @@ def _start_etcd(supervisor: Supervisor, folder: Path, *, client: int, peer: int)
     )
 
 
+def _tls_options(folder: Path) -> list[str | Path]:
+    """What `serve` and `bootstrap` are told of the certificate in a folder of `scopeway ca`."""
+    return [
+        *("--tls-cert", folder / "tls.crt", "--tls-key", folder / "tls.key"),
+        *("--tls-ca", folder / "ca.crt"),
+    ]
+
+
 def _is_ready(plane: ControlPlane) -> bool:
     try:
         return request("GET", f"{plane.admin}/readyz").status == 200
@@ -206,13 +227,12 @@ def _is_ready(plane: ControlPlane) -> bool:
 
 
 def _start_envoy(supervisor: Supervisor, program: Path, plane: ControlPlane, site: Site) -> Process:
-    bootstrap = site.folder / "envoy.yaml"
-    bootstrap.write_text(
-        run_scopeway(
-            *("bootstrap", site.name, "--xds", plane.xds),
-            *("--admin", f"{ADDRESS}:{site.envoy_admin}", "--access-log", site.access_log),
-        )
+    run_scopeway(
+        *("bootstrap", site.name, "--xds", plane.xds, "--output", site.folder),
+        *("--admin", f"{ADDRESS}:{site.envoy_admin}", "--access-log", site.access_log),
+        *_tls_options(plane.certificates / "cloud" / site.name),
     )
+    bootstrap = site.folder / "envoy.yaml"
     return supervisor.start(
         f"envoy-{site.name}",
         [

@@ -71,6 +71,10 @@ class Clouds:
         """What the cloud itself says of a token of its own."""
         return self.ask("GET", TOKENS, token, X_Subject_Token=token).json()["token"]
 
+    def admin_page(self, port: int, path: str) -> str:
+        """A page of an Envoy's admin interface."""
+        return request("GET", f"http://127.0.0.1:{port}{path}").body.decode()
+
     def await_cloud(self, name: str) -> None:
         """Returns when the front of the home cloud knows a cloud that was just registered."""
         deadline = time.monotonic() + COMMAND_SECONDS

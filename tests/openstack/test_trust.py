@@ -1,0 +1,33 @@
+"""The clouds of the demo let nobody in by the back: not to a peer, not to the control plane."""
+
+import pytest
+from harness.http2 import Refused, send2
+from harness.openstack import HOME, IMAGES, OTHER, Clouds
+
+from control_plane.demo.sites import run_scopeway
+
+
+@pytest.mark.parametrize("cloud", [HOME, OTHER])
+def test_a_peer_answers_nobody_without_a_certificate(clouds: Clouds, cloud: str) -> None:
+    with pytest.raises(Refused):
+        send2(clouds.sites[cloud].peer, IMAGES)
+
+
+def test_the_policies_of_the_clouds_are_enforced_at_their_own_envoys(clouds: Clouds) -> None:
+    envoy = clouds.sites[OTHER].envoy_admin
+    stats = "/stats?filter=http.peer.rbac.allowed"
+
+    def allowed() -> int:
+        answer = clouds.admin_page(envoy, stats)
+        return int(answer.partition(": ")[2])
+
+    before = allowed()
+    assert clouds.ask("GET", IMAGES, clouds.member(), scope=f"{{glance:{OTHER}}}").status == 200
+    assert allowed() > before
+
+
+def test_explain_names_the_rule(clouds: Clouds) -> None:
+    registry = ("--registry", clouds.plane.registry, "--from", HOME)
+    told = run_scopeway("explain", *registry, "--scope", f"glance:{OTHER}", "image")
+
+    assert f"{OTHER}: accept[0]" in told
