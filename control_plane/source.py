@@ -86,6 +86,10 @@ class Limits:
     """Distinct targets."""
     negative: int = 500
     """Targets among them that cannot be served, and are answered with the reason."""
+    streams_per_node: int = 4
+    """Streams of one `node.id` at a time; one whose connection vanished may stand for 40 s."""
+    streams_per_cloud: int = 32
+    """Streams of all Envoys of one cloud, which is one certificate's name."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,6 +125,8 @@ class _Site:
     access log, the one thing in which a site's Envoys may differ."""
     streams: Counter[str] = field(default_factory=Counter)
     """The number of streams by that path; none stands here without one."""
+    nodes: Counter[str] = field(default_factory=Counter)
+    """The number of streams by the node's id."""
     uses: Counter[str] = field(default_factory=Counter)
     """Target to the number of streams that use it."""
     prefetched: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -191,6 +197,7 @@ class ScopewaySource:
             )
         if not node.cluster:
             raise ProtocolError(f"node {node.id!r} names no cloud as its cluster")
+        self._check_streams(node)
         view = _View(self, node)
         site = self._sites.get(view.group)
         if site is None:
@@ -200,6 +207,7 @@ class ScopewaySource:
         if view.access_log not in site.versions:
             site.versions[view.access_log] = self._versions(view.group, view.access_log)
         site.streams[view.access_log] += 1
+        site.nodes[node.id] += 1
         self._policies.set(view.group, self._inventory.get(view.group))
         self._stats.streams += 1
         return view
@@ -316,12 +324,28 @@ class ScopewaySource:
                 self._dependencies.discard(name, target, view.group)
         self._stats.streams -= 1
         site.streams[view.access_log] -= 1
+        site.nodes[view.node.id] -= 1
+        if not site.nodes[view.node.id]:
+            del site.nodes[view.node.id]
         if not site.streams[view.access_log]:
             del site.streams[view.access_log], site.versions[view.access_log]
             self._made.pop((view.group, view.access_log), None)
         if not site.streams:
             del self._sites[view.group]
             self._policies.set(view.group, None)
+
+    def _check_streams(self, node: Node) -> None:
+        site = self._sites.get(node.cluster)
+        if site is None:
+            return
+        for count, limit, whose in (
+            (site.nodes[node.id], self._limits.streams_per_node, f"node {node.id!r}"),
+            (site.streams.total(), self._limits.streams_per_cloud, f"cloud {node.cluster}"),
+        ):
+            if count >= limit:
+                raise ProtocolError(
+                    f"{whose} has {count} streams already", status="RESOURCE_EXHAUSTED"
+                )
 
     def _use(self, view: "_View", name: str, target: Target | Rejection) -> None:
         view.targets.add(name)

@@ -38,8 +38,9 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
         constants: `services` (every service word to its official type), for all but links `site`
             (the name of the cloud), and for the front `service` (the official type of a listener
             for one service, None for all) and, if wanted, `max_targets` (names that a worker hands
-            out) and `front` (`url` of the front, `ports`: official service type to URL, perhaps
-            `region`); without it, catalogs of other clouds come out empty.
+            out), `new_targets_per_second`, `new_targets_burst` (how fast) and `front` (`url` of
+            the front, `ports`: official service type to URL, perhaps `region`); without it,
+            catalogs of other clouds come out empty.
 
     Raises:
         KeyError: There is no such entry.

@@ -80,8 +80,9 @@ end
 
 -- What a scoped target asks for; a status and a sentence where there are too many of them.
 local function prepare(headers, target)
-  if not targets.admit(target) then
-    return 429, "too many different scopes at " .. SITE .. "; those in use still work"
+  local admitted, problem = targets.admit(target)
+  if not admitted then
+    return 429, problem
   end
   headers:remove("x-service-token")
   if target.spread then

@@ -1,19 +1,30 @@
 -- Target names: `<service>@<expression>`, the names of compiled clusters.
 --
 -- Contract: a target is a table {name, foreign, spread} that nobody changes but `admit`. Envoy
--- keeps about 1 kB for every name for ever, so a worker hands out a bounded number of them.
--- Cost: `make` concatenates; resolve.lua keeps its results. `admit` is one look-up.
+-- keeps about 1 kB for every name for ever, so a worker hands out a bounded number of them, and
+-- not all at once: each is a question to the control plane.
+-- Cost: `make` concatenates; resolve.lua keeps its results. `admit` is one look-up, and for a new
+-- name a look at the clock.
 
 local constants = require("constants")
 
 local find = string.find
+local min = math.min
+local time = os.time
 local SITE = constants.site
 local MAX_TARGETS = constants.max_targets or 2000
+local RATE = constants.new_targets_per_second or 100
+local BURST = constants.new_targets_burst or 1000
 
 local _M = {}
 
 local admitted = {}
 local count = 0
+local tokens, filled = BURST, 0
+
+local TOO_MANY = "too many different scopes at " .. SITE .. "; those in use still work"
+local TOO_FAST = "too many new scopes at " .. SITE
+  .. " just now; those in use still work, others in a second"
 
 
 -- foreign: another cloud than this site may serve it. spread: it has a second cloud to try.
@@ -26,7 +37,25 @@ function _M.make(service, expression)
 end
 
 
--- Whether a request may go to this target: it was used before, or is one of the first MAX_TARGETS.
+-- Whether there is a token for one more name. The clock counts whole seconds.
+local function take_token()
+  local now = time()
+  if now ~= filled then
+    if now > filled then
+      tokens = min(BURST, tokens + (now - filled) * RATE)
+    end
+    filled = now -- also where the clock was set back
+  end
+  if tokens < 1 then
+    return false
+  end
+  tokens = tokens - 1
+  return true
+end
+
+
+-- Whether a request may go to this target: it was used before, or is one of the first MAX_TARGETS
+-- and comes no faster than they may. Else nil and a sentence.
 function _M.admit(target)
   if target.admitted or not target.foreign then
     return true
@@ -34,7 +63,10 @@ function _M.admit(target)
   local name = target.name
   if not admitted[name] then
     if count >= MAX_TARGETS then
-      return false
+      return nil, TOO_MANY
+    end
+    if not take_token() then
+      return nil, TOO_FAST
     end
     admitted[name] = true
     count = count + 1

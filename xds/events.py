@@ -60,7 +60,7 @@ class Nacked:
 
 @dataclass(frozen=True, slots=True)
 class NamesSkipped:
-    """A request held names that are too long or not UTF-8."""
+    """A request held names that are too long or not UTF-8, or more than a client may have."""
 
     type_url: str
     count: int

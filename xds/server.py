@@ -16,6 +16,7 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
+from xds.bucket import Bucket
 from xds.codec import MAX_NAME_BYTES, decode_delta_request
 from xds.errors import ListenError, ProtocolError
 from xds.events import (
@@ -32,14 +33,19 @@ from xds.events import (
 )
 from xds.hub import Hub, Member
 from xds.security import Security, proof_of
-from xds.session import ANSWER_LIMIT, DeltaSession, Response, TypeStatus
+from xds.session import ANSWER_LIMIT, NAMES_LIMIT, DeltaSession, Response, TypeStatus
 from xds.source import Node, Source
 
 _log = logging.getLogger(__name__)
 
 _SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _METHOD: Final = "DeltaAggregatedResources"
-_REFUSALS: Final = ("PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION")
+_BYTES_OF_A_NAME: Final = 1024
+"""So much of a request counts as one name more: whatever it holds has to be read."""
+_REFUSALS: Final = (
+    *("PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION"),
+    *("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"),
+)
 """Statuses of clients that come in vain until somebody changes something."""
 
 
@@ -55,6 +61,17 @@ class Limits:
     """A response ends with the resource that takes it to so many bytes."""
     name_bytes: int = MAX_NAME_BYTES
     """The longest resource name; longer ones are skipped."""
+    first_request_timeout: float = 30.0
+    """Seconds that a stream may be silent before it has named its node."""
+    names: int = NAMES_LIMIT
+    """Names of one type that a stream may be subscribed to; further ones are skipped."""
+    names_per_second: float = 200.0
+    """New names that a stream may go on to subscribe to; further requests are left unread until
+    their time comes, and its client waits."""
+    names_burst: int = 20_000
+    """Names at once: a returning client lists all that it has."""
+    streams_per_connection: int = 32
+    """Streams on one connection at a time; further ones wait."""
     drain_timeout: float = 5.0
     """Seconds that the streams have to end when the server stops."""
 
@@ -95,6 +112,7 @@ class _Stream:
         self.session = DeltaSession(
             source,
             answer_limit=limits.answer_bytes,
+            names_limit=limits.names,
             identities=None if self._proof is None else self._proof.identities,
         )
         self.peer: str = context.peer()
@@ -121,6 +139,14 @@ class _Stream:
         if not self._security.believes(self._proof.certificate):
             self.finish(_Outcome("UNAUTHENTICATED", "the certificate is not believed any more"))
 
+    def _end_unless_named(self) -> asyncio.TimerHandle:
+        def look() -> None:
+            if self._member is None:
+                reason = f"no node was named within {self._limits.first_request_timeout:g} s"
+                self.finish(_Outcome("DEADLINE_EXCEEDED", reason))
+
+        return asyncio.get_running_loop().call_later(self._limits.first_request_timeout, look)
+
     def _end_with_certificate(self) -> asyncio.TimerHandle | None:
         if self._security is None or self._proof is None:
             return None
@@ -134,15 +160,16 @@ class _Stream:
         Cancelled when the connection is lost; cleans up all the same.
         """
         outcome = _Outcome("CANCELLED")
-        expiry = self._end_with_certificate()
+        timers = [self._end_unless_named(), self._end_with_certificate()]
         self.recheck()  # one connection may carry one stream after the other
         try:
             if not self._outcome.done():
                 await self._serve()
             outcome = self._outcome.result()
         finally:
-            if expiry is not None:
-                expiry.cancel()
+            for timer in timers:
+                if timer is not None:
+                    timer.cancel()
             if self._member is not None:
                 self._hub.leave(self._member)
             self.session.close()
@@ -173,6 +200,7 @@ class _Stream:
 
     async def _read(self) -> None:
         now = asyncio.get_running_loop().time
+        bucket = Bucket(rate=self._limits.names_per_second, burst=self._limits.names_burst)
         while (data := await self._context.read()) is not grpc.aio.EOF:
             first = self._member is None
             request = decode_delta_request(
@@ -183,6 +211,10 @@ class _Stream:
                 self._member = self._hub.join(self.session, self.session.group, self._woken.set)
                 self._report(StreamOpened())
             await self._send()
+            names = len(request.subscribe) + len(request.unsubscribe)
+            seconds = bucket.take(names + len(data) // _BYTES_OF_A_NAME, now())
+            if seconds:
+                await asyncio.sleep(seconds)
         self.finish(_Outcome("OK"))
 
     async def _push(self) -> None:
@@ -335,6 +367,7 @@ async def serve(
 def _options(limits: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", limits.request_bytes),
+        ("grpc.max_concurrent_streams", limits.streams_per_connection),
         # two servers on one port would share the clients without a word
         ("grpc.so_reuseport", 0),
         # a peer that is gone without a FIN is noticed within 40 s

@@ -17,13 +17,19 @@ from dataclasses import dataclass, replace
 
 from xds import types
 from xds.codec import DeltaRequest, encode_delta_response
-from xds.errors import MissingNodeError
+from xds.errors import MissingNodeError, ProtocolError
 from xds.events import Acked, Nacked, NamesSkipped, SessionEvent, TypeNotServed
 from xds.source import Node, NodeView, Source
 from xds.subscription import Answer, Rejection, Subscription
 
 ANSWER_LIMIT = 2 << 20
 """A response ends with the resource that takes it to so many bytes."""
+
+
+TYPES_LIMIT = 64
+"""A client may ask for so many types on a stream; Envoy has some fifteen."""
+NAMES_LIMIT = 20_000
+"""A client may be subscribed to so many names of one type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +84,8 @@ class DeltaSession:
     Args:
         source: Where the resources come from.
         answer_limit: A response ends with the resource that takes it to so many bytes.
+        names_limit: A client may be subscribed to so many names of one type; further ones are
+            skipped, since an error would end its streams for ever: it repeats them all.
         identities: What the channel has proven of the client (`Node.identities`).
     """
 
@@ -86,12 +94,14 @@ class DeltaSession:
         source: Source,
         *,
         answer_limit: int = ANSWER_LIMIT,
+        names_limit: int = NAMES_LIMIT,
         identities: tuple[str, ...] | None = None,
     ) -> None:
         self.node: Node | None = None
         """Who is at the other end; None until the first request."""
         self._source = source
         self._answer_limit = answer_limit
+        self._names_limit = names_limit
         self._identities = identities
         self._view: NodeView | None = None
         self._subscriptions: dict[str, Subscription] = {}  # in the order of sending
@@ -122,10 +132,10 @@ class DeltaSession:
             self.node = replace(request.node, identities=self._identities)
             self._view = self._source.attach(self.node)
         subscription = self._subscriptions.get(request.type_url) or self._open(request.type_url)
-        if request.skipped:
-            self._events.append(NamesSkipped(request.type_url, request.skipped))
         self._pair(subscription, request, now)
-        subscription.receive(request)
+        skipped = request.skipped + subscription.receive(request)
+        if skipped:
+            self._events.append(NamesSkipped(request.type_url, skipped))
 
     def resources_changed(self, type_url: str, names: Iterable[str]) -> bool:
         """Note that resources came, changed or went; return whether the client wants any of them.
@@ -191,6 +201,10 @@ class DeltaSession:
             self._view.close()
 
     def _open(self, type_url: str) -> Subscription:
+        if len(self._subscriptions) >= TYPES_LIMIT:
+            raise ProtocolError(
+                f"the stream asks for more than {TYPES_LIMIT} types", status="RESOURCE_EXHAUSTED"
+            )
         served = type_url in self._source.type_urls()
         if not served:
             self._events.append(TypeNotServed(type_url))
@@ -198,6 +212,7 @@ class DeltaSession:
             type_url,
             self._view if served else None,
             limit=self._answer_limit,
+            names_limit=self._names_limit,
             removals_last=type_url == types.CLUSTER,
         )
         self._subscriptions = {

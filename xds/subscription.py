@@ -58,7 +58,13 @@ class Subscription:
     """A client's subscription to the resources of one type."""
 
     def __init__(
-        self, type_url: str, view: NodeView | None, *, limit: int, removals_last: bool
+        self,
+        type_url: str,
+        view: NodeView | None,
+        *,
+        limit: int,
+        names_limit: int,
+        removals_last: bool,
     ) -> None:
         self.type_url = type_url
         self.in_flight: dict[str, str] | None = None
@@ -70,6 +76,7 @@ class Subscription:
         self.rejected: dict[str, Rejection] = {}
         self._view = view  # None: the type is not served, so none of its names exists
         self._limit = limit  # of the bytes of one answer
+        self._names_limit = names_limit
         self._removals_last = removals_last
         self._started = False
         self._wildcard = False
@@ -110,9 +117,16 @@ class Subscription:
 
     # what the client says
 
-    def receive(self, request: DeltaRequest) -> None:
-        """Apply the changes of a request; ACK and NACK are the caller's to pair."""
+    def receive(self, request: DeltaRequest) -> int:
+        """Apply the changes of a request; ACK and NACK are the caller's to pair.
+
+        Returns:
+            How many names were skipped, because the client would have more than it may.
+        """
+        skipped = 0
         versions: Mapping[str, str] = {} if self._started else request.initial_versions
+        if len(versions) > self._names_limit:  # no client holds so many: it need not be believed
+            versions = {}
         legacy_wildcard = not self._started and request.names_nothing
         self._started = True
         for name in request.unsubscribe:
@@ -123,8 +137,13 @@ class Subscription:
         if legacy_wildcard or WILDCARD in request.subscribe:
             self._enter_wildcard(versions)
         for name in request.subscribe:
-            if name != WILDCARD:
+            if name == WILDCARD:
+                continue
+            if len(self._named) >= self._names_limit and name not in self._named:
+                skipped += 1
+            else:
                 self._subscribe(name, versions)
+        return skipped
 
     def _subscribe(self, name: str, versions: Mapping[str, str]) -> None:
         self._named.add(name)

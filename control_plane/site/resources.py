@@ -27,6 +27,11 @@ MAX_TARGETS: Final = 2000
 """Distinct new targets that one Lua state names before it answers 429; each costs Envoy 1 kB for
 ever."""
 
+NEW_TARGETS_PER_SECOND: Final = 100
+NEW_TARGETS_BURST: Final = 1000
+"""How fast one Lua state may name new targets, and how many at once after a rest; beyond it
+answers 429. Each is a question to the control plane, which answers all Envoys one by one."""
+
 # envoy.config.listener.v3.Listener, FilterChain, Filter
 _NAME, _ADDRESS, _FILTER_CHAINS, _METADATA = 1, 2, 3, 6
 _INTERNAL_LISTENER, _STAT_PREFIX = 27, 28
@@ -226,6 +231,8 @@ def _script(cloud: Cloud, entry: _Entry, which: str, peers: _Peers) -> str:
         "site": cloud.name,
         "services": _service_words(),
         "max_targets": MAX_TARGETS,
+        "new_targets_per_second": NEW_TARGETS_PER_SECOND,
+        "new_targets_burst": NEW_TARGETS_BURST,
     }
     if entry.service is not None:
         constants["service"] = entry.service

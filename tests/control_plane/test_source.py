@@ -137,6 +137,36 @@ class TestAttach:
             assert source.attach(plain).resource(SECRET, name) is None
         assert source.attach(secure).resource(SECRET, "front") is not None
 
+    def test_a_node_has_only_so_many_streams_at_a_time(self) -> None:
+        source = Fleet(cloud("cloud-1"), limits=Limits(streams_per_node=2)).source
+        views = [source.attach(node("cloud-1")) for _ in range(2)]
+        with pytest.raises(
+            ProtocolError, match="node 'cloud-1/0' has 2 streams already"
+        ) as refused:
+            source.attach(node("cloud-1"))
+        other = Node(id="cloud-1/1", cluster="cloud-1", metadata=node("cloud-1").metadata)
+        source.attach(other)
+        views[0].close()
+
+        assert refused.value.status == "RESOURCE_EXHAUSTED"
+        source.attach(node("cloud-1"))
+
+    def test_a_cloud_has_only_so_many_streams_at_a_time_whatever_its_nodes_are_called(self) -> None:
+        source = Fleet(cloud("cloud-1"), limits=Limits(streams_per_cloud=3)).source
+        metadata = node("cloud-1").metadata
+        names = [f"cloud-1/{number}" for number in range(4)]
+        views = [
+            source.attach(Node(id=name, cluster="cloud-1", metadata=metadata)) for name in names[:3]
+        ]
+        last = Node(id=names[3], cluster="cloud-1", metadata=metadata)
+        with pytest.raises(ProtocolError, match="cloud cloud-1 has 3 streams already"):
+            source.attach(last)
+        source.attach(node("cloud-2"))
+        views[1].close()
+
+        source.attach(last)
+        assert source.stats().streams == 4
+
     def test_a_node_without_a_cloud_is_refused(self) -> None:
         with pytest.raises(ProtocolError, match="names no cloud"):
             Fleet().source.attach(Node(id="x", cluster="", metadata={"scopeway.protocol": "1"}))

@@ -250,6 +250,18 @@ class TestFailingClosed:
         assert [ask("b"), ask("local"), front.request("/image").answer] == [None, None, None]
         assert ask("c").status == 429
 
+    def test_new_targets_come_no_faster_than_they_may(self, new_filter: Any) -> None:
+        front = new_filter("front", new_targets_burst=3, new_targets_per_second=0)
+
+        def ask(cloud: str) -> Any:
+            return front.request("/image/v2", {"x-scope": f"image:{cloud}"}).answer
+
+        assert [ask(each) for each in "abc"] == [None] * 3
+        refused = ask("d")
+        assert (refused.status, refused.error["title"]) == (429, "Too Many Requests")
+        assert "too many new scopes at cloud-1 just now" in refused.error["message"]
+        assert [ask(each) for each in ("a", "c", "local")] == [None] * 3  # in use
+
     @given(
         headers=st.lists(
             st.tuples(

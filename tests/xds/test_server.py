@@ -380,3 +380,62 @@ async def test_status_shows_every_stream(store: Store) -> None:
     assert [
         (each.type_url, each.subscribed, each.acked, each.in_flight) for each in status.types
     ] == [(CLUSTER, 1, 1, 0)]
+
+
+async def test_a_stream_that_never_says_who_it_is_is_ended(store: Store) -> None:
+    recorder = Recorder()
+    limits = Limits(first_request_timeout=0.2)
+    async with (
+        serve(store, listen="127.0.0.1:0", observer=recorder, limits=limits) as server,
+        connect(server) as silent,
+        connect(server) as other,
+    ):
+        await other.send(subscribe=["a"])
+        await other.take()
+
+        code, details = await silent.ended()
+        assert (code, details) == (
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "no node was named within 0.2 s",
+        )
+        changer(server, store)("a", "2")
+        assert (await other.take()).texts == {"a": "2"}
+
+
+async def test_new_names_beyond_the_rate_wait_and_hold_up_nobody_else(store: Store) -> None:
+    """After four names at once, the fifth waits for a second, and then comes."""
+    limits = Limits(names_burst=4, names_per_second=1)
+    loop = asyncio.get_running_loop()
+    async with (
+        serve(store, listen="127.0.0.1:0", limits=limits) as server,
+        connect(server) as greedy,
+        connect(server) as other,
+    ):
+        await greedy.send(subscribe=["a", "w", "x", "y", "z"])
+        await greedy.take()
+        began = loop.time()
+        await greedy.send(subscribe=["b"])
+        await other.send(subscribe=["a"])
+        assert (await other.take()).texts == {"a": "1"}
+        assert (await greedy.take()).texts == {"b": "1"}
+
+    assert loop.time() - began > 0.9
+
+
+@pytest.mark.parametrize(("names", "status"), [(100, None), (101, "RESOURCE_EXHAUSTED")])
+async def test_a_request_may_be_so_large_and_no_larger(
+    store: Store, names: int, status: str | None
+) -> None:
+    subscribe = [f"{number:04}" for number in range(names)]
+    largest = len(write_request(CLUSTER, node=("site/1", "site"), subscribe=subscribe[:100]))
+    limits = Limits(request_bytes=largest)
+    async with (
+        serve(store, listen="127.0.0.1:0", limits=limits) as server,
+        connect(server) as client,
+    ):
+        await client.send(subscribe=subscribe)
+        if status is None:
+            assert len((await client.receive()).removed) == names
+        else:
+            code, _ = await client.ended()
+            assert code.name == status

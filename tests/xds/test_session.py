@@ -8,6 +8,7 @@ A block is commands, `----`, and what the session then sends and tells. Commands
     fail NAME ...                      looking these up raises from now on; nothing is told
     refuse ID                          the source does not serve this node
     limit BYTES                        of an answer; before the first request
+    names NUMBER                       that a client may have; before the first request
     interest, status                   show what the hub and an operator would see
 
 Types are short names; versions are shown as the text of the resource that has them.
@@ -23,8 +24,9 @@ from xds_model import TYPES, Store, read_response
 from xds.codec import DeltaRequest, ErrorDetail, resource
 from xds.errors import ProtocolError
 from xds.events import Acked, LookupFailed, Nacked, NamesSkipped, SessionEvent, TypeNotServed
-from xds.session import DeltaSession
+from xds.session import TYPES_LIMIT, DeltaSession
 from xds.source import Node
+from xds.types import CLUSTER
 
 DIRECTORY = Path(__file__).parents[1] / "testdata" / "session"
 SHORT = {type_url: name for name, type_url in TYPES.items()}
@@ -140,6 +142,9 @@ class Transcript:
     def do_limit(self, size: str) -> None:
         self.session = DeltaSession(self.store, answer_limit=int(size))
 
+    def do_names(self, limit: str) -> None:
+        self.session = DeltaSession(self.store, names_limit=int(limit))
+
     def do_interest(self) -> None:
         self._follow()
         by_type: dict[str, list[str]] = {}
@@ -227,3 +232,37 @@ def test_closing_gives_the_view_back() -> None:
 
     assert run.session.group == "c"
     assert [view.closed for view in run.store.views] == [True]
+
+
+class TestLimits:
+    """What a client may make a session remember."""
+
+    def test_types_are_bounded(self) -> None:
+        session = DeltaSession(Store())
+        for number in range(TYPES_LIMIT):
+            node = Node(id="site/1", cluster="site")
+            session.receive(DeltaRequest(type_url=f"type/{number}", node=node), 0)
+        with pytest.raises(ProtocolError, match="more than 64 types") as refused:
+            session.receive(DeltaRequest(type_url="type/one-more"), 0)
+
+        assert refused.value.status == "RESOURCE_EXHAUSTED"
+
+    @pytest.mark.parametrize(("held", "sent"), [(2, 0), (3, 1)])
+    def test_versions_are_believed_only_of_as_many_names_as_a_client_may_have(
+        self, held: int, sent: int
+    ) -> None:
+        """Too many of them are as none: it is sent what it wants."""
+        store = Store(texts={(CLUSTER, "a"): "1"})
+        session = DeltaSession(store, names_limit=2)
+        found = store.attach(Node(id="", cluster="")).resource(CLUSTER, "a")
+        assert found is not None
+        request = DeltaRequest(
+            type_url=CLUSTER,
+            node=Node(id="site/1", cluster="site"),
+            subscribe=("a",),
+            initial_versions={"a": found.version, **{f"x{n}": "v" for n in range(held - 1)}},
+            names_nothing=False,
+        )
+        session.receive(request, 0)
+
+        assert sum(each.resources for each in session.responses_to_send(0)) == sent

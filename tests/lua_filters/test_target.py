@@ -1,0 +1,65 @@
+"""How fast a worker may name new targets."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+class Clock:
+    """The module `target` of a worker, and the clock that it looks at."""
+
+    def __init__(self, modules: Any) -> None:
+        self._lua = modules._lua
+        self._lua.execute("clock = 1000 os.time = function() return clock end")
+        self._target = modules["target"]
+        self.named = 0
+
+    def at(self, seconds: int) -> None:
+        self._lua.execute(f"clock = {seconds}")
+
+    def new(self) -> bool:
+        """Name another target; return whether it may be."""
+        self.named += 1
+        found = self._target.admit(self._target.make("image", f"cloud-{self.named}x"))
+        return found is True
+
+    def how_many(self, tries: int = 100) -> int:
+        return sum(self.new() for _ in range(tries))
+
+
+@pytest.fixture
+def clock(new_modules: Callable[..., Any]) -> Clock:
+    return Clock(new_modules(new_targets_per_second=2, new_targets_burst=5, max_targets=50))
+
+
+def test_a_burst_and_then_so_many_each_second(clock: Clock) -> None:
+    assert clock.how_many() == 5
+    clock.at(1001)
+    assert clock.how_many() == 2
+    clock.at(1003)
+    assert clock.how_many() == 4
+
+
+def test_a_rest_gives_no_more_than_a_burst(clock: Clock) -> None:
+    clock.how_many()
+    clock.at(5000)
+
+    assert clock.how_many() == 5
+
+
+def test_a_clock_that_is_set_back_gives_nothing_and_takes_nothing(clock: Clock) -> None:
+    assert clock.how_many(4) == 4
+    clock.at(10)
+    assert clock.how_many() == 1
+    clock.at(11)
+    assert clock.how_many() == 2
+
+
+def test_all_together_are_bounded_all_the_same(clock: Clock) -> None:
+    total = 0
+    for second in range(1001, 1100):
+        clock.at(second)
+        total += clock.how_many(10)
+
+    assert total == 50

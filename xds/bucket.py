@@ -1,0 +1,23 @@
+"""A token bucket that lends: what is too much now is waited for, not refused.
+
+Pure; time is an argument. Invariant: over any time of `t` seconds no more than `burst + rate * t`
+tokens are taken, but for what the last taker took at once.
+"""
+
+
+class Bucket:
+    """So many tokens at once, and so many more each second."""
+
+    def __init__(self, *, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._at: float | None = None
+
+    def take(self, count: int, now: float) -> float:
+        """Take tokens, also those that aren't there yet; return the seconds to wait before more."""
+        if self._at is not None:
+            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        self._tokens -= count
+        return max(0.0, -self._tokens / self._rate)
