@@ -1,11 +1,13 @@
 """Starts the services of three whole clouds on a copy of the saved state.
 
-Owns the order: the APIs and Nova's managers at once, nova-compute when everything that it asks is
-there. It must not know Envoy or the control plane, which have to run before.
+Owns the order: what needs the database only as soon as that is there, everything else once RabbitMQ
+and the sites' Envoys are, nova-compute when everything that it asks answers. It must not know Envoy
+or the control plane.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -27,64 +29,80 @@ STATES = {
 """Kind to database, table, and the columns of state and id."""
 SECONDS = 240.0
 """In which a service must be ready; three clouds start at once, on few processors."""
+FIRST = ("identity", "image", "placement")
+"""The APIs that need nothing but the database to start."""
+THEN = ("network", "compute", "block-storage")
 
 
-def start_backing(
-    supervisor: Supervisor, programs: Programs, sites: Sequence[Site], kept: Path, root: Path
-) -> tuple[MariaDb, RabbitMq]:
-    """Starts MariaDB on a copy of what is in `kept`, and an empty RabbitMQ; both answer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What runs, or comes up, before there are Envoys."""
+
+    server: MariaDb
+    broker: RabbitMq
+    broker_process: Process
+    apis: tuple[tuple[Process, int], ...]
+    """Those of `FIRST`, in its order, with their ports; they need not answer yet."""
+
+
+def begin(
+    supervisor: Supervisor,
+    programs: Programs,
+    folder: Path,
+    sites: Sequence[Site],
+    kept: Path,
+    root: Path,
+) -> Begun:
+    """Starts MariaDB on a copy of what is in `kept`, which answers, and all that needs no more.
+
+    Args:
+        folder: The virtual environment with the services.
+    """
     names = [site.name for site in sites]
     password = saved.new_password()
     database_port, broker_port = free_ports(2)
     broker = RabbitMq(
         programs=programs, folder=root / "rabbitmq", port=broker_port, password=password
     )
-    process = rabbitmq.start(supervisor, broker, names)
+    broker_process = rabbitmq.start(supervisor, broker, names)
     server = MariaDb(
         programs=programs, folder=root / saved.DATA, port=database_port, password=password
     )
     saved.restore(kept, sites, server.folder)
     users = {name: database_names(name).values() for name in names}
     mariadb.start(supervisor, server, users, root / "accounts.sql")
-    rabbitmq.wait(supervisor, broker, process)
-    return server, broker
+    for site in sites:
+        write_files(site, saved.backing(server, site.name, broker=broker.url(site.name)), folder)
+        _pretend_agent(server, site)
+    return Begun(
+        server=server,
+        broker=broker,
+        broker_process=broker_process,
+        apis=tuple(_start_apis(supervisor, folder, sites, FIRST)),
+    )
 
 
 def start_services(
-    supervisor: Supervisor,
-    folder: Path,
-    sites: Sequence[Site],
-    server: MariaDb,
-    broker: RabbitMq,
+    supervisor: Supervisor, folder: Path, sites: Sequence[Site], begun: Begun
 ) -> dict[str, Process]:
-    """Starts everything but nova-compute and fills the Keystones.
-
-    Args:
-        folder: The virtual environment with the services.
+    """Starts everything that hasn't begun but nova-compute, and fills the Keystones.
 
     Returns:
         The processes by name, `nova-cloud-1` and so on; all APIs answer.
     """
-    for site in sites:
-        write_files(site, saved.backing(server, site.name, broker=broker.url(site.name)), folder)
-    processes: dict[str, Process] = {}
-    apis: list[tuple[Process, int]] = []
-    for service in ("identity", "network", "compute", "placement", "image", "block-storage"):
-        for site in sites:
-            if service in site.services:
-                process = openstack.start_api(supervisor, folder, site, service)
-                apis.append((process, site.services[service]))
-    for site in sites:
-        _pretend_agent(server, site)
-        for name in ("nova-conductor", "nova-scheduler", *_volume_managers(site)):
-            process = start_manager(supervisor, folder, site, name)
-            processes[process.name] = process
+    rabbitmq.wait(supervisor, begun.broker, begun.broker_process)
+    apis = [*begun.apis, *_start_apis(supervisor, folder, sites, THEN)]
+    managers = [
+        start_manager(supervisor, folder, site, name)
+        for site in sites
+        for name in ("nova-conductor", "nova-scheduler", *_volume_managers(site))
+    ]
     for process, port in apis[: len(sites)]:
         openstack.wait_for_port(supervisor, process, port, seconds=SECONDS)
     _for_each(sites, openstack.populate)
     for process, port in apis[len(sites) :]:
         openstack.wait_for_port(supervisor, process, port, seconds=SECONDS)
-    return processes | {process.name: process for process, _ in apis}
+    return {process.name: process for process in (*managers, *(process for process, _ in apis))}
 
 
 def start_computes(
@@ -118,6 +136,17 @@ def start_manager(supervisor: Supervisor, folder: Path, site: Site, name: str) -
             command += ["--config-file", site.folder / file]
     env = clean_environment(MALLOC_ARENA_MAX="2")
     return supervisor.start(f"{name}-{site.name}", command, env=env)
+
+
+def _start_apis(
+    supervisor: Supervisor, folder: Path, sites: Sequence[Site], services: Sequence[str]
+) -> list[tuple[Process, int]]:
+    return [
+        (openstack.start_api(supervisor, folder, site, service), site.services[service])
+        for service in services
+        for site in sites
+        if service in site.services
+    ]
 
 
 def _volume_managers(site: Site) -> tuple[str, ...]:

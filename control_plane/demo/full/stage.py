@@ -53,16 +53,16 @@ def set_up(root: Path, openstack: Path, supervisor: Supervisor, screen: Screen) 
         saved.make(kept, CLOUDS, openstack, programs, screen)
     sites = make_sites(CLOUDS, root, services=SERVICES, only=ONLY, front_ports=FRONT_PORTS)
     (root / "clouds.yaml").write_text(clouds_yaml(sites))
-    with screen.task("MariaDB on a copy of the kept databases, RabbitMQ"):
-        server, broker = clouds.start_backing(supervisor, programs, sites, kept, root)
+    with screen.task("MariaDB on a copy of the kept databases; RabbitMQ and Keystones come up"):
+        begun = clouds.begin(supervisor, programs, openstack, sites, kept, root)
     plane, envoys = small.start_scopeway(root, sites, supervisor, screen)
     with screen.task(
-        "three times Keystone, Glance, Placement, Neutron and Nova, unmodified, from PyPI"
+        "three times Keystone, Glance, Placement, Neutron and Nova, unmodified, from PyPI; a Cinder"
     ):
-        services = clouds.start_services(supervisor, openstack, sites, server, broker)
+        services = clouds.start_services(supervisor, openstack, sites, begun)
     held = ", ".join(f"{image!r} at {cloud}" for cloud, image in IMAGES.items())
     with screen.task(f"images: {held}; flavor {FLAVOR['name']!r}; a nova-compute at each"):
-        computes = clouds.start_computes(supervisor, openstack, sites, server, during=_fill)
+        computes = clouds.start_computes(supervisor, openstack, sites, begun.server, during=_fill)
     return Stage(
         root=root,
         openstack=openstack,
@@ -70,7 +70,7 @@ def set_up(root: Path, openstack: Path, supervisor: Supervisor, screen: Screen) 
         plane=plane,
         sites=sites,
         services=services | computes | {f"envoy-{name}": envoys[name] for name in envoys},
-        state=partial(clouds.state, server),
+        state=partial(clouds.state, begun.server),
     )
 
 
