@@ -10,17 +10,18 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib import resources
 
-_COMMON = ("errors", "adapter", "path", "target", "services")
+_COMMON = (
+    *("errors", "adapter", "path", "target", "services", "scope", "tokens", "resolve"),
+    *("sha256", "namespace", "project_path"),
+)
 _MODULES = {
-    "front": (
-        *(*_COMMON, "scope", "tokens", "resolve", "token_body"),
-        *("awaited", "identity", "front"),
-    ),
+    "front": (*_COMMON, "token_body", "awaited", "identity", "front"),
     "answers": (
         *("errors", "adapter", "path", "awaited"),
-        *("json", "catalog", "foreign", "answers"),
+        *("json", "catalog", "sha256", "namespace", "foreign", "answers"),
     ),
     "peer": (*_COMMON, "peer"),
+    "dispatch": (*_COMMON, "dispatch"),
     "links": ("links",),
 }
 ENTRIES = tuple(_MODULES)
@@ -40,7 +41,8 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
             for one service, None for all) and, if wanted, `max_targets` (names that a worker hands
             out), `new_targets_per_second`, `new_targets_burst` (how fast) and `front` (`url` of
             the front, `ports`: official service type to URL, perhaps `region`); without it,
-            catalogs of other clouds come out empty.
+            catalogs of other clouds come out empty. `kept` and `moved`, for all but links: names of
+            clouds to true, whose ids in paths are kept, or the only ones that aren't.
 
     Raises:
         KeyError: There is no such entry.

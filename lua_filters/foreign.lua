@@ -6,14 +6,14 @@
 
 local catalog = require("catalog")
 local json = require("json")
+local namespaces = require("namespace")
 
-local find, gmatch, match, sub = string.find, string.gmatch, string.match, string.sub
+local find, gmatch, match = string.find, string.gmatch, string.match
 local error, ipairs, pcall, type = error, ipairs, pcall, type
 
 local _M = {}
 
 local MAX_ID = 64 -- as in Keystone's own tables
-local DIGITS = 16 -- of the namespace, and of an id that gives way to it
 local UNKNOWN = "a token that is valid for the whole system of another cloud isn't valid here"
 
 
@@ -28,16 +28,11 @@ local function unexpected(what)
 end
 
 
--- An id in the namespace. One of hexadecimal digits keeps its length, for services that count them.
 local function id(text, namespace)
   if type(text) ~= "string" or #text > MAX_ID or not find(text, "^[!-~]+$") then
     unexpected("id")
-  elseif namespace == "" then
-    return text
-  elseif #text >= 2 * DIGITS and find(text, "^[0-9a-f]+$") then
-    return namespace .. sub(text, DIGITS + 1)
   end
-  return namespace .. text
+  return namespaces.moved(text, namespace)
 end
 
 

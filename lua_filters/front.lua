@@ -9,6 +9,7 @@ local adapter = require("adapter")
 local constants = require("constants")
 local identity = require("identity")
 local paths = require("path")
+local project_path = require("project_path")
 local resolve = require("resolve")
 local services = require("services")
 local targets = require("target")
@@ -130,6 +131,8 @@ local function on_request(handle)
     if status then
       return status, message
     end
+  elseif target ~= HOME[service] then -- a scope, but no other site's Envoy behind this one
+    path = project_path.of_token(path, service, headers)
   end
 
   headers:replace("x-scopeway-target", target.name)

@@ -1,12 +1,13 @@
 -- The peer: which of this site's services another site asks for.
 --
 -- Contract: docs/lua.md, "The peer". The scope was resolved at the origin: nothing is read but the
--- path. Who may use it is decided behind this, by RBAC.
+-- path, and the token where a project's id stands in it. Who may use it is decided behind this, by RBAC.
 -- Cost: three calls on the handle, five where callers have certificates.
 
 local adapter = require("adapter")
 local constants = require("constants")
 local paths = require("path")
+local project_path = require("project_path")
 local services = require("services")
 
 local HOME, SITE = services.HOME, constants.site
@@ -67,7 +68,7 @@ local function on_request(handle)
   end
   headers:replace("x-scopeway-target", target)
   headers:replace("x-scopeway-service", service)
-  headers:replace(":path", path)
+  headers:replace(":path", project_path.of_token(path, service, headers))
   return adapter.PASS
 end
 

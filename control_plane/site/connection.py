@@ -14,7 +14,6 @@ from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     CidrRange,
-    DataSource,
     ExtensionConfigSource,
     Http2ProtocolOptions,
     HttpProtocolOptions,
@@ -24,7 +23,6 @@ from envoy_data_plane.envoy.config.core.v3 import (
 )
 from envoy_data_plane.envoy.config.listener.v3 import Listener
 from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessLog
-from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.http.on_demand.v3 import OnDemand, OnDemandCds
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -93,15 +91,6 @@ _CALLER = "%DOWNSTREAM_PEER_URI_SAN%"
 # HttpFilter
 _FILTER_NAME, _FILTER_CONFIG = 1, 4
 
-_DISPATCH = """\
--- The endpoint that the outer cluster chose says which target this attempt is for. Without it, or
--- after any error, there is no target header, and the routes answer 500.
-function envoy_on_request(handle)
-  local metadata = handle:connectionStreamInfo():dynamicMetadata():get("scopeway")
-  handle:headers():replace("x-scopeway-target", metadata.target)
-end
-"""
-
 _Action = HttpConnectionManagerPathWithEscapedSlashesAction
 _Server = HttpConnectionManagerServerHeaderTransformation
 
@@ -158,13 +147,6 @@ def dispatch() -> bytes:
     manager.upgrade_configs = _upgrades()
     manager.local_reply_config = replies.local_replies(mark_unsent=True)
     manager.route_config = route.dispatch()
-    script = Lua(default_source_code=DataSource(inline_string=_DISPATCH))
-    manager.http_filters = [
-        HttpFilter(name="lua", typed_config=Any.pack(script)),
-        _on_demand(),
-        links.http_filter(),
-        _router(),
-    ]
     return bytes(manager)
 
 

@@ -16,6 +16,7 @@ from control_plane.clouds.urls import front_url, is_secure, service_urls
 from control_plane.identity import spiffe_id
 from control_plane.scope import ALIASES, SERVICE_TYPES
 from control_plane.site import names
+from control_plane.site.ids import id_constants
 from control_plane.site.policy import Members, peer_policy
 from lua_filters import bundle
 from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
@@ -146,7 +147,12 @@ def _listeners(cloud: Cloud, access_log: str, peers: _Peers) -> dict[str, bytes]
         )
     if made:
         internal = field_bytes(_INTERNAL_LISTENER, b"") + metadata
-        dispatch = connection.dispatch() + _access_log(names.DISPATCH, access_log)
+        lua = connection.lua_filter() + field_string(_NAME, names.lua(names.DISPATCH))
+        dispatch = connection.dispatch() + b"".join(
+            field_bytes(_HTTP_FILTERS, each)
+            for each in (lua, *connection.last_filters(policy=False))
+        )
+        dispatch += _access_log(names.DISPATCH, access_log)
         made[names.DISPATCH] = _listener(names.DISPATCH, dispatch) + internal
         made[names.ERRORS] = _listener(names.ERRORS, connection.errors()) + internal
     return made
@@ -184,8 +190,6 @@ def _filters(cloud: Cloud, peers: _Peers) -> dict[str, bytes]:
     """Return name to encoded `TypedExtensionConfig`: the Lua of listeners, and that of links."""
     made = {}
     for entry in _entries(cloud, peers):
-        made[names.LINKS] = _links()
-        name = names.lua(entry.name)
         source = field_string(_INLINE_STRING, _script(cloud, entry, entry.kind, peers))
         lua = field_bytes(_DEFAULT_SOURCE_CODE, source)
         if entry.kind == names.FRONT:
@@ -193,9 +197,18 @@ def _filters(cloud: Cloud, peers: _Peers) -> dict[str, bytes]:
             answers = field_string(_INLINE_STRING, _script(cloud, entry, names.ANSWERS, peers))
             named = field_string(_KEY, names.ANSWERS) + field_bytes(_VALUE, answers)
             lua += field_bytes(_SOURCE_CODES, named)
-        config = any_message(names.LUA_TYPE, lua)
-        made[name] = field_string(_NAME, name) + field_bytes(_EXTENSION_CONFIG, config)
+        made[names.lua(entry.name)] = _filter(names.lua(entry.name), lua)
+    if made:
+        made[names.LINKS] = _links()
+        script = field_string(_INLINE_STRING, bundle(names.DISPATCH, _constants(cloud)))
+        name = names.lua(names.DISPATCH)
+        made[name] = _filter(name, field_bytes(_DEFAULT_SOURCE_CODE, script))
     return made
+
+
+def _filter(name: str, lua: bytes) -> bytes:
+    config = any_message(names.LUA_TYPE, lua)
+    return field_string(_NAME, name) + field_bytes(_EXTENSION_CONFIG, config)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,13 +240,10 @@ def _entries(cloud: Cloud, peers: _Peers) -> Iterator[_Entry]:
 
 
 def _script(cloud: Cloud, entry: _Entry, which: str, peers: _Peers) -> str:
-    constants: dict[str, object] = {
-        "site": cloud.name,
-        "services": _service_words(),
-        "max_targets": MAX_TARGETS,
-        "new_targets_per_second": NEW_TARGETS_PER_SECOND,
-        "new_targets_burst": NEW_TARGETS_BURST,
-    }
+    constants = _constants(cloud)
+    constants["max_targets"] = MAX_TARGETS
+    constants["new_targets_per_second"] = NEW_TARGETS_PER_SECOND
+    constants["new_targets_burst"] = NEW_TARGETS_BURST
     if entry.service is not None:
         constants["service"] = entry.service
     if entry.kind == names.PEER and peers.trust_domain is not None:
@@ -241,6 +251,10 @@ def _script(cloud: Cloud, entry: _Entry, which: str, peers: _Peers) -> str:
     if entry.kind == names.FRONT and cloud.front is not None:
         constants["front"] = _urls(cloud.front)
     return bundle(which, constants)
+
+
+def _constants(cloud: Cloud) -> dict[str, object]:
+    return {"site": cloud.name, "services": _service_words(), **id_constants(cloud)}
 
 
 @cache

@@ -77,7 +77,9 @@ class TestWhichThereAre:
 
         assert made[LISTENER].keys() == {"front", "front/image", "peer", "dispatch", "errors"}
         assert made[ROUTE].keys() == {"front", "front/image"}
-        assert made[EXTENSION].keys() == {"links", "lua/front", "lua/front/image", "lua/peer"}
+        assert made[EXTENSION].keys() == {
+            *("links", "lua/dispatch", "lua/front", "lua/front/image", "lua/peer")
+        }
 
     def test_a_cloud_without_an_envoy_has_none(self) -> None:
         made = site_resources(Cloud(name="cloud-1"))
