@@ -50,6 +50,9 @@ def compile_cluster(name: str, plan: Plan) -> bytes:
     match plan:
         case Rejection():
             return _negative(name, plan)
+        case Route(hops=(Local(cloud=cloud),)) if name.partition("@")[2] != cloud:
+            # what is left of several: `dispatch` knows that it is the site's own, the front doesn't
+            return _cluster_of_clouds(name, plan.hops)
         case Route(hops=(hop,), honoured=honoured):
             return _one_cloud(name, hop, honoured)
         case Route(hops=hops):

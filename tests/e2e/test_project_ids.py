@@ -36,7 +36,8 @@ def front(fleet: Fleet) -> int:
         ),
     )
     fleet.site("cloud-2", services=services("2"), accept=[{"clouds": ["cloud-1"]}, identity, kept])
-    site: Cloud = fleet.site("cloud-1", services=services("1"), accept=[identity, kept])
+    labels = {"place": "here"}
+    site: Cloud = fleet.site("cloud-1", labels=labels, services=services("1"), accept=[identity, kept])
     assert site.front
     return site.front.port
 
@@ -54,6 +55,8 @@ def asked(front: int, path: str, scope: str, method: str = "GET") -> tuple[str, 
         ("{keystone:home;cinder:cloud-2}", "cinder-2"),  # at the peer
         ("{keystone:home}", "cinder-1"),  # at the front
         ("{keystone:home;cinder:down|cloud-1}", "cinder-1"),  # at dispatch
+        ("{keystone:home;cinder:nowhere|cloud-1}", "cinder-1"),  # the only one that is left
+        ("{keystone:home;cinder:[place=here]}", "cinder-1"),
         ("{keystone:home;cinder:down|cloud-2}", "cinder-2"),  # behind dispatch, at the peer
     ],
 )
@@ -61,6 +64,12 @@ def test_a_foreign_user_reaches_no_local_project(front: int, scope: str, service
     path = f"/block-storage/v3/{LOCAL}/volumes?all=1"
 
     assert asked(front, path, scope) == (service, f"/v3/{MOVED}/volumes?all=1")
+
+
+def test_one_that_is_moved_already_stays(front: int) -> None:
+    path = f"/block-storage/v3/{MOVED}/volumes"
+
+    assert asked(front, path, "{keystone:home}") == ("cinder-1", f"/v3/{MOVED}/volumes")
 
 
 def test_accounts_of_an_object_store_too(front: int) -> None:
