@@ -141,10 +141,10 @@ class ControlPlane:
         return found
 
     def _make_source(self, change: Change) -> ScopewaySource:
-        site.warm()
-        insecure = self.settings.insecure_peers
         # who proves itself to us can prove itself to the other sites
         trust_domain = self.settings.trust_domain if self.settings.tls is not None else None
+        site.warm(trust_domain=trust_domain)
+        insecure = self.settings.insecure_peers
         source = ScopewaySource(
             inventory=change.inventory,
             changes=self.hub,

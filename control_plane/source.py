@@ -51,7 +51,7 @@ SITE_TYPES: Final = (LISTENER, ROUTE, SECRET, EXTENSION)
 
 _MEMO_CLUSTERS = 4096
 """Compiled clusters kept for other nodes; some 4 kB each."""
-_MEMO_NAMES = 16_384
+_MEMO_NAMES = 4096
 """Parsed target names kept; some 1 kB each."""
 _MEMO_SITES = 64
 """Sites whose listeners, routes and filters are kept; some 85 kB each, made in 0.4 ms."""

@@ -60,6 +60,7 @@ from control_plane.site.connection import (
     PEER_STREAM_WINDOW,
 )
 from control_plane.site.names import METADATA, UNSENT
+from xds.wire import any_message, field_bytes, field_string, field_varint
 
 CONNECT_TIMEOUT = timedelta(seconds=2)
 """Outlives one lost SYN; it is what a silent cloud of an `|` costs before it is ejected."""
@@ -91,15 +92,22 @@ MAX_ENDPOINT_RETRIES = 4
 """How many further endpoints of one cloud are tried."""
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+# Cluster, and an entry of its map; HttpProtocolOptions, RetryPolicy, UInt32Value
+_PROTOCOL_OPTIONS, _KEY, _ENTRY_VALUE = 36, 1, 2
+_RETRY_POLICY, _NUM_RETRIES, _VALUE = 11, 2, 1
 _Explicit = HttpProtocolOptionsExplicitHttpConfig
 _HTTP1 = _Explicit(http_protocol_options=Http1ProtocolOptions())
 
 
-@cache
 def service(endpoints: int, *, by_name: bool) -> bytes:
     """Return what clusters of a cloud's own endpoints share; `by_name`: Envoy resolves them."""
     if by_name:
         endpoints = max(endpoints, 2)  # one name may stand for several addresses
+    return _service(min(endpoints, MAX_ENDPOINT_RETRIES + 1), by_name)
+
+
+@cache
+def _service(endpoints: int, by_name: bool) -> bytes:
     return bytes(
         Cluster(
             cluster_type=_by_name() if by_name else None,
@@ -140,6 +148,18 @@ def peer(*, by_name: bool) -> bytes:
 @cache
 def cluster_of_clouds(clouds: int) -> bytes:
     """Return what clusters with one priority for each of so many clouds share."""
+    fields, options, retries = _cluster_of_clouds()
+    # there may be 128 clouds: the number of retries, all that differs, is put in by hand
+    retries += field_bytes(_NUM_RETRIES, field_varint(_VALUE, clouds - 1))
+    options += field_bytes(_RETRY_POLICY, retries)
+    entry = field_string(_KEY, _HTTP_OPTIONS)
+    entry += field_bytes(_ENTRY_VALUE, any_message(f"type.googleapis.com/{_HTTP_OPTIONS}", options))
+    return fields + field_bytes(_PROTOCOL_OPTIONS, entry)
+
+
+@cache
+def _cluster_of_clouds() -> tuple[bytes, bytes, bytes]:
+    """Return the `Cluster` without its protocol's options, these without retries, and those."""
     host = InternalUpstreamTransportMetadataValueSource(
         kind=MetadataKind(host=MetadataKindHost()), name=METADATA
     )
@@ -149,18 +169,16 @@ def cluster_of_clouds(clouds: int) -> bytes:
             name="envoy.transport_sockets.raw_buffer", typed_config=Any.pack(RawBuffer())
         ),
     )
-    return bytes(
-        Cluster(
-            connect_timeout=CONNECT_TIMEOUT,
-            per_connection_buffer_limit_bytes=DISPATCH_BUFFER,
-            circuit_breakers=_circuit_breakers(),
-            outlier_detection=_cloud_ejection(),
-            transport_socket=TransportSocket(
-                name="envoy.transport_sockets.internal_upstream", typed_config=Any.pack(transport)
-            ),
-            typed_extension_protocol_options=_http(_HTTP1, _cloud_retries(clouds)),
-        )
+    cluster = Cluster(
+        connect_timeout=CONNECT_TIMEOUT,
+        per_connection_buffer_limit_bytes=DISPATCH_BUFFER,
+        circuit_breakers=_circuit_breakers(),
+        outlier_detection=_cloud_ejection(),
+        transport_socket=TransportSocket(
+            name="envoy.transport_sockets.internal_upstream", typed_config=Any.pack(transport)
+        ),
     )
+    return bytes(cluster), bytes(_http_options(_HTTP1)), bytes(_cloud_retries())
 
 
 @cache
@@ -203,17 +221,21 @@ def _tcp_keepalive() -> UpstreamConnectionOptions:
 def _http(
     protocol: _Explicit, retries: RetryPolicy, *, of_a_service: bool = False
 ) -> dict[str, Any]:
+    options = _http_options(protocol, of_a_service=of_a_service)
+    options.retry_policy = retries
+    return {_HTTP_OPTIONS: Any.pack(options)}
+
+
+def _http_options(protocol: _Explicit, *, of_a_service: bool = False) -> HttpProtocolOptions:
     # a service's answer may have as many headers as a request, and each hop adds some of its own
-    options = HttpProtocolOptions(
+    return HttpProtocolOptions(
         common_http_protocol_options=CommonOptions(
             idle_timeout=IDLE,
             max_headers_count=MAX_HEADERS + (0 if of_a_service else ADDED_HEADERS),
             max_response_headers_kb=MAX_HEADERS_KB + (0 if of_a_service else ADDED_HEADERS_KB),
         ),
         explicit_http_config=protocol,
-        retry_policy=retries,
     )
-    return {_HTTP_OPTIONS: Any.pack(options)}
 
 
 def _endpoint_retries(endpoints: int) -> RetryPolicy:
@@ -229,12 +251,11 @@ def _endpoint_retries(endpoints: int) -> RetryPolicy:
     )
 
 
-def _cloud_retries(clouds: int) -> RetryPolicy:
+def _cloud_retries() -> RetryPolicy:
     return RetryPolicy(
         # reads also after an answer: the front asks for that in headers, which Envoy adds to this
         retry_on="connect-failure,refused-stream,retriable-headers",
         retriable_headers=[HeaderMatcher(name=UNSENT, present_match=True)],
-        num_retries=clouds - 1,
         retry_priority=RetryPolicyRetryPriority(
             name="envoy.retry_priorities.previous_priorities",
             typed_config=Any.pack(PreviousPrioritiesConfig(update_frequency=1)),

@@ -3,10 +3,15 @@
 Never in it: queries, tokens, bodies, and any header but those named here.
 """
 
-from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString
+from functools import cache
+
+from envoy_data_plane.google.protobuf import Struct
 
 from control_plane.site import names
-from control_plane.site.envoy_types import json_format
+from xds.wire import field_bytes, field_string
+
+# SubstitutionFormatString, Struct, an entry of its map, Value
+_JSON_FORMAT, _STRUCT_FIELDS, _KEY, _VALUE, _STRING_VALUE = 2, 1, 1, 2, 3
 
 _FIELDS = {
     "time": "%START_TIME%",
@@ -39,8 +44,17 @@ _POLICY = {
 _SHORT = ("time", "site", "request_id", "target", "status", "served_by", "flags", "details")
 
 
-def log_format(listener: str) -> SubstitutionFormatString:
-    """Return the format of a listener: `front`, `front/image`, `peer` or `dispatch`."""
-    chosen = _SHORT if listener == names.DISPATCH else tuple(_FIELDS)
-    policy = _POLICY if listener == names.PEER else {}
-    return json_format({"listener": listener, **{name: _FIELDS[name] for name in chosen}, **policy})
+def log_format(listener: str) -> bytes:
+    """Return the `SubstitutionFormatString` of a listener: of `front`, `peer`, `dispatch`, ..."""
+    # by hand, since each service may have a listener of its own
+    value = field_bytes(_VALUE, field_string(_STRING_VALUE, listener))
+    entry = field_bytes(_STRUCT_FIELDS, field_string(_KEY, "listener") + value)
+    kind = listener if listener in (names.DISPATCH, names.PEER) else names.FRONT
+    return field_bytes(_JSON_FORMAT, _fields_but_listener(kind) + entry)
+
+
+@cache
+def _fields_but_listener(kind: str) -> bytes:
+    chosen = _SHORT if kind == names.DISPATCH else tuple(_FIELDS)
+    policy = _POLICY if kind == names.PEER else {}
+    return bytes(Struct.from_dict({**{name: _FIELDS[name] for name in chosen}, **policy}))

@@ -87,11 +87,22 @@ def site_resources(
     }
 
 
-def warm() -> None:
-    """Make what all sites share, so that the first Envoy doesn't wait half a second for it."""
+def warm(*, trust_domain: str | None = None) -> None:
+    """Make what sites share, so that no Envoy waits half a second for it.
+
+    Args:
+        trust_domain: Of the certificates of peers; None: they speak without TLS.
+    """
+    from control_plane.site import route, tls
+
     front, peer = Front(address="127.0.0.1", port=1), Peer(address="127.0.0.1", port=2)
-    site_resources(Cloud(name="any", front=front, peer=peer))
-    peer_routes(Policy(rules=(), audit=False), lambda _: ())
+    site_resources(Cloud(name="any", front=front, peer=peer), trust_domain=trust_domain)
+    for behind_tls in (False, True):
+        for listener in (names.FRONT, names.front_of("image")):
+            route.front(listener, behind_tls=behind_tls)
+    tls.front()
+    tls.to_peer("any")
+    peer_routes(Policy(rules=(), audit=False), lambda _: (), trust_domain=trust_domain)
 
 
 def peer_routes(policy: Policy, members: Members, *, trust_domain: str | None = None) -> bytes:

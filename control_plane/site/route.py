@@ -30,6 +30,10 @@ from control_plane.site.envoy_types import (
     overwrite,
     overwrite_existing,
 )
+from xds.wire import field_bytes, field_string
+
+# VirtualHost, Route, and an entry of its map
+_ROUTES, _TYPED_PER_FILTER_CONFIG, _KEY, _VALUE = 3, 13, 1, 2
 
 ERROR_TITLES: Mapping[int, str] = {
     400: "Bad Request",
@@ -83,6 +87,16 @@ def front(listener: str, *, behind_tls: bool = False) -> bytes:
         listener: Its name.
         behind_tls: True where clients speak TLS to something before the Envoy.
     """
+    host, before, awaited, behind = _front(listener == names.FRONT, behind_tls)
+    # by hand, since each service may have a listener of its own, and Lua by its name
+    entry = field_string(_KEY, names.lua(listener)) + field_bytes(_VALUE, _answers())
+    awaited += field_bytes(_TYPED_PER_FILTER_CONFIG, entry)
+    return host + before + field_bytes(_ROUTES, awaited) + behind
+
+
+@cache
+def _front(all_services: bool, behind_tls: bool) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return the virtual host without routes; its routes before `awaited`, that, those behind."""
     headers = [
         overwrite(names.ORIGIN, names.SITE_NAME),
         # a client's own values have been removed: services take the first, or the whole
@@ -90,15 +104,26 @@ def front(listener: str, *, behind_tls: bool = False) -> bytes:
         append("via", VIA),
         *_negative_headers(),
     ]
-    if listener == names.FRONT:
+    if all_services:
         # Lua sets it only where it took more off the path than the service
         headers.append(default("x-forwarded-prefix", f"/%REQ({names.SERVICE})%"))
     if behind_tls:
         # the connection manager believes what it sees: plain HTTP
         headers.append(overwrite("x-forwarded-proto", "https"))
     host = _virtual_host(_forward(), headers)
-    host.routes[:0] = [_two_hosts(), _awaited(names.lua(listener))]
-    return bytes(host)
+    behind, host.routes = host.routes, []
+    return (
+        bytes(host),
+        field_bytes(_ROUTES, bytes(_two_hosts())),
+        bytes(_awaited()),
+        b"".join(field_bytes(_ROUTES, bytes(each)) for each in behind),
+    )
+
+
+@cache
+def _answers() -> bytes:
+    """Return what a route says that wants the Lua for answers."""
+    return bytes(Any.pack(LuaPerRoute(name=names.ANSWERS)))
 
 
 @cache
@@ -181,8 +206,8 @@ def _forward() -> Route:
     )
 
 
-def _awaited(lua: str) -> Route:
-    """The same, with the Lua for answers: Envoy asks the route that the request's Lua has chosen.
+def _awaited() -> Route:
+    """The same, for the Lua for answers: Envoy asks the route that the request's Lua has chosen.
 
     So no spelling of a path leads past it, and other answers don't pay for a hook.
     """
@@ -192,7 +217,6 @@ def _awaited(lua: str) -> Route:
     awaited.match.headers.append(HeaderMatcher(name=names.ANSWER, present_match=True))
     # what was removed before is added now: only the cluster of a validation has it
     awaited.response_headers_to_add.append(overwrite(names.HONOURED, _metadata("honoured")))
-    awaited.typed_per_filter_config = {lua: Any.pack(LuaPerRoute(name=names.ANSWERS))}
     return awaited
 
 

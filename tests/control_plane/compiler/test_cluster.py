@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.manifest import API_VERSION, KIND, parse_manifest
-from control_plane.clouds.model import Endpoint, Service
 from control_plane.compiler import prototypes
-from control_plane.compiler.cluster import MAX_REASON, compile_cluster, header_value, warm
-from control_plane.compiler.outcome import Direct, Local, Rejection, Route
+from control_plane.compiler.cluster import MAX_REASON, compile_cluster, header_value
+from control_plane.compiler.outcome import Rejection
 from control_plane.compiler.plan import PlanSettings, plan
 from control_plane.scope import parse_target
 from xds.wire import field_bytes
@@ -114,20 +113,6 @@ def test_any_text_becomes_a_header_value(text: str) -> None:
     assert all(" " <= char <= "~" for char in value)
     assert len(value) <= MAX_REASON
     assert header_value(value) == value
-
-
-def test_warming_up_leaves_nothing_to_encode_for_the_usual_kinds() -> None:
-    warm()
-    before = prototypes.service.cache_info().misses, prototypes.cluster_of_clouds.cache_info()
-
-    for hop_type in (Local, Direct):
-        for count in (1, 2, 3):
-            endpoints = tuple(Endpoint(address="127.0.0.1", port=1 + n) for n in range(count))
-            hop = hop_type(cloud="a", service=Service(endpoints=endpoints))
-            compile_cluster("image@a", Route(hops=(hop,)))
-
-    after = prototypes.service.cache_info().misses, prototypes.cluster_of_clouds.cache_info()
-    assert after == before
 
 
 def test_more_endpoints_mean_more_retries_up_to_a_bound() -> None:

@@ -13,6 +13,7 @@ from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
 from envoy_data_plane.envoy.config.listener.v3 import Listener
 from envoy_data_plane.envoy.config.rbac.v3 import Action  # noqa: F401 - so that it can be decoded
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
+from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessLog  # noqa: F401
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac  # noqa: F401
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
