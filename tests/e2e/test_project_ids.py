@@ -37,7 +37,9 @@ def front(fleet: Fleet) -> int:
     )
     fleet.site("cloud-2", services=services("2"), accept=[{"clouds": ["cloud-1"]}, identity, kept])
     labels = {"place": "here"}
-    site: Cloud = fleet.site("cloud-1", labels=labels, services=services("1"), accept=[identity, kept])
+    site: Cloud = fleet.site(
+        "cloud-1", labels=labels, services=services("1"), accept=[identity, kept]
+    )
     assert site.front
     return site.front.port
 
