@@ -253,3 +253,23 @@ def test_certificates_and_the_authority_are_replaced_under_load(
 
     assert {each.status for each in load.answers[::2]} == {200}
     assert {each.status for each in load.answers[1::2]} == {404}
+
+
+def test_the_admin_address_and_the_logs_hold_no_secret(
+    stack: Stack, identities: Identities
+) -> None:
+    """Neither the registry's password nor a key, whoever asks."""
+    serve = stack.serve(start=False)
+    with_password = stack.etcd.url.replace("etcd://", "etcd://user:s3cr3t%2Bword@")
+    serve.command = [with_password if each == stack.etcd.url else each for each in serve.command]
+    serve.start()
+    # PEM, but for the lines that every key of its kind begins with
+    key = identities.of(None).key.read_text().splitlines()[2]
+    told = [serve.get(path).body.decode() for path in ("/status", "/metrics", "/readyz", "/")]
+    told.append(serve.log())
+
+    assert "ready: " in serve.log()
+    for text in told:
+        assert "s3cr3t" not in text
+        assert key not in text
+        assert "PRIVATE KEY" not in text
