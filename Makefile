@@ -4,13 +4,16 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP_INSTALL = bin/python -m pip --disable-pip-version-check install
 BIN = .venv/bin
-OPENSTACK = keystone glance python-openstackclient waitress 'setuptools<81'
-
-# besides, for whole clouds: make demo-openstack
-OPENSTACK_FULL = nova neutron openstack-placement cinder PyMySQL
+PINS = deploy/requirements
+# the files are complete; pip alone would look for extras that are pinned without them
+PINNED = --require-hashes --no-deps -r $(PINS)
+THIS = --no-deps --no-build-isolation --editable .
+COMPILE = .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
+	--generate-hashes --no-emit-index-url --custom-compile-command 'make pins'
 
 .DEFAULT_GOAL = help
-.PHONY: help setup fmt check test test-openstack bench bench-scale demo up down demo-openstack openstack-up openstack-down clean
+.PHONY: help setup fmt check test test-openstack bench bench-scale fuzz demo up down demo-openstack openstack-up openstack-down \
+	pins sbom clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' Makefile | expand -t 16
@@ -32,6 +35,9 @@ test: setup  ## every test, with real etcd, real Envoy, Keystone and Glance
 
 test-openstack: setup .venv-openstack/full  ## the tests with whole clouds: Nova, Neutron, Cinder, MariaDB, RabbitMQ
 	$(BIN)/pytest -m whole_clouds tests/whole_clouds
+
+fuzz: .venv/ready  ## the parsers under many random inputs: FUZZ_EXAMPLES each, some ten minutes
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-100000} $(BIN)/pytest tests/test_fuzz.py --numprocesses=auto
 
 bench: .venv/ready  ## every benchmark, one line of JSON for each figure
 	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench; done
@@ -57,22 +63,44 @@ openstack-up: setup .venv-openstack/full  ## bring up the whole clouds and leave
 openstack-down: .venv/ready  ## end what `make openstack-up` left running
 	$(BIN)/scopeway demo --full --down
 
+# uv asks the index that pip is configured for; none is written down
+pins: .venv-tools/ready  ## pin every dependency anew, with hashes, as pyproject.toml and the constraints allow
+	export UV_INDEX_URL="$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)"; \
+	[ -n "$$UV_INDEX_URL" ] || unset UV_INDEX_URL; \
+	$(COMPILE) pyproject.toml --extra dev -o $(PINS)/dev.txt && \
+	$(COMPILE) $(PINS)/openstack.in pyproject.toml --extra openstack \
+		-c deploy/openstack/constraints.txt -o $(PINS)/openstack.txt && \
+	$(COMPILE) $(PINS)/openstack.in $(PINS)/openstack-full.in pyproject.toml --extra openstack \
+		-c deploy/openstack/constraints.txt -o $(PINS)/openstack-full.txt
+
+sbom: .venv/ready .venv-tools/ready  ## what is installed in .venv, as CycloneDX in build/sbom.json
+	mkdir -p build
+	.venv-tools/bin/cyclonedx-py environment .venv/bin/python --pyproject pyproject.toml \
+		--output-reproducible --output-file build/sbom.json
+
 clean:  ## remove what can be made again
-	rm -rf .venv .venv-openstack .scopeway/openstack/saved build dist *.egg-info .*_cache .hypothesis
+	rm -rf .venv .venv-openstack .venv-tools .scopeway/openstack/saved build dist *.egg-info .*_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/ready: pyproject.toml
+.venv/ready: pyproject.toml $(PINS)/dev.txt
 	@$(call new_environment,.venv)
-	.venv/$(PIP_INSTALL) --editable '.[dev]'
+	.venv/$(PIP_INSTALL) $(PINNED)/dev.txt
+	.venv/$(PIP_INSTALL) $(THIS)
 	@touch $@
 
-.venv-openstack/ready: pyproject.toml deploy/openstack/constraints.txt
+.venv-openstack/ready: pyproject.toml $(PINS)/openstack.txt
 	@$(call new_environment,.venv-openstack)
-	.venv-openstack/$(PIP_INSTALL) -c deploy/openstack/constraints.txt $(OPENSTACK) --editable '.[openstack]'
+	.venv-openstack/$(PIP_INSTALL) $(PINNED)/openstack.txt
+	.venv-openstack/$(PIP_INSTALL) $(THIS)
 	@touch $@
 
-.venv-openstack/full: .venv-openstack/ready
-	.venv-openstack/$(PIP_INSTALL) -c deploy/openstack/constraints.txt $(OPENSTACK_FULL)
+.venv-openstack/full: .venv-openstack/ready $(PINS)/openstack-full.txt
+	.venv-openstack/$(PIP_INSTALL) $(PINNED)/openstack-full.txt
+	@touch $@
+
+.venv-tools/ready:
+	@$(call new_environment,.venv-tools)
+	.venv-tools/$(PIP_INSTALL) 'uv>=0.5,<1' 'cyclonedx-bom>=5,<8'
 	@touch $@
 
 define new_environment

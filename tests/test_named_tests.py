@@ -7,7 +7,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 NAMED = re.compile(r"`(tests/[\w/.-]+)(?:::(\w+))?`")
-DOCUMENTS = ["docs/limits.md"]
+DOCUMENTS = ["docs/limits.md", "SECURITY.md"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

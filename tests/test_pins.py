@@ -1,0 +1,61 @@
+"""The pinned dependencies are those of pyproject.toml, and name no place to get them from."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PINS = REPOSITORY / "deploy" / "requirements"
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+BLOCK = re.compile(r"^([A-Za-z0-9_.-]+)==\S+(?: ;[^\\]*)? ?\\\n((?: +--hash=\S+(?: \\)?\n)+)", re.M)
+
+
+def name_of(requirement: str) -> str:
+    found = re.match(r"[A-Za-z0-9_.-]+", requirement)
+    assert found is not None
+    return re.sub(r"[-_.]+", "-", found[0]).lower()
+
+
+def pinned(file: str) -> set[str]:
+    """The packages of a file that have a version and at least one hash."""
+    return {name_of(name) for name, _ in BLOCK.findall((PINS / file).read_text())}
+
+
+def wanted(*extras: str) -> set[str]:
+    requirements = list(PROJECT["dependencies"])
+    for extra in extras:
+        requirements += PROJECT["optional-dependencies"][extra]
+    return {name_of(each) for each in requirements} - {"scopeway"}
+
+
+@pytest.mark.parametrize(
+    ("file", "extras"),
+    [
+        ("dev.txt", ("openstack", "demo", "dev")),
+        ("openstack.txt", ("openstack",)),
+        ("openstack-full.txt", ("openstack",)),
+    ],
+)
+def test_every_dependency_is_pinned_with_a_hash(file: str, extras: tuple[str, ...]) -> None:
+    """Where this fails, pyproject.toml has changed: make pins."""
+    assert wanted(*extras) <= pinned(file)
+
+
+@pytest.mark.parametrize("file", ["dev.txt", "openstack.txt", "openstack-full.txt"])
+def test_nothing_else_stands_there(file: str) -> None:
+    rest = BLOCK.sub("", (PINS / file).read_text())
+
+    assert [line for line in rest.splitlines() if line and not line.lstrip().startswith("#")] == []
+    assert "://" not in rest
+
+
+def test_the_services_of_the_demo_are_pinned() -> None:
+    asked = {
+        name_of(line)
+        for file in ("openstack.in", "openstack-full.in")
+        for line in (PINS / file).read_text().splitlines()
+    }
+
+    assert asked <= pinned("openstack-full.txt")
