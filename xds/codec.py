@@ -48,6 +48,33 @@ class DeltaRequest:
     skipped: int = 0
     """How many names were left out because they are too long or not UTF-8."""
 
+    @property
+    def size(self) -> int:
+        """The number of names that it changes."""
+        return len(self.subscribe) + len(self.unsubscribe)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SotwRequest:
+    """A DiscoveryRequest (state of the world), as much of it as a session needs."""
+
+    type_url: str
+    version_info: str = ""
+    """The version that the client has; on a new stream, from the one before."""
+    response_nonce: str = ""
+    names: tuple[str, ...] = ()
+    error: ErrorDetail | None = None
+    node: Node | None = None
+    names_nothing: bool = True
+    """Whether the field for names was empty on the wire, also of names that were skipped."""
+    skipped: int = 0
+    """How many names were left out because they are too long or not UTF-8."""
+
+    @property
+    def size(self) -> int:
+        """The number of names that it changes: none that is known, as it repeats all of them."""
+        return 0
+
 
 def resource(type_url: str, name: str, body: bytes) -> Resource:
     """Encode a resource once, for every stream that will see it."""
@@ -73,8 +100,76 @@ def encode_delta_response(
     return b"".join(parts)
 
 
+def encode_sotw_response(
+    *, type_url: str, nonce: str, version_info: str, resources: Iterable[Resource]
+) -> bytes:
+    """Encode a DiscoveryResponse by joining what is encoded already."""
+    parts: list[bytes | memoryview] = [
+        wire.field_string(1, version_info),
+        wire.field_string(4, type_url),
+        wire.field_string(5, nonce),
+    ]
+    parts += [_sotw_framed(resource) for resource in resources]
+    return b"".join(parts)
+
+
+def _sotw_framed(resource: Resource) -> memoryview:
+    # the field of the Any ends the envelope of delta, and has the number 2 in both messages
+    body = resource.body_size
+    contained = len(wire.field_string(1, resource.type_url)) + 1 + len(wire.varint(body)) + body
+    return memoryview(resource.framed)[-(1 + len(wire.varint(contained)) + contained) :]
+
+
+def decode_sotw_request(
+    data: bytes,
+    *,
+    with_node: bool = True,
+    max_name_bytes: int = MAX_NAME_BYTES,
+    type_url: str = "",
+) -> SotwRequest:
+    """Read a DiscoveryRequest; arguments and errors as of `decode_delta_request`."""
+    try:
+        return _decode_sotw(data, with_node, max_name_bytes, type_url)
+    except ValueError as error:
+        raise MalformedRequestError(f"malformed DiscoveryRequest: {error}") from None
+
+
+def _decode_sotw(data: bytes, with_node: bool, max_name_bytes: int, implied: str) -> SotwRequest:
+    texts = {1: "", 5: ""}
+    type_url = ""
+    listed: list[str | None] = []
+    error: ErrorDetail | None = None
+    node: Node | None = None
+    for number, start, end in wire.fields(data):
+        if number == 3:
+            listed.append(_name(data, start, end, max_name_bytes))
+        elif number == 4:
+            type_url = data[start:end].decode()
+        elif number in texts:
+            texts[number] = _text(data, start, end)
+        elif number == 6:
+            error = _error(data, start, end)
+        elif number == 2 and with_node:
+            node = _node(data, start, end)
+    names = tuple(name for name in listed if name is not None)
+    return SotwRequest(
+        type_url=_type_url(type_url, implied),
+        version_info=texts[1],
+        response_nonce=texts[5],
+        names=names,
+        error=error,
+        node=node,
+        names_nothing=not listed,
+        skipped=len(listed) - len(names),
+    )
+
+
 def decode_delta_request(
-    data: bytes, *, with_node: bool = True, max_name_bytes: int = MAX_NAME_BYTES
+    data: bytes,
+    *,
+    with_node: bool = True,
+    max_name_bytes: int = MAX_NAME_BYTES,
+    type_url: str = "",
 ) -> DeltaRequest:
     """Read a DeltaDiscoveryRequest.
 
@@ -85,17 +180,18 @@ def decode_delta_request(
         data: The message.
         with_node: False skips the node, which counts on the first request of a stream only.
         max_name_bytes: The longest name that is taken.
+        type_url: What the stream is about, where that is one type; a request may leave it out.
 
     Raises:
         MalformedRequestError: the bytes are no such message.
     """
     try:
-        return _decode(data, with_node, max_name_bytes)
+        return _decode(data, with_node, max_name_bytes, type_url)
     except ValueError as error:
         raise MalformedRequestError(f"malformed DeltaDiscoveryRequest: {error}") from None
 
 
-def _decode(data: bytes, with_node: bool, max_name_bytes: int) -> DeltaRequest:
+def _decode(data: bytes, with_node: bool, max_name_bytes: int, implied: str) -> DeltaRequest:
     type_url = nonce = ""
     subscribe: list[str] = []
     unsubscribe: list[str] = []
@@ -125,10 +221,8 @@ def _decode(data: bytes, with_node: bool, max_name_bytes: int) -> DeltaRequest:
             error = _error(data, start, end)
         elif number == _NODE and with_node:
             node = _node(data, start, end)
-    if not type_url:
-        raise ValueError("it has no type_url")
     return DeltaRequest(
-        type_url=type_url,
+        type_url=_type_url(type_url, implied),
         response_nonce=nonce,
         subscribe=tuple(subscribe),
         unsubscribe=tuple(unsubscribe),
@@ -138,6 +232,14 @@ def _decode(data: bytes, with_node: bool, max_name_bytes: int) -> DeltaRequest:
         names_nothing=not names,
         skipped=skipped,
     )
+
+
+def _type_url(found: str, implied: str) -> str:
+    if implied and found and found != implied:
+        raise ValueError(f"it asks a service of {implied} for {found}")
+    if not (found or implied):
+        raise ValueError("it has no type_url")
+    return found or implied
 
 
 def _name(data: bytes, start: int, end: int, max_bytes: int) -> str | None:

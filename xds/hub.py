@@ -13,7 +13,7 @@ from typing import Protocol
 
 
 class Session(Protocol):
-    """What the hub needs of a session (`xds.session.DeltaSession`)."""
+    """What the hub needs of a session (`xds.session.Session`)."""
 
     def resources_changed(self, type_url: str, names: Collection[str]) -> bool:
         """Note a change; return whether it concerns the client."""

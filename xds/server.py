@@ -7,17 +7,24 @@ no other. Everything that happens is logged here and told to the observer.
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeAlias
 
 import grpc
 import grpc.aio
 
 from xds.bucket import Bucket
-from xds.codec import MAX_NAME_BYTES, decode_delta_request
+from xds.codec import (
+    MAX_NAME_BYTES,
+    DeltaRequest,
+    SotwRequest,
+    decode_delta_request,
+    decode_sotw_request,
+)
 from xds.errors import ListenError, ProtocolError
 from xds.events import (
     Event,
@@ -33,15 +40,29 @@ from xds.events import (
 )
 from xds.hub import Hub, Member
 from xds.security import Security, proof_of
-from xds.session import ANSWER_LIMIT, NAMES_LIMIT, DeltaSession, Response, TypeStatus
+from xds.services import SERVICES
+from xds.session import (
+    ANSWER_LIMIT,
+    DELTA,
+    NAMES_LIMIT,
+    SOTW,
+    Dialect,
+    Request,
+    Response,
+    Session,
+    TypeStatus,
+)
 from xds.source import Node, Source
 
 _log = logging.getLogger(__name__)
 
-_SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-_METHOD: Final = "DeltaAggregatedResources"
+_Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+_Handler: TypeAlias = Callable[[object, _Context], Coroutine[Any, Any, None]]
+
 _BYTES_OF_A_NAME: Final = 1024
 """So much of a request counts as one name more: whatever it holds has to be read."""
+_DRAIN_STEP: Final = 0.05
+"""Seconds."""
 _REFUSALS: Final = (
     *("PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION"),
     *("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"),
@@ -96,11 +117,22 @@ class _Outcome:
     message: str = ""
 
 
-class _Stream:
-    """One delta stream: reads, writes, and ends exactly once, with an outcome."""
+@dataclass(frozen=True, slots=True)
+class _Method(Generic[Request]):
+    """What a stream speaks, and of what."""
+
+    dialect: Dialect[Request]
+    decode: Callable[..., Request]
+    type_url: str
+    """"" on an aggregated stream."""
+
+
+class _Stream(Generic[Request]):
+    """One stream: reads, writes, and ends exactly once, with an outcome."""
 
     def __init__(
         self,
+        method: _Method[Request],
         source: Source,
         hub: Hub,
         observer: Observer | None,
@@ -109,7 +141,9 @@ class _Stream:
         security: Security | None,
     ) -> None:
         self._proof = None if security is None else proof_of(context)
-        self.session = DeltaSession(
+        self._method: _Method[Request] = method
+        self.session: Session[Request] = Session(
+            method.dialect,
             source,
             answer_limit=limits.answer_bytes,
             names_limit=limits.names,
@@ -203,16 +237,18 @@ class _Stream:
         bucket = Bucket(rate=self._limits.names_per_second, burst=self._limits.names_burst)
         while (data := await self._context.read()) is not grpc.aio.EOF:
             first = self._member is None
-            request = decode_delta_request(
-                data, with_node=first, max_name_bytes=self._limits.name_bytes
+            request = self._method.decode(
+                data,
+                with_node=first,
+                max_name_bytes=self._limits.name_bytes,
+                type_url=self._method.type_url,
             )
             self.session.receive(request, now())
             if first:
                 self._member = self._hub.join(self.session, self.session.group, self._woken.set)
                 self._report(StreamOpened())
             await self._send()
-            names = len(request.subscribe) + len(request.unsubscribe)
-            seconds = bucket.take(names + len(data) // _BYTES_OF_A_NAME, now())
+            seconds = bucket.take(request.size + len(data) // _BYTES_OF_A_NAME, now())
             if seconds:
                 await asyncio.sleep(seconds)
         self.finish(_Outcome("OK"))
@@ -277,7 +313,7 @@ class Server:
         self._observer = observer
         self._limits = limits
         self._security = security
-        self._streams: dict[_Stream, None] = {}
+        self._streams: dict[_Stream[DeltaRequest] | _Stream[SotwRequest], None] = {}
 
     def status(self) -> list[StreamStatus]:
         """Return how far every stream has come; costs O(all names)."""
@@ -295,13 +331,44 @@ class Server:
                     node=node, peer=stream.peer, since=stream.since, types=stream.session.status()
                 )
 
-    async def delta_aggregated_resources(
-        self, _requests: object, context: grpc.aio.ServicerContext[bytes, bytes]
+    def handlers(self) -> list[grpc.GenericRpcHandler]:
+        """Return what answers all services of `xds.services`, bytes in and out."""
+        return [
+            grpc.method_handlers_generic_handler(
+                service.name,
+                {
+                    method: grpc.stream_stream_rpc_method_handler(handler)
+                    for method, handler in (
+                        (service.delta, self._delta(service.type_url or "")),
+                        (service.sotw, self._sotw(service.type_url or "")),
+                    )
+                    if method is not None
+                },
+            )
+            for service in SERVICES
+        ]
+
+    def _delta(self, type_url: str) -> _Handler:
+        method = _Method(DELTA, decode_delta_request, type_url)
+
+        async def serve_delta(_requests: object, context: _Context) -> None:
+            arguments = self._source, self.hub, self._observer, self._limits
+            await self._serve(_Stream(method, *arguments, context, self._security), context)
+
+        return serve_delta
+
+    def _sotw(self, type_url: str) -> _Handler:
+        method = _Method(SOTW, decode_sotw_request, type_url)
+
+        async def serve_sotw(_requests: object, context: _Context) -> None:
+            arguments = self._source, self.hub, self._observer, self._limits
+            await self._serve(_Stream(method, *arguments, context, self._security), context)
+
+        return serve_sotw
+
+    async def _serve(
+        self, stream: "_Stream[DeltaRequest] | _Stream[SotwRequest]", context: _Context
     ) -> None:
-        """Serve one stream."""
-        stream = _Stream(
-            self._source, self.hub, self._observer, self._limits, context, self._security
-        )
         self._streams[stream] = None
         try:
             # before any response: gRPC cannot end a call whose first write was given up half-way
@@ -319,7 +386,25 @@ class Server:
 
     def drain(self) -> None:
         """Ask every stream to end; its client then looks for another server."""
-        for stream in self._streams:
+        self._end(list(self._streams))
+
+    async def drain_slowly(self, *, over: float) -> None:
+        """Ask the streams to end, spread evenly over `over` seconds, so that none meets a crowd.
+
+        To be awaited before the server is left, once new clients are led elsewhere: what connects
+        meanwhile is served. Streams are asked every 50 ms, in the order in which they came.
+        """
+        streams = list(self._streams)
+        steps = max(1, math.ceil(over / _DRAIN_STEP))
+        asked = 0
+        for step in range(steps):
+            due = math.ceil(len(streams) * (step + 1) / steps)
+            self._end(streams[asked:due])
+            asked = due
+            await asyncio.sleep(over / steps)
+
+    def _end(self, streams: "list[_Stream[DeltaRequest] | _Stream[SotwRequest]]") -> None:
+        for stream in streams:
             stream.finish(_Outcome("UNAVAILABLE", "the server is shutting down"))
 
 
@@ -333,7 +418,7 @@ async def serve(
     limits: Limits | None = None,
     security: Security | None = None,
 ) -> AsyncIterator[Server]:
-    """Serve a source over delta ADS, until the block is left.
+    """Serve a source until the block is left: delta and state of the world, ADS and each type.
 
     Leaving ends the streams and takes at most `limits.drain_timeout`.
 
@@ -350,9 +435,8 @@ async def serve(
     """
     limits = limits or Limits()
     server = Server(source, Hub() if hub is None else hub, observer, limits, security)
-    handler = grpc.stream_stream_rpc_method_handler(server.delta_aggregated_resources)
     shell = grpc.aio.server(
-        handlers=[grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler})],
+        handlers=server.handlers(),
         options=_options(limits),
     )
     server.port = _bind(shell, listen, security)

@@ -1,24 +1,30 @@
-"""One delta stream, without I/O: requests in, responses out.
+"""One stream, delta or state of the world, without I/O: requests in, responses out.
 
 Owns the node of the stream, the pairing of responses with ACKs and NACKs, and the order among
-types. The rules for each type are in `xds.subscription`. Knows no clock, no gRPC and no other
-streams; time is an argument.
+types. The rules for each type are in `xds.subscription` (delta) and `xds.sotw`; what else differs
+between the two is a `Dialect`. Knows no clock, no gRPC and no other streams; time is an argument.
 
 A caller's loop, after `receive` or whenever `resources_changed` or `wildcard_changed` returned
 True: send what `responses_to_send` returns, in that order; then collect `events` and
 `interest_changes`.
-
-Not here yet, and where it would go: a deadline for resources with a TTL (`responses_to_send` has
-the time), the wait of a changed EDS cluster for fresh endpoints (`_send_in_order`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Generic, Protocol, TypeVar
 
 from xds import types
-from xds.codec import DeltaRequest, encode_delta_response
+from xds.codec import (
+    DeltaRequest,
+    ErrorDetail,
+    SotwRequest,
+    encode_delta_response,
+    encode_sotw_response,
+)
 from xds.errors import MissingNodeError, ProtocolError
-from xds.events import Acked, Nacked, NamesSkipped, SessionEvent, TypeNotServed
+from xds.events import Acked, LookupFailed, Nacked, NamesSkipped, SessionEvent, TypeNotServed
+from xds.sotw import SotwSubscription
 from xds.source import Node, NodeView, Source
 from xds.subscription import Answer, Rejection, Subscription
 
@@ -34,7 +40,7 @@ NAMES_LIMIT = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """An encoded DeltaDiscoveryResponse, and what it holds."""
+    """An encoded DeltaDiscoveryResponse or DiscoveryResponse, and what it holds."""
 
     type_url: str
     nonce: str
@@ -78,10 +84,91 @@ class _Flight:
     since: float
 
 
-class DeltaSession:
-    """The server's side of one delta stream.
+Request = TypeVar("Request", DeltaRequest, SotwRequest)
+_Contra = TypeVar("_Contra", DeltaRequest, SotwRequest, contravariant=True)
+
+
+class _Subscription(Protocol[_Contra]):
+    """What a session needs of the rules for one type; the two implementations document it."""
+
+    type_url: str
+    in_flight: dict[str, str] | None
+    interest: dict[str, bool]
+    failures: list[LookupFailed]
+    rejected: dict[str, Rejection]
+
+    @property
+    def has_news(self) -> bool: ...
+    @property
+    def settled(self) -> bool: ...
+    @property
+    def wildcard(self) -> bool: ...
+    @property
+    def acked(self) -> int: ...
+    def wanted(self) -> Iterator[str]: ...
+    def receive(self, request: _Contra) -> int: ...
+    def acknowledge(self) -> None: ...
+    def reject(self, error: ErrorDetail) -> tuple[str, ...]: ...
+    def changed(self, names: Iterable[str]) -> bool: ...
+    def wildcard_changed(self) -> bool: ...
+    def take(self) -> Answer | None: ...
+    def take_removals(self) -> Answer | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect(Generic[Request]):
+    """In what delta and the state of the world differ on a stream."""
+
+    open: Callable[[str, NodeView | None, int, int], _Subscription[Request]]
+    """From a type, its view, the limits of an answer's bytes and of names."""
+    encode: Callable[[str, str, Answer], bytes]
+    """From a type, a nonce and what to say."""
+    stale_counts: bool
+    """Whether a request with the nonce of an earlier response still changes subscriptions."""
+
+
+def _open_delta(
+    type_url: str, view: NodeView | None, limit: int, names_limit: int
+) -> _Subscription[DeltaRequest]:
+    return Subscription(
+        type_url,
+        view,
+        limit=limit,
+        names_limit=names_limit,
+        removals_last=type_url == types.CLUSTER,
+    )
+
+
+def _open_sotw(
+    type_url: str, view: NodeView | None, limit: int, names_limit: int
+) -> _Subscription[SotwRequest]:
+    return SotwSubscription(type_url, view, limit=limit, names_limit=names_limit)
+
+
+DELTA: Final = Dialect[DeltaRequest](
+    open=_open_delta,
+    encode=lambda type_url, nonce, answer: encode_delta_response(
+        type_url=type_url, nonce=nonce, resources=answer.resources, removed=answer.removed
+    ),
+    stale_counts=True,
+)
+SOTW: Final = Dialect[SotwRequest](
+    open=_open_sotw,
+    encode=lambda type_url, nonce, answer: encode_sotw_response(
+        type_url=type_url,
+        nonce=nonce,
+        version_info=answer.version_info,
+        resources=answer.resources,
+    ),
+    stale_counts=False,
+)
+
+
+class Session(Generic[Request]):
+    """The server's side of one stream.
 
     Args:
+        dialect: DELTA or SOTW.
         source: Where the resources come from.
         answer_limit: A response ends with the resource that takes it to so many bytes.
         names_limit: A client may be subscribed to so many names of one type; further ones are
@@ -91,6 +178,7 @@ class DeltaSession:
 
     def __init__(
         self,
+        dialect: Dialect[Request],
         source: Source,
         *,
         answer_limit: int = ANSWER_LIMIT,
@@ -99,12 +187,13 @@ class DeltaSession:
     ) -> None:
         self.node: Node | None = None
         """Who is at the other end; None until the first request."""
+        self._dialect: Dialect[Request] = dialect
         self._source = source
         self._answer_limit = answer_limit
         self._names_limit = names_limit
         self._identities = identities
         self._view: NodeView | None = None
-        self._subscriptions: dict[str, Subscription] = {}  # in the order of sending
+        self._subscriptions: dict[str, _Subscription[Request]] = {}  # in the order of sending
         self._flights: dict[str, _Flight] = {}
         self._last_nacks: dict[str, Nack] = {}
         self._events: list[SessionEvent] = []
@@ -116,7 +205,7 @@ class DeltaSession:
         assert self._view is not None
         return self._view.group
 
-    def receive(self, request: DeltaRequest, now: float) -> None:
+    def receive(self, request: Request, now: float) -> None:
         """Take in a request.
 
         Afterwards the caller sends what `responses_to_send` returns. The node counts on the first
@@ -132,8 +221,10 @@ class DeltaSession:
             self.node = replace(request.node, identities=self._identities)
             self._view = self._source.attach(self.node)
         subscription = self._subscriptions.get(request.type_url) or self._open(request.type_url)
-        self._pair(subscription, request, now)
-        skipped = request.skipped + subscription.receive(request)
+        stale = self._pair(subscription, request, now)
+        skipped = request.skipped
+        if self._dialect.stale_counts or not stale:
+            skipped += subscription.receive(request)
         if skipped:
             self._events.append(NamesSkipped(request.type_url, skipped))
 
@@ -181,7 +272,8 @@ class DeltaSession:
         changes: list[tuple[str, str, bool]] = []
         for type_url, subscription in self._subscriptions.items():
             if subscription.interest:
-                changes += [(type_url, *change) for change in subscription.interest.items()]
+                interest: dict[str, bool] = subscription.interest
+                changes += [(type_url, name, wanted) for name, wanted in interest.items()]
                 subscription.interest.clear()
         return changes
 
@@ -200,7 +292,7 @@ class DeltaSession:
         if self._view is not None:
             self._view.close()
 
-    def _open(self, type_url: str) -> Subscription:
+    def _open(self, type_url: str) -> _Subscription[Request]:
         if len(self._subscriptions) >= TYPES_LIMIT:
             raise ProtocolError(
                 f"the stream asks for more than {TYPES_LIMIT} types", status="RESOURCE_EXHAUSTED"
@@ -208,12 +300,8 @@ class DeltaSession:
         served = type_url in self._source.type_urls()
         if not served:
             self._events.append(TypeNotServed(type_url))
-        self._subscriptions[type_url] = Subscription(
-            type_url,
-            self._view if served else None,
-            limit=self._answer_limit,
-            names_limit=self._names_limit,
-            removals_last=type_url == types.CLUSTER,
+        self._subscriptions[type_url] = self._dialect.open(
+            type_url, self._view if served else None, self._answer_limit, self._names_limit
         )
         self._subscriptions = {
             key: self._subscriptions[key]
@@ -221,7 +309,8 @@ class DeltaSession:
         }
         return self._subscriptions[type_url]
 
-    def _pair(self, subscription: Subscription, request: DeltaRequest, now: float) -> None:
+    def _pair(self, subscription: _Subscription[Request], request: Request, now: float) -> bool:
+        """Pair an ACK or NACK with its response; return whether it is of an earlier one."""
         type_url, error = request.type_url, request.error
         flight = self._flights.get(type_url)
         paired = flight is not None and flight.nonce == request.response_nonce
@@ -235,8 +324,9 @@ class DeltaSession:
         elif flight is not None and paired:
             subscription.acknowledge()
             self._events.append(Acked(type_url, now - flight.since))
+        return flight is not None and not paired and request.response_nonce != ""
 
-    def _send_in_order(self) -> Iterator[tuple[Subscription, Answer]]:
+    def _send_in_order(self) -> Iterator[tuple[_Subscription[Request], Answer]]:
         """Yield what can be sent, so that nothing overtakes what it may refer to.
 
         A type with news that must wait (for an ACK, or because an answer was split) holds back the
@@ -254,7 +344,9 @@ class DeltaSession:
                 if removals is not None:
                     yield subscription, removals
 
-    def _respond(self, subscription: Subscription, answer: Answer, now: float) -> Response:
+    def _respond(
+        self, subscription: _Subscription[Request], answer: Answer, now: float
+    ) -> Response:
         self._nonces += 1
         nonce = str(self._nonces)
         self._flights[subscription.type_url] = _Flight(nonce, now)
@@ -263,15 +355,10 @@ class DeltaSession:
             nonce=nonce,
             resources=len(answer.resources),
             removed=len(answer.removed),
-            data=encode_delta_response(
-                type_url=subscription.type_url,
-                nonce=nonce,
-                resources=answer.resources,
-                removed=answer.removed,
-            ),
+            data=self._dialect.encode(subscription.type_url, nonce, answer),
         )
 
-    def _type_status(self, subscription: Subscription) -> TypeStatus:
+    def _type_status(self, subscription: _Subscription[Request]) -> TypeStatus:
         flight = self._flights.get(subscription.type_url)
         return TypeStatus(
             type_url=subscription.type_url,
@@ -283,3 +370,9 @@ class DeltaSession:
             rejected=dict(subscription.rejected),
             last_nack=self._last_nacks.get(subscription.type_url),
         )
+
+
+DeltaSession: Final = partial(Session[DeltaRequest], DELTA)
+"""A session of delta xDS: `DeltaSession(source)`."""
+SotwSession: Final = partial(Session[SotwRequest], SOTW)
+"""A session of the state of the world: `SotwSession(source)`."""

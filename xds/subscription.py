@@ -40,6 +40,8 @@ class Answer:
     versions: dict[str, str] = field(default_factory=dict)
     """The version of every name in it; ABSENT for the removed ones."""
     size: int = 0
+    version_info: str = ""
+    """Of the state of the world; delta has none."""
 
     def add(self, name: str, resource: Resource | None) -> None:
         """Take in a resource, or that there is none by this name."""

@@ -10,6 +10,7 @@ import grpc.aio
 import pytest
 from xds_model import Received, Store, View, read_response, write_request
 
+from xds import wire
 from xds.errors import ListenError
 from xds.events import (
     Acked,
@@ -23,6 +24,7 @@ from xds.events import (
 )
 from xds.hub import Hub
 from xds.server import Limits, Server, serve
+from xds.services import SERVICES, Service
 from xds.source import Node
 from xds.types import CLUSTER, LISTENER
 
@@ -439,3 +441,80 @@ async def test_a_request_may_be_so_large_and_no_larger(
         else:
             code, _ = await client.ended()
             assert code.name == status
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+async def test_each_service_answers_both_ways(store: Store, service: Service) -> None:
+    type_url = service.type_url or CLUSTER
+    node = wire.field_bytes(1, wire.field_string(1, "site/1") + wire.field_string(2, "site"))
+    # on a stream of one type a request need not name it
+    named = "" if service.type_url else type_url
+    async with (
+        serve(store, listen="127.0.0.1:0") as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        async with asyncio.timeout(GUARD):
+            call = channel.stream_stream(f"/{service.name}/{service.delta}")()
+            await call.write(write_request(named, node=("site/1", "site"), subscribe=["a"]))
+            received = read_response(await call.read())
+
+            assert received.type_url == type_url
+            assert ("a" in received.texts) == (type_url == CLUSTER)
+            if service.sotw is None:
+                return
+            call = channel.stream_stream(f"/{service.name}/{service.sotw}")()
+            sotw = wire.field_bytes(2, node[2:]) + wire.field_string(3, "*")
+            sotw += wire.field_string(4, named)
+            await call.write(sotw)
+            data = await call.read()
+            fields = {n: data[s:e] for n, s, e in wire.fields(data)}
+
+        assert fields[4].decode() == type_url
+
+
+async def test_a_service_of_one_type_speaks_of_no_other(store: Store) -> None:
+    async with (
+        serve(store, listen="127.0.0.1:0") as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        name = "/envoy.service.listener.v3.ListenerDiscoveryService/DeltaListeners"
+        client = Client(channel.stream_stream(name)(), "site/1")
+        await client.send(CLUSTER, subscribe=["a"])
+        code, details = await client.ended()
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert CLUSTER in details
+
+
+async def test_fetching_is_not_implemented(store: Store) -> None:
+    async with (
+        serve(store, listen="127.0.0.1:0") as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        fetch = channel.unary_unary(
+            "/envoy.service.cluster.v3.ClusterDiscoveryService/FetchClusters"
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await fetch(b"")
+
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_slow_drain_asks_one_stream_after_the_other(store: Store) -> None:
+    recorder = Recorder()
+    async with (
+        serve(store, listen="127.0.0.1:0", observer=recorder) as server,
+        connect(server) as one,
+        connect(server) as two,
+    ):
+        for client in (one, two):
+            await client.send(subscribe=["a"])
+            await client.take()
+        draining = asyncio.create_task(server.drain_slowly(over=3600.0))
+        assert (await one.ended())[0] is grpc.StatusCode.UNAVAILABLE
+
+        changer(server, store)("a", "2")
+        assert (await two.take()).texts == {"a": "2"}
+        draining.cancel()
+        await server.drain_slowly(over=0.0)
+        assert (await two.ended())[0] is grpc.StatusCode.UNAVAILABLE
