@@ -1,4 +1,5 @@
--- What becomes of a Keystone's answers: new tokens get their scope, foreign tokens lose their power.
+-- What becomes of a Keystone's answers: new tokens get their scope, foreign tokens lose their power. And
+-- of a service's that refuses a foreign user: refused.lua.
 --
 -- Contract: docs/lua.md, "Answers". A Lua of its own, which runs where a request has called `expect` of
 -- awaited.lua. `on_response` gives PASS, or a status and a sentence for the user.
@@ -8,6 +9,7 @@ local adapter = require("adapter")
 local awaited = require("awaited")
 local catalog = require("catalog")
 local foreign = require("foreign")
+local refused = require("refused")
 local json = require("json")
 
 local find, tonumber = string.find, tonumber
@@ -108,7 +110,10 @@ function _M.on_response(handle)
     return PASS
   end
   local headers = handle:headers()
-  if what == VALIDATION or what == HEAD_VALIDATION then
+  if what == awaited.FOREIGN_USER then
+    refused.explain(handle, headers, state.issuer)
+    return PASS
+  elseif what == VALIDATION or what == HEAD_VALIDATION then
     return validation(handle, headers, what)
   elseif what == awaited.CATALOG then
     if headers:get(":status") == "200" then

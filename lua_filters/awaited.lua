@@ -10,15 +10,17 @@ _M.NAMESPACE = "scopeway"
 -- What is done with an answer (the values of the metadata `answer`).
 _M.LOGIN, _M.FOREIGN_LOGIN = "login", "foreign login"
 _M.VALIDATION, _M.HEAD_VALIDATION = "validation", "head"
+_M.FOREIGN_USER = "foreign user" -- of a service of another cloud than that of the user's Keystone
 _M.CATALOG = "catalog"
 
 
--- `suffix` is for logins. Gets the headers anew, since a body may have been waited for.
-function _M.expect(handle, what, suffix)
+-- `more` is for logins a `suffix`, for foreign users the `issuer` of the token. Gets the headers anew,
+-- since a body may have been waited for.
+function _M.expect(handle, what, more)
   local metadata = handle:streamInfo():dynamicMetadata()
   metadata:set(_M.NAMESPACE, "answer", what)
-  if suffix then
-    metadata:set(_M.NAMESPACE, "suffix", suffix)
+  for key, value in pairs(more or {}) do
+    metadata:set(_M.NAMESPACE, key, value)
   end
   handle:headers():replace("x-scopeway-answer", "awaited")
 end

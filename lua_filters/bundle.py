@@ -18,7 +18,8 @@ _MODULES = {
     "front": (*_COMMON, "token_body", "awaited", "identity", "front"),
     "answers": (
         *("errors", "adapter", "path", "awaited"),
-        *("json", "catalog", "sha256", "namespace", "foreign", "answers"),
+        *("json", "catalog", "sha256", "namespace", "foreign", "refused"),
+        "answers",
     ),
     "peer": (*_COMMON, "peer"),
     "dispatch": (*_COMMON, "dispatch"),

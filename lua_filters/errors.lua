@@ -11,6 +11,7 @@ _M.CONTENT_TYPE = "application/json"
 
 local TITLES = {
   [400] = "Bad Request",
+  [401] = "Unauthorized",
   [403] = "Forbidden",
   [404] = "Not Found",
   [413] = "Request Entity Too Large",

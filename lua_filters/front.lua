@@ -6,6 +6,7 @@
 -- where its value matters, and the usual X-Forwarded-Prefix is left to the route.
 
 local adapter = require("adapter")
+local awaited = require("awaited")
 local constants = require("constants")
 local identity = require("identity")
 local paths = require("path")
@@ -47,7 +48,7 @@ end
 
 
 -- The target for all but identity; the scope travels on in the token.
-local function choose(headers, service, path_text)
+local function choose(handle, headers, service, path_text)
   local text, problem = adapter.x_scope(headers)
   if problem then
     return nil, 400, problem
@@ -75,7 +76,11 @@ local function choose(headers, service, path_text)
       headers:replace("x-auth-token", with_scope)
     end
   end
-  return resolve.target(resolved, service)
+  local target = resolve.target(resolved, service)
+  if token and target.issuer then
+    awaited.expect(handle, awaited.FOREIGN_USER, { issuer = target.issuer })
+  end
+  return target
 end
 
 
@@ -121,7 +126,7 @@ local function on_request(handle)
     target, status, message = identity.choose(handle, headers, path, text)
     headers = handle:headers() -- the old object is dead where a body was waited for
   else
-    target, status, message = choose(headers, service, text)
+    target, status, message = choose(handle, headers, service, text)
   end
   if not target then
     return status, message

@@ -132,7 +132,8 @@ function _M.choose(handle, headers, path, path_text)
   elseif target.foreign and find(path, CATALOG) and headers:get(":method") == "GET" then
     awaited.expect(handle, awaited.CATALOG)
   elseif login then
-    awaited.expect(handle, target.foreign and awaited.FOREIGN_LOGIN or awaited.LOGIN, resolved.suffix)
+    local what = target.foreign and awaited.FOREIGN_LOGIN or awaited.LOGIN
+    awaited.expect(handle, what, { suffix = resolved.suffix })
   end
   return target
 end

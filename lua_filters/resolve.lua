@@ -10,6 +10,7 @@ local scope = require("scope")
 local target = require("target")
 local tokens = require("tokens")
 
+local find = string.find
 local SITE = constants.site
 local MAX_MEMORY = 1048576
 local ENTRY_OVERHEAD = 1024 -- bytes of the tables of an entry, about
@@ -39,12 +40,17 @@ function _M.resolve(text)
 end
 
 
--- The target of a service. `as` names it where the name isn't the service's (`identity.validate`).
+-- The target of a service; its `issuer` is the cloud whose Keystone gave out the token, where that is
+-- one, and another cloud may serve the target. `as` names it where the name isn't the service's (`identity.validate`).
 function _M.target(resolved, service, as)
   local name = as or service
   local known = resolved.targets[name]
   if not known then
-    known = target.make(name, resolved.bindings[service] or resolved.bindings["*"])
+    local bindings = resolved.bindings
+    local expression = bindings[service] or bindings["*"]
+    local identity = bindings.identity or bindings["*"]
+    known = target.make(name, expression)
+    known.issuer = expression ~= identity and find(identity, "^[a-z0-9-]+$") and identity or nil
     resolved.targets[name] = known
   end
   return known

@@ -1,6 +1,6 @@
 -- Target names: `<service>@<expression>`, the names of compiled clusters.
 --
--- Contract: a target is a table {name, foreign, spread} that nobody changes but `admit`. Envoy
+-- Contract: a target is a table {name, foreign, spread, issuer} that nobody changes but `admit`. Envoy
 -- keeps about 1 kB for every name for ever, so a worker hands out a bounded number of them, and
 -- not all at once: each is a question to the control plane.
 -- Cost: `make` concatenates; resolve.lua keeps its results. `admit` is one look-up, and for a new

@@ -19,6 +19,8 @@ HEADER = "X-Scope"
 REJECTED = "X-Scopeway-Rejected"
 """Is "true" on an answer that Scopeway gave itself, and "false" where a service sent it."""
 
+UNAUTHORIZED = 401
+
 
 class _Response(Protocol):
     @property
@@ -27,6 +29,8 @@ class _Response(Protocol):
     def status_code(self) -> int: ...
     @property
     def text(self) -> str: ...
+    @property
+    def url(self) -> str: ...
 
 
 class _Transport(Protocol):
@@ -74,25 +78,37 @@ def attach_scope(connection: _Connection) -> None:
         headers = connection.session.additional_headers
         if scope:
             parse_scope(str(scope))
-            connection.session.session.hooks["response"].append(tell_rejection)
+            connection.session.session.hooks["response"].append(Rejections().tell)
             headers[HEADER] = lexical_form(str(scope))
     except (AttributeError, ImportError, TypeError, ValueError) as error:
         raise CannotAttachScope(f"the scope cannot be sent: {error}") from error
 
 
-def tell_rejection(response: _Response, *args: object, **kwargs: object) -> None:
-    """Ends the command with the reason where Scopeway itself refused a request.
+class Rejections:
+    """What Scopeway itself refused on one connection."""
 
-    keystoneauth takes an error on the way to a service's versions for a service without versions,
-    and would say only that.
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._unauthorized = ""
+        """The URL that was answered with the last 401."""
 
-    Raises:
-        ScopeRejected: The answer is a rejection.
-    """
-    if response.headers.get(REJECTED) != "true":
-        return
-    try:
-        message = json.loads(response.text)["error"]["message"]
-    except (KeyError, TypeError, ValueError):
-        message = response.text
-    raise ScopeRejected(f"{message} (HTTP {response.status_code})")
+    def tell(self, response: _Response, *args: object, **kwargs: object) -> None:
+        """End the command with the reason where Scopeway itself refused a request.
+
+        keystoneauth takes an error on the way to a service's versions for a service without
+        versions, and would say only that. After a first 401 it may log in anew and try again.
+
+        Raises:
+            ScopeRejected: The answer is a rejection.
+        """
+        if response.headers.get(REJECTED) != "true":
+            return
+        if response.status_code == UNAUTHORIZED:
+            before, self._unauthorized = self._unauthorized, response.url
+            if before != response.url:
+                return
+        try:
+            message = json.loads(response.text)["error"]["message"]
+        except (KeyError, TypeError, ValueError):
+            message = response.text
+        raise ScopeRejected(f"{message} (HTTP {response.status_code})")

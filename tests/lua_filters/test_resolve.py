@@ -37,8 +37,18 @@ def test_a_target_says_what_is_done_with_it(modules: Any) -> None:
     def target(service: str, *name: str) -> dict[str, Any]:
         return modules.to_dict(resolve.target(resolved, service, *name))
 
-    assert target("image") == {"name": "image@cloud-2|cloud-3", "foreign": True, "spread": True}
-    assert target("network") == {"name": "network@[region=eu]", "foreign": True, "spread": True}
+    assert target("image") == {
+        "name": "image@cloud-2|cloud-3",
+        "foreign": True,
+        "spread": True,
+        "issuer": "cloud-1",
+    }
+    assert target("network") == {
+        "name": "network@[region=eu]",
+        "foreign": True,
+        "spread": True,
+        "issuer": "cloud-1",
+    }
     assert target("compute") == {"name": "compute@cloud-1", "foreign": False, "spread": False}
     assert target("identity") == {"name": "identity@cloud-1", "foreign": False, "spread": False}
     assert target("image", "identity.validate")["name"] == "identity.validate@cloud-2|cloud-3"

@@ -73,8 +73,22 @@ def test_the_command_says_in_one_line_that_a_role_does_not_count(clouds: Clouds)
         *("image", "create", "mine", "--public", "--scope", AT_OTHER), OS_CLOUD=f"{HOME}-admin"
     )
     assert status == 1
-    assert output.endswith("You are not authorized to complete publicize_image action.")
+    assert "You are not authorized to complete publicize_image action." in output
+    assert output.endswith(
+        f"(of {HOME}, only the roles count at {OTHER} that its accept[].identity lists, "
+        "by default member and reader)"
+    )
     assert "\n" not in output
+
+
+def test_the_command_says_in_one_line_that_an_identity_is_not_honoured(clouds: Clouds) -> None:
+    scope = f"{{keystone:stranger;glance:{OTHER}}}"
+    status, output = clouds.command("image", "list", "--scope", scope)
+    assert (status, output) == (
+        1,
+        f"{OTHER} does not accept this token of stranger: it has expired or was revoked, or "
+        f"{OTHER} does not honour identities of stranger (accept[].identity) (HTTP 401)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,7 +126,10 @@ def test_a_scope_with_too_many_clouds_gets_a_sentence(clouds: Clouds) -> None:
 def test_an_identity_that_is_not_honoured_is_refused_by_the_service(clouds: Clouds) -> None:
     scope = f"{{keystone:stranger;glance:{OTHER}}}"
     token = clouds.member(scope=scope)
-    assert clouds.ask("GET", IMAGES, token).status == 401
+    answer = clouds.ask("GET", IMAGES, token)
+    assert answer.status == 401
+    assert message(answer).startswith(f"{OTHER} does not accept this token of stranger: ")
+    assert answer.headers["x-scopeway-rejected"] == "true"
 
 
 def test_the_service_is_told_why_an_identity_is_not_honoured(clouds: Clouds) -> None:

@@ -62,8 +62,8 @@ def test_no_request_goes_on_without_its_scope(unknown: Any) -> None:
         attach_scope(unknown)
 
 
-def answer(text: str, **headers: str) -> Any:
-    return SimpleNamespace(status_code=404, headers=headers, text=text)
+def answer(text: str, *, status: int = 404, url: str = "http://a/", **headers: str) -> Any:
+    return SimpleNamespace(status_code=status, headers=headers, text=text, url=url)
 
 
 def test_a_rejection_ends_the_command_with_its_reason() -> None:
@@ -87,3 +87,17 @@ def test_the_error_of_a_service_is_left_to_the_client() -> None:
     told(answer('{"error": {"message": "no such image"}}'))
     # what Scopeway makes of the header when a service sent it
     told(answer('{"error": {"message": "no such image"}}', **{"X-Scopeway-Rejected": "false"}))
+
+
+def test_after_a_first_401_keystoneauth_may_log_in_anew() -> None:
+    found = connection(x_scope="glance:cloud-9")
+    attach_scope(found)
+    (told,) = found.session.session.hooks["response"]
+    refused = answer(
+        '{"error": {"message": "expired"}}', status=401, **{"X-Scopeway-Rejected": "true"}
+    )
+
+    told(refused)
+    told(answer("{}", status=201, url="http://a/v3/auth/tokens"))
+    with pytest.raises(ScopeRejected, match=r"^expired \(HTTP 401\)$"):
+        told(refused)

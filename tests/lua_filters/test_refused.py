@@ -1,0 +1,90 @@
+"""What a service says to a user of another cloud whom it refuses."""
+
+import json
+from typing import Any
+
+import pytest
+
+TOKEN = {"x-auth-token": "t~1~*:cloud-1;image:cloud-2"}
+SERVED = {"x-scopeway-served-by": "cloud-2"}
+HINT = (
+    " (of cloud-1, only the roles count at cloud-2 that its accept[].identity lists, "
+    "by default member and reader)"
+)
+
+
+def answered(front: Any, status: str, body: str | None, **headers: str) -> Any:
+    request = front.request("/image/v2/images", TOKEN)
+    length = {"content-length": str(len(body or ""))}
+    return front.response(request, {":status": status, **SERVED, **length, **headers}, body=body)
+
+
+def test_a_401_says_why_it_may_be(front: Any) -> None:
+    said = answered(front, "401", "<html>", **{"content-encoding": "gzip"})
+    error = json.loads(said.body)["error"]
+
+    assert error["code"] == 401
+    assert error["message"] == (
+        "cloud-2 does not accept this token of cloud-1: it has expired or was revoked, or cloud-2 "
+        "does not honour identities of cloud-1 (accept[].identity)"
+    )
+    assert (said.headers[":status"], said.headers["x-scopeway-rejected"]) == ("401", "true")
+    assert "content-encoding" not in said.headers
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            '{"forbidden": {"message": "no \\"way\\" \\\\", "code": 403}}',
+            f'{{"forbidden": {{"message": "no \\"way\\" \\\\{HINT}", "code": 403}}}}',
+        ),
+        (
+            "<html>\n <body>\n no way<br />\n </body>\n</html>",
+            f"<html>\n <body>\n no way<br />{HINT}\n </body>\n</html>",
+        ),
+        ('{"message": "cut', '{"message": "cut'),
+        ('{"message": 1}', '{"message": 1}'),
+        ("no", "no"),
+    ],
+)
+def test_a_403_keeps_its_words_and_gets_a_hint(front: Any, body: str, expected: str) -> None:
+    said = answered(front, "403", body)
+
+    assert (said.body, said.headers[":status"]) == (expected, "403")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        ("200", {}),
+        ("404", {}),
+        ("500", {}),
+        ("401", {"x-scopeway-rejected": "true"}),
+        ("403", {"x-scopeway-rejected": "true"}),
+        ("401", {"x-scopeway-served-by": "cloud-1"}),  # of an `|`, the user's own cloud
+        ("403", {"content-encoding": "gzip"}),
+        ("403", {"content-length": "65537"}),
+    ],
+)
+def test_all_else_passes_unread(front: Any, status: str, headers: dict[str, str]) -> None:
+    body = '{"x": {"message": "no"}}'
+    said = answered(front, status, body, **headers)
+
+    assert said.body == body
+    assert not said.body_was_read
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x-auth-token": "t"},
+        {"x-auth-token": "t~1~*:cloud-1"},
+        {"x-scope": "{glance:cloud-2}"},
+        {"x-auth-token": "t~1~*:cloud-2"},
+    ],
+    ids=str,
+)
+def test_answers_to_own_users_and_to_nobody_are_not_awaited(front: Any, headers: Any) -> None:
+    assert "x-scopeway-answer" not in front.request("/image/v2", headers).headers
