@@ -271,6 +271,8 @@ def _table(clouds: "Sequence[Cloud]", inventory: "Inventory") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from control_plane.clouds.urls import front_url
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("cloud", "labels", "services", "front", "peer", "cordoned"):
         table.add_column(column)
@@ -279,7 +281,7 @@ def _table(clouds: "Sequence[Cloud]", inventory: "Inventory") -> None:
             one.name,
             ",".join(f"{key}={value}" for key, value in sorted(one.labels.items())) or "-",
             ",".join(sorted(one.services)) or "-",
-            f"{one.front.address}:{one.front.port}" if one.front else "-",
+            front_url(one.front) if one.front else "-",
             f"{one.peer.address}:{one.peer.port}" if one.peer else "-",
             "-" if (reason := inventory.cordon(one.name)) is None else reason or "yes",
         )

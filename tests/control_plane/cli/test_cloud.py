@@ -58,7 +58,7 @@ def test_what_is_put_is_listed_shown_and_deleted(
         "cloud-1",
         "region=eu",
         "image",
-        "127.0.0.1:8080",
+        "http://127.0.0.1:8080",
         "127.0.0.1:8443",
         "-",
     ]
