@@ -1,5 +1,6 @@
 """A client that sends exactly the bytes it is given: what a library would repair is under test."""
 
+import io
 import json
 import socket
 import ssl
@@ -7,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPMessage, HTTPResponse
-from typing import Any
+from typing import Any, cast
 
 TIMEOUT = 30.0
 """Seconds after which a test is stuck; no test waits so long when all is well."""
@@ -31,6 +32,17 @@ class Response:
         return error
 
 
+class _Reader(io.BufferedReader):
+    """Outlives each answer: what has come of the next one is not lost with it."""
+
+    def makefile(self, *_: object) -> "_Reader":
+        """Return itself; to a response it is the socket."""
+        return self
+
+    def close(self) -> None:
+        """Do nothing: responses close what they read from."""
+
+
 class Connection:
     """One kept-alive HTTP/1.1 connection, with TLS where there is a context for it."""
 
@@ -45,11 +57,14 @@ class Connection:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname=server_name)
+        self._reader: _Reader | None = None
 
     def __enter__(self) -> "Connection":
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._reader is not None:
+            self._reader.raw.close()
         self.socket.close()
 
     def send(
@@ -83,7 +98,9 @@ class Connection:
         self.socket.sendall(b"0\r\n\r\n")
 
     def read(self, method: str = "GET") -> Response:
-        response = HTTPResponse(self.socket, method=method)
+        if self._reader is None:
+            self._reader = _Reader(self.socket.makefile("rb", buffering=0))
+        response = HTTPResponse(cast(socket.socket, self._reader), method=method)
         try:
             response.begin()
             body = b"" if response.status == 101 else response.read()
