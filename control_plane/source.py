@@ -197,6 +197,14 @@ class ScopewaySource:
             )
         if not node.cluster:
             raise ProtocolError(f"node {node.id!r} names no cloud as its cluster")
+        if self._settings.trust_domain is not None and from_metadata(node.metadata) is None:
+            # its clusters of other sites would wait for a certificate for ever
+            raise ProtocolError(
+                f"node {node.id!r} says in its metadata, at scopeway.identity, no files of its "
+                "certificate, by which other sites know it: make its bootstrap with `scopeway "
+                "bootstrap --tls-…`",
+                status="FAILED_PRECONDITION",
+            )
         self._check_streams(node)
         view = _View(self, node)
         site = self._sites.get(view.group)

@@ -80,6 +80,11 @@ PEER_PING = timedelta(seconds=30)
 _LOG_FORMAT = 5
 """In a FileAccessLog."""
 
+PEER_AGE = timedelta(minutes=10)
+"""After so long, a connection between sites takes no further request, and a new one proves again
+who is there: longer than this nobody is believed whose certificate has ended, or whose authority is
+trusted no longer. What is under way goes on."""
+
 _UNDERSCORES = "x_.*|x-(auth|subject|service|forwarded|scopeway)_.*"
 """WSGI reads `x_auth_token` as X-Auth-Token, so these would pass by what the proxy decides.
 Swift's `x-object-meta-a_b` is none of them."""
@@ -135,6 +140,9 @@ def peer(*, by_certificate: bool) -> bytes:
     manager.xff_num_trusted_hops = 1
     manager.preserve_external_request_id = True
     _take_what_a_front_took(manager)
+    if by_certificate:
+        assert manager.common_http_protocol_options is not None
+        manager.common_http_protocol_options.max_connection_duration = PEER_AGE
     return bytes(manager)
 
 

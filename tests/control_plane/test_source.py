@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
@@ -353,6 +354,34 @@ class TestUpdate:
         fleet.put(cloud("cloud-1", port=1))
 
         assert fleet.hub.told == [(LISTENER, {"front"}, "cloud-1")]
+
+
+class TestMutualTls:
+    IDENTITY: ClassVar = {
+        f"scopeway.identity.{file}": f"/etc/{file}"
+        for file in ("certificate", "key", "authorities")
+    }
+
+    def attach(self, metadata: Mapping[str, str]) -> None:
+        source = ScopewaySource(
+            inventory=Inventory(),
+            changes=Recorder(),
+            site=site,
+            settings=PlanSettings(trust_domain="fleet.test"),
+        )
+        attached = {"scopeway.protocol": "1", **metadata}
+        source.attach(Node(id="cloud-1/envoy", cluster="cloud-1", metadata=attached))
+
+    def test_an_envoy_says_where_its_certificate_is(self) -> None:
+        self.attach(self.IDENTITY)
+
+    @pytest.mark.parametrize("missing", [None, *IDENTITY])
+    def test_one_that_does_not_is_refused_at_once(self, missing: str | None) -> None:
+        """Its clusters of other sites would wait for it, and every use of them for a time-out."""
+        given = {name: file for name, file in self.IDENTITY.items() if missing not in (None, name)}
+
+        with pytest.raises(ProtocolError, match=r"scopeway\.identity, no files"):
+            self.attach(given)
 
 
 class TestPolicies:
