@@ -83,6 +83,23 @@ def test_neither_tokens_nor_queries_nor_scopes_are_written(fleet: Fleet, front: 
         assert "*:cloud-1" not in text
 
 
+def test_a_suffix_is_never_written_with_its_token(fleet: Fleet, front: int) -> None:
+    """Nor by Envoy's own log, nor where it is refused."""
+    words = [uuid.uuid4().hex for _ in range(3)]
+    suffixes = ["~1~image:cloud-2", "~1~image:cloud-2~1~image:cloud-2", "~9~nonsense"]
+    for word, suffix in zip(words, suffixes, strict=True):
+        path = f"/image/{word}?temp_url_sig={SECRET}"  # who has it may have the object
+        send(front, path, [("X-Auth-Token", SECRET + suffix)])
+        lines(fleet, "cloud-1", word)
+
+    for envoy in fleet.envoys.values():
+        for file in envoy.access_log_file.parent.iterdir():
+            if file.suffix in (".log", ".txt") or file == envoy.access_log_file:
+                text = file.read_text(errors="replace")
+                assert SECRET not in text
+                assert "~1~" not in text
+
+
 def test_a_line_of_a_request_that_failed_says_why(fleet: Fleet, front: int) -> None:
     word = uuid.uuid4().hex
     send(front, f"/image/{word}", [("X-Scope", "{image:cloud-down}")])

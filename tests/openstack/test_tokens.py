@@ -59,6 +59,19 @@ def test_a_token_with_a_scope_is_exchanged_for_one_with_the_same(clouds: Clouds)
     assert debian_is_listed(clouds.ask("GET", IMAGES, again))
 
 
+def test_the_openstack_command_may_log_in_with_such_a_token(clouds: Clouds) -> None:
+    """Its body holds the token, suffix and all."""
+    status, output = clouds.command(
+        *("--os-auth-type", "token", "--os-token", clouds.member(scope=AT_OTHER)),
+        *("--os-auth-url", clouds.identity(), "--os-project-name", PROJECT),
+        *("--os-project-domain-id", "default", "--os-identity-api-version", "3"),
+        *("image", "list", "-f", "value", "-c", "Name"),
+        OS_CLOUD="",
+    )
+    assert status == 0, output
+    assert "debian" in output.splitlines()
+
+
 def test_a_token_with_a_scope_validates_at_home(clouds: Clouds) -> None:
     token = clouds.member(scope=AT_OTHER)
     assert clouds.validated(token)["user"]["name"] == MEMBER
