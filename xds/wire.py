@@ -14,13 +14,14 @@ BYTES = 2
 FIXED32 = 5
 _MAX_FIELD = (1 << 29) - 1
 _MASK64 = (1 << 64) - 1
+_ONE_BYTE = tuple(bytes((value,)) for value in range(0x80))
 
 
 def varint(value: int) -> bytes:
     """Encode an integer; a negative one takes ten bytes, as int32, int64 and enums do."""
+    if 0 <= value < 0x80:
+        return _ONE_BYTE[value]
     value &= _MASK64
-    if value < 0x80:
-        return bytes((value,))
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -31,7 +32,10 @@ def varint(value: int) -> bytes:
 
 def field_bytes(number: int, data: bytes) -> bytes:
     """Encode a field of bytes or an embedded message, also when it is empty."""
-    return varint(number << 3 | BYTES) + varint(len(data)) + data
+    size = len(data)
+    if size < 0x80 and number < 16:  # nearly all, and most of the time of making a resource
+        return _ONE_BYTE[number << 3 | BYTES] + _ONE_BYTE[size] + data
+    return varint(number << 3 | BYTES) + varint(size) + data
 
 
 def field_string(number: int, text: str) -> bytes:
