@@ -173,6 +173,8 @@ class ScopewaySource:
         self._compile = lru_cache(_MEMO_CLUSTERS)(self._compile_anew)
         self._made: dict[tuple[str, str], _Made] = {}
         """What sites were sent last, by cloud and access log; the least recently used first."""
+        self._fresh: dict[tuple[str, str], _Made] = {}
+        """The same of sites that have just come, until they have asked for all of it."""
 
     def type_urls(self) -> Collection[str]:
         """Return the types that are served."""
@@ -213,7 +215,9 @@ class ScopewaySource:
             if self._prefetch is not None:
                 self._fetch(view.group, self._prefetch.clouds)
         if view.access_log not in site.versions:
-            site.versions[view.access_log] = self._versions(view.group, view.access_log)
+            key = view.group, view.access_log
+            self._fresh[key] = self._site_resources(*key)
+            site.versions[view.access_log] = self._versions(*key)
         site.streams[view.access_log] += 1
         site.nodes[node.id] += 1
         self._policies.set(view.group, self._inventory.get(view.group))
@@ -253,6 +257,10 @@ class ScopewaySource:
             for group in self._sites:
                 if self._fetch(group, fetched):
                     self._changes.wildcard_changed(CLUSTER, group)
+
+    def size(self) -> tuple[int, int]:
+        """Return the number of streams, and of distinct targets in use."""
+        return self._stats.streams, len(self._dependencies)
 
     def stats(self) -> SourceStats:
         """Return the counters; the value keeps counting."""
@@ -301,7 +309,12 @@ class ScopewaySource:
 
     def site_resource(self, view: "_View", type_url: str, name: str) -> Resource | None:
         """Return a resource that one Envoy of a site needs."""
-        return self._site_resources(view.group, view.access_log).get(type_url, {}).get(name)
+        key = view.group, view.access_log
+        made = self._site_resources(*key)
+        if type_url == EXTENSION and key in self._fresh:
+            del self._fresh[key]
+            self._remember(key, made)  # Envoy asks for these last
+        return made.get(type_url, {}).get(name)
 
     def peer_routes(self, group: str) -> Resource | None:
         """Return the routes of a site's peer."""
@@ -337,7 +350,7 @@ class ScopewaySource:
             del site.nodes[view.node.id]
         if not site.streams[view.access_log]:
             del site.streams[view.access_log], site.versions[view.access_log]
-            self._made.pop((view.group, view.access_log), None)
+            self._forget_made(view.group, view.access_log)
         if not site.streams:
             del self._sites[view.group]
             self._policies.set(view.group, None)
@@ -398,7 +411,7 @@ class ScopewaySource:
         site = self._sites[name]
         before = site.versions
         for access_log in before:
-            self._made.pop((name, access_log), None)
+            self._forget_made(name, access_log)
         site.versions = {access_log: self._versions(name, access_log) for access_log in before}
         targets = self._dependencies.affected_at_home(old, new).difference(told)
         if targets:
@@ -445,11 +458,20 @@ class ScopewaySource:
         They are different at each site and together larger than all else that a stream costs.
         """
         key = group, access_log
+        if key in self._fresh:
+            return self._fresh[key]
         made = self._made.pop(key, None) or self._make_site(group, access_log)
+        self._remember(key, made)
+        return made
+
+    def _remember(self, key: tuple[str, str], made: _Made) -> None:
         self._made[key] = made
         if len(self._made) > _MEMO_SITES:
             del self._made[next(iter(self._made))]
-        return made
+
+    def _forget_made(self, group: str, access_log: str) -> None:
+        self._made.pop((group, access_log), None)
+        self._fresh.pop((group, access_log), None)
 
     def _make_site(self, group: str, access_log: str) -> _Made:
         cloud = self._inventory.get(group)

@@ -60,7 +60,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=20, help="changes of one cloud")
     parser.add_argument("--rate", type=int, default=100, help="changes a second")
     parser.add_argument("--seconds", type=int, default=60, help="of that rate")
-    parser.add_argument("--settle", type=float, default=3.0, help="seconds before memory is read")
+    parser.add_argument("--settle", type=float, default=12.0, help="seconds before memory is read")
     return parser.parse_args()
 
 
