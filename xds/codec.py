@@ -20,6 +20,9 @@ from xds.source import Node
 MAX_NAME_BYTES = 4096
 _MAX_METADATA_DEPTH = 16
 
+# envoy.config.cluster.v3.Cluster
+_CLUSTER_TYPE, _EDS_CLUSTER_CONFIG, _SERVICE_NAME, _EDS = 2, 3, 2, 3
+
 # DeltaDiscoveryRequest
 _NODE, _TYPE_URL, _SUBSCRIBE, _UNSUBSCRIBE, _INITIAL_VERSIONS, _NONCE, _ERROR = 1, 2, 3, 4, 5, 6, 7
 
@@ -88,6 +91,28 @@ def resource(type_url: str, name: str, body: bytes) -> Resource:
     return Resource(
         name=name, type_url=type_url, version=version, framed=framed, body_size=len(body)
     )
+
+
+def endpoints_name(cluster: Resource) -> str | None:
+    """Return the name of the ClusterLoadAssignment that a Cluster is filled by; None: by none."""
+    data = cluster.framed
+    end = len(data)
+    start = end - cluster.body_size
+    name = assignment = ""
+    found = False
+    try:
+        for number, wire_type, begin, stop in wire.raw_fields(data, start, end):
+            if number == 1 and wire_type == wire.BYTES:
+                name = _text(data, begin, stop)
+            elif number == _CLUSTER_TYPE and wire_type == wire.VARINT:
+                found = wire.read_varint(data, begin, stop)[0] == _EDS
+            elif number == _EDS_CLUSTER_CONFIG and wire_type == wire.BYTES:
+                for inner, first, last in wire.fields(data, begin, stop):
+                    if inner == _SERVICE_NAME:
+                        assignment = _text(data, first, last)
+    except ValueError:  # it is no Cluster; the client will say so
+        return None
+    return (assignment or name) if found else None
 
 
 def encode_delta_response(

@@ -21,6 +21,7 @@ from xds.codec import (
     SotwRequest,
     encode_delta_response,
     encode_sotw_response,
+    endpoints_name,
 )
 from xds.errors import MissingNodeError, ProtocolError
 from xds.events import Acked, LookupFailed, Nacked, NamesSkipped, SessionEvent, TypeNotServed
@@ -110,6 +111,7 @@ class _Subscription(Protocol[_Contra]):
     def acknowledge(self) -> None: ...
     def reject(self, error: ErrorDetail) -> tuple[str, ...]: ...
     def changed(self, names: Iterable[str]) -> bool: ...
+    def refresh(self, names: Iterable[str]) -> None: ...
     def wildcard_changed(self) -> bool: ...
     def take(self) -> Answer | None: ...
     def take_removals(self) -> Answer | None: ...
@@ -335,6 +337,7 @@ class Session(Generic[Request]):
         for subscription in self._subscriptions.values():
             answer = subscription.take()
             if answer is not None:
+                self._refresh_endpoints(subscription, answer)
                 yield subscription, answer
             if subscription.has_news:
                 return
@@ -343,6 +346,17 @@ class Session(Generic[Request]):
                 removals = subscription.take_removals()
                 if removals is not None:
                     yield subscription, removals
+
+    def _refresh_endpoints(self, subscription: _Subscription[Request], answer: Answer) -> None:
+        """Owe the client the endpoints of clusters that it is sent.
+
+        It takes a changed cluster into use only with an answer of its endpoints, and doesn't ask
+        for what it is subscribed to already.
+        """
+        endpoints = self._subscriptions.get(types.ENDPOINT)
+        if endpoints is not None and subscription.type_url == types.CLUSTER:
+            names = (endpoints_name(resource) for resource in answer.resources)
+            endpoints.refresh(name for name in names if name is not None)
 
     def _respond(
         self, subscription: _Subscription[Request], answer: Answer, now: float

@@ -137,6 +137,12 @@ class SotwSubscription:
             self._pending.setdefault(name, False)
         return bool(wanted)
 
+    def refresh(self, names: Iterable[str]) -> None:
+        """Owe the client these resources even if they are what it has, as far as it wants them."""
+        for name in names:
+            if self._wants(name):
+                self._pending[name] = True
+
     def wildcard_changed(self) -> bool:
         """Note that the wildcard means other names; return whether the client has one."""
         self._wildcard_stale = self._wildcard

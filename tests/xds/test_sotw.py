@@ -1,5 +1,6 @@
 """State of the world: the rules of one stream, each with its sentence of the specification."""
 
+import pytest
 from xds_model import TYPES, Store
 
 from xds import wire
@@ -233,3 +234,25 @@ def test_too_many_names_are_skipped() -> None:
     assert sorted(session.interests()) == [(CLUSTER, "a"), (CLUSTER, "b")]
     (event,) = session.events()
     assert event.count == 1  # type: ignore[union-attr]
+
+
+def eds_cluster(timeout: int, service: str = "") -> str:
+    inner = wire.field_string(2, service) if service else b""
+    parts = wire.field_string(1, "a") + wire.field_varint(2, 3) + wire.field_bytes(3, inner)
+    return (parts + wire.field_bytes(4, wire.field_varint(1, timeout))).decode()
+
+
+@pytest.mark.parametrize(("service", "name"), [("", "a"), ("s", "s")])
+def test_a_changed_eds_cluster_waits_for_fresh_endpoints(service: str, name: str) -> None:
+    world = World(a=eds_cluster(1, service))
+    world.store.texts[ENDPOINT, name] = "e1"
+    world.ask(CLUSTER, "a")
+    world.ask(ENDPOINT, name)
+    world.ask(CLUSTER, "a")
+    world.ask(ENDPOINT, name)
+
+    changed = eds_cluster(2, service)
+    assert world.change(CLUSTER, a=changed) == [[changed], ["e1"]]
+    world.ask(CLUSTER, "a")
+    world.ask(ENDPOINT, name)
+    assert world.change(CLUSTER, a="\x12\xff") == [["\x12\xff"]]
