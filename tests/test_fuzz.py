@@ -27,9 +27,9 @@ from control_plane.scope import (
 )
 from control_plane.scope import complete as complete_scope
 from xds import wire
-from xds.codec import decode_delta_request
+from xds.codec import decode_delta_request, decode_sotw_request
 from xds.errors import ProtocolError
-from xds.session import DeltaSession
+from xds.session import DeltaSession, SotwSession
 from xds.types import CLUSTER, LISTENER
 
 KEPT = Path(__file__).parent / "testdata" / "fuzz"
@@ -94,8 +94,20 @@ def request(data: bytes) -> None:
     session.close()
 
 
+def sotw(data: bytes) -> None:
+    """The same for the state of the world."""
+    try:
+        read = decode_sotw_request(data)
+        session = SotwSession(Store(texts={(CLUSTER, "a"): "1"}))
+        session.receive(read, 0)
+    except ProtocolError:
+        return
+    session.responses_to_send(0)
+    session.close()
+
+
 READERS: Mapping[str, Callable[[bytes], None]] = {
-    each.__name__: each for each in (scope, manifest, fields, request)
+    each.__name__: each for each in (scope, manifest, fields, request, sotw)
 }
 
 
@@ -181,6 +193,7 @@ def test_manifests_as_values(data: st.DataObject) -> None:
 def test_requests(data: bytes) -> None:
     fields(data)
     request(data)
+    sotw(data)
 
 
 @pytest.mark.parametrize("file", sorted(KEPT.iterdir()), ids=lambda file: file.name)
