@@ -1,7 +1,12 @@
 """What all tests share."""
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
+
+# how long an example takes says nothing on a machine that does other things too
+settings.register_profile("scopeway", deadline=None)
+settings.load_profile("scopeway")
 
 CLOUDS = "tests/openstack/"
 

@@ -142,11 +142,9 @@ GOOD_MANIFEST = {
         "accept": [{"clouds": ["a", "[b=c]"], "identity": {"clouds": ["a"], "roles": ["r"]}}],
     },
 }
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=8,
-)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+NESTED = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(max_size=5), SCALARS)
+VALUES = NESTED | st.lists(NESTED, max_size=3) | st.dictionaries(st.text(max_size=5), NESTED)
 REQUESTS = st.builds(
     write_request,
     st.sampled_from([CLUSTER, LISTENER, "x", ""]),

@@ -14,6 +14,7 @@ import yaml
 MAX_CHARACTERS = 256 * 1024
 """Of one document: hundreds of times what a large cloud needs."""
 MAX_DEPTH = 24
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 
 _MARKER = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 """Ends a document at the start of any line, even within a text (YAML 1.2, 9.1.2)."""
@@ -63,7 +64,10 @@ def load(text: str) -> object:
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        raise NotYaml(error.problem or str(error), error.problem_mark) from None
+        problem = error.problem or str(error)
+        if "nesting depth" in problem:  # since PyYAML 6.0.4, whose scanner reads ahead of us
+            problem = _TOO_DEEP
+        raise NotYaml(problem, error.problem_mark) from None
     except yaml.YAMLError as error:
         raise NotYaml(" ".join(str(error).split())) from None
 
@@ -84,7 +88,7 @@ def _document(loader: Any) -> object:
 
 def _value(loader: Any, event: Any, depth: int) -> object:
     if depth > MAX_DEPTH:
-        raise NotYaml(f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
+        raise NotYaml(_TOO_DEEP, event.start_mark)
     if isinstance(event, yaml.ScalarEvent):
         return _scalar(loader, event)
     if isinstance(event, yaml.AliasEvent):
