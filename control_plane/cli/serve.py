@@ -69,7 +69,8 @@ def expression(text: str) -> "Expression":
     "--insecure-peers",
     is_flag=True,
     envvar="SCOPEWAY_INSECURE_PEERS",
-    help="Let sites speak plain HTTP/2 to each other beyond loopback.",
+    help="Without --tls-…: let sites speak plain HTTP/2 to each other beyond loopback. Whoever "
+    "reaches a peer may then claim to be any cloud.",
 )
 @click.option(
     "--prefetch",
