@@ -1,11 +1,12 @@
 """The files of an identity, by cert-manager's names, and how they are written and read.
 
-Owns the layout of one folder. Every file is replaced by a rename, which is what Envoy watches for.
-The three are not replaced at once: whoever reads them checks that certificate and key belong
-together, and keeps what it has until they do (`read_identity`).
+Owns the layout of one folder. Everything is replaced by a rename, which is what Envoy watches for;
+certificate and key by one. Others may write them one after the other: whoever reads them checks
+that they belong together, and keeps what it has until they do (`read_identity`).
 """
 
 import os
+import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from control_plane.identity.certificates import (
 CERTIFICATE: Final = "tls.crt"
 KEY: Final = "tls.key"
 AUTHORITIES: Final = "ca.crt"
+_PAIR: Final = "..data"
+"""The link to the folder of certificate and key that count."""
 
 PRIVATE: Final = 0o600
 PUBLIC: Final = 0o644
@@ -71,10 +74,24 @@ def read_identity(files: IdentityFiles) -> Identity:
 
 
 def write_issued(folder: Path, issued: Issued) -> None:
-    """Replace certificate and key in a folder, which is made where it is missing."""
+    """Replace certificate and key in a folder at once; the folder is made where it is missing.
+
+    Both are links into a folder that one rename replaces, as in a volume of Kubernetes. An Envoy
+    that read the one of now with the other of before would refuse every new cluster with them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / KEY, issued.key, PRIVATE)
-    replace_file(folder / CERTIFICATE, issued.certificate, PUBLIC)
+    pair = Path(tempfile.mkdtemp(dir=folder, prefix=".."))
+    pair.chmod(0o755)
+    replace_file(pair / KEY, issued.key, PRIVATE)
+    replace_file(pair / CERTIFICATE, issued.certificate, PUBLIC)
+    current = folder / _PAIR
+    before = current.readlink().name if current.is_symlink() else None
+    _link(current, pair.name)
+    for name in (CERTIFICATE, KEY):
+        if not (folder / name).is_symlink():
+            _link(folder / name, f"{_PAIR}/{name}")
+    if before is not None:
+        shutil.rmtree(folder / before, ignore_errors=True)
 
 
 def replace_file(file: Path, content: bytes, mode: int) -> None:
@@ -91,6 +108,14 @@ def replace_file(file: Path, content: bytes, mode: int) -> None:
         with suppress(OSError):
             os.unlink(name)
         raise
+
+
+def _link(link: Path, target: str) -> None:
+    """Make a link, in the place of whatever has its name, by a rename."""
+    new = link.with_name(f".{link.name}.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(target)
+    os.replace(new, link)
 
 
 def _read(file: Path) -> bytes:

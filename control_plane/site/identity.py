@@ -30,6 +30,7 @@ _MEMO: Final = 1024
 _NAME, _TLS_CERTIFICATE, _VALIDATION_CONTEXT = 1, 2, 4
 _CERTIFICATE_CHAIN, _PRIVATE_KEY = 1, 2
 _TRUSTED_CA = 1
+_CERTIFICATE_WATCHED, _AUTHORITIES_WATCHED, _PATH = 7, 11, 1
 _FILENAME = 1
 
 
@@ -57,10 +58,13 @@ def to_metadata(identity: SiteIdentity) -> dict[str, str]:
 @lru_cache(_MEMO)
 def secrets(identity: SiteIdentity) -> Mapping[str, bytes]:
     """Return name to encoded `Secret`: file names only."""
-    certificate = _file(_CERTIFICATE_CHAIN, identity.certificate) + _file(
-        _PRIVATE_KEY, identity.key
+    certificate = (
+        _file(_CERTIFICATE_CHAIN, identity.certificate)
+        + _file(_PRIVATE_KEY, identity.key)
+        + _watched(_CERTIFICATE_WATCHED, identity.certificate)
     )
     authorities = _file(_TRUSTED_CA, identity.authorities)
+    authorities += _watched(_AUTHORITIES_WATCHED, identity.authorities)
     return {
         names.IDENTITY: field_string(_NAME, names.IDENTITY)
         + field_bytes(_TLS_CERTIFICATE, certificate),
@@ -134,6 +138,11 @@ def _sds(name: str, secret: Mapping[str, Any]) -> str:
 
 def _file(field: int, name: str) -> bytes:
     return field_bytes(field, field_string(_FILENAME, name))
+
+
+def _watched(field: int, file: str) -> bytes:
+    """The folder, not the file: what is renamed may be a link that the file is reached by."""
+    return field_bytes(field, field_string(_PATH, _folder(file)))
 
 
 def _folder(file: str) -> str:

@@ -39,11 +39,46 @@ def test_a_site_gets_the_names_of_cert_manager_and_its_key_is_its_own(
     folder.issue(folder.holder("cloud-1"), now=NOW, lifetime=MONTH)
     site = tmp_path / "cloud" / "cloud-1"
 
-    assert sorted(each.name for each in site.iterdir()) == ["ca.crt", "tls.crt", "tls.key"]
+    shown = sorted(each.name for each in site.iterdir() if not each.name.startswith(".."))
+    assert shown == ["ca.crt", "tls.crt", "tls.key"]
     assert (site / "tls.key").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "authority").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "authority" / "current.pem").stat().st_mode & 0o777 == 0o600
     assert b"PRIVATE" not in (site / "ca.crt").read_bytes() + (site / "tls.crt").read_bytes()
+    read_identity(in_folder(site))
+
+
+def test_certificate_and_key_are_replaced_by_one_rename(
+    folder: AuthorityFolder, tmp_path: Path
+) -> None:
+    """With one of now and one of before, an Envoy refuses every cluster that it gets meanwhile."""
+    holder = folder.holder("cloud-1")
+    site = tmp_path / "cloud" / "cloud-1"
+    pairs = []
+    for _ in range(3):
+        folder.issue(holder, now=NOW, lifetime=MONTH)
+        pairs.append((site / "..data").readlink().name)
+
+        assert (site / "tls.crt").readlink() == Path("..data/tls.crt")
+        assert (site / "tls.key").readlink() == Path("..data/tls.key")
+        hidden = {each.name for each in site.iterdir() if each.name.startswith("..")}
+        assert hidden == {"..data", pairs[-1]}
+        read_identity(in_folder(site))
+
+    assert len(set(pairs)) == 3
+
+
+def test_plain_files_become_links(folder: AuthorityFolder, tmp_path: Path) -> None:
+    holder = folder.holder("cloud-1")
+    site = tmp_path / "cloud" / "cloud-1"
+    site.mkdir(parents=True)
+    for name in ("tls.crt", "tls.key"):
+        (site / name).write_text("of before")
+
+    folder.issue(holder, now=NOW, lifetime=MONTH)
+
+    assert (site / "tls.crt").is_symlink()
+    assert (site / "tls.key").is_symlink()
     read_identity(in_folder(site))
 
 
