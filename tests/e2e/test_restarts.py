@@ -110,12 +110,16 @@ def test_a_first_use_without_a_control_plane_is_a_503_with_a_reason(
     until(lambda: ask(site, "{image:cloud-4}").status == 200, "the control plane is back")
 
 
-def test_an_envoy_goes_on_with_another_control_plane(stack: Stack, serve: ServeProcess) -> None:
-    stack.put(cloud(stack, "cloud-2"), cloud(stack, "cloud-6"))
+def test_an_envoy_moves_between_control_planes_and_is_sent_nothing_that_it_has(
+    stack: Stack, serve: ServeProcess
+) -> None:
+    stack.put(cloud(stack, "cloud-2"), cloud(stack, "cloud-6"), cloud(stack, "cloud-10"))
     both = serve, stack.serve()
     site = stack.site("cloud-5", *both, services={"image": stack.service("glance-5")})
     envoy = stack.envoys["cloud-5"]
     until(lambda: ask(site, "{image:cloud-2}").status == 200, "cloud-2 is used")
+    assert ask(site, "{image:cloud-2|local}").status == 200
+    assert ask(site, "{image:cloud-9}").status == 404
     first, other = both if both[0].serves(envoy) else reversed(both)
     before, sent = updates(envoy), other.sent()
     first.kill()
@@ -126,6 +130,14 @@ def test_an_envoy_goes_on_with_another_control_plane(stack: Stack, serve: ServeP
     # what both compile is equal, so only cloud-6 was sent
     other.wait_sent({**sent, "Cluster": sent.get("Cluster", 0) + 1})
     assert updates(envoy) == before
+
+    first.start()
+    other.kill()
+    first.wait_until(lambda: first.serves(envoy), "the Envoy is back")
+    assert ask(site, "{image:cloud-10}").json["name"] == "glance of cloud-10"
+    assert first.sent()["Cluster"] == 1
+    assert updates(envoy) == before
+    assert ask(site, "{image:cloud-9}").status == 404
 
 
 @pytest.fixture(scope="module")
