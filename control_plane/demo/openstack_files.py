@@ -28,7 +28,7 @@ SERVICE_USERS = {
 VERSION_PATHS = {
     "identity": "/v3",
     "compute": "/v2.1",
-    "block-storage": "/v3",
+    "block-storage": "/v3/%(project_id)s",  # Keystone fills it in
 }
 """What the catalog's URL of a service ends with, where it isn't the root of the service."""
 

@@ -166,7 +166,7 @@ num_retries = 0
 {_login(site, "neutron")}endpoint_override = {site.front_url}/network
 {_login(site, "placement")}endpoint_override = {site.front_url}/placement
 [cinder]
-endpoint_template = {site.front_url}/block-storage/v3
+endpoint_template = {site.front_url}/block-storage/v3/%(project_id)s
 http_retries = 0
 {files.authtoken(site, "compute")}"""
 

@@ -1,9 +1,11 @@
 """Volumes of another cloud: a server at cloud-1 whose disk is in the Cinder of cloud-2.
 
-Shows what Nova asks Cinder in the user's name, and how a volume is free again: Cinder lets go of
-one in use only when a service of its own cloud says so, or where its Nova doesn't know the server;
-so the cloud's administrator frees it (docs/demo-openstack.md).
+Shows what Nova asks Cinder in the user's name, with the project's id in the path, and how a volume
+is free again: Cinder lets go of one in use only when a service of its own cloud says so, or where
+its Nova doesn't know the server; so the cloud's administrator frees it (docs/demo-openstack.md).
 """
+
+import re
 
 from control_plane.demo import commands
 from control_plane.demo.full.scene import Scene, expect
@@ -11,6 +13,7 @@ from control_plane.demo.full.scene import Scene, expect
 SCOPE = "{keystone:cloud-1;cinder:cloud-2}"
 AT = "cloud-2"
 ADMINISTRATOR = "cloud-2-admin"
+PROJECT_IN_PATH = re.compile(r"/v3/[0-9a-f]{32}/attachments$")
 FIELDS = ("id", "name", "size", "status")
 ATTACHMENTS = ("--os-volume-api-version", "3.27")
 """The first version in which a client can ask for attachments."""
@@ -45,9 +48,11 @@ def boot(scene: Scene) -> str:
         all(hop.served_by == "cloud-2" for hop in hops),
         f"volumes were served by {[hop.served_by for hop in hops]}",
     )
+    reserved = [hop for hop in hops if hop.method == "POST" and hop.path.endswith("/attachments")]
+    expect(bool(reserved), "Nova's API did not reserve the volume")
     expect(
-        any(hop.method == "POST" and hop.path.endswith("/attachments") for hop in hops),
-        "Nova's API did not reserve the volume",
+        all(PROJECT_IN_PATH.search(hop.path) for hop in reserved),
+        f"no project's id in {[hop.path for hop in reserved]}",
     )
     expect(any(hop.method == "PUT" for hop in hops), "nova-compute did not connect the volume")
     return server

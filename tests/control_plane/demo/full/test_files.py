@@ -49,7 +49,9 @@ def test_nova_is_told_the_front_where_a_foreign_catalog_would_mislead_it() -> No
 
     assert nova["glance"]["endpoint_override"] == "http://127.0.0.1:3/image"
     assert nova["neutron"]["endpoint_override"] == "http://127.0.0.1:3/network"
-    assert nova["cinder"]["endpoint_template"].startswith("http://127.0.0.1:3/block-storage/v3")
+    assert nova["cinder"]["endpoint_template"] == (
+        "http://127.0.0.1:3/block-storage/v3/%(project_id)s"
+    )
     assert nova["placement"]["endpoint_override"] == "http://127.0.0.1:3/placement"
 
 
