@@ -51,9 +51,37 @@ def message(answer: Answer) -> str:
     return str(error["message"])
 
 
-def test_the_command_says_in_one_line_that_nobody_knows_a_cloud(clouds: Clouds) -> None:
-    status, output = clouds.command("image", "list", "--scope", "{glance:cloud-7}")
-    assert (status, output) == (1, "no cloud is named cloud-7 (HTTP 404)")
+@pytest.mark.parametrize(
+    ("scope", "status", "output"),
+    [
+        ("{glance:cloud-7}", 1, "no cloud is named cloud-7 (HTTP 404)"),
+        ("{glance:no-images}", 1, "no-images has no image service (HTTP 404)"),
+        (
+            "{glance:closed}",
+            1,
+            "closed does not let cloud-1 use its image service: "
+            "none of its accept rules names cloud-1 (HTTP 403)",
+        ),
+        (TOO_LONG, 2, "openstack: error: argument --scope: longer than 2048 bytes"),
+    ],
+    ids=["unknown", "no-service", "closed", "too-long"],
+)
+def test_the_command_says_in_one_line_what_a_scope_cannot_have(
+    clouds: Clouds, scope: str, status: int, output: str
+) -> None:
+    assert clouds.command("image", "list", "--scope", scope) == (status, output)
+
+
+@pytest.mark.usefixtures("_no_control_plane")
+def test_the_command_says_in_one_line_that_the_control_plane_is_away(clouds: Clouds) -> None:
+    status, output = clouds.command(
+        "image", "list", "--scope", f"{{glance:{OTHER}|{HOME}|{OTHER}}}"
+    )
+    assert (status, output) == (
+        1,
+        f"the control plane did not answer for image@{OTHER}|{HOME}|{OTHER}, or this site has too "
+        "many that cannot be served (HTTP 503)",
+    )
 
 
 def test_the_command_says_in_one_line_where_a_scope_is_wrong(clouds: Clouds) -> None:
