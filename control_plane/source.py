@@ -36,34 +36,25 @@ from control_plane.scope import (
 from control_plane.site import peer_routes
 from control_plane.site.identity import from_metadata, secrets
 from control_plane.site.names import PEER
+from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
 from xds.codec import resource
 from xds.errors import ProtocolError
 from xds.resource import Resource
 from xds.source import Node, NodeView
-from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
+from xds.types import CLUSTER, ROUTE, SECRET
 
 _log = logging.getLogger(__name__)
 
 PROTOCOL: Final = "1"
 """What `node.metadata.scopeway.protocol` has to be."""
 
-SITE_TYPES: Final = (LISTENER, ROUTE, SECRET, EXTENSION)
-
 _MEMO_CLUSTERS = 4096
 """Compiled clusters kept for other nodes; some 4 kB each."""
 _MEMO_NAMES = 4096
 """Parsed target names kept; some 1 kB each."""
-_MEMO_SITES = 64
-"""Sites whose listeners, routes and filters are kept; some 85 kB each, made in 0.4 ms."""
 
 ANSWER_BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.1)
 """Seconds; for the histogram of how long a target takes to plan and compile."""
-
-SiteResources = Mapping[str, Mapping[str, bytes]]
-"""Type URL to name to encoded message: listeners, routes, secrets and filters of one site."""
-
-_Made = Mapping[str, Mapping[str, Resource]]
-"""The same, encoded for streams."""
 
 
 class Changes(Protocol):
@@ -171,10 +162,7 @@ class ScopewaySource:
         self._stats = SourceStats(passed_over=self._passed_over.counts)
         self._parse = lru_cache(_MEMO_NAMES)(_parse)
         self._compile = lru_cache(_MEMO_CLUSTERS)(self._compile_anew)
-        self._made: dict[tuple[str, str], _Made] = {}
-        """What sites were sent last, by cloud and access log; the least recently used first."""
-        self._fresh: dict[tuple[str, str], _Made] = {}
-        """The same of sites that have just come, until they have asked for all of it."""
+        self._site_memo = SiteMemo(self._make_site)
 
     def type_urls(self) -> Collection[str]:
         """Return the types that are served."""
@@ -215,9 +203,7 @@ class ScopewaySource:
             if self._prefetch is not None:
                 self._fetch(view.group, self._prefetch.clouds)
         if view.access_log not in site.versions:
-            key = view.group, view.access_log
-            self._fresh[key] = self._site_resources(*key)
-            site.versions[view.access_log] = self._versions(*key)
+            site.versions[view.access_log] = self._site_memo.come((view.group, view.access_log))
         site.streams[view.access_log] += 1
         site.nodes[node.id] += 1
         self._policies.set(view.group, self._inventory.get(view.group))
@@ -309,12 +295,7 @@ class ScopewaySource:
 
     def site_resource(self, view: "_View", type_url: str, name: str) -> Resource | None:
         """Return a resource that one Envoy of a site needs."""
-        key = view.group, view.access_log
-        made = self._site_resources(*key)
-        if type_url == EXTENSION and key in self._fresh:
-            del self._fresh[key]
-            self._remember(key, made)  # Envoy asks for these last
-        return made.get(type_url, {}).get(name)
+        return self._site_memo.resource((view.group, view.access_log), type_url, name)
 
     def peer_routes(self, group: str) -> Resource | None:
         """Return the routes of a site's peer."""
@@ -350,7 +331,7 @@ class ScopewaySource:
             del site.nodes[view.node.id]
         if not site.streams[view.access_log]:
             del site.streams[view.access_log], site.versions[view.access_log]
-            self._forget_made(view.group, view.access_log)
+            self._site_memo.forget((view.group, view.access_log))
         if not site.streams:
             del self._sites[view.group]
             self._policies.set(view.group, None)
@@ -411,8 +392,8 @@ class ScopewaySource:
         site = self._sites[name]
         before = site.versions
         for access_log in before:
-            self._forget_made(name, access_log)
-        site.versions = {access_log: self._versions(name, access_log) for access_log in before}
+            self._site_memo.forget((name, access_log))
+        site.versions = {path: self._site_memo.versions((name, path)) for path in before}
         targets = self._dependencies.affected_at_home(old, new).difference(told)
         if targets:
             self._changes.resources_changed(CLUSTER, targets, group=name)
@@ -446,43 +427,9 @@ class ScopewaySource:
                 site.prefetched |= {name: targets} if targets else {}
         return changed
 
-    def _versions(self, group: str, access_log: str) -> Mapping[str, Mapping[str, str]]:
-        return {
-            type_url: {name: each.version for name, each in resources.items()}
-            for type_url, resources in self._site_resources(group, access_log).items()
-        }
-
-    def _site_resources(self, group: str, access_log: str) -> _Made:
-        """Return the resources of a site, made anew where it isn't one of the last ones.
-
-        They are different at each site and together larger than all else that a stream costs.
-        """
-        key = group, access_log
-        if key in self._fresh:
-            return self._fresh[key]
-        made = self._made.pop(key, None) or self._make_site(group, access_log)
-        self._remember(key, made)
-        return made
-
-    def _remember(self, key: tuple[str, str], made: _Made) -> None:
-        self._made[key] = made
-        if len(self._made) > _MEMO_SITES:
-            del self._made[next(iter(self._made))]
-
-    def _forget_made(self, group: str, access_log: str) -> None:
-        self._made.pop((group, access_log), None)
-        self._fresh.pop((group, access_log), None)
-
-    def _make_site(self, group: str, access_log: str) -> _Made:
+    def _make_site(self, group: str, access_log: str) -> SiteResources:
         cloud = self._inventory.get(group)
-        made: SiteResources = {} if cloud is None else self._site(cloud, access_log)
-        return {
-            type_url: {
-                name: resource(type_url, name, body)
-                for name, body in made.get(type_url, {}).items()
-            }
-            for type_url in SITE_TYPES
-        }
+        return {} if cloud is None else self._site(cloud, access_log)
 
 
 class _View:

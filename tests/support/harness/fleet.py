@@ -18,7 +18,8 @@ from control_plane.compiler.plan import PlanSettings
 from control_plane.site import site_resources
 from control_plane.site.bootstrap import bootstrap
 from control_plane.site.identity import to_metadata
-from control_plane.source import Limits, ScopewaySource, SiteResources
+from control_plane.site_memo import SiteResources
+from control_plane.source import Limits, ScopewaySource
 from harness.background import Background
 from harness.certificates import Sites
 from harness.envoy import Envoy

@@ -1,0 +1,86 @@
+"""The listeners, routes, secrets and filters of sites, made when asked for and kept a while.
+
+Owns what was made last. They are different at each site and together larger than all else that a
+stream costs, so only those of the last sites are kept, and of sites that have just come. Knows
+neither streams nor which clouds there are.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from xds.codec import resource
+from xds.resource import Resource
+from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
+
+SITE_TYPES: Final = (LISTENER, ROUTE, SECRET, EXTENSION)
+
+SiteResources = Mapping[str, Mapping[str, bytes]]
+"""Type URL to name to encoded message: listeners, routes, secrets and filters of one site."""
+
+Key = tuple[str, str]
+"""A cloud, and the path of an Envoy's access log, the one thing in which a site's Envoys differ."""
+
+_Made = Mapping[str, Mapping[str, Resource]]
+"""The same, encoded for streams."""
+
+_MOST = 64
+"""Sites whose resources are kept; some 85 kB each, made in 0.4 ms."""
+
+
+class SiteMemo:
+    """What each site's Envoys are sent besides clusters."""
+
+    def __init__(self, make: Callable[[str, str], SiteResources]) -> None:
+        """Keep what `make` makes of a cloud's name and the path of an access log."""
+        self._make = make
+        self._made: dict[Key, _Made] = {}
+        """The least recently used first."""
+        self._fresh: dict[Key, _Made] = {}
+        """Of sites that have just come, until they have asked for all of it."""
+
+    def come(self, key: Key) -> Mapping[str, Mapping[str, str]]:
+        """Make what a site needs that has come now; return type URL to name to version."""
+        self._fresh[key] = self._site(key)
+        return self.versions(key)
+
+    def versions(self, key: Key) -> Mapping[str, Mapping[str, str]]:
+        """Return type URL to name to version."""
+        return {
+            type_url: {name: each.version for name, each in resources.items()}
+            for type_url, resources in self._site(key).items()
+        }
+
+    def resource(self, key: Key, type_url: str, name: str) -> Resource | None:
+        """Return one of a site's resources, made anew where it isn't one of the last sites."""
+        made = self._site(key)
+        if type_url == EXTENSION and key in self._fresh:
+            del self._fresh[key]
+            self._remember(key, made)  # Envoy asks for these last
+        return made.get(type_url, {}).get(name)
+
+    def forget(self, key: Key) -> None:
+        """Forget a site, because it has changed or gone."""
+        self._made.pop(key, None)
+        self._fresh.pop(key, None)
+
+    def _site(self, key: Key) -> _Made:
+        if key in self._fresh:
+            return self._fresh[key]
+        made = self._made.pop(key, None) or self._make_anew(key)
+        self._remember(key, made)
+        return made
+
+    def _remember(self, key: Key, made: _Made) -> None:
+        self._made[key] = made
+        if len(self._made) > _MOST:
+            del self._made[next(iter(self._made))]
+
+    def _make_anew(self, key: Key) -> _Made:
+        made = self._make(*key)
+        return {
+            type_url: {
+                name: resource(type_url, name, body)
+                for name, body in made.get(type_url, {}).items()
+            }
+            for type_url in SITE_TYPES
+        }
