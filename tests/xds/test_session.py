@@ -11,7 +11,8 @@ A block is commands, `----`, and what the session then sends and tells. Commands
     names NUMBER                       that a client may have; before the first request
     interest, status                   show what the hub and an operator would see
 
-Types are short names; versions are shown as the text of the resource that has them.
+Types are short names; versions are shown as the text of the resource that has them. The text
+`eds:NAME:TEXT` is a Cluster that is filled by the ClusterLoadAssignment NAME.
 """
 
 import shlex
@@ -21,6 +22,7 @@ from pathlib import Path
 import pytest
 from xds_model import TYPES, Store, read_response
 
+from xds import wire
 from xds.codec import DeltaRequest, ErrorDetail, resource
 from xds.errors import ProtocolError
 from xds.events import Acked, LookupFailed, Nacked, NamesSkipped, SessionEvent, TypeNotServed
@@ -63,6 +65,7 @@ class Transcript:
         self.now = 0.0
         self.nonces: dict[str, str] = {}
         self.texts: dict[str, str] = {}
+        self.clusters: dict[str, str] = {}
         self.interest: set[tuple[str, str]] = set()
         self.output: list[str] = []
 
@@ -126,7 +129,7 @@ class Transcript:
                 self.store.texts.pop((type_url, name))
             else:
                 self._version(text)
-                self.store.texts[type_url, name] = text
+                self.store.texts[type_url, name] = self._body(text)
         self.session.resources_changed(type_url, names)
 
     def do_wildcard(self, kind: str, *names: str) -> None:
@@ -172,7 +175,9 @@ class Transcript:
             received = read_response(response.data)
             kind = SHORT.get(received.type_url, received.type_url)
             self.nonces[kind] = received.nonce
-            words = [f"{name}={text}" for name, text in received.texts.items()]
+            words = [
+                f"{name}={self.clusters.get(text, text)}" for name, text in received.texts.items()
+            ]
             words += [f"-{name}" for name in received.removed]
             self.output.append(" ".join([f"send {kind} #{received.nonce}", *words]))
 
@@ -205,8 +210,19 @@ class Transcript:
             case LookupFailed():
                 return f"event lookup failed: {kind} {event.name}: {event.error!r}"
 
+    def _body(self, text: str) -> str:
+        kind, _, rest = text.partition(":")
+        if kind != "eds":
+            return text
+        service = wire.field_string(2, rest.partition(":")[0])
+        cluster = (
+            wire.field_string(1, text) + wire.field_varint(2, 3) + wire.field_bytes(3, service)
+        )
+        self.clusters[cluster.decode()] = text
+        return cluster.decode()
+
     def _version(self, text: str) -> str:
-        version = resource("", "", text.encode()).version
+        version = resource("", "", self._body(text).encode()).version
         self.texts[version] = text
         return version
 
