@@ -194,15 +194,16 @@ def _validation(
     if "identity" not in issuer.services:
         return Decision(plan=_without(name, "identity"))
     counts = honoured(caller, issuer)
+    # 404 is Keystone's word for a token that isn't valid; of a 403 services make a broken Keystone
     if counts is None:
         reason = (
             f"{caller.name} does not honour tokens of {name}: "
             "no identity list of its accept rules names it"
         )
-        return Decision(plan=Rejection(status=403, reason=reason, cause="policy"))
+        return Decision(plan=Rejection(status=404, reason=reason, cause="policy"))
     denied = refusal(issuer, caller, IDENTITY_VALIDATE)
     if denied is not None:
-        return Decision(plan=Rejection(status=403, reason=denied, cause="policy"))
+        return Decision(plan=Rejection(status=404, reason=denied, cause="policy"))
     # the peer knows validations by a prefix of their own, which opens nothing else of its Keystone
     hop = _way(issuer, "identity", caller, inventory, settings, asked_as=IDENTITY_VALIDATE)
     if isinstance(hop, Rejection):

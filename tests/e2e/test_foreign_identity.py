@@ -268,7 +268,7 @@ class TestWhoIsHonoured:
     ) -> None:
         asked = keystone.requests
 
-        assert validate(front, "stranger", method=method).status == 403
+        assert validate(front, "stranger", method=method).status == 404
         assert keystone.requests == asked
 
     def test_the_owner_may_keep_ids_and_more_roles(self, front: int) -> None:

@@ -68,7 +68,10 @@ def test_nova_does_not_serve_an_identity_that_its_cloud_does_not_honour(clouds: 
         "server", "list", "--scope", "{keystone:stranger;nova:cloud-999}"
     )
 
-    assert status == 1, output
+    assert status == 1
+    assert output.startswith("cloud-999 does not accept this token of stranger: ")
+    assert output.endswith("(HTTP 401)")
+    assert "\n" not in output
 
 
 def test_a_server_without_a_port_of_its_own_cloud_is_not_made(clouds: Clouds) -> None:

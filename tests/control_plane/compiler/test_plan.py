@@ -129,7 +129,7 @@ def test_a_validation_goes_to_the_issuer_and_says_what_counts_of_its_answer() ->
         ),
         (
             "identity.validate@silent",
-            403,
+            404,
             "silent does not let cloud-1 validate its tokens: it has no accept rules",
         ),
         (
@@ -143,7 +143,7 @@ def test_a_validation_goes_to_the_issuer_and_says_what_counts_of_its_answer() ->
         ("image@cloud-9|(cloud-2|(cloud-1%local))", 501, "the operator '%' is not supported yet"),
         (
             "identity.validate@stranger",
-            403,
+            404,
             "cloud-1 does not honour tokens of stranger: no identity list of its accept rules "
             "names it",
         ),
