@@ -7,7 +7,9 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 NAMED = re.compile(r"`(tests/[\w/.-]+)(?:::(\w+))?`")
-DOCUMENTS = ["docs/limits.md", "SECURITY.md"]
+TRANSCRIPT = re.compile(r"`(\w+\.txt)`")
+ROW = re.compile(r"^\| (.+) \| (.+) \|$", re.MULTILINE)
+DOCUMENTS = ["docs/limits.md", "docs/xds.md", "SECURITY.md"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -22,3 +24,26 @@ def test_every_test_that_is_named_is_there(document: str) -> None:
 
     assert named
     assert missing == []
+
+
+class TestProtocol:
+    """The tables of the protocol's sentences in docs/xds.md."""
+
+    SENTENCES = (REPOSITORY / "docs" / "xds.md").read_text().partition("## Sentences of")[2]
+
+    def test_all_transcripts_are_named_and_no_others(self) -> None:
+        directory = REPOSITORY / "tests" / "testdata" / "session"
+        named = set(TRANSCRIPT.findall(self.SENTENCES)) - {"name.txt"}
+
+        assert named == {each.name for each in directory.iterdir()}
+
+    def test_a_sentence_that_nothing_shows_says_so(self) -> None:
+        rows = [row for row in ROW.findall(self.SENTENCES) if row[1] != "shown by"]
+        unproven = [
+            sentence
+            for sentence, proof in rows
+            if not (NAMED.search(proof) or TRANSCRIPT.search(proof) or proof == "not here yet")
+        ]
+
+        assert rows
+        assert unproven == []

@@ -212,6 +212,19 @@ def test_never_two_in_flight() -> None:
     assert world.ask(CLUSTER, "a") == [["a3"]]
 
 
+def test_big_answers_are_split_where_they_are_no_complete_state() -> None:
+    world = World()
+    world.session = SotwSession(world.store, answer_limit=100)
+    names = ("a", "b", "c")
+    for type_url in (CLUSTER, ENDPOINT):
+        world.store.texts.update({(type_url, name): name for name in names})
+
+    assert world.ask(CLUSTER, *names) == [["a", "b", "c"]]
+    assert world.ask(ENDPOINT, *names) == [["a", "b"]]
+    assert world.ask(ENDPOINT, *names) == [["c"]]
+    assert world.ask(ENDPOINT, *names) == []
+
+
 def test_a_state_that_is_not_known_removes_nothing() -> None:
     world = World(a="a1", b="b1")
     world.ask(CLUSTER, "a", "b")
