@@ -335,6 +335,17 @@ class TestForgery:
         assert header(response, "x-forwarded-prefix") == ["/image"]
         assert not [name for name, _ in response.json["headers"] if name.startswith("x-envoy-")]
 
+    @pytest.mark.parametrize(
+        ("scope", "arrives"),
+        [("{}", ["svc"]), ("{image:cloud-2}", []), ("{image:cloud-3}", [])],
+    )
+    def test_the_token_of_a_service_stays_in_its_cloud(
+        self, front: int, scope: str, arrives: list[str]
+    ) -> None:
+        response = send(front, "/image/", [("X-Scope", scope), ("X-Service-Token", "svc")])
+
+        assert header(response, "x-service-token") == arrives
+
     def test_headers_with_underscores_that_are_no_business_of_ours_pass(self, front: int) -> None:
         response = send(front, "/image/", [("x-object-meta-a_b", "kept")])
 
