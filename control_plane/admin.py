@@ -44,8 +44,9 @@ class BadCommand(ControlPlaneError):
 class AdminServer:
     """Answers /healthz, /readyz, /metrics, /status and commands until it is closed.
 
-    /readyz is 200 once `ready` has been set, 503 before. /status is the JSON of `status()`, which
-    is called in a thread of this server, as commands are; a TimeoutError of them is a 503.
+    /readyz is 200 once `ready` has been set and until `leaving` is, else 503. /status is the JSON
+    of `status()`, which is called in a thread of this server, as commands are; a TimeoutError of
+    them is a 503.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class AdminServer:
             ControlPlaneError: the address is used or does not exist.
         """
         self.ready = False
+        self.leaving = False
         self._metrics = registry
         self._status = status
         self._commands = commands
@@ -103,6 +105,8 @@ class AdminServer:
         match path:
             case "/healthz":
                 return _text(200, "ok")
+            case "/readyz" if self.leaving:
+                return _text(503, "this control plane is leaving")
             case "/readyz" if self.ready:
                 return _text(200, "ready")
             case "/readyz":

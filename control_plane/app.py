@@ -64,6 +64,8 @@ class ControlPlane:
         self.current: float | None = None
         """Where it is stale: until when it was known not to be, in seconds since 1970."""
         self.change: Change | None = None
+        self.leaving = asyncio.Event()
+        """Set when the streams are to be sent elsewhere."""
         self.metrics.lag.set_function(self.lag)
 
     def apply(self, batch: Batch) -> None:
@@ -180,22 +182,32 @@ class ControlPlane:
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT, or SIGTERM and the drain that it begins.
 
     Raises:
         ControlPlaneError: an address is used, or the registry cannot be read at the start.
     """
     logs.set_up(settings.log_level)
-    serving = asyncio.create_task(_serve(settings), name="serve")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+    control_plane = ControlPlane(settings)
+    serving = asyncio.create_task(_serve(control_plane), name="serve")
+
+    def leave() -> None:
+        drains = control_plane.server is not None and settings.drain_seconds > 0
+        if drains and not control_plane.leaving.is_set():
+            control_plane.leaving.set()
+        else:
+            serving.cancel()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, leave)
+    loop.add_signal_handler(signal.SIGINT, serving.cancel)
     await asyncio.wait((serving,))
     if not serving.cancelled():
         serving.result()
 
 
-async def _serve(settings: Settings) -> None:
-    control_plane = ControlPlane(settings)
+async def _serve(control_plane: ControlPlane) -> None:
+    settings = control_plane.settings
     channel = _channel(settings)
     with _admin(control_plane) as admin:
         registry = open_registry(settings.registry, state_dir=settings.state_dir)
@@ -230,6 +242,7 @@ async def _serve_envoys(
             ) as server,
             _renewed(channel, server),
             _in_background(memory.give_back(control_plane.source.size), "memory"),
+            _left_when_told(control_plane, server, admin),
         ):
             control_plane.server = server
             admin.ready = True
@@ -261,6 +274,27 @@ def _channel(settings: Settings) -> Channel | None:
             "any cloud: give --tls-cert, --tls-key and --tls-ca, or allow it with --insecure-xds"
         )
     return None
+
+
+@asynccontextmanager
+async def _left_when_told(
+    control_plane: ControlPlane, server: Server, admin: AdminServer
+) -> AsyncIterator[None]:
+    """Send the streams elsewhere once that is wanted, and end the block's task when it is done.
+
+    The registry is followed all the while: who waits for its turn is served as before.
+    """
+    serving = asyncio.current_task()
+    assert serving is not None
+
+    async def leave() -> None:
+        await control_plane.leaving.wait()
+        admin.leaving = True
+        await server.drain_slowly(over=control_plane.settings.drain_seconds)
+        serving.cancel()
+
+    async with _in_background(leave(), "leave"):
+        yield
 
 
 @asynccontextmanager

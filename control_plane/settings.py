@@ -34,4 +34,6 @@ class Settings:
     """Select the clouds whose targets every Envoy gets before it asks."""
     prefetch_limit: int = LIMIT
     """How many clouds these select at most."""
+    drain_seconds: int = 5
+    """Over how long the streams are sent elsewhere at the end; 0: all at once."""
     log_level: str = "info"

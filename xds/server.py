@@ -314,6 +314,21 @@ class Server:
         self._limits = limits
         self._security = security
         self._streams: dict[_Stream[DeltaRequest] | _Stream[SotwRequest], None] = {}
+        self._shell = grpc.aio.server(handlers=self.handlers(), options=_options(limits))
+        self._closing: asyncio.Task[None] | None = None
+        """What keeps new clients out while the streams are asked to end."""
+
+    async def start(self, listen: str) -> None:
+        """Begin to serve; ListenError where the address cannot be had."""
+        self.port = _bind(self._shell, listen, self._security)
+        await self._shell.start()
+
+    async def stop(self) -> None:
+        """End the streams; takes at most `limits.drain_timeout`."""
+        self.drain()
+        await self._shell.stop(self._limits.drain_timeout)
+        if self._closing is not None:
+            await self._closing
 
     def status(self) -> list[StreamStatus]:
         """Return how far every stream has come; costs O(all names)."""
@@ -391,9 +406,15 @@ class Server:
     async def drain_slowly(self, *, over: float) -> None:
         """Ask the streams to end, spread evenly over `over` seconds, so that none meets a crowd.
 
-        To be awaited before the server is left, once new clients are led elsewhere: what connects
-        meanwhile is served. Streams are asked every 50 ms, in the order in which they came.
+        To be awaited before the server is left. The port is closed at once, and no connection
+        takes a new stream: who was sent away would come back here. The streams that wait for
+        their turn are served as before. They are asked every 50 ms, in the order in which they
+        came; it ends as soon as all have been asked, or have gone by themselves.
         """
+        if self._closing is None:
+            # gRPC cuts what is left after this; leaving the server does so before
+            grace = over + self._limits.drain_timeout
+            self._closing = asyncio.create_task(self._shell.stop(grace), name="xds closing")
         streams = list(self._streams)
         steps = max(1, math.ceil(over / _DRAIN_STEP))
         asked = 0
@@ -401,6 +422,8 @@ class Server:
             due = math.ceil(len(streams) * (step + 1) / steps)
             self._end(streams[asked:due])
             asked = due
+            if asked == len(streams) or not self._streams:
+                return
             await asyncio.sleep(over / steps)
 
     def _end(self, streams: "list[_Stream[DeltaRequest] | _Stream[SotwRequest]]") -> None:
@@ -435,17 +458,11 @@ async def serve(
     """
     limits = limits or Limits()
     server = Server(source, Hub() if hub is None else hub, observer, limits, security)
-    shell = grpc.aio.server(
-        handlers=server.handlers(),
-        options=_options(limits),
-    )
-    server.port = _bind(shell, listen, security)
-    await shell.start()
+    await server.start(listen)
     try:
         yield server
     finally:
-        server.drain()
-        await shell.stop(limits.drain_timeout)
+        await server.stop()
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:

@@ -91,6 +91,16 @@ def expression(text: str) -> "Expression":
     help="How many clouds --prefetch selects at most, the first by name.",
 )
 @click.option(
+    "--drain-seconds",
+    type=click.IntRange(0, 3600),
+    metavar="SECONDS",
+    default=5,
+    show_default=True,
+    envvar="SCOPEWAY_DRAIN_SECONDS",
+    help="At SIGTERM, send the Envoys to other control planes one after the other, within so many "
+    "seconds; 0: all at once.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -110,11 +120,13 @@ def serve(
     insecure_peers: bool,
     prefetch: "tuple[Expression, ...]",
     prefetch_limit: int,
+    drain_seconds: int,
     log_level: str,
 ) -> None:
     """Serve clusters, routes, listeners and filters to the Envoys of all sites.
 
-    Nothing is served before the registry has been read once. Ends on SIGINT and SIGTERM.
+    Nothing is served before the registry has been read once. Ends on SIGTERM, when its Envoys have
+    been sent elsewhere (--drain-seconds); at once on SIGINT, or a second SIGTERM.
 
     With --tls-… an Envoy gets what belongs to the cloud in its certificate and nothing else;
     renewed files are taken without a restart. Without, every Envoy is believed, on loopback only.
@@ -141,6 +153,7 @@ def serve(
         insecure_peers=insecure_peers,
         prefetch=prefetch,
         prefetch_limit=prefetch_limit,
+        drain_seconds=drain_seconds,
         log_level=log_level,
     )
     asyncio.run(run(settings))

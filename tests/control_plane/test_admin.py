@@ -57,6 +57,14 @@ def test_it_is_healthy_at_once_and_ready_when_it_is_told(admin: AdminServer) -> 
     assert send(admin.port, "/readyz?verbose").status == 200
 
 
+def test_it_is_alive_but_not_ready_when_it_leaves(admin: AdminServer) -> None:
+    admin.ready = admin.leaving = True
+    response = send(admin.port, "/readyz")
+
+    assert (response.status, response.body) == (503, b"this control plane is leaving\n")
+    assert send(admin.port, "/healthz").status == 200
+
+
 def test_metrics_are_those_of_its_registry(admin: AdminServer, told: Told) -> None:
     Counter("potatoes", "Peeled.", registry=told.metrics).inc(7)
     response = send(admin.port, "/metrics")

@@ -1,5 +1,6 @@
 """The control plane and clouds are killed and come back, as processes, while requests go on."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from harness.stack import ServeProcess, Stack
 
 from control_plane.clouds.model import Cloud
 
-ANYONE = [{"clouds": ["cloud-1", "cloud-5"]}]
+ANYONE = [{"clouds": ["cloud-1", "cloud-5", "cloud-11", "cloud-12"]}]
 FIRST_USE_SECONDS = 5.0
 """Within which a client is told that the control plane is away."""
 
@@ -138,6 +139,65 @@ def test_an_envoy_moves_between_control_planes_and_is_sent_nothing_that_it_has(
     assert first.sent()["Cluster"] == 1
     assert updates(envoy) == before
     assert ask(site, "{image:cloud-9}").status == 404
+
+
+def test_envoys_are_sent_elsewhere_one_after_the_other(stack: Stack, serve: ServeProcess) -> None:
+    first, other = stack.serve("--drain-seconds", 3600), stack.serve(start=False)
+    names = "cloud-11", "cloud-12"
+    sites = {
+        each: stack.site(each, first, other, services={"image": stack.service(f"of {each}")})
+        for each in names
+    }
+    stack.put(*(cloud(stack, f"cloud-{number}") for number in (2, 6, 10)))
+    for site in sites.values():
+        until(lambda site=site: ask(site, "{image:cloud-2}").status == 200, "cloud-2 is used")
+    envoys = [stack.envoys[each] for each in names]
+    before = [updates(each) for each in envoys]
+    other.start()
+    first.signal(signal.SIGTERM)
+
+    other.wait_until(lambda: any(map(other.serves, envoys)), "an Envoy has changed over")
+    moved, waiting = names if other.serves(envoys[0]) else reversed(names)
+    response = first.get("/readyz")
+    assert (response.status, response.body) == (503, b"this control plane is leaving\n")
+    with pytest.raises(ConnectionRefusedError):
+        send(first.xds_port, "/")
+    # who waits for its turn is served
+    assert first.serves(stack.envoys[waiting])
+    assert not other.serves(stack.envoys[waiting])
+    for each in (moved, waiting):
+        assert ask(sites[each], "{image:cloud-6}").json["name"] == "glance of cloud-6"
+    other.wait_sent({"Cluster": 1})
+
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 0
+    assert ask(sites[waiting], "{image:cloud-2}").status == 200
+    other.wait_until(lambda: other.serves(stack.envoys[waiting]), "the last has changed over")
+    assert ask(sites[waiting], "{image:cloud-10}").json["name"] == "glance of cloud-10"
+    other.wait_sent({"Cluster": 2})
+    assert [updates(each) for each in envoys] == before
+
+
+def test_a_drain_that_has_moved_all_ends_the_control_plane(
+    stack: Stack, serve: ServeProcess
+) -> None:
+    first = stack.serve("--drain-seconds", 1)
+    other = stack.serve("--drain-seconds", 3600, start=False)
+    names = "cloud-13", "cloud-14"
+    sites = [
+        stack.site(each, first, other, services={"image": stack.service(f"of {each}")})
+        for each in names
+    ]
+    other.start()
+
+    assert first.stop() == 0
+    for each, site in zip(names, sites, strict=True):
+        other.wait_until(lambda each=each: other.serves(stack.envoys[each]), f"{each} is there")
+        assert ask(site, "").json["name"] == f"of {each}"
+    assert other.sent() == {}
+
+    other.signal(signal.SIGINT)  # which waits for nobody
+    assert other.wait() == 0
 
 
 @pytest.fixture(scope="module")
