@@ -28,6 +28,7 @@ from control_plane.scope import (
 from control_plane.scope import complete as complete_scope
 from xds import wire
 from xds.codec import decode_delta_request, decode_sotw_request
+from xds.csds import decode_request
 from xds.errors import ProtocolError
 from xds.session import DeltaSession, SotwSession
 from xds.types import CLUSTER, LISTENER
@@ -106,8 +107,14 @@ def sotw(data: bytes) -> None:
     session.close()
 
 
+def status(data: bytes) -> None:
+    """A request of CSDS."""
+    with suppress(ProtocolError):
+        decode_request(data)
+
+
 READERS: Mapping[str, Callable[[bytes], None]] = {
-    each.__name__: each for each in (scope, manifest, fields, request, sotw)
+    each.__name__: each for each in (scope, manifest, fields, request, sotw, status)
 }
 
 
@@ -156,6 +163,12 @@ REQUESTS = st.builds(
     error=st.none() | st.text(max_size=5),
 )
 
+STATUS_REQUESTS = st.lists(st.text(max_size=9), max_size=3).map(
+    lambda ids: b"".join(
+        wire.field_bytes(1, wire.field_bytes(1, wire.field_string(1, each))) for each in ids
+    )
+)
+
 
 @FUZZ
 @given(damaged(SCOPES | st.lists(WORDS, max_size=25).map(b"".join)) | st.binary(max_size=99))
@@ -192,6 +205,12 @@ def test_requests(data: bytes) -> None:
     fields(data)
     request(data)
     sotw(data)
+
+
+@FUZZ
+@given(damaged(STATUS_REQUESTS) | st.binary(max_size=99))
+def test_requests_for_a_status(data: bytes) -> None:
+    status(data)
 
 
 @pytest.mark.parametrize("file", sorted(KEPT.iterdir()), ids=lambda file: file.name)

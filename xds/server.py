@@ -1,4 +1,4 @@
-"""The gRPC server: the only part of the library that does I/O, and the only importer of grpc.
+"""The gRPC server: with `xds.csds_service` the only part of the library that does I/O.
 
 Owns the streams: each is a session with one task that reads and one that writes when it is woken.
 Bytes in, bytes out; what they mean is the session's. An error ends the stream it happened on and
@@ -19,32 +19,28 @@ import grpc.aio
 
 from xds.bucket import Bucket
 from xds.codec import (
-    MAX_NAME_BYTES,
     DeltaRequest,
     SotwRequest,
     decode_delta_request,
     decode_sotw_request,
 )
+from xds.csds_service import ClientStatusService
 from xds.errors import ListenError, ProtocolError
 from xds.events import (
     Event,
-    LookupFailed,
-    Nacked,
-    NamesSkipped,
     Observer,
     Sent,
     SlowClient,
     StreamClosed,
     StreamOpened,
-    TypeNotServed,
 )
 from xds.hub import Hub, Member
+from xds.limits import Limits
+from xds.log import log_event
 from xds.security import Security, proof_of
 from xds.services import SERVICES
 from xds.session import (
-    ANSWER_LIMIT,
     DELTA,
-    NAMES_LIMIT,
     SOTW,
     Dialect,
     Request,
@@ -63,38 +59,6 @@ _BYTES_OF_A_NAME: Final = 1024
 """So much of a request counts as one name more: whatever it holds has to be read."""
 _DRAIN_STEP: Final = 0.05
 """Seconds."""
-_REFUSALS: Final = (
-    *("PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION"),
-    *("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"),
-)
-"""Statuses of clients that come in vain until somebody changes something."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one client may cost."""
-
-    send_timeout: float = 30.0
-    """Seconds that a client may take to accept a response before it loses its stream."""
-    request_bytes: int = 64 << 20
-    """The largest request; a returning client lists every version that it has."""
-    answer_bytes: int = ANSWER_LIMIT
-    """A response ends with the resource that takes it to so many bytes."""
-    name_bytes: int = MAX_NAME_BYTES
-    """The longest resource name; longer ones are skipped."""
-    first_request_timeout: float = 30.0
-    """Seconds that a stream may be silent before it has named its node."""
-    names: int = NAMES_LIMIT
-    """Names of one type that a stream may be subscribed to; further ones are skipped."""
-    names_per_second: float = 200.0
-    """New names that a stream may go on to subscribe to; further requests are left unread until
-    their time comes, and its client waits."""
-    names_burst: int = 20_000
-    """Names at once: a returning client lists all that it has."""
-    streams_per_connection: int = 32
-    """Streams on one connection at a time; further ones wait."""
-    drain_timeout: float = 5.0
-    """Seconds that the streams have to end when the server stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +250,7 @@ class _Stream(Generic[Request]):
         )
 
     def _report(self, event: Event) -> None:
-        _log_event(self._node_id(), event)
+        log_event(self._node_id(), event)
         if self._observer is not None:
             self._observer.observe(self.session.node, event)
 
@@ -304,6 +268,8 @@ class Server:
         observer: Observer | None,
         limits: Limits,
         security: Security | None,
+        *,
+        csds: bool = False,
     ) -> None:
         self.port = 0
         """The port it listens on."""
@@ -314,7 +280,13 @@ class Server:
         self._limits = limits
         self._security = security
         self._streams: dict[_Stream[DeltaRequest] | _Stream[SotwRequest], None] = {}
-        self._shell = grpc.aio.server(handlers=self.handlers(), options=_options(limits))
+        handlers = self.handlers()
+        if csds:
+            status = ClientStatusService(
+                self.sessions, limit=limits.status_bytes, security=security
+            )
+            handlers.append(status.handler())
+        self._shell = grpc.aio.server(handlers=handlers, options=_options(limits))
         self._closing: asyncio.Task[None] | None = None
         """What keeps new clients out while the streams are asked to end."""
 
@@ -339,12 +311,22 @@ class Server:
 
         Those that were open at the start and still are. Each costs O(its names).
         """
-        for stream in tuple(self._streams):
+        for stream in self._open_streams():
             node = stream.session.node
-            if node is not None and stream in self._streams:
+            if node is not None:
                 yield StreamStatus(
                     node=node, peer=stream.peer, since=stream.since, types=stream.session.status()
                 )
+
+    def sessions(self) -> Iterator[Session[DeltaRequest] | Session[SotwRequest]]:
+        """Yield the session of each stream, as `statuses`."""
+        for stream in self._open_streams():
+            yield stream.session
+
+    def _open_streams(self) -> "Iterator[_Stream[DeltaRequest] | _Stream[SotwRequest]]":
+        for stream in tuple(self._streams):
+            if stream in self._streams:
+                yield stream
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Return what answers all services of `xds.services`, bytes in and out."""
@@ -440,6 +422,7 @@ async def serve(
     observer: Observer | None = None,
     limits: Limits | None = None,
     security: Security | None = None,
+    csds: bool = False,
 ) -> AsyncIterator[Server]:
     """Serve a source until the block is left: delta and state of the world, ADS and each type.
 
@@ -452,12 +435,14 @@ async def serve(
         observer: Is told all that happens.
         limits: What one client may cost.
         security: How clients prove who they are; None: plain text, nobody proves anything.
+        csds: Answer what nodes run (CSDS): to whoever can connect, and where `security` proves
+            who that is, of the nodes with the same identities only.
 
     Raises:
         ListenError: the address is in use, or not one of this machine.
     """
     limits = limits or Limits()
-    server = Server(source, Hub() if hub is None else hub, observer, limits, security)
+    server = Server(source, Hub() if hub is None else hub, observer, limits, security, csds=csds)
     await server.start(listen)
     try:
         yield server
@@ -490,27 +475,3 @@ def _bind(shell: grpc.aio.Server, listen: str, security: Security | None) -> int
     if port == 0:
         raise ListenError(f"cannot listen on {listen}: in use, or not an address of this machine")
     return port
-
-
-def _log_event(node: str, event: Event) -> None:
-    match event:
-        case Nacked():
-            _log.warning(
-                "client rejected a response: %s",
-                event.message,
-                extra={"node": node, "type_url": event.type_url, "names": event.names},
-            )
-        case LookupFailed():
-            _log.error(
-                "source failed",
-                exc_info=event.error,
-                extra={"node": node, "type_url": event.type_url, "resource_name": event.name},
-            )
-        case StreamClosed(status, reason) if status in _REFUSALS:
-            _log.warning(
-                "stream ended, %s: %s", status, reason, extra={"node": node, "status": status}
-            )
-        case NamesSkipped() | TypeNotServed() | SlowClient():
-            _log.warning("%s", event, extra={"node": node, "type_url": event.type_url})
-        case _:
-            _log.debug("%s", event, extra={"node": node})

@@ -27,7 +27,8 @@ from xds.errors import MissingNodeError, ProtocolError
 from xds.events import Acked, LookupFailed, Nacked, NamesSkipped, SessionEvent, TypeNotServed
 from xds.sotw import SotwSubscription
 from xds.source import Node, NodeView, Source
-from xds.subscription import Answer, Rejection, Subscription
+from xds.state import Rejection, ResourceState
+from xds.subscription import Answer, Subscription
 
 ANSWER_LIMIT = 2 << 20
 """A response ends with the resource that takes it to so many bytes."""
@@ -107,6 +108,7 @@ class _Subscription(Protocol[_Contra]):
     @property
     def acked(self) -> int: ...
     def wanted(self) -> Iterator[str]: ...
+    def states(self) -> Iterator[ResourceState]: ...
     def receive(self, request: _Contra) -> int: ...
     def acknowledge(self) -> None: ...
     def reject(self, error: ErrorDetail) -> tuple[str, ...]: ...
@@ -288,6 +290,11 @@ class Session(Generic[Request]):
     def status(self) -> tuple[TypeStatus, ...]:
         """Return how far each type has come; costs O(names)."""
         return tuple(self._type_status(each) for each in self._subscriptions.values())
+
+    def states(self) -> Iterator[ResourceState]:
+        """Yield how far each resource has come; costs O(names) lookups in the source."""
+        for subscription in self._subscriptions.values():
+            yield from subscription.states()
 
     def close(self) -> None:
         """End the session: the view of the node is given back."""

@@ -20,7 +20,8 @@ from xds.codec import ErrorDetail, SotwRequest
 from xds.events import LookupFailed
 from xds.resource import Resource
 from xds.source import NodeView
-from xds.subscription import ABSENT, WILDCARD, Answer, Rejection
+from xds.state import ABSENT, Progress, Rejection, ResourceState
+from xds.subscription import WILDCARD, Answer
 
 WHOLE: Final = frozenset({types.CLUSTER, types.LISTENER, types.SCOPED_ROUTE})
 """Types whose answers are the complete state of what the client wants."""
@@ -60,6 +61,7 @@ class SotwSubscription:
         self._sum = 0  # of `_shown`, see `_mark`
         self._pending: dict[str, bool] = {}  # True: answer even if unchanged
         self._suspects: dict[str, None] = {}  # rejected among others; to be sent alone
+        self._doubted: dict[str, Rejection] = {}  # rejected among others, and not seen since
 
     @property
     def has_news(self) -> bool:
@@ -85,6 +87,22 @@ class SotwSubscription:
         """Yield every name that the client wants."""
         yield from self._named
         yield from self._members - self._named.keys()
+
+    def states(self) -> Iterator[ResourceState]:
+        """Yield how far the client is with each name that it wants; costs O(names) lookups."""
+        progress = Progress(
+            type_url=self.type_url,
+            view=self._view,
+            in_flight=self.in_flight or {},
+            held=self._shown,
+            rejected=self.rejected,
+            doubted=self._doubted,
+        )
+        members = self._members
+        if self._wildcard_stale and self._view is not None:
+            members = set(self._view.wildcard(self.type_url))
+        for name in sorted(self._named.keys() | members):
+            yield progress.state(name, owed=self._due or self._pending.get(name, False))
 
     # what the client says
 
@@ -112,6 +130,7 @@ class SotwSubscription:
         """The client took the response in flight."""
         for name in self.in_flight or ():
             self.rejected.pop(name, None)
+            self._doubted.pop(name, None)
         self.in_flight = None
 
     def reject(self, error: ErrorDetail) -> tuple[str, ...]:
@@ -123,9 +142,13 @@ class SotwSubscription:
         versions, self.in_flight = self.in_flight or {}, None
         names = tuple(versions)
         if len(names) == 1 and self._wants(names[0]):
+            self._doubted.pop(names[0], None)
             self.rejected[names[0]] = Rejection(versions[names[0]], error.message)
-        elif len(names) > 1 and not self._whole:
-            self._suspects |= dict.fromkeys(names)
+        elif len(names) > 1:
+            for name in filter(self._wants, names):
+                self._doubted[name] = Rejection(versions[name], error.message)
+            if not self._whole:
+                self._suspects |= dict.fromkeys(names)
         return names
 
     # what the source says
@@ -217,6 +240,7 @@ class SotwSubscription:
         for name in self._shown.keys() - versions.keys():
             self._mark(name, ABSENT)
             self.rejected.pop(name, None)
+            self._doubted.pop(name, None)
         for name, version in versions.items():
             self._mark(name, version)
 
@@ -265,7 +289,7 @@ class SotwSubscription:
     def _forget(self, name: str) -> None:
         self.interest[name] = False
         self._mark(name, ABSENT)
-        for table in (self._pending, self.rejected, self._suspects):
+        for table in (self._pending, self.rejected, self._suspects, self._doubted):
             table.pop(name, None)
 
     def _look_up(self, name: str) -> tuple[bool, Resource | None]:

@@ -18,17 +18,9 @@ from xds.codec import DeltaRequest, ErrorDetail
 from xds.events import LookupFailed
 from xds.resource import Resource
 from xds.source import NodeView
+from xds.state import ABSENT, Progress, Rejection, ResourceState
 
 WILDCARD = "*"
-ABSENT = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A version that the client has rejected, alone in its response."""
-
-    version: str
-    message: str
 
 
 @dataclass(slots=True)
@@ -76,6 +68,7 @@ class Subscription:
         self.failures: list[LookupFailed] = []
         """Lookups that failed since the owner last emptied this."""
         self.rejected: dict[str, Rejection] = {}
+        """Versions that were rejected alone in their response."""
         self._view = view  # None: the type is not served, so none of its names exists
         self._limit = limit  # of the bytes of one answer
         self._names_limit = names_limit
@@ -91,6 +84,7 @@ class Subscription:
         self._removals: dict[str, bool] = {}  # as _pending: removals that wait for their time
         self._suspects: dict[tuple[str, ...], None] = {}  # groups to be sent apart
         self._suspects_next = False  # they take turns with what is pending
+        self._doubted: dict[str, Rejection] = {}  # rejected among others, and not seen since
 
     @property
     def has_news(self) -> bool:
@@ -116,6 +110,22 @@ class Subscription:
         """Yield every name that the client wants."""
         yield from self._named
         yield from self._members - self._named
+
+    def states(self) -> Iterator[ResourceState]:
+        """Yield how far the client is with each name that it wants; costs O(names) lookups."""
+        progress = Progress(
+            type_url=self.type_url,
+            view=self._view,
+            in_flight=self.in_flight or {},
+            held=self._held,
+            rejected=self.rejected,
+            doubted=self._doubted,
+        )
+        members = self._members
+        if self._wildcard_stale and self._view is not None:
+            members = set(self._view.wildcard(self.type_url))
+        for name in sorted(self._named | members):
+            yield progress.state(name, owed=self._pending.get(name, False))
 
     # what the client says
 
@@ -169,7 +179,7 @@ class Subscription:
 
     def _forget(self, name: str) -> None:
         self.interest[name] = False
-        for table in (self._pending, self._held, self.rejected, self._removals):
+        for table in (self._pending, self._held, self.rejected, self._doubted, self._removals):
             table.pop(name, None)
 
     def _enter_wildcard(self, versions: Mapping[str, str]) -> None:
@@ -194,6 +204,7 @@ class Subscription:
         versions, self.in_flight = self.in_flight or {}, None
         for name, version in versions.items():
             self.rejected.pop(name, None)
+            self._doubted.pop(name, None)
             if version == ABSENT or not self._may_hold(name):
                 self._held.pop(name, None)
             else:
@@ -213,7 +224,10 @@ class Subscription:
         if len(names) > 1:
             middle = len(names) // 2
             self._suspects |= {names[:middle]: None, names[middle:]: None}
+            for name in filter(self._may_hold, names):
+                self._doubted[name] = Rejection(versions[name], error.message)
         for name in names if len(names) == 1 else ():
+            self._doubted.pop(name, None)
             if self._may_hold(name):
                 self.rejected[name] = Rejection(versions[name], error.message)
         return names

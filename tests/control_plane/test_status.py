@@ -4,7 +4,7 @@ from control_plane.status import stream_status
 from xds.server import StreamStatus
 from xds.session import Nack, TypeStatus
 from xds.source import Node
-from xds.subscription import Rejection
+from xds.state import Rejection
 from xds.types import CLUSTER, LISTENER
 
 NODE = Node(id="cloud-1/a", cluster="cloud-1", user_agent="envoy/1.40.0")

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import pytest
 import pytest_asyncio
+from envoy_data_plane.envoy.service.status.v3 import ClientStatusResponse, ConfigStatus
 from harness.envoy import Envoy
 from xds_model import Store
 
@@ -100,7 +102,7 @@ def log() -> Log:
 
 @pytest_asyncio.fixture
 async def server(store: Store, log: Log) -> AsyncIterator[Server]:
-    async with serve(store, listen="127.0.0.1:0", observer=log) as server:
+    async with serve(store, listen="127.0.0.1:0", observer=log, csds=True) as server:
         yield server
 
 
@@ -150,6 +152,28 @@ async def test_a_bad_cluster_blocks_no_other(
     assert {name for name in before if after[name] != before[name]} == {"a", "b", "d", "e"}
     (status,) = (each for each in server.status()[0].types if each.type_url == CLUSTER)
     assert list(status.rejected) == ["c"]
+
+
+async def test_what_envoy_runs_and_rejects_is_what_csds_says(
+    store: Store, server: Server, envoy: Envoy, log: Log
+) -> None:
+    await log.until(lambda: quiet(server))
+    store.texts[CLUSTER, "c"] = cluster("c", bad=True)
+    server.hub.resources_changed(CLUSTER, ["c"])
+    await log.until(lambda: bool(log.of(Nacked)) and quiet(server))
+    fetch = "/envoy.service.status.v3.ClientStatusDiscoveryService/FetchClientStatus"
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        (config,) = ClientStatusResponse.parse(await channel.unary_unary(fetch)(b"")).config
+
+    found = {each.name: each for each in config.generic_xds_configs}
+    bad = found.pop("c")
+    assert {name: each.version_info for name, each in found.items()} == {
+        name: version for name, version in (await clusters(envoy)).items() if name != "c"
+    }
+    assert {each.config_status for each in found.values()} == {ConfigStatus.SYNCED}
+    assert bad.config_status is ConfigStatus.ERROR
+    assert bad.error_state is not None
+    assert bad.error_state.details == log.of(Nacked)[-1].message != ""
 
 
 async def test_a_removed_cluster_is_gone(

@@ -23,7 +23,8 @@ from xds.events import (
     StreamOpened,
 )
 from xds.hub import Hub
-from xds.server import Limits, Server, serve
+from xds.limits import Limits
+from xds.server import Server, serve
 from xds.services import SERVICES, Service
 from xds.source import Node
 from xds.types import CLUSTER, LISTENER

@@ -1,0 +1,35 @@
+"""What one client may cost a server."""
+
+from dataclasses import dataclass
+
+from xds.codec import MAX_NAME_BYTES
+from xds.session import ANSWER_LIMIT, NAMES_LIMIT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client may cost."""
+
+    send_timeout: float = 30.0
+    """Seconds that a client may take to accept a response before it loses its stream."""
+    request_bytes: int = 64 << 20
+    """The largest request; a returning client lists every version that it has."""
+    answer_bytes: int = ANSWER_LIMIT
+    """A response ends with the resource that takes it to so many bytes."""
+    name_bytes: int = MAX_NAME_BYTES
+    """The longest resource name; longer ones are skipped."""
+    first_request_timeout: float = 30.0
+    """Seconds that a stream may be silent before it has named its node."""
+    names: int = NAMES_LIMIT
+    """Names of one type that a stream may be subscribed to; further ones are skipped."""
+    names_per_second: float = 200.0
+    """New names that a stream may go on to subscribe to; further requests are left unread until
+    their time comes, and its client waits."""
+    names_burst: int = 20_000
+    """Names at once: a returning client lists all that it has."""
+    streams_per_connection: int = 32
+    """Streams on one connection at a time; further ones wait."""
+    status_bytes: int = 4 << 20
+    """The largest answer of CSDS; gRPC's clients take no larger ones unless they are told to."""
+    drain_timeout: float = 5.0
+    """Seconds that the streams have to end when the server stops."""
