@@ -218,8 +218,10 @@ class SotwSubscription:
             if answer.size >= self._limit:
                 break
             del self._pending[name]
+            suspect = name in self._suspects
             self._suspects.pop(name, None)
-            self._consider(answer, name, asked)
+            # a suspect counts as shown, though the client has thrown it away with the others
+            self._consider(answer, name, asked or suspect)
         while not answer.versions and self._suspects:
             name = next(iter(self._suspects))
             del self._suspects[name]
