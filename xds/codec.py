@@ -1,24 +1,22 @@
 """The envelopes of delta xDS, written and read by hand.
 
 Owns how a resource is framed, and the few fields of a DeltaDiscoveryRequest that a server needs.
-Does not know what is inside a resource, and no protobuf library: a request of Envoy carries a node
-of 60 kB, of which a few fields matter here.
+Does not know what is inside a resource, and no protobuf library.
 
 https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto
 """
 
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from xds import wire
 from xds.errors import MalformedRequestError
+from xds.node import read_node
 from xds.resource import Resource
 from xds.source import Node
 
 MAX_NAME_BYTES = 4096
-_MAX_METADATA_DEPTH = 16
 
 # envoy.config.cluster.v3.Cluster
 _CLUSTER_TYPE, _EDS_CLUSTER_CONFIG, _SERVICE_NAME, _EDS = 2, 3, 2, 3
@@ -103,13 +101,13 @@ def endpoints_name(cluster: Resource) -> str | None:
     try:
         for number, wire_type, begin, stop in wire.raw_fields(data, start, end):
             if number == 1 and wire_type == wire.BYTES:
-                name = _text(data, begin, stop)
+                name = wire.text(data, begin, stop)
             elif number == _CLUSTER_TYPE and wire_type == wire.VARINT:
                 found = wire.read_varint(data, begin, stop)[0] == _EDS
             elif number == _EDS_CLUSTER_CONFIG and wire_type == wire.BYTES:
                 for inner, first, last in wire.fields(data, begin, stop):
                     if inner == _SERVICE_NAME:
-                        assignment = _text(data, first, last)
+                        assignment = wire.text(data, first, last)
     except ValueError:  # it is no Cluster; the client will say so
         return None
     return (assignment or name) if found else None
@@ -171,11 +169,11 @@ def _decode_sotw(data: bytes, with_node: bool, max_name_bytes: int, implied: str
         elif number == 4:
             type_url = data[start:end].decode()
         elif number in texts:
-            texts[number] = _text(data, start, end)
+            texts[number] = wire.text(data, start, end)
         elif number == 6:
             error = _error(data, start, end)
         elif number == 2 and with_node:
-            node = _node(data, start, end)
+            node = read_node(data, start, end)
     names = tuple(name for name in listed if name is not None)
     return SotwRequest(
         type_url=_type_url(type_url, implied),
@@ -241,11 +239,11 @@ def _decode(data: bytes, with_node: bool, max_name_bytes: int, implied: str) -> 
         elif number == _TYPE_URL:
             type_url = data[start:end].decode()
         elif number == _NONCE:
-            nonce = _text(data, start, end)
+            nonce = wire.text(data, start, end)
         elif number == _ERROR:
             error = _error(data, start, end)
         elif number == _NODE and with_node:
-            node = _node(data, start, end)
+            node = read_node(data, start, end)
     return DeltaRequest(
         type_url=_type_url(type_url, implied),
         response_nonce=nonce,
@@ -276,11 +274,6 @@ def _name(data: bytes, start: int, end: int, max_bytes: int) -> str | None:
         return None
 
 
-def _text(data: bytes, start: int, end: int) -> str:
-    # for people and for comparing only; Envoy cuts long error messages inside a character
-    return data[start:end].decode(errors="replace")
-
-
 def _version(data: bytes, start: int, end: int, max_bytes: int) -> tuple[str | None, str]:
     name: str | None = ""
     version = ""
@@ -288,7 +281,7 @@ def _version(data: bytes, start: int, end: int, max_bytes: int) -> tuple[str | N
         if number == 1:
             name = _name(data, begin, stop, max_bytes)
         elif number == 2:
-            version = _text(data, begin, stop)
+            version = wire.text(data, begin, stop)
     return name, version
 
 
@@ -298,67 +291,5 @@ def _error(data: bytes, start: int, end: int) -> ErrorDetail:
         if number == 1 and wire_type == wire.VARINT:
             code, _ = wire.read_varint(data, begin, stop)
         elif number == 2 and wire_type == wire.BYTES:
-            message = _text(data, begin, stop)
+            message = wire.text(data, begin, stop)
     return ErrorDetail(code=code, message=message)
-
-
-def _node(data: bytes, start: int, end: int) -> Node:
-    node_id = cluster = agent = version = ""
-    metadata: dict[str, str] = {}
-    for number, begin, stop in wire.fields(data, start, end):
-        if number == 1:
-            node_id = data[begin:stop].decode()
-        elif number == 2:
-            cluster = data[begin:stop].decode()
-        elif number == 3:
-            _collect_leaves(data, begin, stop, (), metadata)
-        elif number == 6:
-            agent = _text(data, begin, stop)
-        elif number == 7:
-            version = _text(data, begin, stop)
-        elif number == 8:
-            version = _build_version(data, begin, stop)
-    user_agent = "/".join(part for part in (agent, version) if part)
-    return Node(id=node_id, cluster=cluster, metadata=metadata, user_agent=user_agent)
-
-
-def _build_version(data: bytes, start: int, end: int) -> str:
-    """Return the numbers of an envoy.config.core.v3.BuildVersion: "1.40.0"."""
-    numbers = [0, 0, 0]
-    for number, begin, stop in wire.fields(data, start, end):
-        if number == 1:  # the envoy.type.v3.SemanticVersion
-            for part, wire_type, first, last in wire.raw_fields(data, begin, stop):
-                if 1 <= part <= 3 and wire_type == wire.VARINT:
-                    numbers[part - 1], _ = wire.read_varint(data, first, last)
-    return ".".join(map(str, numbers))
-
-
-def _collect_leaves(
-    data: bytes, start: int, end: int, path: tuple[str, ...], into: dict[str, str]
-) -> None:
-    """Put the strings and numbers of a google.protobuf.Struct `into` by their dotted paths."""
-    if len(path) >= _MAX_METADATA_DEPTH:
-        return
-    for number, begin, stop in wire.fields(data, start, end):
-        if number != 1:
-            continue
-        key, value = "", (0, 0)
-        for part, part_start, part_end in wire.fields(data, begin, stop):
-            if part == 1:
-                key = _text(data, part_start, part_end)
-            elif part == 2:
-                value = part_start, part_end
-        _collect_value(data, *value, (*path, key), into)
-
-
-def _collect_value(
-    data: bytes, start: int, end: int, path: tuple[str, ...], into: dict[str, str]
-) -> None:
-    for number, wire_type, begin, stop in wire.raw_fields(data, start, end):
-        if number == 2 and wire_type == wire.FIXED64:
-            (double,) = struct.unpack_from("<d", data, begin)
-            into[".".join(path)] = repr(double).removesuffix(".0")
-        elif number == 3 and wire_type == wire.BYTES:
-            into[".".join(path)] = _text(data, begin, stop)
-        elif number == 5 and wire_type == wire.BYTES:
-            _collect_leaves(data, begin, stop, path, into)

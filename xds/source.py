@@ -7,9 +7,21 @@ tells the hub what changed (`xds.hub.Hub`); never the other way round.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from xds.resource import Resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locality:
+    """Where a client runs (`envoy.config.core.v3.Locality`); "" is what it doesn't tell."""
+
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+
+
+NOWHERE: Final = Locality()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +32,12 @@ class Node:
     cluster: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     """The string values of node.metadata, by dotted path ("scopeway.protocol")."""
+    locality: Locality = NOWHERE
+    """Where the client runs."""
     user_agent: str = ""
     """The client's name and version, "envoy/1.40.0"; as much of it as the client tells."""
+    client_features: frozenset[str] = frozenset()
+    """What the client says that it can do ("xds.config.supports-resource-ttl")."""
     identities: tuple[str, ...] | None = None
     """The URIs in the client's certificate, proven by TLS; all else here is only claimed. None:
     the channel proves nothing."""

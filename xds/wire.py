@@ -82,6 +82,11 @@ def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tupl
         position = stop
 
 
+def text(data: bytes, start: int, end: int) -> str:
+    """Decode what is for people and for comparing only; a character that is cut is replaced."""
+    return data[start:end].decode(errors="replace")  # Envoy cuts long messages inside a character
+
+
 def raw_fields(
     data: bytes, start: int = 0, end: int | None = None
 ) -> Iterator[tuple[int, int, int, int]]:

@@ -12,7 +12,7 @@ from envoy_data_plane.google.rpc import Status
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xds import wire
+from xds import source, wire
 from xds.codec import (
     DeltaRequest,
     ErrorDetail,
@@ -77,13 +77,14 @@ class TestRequest:
                         "nothing": None,
                     }
                 ),
-                locality=Locality(region="r"),
+                locality=Locality(region="r", zone="z", sub_zone="s"),
                 user_agent_name="envoy",
                 user_agent_build_version=BuildVersion(
                     version=SemanticVersion(major_number=1, minor_number=40, patch=0),
                     metadata=Struct.from_dict({"build.type": "RELEASE"}),
                 ),
                 extensions=[Extension(name="x", type_urls=["u"])] * 3,
+                client_features=["one", "two"],
             ),
             type_url=CLUSTER,
             resource_names_subscribe=["a", "b"],
@@ -108,7 +109,9 @@ class TestRequest:
                     "scopeway.zone": "z",
                     "scopeway.deep.share": "0.1",
                 },
+                locality=source.Locality(region="r", zone="z", sub_zone="s"),
                 user_agent="envoy/1.40.0",
+                client_features=frozenset({"one", "two"}),
             ),
             names_nothing=False,
         )

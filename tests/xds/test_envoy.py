@@ -15,7 +15,7 @@ from xds_model import Store
 from xds import wire
 from xds.events import Acked, Event, Nacked, Sent, StreamClosed, StreamOpened
 from xds.server import Server, serve
-from xds.source import Node
+from xds.source import Locality, Node
 from xds.types import CLUSTER, LISTENER
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.envoy]
@@ -59,7 +59,13 @@ def bootstrap(port: int) -> dict[str, Any]:
         "explicit_http_config": {"http2_protocol_options": {}},
     }
     return {
-        "node": {"id": "site/1", "cluster": "site"},
+        "node": {
+            "id": "site/1",
+            "cluster": "site",
+            "locality": {"region": "r", "zone": "z"},
+            "metadata": {"rack": {"row": 7}},
+            "client_features": ["x"],
+        },
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC",
@@ -135,6 +141,24 @@ async def test_envoy_starts_with_what_the_wildcard_means(
 
     assert sorted(await clusters(envoy)) == ["a", "b", "c", "d", "e"]
     assert not log.of(Nacked)
+
+
+async def test_a_source_is_told_what_envoy_says_of_itself(
+    store: Store, server: Server, envoy: Envoy, log: Log
+) -> None:
+    await log.until(lambda: quiet(server))
+
+    (view,) = store.views
+    version = view.node.user_agent.removeprefix("envoy/")
+    assert view.node == Node(
+        id="site/1",
+        cluster="site",
+        locality=Locality(region="r", zone="z"),
+        metadata={"rack.row": "7"},
+        user_agent=f"envoy/{version}",
+        client_features=frozenset({"x"}),
+    )
+    assert version.count(".") == 2
 
 
 async def test_a_bad_cluster_blocks_no_other(
