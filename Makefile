@@ -6,7 +6,9 @@ PIP_INSTALL = bin/python -m pip --disable-pip-version-check install
 BIN = .venv/bin
 PINS = deploy/requirements
 # the files are complete; pip alone would look for extras that are pinned without them
-PINNED = --require-hashes --no-deps -r $(PINS)
+PINNED = --only-binary :all: --require-hashes --no-deps -r $(PINS)
+# two of OpenStack's have no wheels: the setuptools that is pinned and installed before builds them, and nothing else
+BUILT = --no-build-isolation --no-binary simplegeneric,ovs
 THIS = --no-deps --no-build-isolation --editable .
 COMPILE = .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
 	--generate-hashes --no-emit-index-url --custom-compile-command 'make pins'
@@ -68,6 +70,7 @@ pins: .venv-tools/ready  ## pin every dependency anew, with hashes, as pyproject
 	export UV_INDEX_URL="$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)"; \
 	[ -n "$$UV_INDEX_URL" ] || unset UV_INDEX_URL; \
 	$(COMPILE) pyproject.toml --extra dev -o $(PINS)/dev.txt && \
+	$(COMPILE) $(PINS)/build.in -o $(PINS)/build.txt && \
 	$(COMPILE) $(PINS)/openstack.in pyproject.toml --extra openstack \
 		-c deploy/openstack/constraints.txt -o $(PINS)/openstack.txt && \
 	$(COMPILE) $(PINS)/openstack.in $(PINS)/openstack-full.in pyproject.toml --extra openstack \
@@ -88,14 +91,15 @@ clean:  ## remove what can be made again
 	.venv/$(PIP_INSTALL) $(THIS)
 	@touch $@
 
-.venv-openstack/ready: pyproject.toml $(PINS)/openstack.txt
+.venv-openstack/ready: pyproject.toml $(PINS)/build.txt $(PINS)/openstack.txt
 	@$(call new_environment,.venv-openstack)
-	.venv-openstack/$(PIP_INSTALL) $(PINNED)/openstack.txt
+	.venv-openstack/$(PIP_INSTALL) $(PINNED)/build.txt
+	.venv-openstack/$(PIP_INSTALL) $(PINNED)/openstack.txt $(BUILT)
 	.venv-openstack/$(PIP_INSTALL) $(THIS)
 	@touch $@
 
 .venv-openstack/full: .venv-openstack/ready $(PINS)/openstack-full.txt
-	.venv-openstack/$(PIP_INSTALL) $(PINNED)/openstack-full.txt
+	.venv-openstack/$(PIP_INSTALL) $(PINNED)/openstack-full.txt $(BUILT)
 	@touch $@
 
 .venv-tools/ready:
