@@ -28,7 +28,9 @@ from xds.events import (
     Sent,
     SlowClient,
     StreamClosed,
+    StreamHeld,
     StreamOpened,
+    StreamRefused,
     TypeNotServed,
 )
 from xds.source import Node
@@ -83,6 +85,12 @@ class Metrics:
             ["status"],
             registry=registry,
         )
+        self._held = Counter(
+            "xds_streams_held", "New streams that waited for their turn.", registry=registry
+        )
+        self._turned_away = Counter(
+            "xds_streams_refused", "New streams refused: too many at once.", registry=registry
+        )
         self._responses = self._counter("xds_responses", "Responses sent.")
         self._resources = self._counter("xds_resources_sent", "Resources sent.")
         self._removals = self._counter("xds_removals_sent", "Names sent as removed.")
@@ -114,6 +122,10 @@ class Metrics:
     def observe(self, node: Node | None, event: Event) -> None:
         """Count what happened on a stream."""
         match event:
+            case StreamHeld():
+                self._held.inc()
+            case StreamRefused():
+                self._turned_away.inc()
             case StreamOpened():
                 self._streams.inc()
             case StreamClosed(status, opened=opened):

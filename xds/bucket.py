@@ -14,10 +14,18 @@ class Bucket:
         self._tokens = burst
         self._at: float | None = None
 
+    def wait(self, count: int, now: float) -> float:
+        """Return the seconds until so many tokens are there, if nobody else takes any."""
+        self._fill(now)
+        return max(0.0, (count - self._tokens) / self._rate)
+
     def take(self, count: int, now: float) -> float:
         """Take tokens, also those that aren't there yet; return the seconds to wait before more."""
+        self._fill(now)
+        self._tokens -= count
+        return self.wait(0, now)
+
+    def _fill(self, now: float) -> None:
         if self._at is not None:
             self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
-        self._tokens -= count
-        return max(0.0, -self._tokens / self._rate)

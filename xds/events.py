@@ -7,6 +7,21 @@ from xds.source import Node
 
 
 @dataclass(frozen=True, slots=True)
+class StreamHeld:
+    """A new stream waits for its turn: too many came at once."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRefused:
+    """A new stream was sent away: too many came at once. No `StreamClosed` follows."""
+
+    retry_after: float
+    """Seconds; what the client was told, and may not heed."""
+
+
+@dataclass(frozen=True, slots=True)
 class StreamOpened:
     """A stream has named its node."""
 
@@ -90,7 +105,8 @@ class SlowClient:
 
 
 SessionEvent: TypeAlias = Acked | Nacked | NamesSkipped | TypeNotServed | LookupFailed
-Event: TypeAlias = SessionEvent | StreamOpened | StreamClosed | Sent | SlowClient
+CrowdEvent: TypeAlias = StreamHeld | StreamRefused
+Event: TypeAlias = SessionEvent | CrowdEvent | StreamOpened | StreamClosed | Sent | SlowClient
 
 
 class Observer(Protocol):

@@ -1,4 +1,4 @@
-"""What one client may cost a server."""
+"""What one client, or a crowd of them, may cost a server."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from xds.session import ANSWER_LIMIT, NAMES_LIMIT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one client may cost."""
+    """What one client, or a crowd of them, may cost."""
 
     send_timeout: float = 30.0
     """Seconds that a client may take to accept a response before it loses its stream."""
@@ -27,6 +27,14 @@ class Limits:
     their time comes, and its client waits."""
     names_burst: int = 20_000
     """Names at once: a returning client lists all that it has."""
+    connects_per_second: float = 200.0
+    """New streams that the server goes on to serve; faster ones wait for their turn, unread. Until
+    then they cost memory only, and their clients go on with what they have."""
+    connects_burst: int = 200
+    """New streams at once."""
+    connect_wait: float = 5.0
+    """Seconds that a new stream may have to wait for its turn; who would wait longer is refused at
+    once. Below Envoy's `initial_fetch_timeout` (15 s), after which it starts without an answer."""
     streams_per_connection: int = 32
     """Streams on one connection at a time; further ones wait."""
     status_bytes: int = 4 << 20

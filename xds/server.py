@@ -1,4 +1,4 @@
-"""The gRPC server: with `xds.csds_service` the only part of the library that does I/O.
+"""The gRPC server: with `xds.entrance` and `xds.csds_service` the only part that does I/O.
 
 Owns the streams: each is a session with one task that reads and one that writes when it is woken.
 Bytes in, bytes out; what they mean is the session's. An error ends the stream it happened on and
@@ -25,6 +25,7 @@ from xds.codec import (
     decode_sotw_request,
 )
 from xds.csds_service import ClientStatusService
+from xds.entrance import Entrance
 from xds.errors import ListenError, ProtocolError
 from xds.events import (
     Event,
@@ -103,7 +104,9 @@ class _Stream(Generic[Request]):
         limits: Limits,
         context: grpc.aio.ServicerContext[bytes, bytes],
         security: Security | None,
+        hold: float,
     ) -> None:
+        self._hold = hold
         self._proof = None if security is None else proof_of(context)
         self._method: _Method[Request] = method
         self.session: Session[Request] = Session(
@@ -143,7 +146,8 @@ class _Stream(Generic[Request]):
                 reason = f"no node was named within {self._limits.first_request_timeout:g} s"
                 self.finish(_Outcome("DEADLINE_EXCEEDED", reason))
 
-        return asyncio.get_running_loop().call_later(self._limits.first_request_timeout, look)
+        seconds = self._hold + self._limits.first_request_timeout
+        return asyncio.get_running_loop().call_later(seconds, look)
 
     def _end_with_certificate(self) -> asyncio.TimerHandle | None:
         if self._security is None or self._proof is None:
@@ -197,6 +201,8 @@ class _Stream(Generic[Request]):
             self.finish(_Outcome("INTERNAL", "internal error"))
 
     async def _read(self) -> None:
+        if self._hold:
+            await asyncio.sleep(self._hold)
         now = asyncio.get_running_loop().time
         bucket = Bucket(rate=self._limits.names_per_second, burst=self._limits.names_burst)
         while (data := await self._context.read()) is not grpc.aio.EOF:
@@ -280,6 +286,7 @@ class Server:
         self._limits = limits
         self._security = security
         self._streams: dict[_Stream[DeltaRequest] | _Stream[SotwRequest], None] = {}
+        self._entrance = Entrance(limits, observer)
         handlers = self.handlers()
         if csds:
             status = ClientStatusService(
@@ -299,6 +306,7 @@ class Server:
         """End the streams; takes at most `limits.drain_timeout`."""
         self.drain()
         await self._shell.stop(self._limits.drain_timeout)
+        self._entrance.close()
         if self._closing is not None:
             await self._closing
 
@@ -349,8 +357,7 @@ class Server:
         method = _Method(DELTA, decode_delta_request, type_url)
 
         async def serve_delta(_requests: object, context: _Context) -> None:
-            arguments = self._source, self.hub, self._observer, self._limits
-            await self._serve(_Stream(method, *arguments, context, self._security), context)
+            await self._serve(method, context)
 
         return serve_delta
 
@@ -358,14 +365,14 @@ class Server:
         method = _Method(SOTW, decode_sotw_request, type_url)
 
         async def serve_sotw(_requests: object, context: _Context) -> None:
-            arguments = self._source, self.hub, self._observer, self._limits
-            await self._serve(_Stream(method, *arguments, context, self._security), context)
+            await self._serve(method, context)
 
         return serve_sotw
 
-    async def _serve(
-        self, stream: "_Stream[DeltaRequest] | _Stream[SotwRequest]", context: _Context
-    ) -> None:
+    async def _serve(self, method: _Method[Any], context: _Context) -> None:
+        hold = await self._entrance.admit(context)
+        arguments = self._source, self.hub, self._observer, self._limits
+        stream = _Stream(method, *arguments, context, self._security, hold)
         self._streams[stream] = None
         try:
             # before any response: gRPC cannot end a call whose first write was given up half-way

@@ -17,7 +17,9 @@ from xds.events import (
     Sent,
     SlowClient,
     StreamClosed,
+    StreamHeld,
     StreamOpened,
+    StreamRefused,
     TypeNotServed,
 )
 from xds.source import Node
@@ -65,6 +67,8 @@ def scrape(metrics: Metrics) -> dict[str, float]:
         (NamesSkipped(TYPE, 4), {"xds_names_skipped_total": 4}),
         (TypeNotServed(TYPE), {"xds_types_not_served_total": 1}),
         (LookupFailed(TYPE, "a", ValueError()), {"xds_lookups_failed_total": 1}),
+        (StreamHeld(0.5), {"xds_streams_held_total": 1}),
+        (StreamRefused(5.0), {"xds_streams_refused_total": 1}),
         (SlowClient(TYPE), {"xds_slow_clients_total": 1}),
     ],
 )

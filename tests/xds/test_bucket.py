@@ -16,6 +16,16 @@ def test_a_burst_is_free_and_what_is_more_is_waited_for() -> None:
     assert bucket.take(1, 0.5) == 0.1
 
 
+def test_to_ask_how_long_it_takes_takes_nothing() -> None:
+    bucket = Bucket(rate=10, burst=2)
+
+    assert bucket.wait(2, 0) == 0
+    assert bucket.wait(3, 0) == 0.1
+    assert bucket.take(2, 0) == 0
+    assert bucket.wait(1, 0) == 0.1
+    assert bucket.wait(1, 0.1) == 0
+
+
 def test_a_rest_gives_no_more_than_a_burst() -> None:
     bucket = Bucket(rate=10, burst=100)
     bucket.take(100, 0)

@@ -13,7 +13,16 @@ from harness.envoy import Envoy
 from xds_model import Store
 
 from xds import wire
-from xds.events import Acked, Event, Nacked, Sent, StreamClosed, StreamOpened
+from xds.events import (
+    Acked,
+    Event,
+    Nacked,
+    Sent,
+    StreamClosed,
+    StreamOpened,
+    StreamRefused,
+)
+from xds.limits import Limits
 from xds.server import Server, serve
 from xds.source import Locality, Node
 from xds.types import CLUSTER, LISTENER
@@ -225,3 +234,33 @@ async def test_an_envoy_that_comes_back_is_sent_nothing_it_has(
     await log.until(lambda: any(each.resources for each in log.of(Sent)[sent:]))
 
     assert [each.resources for each in log.of(Sent)[sent:] if each.type_url == CLUSTER] == [1]
+
+
+async def test_a_refused_envoy_comes_back_by_itself_and_then_works(
+    store: Store, log: Log, tmp_path: Path
+) -> None:
+    limits = Limits(connects_per_second=0.5, connects_burst=1, connect_wait=0)
+    async with serve(store, listen="127.0.0.1:0", observer=log, limits=limits) as server:
+        envoy = await asyncio.to_thread(Envoy, bootstrap(server.port), tmp_path)
+        try:
+            await log.until(lambda: len(log.of(Acked)) >= 2)
+            while not log.of(StreamRefused):
+                # an Envoy that is sent away comes back within half a second
+                seen = len(log.events)
+                server.drain()
+                await log.until(
+                    lambda: any(
+                        isinstance(each, StreamOpened | StreamRefused)
+                        for each in log.events[seen:]  # noqa: B023
+                    )
+                )
+            opened = len(log.of(StreamOpened))
+            before = await clusters(envoy)
+            store.texts[CLUSTER, "a"] = cluster("a", timeout=6)
+            await log.until(lambda: len(log.of(StreamOpened)) > opened and quiet(server))
+            after = await clusters(envoy)
+        finally:
+            await asyncio.to_thread(envoy.stop)
+
+    assert sorted(before) == ["a", "b", "c", "d", "e"]
+    assert {name for name in before if after[name] != before[name]} == {"a"}
