@@ -155,3 +155,14 @@ def refusal(read: Callable[[str | bytes], object], text: str | bytes) -> ScopeEr
     except ScopeError as error:
         return error
     return None
+
+
+PLAIN = st.one_of(names, st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True))
+
+
+@given(st.lists(PLAIN, min_size=1, max_size=32))
+def test_plain_names_are_read_as_among_parentheses(plain: list[str]) -> None:
+    """They have a way of their own around the parser, for speed."""
+    text = "|".join(plain)
+
+    assert parse_expression(text) == parse_expression(f"({text})")
