@@ -95,11 +95,19 @@ def _literal(value: object) -> str:
             return str(value)
         case str():
             return _quoted(value)
+        case Mapping() if all(isinstance(each, str) for each in value.values()):
+            return _table_of_words(tuple(sorted(value.items())))
         case Mapping():
             fields = (f"[{_quoted(key)}] = {_literal(value[key])}" for key in sorted(value))
             return "{ " + ", ".join(fields) + " }"
         case _:
             raise TypeError(f"no Lua constant: {value!r}")
+
+
+@lru_cache(maxsize=16)
+def _table_of_words(words: tuple[tuple[str, str], ...]) -> str:
+    """A Lua table; the longest is that of all services, which all sites have."""
+    return "{ " + ", ".join(f"[{_quoted(key)}] = {_quoted(word)}" for key, word in words) + " }"
 
 
 @lru_cache(maxsize=1024)

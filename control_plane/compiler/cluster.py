@@ -6,10 +6,9 @@ would encode is a test's business.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import assert_never
 
+from control_plane.clouds.fields import is_ip
 from control_plane.clouds.model import Endpoint
 from control_plane.compiler import prototypes
 from control_plane.compiler.outcome import (
@@ -83,11 +82,11 @@ def _one_cloud(name: str, hop: Hop, honoured: Honoured | None) -> bytes:
     endpoints: tuple[Endpoint, ...]
     match hop:
         case PeerHop(cloud=cloud, address=address, port=port, prefix=prefix):
-            fields = prototypes.peer(by_name=not _is_ip(address)) + transport_fields(hop)
+            fields = prototypes.peer(by_name=not is_ip(address)) + transport_fields(hop)
             endpoints, host = (Endpoint(address=address, port=port),), ""
         case Local(cloud=cloud, service=service) | Direct(cloud=cloud, service=service):
             endpoints, prefix, host = service.endpoints, service.path, service.host
-            by_name = not all(_is_ip(endpoint.address) for endpoint in endpoints)
+            by_name = not all(is_ip(endpoint.address) for endpoint in endpoints)
             fields = prototypes.service(len(endpoints), by_name=by_name)
         case _:
             assert_never(hop)
@@ -170,12 +169,3 @@ def _metadata(values: Mapping[str, str]) -> bytes:
 
 def _text(value: str) -> bytes:
     return field_string(_STRING_VALUE, value)
-
-
-@lru_cache(maxsize=4096)
-def _is_ip(address: str) -> bool:
-    try:
-        ip_address(address)
-    except ValueError:
-        return False
-    return True
