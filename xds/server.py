@@ -58,6 +58,9 @@ _Handler: TypeAlias = Callable[[object, _Context], Coroutine[Any, Any, None]]
 
 _BYTES_OF_A_NAME: Final = 1024
 """So much of a request counts as one name more: whatever it holds has to be read."""
+_CANCEL_SECONDS: Final = 1.0
+"""So long after a failed write gRPC may say that its client has gone."""
+_MANY: Final = 1 << 20
 _DRAIN_STEP: Final = 0.05
 """Seconds."""
 
@@ -194,8 +197,11 @@ class _Stream(Generic[Request]):
             await work
         except ProtocolError as error:
             self.finish(_Outcome(error.status, str(error)))
-        except grpc.aio.BaseError as error:  # the connection went away under a read or a write
-            self.finish(_Outcome("CANCELLED", str(error)))
+        except grpc.aio.BaseError as error:
+            # nearly always the client has gone, and gRPC is about to cancel the handler
+            await asyncio.sleep(_CANCEL_SECONDS)
+            _log.warning("gRPC failed under a stream: %s", error, extra={"node": self._node_id()})
+            self.finish(_Outcome("UNAVAILABLE", f"gRPC failed: {error}"))
         except Exception:
             _log.exception("stream failed", extra={"node": self._node_id()})
             self.finish(_Outcome("INTERNAL", "internal error"))
@@ -461,6 +467,10 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", limits.request_bytes),
         ("grpc.max_concurrent_streams", limits.streams_per_connection),
+        # of more than 1000 calls that Python has not taken yet, gRPC would cancel some at random,
+        # without a word; who comes too fast is for the entrance to say
+        ("grpc.server.max_pending_requests", _MANY),
+        ("grpc.server.max_pending_requests_hard_limit", _MANY),
         # two servers on one port would share the clients without a word
         ("grpc.so_reuseport", 0),
         # a peer that is gone without a FIN is noticed within 40 s
