@@ -7,7 +7,6 @@ started, and nothing can be served, before that. Everything runs on one event lo
 
 import logging
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,7 +18,7 @@ from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
 from control_plane.clouds.policy import Policy, Selector
 from control_plane.compiler.cluster import compile_cluster, warm
-from control_plane.compiler.dependencies import Dependencies
+from control_plane.compiler.dependencies import Dependencies, is_another_caller
 from control_plane.compiler.outcome import Cause, Plan, Rejection
 from control_plane.compiler.plan import PlanSettings, decide
 from control_plane.compiler.policies import Policies
@@ -37,6 +36,7 @@ from control_plane.site import peer_routes
 from control_plane.site.identity import from_metadata, secrets
 from control_plane.site.names import PEER
 from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
+from control_plane.sites import UNKNOWN, Away, Site
 from xds.codec import resource
 from xds.errors import ProtocolError
 from xds.resource import Resource
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 PROTOCOL: Final = "1"
 """What `node.metadata.scopeway.protocol` has to be."""
 
-_MEMO_CLUSTERS = 4096
+_MEMO_CLUSTERS = 1024
 """Compiled clusters kept for other nodes; some 4 kB each."""
 _MEMO_NAMES = 4096
 """Parsed target names kept; some 1 kB each."""
@@ -71,7 +71,7 @@ class Changes(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one stream may use of the control plane."""
+    """What one stream may use of the control plane, and what is kept for those that come back."""
 
     targets: int = 10_000
     """Distinct targets."""
@@ -81,6 +81,10 @@ class Limits:
     """Streams of one `node.id` at a time; one whose connection vanished may stand for 40 s."""
     streams_per_cloud: int = 32
     """Streams of all Envoys of one cloud, which is one certificate's name."""
+    sites_away: int = 10_000
+    """Sites without a stream that are remembered, for their Envoys that come back; 3 kB each."""
+    targets_away: int = 500_000
+    """Targets of all of these; some 0.4 kB each."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,7 +94,7 @@ class SourceStats:
     streams: int = 0
     """Streams attached now."""
     targets: int = 0
-    """Distinct targets in use now."""
+    """Distinct targets of all sites that have a stream, or are remembered."""
     compiled: int = 0
     """Clusters compiled since the start."""
     refused: int = 0
@@ -105,23 +109,6 @@ class SourceStats:
     """Clouds whose targets every Envoy gets before it asks."""
     prefetch_left_out: int = 0
     """Clouds that were selected, too, and are too many."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Site:
-    """What the streams of one site's Envoys share."""
-
-    versions: dict[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
-    """Type URL to name to version of its listeners, routes and filters, by the path of an Envoy's
-    access log, the one thing in which a site's Envoys may differ."""
-    streams: Counter[str] = field(default_factory=Counter)
-    """The number of streams by that path; none stands here without one."""
-    nodes: Counter[str] = field(default_factory=Counter)
-    """The number of streams by the node's id."""
-    uses: Counter[str] = field(default_factory=Counter)
-    """Target to the number of streams that use it."""
-    prefetched: dict[str, frozenset[str]] = field(default_factory=dict)
-    """Cloud of the prefetch set to its targets for this site; none stands here without one."""
 
 
 class ScopewaySource:
@@ -155,7 +142,8 @@ class ScopewaySource:
         self._settings = settings
         self._limits = limits or Limits()
         self._prefetch = prefetch
-        self._sites: dict[str, _Site] = {}
+        self._sites: dict[str, Site] = {}
+        self._away = Away(sites=self._limits.sites_away, targets=self._limits.targets_away)
         self._dependencies = Dependencies()
         self._policies = Policies(self._peer_routes)
         self._passed_over = PassedOver()
@@ -197,16 +185,13 @@ class ScopewaySource:
             )
         self._check_streams(node)
         view = _View(self, node)
-        site = self._sites.get(view.group)
-        if site is None:
-            site = self._sites[view.group] = _Site()
-            if self._prefetch is not None:
-                self._fetch(view.group, self._prefetch.clouds)
+        site = self._sites.get(view.group) or self._meet(view.group)
+        self._away.come(view.group)
+        if not site.has_access_log(view.access_log):
+            self._site_memo.come(view.key)
         if view.access_log not in site.versions:
-            site.versions[view.access_log] = self._site_memo.come((view.group, view.access_log))
-        site.streams[view.access_log] += 1
-        site.nodes[node.id] += 1
-        self._policies.set(view.group, self._inventory.get(view.group))
+            site.versions[view.access_log] = self._site_memo.versions(view.key)
+        site.streams.add(view)
         self._stats.streams += 1
         return view
 
@@ -232,6 +217,9 @@ class ScopewaySource:
                 at_home.append((name, old, new))
         fetched = self._prefetch.update(inventory, changed) if self._prefetch else ()
         if concerned:
+            for name in concerned:
+                for group in self._dependencies.users(name):
+                    self._sites[group].clusters[name] = UNKNOWN
             self._changes.resources_changed(CLUSTER, concerned)
         for name, old, new in at_home:
             self._update_site(name, old, new, concerned)
@@ -291,11 +279,28 @@ class ScopewaySource:
         else:
             view.negative.discard(name)
             view.withheld.discard(name)
-        return self._compile(name, outcome)
+        cluster = self._compile(name, outcome)
+        if not isinstance(outcome, Rejection):
+            self._sites[view.group].clusters[name] = cluster.version
+        return cluster
+
+    def is_current(self, view: "_View", type_url: str, name: str, version: str) -> bool:
+        """Return whether a resource is known to have that version; a cluster is in use then."""
+        site = self._sites[view.group]
+        if type_url != CLUSTER:
+            return site.versions[view.access_log].get(type_url, {}).get(name) == version
+        if version == UNKNOWN or site.clusters.get(name) != version:
+            return False
+        if name not in view.targets and len(view.targets) >= self._limits.targets:
+            return False
+        view.targets.add(name)
+        view.negative.discard(name)
+        view.withheld.discard(name)
+        return True
 
     def site_resource(self, view: "_View", type_url: str, name: str) -> Resource | None:
         """Return a resource that one Envoy of a site needs."""
-        return self._site_memo.resource((view.group, view.access_log), type_url, name)
+        return self._site_memo.resource(view.key, type_url, name)
 
     def peer_routes(self, group: str) -> Resource | None:
         """Return the routes of a site's peer."""
@@ -314,35 +319,37 @@ class ScopewaySource:
         return own.union(*self._sites[group].prefetched.values())
 
     def detach(self, view: "_View") -> None:
-        """Forget a view, and the targets that no other stream of its site uses."""
+        """Forget a view; its site is remembered for a while when it was the last one."""
         site = self._sites[view.group]
-        for name in view.targets:
-            site.uses[name] -= 1
-            if site.uses[name]:
-                continue
-            del site.uses[name]
+        self._release(view.group, site.leave(view))
+        self._stats.streams -= 1
+        if not site.has_access_log(view.access_log):
+            self._site_memo.forget(view.key)
+        if not site.streams:
+            for group in self._away.leave(view.group, len(site.clusters)):
+                self._release(group, self._sites.pop(group).clusters)
+                self._policies.set(group, None)
+
+    def _meet(self, group: str) -> Site:
+        site = self._sites[group] = Site()
+        if self._prefetch is not None:
+            self._fetch(group, self._prefetch.clouds)
+        self._policies.set(group, self._inventory.get(group))
+        return site
+
+    def _release(self, group: str, names: Collection[str]) -> None:
+        for name in names:
             target = self._parse(name)
             if isinstance(target, Target):
-                self._dependencies.discard(name, target, view.group)
-        self._stats.streams -= 1
-        site.streams[view.access_log] -= 1
-        site.nodes[view.node.id] -= 1
-        if not site.nodes[view.node.id]:
-            del site.nodes[view.node.id]
-        if not site.streams[view.access_log]:
-            del site.streams[view.access_log], site.versions[view.access_log]
-            self._site_memo.forget((view.group, view.access_log))
-        if not site.streams:
-            del self._sites[view.group]
-            self._policies.set(view.group, None)
+                self._dependencies.discard(name, target, group)
 
     def _check_streams(self, node: Node) -> None:
         site = self._sites.get(node.cluster)
         if site is None:
             return
         for count, limit, whose in (
-            (site.nodes[node.id], self._limits.streams_per_node, f"node {node.id!r}"),
-            (site.streams.total(), self._limits.streams_per_cloud, f"cloud {node.cluster}"),
+            (site.of_node(node.id), self._limits.streams_per_node, f"node {node.id!r}"),
+            (len(site.streams), self._limits.streams_per_cloud, f"cloud {node.cluster}"),
         ):
             if count >= limit:
                 raise ProtocolError(
@@ -351,7 +358,7 @@ class ScopewaySource:
 
     def _use(self, view: "_View", name: str, target: Target | Rejection) -> None:
         view.targets.add(name)
-        self._sites[view.group].uses[name] += 1
+        self._sites[view.group].clusters.setdefault(name, UNKNOWN)
         if isinstance(target, Target):
             self._dependencies.add(name, target, view.group)
 
@@ -394,12 +401,14 @@ class ScopewaySource:
         for access_log in before:
             self._site_memo.forget((name, access_log))
         site.versions = {path: self._site_memo.versions((name, path)) for path in before}
-        targets = self._dependencies.affected_at_home(old, new).difference(told)
-        if targets:
-            self._changes.resources_changed(CLUSTER, targets, group=name)
         renamed = _local_targets(old) != _local_targets(new)
-        if self._prefetch is not None and _is_another_caller(old, new):
-            renamed |= self._fetch(name, self._prefetch.clouds)
+        if is_another_caller(old, new):
+            targets = site.clusters.keys() - told
+            site.clusters = dict.fromkeys(site.clusters, UNKNOWN)
+            if targets:
+                self._changes.resources_changed(CLUSTER, targets, group=name)
+            if self._prefetch is not None:
+                renamed |= self._fetch(name, self._prefetch.clouds)
         if renamed:
             self._changes.wildcard_changed(CLUSTER, name)
         for access_log, after in site.versions.items():
@@ -453,6 +462,17 @@ class _View:
     def group(self) -> str:
         return self.node.cluster
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What its Envoy's listeners, routes, secrets and filters are kept by."""
+        return self.node.cluster, self.access_log
+
+    def is_current(self, type_url: str, name: str, version: str) -> bool:
+        # what is made for it alone, or kept already, is compared when it is looked up
+        if name in self.identity or name == PEER:
+            return False
+        return self._source.is_current(self, type_url, name, version)
+
     def resource(self, type_url: str, name: str) -> Resource | None:
         if type_url == CLUSTER:
             return self._source.take_up(self, name)
@@ -488,8 +508,3 @@ def _local_targets(cloud: Cloud | None) -> frozenset[str]:
     if cloud is None:
         return frozenset()
     return frozenset(target_name(service, cloud.name) for service in cloud.services)
-
-
-def _is_another_caller(old: Cloud | None, new: Cloud | None) -> bool:
-    """Return whether a change of a cloud may matter to what it may use of others."""
-    return old is None or new is None or (old.labels, old.accept) != (new.labels, new.accept)

@@ -11,6 +11,8 @@ one is given), never to all streams or all resources.
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol
 
+from xds.index import Index
+
 
 class Session(Protocol):
     """What the hub needs of a session (`xds.session.Session`)."""
@@ -43,8 +45,7 @@ class Hub:
     """All sessions of a server; for use on one event loop."""
 
     def __init__(self) -> None:
-        # by type URL; most names are wanted by one stream, and a set of it alone takes 216 bytes
-        self._by_name: dict[str, dict[str, Member | set[Member]]] = {}
+        self._by_name: dict[str, Index[str, Member]] = {}  # by type URL
         self._by_group: dict[str, set[Member]] = {}
 
     # for the owner of the resources
@@ -109,25 +110,16 @@ class Hub:
 
     def _members_by_names(self, type_url: str, names: Collection[str]) -> dict[Member, list[str]]:
         concerned: dict[Member, list[str]] = {}
-        by_name = self._by_name.get(type_url, {})
+        if type_url not in self._by_name:
+            return concerned
         for name in names:
-            found = by_name.get(name, ())
-            for member in (found,) if isinstance(found, Member) else found:
+            for member in self._by_name[type_url].get(name):
                 concerned.setdefault(member, []).append(name)
         return concerned
 
     def _add(self, type_url: str, name: str, member: Member) -> None:
-        by_name = self._by_name.setdefault(type_url, {})
-        found = by_name.setdefault(name, member)
-        if isinstance(found, set):
-            found.add(member)
-        elif found is not member:
-            by_name[name] = {found, member}
+        self._by_name.setdefault(type_url, Index()).add(name, member)
 
     def _drop(self, type_url: str, name: str, member: Member) -> None:
-        by_name = self._by_name.get(type_url, {})
-        found = by_name.get(name)
-        if isinstance(found, set):
-            found.discard(member)
-        if found is member or not found:
-            by_name.pop(name, None)
+        if type_url in self._by_name:
+            self._by_name[type_url].discard(name, member)

@@ -7,7 +7,7 @@ tells the hub what changed (`xds.hub.Hub`); never the other way round.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from xds.resource import Resource
 
@@ -58,6 +58,21 @@ class NodeView(Protocol):
 
     def close(self) -> None:
         """The stream has ended."""
+
+
+@runtime_checkable
+class KnowsVersions(Protocol):
+    """What a `NodeView` may have besides, where making a resource costs more than its version.
+
+    A client that comes back on delta says which versions it has, and most are current.
+    """
+
+    def is_current(self, type_url: str, name: str, version: str) -> bool:
+        """Return whether this is the version of the resource that `resource` would return.
+
+        False where it isn't known: then `resource` is asked. The client counts as one that has the
+        resource. Never True for a resource with a TTL.
+        """
 
 
 class Source(Protocol):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from xds.codec import DeltaRequest, ErrorDetail
 from xds.events import LookupFailed
 from xds.resource import Resource
-from xds.source import NodeView
+from xds.source import KnowsVersions, NodeView
 from xds.state import ABSENT, Progress, Rejection, ResourceState
 
 WILDCARD = "*"
@@ -70,6 +70,7 @@ class Subscription:
         self.rejected: dict[str, Rejection] = {}
         """Versions that were rejected alone in their response."""
         self._view = view  # None: the type is not served, so none of its names exists
+        self._versions = view if isinstance(view, KnowsVersions) else None
         self._limit = limit  # of the bytes of one answer
         self._names_limit = names_limit
         self._removals_last = removals_last
@@ -290,6 +291,8 @@ class Subscription:
     def _consider(self, answer: Answer, name: str, asked: bool) -> None:
         """Put a pending name where it belongs: into the answer, apart, to the last, or nowhere."""
         asked = self._removals.pop(name, False) or asked
+        if not asked and self._has_current(name):
+            return
         found, resource = self._look_up(name)
         if not found:
             return
@@ -306,6 +309,15 @@ class Subscription:
             self._suspects[(name,)] = None
         else:
             answer.add(name, resource)
+
+    def _has_current(self, name: str) -> bool:
+        held = self._held.get(name)
+        return (
+            held is not None
+            and self._versions is not None
+            and self._wants(name)
+            and self._versions.is_current(self.type_url, name, held)
+        )
 
     def _take_suspects(self) -> Answer | None:
         while self._suspects:

@@ -21,6 +21,10 @@ class Selectors(Generic[_User]):
         self._by_first: dict[tuple[str, str], dict[Selector, set[_User]]] = defaultdict(dict)
         """The first label of a selector to the selectors that begin so, and their users."""
 
+    def __len__(self) -> int:
+        """Return the number of first labels."""
+        return len(self._by_first)
+
     def add(self, selector: Selector, user: _User) -> None:
         """Note a user of a selector; harmless when it is known."""
         self._by_first[selector[0]].setdefault(selector, set()).add(user)

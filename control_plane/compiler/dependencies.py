@@ -5,110 +5,85 @@ their pairs. A change costs what it concerns, whatever the number of targets. No
 follows what the Envoys use.
 """
 
-from collections import Counter, defaultdict
-from typing import TypeVar
+from collections.abc import Collection
 
 from control_plane.clouds.model import Cloud
-from control_plane.clouds.policy import bears
+from control_plane.clouds.selectors import Selectors
 from control_plane.compiler.plan import atoms
 from control_plane.scope import Target
 from control_plane.scope.ast import CloudName, LabelSelector, Local
-
-_Label = tuple[str, str]
-_Selector = tuple[_Label, ...]
-_Key = TypeVar("_Key")
+from xds.index import Index
 
 
 class Dependencies:
     """The targets in use, each by the sites that use it."""
 
     def __init__(self) -> None:
-        self._users: Counter[str] = Counter()
-        """Target name to the number of sites that use it."""
-        self._of_site: dict[str, set[str]] = defaultdict(set)
-        """Cloud to the targets that its site uses."""
-        self._naming: dict[str, set[str]] = defaultdict(set)
+        self._users: Index[str, str] = Index()
+        """Target name to the sites that use it."""
+        self._naming: Index[str, str] = Index()
         """Cloud to the targets whose expression names it."""
-        self._selecting: dict[_Label, dict[_Selector, set[str]]] = defaultdict(dict)
-        """The first label of a selector to the selectors that begin so, and their targets."""
+        self._at_home: Index[str, str] = Index()
+        """Cloud to the targets that its site uses, and whose expression has `local` in it."""
+        self._selecting: Selectors[str] = Selectors()
+        """The targets whose expression has a label selector."""
 
     def __len__(self) -> int:
         return len(self._users)
 
+    def users(self, name: str) -> Collection[str]:
+        """Return the sites that use a target; not to be kept or changed."""
+        return self._users.get(name)
+
     def add(self, name: str, target: Target, site: str) -> None:
         """Note that the site of the cloud `site` uses a target; harmless when it is known."""
-        if name in self._of_site[site]:
-            return
-        self._users[name] += 1
-        self._of_site[site].add(name)
+        self._users.add(name, site)
         for atom in atoms(target.expression):
             match atom:
                 case CloudName(cloud):
-                    self._naming[cloud].add(name)
+                    self._naming.add(cloud, name)
                 case Local():
-                    self._naming[site].add(name)
+                    self._at_home.add(site, name)
                 case LabelSelector(labels):
-                    self._selecting[labels[0]].setdefault(labels, set()).add(name)
+                    self._selecting.add(labels, name)
 
     def discard(self, name: str, target: Target, site: str) -> None:
         """Note that no Envoy of `site` uses a target any more; harmless when it isn't known."""
-        if name not in self._of_site.get(site, ()):
-            return
-        _remove(self._of_site, site, name)
-        self._users[name] -= 1
-        unused = not self._users[name]
-        if unused:
-            del self._users[name]
+        self._users.discard(name, site)
+        unused = not self._users.get(name)
         for atom in atoms(target.expression):
             match atom:
                 case CloudName(cloud) if unused:
-                    _remove(self._naming, cloud, name)
+                    self._naming.discard(cloud, name)
                 case Local():
-                    _remove(self._naming, site, name)
+                    self._at_home.discard(site, name)
                 case LabelSelector(labels) if unused:
-                    self._forget_selector(labels, name)
+                    self._selecting.discard(labels, name)
 
     def affected(self, old: Cloud | None, new: Cloud | None) -> frozenset[str]:
         """Return the targets that name a cloud, or whose labels it bore or bears.
 
         `old` and `new` are the same cloud before and after, None where there is none. These are
-        all targets whose plan may have changed at the sites of other clouds.
+        all targets whose plan may have changed at the sites of other clouds, and at its own unless
+        `is_another_caller`.
         """
         names: set[str] = set()
         for cloud in (old, new):
             if cloud is None:
                 continue
-            names |= self._naming.get(cloud.name, frozenset())
-            for label in cloud.labels.items():
-                for selector, selecting in self._selecting.get(label, {}).items():
-                    if bears(cloud, selector):
-                        names |= selecting
+            names.update(self._naming.get(cloud.name))
+            names.update(self._at_home.get(cloud.name))
+            for selecting in self._selecting.selecting(cloud):
+                names.update(selecting)
         return frozenset(names)
 
-    def affected_at_home(self, old: Cloud | None, new: Cloud | None) -> frozenset[str]:
-        """Return what a change of a cloud means at its own site, besides `affected`.
 
-        Its labels order what label selectors select and are what other clouds accept; its own
-        rules say whose tokens it honours. So these changes concern all targets of the site.
-        """
-        cloud = new or old
-        if cloud is None:
-            return frozenset()
-        if old and new and old.labels == new.labels and old.accept == new.accept:
-            return frozenset()
-        return frozenset(self._of_site.get(cloud.name, frozenset()))
+def is_another_caller(old: Cloud | None, new: Cloud | None) -> bool:
+    """Return whether a change of a cloud may matter to all that its own site uses.
 
-    def _forget_selector(self, selector: _Selector, name: str) -> None:
-        selectors = self._selecting.get(selector[0], {})
-        _remove(selectors, selector, name)
-        if not selectors:
-            self._selecting.pop(selector[0], None)
-
-
-def _remove(index: dict[_Key, set[str]], key: _Key, name: str) -> None:
-    members = index.get(key)
-    if members is None:
-        return
-    members.discard(name)
-    if not members:
-        del index[key]
+    Its labels order what label selectors select and are what other clouds accept; its own rules
+    say whose tokens it honours.
+    """
+    if old is None or new is None:
+        return old is not new
+    return (old.labels, old.accept) != (new.labels, new.accept)

@@ -1,116 +1,19 @@
 """What each Envoy may ask for, and what a change means to whom."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
 import pytest
-from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+from harness.source import ANYBODY, Fleet, Recorder, cloud, node, peered, site, status
 
 from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Peer, Service
+from control_plane.clouds.model import Cloud, CloudPattern, Endpoint, Service
 from control_plane.compiler.plan import PlanSettings
-from control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
 from control_plane.source import Limits, ScopewaySource
 from xds.errors import ProtocolError
-from xds.source import Node, NodeView
+from xds.source import Node
 from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
-
-ANYBODY = CloudPattern(labels={"fleet": "f"})
-
-
-class Recorder:
-    """A hub that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, frozenset[str] | None, str | None]] = []
-
-    def resources_changed(
-        self, type_url: str, names: Collection[str], group: str | None = None
-    ) -> None:
-        self.told.append((type_url, frozenset(names), group))
-
-    def wildcard_changed(self, type_url: str, group: str) -> None:
-        self.told.append((type_url, None, group))
-
-
-def site(cloud: Cloud, access_log: str) -> Mapping[str, Mapping[str, bytes]]:
-    """Stand in for the listeners, routes and filters of a site."""
-    fronts = {f"front/{service}": b"port" for service in cloud.services}
-    return {
-        LISTENER: {"front": cloud.name.encode(), **fronts},
-        ROUTE: {"front": b"route"},
-        SECRET: {"front": b"files"},
-        EXTENSION: {"lua/front": f"lua {access_log}".encode()},
-    }
-
-
-def peered(name: str, *accepted: CloudPattern) -> Cloud:
-    return Cloud(
-        name=name,
-        peer=Peer(address="127.0.0.1", port=1),
-        accept=(AcceptRule(clouds=accepted),) if accepted else (),
-    )
-
-
-class Fleet:
-    """A source, its inventory, and what it told."""
-
-    def __init__(self, *clouds: Cloud, limits: Limits | None = None, prefetch: str = "") -> None:
-        self.hub = Recorder()
-        self.inventory = Inventory().apply({cloud.name: cloud for cloud in clouds})
-        self.source = ScopewaySource(
-            inventory=self.inventory,
-            changes=self.hub,
-            site=site,
-            settings=PlanSettings(),
-            limits=limits,
-            prefetch=PrefetchSet([parse_prefetch(prefetch)], self.inventory) if prefetch else None,
-        )
-
-    def attach(self, name: str = "cloud-1") -> NodeView:
-        return self.source.attach(node(name))
-
-    def put(self, *clouds: Cloud) -> None:
-        self.change({cloud.name: cloud for cloud in clouds})
-
-    def delete(self, *names: str) -> None:
-        self.change({}, names)
-
-    def cordon(self, changes: Mapping[str, str | None]) -> None:
-        self.hub.told.clear()
-        self.inventory = self.inventory.with_cordons(changes)
-        self.source.update(self.inventory, changes.keys())
-
-    def change(self, upserts: Mapping[str, Cloud], deletes: Collection[str] = ()) -> None:
-        self.hub.told.clear()
-        self.inventory = self.inventory.apply(upserts, deletes)
-        self.source.update(self.inventory, frozenset({*upserts, *deletes}))
-
-
-def node(cloud: str, protocol: str | None = "1") -> Node:
-    metadata = {} if protocol is None else {"scopeway.protocol": protocol}
-    return Node(id=f"{cloud}/0", cluster=cloud, metadata=metadata)
-
-
-def cloud(name: str, port: int = 9292, **labels: str) -> Cloud:
-    return Cloud(
-        name=name,
-        labels={"fleet": "f", **labels},
-        services={"image": Service(endpoints=(Endpoint(address="127.0.0.1", port=port),))},
-        accept=(AcceptRule(clouds=(ANYBODY,)),),
-    )
-
-
-def status(view: NodeView, name: str) -> str | None:
-    """Return the status of a negative cluster, None for one that serves."""
-    resource = view.resource(CLUSTER, name)
-    assert resource is not None
-    assert resource.name == name
-    metadata = Cluster.parse(resource.body).metadata
-    assert metadata is not None
-    found: str | None = metadata.filter_metadata["scopeway"].to_dict().get("status")
-    return found
 
 
 class TestAttach:
@@ -427,7 +330,7 @@ class TestPolicies:
         assert view.resource(ROUTE, "peer") is not None
 
     def test_what_nobody_uses_is_forgotten(self) -> None:
-        fleet = Fleet(peered("cloud-1", ANYBODY))
+        fleet = Fleet(peered("cloud-1", ANYBODY), limits=Limits(sites_away=0))
         fleet.attach("cloud-1").close()
 
         fleet.put(Cloud(name="cloud-9", labels={"fleet": "f"}))
@@ -590,23 +493,3 @@ class TestPrefetch:
         stats = fleet.source.stats()
 
         assert (stats.prefetched_clouds, stats.prefetch_left_out) == (2, 0)
-
-
-class TestDetach:
-    def test_what_no_stream_uses_is_forgotten(self) -> None:
-        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
-        first, second = fleet.attach(), fleet.attach()
-        for view in (first, second):
-            view.resource(CLUSTER, "image@cloud-2")
-            view.resource(CLUSTER, "not a target")
-
-        first.close()
-        fleet.put(cloud("cloud-2", port=1))
-        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, None)]
-        assert fleet.source.stats().streams == 1
-        second.close()
-        fleet.put(cloud("cloud-2", port=2), cloud("cloud-1", port=2))
-
-        assert fleet.hub.told == []
-        stats = fleet.source.stats()
-        assert (stats.streams, stats.targets) == (0, 0)

@@ -16,7 +16,7 @@ from control_plane.clouds.model import (
     Peer,
     Service,
 )
-from control_plane.compiler.dependencies import Dependencies
+from control_plane.compiler.dependencies import Dependencies, is_another_caller
 from control_plane.compiler.plan import PlanSettings, plan
 from control_plane.scope import parse_target
 
@@ -57,25 +57,24 @@ def test_local_means_the_cloud_of_each_site_that_uses_it() -> None:
     assert dependencies.affected(None, Cloud(name="b")) == {"image@local"}
 
 
-def test_labels_and_rules_of_a_cloud_concern_all_targets_of_its_site() -> None:
-    dependencies = using(("image@x", "a"), ("image@[region=eu]", "a"), ("image@y", "b"))
+def test_a_site_that_gives_up_what_means_its_own_cloud_too_leaves_it_to_others() -> None:
+    name = "image@a|local"
+    dependencies = using((name, "a"), (name, "b"))
+    dependencies.discard(name, parse_target(name), "a")
+
+    assert dependencies.affected(None, Cloud(name="a")) == {name}
+    assert set(dependencies.users(name)) == {"b"}
+
+
+def test_labels_and_rules_make_a_cloud_another_caller() -> None:
     old = Cloud(name="a")
-    mine = {"image@x", "image@[region=eu]"}
 
-    assert dependencies.affected_at_home(old, Cloud(name="a", labels={"tier": "edge"})) == mine
-    assert (
-        dependencies.affected_at_home(old, Cloud(name="a", accept=(AcceptRule(clouds=()),))) == mine
-    )
-    assert dependencies.affected_at_home(None, old) == mine
-    assert dependencies.affected_at_home(old, None) == mine
-
-
-def test_other_changes_of_a_cloud_concern_its_site_no_more_than_others() -> None:
-    dependencies = using(("image@x", "a"))
-    new = Cloud(name="a", peer=Peer(address="127.0.0.1", port=1))
-
-    assert dependencies.affected_at_home(Cloud(name="a"), new) == frozenset()
-    assert dependencies.affected_at_home(None, None) == frozenset()
+    assert is_another_caller(old, Cloud(name="a", labels={"tier": "edge"}))
+    assert is_another_caller(old, Cloud(name="a", accept=(AcceptRule(clouds=()),)))
+    assert is_another_caller(None, old)
+    assert is_another_caller(old, None)
+    assert not is_another_caller(None, None)
+    assert not is_another_caller(old, Cloud(name="a", peer=Peer(address="127.0.0.1", port=1)))
 
 
 def test_a_target_is_known_until_its_last_site_gives_it_up() -> None:
@@ -166,7 +165,7 @@ def test_every_plan_that_changes_is_among_the_affected(
     after = before.apply({} if new is None else {name: new}, deletes=() if new else (name,))
 
     affected = dependencies.affected(old, new)
-    at_home = dependencies.affected_at_home(old, new)
+    at_home = frozenset(TARGETS) if is_another_caller(old, new) else frozenset()
 
     for site in NAMES:
         was, now = before.get(site), after.get(site)

@@ -1,0 +1,109 @@
+"""A source with an inventory that changes, and without streams."""
+
+from collections.abc import Collection, Mapping
+
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+
+from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Peer, Service
+from control_plane.compiler.plan import PlanSettings
+from control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
+from control_plane.source import Limits, ScopewaySource
+from xds.source import Node, NodeView
+from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
+
+ANYBODY = CloudPattern(labels={"fleet": "f"})
+
+
+class Recorder:
+    """A hub that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, frozenset[str] | None, str | None]] = []
+
+    def resources_changed(
+        self, type_url: str, names: Collection[str], group: str | None = None
+    ) -> None:
+        self.told.append((type_url, frozenset(names), group))
+
+    def wildcard_changed(self, type_url: str, group: str) -> None:
+        self.told.append((type_url, None, group))
+
+
+def site(cloud: Cloud, access_log: str) -> Mapping[str, Mapping[str, bytes]]:
+    """Stand in for the listeners, routes and filters of a site."""
+    fronts = {f"front/{service}": b"port" for service in cloud.services}
+    return {
+        LISTENER: {"front": cloud.name.encode(), **fronts},
+        ROUTE: {"front": b"route"},
+        SECRET: {"front": b"files"},
+        EXTENSION: {"lua/front": f"lua {access_log}".encode()},
+    }
+
+
+def peered(name: str, *accepted: CloudPattern) -> Cloud:
+    return Cloud(
+        name=name,
+        peer=Peer(address="127.0.0.1", port=1),
+        accept=(AcceptRule(clouds=accepted),) if accepted else (),
+    )
+
+
+class Fleet:
+    """A source, its inventory, and what it told."""
+
+    def __init__(self, *clouds: Cloud, limits: Limits | None = None, prefetch: str = "") -> None:
+        self.hub = Recorder()
+        self.inventory = Inventory().apply({cloud.name: cloud for cloud in clouds})
+        self.source = ScopewaySource(
+            inventory=self.inventory,
+            changes=self.hub,
+            site=site,
+            settings=PlanSettings(),
+            limits=limits,
+            prefetch=PrefetchSet([parse_prefetch(prefetch)], self.inventory) if prefetch else None,
+        )
+
+    def attach(self, name: str = "cloud-1") -> NodeView:
+        return self.source.attach(node(name))
+
+    def put(self, *clouds: Cloud) -> None:
+        self.change({cloud.name: cloud for cloud in clouds})
+
+    def delete(self, *names: str) -> None:
+        self.change({}, names)
+
+    def cordon(self, changes: Mapping[str, str | None]) -> None:
+        self.hub.told.clear()
+        self.inventory = self.inventory.with_cordons(changes)
+        self.source.update(self.inventory, changes.keys())
+
+    def change(self, upserts: Mapping[str, Cloud], deletes: Collection[str] = ()) -> None:
+        self.hub.told.clear()
+        self.inventory = self.inventory.apply(upserts, deletes)
+        self.source.update(self.inventory, frozenset({*upserts, *deletes}))
+
+
+def node(cloud: str, protocol: str | None = "1") -> Node:
+    metadata = {} if protocol is None else {"scopeway.protocol": protocol}
+    return Node(id=f"{cloud}/0", cluster=cloud, metadata=metadata)
+
+
+def cloud(name: str, port: int = 9292, **labels: str) -> Cloud:
+    return Cloud(
+        name=name,
+        labels={"fleet": "f", **labels},
+        services={"image": Service(endpoints=(Endpoint(address="127.0.0.1", port=port),))},
+        accept=(AcceptRule(clouds=(ANYBODY,)),),
+    )
+
+
+def status(view: NodeView, name: str) -> str | None:
+    """Return the status of a negative cluster, None for one that serves."""
+    resource = view.resource(CLUSTER, name)
+    assert resource is not None
+    assert resource.name == name
+    metadata = Cluster.parse(resource.body).metadata
+    assert metadata is not None
+    found: str | None = metadata.filter_metadata["scopeway"].to_dict().get("status")
+    return found

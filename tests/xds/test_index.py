@@ -1,0 +1,24 @@
+"""The multimap of indexes."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xds.index import Index
+
+KEYS, VALUES = st.sampled_from("ab"), st.sampled_from(["", "x", "y", "z"])
+
+
+@given(st.lists(st.tuples(st.booleans(), KEYS, VALUES)))
+def test_it_holds_what_was_added_and_not_taken_away(steps: list[tuple[bool, str, str]]) -> None:
+    index: Index[str, str] = Index()
+    model: dict[str, set[str]] = {"a": set(), "b": set()}
+    for add, key, value in steps:
+        if add:
+            index.add(key, value)
+            model[key].add(value)
+        else:
+            index.discard(key, value)
+            model[key].discard(value)
+
+        assert {each: set(index.get(each)) for each in "ab"} == model
+        assert len(index) == sum(map(bool, model.values()))

@@ -1,0 +1,91 @@
+"""A view that knows versions is asked for resources only when they differ."""
+
+from collections.abc import Collection
+
+from xds.codec import DeltaRequest, resource
+from xds.resource import Resource
+from xds.session import DeltaSession
+from xds.source import Node, NodeView
+from xds.types import CLUSTER
+
+NAMES = ("same", "changed", "gone", "new", "unknown")
+
+
+class View:
+    """Serves all names but one, and remembers which were made."""
+
+    group = ""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    def is_current(self, type_url: str, name: str, version: str) -> bool:
+        return name != "unknown" and self._version(name) == version
+
+    def resource(self, type_url: str, name: str) -> Resource | None:
+        self.made.append(name)
+        return None if name == "gone" else resource(type_url, name, name.encode())
+
+    def wildcard(self, type_url: str) -> Collection[str]:
+        return ()
+
+    def close(self) -> None:
+        pass
+
+    def _version(self, name: str) -> str:
+        return "" if name == "gone" else resource(CLUSTER, name, name.encode()).version
+
+    def type_urls(self) -> Collection[str]:
+        return (CLUSTER,)
+
+    def attach(self, node: Node) -> NodeView:
+        return self
+
+
+def returning(view: View, *names: str) -> list[int]:
+    """Let a client come back with these, some of which it has; return what it is sent."""
+    session = DeltaSession(view)
+    versions = {
+        name: resource(CLUSTER, name, name.encode()).version for name in names if name != "new"
+    }
+    if "changed" in versions:
+        versions["changed"] = "before"
+    session.receive(
+        DeltaRequest(
+            type_url=CLUSTER,
+            node=Node(id="n", cluster="c"),
+            subscribe=names,
+            names_nothing=False,
+            initial_versions=versions,
+        ),
+        0.0,
+    )
+    return [
+        count for each in session.responses_to_send(0.0) for count in (each.resources, each.removed)
+    ]
+
+
+def test_what_is_current_is_not_made() -> None:
+    view = View()
+
+    assert returning(view, *NAMES) == [2, 0], "the removal waits for the ACK"
+    assert view.made == ["changed", "gone", "new", "unknown"]
+
+
+def test_where_all_is_current_nothing_is_sent() -> None:
+    view = View()
+
+    assert returning(view, "same") == []
+    assert view.made == []
+
+
+def test_what_is_asked_for_again_is_made() -> None:
+    view = View()
+    session = DeltaSession(view)
+    node = Node(id="n", cluster="c")
+    for _ in range(2):
+        session.receive(DeltaRequest(type_url=CLUSTER, node=node, subscribe=("same",)), 0.0)
+        for each in session.responses_to_send(0.0):
+            session.receive(DeltaRequest(type_url=CLUSTER, response_nonce=each.nonce), 0.0)
+
+    assert view.made == ["same", "same"]
