@@ -24,7 +24,8 @@ class Limits:
     """Names of one type that a stream may be subscribed to; further ones are skipped."""
     names_per_second: float = 200.0
     """New names that a stream may go on to subscribe to; further requests are left unread until
-    their time comes, and its client waits."""
+    their time comes, and its client waits. Each KiB of a request counts as a name. In state of the
+    world only these count, since a request repeats all names."""
     names_burst: int = 20_000
     """Names at once: a returning client lists all that it has."""
     connects_per_second: float = 200.0

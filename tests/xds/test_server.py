@@ -364,6 +364,32 @@ async def test_new_names_beyond_the_rate_wait_and_hold_up_nobody_else(store: Sto
     assert loop.time() - began > 0.9
 
 
+async def test_large_requests_of_the_state_of_the_world_wait_too(store: Store) -> None:
+    """They name all again, so what counts is their size: four KiB, where three come at once."""
+    limits = Limits(names_burst=3, names_per_second=1)
+    loop = asyncio.get_running_loop()
+
+    def request(*names: str) -> bytes:
+        listed = (wire.field_string(3, name) for name in names)
+        return b"".join((*listed, wire.field_string(4, CLUSTER)))
+
+    async with (
+        serve(store, listen="127.0.0.1:0", limits=limits) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        asyncio.timeout(GUARD),
+    ):
+        call = channel.stream_stream(METHOD.replace("/Delta", "/Stream"))()
+        node = wire.field_bytes(2, wire.field_string(1, "site/1") + wire.field_string(2, "site"))
+        await call.write(node + request("a", "x" * 4000, "y" * 200))
+        first = await call.read()
+        (nonce,) = (first[start:end] for number, start, end in wire.fields(first) if number == 5)
+        began = loop.time()
+        await call.write(request("b") + wire.field_bytes(5, nonce))
+        await call.read()
+
+    assert loop.time() - began > 0.9
+
+
 @pytest.mark.parametrize(("names", "status"), [(100, None), (101, "RESOURCE_EXHAUSTED")])
 async def test_a_request_may_be_so_large_and_no_larger(
     store: Store, names: int, status: str | None

@@ -1,0 +1,109 @@
+"""The figures in the tables of limits are the defaults."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from control_plane.compiler.plan import MAX_HOPS, PlanSettings
+from control_plane.registry.yaml_documents import MAX_CHARACTERS
+from control_plane.scope import text
+from control_plane.site import resources
+from control_plane.source import Limits as SourceLimits
+from xds.limits import Limits
+from xds.session import TYPES_LIMIT
+
+REPOSITORY = Path(__file__).parents[1]
+XDS = (REPOSITORY / "docs/xds.md").read_text().partition("## Limits")[2].partition("\n## ")[0]
+ROWS = re.findall(r"^\| (.+?) \| (.+?) \|", XDS, re.MULTILINE)[1:]
+PAGE = (REPOSITORY / "docs/limits.md").read_text().partition("\n## ")[0]
+LIMITS = dict(re.findall(r"^\| (.+?) \| (.+?) \| ", PAGE.replace(r"\|", "or"), re.MULTILINE)[1:])
+NUMBER = re.compile(r"(\d[\d,]*)(?: (Ki|KiB|MiB)\b)?")
+UNITS = {"": 1, "Ki": 1 << 10, "KiB": 1 << 10, "MiB": 1 << 20}
+
+ONE, SOURCE = Limits(), SourceLimits()
+
+
+def constant(file: str, name: str) -> int:
+    """A number of a Lua module."""
+    found = re.search(rf"{name} = (\d+)", (REPOSITORY / "lua_filters" / file).read_text())
+    assert found is not None
+    return int(found[1])
+
+
+def connections() -> int:
+    bootstrap = yaml.safe_load((REPOSITORY / "envoy/bootstrap.yaml").read_text())
+    (monitor,) = bootstrap["overload_manager"]["resource_monitors"]
+    return int(monitor["typed_config"]["max_active_downstream_connections"])
+
+
+EXPECTED: dict[str, list[float]] = {
+    "bytes of a scope": [text.MAX_BYTES],
+    "bindings of a scope": [text.MAX_BINDINGS],
+    "clouds and labels of an expression": [text.MAX_ATOMS],
+    "levels of parentheses": [text.MAX_DEPTH],
+    "clouds that labels select": [PlanSettings().label_limit],
+    "priorities of a cluster (`or`)": [MAX_HOPS],
+    "new targets of an Envoy worker": [resources.MAX_TARGETS],
+    "first uses of an Envoy worker": [
+        resources.NEW_TARGETS_PER_SECOND,
+        resources.NEW_TARGETS_BURST,
+    ],
+    "negative targets of a stream": [SOURCE.negative],
+    "targets of a stream": [SOURCE.targets],
+    "names of a type on a stream": [ONE.names],
+    "new names of a stream": [ONE.names_per_second, ONE.names_burst],
+    "the same in state of the world, where each request repeats all names": [
+        ONE.names_per_second * 1024,
+        ONE.names_burst,
+    ],
+    "bytes of a name": [ONE.name_bytes],
+    "types on a stream": [TYPES_LIMIT],
+    "bytes of a request to the control plane": [ONE.request_bytes],
+    "streams of a node": [SOURCE.streams_per_node],
+    "streams of a certificate (a cloud)": [SOURCE.streams_per_cloud],
+    "new streams of a control plane": [ONE.connects_per_second, ONE.connects_burst],
+    "seconds that a new stream may have to wait for that": [
+        ONE.connect_wait,
+        ONE.connects_burst + ONE.connects_per_second * ONE.connect_wait,
+    ],
+    "seconds until a stream names its node": [ONE.first_request_timeout],
+    "seconds to take a response": [ONE.send_timeout],
+    "a stream's certificate": [],
+    "bytes of a login's body": [constant("token_body.lua", "MAX_BYTES")],
+    "connections of an Envoy": [connections()],
+    "characters of a document in a folder": [MAX_CHARACTERS],
+}
+
+
+def numbers(cell: str) -> list[int]:
+    return [int(value.replace(",", "")) * UNITS[unit] for value, unit in NUMBER.findall(cell)]
+
+
+@pytest.mark.parametrize(("names", "default"), ROWS)
+def test_the_library_s_page_has_the_defaults(names: str, default: str) -> None:
+    values = [getattr(ONE, name) for name in re.findall(r"`(\w+)`", names)]
+
+    assert numbers(default) == values
+
+
+def test_the_library_s_page_has_every_limit() -> None:
+    named = {name for row in ROWS for name in re.findall(r"`(\w+)`", row[0])}
+
+    assert named == {field.name for field in dataclasses.fields(Limits)}
+
+
+def test_every_limit_of_the_page_is_compared() -> None:
+    assert LIMITS.keys() == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("limit", EXPECTED)
+def test_the_page_has_the_defaults(limit: str) -> None:
+    assert numbers(LIMITS[limit])[: len(EXPECTED[limit])] == EXPECTED[limit]
+
+
+def test_lua_has_the_same_limits_of_a_scope() -> None:
+    assert constant("scope.lua", "MAX_BYTES") == text.MAX_BYTES
+    assert constant("scope.lua", "MAX_BINDINGS") == text.MAX_BINDINGS
