@@ -64,6 +64,8 @@ EXPECTED: dict[str, list[float]] = {
     "bytes of a request to the control plane": [ONE.request_bytes],
     "streams of a node": [SOURCE.streams_per_node],
     "streams of a certificate (a cloud)": [SOURCE.streams_per_cloud],
+    "sites without a stream that are remembered": [SOURCE.sites_away],
+    "targets of all of these": [SOURCE.targets_away],
     "new streams of a control plane": [ONE.connects_per_second, ONE.connects_burst],
     "seconds that a new stream may have to wait for that": [
         ONE.connect_wait,
@@ -96,6 +98,7 @@ def test_the_library_s_page_has_every_limit() -> None:
 
 
 def test_every_limit_of_the_page_is_compared() -> None:
+    """A new row needs its constant above, in `EXPECTED`."""
     assert LIMITS.keys() == EXPECTED.keys()
 
 
