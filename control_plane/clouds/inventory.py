@@ -68,25 +68,29 @@ class Inventory:
     def select(
         self, labels: Labels, *, near: Labels = NO_LABELS, first: str | None = None, limit: int = 8
     ) -> tuple[str, ...]:
-        """Return the names of at most `limit` clouds that bear all of `labels`.
+        """Return the first `limit` names that `nearest` yields."""
+        return tuple(islice(self.nearest(labels, near=near, first=first), limit))
+
+    def nearest(
+        self, labels: Labels, *, near: Labels = NO_LABELS, first: str | None = None
+    ) -> Iterator[str]:
+        """Yield the names of the clouds that bear all of `labels`; each is found when asked for.
 
         The order: `first` if it is among them, then the clouds that have most labels in common with
-        `near`, then by name. O(distinct sets of labels that contain `labels`), whatever the number
-        of clouds. Empty `labels` select every cloud.
+        `near`, then by name. To begin costs O(distinct sets of labels that contain `labels`),
+        whatever the number of clouds. Empty `labels` select every cloud.
         """
         wanted = frozenset(labels.items())
         home = frozenset(near.items())
         by_likeness: dict[int, list[SortedNames]] = {}
         for found in self._sets_with(wanted):
             by_likeness.setdefault(len(found & home), []).append(self._index.names[found])
-        start = [first] if first is not None and self._bears(first, wanted) else []
-        rest = (
-            name
-            for likeness in sorted(by_likeness, reverse=True)
-            for name in heapq.merge(*map(sorted_names.in_order, by_likeness[likeness]))
-            if name != first
-        )
-        return (*start, *islice(rest, limit - len(start)))
+        if first is not None and self._bears(first, wanted):
+            yield first
+        for likeness in sorted(by_likeness, reverse=True):
+            for name in heapq.merge(*map(sorted_names.in_order, by_likeness[likeness])):
+                if name != first:
+                    yield name
 
     def apply(self, upserts: Mapping[str, Cloud], deletes: Iterable[str] = ()) -> "Inventory":
         """Return the inventory after a change; this one stays as it is.

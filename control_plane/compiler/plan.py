@@ -4,8 +4,9 @@ Reads the caller, the clouds that the expression names or whose labels it select
 and nothing else; `dependencies` relies on that.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import assert_never
 
 from control_plane.clouds.inventory import Inventory
@@ -68,10 +69,10 @@ def decide(target: Target, caller: Cloud, inventory: Inventory, settings: PlanSe
     nothing: Rejection | None = None
     for atom in atoms(target.expression):
         names, wanted = _clouds(atom, caller, inventory, settings)
-        if not names and not rejections:
-            nothing = nothing or _nothing_bears(atom)
         most = min(len(hops) + wanted, MAX_HOPS)
+        bears = False
         for name in names:
+            bears = True
             if len(hops) == most:
                 break
             if name in seen:
@@ -82,6 +83,8 @@ def decide(target: Target, caller: Cloud, inventory: Inventory, settings: PlanSe
                 rejections[name] = hop
             else:
                 hops.append(hop)
+        if not bears and not rejections:
+            nothing = nothing or _nothing_bears(atom)
     skipped = tuple(
         Skipped(cloud=name, reason=why.reason, cause=why.cause) for name, why in rejections.items()
     )
@@ -106,7 +109,7 @@ def _clouds(
     caller: Cloud,
     inventory: Inventory,
     settings: PlanSettings,
-) -> tuple[tuple[str, ...], int]:
+) -> tuple[Iterable[str], int]:
     """Return the clouds that an atom may mean, best first, and how many of them to take."""
     match atom:
         case CloudName(name):
@@ -114,10 +117,8 @@ def _clouds(
         case LocalAtom():
             return (caller.name,), 1
         case LabelSelector(labels):
-            names = inventory.select(
-                dict(labels), near=caller.labels, first=caller.name, limit=LABEL_WINDOW
-            )
-            return names, settings.label_limit
+            names = inventory.nearest(dict(labels), near=caller.labels, first=caller.name)
+            return islice(names, LABEL_WINDOW), settings.label_limit
         case _:
             assert_never(atom)
 
