@@ -23,7 +23,7 @@ Key = tuple[str, str]
 _Made = Mapping[str, Mapping[str, Resource]]
 """The same, encoded for streams."""
 
-_MOST = 64
+_MOST = 16
 """Sites whose resources are kept; some 85 kB each, made in 0.4 ms."""
 
 

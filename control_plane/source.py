@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 PROTOCOL: Final = "1"
 """What `node.metadata.scopeway.protocol` has to be."""
 
-_MEMO_CLUSTERS = 1024
+_MEMO_CLUSTERS = 512
 """Compiled clusters kept for other nodes; some 4 kB each."""
 _MEMO_NAMES = 4096
 """Parsed target names kept; some 1 kB each."""

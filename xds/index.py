@@ -1,22 +1,25 @@
-"""Keys and the values of each, for indexes in which most keys have one value.
+"""Keys and the values of each, for indexes in which most keys have few values.
 
-A set of one value alone takes 216 bytes; here it takes none.
+A set takes 216 bytes for its first value, a tuple of two takes 56, and a value alone nothing.
 """
 
 from collections.abc import Collection, Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value", bound=Hashable)
 
+_FEW: Final = 8
+"""So many values are searched one by one."""
+
 
 class Index(Generic[_Key, _Value]):
-    """A multimap; a key without values isn't in it. The values must not be sets."""
+    """A multimap; a key without values isn't in it. The values must be neither sets nor tuples."""
 
     __slots__ = ("_values",)
 
     def __init__(self) -> None:
-        self._values: dict[_Key, _Value | set[_Value]] = {}
+        self._values: dict[_Key, _Value | tuple[_Value, ...] | set[_Value]] = {}
 
     def __len__(self) -> int:
         """Return the number of keys."""
@@ -27,25 +30,29 @@ class Index(Generic[_Key, _Value]):
         if key not in self._values:
             return ()
         found = self._values[key]
-        return found if isinstance(found, set) else (found,)
+        return found if isinstance(found, set | tuple) else (found,)
 
     def add(self, key: _Key, value: _Value) -> None:
         """Add a value; harmless when it is there."""
-        found = self._values.setdefault(key, value)
+        if key not in self._values:
+            self._values[key] = value
+            return
+        found = self.get(key)
         if isinstance(found, set):
             found.add(value)
-        elif found != value:
-            self._values[key] = {found, value}
+        elif value not in found:
+            more = (*found, value)
+            self._values[key] = more if len(more) <= _FEW else set(more)
 
     def discard(self, key: _Key, value: _Value) -> None:
         """Take a value away; harmless when it isn't there."""
-        if key not in self._values:
+        found = self.get(key)
+        if value not in found:
             return
-        found = self._values[key]
-        if isinstance(found, set):
+        if len(found) == 1:
+            del self._values[key]
+        elif isinstance(found, set):
             found.discard(value)
-            if found:
-                return
-        elif found != value:
-            return
-        del self._values[key]
+        else:
+            left = tuple(each for each in found if each != value)
+            self._values[key] = left if len(left) > 1 else left[0]

@@ -23,6 +23,7 @@ PARTS = {
         parts.idle_changes,
         parts.reconnect,
         parts.replicas,
+        parts.labels,
     )
 }
 """In the order in which they run, on one set of processes."""

@@ -15,7 +15,7 @@ from fleet import usage
 from fleet.floor import METHOD as FLOOR_METHOD
 from fleet.floor import Floor
 from fleet.run import Run
-from fleet.world import FEW, FEW_USERS, SHARED
+from fleet.world import EVERYWHERE, FEW, FEW_USERS, SHARED
 
 MIB, KB = 1 << 20, 1000
 SETTLE = 0.25
@@ -94,6 +94,7 @@ def changes(run: Run) -> None:
     documents = [run.changed(name) for name in islice(cycle(pool), rate * seconds)]
     expected = sum(users[cloud.name] for cloud in documents)
     before, cpu = usage.memory(run.serve.pid), usage.cpu(run.serve.pid)
+    clients = usage.cpu(run.generator.pid)
     first_uses = run.world.more(FIRST_USES, seed=2)
     run.generator.record(first_uses, seconds / (FIRST_USES * len(run.world.sites)))
     puts: dict[str, list[float]] = defaultdict(list)
@@ -107,7 +108,7 @@ def changes(run: Run) -> None:
     took = time.perf_counter() - start
     time.sleep(1)
     taken, first = run.generator.recorded()
-    cpu = usage.cpu(run.serve.pid) - cpu
+    cpu, clients = usage.cpu(run.serve.pid) - cpu, usage.cpu(run.generator.pid) - clients
     waits = _waits(taken, puts)
     growth = usage.memory(run.serve.pid) - before
     clouds = len(run.world.names)
@@ -118,6 +119,7 @@ def changes(run: Run) -> None:
     report.samples(f"{name}: first uses", [each * 1e3 for each in first], "ms")
     report.value(f"{name}: CPU of a change", cpu / len(documents) * 1e3, "ms", n=len(documents))
     report.value(f"{name}: CPU of a core", 100 * cpu / took, "%")
+    report.value(f"{name}: CPU of a core for the clients", 100 * clients / took, "%")
     report.value(f"{name}: growth", growth / MIB, "MiB")
     run.table.row(
         f"{name}: put to ACK",
@@ -224,6 +226,29 @@ def replicas(run: Run) -> None:
     )
     run.reconnect(run.address)
     other.kill()
+
+
+def labels(run: Run) -> None:
+    """All streams use the nearest clouds with a label that all bear, and one of these changes.
+
+    The last part: the streams keep that target.
+    """
+    count = len(run.world.sites)
+    run.generator.use([[f"image@[{EVERYWHERE}]"]] * count)
+    usage.await_idle(run.serve.pid)
+    run.generator.totals()
+    before = usage.cpu(run.serve.pid)
+    for _ in range(run.options.rounds):
+        run.putter.put(run.changed(run.world.names[-1]))
+        time.sleep(SETTLE)
+    usage.await_idle(run.serve.pid)
+    cpu = (usage.cpu(run.serve.pid) - before) / run.options.rounds * 1e3
+    report.value(f"change of a cloud that the labels of {count} streams select: CPU", cpu, "ms")
+    run.table.row(
+        f"a cloud changes that [{EVERYWHERE}] of {count} streams selects, with "
+        f"{run.options.clouds} others",
+        f"CPU {cpu:.0f} ms; {run.generator.totals().resources / run.options.rounds:.1f} pushes",
+    )
 
 
 def _rounds(run: Run, cloud: str, users: int) -> list[float]:

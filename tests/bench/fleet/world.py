@@ -16,6 +16,8 @@ SERVICES = ("identity", "image", "compute", "network", "block-storage")
 SHARED, FEW = "shared", "few"
 """Clouds that all streams use, and that FEW_USERS of them do."""
 FEW_USERS = 10
+EVERYWHERE = "tier=edge"
+"""A label that all clouds bear."""
 PAIRS = 5
 """Targets of two clouds among those of a stream."""
 SEED = 1
@@ -73,11 +75,11 @@ class World:
         }
         return manifest(
             name,
-            {"region": f"r{number % 100}", "tier": "edge"},
+            dict([("region", f"r{number % 100}"), EVERYWHERE.split("=")]),
             front={"address": host, "port": 8080},
             peer={"address": host, "port": 10_000 + change},
             services=services,
-            accept=[{"clouds": ["[tier=edge]"]}],
+            accept=[{"clouds": [f"[{EVERYWHERE}]"]}],
         )
 
 
