@@ -241,7 +241,7 @@ async def _serve_envoys(
                 security=None if channel is None else channel.security(),
             ) as server,
             _renewed(channel, server),
-            _in_background(memory.give_back(control_plane.source.size), "memory"),
+            _in_background(memory.give_back(control_plane.source.activity), "memory"),
             _left_when_told(control_plane, server, admin),
         ):
             control_plane.server = server

@@ -32,22 +32,22 @@ def no_collections() -> Iterator[None]:
         gc.enable()
 
 
-async def give_back(size: Callable[[], object]) -> None:
+async def give_back(activity: Callable[[], object]) -> None:
     """Give free memory back to the system whenever a storm of streams is over; for ever.
 
     What a thousand Envoys send and are sent at once, 150 kB each, is freed but stays with the
     process: glibc gives back what is at the end of the heap only, unless it is told to.
 
     Args:
-        size: What there is now, streams and targets; another value means something new.
+        activity: Another value means that streams or targets have come or gone.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is None:  # another C library
         return
-    before = done = size()
+    before = done = activity()
     while True:
         await asyncio.sleep(QUIET)
-        now = size()
+        now = activity()
         if now == before and now != done:
             await asyncio.to_thread(trim, 0)
             done = now

@@ -93,6 +93,8 @@ class SourceStats:
 
     streams: int = 0
     """Streams attached now."""
+    attached: int = 0
+    """Streams attached since the start."""
     targets: int = 0
     """Distinct targets of all sites that have a stream, or are remembered."""
     compiled: int = 0
@@ -193,6 +195,7 @@ class ScopewaySource:
             site.versions[view.access_log] = self._site_memo.versions(view.key)
         site.streams.add(view)
         self._stats.streams += 1
+        self._stats.attached += 1
         return view
 
     def update(self, inventory: Inventory, changed: Collection[str]) -> None:
@@ -232,9 +235,9 @@ class ScopewaySource:
                 if self._fetch(group, fetched):
                     self._changes.wildcard_changed(CLUSTER, group)
 
-    def size(self) -> tuple[int, int]:
-        """Return the number of streams, and of distinct targets in use."""
-        return self._stats.streams, len(self._dependencies)
+    def activity(self) -> object:
+        """Return what is another value after a stream has come or gone, or a target has."""
+        return self._stats.attached, self._stats.streams, len(self._dependencies)
 
     def stats(self) -> SourceStats:
         """Return the counters; the value keeps counting."""

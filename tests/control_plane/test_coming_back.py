@@ -93,6 +93,16 @@ class TestLeaving:
 
 
 class TestComingBack:
+    def test_a_stream_that_came_back_is_something_new(self) -> None:
+        """Else the memory of a storm, in which all go and come, would never be given back."""
+        fleet = Fleet(cloud("cloud-1"))
+        view = fleet.attach()
+        before = fleet.source.activity()
+        view.close()
+        fleet.attach()
+
+        assert fleet.source.activity() != before
+
     @pytest.mark.parametrize(
         ("type_url", "name"),
         [

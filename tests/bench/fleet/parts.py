@@ -245,7 +245,7 @@ def labels(run: Run) -> None:
     cpu = (usage.cpu(run.serve.pid) - before) / run.options.rounds * 1e3
     report.value(f"change of a cloud that the labels of {count} streams select: CPU", cpu, "ms")
     run.table.row(
-        f"a cloud changes that [{EVERYWHERE}] of {count} streams selects, with "
+        f"a cloud changes that {EVERYWHERE} of {count} streams selects, with "
         f"{run.options.clouds} others",
         f"CPU {cpu:.0f} ms; {run.generator.totals().resources / run.options.rounds:.1f} pushes",
     )
