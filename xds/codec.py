@@ -17,9 +17,15 @@ from xds.resource import Resource
 from xds.source import Node
 
 MAX_NAME_BYTES = 4096
+MIN_TTL = 1.0
+"""Seconds."""
 
 # envoy.config.cluster.v3.Cluster
 _CLUSTER_TYPE, _EDS_CLUSTER_CONFIG, _SERVICE_NAME, _EDS = 2, 3, 2, 3
+
+# envoy.service.discovery.v3.Resource
+_TTL = 6
+_RESOURCE = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 
 # DeltaDiscoveryRequest
 _NODE, _TYPE_URL, _SUBSCRIBE, _UNSUBSCRIBE, _INITIAL_VERSIONS, _NONCE, _ERROR = 1, 2, 3, 4, 5, 6, 7
@@ -77,18 +83,58 @@ class SotwRequest:
         return 0
 
 
-def resource(type_url: str, name: str, body: bytes) -> Resource:
-    """Encode a resource once, for every stream that will see it."""
-    version = blake2b(body, digest_size=8).hexdigest()
+def resource(type_url: str, name: str, body: bytes, *, ttl: float | None = None) -> Resource:
+    """Encode a resource once, for every stream that will see it.
+
+    Args:
+        type_url: Its type.
+        name: Its name.
+        body: The encoded message of that type.
+        ttl: After so many seconds without a server the client drops it: at least 1, counted in
+            milliseconds. Changing it makes another version. None: the client keeps it.
+
+    Raises:
+        ValueError: the TTL is too short to be refreshed in time.
+    """
+    digest = blake2b(body, digest_size=8)
+    if ttl is not None:
+        if ttl < MIN_TTL:
+            raise ValueError(f"a TTL of {ttl:g} s; at least {MIN_TTL:g} s can be kept up")
+        ttl = round(ttl, 3)
+        digest = blake2b(body, digest_size=8, salt=_duration(ttl))
+    return _resource(type_url, name, digest.hexdigest(), body, ttl)
+
+
+def without_ttl(found: Resource) -> Resource:
+    """Return the same version of a resource, for a client that doesn't know TTLs."""
+    return _resource(found.type_url, found.name, found.version, found.body, None)
+
+
+def _resource(type_url: str, name: str, version: str, body: bytes, ttl: float | None) -> Resource:
     envelope = (
         wire.field_string(1, version)
         + wire.field_string(3, name)
+        + (b"" if ttl is None else wire.field_bytes(_TTL, _duration(ttl)))
         + wire.field_bytes(2, wire.any_message(type_url, body))
     )
     framed = wire.field_bytes(2, envelope)
-    return Resource(
-        name=name, type_url=type_url, version=version, framed=framed, body_size=len(body)
+    return Resource(name, type_url, version, framed, len(body), ttl)
+
+
+def heartbeat(type_url: str, name: str, version: str, ttl: float) -> Resource:
+    """Encode the word that a resource lives on: as itself, but empty."""
+    envelope = (
+        wire.field_string(1, version)
+        + wire.field_string(3, name)
+        + wire.field_bytes(_TTL, _duration(ttl))
     )
+    return Resource(name, type_url, version, wire.field_bytes(2, envelope), 0, ttl)
+
+
+def _duration(seconds: float) -> bytes:
+    """Encode a google.protobuf.Duration."""
+    whole, milliseconds = divmod(round(seconds * 1000), 1000)
+    return wire.field_varint(1, whole) + wire.field_varint(2, milliseconds * 1_000_000)
 
 
 def endpoints_name(cluster: Resource) -> str | None:
@@ -136,7 +182,10 @@ def encode_sotw_response(
     return b"".join(parts)
 
 
-def _sotw_framed(resource: Resource) -> memoryview:
+def _sotw_framed(resource: Resource) -> bytes | memoryview:
+    if resource.ttl is not None:  # only a wrapper has a place for it
+        ((_, start, end),) = wire.fields(resource.framed)
+        return wire.field_bytes(2, wire.any_message(_RESOURCE, resource.framed[start:end]))
     # the field of the Any ends the envelope of delta, and has the number 2 in both messages
     body = resource.body_size
     contained = len(wire.field_string(1, resource.type_url)) + 1 + len(wire.varint(body)) + body

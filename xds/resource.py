@@ -1,7 +1,7 @@
 """One encoded resource, shared by every stream that sees it.
 
-Owns the value and its version. Invariant: `version` depends on the bytes alone, so it survives a
-restart and agrees between replicas.
+Owns the value and its version. Invariant: `version` depends on the bytes and the TTL alone, so it
+survives a restart and agrees between replicas.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Resource:
     name: str
     type_url: str
     version: str
-    """A hash of the encoded body."""
+    """A hash of the encoded body, and of the TTL where there is one."""
     framed: bytes
     """The field `resources` of a DeltaDiscoveryResponse, tag and length included: ready to join.
 
@@ -25,6 +25,8 @@ class Resource:
     """
     body_size: int
     """In bytes."""
+    ttl: float | None = None
+    """After so many seconds without a word from the server the client drops it; None: never."""
 
     @property
     def body(self) -> bytes:

@@ -128,6 +128,8 @@ class _Stream(Generic[Request]):
         self._context = context
         self._member: Member | None = None
         self._woken = asyncio.Event()
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None  # wakes at the deadline
         self._writing = asyncio.Lock()  # gRPC takes one response at a time
         self._outcome: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
 
@@ -165,6 +167,7 @@ class _Stream(Generic[Request]):
         Cancelled when the connection is lost; cleans up all the same.
         """
         outcome = _Outcome("CANCELLED")
+        timers: list[asyncio.TimerHandle | None]
         timers = [self._end_unless_named(), self._end_with_certificate()]
         self.recheck()  # one connection may carry one stream after the other
         try:
@@ -172,7 +175,7 @@ class _Stream(Generic[Request]):
                 await self._serve()
             outcome = self._outcome.result()
         finally:
-            for timer in timers:
+            for timer in (*timers, self._timer):
                 if timer is not None:
                     timer.cancel()
             if self._member is not None:
@@ -244,8 +247,20 @@ class _Stream(Generic[Request]):
             self._hub.follow(self._member)
             for event in self.session.events():
                 self._report(event)
+            self._follow_deadline()
             for response in responses:
                 await self._write(response)
+
+    def _follow_deadline(self) -> None:
+        deadline = self.session.next_deadline()
+        if deadline == self._deadline:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._deadline = deadline
+        if deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._woken.set)
 
     async def _write(self, response: Response) -> None:
         try:

@@ -4,9 +4,9 @@ Owns the node of the stream, the pairing of responses with ACKs and NACKs, and t
 types. The rules for each type are in `xds.subscription` (delta) and `xds.sotw`; what else differs
 between the two is a `Dialect`. Knows no clock, no gRPC and no other streams; time is an argument.
 
-A caller's loop, after `receive` or whenever `resources_changed` or `wildcard_changed` returned
-True: send what `responses_to_send` returns, in that order; then collect `events` and
-`interest_changes`.
+A caller's loop, after `receive`, at `next_deadline`, or whenever `resources_changed` or
+`wildcard_changed` returned True: send what `responses_to_send` returns, in that order; then collect
+`events` and `interest_changes`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +29,7 @@ from xds.sotw import SotwSubscription
 from xds.source import Node, NodeView, Source
 from xds.state import Rejection, ResourceState
 from xds.subscription import Answer, Subscription
+from xds.ttl import WithoutTtls, supports_ttl
 
 ANSWER_LIMIT = 2 << 20
 """A response ends with the resource that takes it to so many bytes."""
@@ -104,18 +105,20 @@ class _Subscription(Protocol[_Contra]):
     @property
     def settled(self) -> bool: ...
     @property
+    def refresh_at(self) -> float | None: ...
+    @property
     def wildcard(self) -> bool: ...
     @property
     def acked(self) -> int: ...
     def wanted(self) -> Iterator[str]: ...
     def states(self) -> Iterator[ResourceState]: ...
     def receive(self, request: _Contra) -> int: ...
-    def acknowledge(self) -> None: ...
+    def acknowledge(self, now: float) -> None: ...
     def reject(self, error: ErrorDetail) -> tuple[str, ...]: ...
     def changed(self, names: Iterable[str]) -> bool: ...
     def refresh(self, names: Iterable[str]) -> None: ...
     def wildcard_changed(self) -> bool: ...
-    def take(self) -> Answer | None: ...
+    def take(self, now: float) -> Answer | None: ...
     def take_removals(self) -> Answer | None: ...
 
 
@@ -129,6 +132,8 @@ class Dialect(Generic[Request]):
     """From a type, a nonce and what to say."""
     stale_counts: bool
     """Whether a request with the nonce of an earlier response still changes subscriptions."""
+    ttls_wrapped: bool
+    """Whether a TTL goes into a wrapper that not every client knows."""
 
 
 def _open_delta(
@@ -155,6 +160,7 @@ DELTA: Final = Dialect[DeltaRequest](
         type_url=type_url, nonce=nonce, resources=answer.resources, removed=answer.removed
     ),
     stale_counts=True,
+    ttls_wrapped=False,
 )
 SOTW: Final = Dialect[SotwRequest](
     open=_open_sotw,
@@ -165,6 +171,7 @@ SOTW: Final = Dialect[SotwRequest](
         resources=answer.resources,
     ),
     stale_counts=False,
+    ttls_wrapped=True,
 )
 
 
@@ -224,6 +231,8 @@ class Session(Generic[Request]):
                 raise MissingNodeError("the first request of the stream names no node")
             self.node = replace(request.node, identities=self._identities)
             self._view = self._source.attach(self.node)
+            if not supports_ttl(self.node, wrapped=self._dialect.ttls_wrapped):
+                self._view = WithoutTtls(self._view)
         subscription = self._subscriptions.get(request.type_url) or self._open(request.type_url)
         stale = self._pair(subscription, request, now)
         skipped = request.skipped
@@ -252,16 +261,29 @@ class Session(Generic[Request]):
         """Return the responses that are due, which count as sent from then on.
 
         At most one of a type is in flight; an empty list says nothing can be sent before the next
-        request or change.
+        request or change, or `next_deadline`.
         """
         responses = [
             self._respond(subscription, answer, now)
-            for subscription, answer in self._send_in_order()
+            for subscription, answer in self._send_in_order(now)
         ]
         for subscription in self._subscriptions.values():
             self._events += subscription.failures
             subscription.failures.clear()
         return responses
+
+    def next_deadline(self) -> float | None:
+        """Return when `responses_to_send` is to be called again if nothing else happens; or None.
+
+        In the terms of `now`; never before the `now` of its last call. Costs O(types).
+        """
+        deadlines: list[float] = []
+        for subscription in self._subscriptions.values():
+            if subscription.refresh_at is not None:
+                deadlines.append(subscription.refresh_at)
+            if subscription.has_news:  # the types behind wait for an ACK
+                break
+        return min(deadlines, default=None)
 
     def events(self) -> list[SessionEvent]:
         """Return what happened since the last call."""
@@ -331,18 +353,18 @@ class Session(Generic[Request]):
             self._last_nacks[type_url] = nack
             self._events.append(Nacked(type_url, names, error.code, error.message))
         elif flight is not None and paired:
-            subscription.acknowledge()
+            subscription.acknowledge(now)
             self._events.append(Acked(type_url, now - flight.since))
         return flight is not None and not paired and request.response_nonce != ""
 
-    def _send_in_order(self) -> Iterator[tuple[_Subscription[Request], Answer]]:
+    def _send_in_order(self, now: float) -> Iterator[tuple[_Subscription[Request], Answer]]:
         """Yield what can be sent, so that nothing overtakes what it may refer to.
 
         A type with news that must wait (for an ACK, or because an answer was split) holds back the
         types behind it. Removals of clusters go when all else has been sent and acknowledged.
         """
         for subscription in self._subscriptions.values():
-            answer = subscription.take()
+            answer = subscription.take(now)
             if answer is not None:
                 self._refresh_endpoints(subscription, answer)
                 yield subscription, answer

@@ -22,6 +22,7 @@ from xds.resource import Resource
 from xds.source import NodeView
 from xds.state import ABSENT, Progress, Rejection, ResourceState
 from xds.subscription import WILDCARD, Answer
+from xds.ttl import Refreshes
 
 WHOLE: Final = frozenset({types.CLUSTER, types.LISTENER, types.SCOPED_ROUTE})
 """Types whose answers are the complete state of what the client wants."""
@@ -62,6 +63,8 @@ class SotwSubscription:
         self._pending: dict[str, bool] = {}  # True: answer even if unchanged
         self._suspects: dict[str, None] = {}  # rejected among others; to be sent alone
         self._doubted: dict[str, Rejection] = {}  # rejected among others, and not seen since
+        self._refreshes = Refreshes()  # of what was shown with a TTL
+        self._ttls: dict[str, float] = {}  # of the response in flight
 
     @property
     def has_news(self) -> bool:
@@ -72,6 +75,11 @@ class SotwSubscription:
     def settled(self) -> bool:
         """Whether the client has answered all there was."""
         return self.in_flight is None and not self._suspects and not self.has_news
+
+    @property
+    def refresh_at(self) -> float | None:
+        """When the client must be told that what it has lives on; None: never, or not yet."""
+        return self._refreshes.next if self.in_flight is None else None
 
     @property
     def wildcard(self) -> bool:
@@ -126,11 +134,14 @@ class SotwSubscription:
             self._spare(request.version_info)
         return skipped
 
-    def acknowledge(self) -> None:
-        """The client took the response in flight."""
+    def acknowledge(self, now: float) -> None:
+        """The client took the response in flight, and counts the seconds of its TTLs."""
         for name in self.in_flight or ():
             self.rejected.pop(name, None)
             self._doubted.pop(name, None)
+            self._refreshes.drop(name)
+            if name in self._ttls and name in self._shown:
+                self._refreshes.arm(name, self._ttls[name], now)
         self.in_flight = None
 
     def reject(self, error: ErrorDetail) -> tuple[str, ...]:
@@ -138,9 +149,12 @@ class SotwSubscription:
 
         Of a complete state the same is not sent again until it changes. Of other types each
         resource is sent again alone, so that the bad one is known and the others are in place.
+        What was in the response runs out, if it has a TTL and isn't taken after all.
         """
         versions, self.in_flight = self.in_flight or {}, None
         names = tuple(versions)
+        for name in names:
+            self._refreshes.drop(name)
         if len(names) == 1 and self._wants(names[0]):
             self._doubted.pop(names[0], None)
             self.rejected[names[0]] = Rejection(versions[names[0]], error.message)
@@ -173,15 +187,21 @@ class SotwSubscription:
 
     # what is to be sent
 
-    def take(self) -> Answer | None:
-        """Return what to send now, which is in flight from then on; None if there is nothing."""
+    def take(self, now: float) -> Answer | None:
+        """Return what to send now, which is in flight from then on; None if there is nothing.
+
+        To keep a resource with a TTL alive it is sent again. A heartbeat would leave out the rest
+        of a complete state, and Envoy takes it for that, or doesn't count it.
+        """
         if self.in_flight is not None:
             return None
         self._refresh_members()
+        for name, _ in self._refreshes.due(now):
+            self._pending[name] = True
         answer = self._take_whole() if self._whole else self._take_news()
         if answer is not None:
             answer.version_info = f"{self._sum:016x}"
-            self.in_flight = answer.versions
+            self.in_flight, self._ttls = answer.versions, answer.ttls
         return answer
 
     def take_removals(self) -> Answer | None:
@@ -250,7 +270,9 @@ class SotwSubscription:
         old = self._shown.pop(name, ABSENT)
         if old != ABSENT:
             self._sum ^= _digest(name, old)
-        if version != ABSENT:
+        if version == ABSENT:
+            self._refreshes.drop(name)
+        else:
             self._shown[name] = version
             self._sum ^= _digest(name, version)
 
@@ -266,7 +288,8 @@ class SotwSubscription:
         if state is None:
             return
         self._show(state.versions)
-        if f"{self._sum:016x}" == version_info:
+        # of a TTL nobody knows how much is left
+        if f"{self._sum:016x}" == version_info and not state.ttls:
             self._pending, self._due = {}, False
 
     def _set_wildcard(self, wanted: bool) -> None:

@@ -14,11 +14,12 @@ https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xd
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from xds.codec import DeltaRequest, ErrorDetail
+from xds.codec import DeltaRequest, ErrorDetail, heartbeat
 from xds.events import LookupFailed
 from xds.resource import Resource
 from xds.source import KnowsVersions, NodeView
 from xds.state import ABSENT, Progress, Rejection, ResourceState
+from xds.ttl import Refreshes
 
 WILDCARD = "*"
 
@@ -30,7 +31,9 @@ class Answer:
     resources: list[Resource] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
-    """The version of every name in it; ABSENT for the removed ones."""
+    """The version of every name in it; ABSENT for the removed ones, heartbeats left out."""
+    ttls: dict[str, float] = field(default_factory=dict)
+    """Of the names that have one."""
     size: int = 0
     version_info: str = ""
     """Of the state of the world; delta has none."""
@@ -46,6 +49,8 @@ class Answer:
             # the resource's own string, so that streams share it
             self.versions[resource.name] = resource.version
             self.size += len(resource.framed)
+            if resource.ttl is not None:
+                self.ttls[resource.name] = resource.ttl
 
 
 class Subscription:
@@ -86,6 +91,9 @@ class Subscription:
         self._suspects: dict[tuple[str, ...], None] = {}  # groups to be sent apart
         self._suspects_next = False  # they take turns with what is pending
         self._doubted: dict[str, Rejection] = {}  # rejected among others, and not seen since
+        self._refreshes = Refreshes()  # of what is held with a TTL
+        self._ttls: dict[str, float] = {}  # of the response in flight
+        self._beats: tuple[str, ...] = ()  # the names in flight, where it is a heartbeat
 
     @property
     def has_news(self) -> bool:
@@ -96,6 +104,11 @@ class Subscription:
     def settled(self) -> bool:
         """Whether the client has answered all there was, removals that wait left out."""
         return self.in_flight is None and not self._suspects and not self.has_news
+
+    @property
+    def refresh_at(self) -> float | None:
+        """When the client must be told that what it holds lives on; None: never, or not yet."""
+        return self._refreshes.next if self.in_flight is None else None
 
     @property
     def wildcard(self) -> bool:
@@ -182,6 +195,7 @@ class Subscription:
         self.interest[name] = False
         for table in (self._pending, self._held, self.rejected, self._doubted, self._removals):
             table.pop(name, None)
+        self._refreshes.drop(name)
 
     def _enter_wildcard(self, versions: Mapping[str, str]) -> None:
         for name in self._members:  # asked for again: the client may have forgotten them
@@ -200,16 +214,19 @@ class Subscription:
             self._forget(name)
         self._members = set()
 
-    def acknowledge(self) -> None:
-        """The client took the response in flight."""
+    def acknowledge(self, now: float) -> None:
+        """The client took the response in flight, and counts the seconds of its TTLs."""
         versions, self.in_flight = self.in_flight or {}, None
         for name, version in versions.items():
             self.rejected.pop(name, None)
             self._doubted.pop(name, None)
+            self._refreshes.drop(name)
             if version == ABSENT or not self._may_hold(name):
                 self._held.pop(name, None)
             else:
                 self._held[name] = version
+                if name in self._ttls:
+                    self._refreshes.arm(name, self._ttls[name], now)
                 if not self._wants(name):  # lost on the way: the wildcard was left and taken anew
                     self._pending.setdefault(name, False)
 
@@ -218,9 +235,12 @@ class Subscription:
 
         A client may have applied some of several resources, and does not say which. So they are
         sent again in halves, until every bad one has been rejected alone: then its version is
-        known, and the others are in place.
+        known, and the others are in place. One that rejects a heartbeat is sent the resource.
         """
         versions, self.in_flight = self.in_flight or {}, None
+        for name in filter(self._may_hold, self._beats):
+            self._refreshes.drop(name)
+            self._pending[name] = True
         names = tuple(versions)
         if len(names) > 1:
             middle = len(names) // 2
@@ -231,7 +251,7 @@ class Subscription:
             self._doubted.pop(name, None)
             if self._may_hold(name):
                 self.rejected[name] = Rejection(versions[name], error.message)
-        return names
+        return names or self._beats
 
     # what the source says
 
@@ -255,13 +275,17 @@ class Subscription:
 
     # what is to be sent
 
-    def take(self) -> Answer | None:
+    def take(self, now: float) -> Answer | None:
         """Return what to send now, which is in flight from then on; None if there is nothing."""
         if self.in_flight is not None:
             return None
         self._refresh_members()
-        answer = self._take_suspects() if self._suspects_next else None
-        return answer or self._take_pending() or self._take_suspects()
+        # heartbeats go alone, and first, as others may take long; but not twice before some news
+        answer = None if self._beats and self.has_news else self._take_heartbeats(now)
+        if answer is None and self._suspects_next:
+            answer = self._take_suspects()
+        answer = answer or self._take_pending() or self._take_suspects()
+        return answer or self._take_heartbeats(now)
 
     def take_removals(self) -> Answer | None:
         """Return the removals that waited for everything else; None if there are none."""
@@ -271,7 +295,24 @@ class Subscription:
         for name in self._removals:
             answer.add(name, None)
         self._removals = {}
+        self._send(answer)
+        return answer
+
+    def _send(self, answer: Answer, beats: tuple[str, ...] = ()) -> None:
         self.in_flight = answer.versions
+        self._ttls, self._beats = answer.ttls, beats
+
+    def _take_heartbeats(self, now: float) -> Answer | None:
+        answer = Answer()
+        for name, ttl in self._refreshes.due(now):
+            beat = heartbeat(self.type_url, name, self._held[name], ttl)
+            answer.resources.append(beat)
+            answer.size += len(beat.framed)
+            if answer.size >= self._limit:
+                break
+        if not answer.resources:
+            return None
+        self._send(answer, tuple(beat.name for beat in answer.resources))
         return answer
 
     def _take_pending(self) -> Answer | None:
@@ -285,7 +326,7 @@ class Subscription:
             return None
         self._empty_due = False
         self._suspects_next = True
-        self.in_flight = answer.versions
+        self._send(answer)
         return answer
 
     def _consider(self, answer: Answer, name: str, asked: bool) -> None:
@@ -299,8 +340,8 @@ class Subscription:
         version = resource.version if resource else ABSENT
         rejection = self.rejected.get(name)
         if not asked and (
-            version == self._held.get(name, ABSENT)
-            or (rejection is not None and rejection.version == version)
+            (rejection is not None and rejection.version == version)
+            or (version == self._held.get(name, ABSENT) and not self._runs_out(name, resource))
         ):
             return
         if resource is None and self._removals_last and name in self._held:
@@ -319,6 +360,10 @@ class Subscription:
             and self._versions.is_current(self.type_url, name, held)
         )
 
+    def _runs_out(self, name: str, resource: Resource | None) -> bool:
+        # a client that came back with it counts already, and doesn't say from when on
+        return resource is not None and resource.ttl is not None and name not in self._refreshes
+
     def _take_suspects(self) -> Answer | None:
         while self._suspects:
             group = next(iter(self._suspects))
@@ -332,7 +377,7 @@ class Subscription:
                         answer.add(name, resource)
             if answer.versions:
                 self._suspects_next = False
-                self.in_flight = answer.versions
+                self._send(answer)
                 return answer
         return None
 

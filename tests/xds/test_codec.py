@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import pytest
 from betterproto2 import Message
 from envoy_data_plane.envoy.config.core.v3 import BuildVersion, Extension, Locality
@@ -5,9 +7,11 @@ from envoy_data_plane.envoy.config.core.v3 import Node as ProtoNode
 from envoy_data_plane.envoy.service.discovery.v3 import (
     DeltaDiscoveryRequest,
     DeltaDiscoveryResponse,
+    DiscoveryResponse,
 )
+from envoy_data_plane.envoy.service.discovery.v3 import Resource as ProtoResource
 from envoy_data_plane.envoy.type.v3 import SemanticVersion
-from envoy_data_plane.google.protobuf import Struct
+from envoy_data_plane.google.protobuf import Any, Struct
 from envoy_data_plane.google.rpc import Status
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +22,10 @@ from xds.codec import (
     ErrorDetail,
     decode_delta_request,
     encode_delta_response,
+    encode_sotw_response,
+    heartbeat,
     resource,
+    without_ttl,
 )
 from xds.errors import MalformedRequestError
 from xds.source import Node
@@ -61,6 +68,64 @@ class TestResponse:
         assert DeltaDiscoveryResponse.parse(data) == DeltaDiscoveryResponse(
             type_url=CLUSTER, nonce="1"
         )
+
+
+class TestTtl:
+    """What protobuf reads of a resource with a TTL."""
+
+    FOUND = resource(CLUSTER, "a", b"body", ttl=90.5)
+
+    def test_it_stands_beside_the_resource(self) -> None:
+        data = encode_delta_response(
+            type_url=CLUSTER, nonce="1", resources=[self.FOUND], removed=[]
+        )
+
+        (read,) = DeltaDiscoveryResponse.parse(data).resources
+        assert read == ProtoResource(
+            name="a",
+            version=self.FOUND.version,
+            ttl=timedelta(seconds=90.5),
+            resource=Any(type_url=CLUSTER, value=b"body"),
+        )
+
+    def test_a_heartbeat_is_the_same_without_the_resource(self) -> None:
+        beat = heartbeat(CLUSTER, "a", self.FOUND.version, 90.5)
+        data = encode_delta_response(type_url=CLUSTER, nonce="1", resources=[beat], removed=[])
+
+        (read,) = DeltaDiscoveryResponse.parse(data).resources
+        assert read == ProtoResource(
+            name="a", version=self.FOUND.version, ttl=timedelta(seconds=90.5)
+        )
+
+    def test_in_a_state_of_the_world_it_needs_a_wrapper(self) -> None:
+        data = encode_sotw_response(
+            type_url=CLUSTER,
+            nonce="1",
+            version_info="v",
+            resources=[self.FOUND, without_ttl(self.FOUND)],
+        )
+
+        wrapped, plain = DiscoveryResponse.parse(data).resources
+        assert wrapped.type_url == "type.googleapis.com/envoy.service.discovery.v3.Resource"
+        assert ProtoResource.parse(wrapped.value) == ProtoResource(
+            name="a",
+            version=self.FOUND.version,
+            ttl=timedelta(seconds=90.5),
+            resource=Any(type_url=CLUSTER, value=b"body"),
+        )
+        assert plain == Any(type_url=CLUSTER, value=b"body")
+
+    def test_another_ttl_is_another_version(self) -> None:
+        versions = {resource(CLUSTER, "a", b"body", ttl=ttl).version for ttl in (None, 1, 2, 2.5)}
+
+        assert len(versions) == 4
+        assert without_ttl(self.FOUND).version == self.FOUND.version
+
+    def test_one_that_cannot_be_kept_up_is_an_error(self) -> None:
+        with pytest.raises(ValueError, match=r"a TTL of 0.9 s; at least 1 s"):
+            resource(CLUSTER, "a", b"body", ttl=0.9)
+
+        assert resource(CLUSTER, "a", b"body", ttl=1).ttl == 1
 
 
 class TestRequest:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +265,29 @@ async def test_a_refused_envoy_comes_back_by_itself_and_then_works(
 
     assert sorted(before) == ["a", "b", "c", "d", "e"]
     assert {name for name in before if after[name] != before[name]} == {"a"}
+
+
+@pytest.mark.parametrize("api_type", ["DELTA_GRPC", "GRPC"])
+async def test_envoy_drops_what_has_a_ttl_once_the_server_is_gone(
+    api_type: str, store: Store, log: Log, tmp_path: Path
+) -> None:
+    store.ttls[CLUSTER, "a"] = 4.0
+    refreshes = 5  # a third of the TTL after one another
+    async with AsyncExitStack() as stack:
+        async with serve(store, listen="127.0.0.1:0", observer=log) as server:
+            config = bootstrap(server.port)
+            config["dynamic_resources"]["ads_config"]["api_type"] = api_type
+            envoy = await asyncio.to_thread(Envoy, config, tmp_path)
+            stack.push_async_callback(asyncio.to_thread, envoy.stop)
+            await log.until(
+                lambda: sum(each.type_url == CLUSTER for each in log.of(Sent)) > refreshes
+            )
+            before = sorted(await clusters(envoy))
+        async with asyncio.timeout(GUARD):
+            while "a" in await clusters(envoy):
+                pass
+        after = sorted(await clusters(envoy))
+
+    assert before == ["a", "b", "c", "d", "e"]
+    assert after == ["b", "c", "d", "e"]
+    assert not log.of(Nacked)
