@@ -279,9 +279,10 @@ class SotwSubscription:
     def _spare(self, version_info: str) -> None:
         """Send a returning client nothing where it has the complete state.
 
-        Of other types it may have forgotten a part, and does not say which.
+        Of other types it may have forgotten a part, and does not say which; and so it may where
+        it has a choice of names, since it drops what it leaves and keeps the version.
         """
-        if not self._whole or not version_info:
+        if not self._whole or not version_info or self._has_named:
             return
         self._refresh_members()
         state = self._state()
