@@ -249,6 +249,8 @@ class Subscription:
                 self._doubted[name] = Rejection(versions[name], error.message)
         for name in names if len(names) == 1 else ():
             self._doubted.pop(name, None)
+            # it may have been asked for before its group's turn came
+            self._suspects = dict.fromkeys(_without(name, self._suspects))
             if self._may_hold(name):
                 self.rejected[name] = Rejection(versions[name], error.message)
         return names or self._beats
@@ -406,3 +408,10 @@ class Subscription:
 
     def _may_hold(self, name: str) -> bool:
         return self._wildcard or name in self._named
+
+
+def _without(name: str, groups: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    for group in groups:
+        rest = tuple(each for each in group if each != name)
+        if rest:
+            yield rest
