@@ -28,7 +28,7 @@ class Limits:
     world only these count, since a request repeats all names."""
     names_burst: int = 20_000
     """Names at once: a returning client lists all that it has."""
-    connects_per_second: float = 200.0
+    connects_per_second: float = 300.0
     """New streams that the server goes on to serve; faster ones wait for their turn, unread. Until
     then they cost memory only, and their clients go on with what they have."""
     connects_burst: int = 200
