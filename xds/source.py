@@ -70,8 +70,8 @@ class KnowsVersions(Protocol):
     def is_current(self, type_url: str, name: str, version: str) -> bool:
         """Return whether this is the version of the resource that `resource` would return.
 
-        False where it isn't known: then `resource` is asked. The client counts as one that has the
-        resource. Never True for a resource with a TTL.
+        False where it isn't known: then `resource` is asked. Raises nothing. The client counts as
+        one that has the resource. Never True for a resource with a TTL.
         """
 
 
