@@ -129,7 +129,10 @@ def _answers() -> bytes:
 @cache
 def peer() -> bytes:
     """Return the virtual host of peers, all but the policy."""
-    return bytes(_virtual_host(_forward(), _negative_headers()))
+    host = _virtual_host(_forward(), _negative_headers())
+    # fronts drop it already; this side doesn't rely on them (docs/adr/0009)
+    host.request_headers_to_remove.append("x-service-token")
+    return bytes(host)
 
 
 @cache

@@ -135,6 +135,16 @@ class TestIdentity:
         assert (response.status, origins) == (200, ["cloud-3"])
         assert target.ask("cloud-9", headers=[("x-scopeway-origin", "cloud-3")]).status == 403
 
+    def test_no_cloud_is_a_service_here(self, target: Target) -> None:
+        """Fronts drop service tokens; an Envoy that isn't ours may send one all the same."""
+        target.accept({"clouds": ["cloud-1"]})
+        spellings = ("x-service-token", "x-service-token", "x_service_token", "x-service_token")
+        sent = [("x-auth-token", "user"), *((spelt, "nova") for spelt in spellings)]
+
+        response = target.ask("cloud-1", headers=sent)
+        tokens = [each for each in response.json["headers"] if "token" in each[0]]
+        assert (response.status, tokens) == (200, [["x-auth-token", "user"]])
+
     def test_a_front_speaks_to_no_other_cloud_than_it_means(
         self, fleet: Fleet, front: int, target: Target
     ) -> None:
