@@ -43,7 +43,7 @@ def test_every_dependency_is_pinned_with_a_hash(file: str, extras: tuple[str, ..
     assert wanted(*extras) <= pinned(file)
 
 
-@pytest.mark.parametrize("file", ["dev.txt", "openstack.txt", "openstack-full.txt"])
+@pytest.mark.parametrize("file", ["dev.txt", "build.txt", "openstack.txt", "openstack-full.txt"])
 def test_nothing_else_stands_there(file: str) -> None:
     rest = BLOCK.sub("", (PINS / file).read_text())
 
@@ -60,3 +60,11 @@ def test_the_services_of_the_demo_are_pinned() -> None:
     }
 
     assert asked <= pinned("openstack-full.txt")
+
+
+def test_what_builds_the_services_is_installed_with_them() -> None:
+    """At the same version: it is not replaced after it has built."""
+    (build,) = BLOCK.finditer((PINS / "build.txt").read_text())
+
+    for file in ("openstack.txt", "openstack-full.txt"):
+        assert build[0] in (PINS / file).read_text()
