@@ -338,7 +338,12 @@ def _error(data: bytes, start: int, end: int) -> ErrorDetail:
     code, message = 0, ""
     for number, wire_type, begin, stop in wire.raw_fields(data, start, end):
         if number == 1 and wire_type == wire.VARINT:
-            code, _ = wire.read_varint(data, begin, stop)
+            code = _signed32(wire.read_varint(data, begin, stop)[0])
         elif number == 2 and wire_type == wire.BYTES:
             message = wire.text(data, begin, stop)
     return ErrorDetail(code=code, message=message)
+
+
+def _signed32(number: int) -> int:
+    """Return what an int32 means that was read as 64 bits."""
+    return ((number & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000

@@ -7,10 +7,13 @@ https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#con
 """
 
 import struct
+from collections.abc import Mapping
 
 from xds import wire
 from xds.source import NOWHERE, Locality, Node
 
+MAX_METADATA = 1 << 20
+"""Characters of a node's metadata, as paths and texts; Envoys tell some hundred."""
 _MAX_METADATA_DEPTH = 16
 
 
@@ -18,7 +21,7 @@ def read_node(data: bytes, start: int, end: int) -> Node:
     """Read the Node at these places.
 
     Raises:
-        ValueError: the bytes are none, or its id or cluster is not UTF-8.
+        ValueError: the bytes are none; id or cluster are not UTF-8; more than MAX_METADATA.
     """
     node_id = cluster = agent = version = ""
     metadata: dict[str, str] = {}
@@ -30,7 +33,9 @@ def read_node(data: bytes, start: int, end: int) -> Node:
         elif number == 2:
             cluster = data[begin:stop].decode()
         elif number == 3:
-            _collect_leaves(data, begin, stop, (), metadata)
+            leaves = _Leaves()
+            leaves.add(_struct(data, begin, stop))
+            metadata = leaves.by_path
         elif number == 4:
             locality = _locality(data, begin, stop)
         elif number == 6:
@@ -67,16 +72,19 @@ def _build_version(data: bytes, start: int, end: int) -> str:
         if number == 1:  # the envoy.type.v3.SemanticVersion
             for part, wire_type, first, last in wire.raw_fields(data, begin, stop):
                 if 1 <= part <= 3 and wire_type == wire.VARINT:
-                    numbers[part - 1], _ = wire.read_varint(data, first, last)
+                    numbers[part - 1] = wire.read_varint(data, first, last)[0] & 0xFFFFFFFF
     return ".".join(map(str, numbers))
 
 
-def _collect_leaves(
-    data: bytes, start: int, end: int, path: tuple[str, ...], into: dict[str, str]
-) -> None:
-    """Put the strings and numbers of a google.protobuf.Struct `into` by their dotted paths."""
-    if len(path) >= _MAX_METADATA_DEPTH:
-        return
+_Value = str | dict[str, "_Value"] | None
+"""What counts of a google.protobuf.Value: a text (also of a number) or a Struct; None: all else."""
+
+
+def _struct(data: bytes, start: int, end: int, depth: int = 0) -> dict[str, _Value]:
+    """Read a google.protobuf.Struct; of a key that stands twice, the last one counts."""
+    found: dict[str, _Value] = {}
+    if depth >= _MAX_METADATA_DEPTH:
+        return found
     for number, begin, stop in wire.fields(data, start, end):
         if number != 1:
             continue
@@ -86,17 +94,48 @@ def _collect_leaves(
                 key = wire.text(data, part_start, part_end)
             elif part == 2:
                 value = part_start, part_end
-        _collect_value(data, *value, (*path, key), into)
+        found[key] = _value(data, *value, depth)
+    return found
 
 
-def _collect_value(
-    data: bytes, start: int, end: int, path: tuple[str, ...], into: dict[str, str]
-) -> None:
+def _value(data: bytes, start: int, end: int, depth: int) -> _Value:
+    value: _Value = None
     for number, wire_type, begin, stop in wire.raw_fields(data, start, end):
-        if number == 2 and wire_type == wire.FIXED64:
-            (double,) = struct.unpack_from("<d", data, begin)
-            into[".".join(path)] = repr(double).removesuffix(".0")
-        elif number == 3 and wire_type == wire.BYTES:
-            into[".".join(path)] = wire.text(data, begin, stop)
-        elif number == 5 and wire_type == wire.BYTES:
-            _collect_leaves(data, begin, stop, path, into)
+        match number, wire_type:
+            case 2, wire.FIXED64:
+                (double,) = struct.unpack_from("<d", data, begin)
+                value = repr(double).removesuffix(".0")
+            case 3, wire.BYTES:
+                value = wire.text(data, begin, stop)
+            case 5, wire.BYTES:
+                value = value if isinstance(value, dict) else {}
+                value.update(_struct(data, begin, stop, depth + 1))
+            case (1 | 4, wire.VARINT) | (6, wire.BYTES):
+                value = None
+    return value
+
+
+class _Leaves:
+    """The texts and numbers of a Struct by their dotted paths."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, str] = {}
+        self._size = 0
+
+    def add(self, found: Mapping[str, _Value], above: str = "") -> None:
+        """Take in what stands in a Struct whose path is `above`, with a dot behind it.
+
+        Raises:
+            ValueError: it is too much; a long key stands in the path of all that is below it, so a
+                small request could fill the memory.
+        """
+        for key, value in found.items():
+            if value is None:
+                continue
+            self._size += len(above) + len(key) + (len(value) if isinstance(value, str) else 0)
+            if self._size > MAX_METADATA:
+                raise ValueError(f"node.metadata has more than {MAX_METADATA} characters")
+            if isinstance(value, str):
+                self.by_path[above + key] = value
+            else:
+                self.add(value, f"{above}{key}.")

@@ -28,6 +28,7 @@ from xds.codec import (
     without_ttl,
 )
 from xds.errors import MalformedRequestError
+from xds.node import MAX_METADATA
 from xds.source import Node
 from xds.types import CLUSTER
 
@@ -263,6 +264,39 @@ class TestRequest:
         node = decode_delta_request(_request(node=ProtoNode(id="n", metadata=metadata))).node
         assert node == Node(id="n", cluster="", metadata={"shallow": "x"})
 
+    @pytest.mark.parametrize("below", [wire.field_string(3, ""), wire.field_bytes(5, b"")])
+    def test_a_long_key_above_many_leaves_fills_no_memory(self, below: bytes) -> None:
+        inside = b"".join(_entry(f"{number}", below) for number in range(200))
+        above = _entry("k" * 10_000, wire.field_bytes(5, inside))
+        data = _request() + wire.field_bytes(1, wire.field_bytes(3, above))
+        assert len(data) < MAX_METADATA / 50
+
+        with pytest.raises(MalformedRequestError, match="metadata has more than"):
+            decode_delta_request(data)
+
+    def test_of_what_stands_twice_in_metadata_the_last_one_counts(self) -> None:
+        """https://protobuf.dev/programming-guides/encoding/#last-one-wins"""
+        text, nothing = wire.field_string(3, "v"), wire.field_varint(1, 0)
+        struct = wire.field_bytes(5, _entry("x", text))
+        metadata = _entry("a", struct) + _entry("a", text) + _entry("b", text + nothing)
+        metadata += _entry("c", struct + wire.field_bytes(5, _entry("y", text)))
+        data = _request() + wire.field_bytes(1, wire.field_bytes(3, metadata))
+
+        node = decode_delta_request(data).node
+        assert node is not None
+        assert node.metadata == {"a": "v", "c.x": "v", "c.y": "v"}
+
+    def test_numbers_have_the_width_of_their_fields(self) -> None:
+        error = wire.field_varint(1, -1)
+        numbers = wire.field_varint(1, 1) + wire.field_varint(2, -1)
+        build = wire.field_bytes(8, wire.field_bytes(1, numbers))
+        data = _request() + wire.field_bytes(7, error) + wire.field_bytes(1, build)
+
+        request = decode_delta_request(data)
+        assert request.error == ErrorDetail(code=-1, message="")
+        assert request.node is not None
+        assert request.node.user_agent == f"1.{(1 << 32) - 1}.0"
+
     def test_unknown_fields_are_passed_over(self) -> None:
         version = wire.field_string(1, "a") + wire.field_string(2, "1") + wire.field_string(3, "?")
         error = wire.field_varint(1, 13) + wire.field_string(2, "no") + wire.field_string(3, "?")
@@ -303,6 +337,11 @@ class TestRequest:
     def test_any_bytes_are_a_request_or_malformed(self, data: bytes) -> None:
         with pytest.raises(MalformedRequestError):
             decode_delta_request(data + b"\x12\x01\xff")
+
+
+def _entry(key: str, value: bytes) -> bytes:
+    """An entry of a Struct."""
+    return wire.field_bytes(1, wire.field_string(1, key) + wire.field_bytes(2, value))
 
 
 def _request(**fields: object) -> bytes:
