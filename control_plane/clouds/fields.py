@@ -25,6 +25,7 @@ _AUTHORITY = re.compile(r"(?:([A-Za-z0-9._-]{1,253})|\[([0-9A-Fa-f:.]{2,45})\])(
 _PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
 _URL = re.compile(r"https?://(.+)")
 _ROLE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_NO_SERVICE = "is not a service type of OpenStack"
 _WILDCARDS = ("0.0.0.0", "::")
 
 
@@ -121,7 +122,9 @@ def path(value: object) -> str | None:
 
 def service(value: object) -> str | None:
     """Check an official service type."""
-    return _service(value) if isinstance(value, str) else not_text(value)
+    if not isinstance(value, str):
+        return not_text(value)
+    return _service(value) if len(value) <= 64 else _NO_SERVICE
 
 
 def accepted(value: object) -> str | None:
@@ -181,5 +184,5 @@ def show(value: object) -> str:
 def _service(word: str) -> str | None:
     official = official_type(word)
     if official is None:
-        return "is not a service type of OpenStack"
+        return _NO_SERVICE
     return None if official == word else f"is an alias; the service type is {official!r}"

@@ -2,7 +2,7 @@
 
 Owns the document's shape; what a single value looks like is in `fields`, the way back in
 `document`. Knows no YAML, no JSON and no registry. Invariant: either a valid `Cloud` or an
-`InvalidCloud` with every problem of the document.
+`InvalidCloud` with the problems of the document, at most the first MAX_PROBLEMS.
 """
 
 import sys
@@ -40,7 +40,11 @@ IDS = (DEFAULT_IDS, "kept")
 _T = TypeVar("_T")
 _Object = Mapping[str, Any]
 _EMPTY: _Object = MappingProxyType({})
+MAX_PROBLEMS = 100
+"""That are kept of one document; all others are counted."""
 _SHOWN_PROBLEMS = 5
+_LONGEST_WAY = 300
+_LONGEST_REMEMBERED = 512
 
 _TOP = frozenset({"apiVersion", "kind", "metadata", "spec"})
 _METADATA = frozenset({"name", "labels"})
@@ -72,15 +76,17 @@ class Problem:
 class InvalidCloud(ControlPlaneError):
     """A document that is refused."""
 
-    def __init__(self, place: str, *problems: Problem, name: str | None = None) -> None:
+    def __init__(
+        self, place: str, *problems: Problem, more: int = 0, name: str | None = None
+    ) -> None:
         self.place = place
         """Where the document stands: a file, a key."""
         self.problems = problems
-        """At least one, in the order of the document."""
+        """At least one, in the order of the document; `more` were found besides."""
         self.name = name
         """The cloud that the document is about, where that much can be read."""
         shown = "; ".join(str(problem) for problem in problems[:_SHOWN_PROBLEMS])
-        hidden = len(problems) - _SHOWN_PROBLEMS
+        hidden = len(problems) + more - _SHOWN_PROBLEMS
         super().__init__(f"{place}: {shown}" + (f"; and {hidden} more" if hidden > 0 else ""))
 
     @property
@@ -108,7 +114,7 @@ def parse_manifest(document: object, place: str) -> Cloud:
     cloud = reader.cloud(document)
     if reader.problems:
         name = cloud.name if fields.name(cloud.name) is None else None
-        raise InvalidCloud(place, *reader.problems, name=name)
+        raise InvalidCloud(place, *reader.problems, more=reader.more, name=name)
     return cloud
 
 
@@ -121,6 +127,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self.more = 0
 
     def cloud(self, document: _Object) -> Cloud:
         top = self.fields_of(document, "", _TOP)
@@ -155,14 +162,15 @@ class _Reader:
         front = self.fields_of(value, at, _FRONT)
         address, port, bind = self.listener(front, at)
         ports = self.fields_of(front["ports"], f"{at}.ports") if "ports" in front else _EMPTY
-        taken = [port]
+        taken = {port} if fields.port(port) is None else set()
         for service, own in ports.items():
             where = f"{at}.ports.{service}"
             self.leaf(service, f"{at}.ports", fields.service)
-            self.leaf(own, where, fields.port)
+            if fields.port(self.leaf(own, where, fields.port)) is not None:
+                continue
             if own in taken:
                 self.refuse(where, own, "is used twice by this front")
-            taken.append(own)
+            taken.add(own)
         region = ""
         if "region" in front:
             region = self.leaf(front["region"], f"{at}.region", fields.region)
@@ -200,7 +208,7 @@ class _Reader:
             return address, port, self.leaf(value["bind"], f"{at}.bind", fields.bind)
         if isinstance(address, str) and not fields.is_ip(address):
             needed = f"is needed, as {fields.show(address)} is not an IP address to listen on"
-            self.problems.append(Problem(f"{at}.bind", needed))
+            self.problem(f"{at}.bind", needed)
         return address, port, ""
 
     def not_both_on_one_port(self, front: Front, peer: Peer) -> None:
@@ -310,7 +318,7 @@ class _Reader:
         return value
 
     def unknown(self, key: object, at: str, known: frozenset[str]) -> None:
-        self.problems.append(Problem(_printable(at), unknown_field(key, known)))
+        self.problem(at, unknown_field(key, known))
 
     def leaf(self, value: Any, at: str, check: Callable[[object], str | None]) -> Any:
         """Return the value, checked."""
@@ -321,7 +329,13 @@ class _Reader:
 
     def refuse(self, at: str, value: object, reason: str) -> None:
         found = "is missing" if value is None else f"{fields.show(value)} {reason}"
-        self.problems.append(Problem(_printable(at), found))
+        self.problem(at, found)
+
+    def problem(self, at: str, reason: str) -> None:
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(_printable(at), reason))
+        else:
+            self.more += 1
 
 
 def unknown_field(key: object, known: frozenset[str]) -> str:
@@ -333,11 +347,15 @@ def unknown_field(key: object, known: frozenset[str]) -> str:
 
 def _printable(at: str) -> str:
     # names of labels and services in the way to a value are anybody's texts
-    return at if at.isprintable() else fields.show(at)
+    return at if at.isprintable() and len(at) <= _LONGEST_WAY else fields.show(at)
 
 
-@lru_cache(maxsize=4096)
 def _pattern(text: str) -> CloudPattern | None:
+    # anybody's texts: of long ones none is remembered
+    return _known_pattern(text) if len(text) <= _LONGEST_REMEMBERED else _new_pattern(text)
+
+
+def _new_pattern(text: str) -> CloudPattern | None:
     """Return what an entry of a list of clouds means: `cloud-1`, or `[region=eu,tier=edge]`."""
     if not (text.startswith("[") and text.endswith("]")):
         return CloudPattern(name=text) if fields.name(text) is None else None
@@ -348,6 +366,9 @@ def _pattern(text: str) -> CloudPattern | None:
             return None
         labels[key] = value
     return CloudPattern(labels=_shared_labels(tuple(labels.items())))
+
+
+_known_pattern = lru_cache(maxsize=4096)(_new_pattern)
 
 
 @lru_cache(maxsize=4096)

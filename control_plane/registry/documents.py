@@ -75,12 +75,12 @@ def _decode(text: bytes) -> Any:
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        twin = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {twin!r} stands twice in one object")
-    return fields
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the field {name[:60]!r} stands twice in one object")
+        found[name] = value
+    return found
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_without_twins)

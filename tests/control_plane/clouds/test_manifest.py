@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control_plane.clouds import fields, manifest
 from control_plane.clouds.manifest import InvalidCloud, parse_manifest
 from control_plane.clouds.model import (
     AcceptRule,
@@ -143,6 +144,24 @@ def test_the_text_of_very_many_problems_stays_short() -> None:
     document = changed("spec.services.image.endpoints", [{"address": "x y", "port": 0}] * 500)
 
     assert str(refused(document)).endswith("; and 995 more")
+
+
+def test_a_long_name_above_many_problems_fills_no_memory() -> None:
+    document = changed("spec.services", {"a" * 10_000: {"endpoints": [0] * 5_000}})
+
+    error = refused(document)
+    assert sum(len(problem.field) + len(problem.reason) for problem in error.problems) < 50_000
+    assert str(error).endswith("; and 14996 more")
+
+
+def test_no_long_text_is_remembered() -> None:
+    before = manifest._known_pattern.cache_info().currsize, fields._service.cache_info().currsize
+    long = "a" * 1000
+    document = changed("spec.accept", [{"clouds": [long], "services": [long]}])
+
+    assert refused(document).field == "spec.accept[0].clouds[0]"
+    after = manifest._known_pattern.cache_info().currsize, fields._service.cache_info().currsize
+    assert after == before
 
 
 @pytest.mark.parametrize(

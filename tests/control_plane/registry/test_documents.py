@@ -3,7 +3,7 @@ import pytest
 from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.manifest import InvalidCloud
 from control_plane.clouds.model import Cloud
-from control_plane.registry.documents import CORDON_KEY, parse_json, to_json
+from control_plane.registry.documents import CORDON_KEY, _without_twins, parse_json, to_json
 
 GOOD = b'{"apiVersion":"scopeway.io/v1alpha1","kind":"EdgeCloud","metadata":{"name":"a"}}'
 
@@ -31,6 +31,33 @@ def test_refuses(text: bytes, reason: str) -> None:
     assert isinstance(refused, InvalidCloud)
     assert refused.place == "/a"
     assert reason in refused.reason
+
+
+class Counted(str):
+    """A key that counts how often it is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_a_twin_behind_very_many_fields_is_found_without_comparing_all_of_them() -> None:
+    pairs = [(Counted(number), 0) for number in [*range(2000), 1999]]
+
+    with pytest.raises(ValueError, match="'1999' stands twice"):
+        _without_twins(pairs)
+    assert Counted.compared < 2 * len(pairs)
+
+
+def test_a_twin_with_a_long_name_makes_a_short_reason() -> None:
+    name = "a" * 10_000
+    refused = parse_json(f'{{"{name}": 1, "{name}": 2}}'.encode(), "/a", "a")
+
+    assert isinstance(refused, InvalidCloud)
+    assert len(str(refused)) < 200
 
 
 def test_the_name_must_be_the_one_of_the_key() -> None:
