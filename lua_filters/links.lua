@@ -53,7 +53,7 @@ local function stripped(path, authority, places)
   local found
   for place in gmatch(places, "%S+") do
     local at, prefix = match(place, "^([^/]+)(.*)$")
-    if not authority or at == authority then
+    if at and (not authority or at == authority) then
       local rest = behind(path, prefix)
       if rest and (not found or #rest < #found) then
         found = rest
@@ -89,13 +89,22 @@ end
 -- The `Location` that the client gets, where it spoke `scheme` to `authority`.
 function _M.led_back(location, scheme, authority, prefix, places)
   if byte(location) == SLASH and byte(location, 2) ~= SLASH then
-    return led(location, nil, true, prefix, places)
+    local path = led(location, nil, true, prefix, places)
+    if sub(path, 1, 2) ~= "//" then
+      return path
+    end
+    -- alone, such a path names another host
+    return authority == "" and location or scheme .. "://" .. authority .. path
   end
   if authority == "" then
     return location -- it came by no front
   end
-  local its_scheme, its_authority, path = match(location, "^(%a*):?//([^/?#]+)(.*)$")
-  its_scheme = its_scheme and (its_scheme == "" and scheme or lower(its_scheme))
+  local its_scheme, its_authority, path = match(location, "^(%a+)://([^/?#]+)(.*)$")
+  its_scheme = its_scheme and lower(its_scheme)
+  if not its_scheme then
+    its_authority, path = match(location, "^//([^/?#]+)(.*)$")
+    its_scheme = its_authority and scheme
+  end
   if not DEFAULT_PORT[its_scheme] then
     return location -- relative to the path that the client asked for, or no URL of ours at all
   end
