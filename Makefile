@@ -5,6 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PIP_INSTALL = bin/python -m pip --disable-pip-version-check install
 BIN = .venv/bin
 PINS = deploy/requirements
+FUZZERS = scope manifest requests lua
+FUZZ_SECONDS = 300
 # the files are complete; pip alone would look for extras that are pinned without them
 PINNED = --only-binary :all: --require-hashes --no-deps -r $(PINS)
 # two of OpenStack's have no wheels: the setuptools that is pinned and installed before builds them, and nothing else
@@ -38,8 +40,10 @@ test: setup  ## every test, with real etcd, real Envoy, Keystone and Glance
 test-openstack: setup .venv-openstack/full  ## the tests with whole clouds: Nova, Neutron, Cinder, MariaDB, RabbitMQ
 	$(BIN)/pytest -m whole_clouds tests/whole_clouds
 
-fuzz: .venv/ready  ## the parsers under many random inputs: FUZZ_EXAMPLES each, some ten minutes
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-100000} $(BIN)/pytest tests/test_fuzz.py --numprocesses=auto
+fuzz: .venv/ready .venv-tools/atheris  ## FUZZERS (scope manifest requests lua) led by coverage, for FUZZ_SECONDS (300) each
+	for reader in $(FUZZERS); do \
+		PYTHONPATH=tests/support:.venv-tools/atheris $(BIN)/python -m fuzzing $$reader $(FUZZ_SECONDS) || exit 1; \
+	done
 
 bench: .venv/ready  ## every benchmark, one line of JSON for each figure
 	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench; done
@@ -105,6 +109,11 @@ clean:  ## remove what can be made again
 .venv-tools/ready:
 	@$(call new_environment,.venv-tools)
 	.venv-tools/$(PIP_INSTALL) 'uv>=0.5,<1' 'cyclonedx-bom>=5,<8'
+	@touch $@
+
+# apart from all else: it has wheels for some Pythons only, and nobody but `make fuzz` needs it
+.venv-tools/atheris: .venv/ready
+	.venv/$(PIP_INSTALL) --no-deps --upgrade --target $@ 'atheris>=3,<4'
 	@touch $@
 
 define new_environment

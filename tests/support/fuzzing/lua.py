@@ -1,0 +1,366 @@
+"""The Lua modules beside their models in Python: the same answers for the same texts.
+
+The first byte of an input says which module; lines are its arguments, the last has all the rest.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lupa.luajit21 import LuaRuntime
+
+import lua_filters
+from control_plane.scope import ScopeError, binding_for, complete, lexical_form
+from fuzzing import json_mutation
+from fuzzing import lua_models as model
+from fuzzing import scope as scopes
+
+_LUA = Path(lua_filters.__file__).parent
+_VECTORS = Path(__file__).parents[2] / "vectors"
+_HONOURED = f"{'ab' * 8};member,reader"
+_TOKEN = {
+    "methods": ["password"],
+    "user": {"id": "1" * 32, "name": "u", "domain": {"id": "default", "name": "D"}},
+    "project": {"id": "x", "name": "p", "domain": {"id": None, "name": None}},
+    "roles": [{"id": "1", "name": "admin"}, {"id": "2", "name": "member"}],
+    "catalog": [
+        {
+            "type": "volumev3",
+            "name": "cinder",
+            "id": "7",
+            "endpoints": [{"url": "http://a:1/v3/x", "interface": "public", "region_id": "R2"}],
+        }
+    ],
+    "is_admin_project": True,
+}
+DICTIONARY = (
+    *(*scopes.DICTIONARY, "~1~", "/~{", "/~%7B", "%2e", "%2F", "/..", "/.", "//", "?", "#", "\\u"),
+    *('"token"', '"user"', '"id"', '"domain"', '"roles"', '"name"', '"catalog"', '"system"'),
+    *('"OS-TRUST:trust"', '"trustee_user"', '"trustor_user"', '"auth"', '"identity"', '"message"'),
+    *('"endpoints"', '"url"', '"type"', '"region"', '"region_id"', "null", "\\ud83d\\ude00"),
+    *("http://", "https://", "front", ":80", ":443", "/image", "10.0.0.1:9292", "/v3/", "AUTH_"),
+    *("0123456789abcdef" * 2, "cloud-5", "compute", "1e5", "-0", "[[", "{}", "\xef\xbb\xbf"),
+)
+_WORDS = (
+    *(json.loads(word) for word in DICTIONARY if word[:1] == '"' and word[1:]),
+    *("a~1~image:b", "~2~", "member", "admin", "volumev3", "https://h/v3/1", "1" * 32, "\xe9", "R"),
+)
+_FAKE = """
+local given = ...
+local handle, headers, buffer = {}, {}, {}
+function headers:get(name) return given[name] end
+function headers:replace(name, value) given[name] = value end
+function headers:remove(name) given[name] = nil end
+function buffer:length() return #given.body end
+function buffer:getBytes(from, length) return given.body:sub(from + 1, from + length) end
+function buffer:setBytes(bytes) given.body = bytes end
+function handle:headers() return headers end
+function handle:body() return buffer end
+return handle, headers
+"""
+# counts the ways from line to line; Lua's compiler would see none of them
+_HOOK = """
+local first, size = ...
+local getinfo, counts, bases, next_base, last = debug.getinfo, {}, {}, 0, 0
+jit.off()
+local function hook(_, line)
+  local source = getinfo(2, "S").source
+  local base = bases[source]
+  if not base then
+    base, next_base = next_base, next_base + 1000
+    bases[source] = base
+  end
+  local here = base + line
+  local edge = (last * 31 + here) % size
+  counts[edge] = (counts[edge] or 0) + 1
+  last = here
+end
+debug.sethook(hook, "l")
+return function(trace)
+  debug.sethook()
+  for edge, count in pairs(counts) do
+    for _ = 1, math.min(count, 40) do
+      trace(first + edge)
+    end
+  end
+  counts, last = {}, 0
+  debug.sethook(hook, "l")
+end
+"""
+_EDGES = 1 << 14
+
+
+class _Lua:
+    """The modules in one Lua state."""
+
+    def __init__(self) -> None:
+        self.state = LuaRuntime(encoding="latin-1", unpack_returned_tuples=True)
+        self.state.execute(f"package.path = '{_LUA}/?.lua'")
+        constants = {
+            "site": model.SITE,
+            "services": model.SERVICES,
+            "front": model.FRONT,
+            "kept": model.KEPT,
+        }
+        self.state.globals().given = self.state.table_from(constants, recursive=True)
+        self.state.execute(
+            "local given = given package.preload.constants = function() return given end"
+        )
+        self.fake = self.state.eval(f"function(...) {_FAKE} end")
+        names = ("scope", "json", "path", "links", "namespace", "sha256", "tokens", "token_body")
+        more = ("foreign", "project_path", "refused", "resolve")
+        self.modules = {name: self.state.eval(f"require('{name}')") for name in (*names, *more)}
+
+    def __getitem__(self, name: str) -> Any:
+        return self.modules[name]
+
+    def handle(self, **given: str) -> tuple[Any, Any, Any]:
+        """A handle, its headers, and the table that holds them and the body."""
+        table = self.state.table_from({name.replace("_", "-"): it for name, it in given.items()})
+        return (*self.fake(table), table)
+
+
+_LUA_STATE: list[_Lua] = []
+
+
+def _lua() -> _Lua:
+    if not _LUA_STATE:
+        _LUA_STATE.append(_Lua())
+    return _LUA_STATE[0]
+
+
+def _scope(text: str) -> None:
+    data = text.encode("latin-1")
+    module = _lua()["scope"]
+    found = module.bindings(text)
+    try:
+        lexical = lexical_form(data)
+    except ScopeError as refused:
+        assert isinstance(found, tuple), refused
+        if refused.column is not None and data.isascii():
+            assert found[1].startswith(f"column {refused.column}: ")
+        return
+    assert not isinstance(found, tuple), found
+    assert module.lexical(found) == lexical
+    _completed(text, data)
+
+
+def _completed(text: str, data: bytes) -> None:
+    bindings, completed = _lua()["scope"].complete(text, model.SITE)
+    resolved = _lua()["resolve"].resolve(text)
+    try:
+        wanted = complete(data, model.SITE)
+    except ScopeError:
+        assert bindings is None
+        assert isinstance(resolved, tuple)
+        return
+    assert completed == wanted
+    assert resolved.suffix == f"~1~{wanted}"
+    identity = binding_for(data, "identity", model.SITE)
+    for service in ("image", "identity", "block-storage"):
+        expression = binding_for(data, service, model.SITE)
+        target = _lua()["resolve"].target(resolved, service)
+        assert target.name == f"{service}@{expression}"
+        assert target.foreign == (expression != model.SITE)
+        assert target.spread == bool({"|", "["}.intersection(expression))
+        is_name = not set(identity).difference("abcdefghijklmnopqrstuvwxyz0123456789-")
+        assert target.issuer == (identity if is_name and expression != identity else None)
+
+
+def _json(text: str) -> None:
+    module = _lua()["json"]
+    found = module.decode(text)
+    try:
+        wanted = model.read_json(text)
+    except model.NotJson as refused:
+        assert isinstance(found, tuple), refused
+        assert found[1] != "the parser failed"
+        return
+    assert not isinstance(found, tuple), found
+    again = module.encode(found)
+    assert model.read_json(again) == wanted
+    assert module.encode(module.decode(again)) == again
+
+
+def _path(text: str) -> None:
+    module, path = _lua()["path"], f"/{text}"
+    assert module.has_dot_segment(path) == model.has_dot_segment(path)
+    assert module.split(path) == model.split_path(path)
+    taken, wanted = module.take_scope(path), model.take_scope(path)
+    if wanted == "refused":
+        assert taken[:3] == (None, None, None)
+    else:
+        assert (taken or None) == wanted
+
+
+def _links(text: str) -> None:
+    lines = text.split("\n", 4)
+    scheme, host, prefix, places, location = [""] * (5 - len(lines)) + lines
+    scheme = "https" if scheme == "https" else "http"
+    prefix = prefix and "/" + prefix.strip("/")
+    led = _lua()["links"].led_back(location, scheme, host, prefix, places)
+    assert led == model.led_back(location, scheme, host, prefix, places)
+    if location.startswith("/") and not location.startswith("//"):
+        assert not led.startswith("//") or prefix.startswith("//"), "it leads to another host"
+
+
+def _digest(text: str) -> None:
+    data = text.encode("latin-1")
+    assert _lua()["sha256"].hex(text) == model.sha256(data).hexdigest()
+    assert _lua()["namespace"].of(text) == model.namespace(text)
+    for digits in ("", "f" * 16):
+        once = _lua()["namespace"].moved(text, digits)
+        assert once == model.moved(text, digits)
+
+
+def _project_path(text: str) -> None:
+    service, _, rest = text.partition("\n")
+    token, _, path = rest.partition("\n")
+    _, headers, _ = _lua().handle(x_auth_token=token)
+    split = model.split_token(token)
+    identity = None
+    if split != "refused" and split[1] is not None:
+        with suppress(ScopeError):
+            identity = binding_for(split[1].encode("latin-1"), "identity", model.SITE)
+    made = _lua()["project_path"].of_token(f"/{path}", service, headers)
+    assert made == model.project_path(f"/{path}", service, identity)
+
+
+def _login(text: str) -> None:
+    stripped = _lua()["token_body"].strip(text)
+    sent, scope, *problem = stripped if isinstance(stripped, tuple) else (stripped, None)
+    if problem:
+        assert "not a scope of version 1" in problem[0]
+    else:
+        assert scope is None or f"~1~{scope}" in text
+        assert len(sent) <= len(text)
+    try:
+        document = model.read_json(text)
+        if "\\" in text:
+            return  # its names may be written with escapes: those are left alone
+        wanted, wanted_scope = model.stripped_login(document)
+    except model.NotJson:
+        return
+    except model.Refused:
+        assert problem
+        return
+    assert not problem
+    assert model.read_json(sent) == wanted
+    assert scope == (None if wanted_scope is None else wanted_scope.encode().decode("latin-1"))
+
+
+def _token(text: str) -> None:
+    split, wanted = _lua()["tokens"].split(text), model.split_token(text)
+    if wanted == "refused":
+        assert split[:2] == (None, None)
+    else:
+        assert split == (text if wanted[1] is None else wanted)
+
+
+def _foreign(text: str) -> None:
+    for honoured in (_HONOURED, ";member"):
+        edited = _lua()["foreign"].edit(text, honoured)
+        try:
+            wanted = model.foreign_token(text, honoured)
+        except model.Refused as refused:
+            assert edited[:2] == (None, refused.args[0]), edited
+            continue
+        assert not isinstance(edited, tuple), edited
+        assert model.read_json(edited) == wanted
+
+
+def _refusal(text: str) -> None:
+    handle, headers, table = _lua().handle(
+        **{":status": "403", "body": text, "content_length": str(len(text))},
+        x_scopeway_served_by="cloud-2",
+    )
+    _lua()["refused"].explain(handle, headers, "cloud-3")
+    try:
+        document = model.read_json(text)
+    except model.NotJson:
+        return
+    if "\\u" in text or "</body>" in text:
+        return
+    said = table["body"]
+    start = said.find(" (of cloud-3")
+    hint = said[start : said.find(")", start) + 1] if said != text else "?"
+    wanted, _ = model.hinted(document, hint) if said != text else model.hinted(document, "")
+    assert model.read_json(said) == wanted
+    assert (said != text) == model.hinted(document, "?")[1]
+
+
+CHECKS: dict[str, Callable[[str], None]] = {
+    "s": _scope,
+    "j": _json,
+    "p": _path,
+    "l": _links,
+    "h": _digest,
+    "i": _project_path,
+    "b": _login,
+    "t": _token,
+    "f": _foreign,
+    "r": _refusal,
+}
+_BY_BYTE = tuple(CHECKS.values())
+
+
+def check(data: bytes) -> None:
+    text = data.decode("latin-1")
+    if text:
+        (CHECKS.get(text[0]) or _BY_BYTE[ord(text[0]) % len(_BY_BYTE)])(text[1:])
+
+
+def mutated(data: bytes, seed: int) -> bytes | None:
+    if data[:1] not in (b"b", b"f", b"j", b"r"):
+        return None
+    made = json_mutation.mutated(data[1:], seed, _WORDS)
+    return None if made is None else data[:1] + made
+
+
+def led(atheris: Any) -> Callable[[bytes], None]:
+    """The check, which tells the fuzzer which ways through the Lua it went."""
+    first, *_ = [atheris._reserve_counter() for _ in range(_EDGES)]
+    flush = _lua().state.execute(_HOOK.replace("...", f"{first}, {_EDGES}", 1))
+
+    def led_check(data: bytes) -> None:
+        try:
+            check(data)
+        finally:
+            flush(atheris._trace_branch)  # Setup makes it another one
+
+    return led_check
+
+
+def seeds() -> Iterator[bytes]:
+    for text in scopes.seeds():
+        yield b"s" + text
+    for name in ("dot_segments", "split", "scope"):
+        for case in json.loads((_VECTORS / "paths" / f"{name}.json").read_text())["cases"]:
+            yield b"p" + case["path"][1:].encode()
+    for case in json.loads((_VECTORS / "links" / "location.json").read_text())["cases"]:
+        said = (case.get("scheme", "http"), case.get("host", "front"), case["prefix"])
+        yield b"l" + "\n".join((*said, case.get("places", ""), case["from"])).encode()
+    for case in json.loads((_VECTORS / "tokens" / "body.json").read_text())["cases"]:
+        yield b"b" + case["body"].encode()
+    for case in json.loads((_VECTORS / "tokens" / "split.json").read_text())["cases"]:
+        yield b"t" + case["token"].encode()
+    trust = {"id": "t", "trustee_user": {"id": "a"}, "trustor_user": {"id": "b"}}
+    for token in (_TOKEN, {"user": _TOKEN["user"], "OS-TRUST:trust": trust}, {"system": {}}):
+        yield b"f" + json.dumps({"token": token}).encode()
+    for text in (
+        '[1,-0.5e+3,"\\u00e9\\ud83d\\ude00\\n",true,null,{"a":{}}]',
+        '"\xe9\u20ac"',
+        *("[[]]", '"\\udc00"', '"\\ud800\\u0041"', '{"a":1,"a":2}', '"\x1f"', "01", "1.", "[1,]"),
+    ):
+        yield b"j" + text.encode()
+    for length in (0, 31, 32, 55, 56, 64, 120):
+        yield b"h" + b"a" * length
+    for service in ("compute", "object-store"):
+        for token in ("t~1~identity:cloud-2", "t~1~*:cloud-5", "t"):
+            yield f"i{service}\n{token}\nv2.1/{'1f' * 16}/servers".encode()
+    yield f"icompute\nt~1~*:cloud-2\nv2/{'a' * 16}/{'b' * 15}/x".encode()
+    yield f"iobject-store\nt~1~*:cloud-2\nv1/AUTH_{'1f' * 16}?a".encode()
+    yield b'r{"error": {"message": "no \\" \\\\", "code": 403}}'
+    yield b"r<html><body>no</body></html>"
