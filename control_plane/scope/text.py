@@ -12,6 +12,8 @@ MAX_BYTES = 2048
 MAX_BINDINGS = 64
 MAX_ATOMS = 32
 """In one expression."""
+MAX_PIECES = 256
+"""Words and signs in one expression: the parser takes some 10 µs for each."""
 MAX_DEPTH = 32
 """Levels of parentheses."""
 

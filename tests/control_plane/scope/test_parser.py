@@ -112,6 +112,10 @@ def test_the_limits_themselves_are_allowed() -> None:
     parse_expression("|".join(["a"] * 32))
     parse_expression("(" * 32 + "a" + ")" * 32)
     parse_scope("image:a" + " " * 2041)
+    parse_expression(
+        "|".join(["[a=b]"] * 31 + ["[a=b,c=d,e=f,g=h,i=j,k=l,m=n,o=p,q=r,s=t,u=v,w=x,y=z]"])
+    )
+    parse_scope("nova:" + "|".join(["[a=b,c=d]"] * 25) + ",glance: " + "|".join(["[a=b,c=d]"] * 25))
 
 
 @pytest.mark.parametrize(
@@ -121,6 +125,11 @@ def test_the_limits_themselves_are_allowed() -> None:
         ("(" * 33 + "a" + ")" * 33, "column 33: more than 32 levels of parentheses"),
         ("(" * 1000 + "a" + ")" * 1000, "column 33: more than 32 levels of parentheses"),
         ("(" * 1000, "column 33: more than 32 levels of parentheses"),
+        (
+            "|".join(["[a=b,c=d]"] * 26),
+            "column 257: more than 256 words and signs in one expression",
+        ),
+        ("((((a))))&" * 200, "column 257: more than 256 words and signs in one expression"),
         ("a" * 10_000, "longer than 2048 bytes"),
         ("(" * 10_000, "longer than 2048 bytes"),
         ("a" + " " * 2048, "longer than 2048 bytes"),

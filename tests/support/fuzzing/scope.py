@@ -139,4 +139,4 @@ def _costs(data: bytes) -> None:
             with suppress(ScopeError):
                 read(text)
 
-        none_costs_more(refused_or_not, data, MAX_BYTES, 130)
+        none_costs_more(refused_or_not, data, MAX_BYTES, 25)
