@@ -71,7 +71,7 @@ end
 -- The body with the catalog of this site, where it has one: in the token, or beside its links.
 local function with_own_catalog(body)
   local document, problem = json.decode(body)
-  if not document then
+  if document == nil then
     return nil, 502, "the identity service's answer is not JSON: " .. problem
   end
   local holder = json.is_object(document) and (document.fields.token or document)

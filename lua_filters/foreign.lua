@@ -125,7 +125,7 @@ local FIELDS = {
 
 local function edited(body, namespace, allowed)
   local document, problem = json.decode(body)
-  if not document then
+  if document == nil then
     refuse(502, "the token of another cloud is not JSON: " .. problem)
   end
   local token = object_of(document, "form").token

@@ -99,6 +99,7 @@ def test_a_login_at_home_is_not_read(front: Any) -> None:
         ('{"token": {"catalog": [], "roles": []}}', "201"),
         ('{"token": {"x":   1}}', "201"),
         ("<html>", "502"),
+        ("false", "201"),
         ('{"token": {"catalog": {}}}', "502"),
     ],
 )

@@ -216,7 +216,16 @@ class TestForm:
     @pytest.mark.parametrize(
         "body",
         [
-            *(b"", b"{}", b"[]", b"null", b'{"token": null}', b'{"token": []}', b'{"token": {}}'),
+            *(
+                b"",
+                b"{}",
+                b"[]",
+                b"null",
+                b"false",
+                b'{"token": null}',
+                b'{"token": []}',
+                b'{"token": {}}',
+            ),
             *(b"<html>", b'{"token": {}} {}', json.dumps({"token": TOKEN}).encode("utf-16")),
             *(b"\xef\xbb\xbf" + json.dumps({"token": TOKEN}).encode(), b"\x1f\x8b\x08\x00"),
             b'{"access": {"token": {}}}',
