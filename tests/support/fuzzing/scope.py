@@ -133,10 +133,11 @@ def _atoms(expression: Expression) -> int:
 
 
 def _costs(data: bytes) -> None:
-    for read in (parse_scope, lexical_form, parse_target):
+    # a scope is parsed whole by its writer only, so by steps without a limit for one expression
+    for read, most in ((parse_scope, 130), (lexical_form, 40), (parse_target, 40)):
 
         def refused_or_not(text: bytes, read: Callable[[bytes], object] = read) -> None:
             with suppress(ScopeError):
                 read(text)
 
-        none_costs_more(refused_or_not, data, MAX_BYTES, 25)
+        none_costs_more(refused_or_not, data, MAX_BYTES, most)
