@@ -186,7 +186,6 @@ class Subscription:
         if self._wildcard:
             # the client cannot know whether the wildcard has it too, so it must be told
             self._pending[name] = True
-            self.rejected.pop(name, None)
             self.interest[name] = name in self._members
         else:
             self._forget(name)
@@ -240,7 +239,8 @@ class Subscription:
         versions, self.in_flight = self.in_flight or {}, None
         for name in filter(self._may_hold, self._beats):
             self._refreshes.drop(name)
-            self._pending[name] = True
+            self._held.pop(name, None)  # it has lost it
+            self._pending.setdefault(name, False)
         names = tuple(versions)
         if len(names) > 1:
             middle = len(names) // 2
