@@ -1,20 +1,28 @@
-"""Random clients, changes and reconnects: at rest, the client's mirror equals the store."""
+"""Random clients, changes and reconnects: at rest, the client's mirror equals the store.
+
+On the way: never two in flight, never unasked a version that was rejected and has not changed,
+heartbeats for what the client holds only; and nothing runs out while client and server talk.
+"""
 
 from collections import deque
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from xds_model import Received, Store, read_response, write_request
+from xds_model import Received, Store, View, read_response, write_node, write_request
 
-from xds.codec import decode_delta_request
+from xds.codec import DeltaRequest, decode_delta_request
 from xds.session import DeltaSession
+from xds.source import Node
+from xds.ttl import TTL_FEATURE
 from xds.types import CLUSTER, ROUTE
 
 TYPE_URLS = (CLUSTER, ROUTE)
 type_urls = st.sampled_from(TYPE_URLS)
 names = st.sampled_from(["a", "b", "c"])
 texts = st.sampled_from(["1", "2", "bad 1", "bad 2"])
+ttls = st.sampled_from([None, None, 9, 30])
+LONGEST = 30
 
 
 class Mirror:
@@ -26,6 +34,7 @@ class Mirror:
         self.wildcard = False
         self.texts: dict[str, str] = {}
         self.versions: dict[str, str] = {}
+        self.ends: dict[str, float] = {}
 
     def unsubscribe(self, name: str) -> None:
         self.named.discard(name)
@@ -38,11 +47,21 @@ class Mirror:
             self.forget(name)
 
     def forget(self, name: str) -> None:
-        self.texts.pop(name, None)
-        self.versions.pop(name, None)
+        for table in (self.texts, self.versions, self.ends):
+            table.pop(name, None)
 
-    def take(self, response: Received) -> str | None:
+    def run_out(self, now: float) -> list[str]:
+        """Drop what has not been refreshed in time; return what that is."""
+        ended = [name for name, end in self.ends.items() if end <= now]
+        for name in ended:
+            self.forget(name)
+        return ended
+
+    def take(self, response: Received, now: float) -> str | None:
         """Take over what is good; return an error if something is bad."""
+        for name, version in response.beats.items():
+            if (self.wildcard or name in self.named) and self.versions.get(name) != version:
+                return f"a heartbeat of {name}, which isn't here"
         bad = [name for name, text in response.texts.items() if text.startswith("bad")]
         if bad and not self.partial:
             return f"bad: {bad}"
@@ -51,6 +70,11 @@ class Mirror:
                 self.texts[name] = text
                 if not bad:  # as Envoy: the versions count only when all was good
                     self.versions[name] = response.versions[name]
+                    self.ends.pop(name, None)
+        if not bad:
+            for name, ttl in response.ttls.items():
+                if name in self.versions:
+                    self.ends[name] = now + ttl
         for name in response.removed:
             self.forget(name)
         return f"bad: {bad}" if bad else None
@@ -63,19 +87,24 @@ class Stream(RuleBasedStateMachine):
         super().__init__()
         self.store = Store()
         self.mirrors: dict[str, Mirror] = {}
+        self.with_ttls = True
+        self.clock = 0.0
         self.connect()
 
     def connect(self) -> None:
         self.session = DeltaSession(self.store, answer_limit=250)
         self.requests: deque[bytes] = deque()
         self.responses: deque[Received] = deque()
-        self.unanswered: dict[str, str] = {}
+        self.unanswered: dict[str, Received] = {}
         self.interest: set[tuple[str, str]] = set()
-        self.clock = 0.0
+        self.rejected: dict[tuple[str, str], str] = {}  # versions that were alone in a response
+        self.asked: set[tuple[str, str]] = set()
+        self.acked: dict[tuple[str, str], str] = {}
 
-    @initialize(partial=st.booleans())
-    def open(self, partial: bool) -> None:
+    @initialize(partial=st.booleans(), with_ttls=st.booleans())
+    def open(self, partial: bool, with_ttls: bool) -> None:
         self.mirrors = {type_url: Mirror(partial) for type_url in TYPE_URLS}
+        self.with_ttls = with_ttls
         self.reconnect()
 
     @rule()
@@ -112,12 +141,19 @@ class Stream(RuleBasedStateMachine):
             self.mirrors[type_url].leave_wildcard()
             self.send(type_url, unsubscribe=["*"])
 
-    @rule(type_url=type_urls, name=names, text=texts | st.none())
-    def change(self, type_url: str, name: str, text: str | None) -> None:
+    @rule(type_url=type_urls, name=names, text=texts | st.none(), ttl=ttls)
+    def change(self, type_url: str, name: str, text: str | None, ttl: float | None) -> None:
+        key = type_url, name
+        before = self.store.texts.get(key), self.store.ttls.get(key)
         if text is None:
-            self.store.texts.pop((type_url, name), None)
+            self.store.texts.pop(key, None)
         else:
-            self.store.texts[type_url, name] = text
+            self.store.texts[key] = text
+        self.store.ttls.pop(key, None)
+        if text is not None and ttl is not None:
+            self.store.ttls[key] = ttl
+        if before != (self.store.texts.get(key), self.store.ttls.get(key)):
+            self.rejected.pop(key, None)
         # as the hub does: only what the session said it wants
         if (type_url, name) in self.interest:
             self.session.resources_changed(type_url, [name])
@@ -127,11 +163,11 @@ class Stream(RuleBasedStateMachine):
         self.store.wildcards[type_url] = sorted(members)
         self.session.wildcard_changed(type_url)
 
-    @rule(type_url=type_urls, wildcard=st.booleans())
-    def fill(self, type_url: str, wildcard: bool) -> None:
+    @rule(type_url=type_urls, wildcard=st.booleans(), ttl=ttls)
+    def fill(self, type_url: str, wildcard: bool, ttl: float | None) -> None:
         """A client that has all there is."""
         for name, text in (("a", "1"), ("b", "1"), ("c", "1")):
-            self.change(type_url, name, text)
+            self.change(type_url, name, text, ttl)
             if not wildcard:
                 self.subscribe(type_url, name, again=False)
         if wildcard:
@@ -143,17 +179,45 @@ class Stream(RuleBasedStateMachine):
     def deliver_request(self) -> None:
         if self.requests:
             request = decode_delta_request(self.requests.popleft())
-            if self.unanswered.get(request.type_url) == request.response_nonce:
+            response = self.unanswered.get(request.type_url)
+            if response is not None and response.nonce == request.response_nonce:
                 del self.unanswered[request.type_url]
+                self.note_answer(request, response)
+            self.note_names(request)
             self.session.receive(request, self.clock)
+
+    def note_answer(self, request: DeltaRequest, response: Received) -> None:
+        """Remember what the client has, and which version it can't take."""
+        type_url = request.type_url
+        if request.error is None:
+            self.acked |= {(type_url, name): each for name, each in response.versions.items()}
+            for name in response.removed:
+                self.acked.pop((type_url, name), None)
+        elif len(response.versions) == 1 and not response.removed:
+            ((name, version),) = response.versions.items()
+            # the store may have changed while this was on its way
+            if self.version(type_url, name) == version:
+                self.rejected[type_url, name] = version
+
+    def note_names(self, request: DeltaRequest) -> None:
+        """What the client asks for, or leaves and takes anew, it may be sent once more."""
+        named = {*request.subscribe, *request.unsubscribe}
+        every = {"a", "b", "c"} if "*" in named else named
+        self.asked |= {(request.type_url, name) for name in every}
+
+    def version(self, type_url: str, name: str) -> str | None:
+        found = View(self.store, Node(id="", cluster="")).resource(type_url, name)
+        return None if found is None else found.version
 
     @rule()
     def push(self) -> None:
         for response in self.session.responses_to_send(self.clock):
             received = read_response(response.data)
-            self.check_order(received)
-            self.unanswered[received.type_url] = received.nonce
+            self.check(received)
+            self.unanswered[received.type_url] = received
             self.responses.append(received)
+        deadline = self.session.next_deadline()
+        assert deadline is None or deadline > self.clock
         for type_url, name, wanted in self.session.interest_changes():
             (self.interest.add if wanted else self.interest.discard)((type_url, name))
 
@@ -161,18 +225,40 @@ class Stream(RuleBasedStateMachine):
     def deliver_response(self) -> None:
         if self.responses:
             response = self.responses.popleft()
-            error = self.mirrors[response.type_url].take(response)
+            self.run_out()
+            error = self.mirrors[response.type_url].take(response, self.clock)
             self.send(response.type_url, nonce=response.nonce, error=error)
 
-    def check_order(self, response: Received) -> None:
-        """Never more than one response of a type in flight."""
-        assert response.type_url not in self.unanswered
+    @rule(seconds=st.sampled_from([1, 3, 10, 40]))
+    def wait(self, seconds: float) -> None:
+        self.clock += seconds
+        self.run_out()
+
+    def run_out(self) -> list[str]:
+        return [name for mirror in self.mirrors.values() for name in mirror.run_out(self.clock)]
+
+    def check(self, response: Received) -> None:
+        """Check what holds for every response."""
+        type_url = response.type_url
+        assert type_url not in self.unanswered, "two in flight"
+        assert self.with_ttls or not response.ttls
+        assert not (response.beats and (response.texts or response.removed))
+        for name, version in response.versions.items():
+            key = type_url, name
+            assert self.rejected.get(key) != version or key in self.asked, f"{name} again"
+        for key in [(type_url, name) for name in [*response.versions, *response.removed]]:
+            if key in self.asked or key[1] in response.removed:
+                self.rejected.pop(key, None)  # a new offer, alone or among others
+            self.asked.discard(key)
+        for name, version in response.beats.items():
+            assert self.acked.get((type_url, name)) == version, f"{name} isn't there"
 
     def send(self, type_url: str, **fields: object) -> None:
         first = not self.requests and self.session.node is None
+        features = [TTL_FEATURE] if self.with_ttls else []
         request = write_request(
             type_url,
-            node=("site/1", "site") if first else None,
+            node=write_node("site/1", "site", features=features) if first else None,
             **fields,  # type: ignore[arg-type]
         )
         self.requests.append(request)
@@ -181,6 +267,8 @@ class Stream(RuleBasedStateMachine):
     def rest(self) -> None:
         """Come to rest often: most of what can go wrong begins with a client that has something."""
         self.settle()
+        self.live_for(LONGEST)  # what ran out while nobody spoke is found out by its heartbeat
+        assert self.live_for(3 * LONGEST) == []
         for type_url, mirror in self.mirrors.items():
             self.check_at_rest(type_url, mirror)
         assert self.interest == set(self.session.interests())
@@ -196,6 +284,16 @@ class Stream(RuleBasedStateMachine):
             if not self.requests and not self.responses:
                 return
         raise AssertionError("client and server never come to rest")
+
+    def live_for(self, seconds: float) -> list[str]:
+        """Let time pass with all that it brings; return what ran out."""
+        end, ended = self.clock + seconds, []
+        while self.clock < end:
+            deadline = self.session.next_deadline()
+            self.clock = end if deadline is None else min(deadline, end)
+            ended += self.run_out()
+            self.settle()
+        return ended
 
     def check_at_rest(self, type_url: str, mirror: Mirror) -> None:
         members = self.store.wildcards.get(type_url, []) if mirror.wildcard else []

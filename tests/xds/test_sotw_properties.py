@@ -1,21 +1,26 @@
-"""Random state-of-the-world clients: at rest, the client's mirror equals the store."""
+"""Random state-of-the-world clients: at rest, the client's mirror equals the store.
+
+On the way: never two in flight, never unasked a state, or a resource alone, that was rejected and
+has not changed; and nothing runs out while client and server talk.
+"""
 
 from collections import deque
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
-from xds_model import Store
+from xds_model import State, Store, read_state, write_node, write_sotw_request
 
-from xds import wire
 from xds.codec import decode_sotw_request
 from xds.session import SotwSession
 from xds.types import CLUSTER, ROUTE
 
+LONGEST = 30
 WHOLE = {CLUSTER: True, ROUTE: False}
 type_urls = st.sampled_from(sorted(WHOLE))
 names = st.sampled_from(["a", "b", "c"])
 texts = st.sampled_from(["1", "2", "bad 1", "bad 2"])
+ttls = st.sampled_from([None, None, 9, LONGEST])
 
 
 class Mirror:
@@ -23,9 +28,18 @@ class Mirror:
 
     def __init__(self) -> None:
         self.named: set[str] = set()
-        self.has_named = False
+        self.asks = self.wildcard = self.legacy = False  # the legacy wildcard has named nothing yet
         self.texts: dict[str, str] = {}
+        self.ends: dict[str, float] = {}
         self.version = self.nonce = ""
+
+    def leave(self) -> None:
+        """Drop what is no longer wanted."""
+        if not self.wildcard:
+            self.texts = {n: t for n, t in self.texts.items() if n in self.named}
+
+    def run_out(self, now: float) -> None:
+        self.texts = {n: t for n, t in self.texts.items() if self.ends.get(n, now + 1) > now}
 
 
 class Stream(RuleBasedStateMachine):
@@ -35,96 +49,181 @@ class Stream(RuleBasedStateMachine):
         super().__init__()
         self.store = Store()
         self.mirrors = {type_url: Mirror() for type_url in WHOLE}
+        self.clock = 0.0
         self.connect()
 
     @rule()
     def connect(self) -> None:
         self.session = SotwSession(self.store)
         self.requests: deque[bytes] = deque()
-        self.responses: deque[dict[int, list[bytes]]] = deque()
-        self.unanswered: dict[str, str] = {}
+        self.responses: deque[State] = deque()
+        self.unanswered: dict[str, State] = {}
+        self.rejected: dict[str, list[str]] = {}  # what was in the last response, if all or alone
+        self.listed: dict[str, set[str]] = {}
+        self.asked: set[tuple[str, str]] = set()
         for type_url, mirror in self.mirrors.items():
             mirror.nonce = ""
-            if mirror.has_named:
+            if mirror.asks:
                 self.send(type_url)
 
-    def send(self, type_url: str, error: bool = False) -> None:
+    def send(self, type_url: str, error: str | None = None) -> None:
         mirror = self.mirrors[type_url]
-        node = wire.field_string(1, "site/1") + wire.field_string(2, "site")
-        parts = [wire.field_string(1, mirror.version), wire.field_bytes(2, node)]
+        listed = sorted(mirror.named) + (["*"] if mirror.wildcard else [])
         # a client that wants nothing says so with a name that is not there, as an empty list may be
         # the wildcard on a new stream
-        parts += [wire.field_string(3, name) for name in sorted(mirror.named) or ["never"]]
-        parts += [wire.field_string(4, type_url), wire.field_string(5, mirror.nonce)]
-        if error:
-            parts.append(wire.field_bytes(6, wire.field_string(2, "bad")))
-        self.requests.append(b"".join(parts))
+        self.requests.append(
+            write_sotw_request(
+                type_url,
+                node=write_node("site/1", "site", agent="envoy/1.40.0"),
+                names=[] if mirror.legacy else listed or ["never"],
+                version=mirror.version,
+                nonce=mirror.nonce,
+                error=error,
+            )
+        )
 
-    @rule(type_url=type_urls, wanted=st.sets(names))
-    def subscribe(self, type_url: str, wanted: set[str]) -> None:
+    @rule(type_url=type_urls, wanted=st.sets(names), wildcard=st.booleans())
+    def subscribe(self, type_url: str, wanted: set[str], wildcard: bool) -> None:
         mirror = self.mirrors[type_url]
-        mirror.named, mirror.has_named = wanted, True
-        mirror.texts = {n: t for n, t in mirror.texts.items() if n in wanted}
+        mirror.named, mirror.wildcard = wanted, wildcard
+        mirror.asks, mirror.legacy = True, wildcard and not wanted and not mirror.asks
+        mirror.leave()
         self.send(type_url)
 
-    @rule(type_url=type_urls, name=names, text=texts | st.none())
-    def change(self, type_url: str, name: str, text: str | None) -> None:
-        if text is None:
-            self.store.texts.pop((type_url, name), None)
-        else:
-            self.store.texts[type_url, name] = f"{name}={text}"
+    @rule(type_url=type_urls, members=st.sets(names))
+    def change_wildcard(self, type_url: str, members: set[str]) -> None:
+        self.store.wildcards[type_url] = sorted(members)
+        self.rejected.pop(type_url, None)
+        self.session.wildcard_changed(type_url)
+
+    @rule(type_url=type_urls, name=names, text=texts | st.none(), ttl=ttls)
+    def change(self, type_url: str, name: str, text: str | None, ttl: float | None) -> None:
+        key = type_url, name
+        new = None if text is None else f"{name}={text}"
+        old = self.store.texts.get(key)
+        changed = (old, self.store.ttls.get(key)) != (new, ttl if new else None)
+        if changed and (WHOLE[type_url] or self.rejected.get(type_url) == [old]):
+            self.rejected.pop(type_url, None)
+        self.store.texts.pop(key, None)
+        self.store.ttls.pop(key, None)
+        if new is not None:
+            self.store.texts[key] = new
+            if ttl is not None:
+                self.store.ttls[key] = ttl
         self.session.resources_changed(type_url, [name])
+
+    @rule(type_url=type_urls, wildcard=st.booleans(), ttl=ttls)
+    def fill(self, type_url: str, wildcard: bool, ttl: float | None) -> None:
+        """A client that has all there is."""
+        for name in ("a", "b", "c"):
+            self.change(type_url, name, "1", ttl)
+        self.change_wildcard(type_url, {"a", "b", "c"})
+        self.subscribe(type_url, set() if wildcard else {"a", "b", "c"}, wildcard)
+        self.settle()
+
+    @rule(seconds=st.sampled_from([1, 3, 10, 40]))
+    def wait(self, seconds: float) -> None:
+        self.clock += seconds
+        self.run_out()
+
+    def run_out(self) -> None:
+        for mirror in self.mirrors.values():
+            mirror.run_out(self.clock)
 
     @rule()
     def deliver_request(self) -> None:
-        if self.requests:
-            request = decode_sotw_request(self.requests.popleft())
-            if self.unanswered.get(request.type_url) == request.response_nonce:
-                del self.unanswered[request.type_url]
-            self.session.receive(request, 0.0)
+        if not self.requests:
+            return
+        request = decode_sotw_request(self.requests.popleft())
+        type_url, response = request.type_url, self.unanswered.get(request.type_url)
+        if response is not None and request.response_nonce == response.nonce:
+            del self.unanswered[type_url]
+            known = WHOLE[type_url] or len(response.texts) == 1
+            # the store may have changed while this was on its way
+            there = all(self.is_there(type_url, text) for text in response.texts)
+            if request.error is not None and known and there:
+                self.rejected[type_url] = sorted(response.texts)
+        self.note_names(type_url, {*request.names})
+        self.session.receive(request, self.clock)
+
+    def note_names(self, type_url: str, listed: set[str]) -> None:
+        """What the client asks for, or leaves and takes anew, it may be sent once more."""
+        changed = self.listed.get(type_url, {"*"}) ^ listed
+        self.listed[type_url] = listed
+        self.asked |= {(type_url, n) for n in ({"a", "b", "c"} if "*" in changed else changed)}
+
+    def is_there(self, type_url: str, text: str) -> bool:
+        return self.store.texts.get((type_url, text.partition("=")[0])) == text
 
     @rule()
     def push(self) -> None:
-        for response in self.session.responses_to_send(0.0):
-            assert response.type_url not in self.unanswered, "two in flight"
-            self.unanswered[response.type_url] = response.nonce
-            found: dict[int, list[bytes]] = {}
-            for number, start, end in wire.fields(response.data):
-                found.setdefault(number, []).append(response.data[start:end])
-            self.responses.append(found)
+        for response in self.session.responses_to_send(self.clock):
+            state = read_state(response.data)
+            assert state.type_url not in self.unanswered, "two in flight"
+            asked = {n for t, n in self.asked if t == state.type_url}
+            sent = {text.partition("=")[0] for text in state.texts}
+            answered = asked if WHOLE[state.type_url] else asked & sent
+            if answered:
+                self.rejected.pop(state.type_url, None)  # a new offer, alone or among others
+            assert self.rejected.get(state.type_url) != sorted(state.texts), "sent again"
+            self.asked -= {(state.type_url, name) for name in answered}
+            self.unanswered[state.type_url] = state
+            self.responses.append(state)
+        deadline = self.session.next_deadline()
+        assert deadline is None or deadline > self.clock
 
     @rule()
     def deliver_response(self) -> None:
         if not self.responses:
             return
-        found = self.responses.popleft()
-        type_url = found[4][0].decode()
-        mirror = self.mirrors[type_url]
-        mirror.nonce = found[5][0].decode()
-        texts = [
-            {n: each[s:e].decode() for n, s, e in wire.fields(each)}[2] for each in found.get(2, [])
-        ]
-        taken = dict(text.split("=") for text in texts)
-        error = any(text.startswith("bad") for text in taken.values())
-        if not error:
-            mirror.version = found[1][0].decode()
-            kept = {} if WHOLE[type_url] else mirror.texts
-            mirror.texts = {n: t for n, t in (kept | taken).items() if n in mirror.named}
-        self.send(type_url, error)
+        self.run_out()
+        state = self.responses.popleft()
+        mirror = self.mirrors[state.type_url]
+        mirror.nonce = state.nonce
+        taken = dict(text.split("=") for text in state.texts)
+        bad = any(text.startswith("bad") for text in taken.values())
+        if not bad:
+            mirror.version = state.version_info
+            mirror.texts = ({} if WHOLE[state.type_url] else mirror.texts) | taken
+            for text in state.texts:
+                mirror.ends.pop(text.partition("=")[0], None)
+                if text in state.ttls:
+                    mirror.ends[text.partition("=")[0]] = self.clock + state.ttls[text]
+            mirror.leave()
+        self.send(state.type_url, "bad" if bad else None)
 
-    @rule()
-    def rest(self) -> None:
+    def settle(self) -> None:
         for _ in range(1000):
             self.deliver_request()
             self.push()
             self.deliver_response()
             if not self.requests and not self.responses:
-                break
-        else:
-            raise AssertionError("client and server never come to rest")
+                return
+        raise AssertionError("client and server never come to rest")
+
+    def live_for(self, seconds: float) -> None:
+        """Let time pass with all that it brings."""
+        end = self.clock + seconds
+        while self.clock < end:
+            deadline = self.session.next_deadline()
+            self.clock = end if deadline is None else min(deadline, end)
+            self.run_out()
+            self.settle()
+
+    @rule()
+    def rest(self) -> None:
+        self.settle()
+        self.live_for(LONGEST)  # what ran out while nobody spoke comes with the next refresh
+        self.check()
+        self.live_for(3 * LONGEST)
+        self.check()
+
+    def check(self) -> None:
         for type_url, mirror in self.mirrors.items():
+            members = self.store.wildcards.get(type_url, []) if mirror.wildcard else []
             there = {
-                n: self.store.texts.get((type_url, n), "=").partition("=")[2] for n in mirror.named
+                n: self.store.texts.get((type_url, n), "=").partition("=")[2]
+                for n in mirror.named.union(members)
             }
             good = {n: t for n, t in there.items() if t and not t.startswith("bad")}
             if WHOLE[type_url]:  # one bad resource spoils the whole answer
