@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from control_plane.clouds.manifest import MAX_PROBLEMS
 from control_plane.compiler.plan import MAX_HOPS, PlanSettings
 from control_plane.registry.yaml_documents import MAX_CHARACTERS
 from control_plane.scope import text
 from control_plane.site import resources
 from control_plane.source import Limits as SourceLimits
 from xds.limits import Limits
+from xds.node import MAX_METADATA
 from xds.session import TYPES_LIMIT
 
 REPOSITORY = Path(__file__).parents[1]
@@ -20,8 +22,8 @@ XDS = (REPOSITORY / "docs/xds.md").read_text().partition("## Limits")[2].partiti
 ROWS = re.findall(r"^\| (.+?) \| (.+?) \|", XDS, re.MULTILINE)[1:]
 PAGE = (REPOSITORY / "docs/limits.md").read_text().partition("\n## ")[0]
 LIMITS = dict(re.findall(r"^\| (.+?) \| (.+?) \| ", PAGE.replace(r"\|", "or"), re.MULTILINE)[1:])
-NUMBER = re.compile(r"(\d[\d,]*)(?: (Ki|KiB|MiB)\b)?")
-UNITS = {"": 1, "Ki": 1 << 10, "KiB": 1 << 10, "MiB": 1 << 20}
+NUMBER = re.compile(r"(\d[\d,]*)(?: (Ki|Mi|KiB|MiB)\b)?")
+UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "KiB": 1 << 10, "MiB": 1 << 20}
 
 ONE, SOURCE = Limits(), SourceLimits()
 
@@ -44,6 +46,8 @@ EXPECTED: dict[str, list[float]] = {
     "bindings of a scope": [text.MAX_BINDINGS],
     "clouds and labels of an expression": [text.MAX_ATOMS],
     "levels of parentheses": [text.MAX_DEPTH],
+    "words and signs of an expression, which bounds what the control plane takes to read a "
+    "target's name: 3 ms, not 20": [text.MAX_PIECES],
     "clouds that labels select": [PlanSettings().label_limit],
     "priorities of a cluster (`or`)": [MAX_HOPS],
     "new targets of an Envoy worker": [resources.MAX_TARGETS],
@@ -62,6 +66,7 @@ EXPECTED: dict[str, list[float]] = {
     "bytes of a name": [ONE.name_bytes],
     "types on a stream": [TYPES_LIMIT],
     "bytes of a request to the control plane": [ONE.request_bytes],
+    "characters of a node's metadata, as paths and texts": [MAX_METADATA],
     "streams of a node": [SOURCE.streams_per_node],
     "streams of a certificate (a cloud)": [SOURCE.streams_per_cloud],
     "sites without a stream that are remembered": [SOURCE.sites_away],
@@ -76,6 +81,7 @@ EXPECTED: dict[str, list[float]] = {
     "a stream's certificate": [],
     "bytes of a login's body": [constant("token_body.lua", "MAX_BYTES")],
     "connections of an Envoy": [connections()],
+    "problems that are kept of a refused document": [MAX_PROBLEMS],
     "characters of a document in a folder": [MAX_CHARACTERS],
 }
 
