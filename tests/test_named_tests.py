@@ -26,6 +26,16 @@ def test_every_test_that_is_named_is_there(document: str) -> None:
     assert missing == []
 
 
+def test_every_row_of_the_threat_model_names_a_test_and_not_only_its_file() -> None:
+    text = (REPOSITORY / "SECURITY.md").read_text()
+    table = text.partition("## What an attacker gets")[2].partition("\n**")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    vague = [row for row in rows if not all(test for _, test in NAMED.findall(row) or [("", "")])]
+
+    assert rows
+    assert vague == []
+
+
 class TestProtocol:
     """The tables of the protocol's sentences in docs/xds.md."""
 

@@ -117,6 +117,20 @@ def test_leaf_and_authority_are_replaced_under_load(
     assert answers(second.peer.port, sites.client("cloud-9"))
 
 
+def test_a_certificate_that_has_ended_opens_no_peer(
+    fleet: Fleet, clouds: tuple[Cloud, Cloud]
+) -> None:
+    _, second = clouds
+    sites = fleet.sites
+    assert sites
+    assert second.peer
+    sites.let_expire("cloud-9")
+    assert not answers(second.peer.port, sites.client("cloud-9"))
+
+    sites.renew()
+    assert answers(second.peer.port, sites.client("cloud-9"))
+
+
 def test_what_cannot_be_read_is_not_taken(fleet: Fleet, clouds: tuple[Cloud, Cloud]) -> None:
     """A key that isn't the certificate's: targets in use go on, with what there was."""
     first, _ = clouds

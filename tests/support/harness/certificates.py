@@ -89,6 +89,11 @@ class Sites:
         other = ec.generate_private_key(ec.SECP256R1())
         replace_file(self._authority.holder(cloud).folder / KEY, key_pem(other), PRIVATE)
 
+    def let_expire(self, cloud: str) -> None:
+        """Give a site a certificate that ended an hour ago."""
+        start = _now() - DAY - timedelta(hours=1)
+        self._authority.issue(self._authority.holder(cloud), now=start, lifetime=DAY)
+
     def client(self, cloud: str | None) -> ssl.SSLContext:
         """Return the context of a client with a site's certificate; None: with none at all.
 
