@@ -18,7 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from control_plane.compiler.outcome import Cause
-from control_plane.source import ANSWER_BOUNDS, SourceStats
+from control_plane.source_stats import ANSWER_BOUNDS, SourceStats
 from xds.events import (
     Acked,
     Event,
@@ -167,7 +167,9 @@ class _SourceCollector(Collector):
         stats = self._stats()
         return [
             GaugeMetricFamily(
-                "scopeway_targets_in_use", "Distinct targets in use.", value=stats.targets
+                "scopeway_targets_in_use",
+                "Distinct targets of sites that have a stream, or lately had.",
+                value=stats.targets,
             ),
             CounterMetricFamily(
                 "scopeway_clusters_compiled", "Clusters compiled.", value=stats.compiled

@@ -35,12 +35,13 @@ class SiteMemo:
         self._make = make
         self._made: dict[Key, _Made] = {}
         """The least recently used first."""
-        self._fresh: dict[Key, _Made | None] = {}
-        """Of sites that have just come, until they have asked for all of it; None: for nothing."""
+        self._fresh: dict[Key, _Made] = {}
+        """Of sites that have just come, until they have asked for all of it."""
 
-    def come(self, key: Key) -> None:
-        """Keep what a site needs that has come now, once it is made, until it has it all."""
-        self._fresh[key] = None
+    def come(self, key: Key) -> Mapping[str, Mapping[str, str]]:
+        """Make what a site needs that has come now; return type URL to name to version."""
+        self._fresh[key] = self._site(key)
+        return self.versions(key)
 
     def versions(self, key: Key) -> Mapping[str, Mapping[str, str]]:
         """Return type URL to name to version."""
@@ -63,11 +64,10 @@ class SiteMemo:
         self._fresh.pop(key, None)
 
     def _site(self, key: Key) -> _Made:
-        made = self._fresh.get(key) or self._made.pop(key, None) or self._make_anew(key)
         if key in self._fresh:
-            self._fresh[key] = made
-        else:
-            self._remember(key, made)
+            return self._fresh[key]
+        made = self._made.pop(key, None) or self._make_anew(key)
+        self._remember(key, made)
         return made
 
     def _remember(self, key: Key, made: _Made) -> None:

@@ -8,7 +8,7 @@ started, and nothing can be served, before that. Everything runs on one event lo
 import logging
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
 from typing import Final, Protocol
@@ -19,7 +19,7 @@ from control_plane.clouds.model import Cloud
 from control_plane.clouds.policy import Policy, Selector
 from control_plane.compiler.cluster import compile_cluster, warm
 from control_plane.compiler.dependencies import Dependencies, is_another_caller
-from control_plane.compiler.outcome import Cause, Plan, Rejection
+from control_plane.compiler.outcome import Plan, Rejection
 from control_plane.compiler.plan import PlanSettings, decide
 from control_plane.compiler.policies import Policies
 from control_plane.compiler.prefetch import PrefetchSet, prefetched
@@ -37,6 +37,7 @@ from control_plane.site.identity import from_metadata, secrets
 from control_plane.site.names import PEER
 from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
 from control_plane.sites import UNKNOWN, Away, Site
+from control_plane.source_stats import ANSWER_BOUNDS, SourceStats
 from xds.codec import resource
 from xds.errors import ProtocolError
 from xds.resource import Resource
@@ -52,9 +53,6 @@ _MEMO_CLUSTERS = 512
 """Compiled clusters kept for other nodes; some 4 kB each."""
 _MEMO_NAMES = 4096
 """Parsed target names kept; some 1 kB each."""
-
-ANSWER_BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.1)
-"""Seconds; for the histogram of how long a target takes to plan and compile."""
 
 
 class Changes(Protocol):
@@ -82,35 +80,9 @@ class Limits:
     streams_per_cloud: int = 32
     """Streams of all Envoys of one cloud, which is one certificate's name."""
     sites_away: int = 10_000
-    """Sites without a stream that are remembered, for their Envoys that come back; 3 kB each."""
+    """Sites without a stream that are remembered, for their Envoys that come back; 6 kB each."""
     targets_away: int = 500_000
-    """Targets of all of these; some 0.4 kB each."""
-
-
-@dataclass(slots=True, kw_only=True)
-class SourceStats:
-    """Counters and gauges, for metrics."""
-
-    streams: int = 0
-    """Streams attached now."""
-    attached: int = 0
-    """Streams attached since the start."""
-    targets: int = 0
-    """Distinct targets of all sites that have a stream, or are remembered."""
-    compiled: int = 0
-    """Clusters compiled since the start."""
-    refused: int = 0
-    """Targets refused since the start because a stream had reached one of its limits."""
-    passed_over: Mapping[Cause, int] = field(default_factory=dict)
-    """How often clouds of an `|` or of labels were left out since the start, by cause."""
-    answers: list[int] = field(default_factory=lambda: [0] * (len(ANSWER_BOUNDS) + 1))
-    """Targets planned and compiled, by how long it took: up to each of ANSWER_BOUNDS, and more."""
-    answer_seconds: float = 0.0
-    """All that time together."""
-    prefetched_clouds: int = 0
-    """Clouds whose targets every Envoy gets before it asks."""
-    prefetch_left_out: int = 0
-    """Clouds that were selected, too, and are too many."""
+    """Targets of all of these; each 0.2 kB and the length of its name."""
 
 
 class ScopewaySource:
@@ -189,10 +161,8 @@ class ScopewaySource:
         view = _View(self, node)
         site = self._sites.get(view.group) or self._meet(view.group)
         self._away.come(view.group)
-        if not site.has_access_log(view.access_log):
-            self._site_memo.come(view.key)
         if view.access_log not in site.versions:
-            site.versions[view.access_log] = self._site_memo.versions(view.key)
+            site.versions[view.access_log] = self._site_memo.come(view.key)
         site.streams.add(view)
         self._stats.streams += 1
         self._stats.attached += 1
@@ -472,7 +442,7 @@ class _View:
 
     def is_current(self, type_url: str, name: str, version: str) -> bool:
         # what is made for it alone, or kept already, is compared when it is looked up
-        if name in self.identity or name == PEER:
+        if (type_url == SECRET and name in self.identity) or (type_url == ROUTE and name == PEER):
             return False
         return self._source.is_current(self, type_url, name, version)
 

@@ -108,6 +108,7 @@ class TestComingBack:
         [
             (CLUSTER, "image@cloud-2"),
             (LISTENER, "front"),
+            (LISTENER, "peer"),
             (ROUTE, "front"),
             (SECRET, "front"),
             (EXTENSION, "lua/front"),
@@ -137,6 +138,15 @@ class TestComingBack:
         back = fleet.attach()
 
         assert not is_current(back, CLUSTER, name, had)
+
+    def test_what_was_made_of_a_site_that_came_back_is_not_kept_for_it(self) -> None:
+        """85 kB each; only who comes for the first time is about to ask for all of it."""
+        fleet = Fleet(cloud("cloud-1"))
+        fleet.attach().close()
+        fleet.put(cloud("cloud-1", port=1))
+        fleet.attach().resource(LISTENER, "front")
+
+        assert not fleet.source._site_memo._fresh
 
     def test_it_is_not_when_its_own_cloud_is_another_caller_now(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))

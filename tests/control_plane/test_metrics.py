@@ -7,7 +7,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from control_plane.metrics import Metrics
-from control_plane.source import SourceStats
+from control_plane.source_stats import SourceStats
 from xds.events import (
     Acked,
     Event,

@@ -78,7 +78,7 @@ class TestAttach:
     def test_a_node_sees_its_own_site(self) -> None:
         view = Fleet(cloud("cloud-1"), cloud("cloud-2")).attach("cloud-2")
 
-        assert set(view.wildcard(LISTENER)) == {"front", "front/image"}
+        assert set(view.wildcard(LISTENER)) == {"front", "peer", "front/image"}
         assert set(view.wildcard(CLUSTER)) == {"image@cloud-2"}
         listener = view.resource(LISTENER, "front")
         assert listener is not None
@@ -120,7 +120,7 @@ class TestUnknownCloud:
         fleet.put(cloud("cloud-1"))
 
         assert status(view, "image@cloud-2") is None
-        assert set(view.wildcard(LISTENER)) == {"front", "front/image"}
+        assert set(view.wildcard(LISTENER)) == {"front", "peer", "front/image"}
         assert (CLUSTER, {"image@cloud-2"}, "cloud-1") in fleet.hub.told
         assert {(type_url, None, "cloud-1") for type_url in fleet.source.type_urls()} <= set(
             fleet.hub.told

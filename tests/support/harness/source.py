@@ -34,7 +34,7 @@ def site(cloud: Cloud, access_log: str) -> Mapping[str, Mapping[str, bytes]]:
     """Stand in for the listeners, routes and filters of a site."""
     fronts = {f"front/{service}": b"port" for service in cloud.services}
     return {
-        LISTENER: {"front": cloud.name.encode(), **fronts},
+        LISTENER: {"front": cloud.name.encode(), "peer": b"peer", **fronts},
         ROUTE: {"front": b"route"},
         SECRET: {"front": b"files"},
         EXTENSION: {"lua/front": f"lua {access_log}".encode()},
