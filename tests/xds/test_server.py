@@ -7,7 +7,7 @@ import grpc
 import grpc.aio
 import pytest
 from xds_client import GUARD, METHOD, Client, Recorder, connect
-from xds_model import Store, View, read_response, write_request
+from xds_model import Store, View, write_request
 
 from xds import wire
 from xds.errors import ListenError
@@ -23,7 +23,6 @@ from xds.events import (
 from xds.hub import Hub
 from xds.limits import Limits
 from xds.server import Server, serve
-from xds.services import SERVICES, Service
 from xds.source import Node
 from xds.types import CLUSTER, LISTENER
 
@@ -407,115 +406,3 @@ async def test_a_request_may_be_so_large_and_no_larger(
         else:
             code, _ = await client.ended()
             assert code.name == status
-
-
-@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
-async def test_each_service_answers_both_ways(store: Store, service: Service) -> None:
-    type_url = service.type_url or CLUSTER
-    node = wire.field_bytes(1, wire.field_string(1, "site/1") + wire.field_string(2, "site"))
-    # on a stream of one type a request need not name it
-    named = "" if service.type_url else type_url
-    async with (
-        serve(store, listen="127.0.0.1:0") as server,
-        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-    ):
-        async with asyncio.timeout(GUARD):
-            call = channel.stream_stream(f"/{service.name}/{service.delta}")()
-            await call.write(write_request(named, node=("site/1", "site"), subscribe=["a"]))
-            received = read_response(await call.read())
-
-            assert received.type_url == type_url
-            assert ("a" in received.texts) == (type_url == CLUSTER)
-            if service.sotw is None:
-                return
-            call = channel.stream_stream(f"/{service.name}/{service.sotw}")()
-            sotw = wire.field_bytes(2, node[2:]) + wire.field_string(3, "*")
-            sotw += wire.field_string(4, named)
-            await call.write(sotw)
-            data = await call.read()
-            fields = {n: data[s:e] for n, s, e in wire.fields(data)}
-
-        assert fields[4].decode() == type_url
-
-
-async def test_a_service_of_one_type_speaks_of_no_other(store: Store) -> None:
-    async with (
-        serve(store, listen="127.0.0.1:0") as server,
-        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-    ):
-        name = "/envoy.service.listener.v3.ListenerDiscoveryService/DeltaListeners"
-        client = Client(channel.stream_stream(name)(), "site/1")
-        await client.send(CLUSTER, subscribe=["a"])
-        code, details = await client.ended()
-
-    assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert CLUSTER in details
-
-
-async def test_fetching_is_not_implemented(store: Store) -> None:
-    async with (
-        serve(store, listen="127.0.0.1:0") as server,
-        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-    ):
-        fetch = channel.unary_unary(
-            "/envoy.service.cluster.v3.ClusterDiscoveryService/FetchClusters"
-        )
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await fetch(b"")
-
-    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
-async def test_in_a_slow_drain_who_waits_is_served_and_nobody_new_is(store: Store) -> None:
-    recorder = Recorder()
-    async with (
-        serve(store, listen="127.0.0.1:0", observer=recorder) as server,
-        connect(server, "site/1") as one,
-        connect(server, "site/2") as two,
-    ):
-        for client in (one, two):
-            await client.send(subscribe=["a"])
-            await client.take()
-        draining = asyncio.create_task(server.drain_slowly(over=3600.0))
-        await recorder.seen(StreamClosed)
-        (left,) = server.status()
-        waiting = one if left.node.id == "site/1" else two
-        await waiting.send(subscribe=["b"])
-
-        assert (await waiting.take()).texts == {"b": "1"}
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection("127.0.0.1", server.port)
-        async with connect(server, "site/3") as late:
-            assert (await late.ended())[0] is grpc.StatusCode.UNAVAILABLE
-        assert not draining.done()
-    async with asyncio.timeout(GUARD):
-        await draining  # all are gone
-
-
-async def test_a_slow_drain_waits_for_nobody_that_is_not_there(store: Store) -> None:
-    async with asyncio.timeout(GUARD), serve(store, listen="127.0.0.1:0") as server:
-        await server.drain_slowly(over=3600.0)
-
-
-async def test_a_slow_drain_asks_one_stream_after_the_other(store: Store) -> None:
-    recorder = Recorder()
-    async with (
-        serve(store, listen="127.0.0.1:0", observer=recorder) as server,
-        connect(server) as one,
-        connect(server) as two,
-    ):
-        for client in (one, two):
-            await client.send(subscribe=["a"])
-            await client.take()
-        draining = asyncio.create_task(server.drain_slowly(over=3600.0))
-        assert await recorder.seen(StreamClosed) == [
-            StreamClosed("UNAVAILABLE", "the server is shutting down")
-        ]
-        # both calls begin when they are made, so either may have been the first to come
-        (left,) = server.status()
-        draining.cancel()
-        await server.drain_slowly(over=0.0)
-
-        assert left.node.id == "site/1"
-        for client in (one, two):
-            assert (await client.ended())[0] is grpc.StatusCode.UNAVAILABLE
