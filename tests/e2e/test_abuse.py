@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
+from harness.abuse import over_http2
 from harness.certificates import Sites
 from harness.fleet import Fleet
 from harness.http import Connection, Response
-from harness.http2 import Connection2, Refused
 
 from control_plane.clouds.model import Cloud
 
@@ -91,21 +91,10 @@ def raw(port: int, text: str, expected: int) -> list[str]:
     return answers
 
 
-def over_http2(port: int, case: Case, tls: Any, *headers: tuple[str, str]) -> str:
-    given = [tuple(each) for each in case.get("headers", [])]
-    pseudo = [tuple(each) for each in case.get("pseudo", [])]
-    with Connection2(port, tls=tls) as connection:
-        try:
-            response = connection.send(
-                case["send"],
-                [*headers, *given],
-                method=case.get("method", "GET"),
-                body=str(case.get("body", "")).encode(),
-                pseudo=pseudo,
-            )
-        except Refused:
-            return "refused"
-    return said(response)
+def frame(port: int, case: Case, tls: Any, *headers: tuple[str, str]) -> str:
+    """Send a case over HTTP/2; return its answer as `said` does."""
+    response = over_http2(port, case, headers, tls=tls)
+    return "refused" if response is None else said(response)
 
 
 @cases("paths")
@@ -118,13 +107,13 @@ def test_a_path_at_the_front_by_http_1(front: int, case: Case) -> None:
 
 @cases("paths", http2=True)
 def test_a_path_at_the_front_by_http_2(front: int, case: Case) -> None:
-    assert over_http2(front, case, None, SCOPE) == case.get("front2", case["front"])
+    assert frame(front, case, None, SCOPE) == case.get("front2", case["front"])
 
 
 @cases("paths", http2=True)
 def test_a_path_at_the_peer(fleet: Fleet, front: int, peer: int, case: Case) -> None:
     assert fleet.sites
-    assert over_http2(peer, case, fleet.sites.client("cloud-1")) == case["peer"]
+    assert frame(peer, case, fleet.sites.client("cloud-1")) == case["peer"]
 
 
 @cases("http1")
@@ -138,8 +127,8 @@ def test_bytes_that_are_no_clear_request(front: int, case: Case) -> None:
 @cases("http2")
 def test_frames_that_are_no_clear_request(fleet: Fleet, front: int, peer: int, case: Case) -> None:
     assert fleet.sites
-    at_front = over_http2(front, case, None, SCOPE)
-    at_peer = over_http2(peer, case, fleet.sites.client("cloud-1"))
+    at_front = frame(front, case, None, SCOPE)
+    at_peer = frame(peer, case, fleet.sites.client("cloud-1"))
 
     assert (at_front, at_peer) == (case["front"], case["peer"])
 

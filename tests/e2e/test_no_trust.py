@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 import yaml
+from harness.abuse import over_http2
 from harness.certificates import Sites
 from harness.fleet import Fleet
 from harness.http import Connection
-from harness.http2 import Connection2, Headers, Refused
+from harness.http2 import Headers
 
 from control_plane.clouds.model import Cloud
 
@@ -97,19 +98,9 @@ def peer(clouds: dict[str, Cloud], name: str) -> int:
 
 def frames(port: int, case: dict[str, Any], headers: Headers, **more: Any) -> str:
     """Send a case of the table over HTTP/2; return the status and who answered."""
-    given: list[tuple[str, str]] = [(name, value) for name, value in case.get("headers", [])]
-    pseudo = [(name, value) for name, value in case.get("pseudo", [])]
-    with Connection2(port, **more) as connection:
-        try:
-            response = connection.send(
-                case["send"],
-                [*headers, *given],
-                method=case.get("method", "GET"),
-                body=str(case.get("body", "")).encode(),
-                pseudo=pseudo,
-            )
-        except Refused:
-            return "refused"
+    response = over_http2(port, case, headers, **more)
+    if response is None:
+        return "refused"
     by = response.json["name"] if response.status == 200 else ""
     return f"{response.status} {by}".strip()
 

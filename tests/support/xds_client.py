@@ -1,7 +1,7 @@
 """A client of a real server on loopback, and an observer that can be waited for."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from xds.source import Node
 from xds.types import CLUSTER
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
-GUARD = 20.0
+GUARD = 30.0
 """Seconds until a test that waits for something that never comes is given up."""
 
 
@@ -30,12 +30,18 @@ class Recorder:
         self.events.append(event)
         self._changed.set()
 
-    async def seen(self, kind: type[Event], times: int = 1) -> list[Any]:
+    def of(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(GUARD):
-            while len(found := [each for each in self.events if isinstance(each, kind)]) < times:
+            while not condition():
                 self._changed.clear()
                 await self._changed.wait()
-        return found
+
+    async def seen(self, kind: type[Event], times: int = 1) -> list[Any]:
+        await self.until(lambda: len(self.of(kind)) >= times)
+        return self.of(kind)
 
 
 class Client:

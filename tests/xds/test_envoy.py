@@ -1,7 +1,7 @@
 """A real Envoy as the client: what it takes, rejects, and says when it comes back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ import pytest
 import pytest_asyncio
 from envoy_data_plane.envoy.service.status.v3 import ClientStatusResponse, ConfigStatus
 from harness.envoy import Envoy
+from xds_client import GUARD, Recorder
 from xds_model import Store
 
 from xds import wire
 from xds.events import (
     Acked,
-    Event,
     Nacked,
     Sent,
     StreamClosed,
@@ -29,29 +29,6 @@ from xds.source import Locality, Node
 from xds.types import CLUSTER, LISTENER
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.envoy]
-
-GUARD = 30.0
-
-
-class Log:
-    """An observer that can be waited for."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self._changed = asyncio.Event()
-
-    def observe(self, node: Node | None, event: Event) -> None:
-        self.events.append(event)
-        self._changed.set()
-
-    def of(self, kind: type[Event]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(GUARD):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
 
 
 def cluster(name: str, *, timeout: int = 5, bad: bool = False) -> str:
@@ -112,12 +89,12 @@ def store() -> Store:
 
 
 @pytest.fixture
-def log() -> Log:
-    return Log()
+def log() -> Recorder:
+    return Recorder()
 
 
 @pytest_asyncio.fixture
-async def server(store: Store, log: Log) -> AsyncIterator[Server]:
+async def server(store: Store, log: Recorder) -> AsyncIterator[Server]:
     async with serve(store, listen="127.0.0.1:0", observer=log, csds=True) as server:
         yield server
 
@@ -145,7 +122,7 @@ def quiet(server: Server) -> bool:
 
 
 async def test_envoy_starts_with_what_the_wildcard_means(
-    store: Store, server: Server, envoy: Envoy, log: Log
+    store: Store, server: Server, envoy: Envoy, log: Recorder
 ) -> None:
     await log.until(lambda: quiet(server))
 
@@ -154,7 +131,7 @@ async def test_envoy_starts_with_what_the_wildcard_means(
 
 
 async def test_a_source_is_told_what_envoy_says_of_itself(
-    store: Store, server: Server, envoy: Envoy, log: Log
+    store: Store, server: Server, envoy: Envoy, log: Recorder
 ) -> None:
     await log.until(lambda: quiet(server))
 
@@ -172,7 +149,7 @@ async def test_a_source_is_told_what_envoy_says_of_itself(
 
 
 async def test_a_bad_cluster_blocks_no_other(
-    store: Store, server: Server, envoy: Envoy, log: Log
+    store: Store, server: Server, envoy: Envoy, log: Recorder
 ) -> None:
     await log.until(lambda: quiet(server))
     before = await clusters(envoy)
@@ -189,7 +166,7 @@ async def test_a_bad_cluster_blocks_no_other(
 
 
 async def test_what_envoy_runs_and_rejects_is_what_csds_says(
-    store: Store, server: Server, envoy: Envoy, log: Log
+    store: Store, server: Server, envoy: Envoy, log: Recorder
 ) -> None:
     await log.until(lambda: quiet(server))
     store.texts[CLUSTER, "c"] = cluster("c", bad=True)
@@ -211,7 +188,7 @@ async def test_what_envoy_runs_and_rejects_is_what_csds_says(
 
 
 async def test_a_removed_cluster_is_gone(
-    store: Store, server: Server, envoy: Envoy, log: Log
+    store: Store, server: Server, envoy: Envoy, log: Recorder
 ) -> None:
     await log.until(lambda: quiet(server))
     taken = len(log.of(Acked))
@@ -223,7 +200,7 @@ async def test_a_removed_cluster_is_gone(
 
 
 async def test_an_envoy_that_comes_back_is_sent_nothing_it_has(
-    store: Store, envoy: Envoy, server: Server, log: Log
+    store: Store, envoy: Envoy, server: Server, log: Recorder
 ) -> None:
     await log.until(lambda: quiet(server))
     sent = len(log.of(Sent))
@@ -238,7 +215,7 @@ async def test_an_envoy_that_comes_back_is_sent_nothing_it_has(
 
 
 async def test_a_refused_envoy_comes_back_by_itself_and_then_works(
-    store: Store, log: Log, tmp_path: Path
+    store: Store, log: Recorder, tmp_path: Path
 ) -> None:
     limits = Limits(connects_per_second=0.5, connects_burst=1, connect_wait=0)
     async with serve(store, listen="127.0.0.1:0", observer=log, limits=limits) as server:
@@ -269,7 +246,7 @@ async def test_a_refused_envoy_comes_back_by_itself_and_then_works(
 
 @pytest.mark.parametrize("api_type", ["DELTA_GRPC", "GRPC"])
 async def test_envoy_drops_what_has_a_ttl_once_the_server_is_gone(
-    api_type: str, store: Store, log: Log, tmp_path: Path
+    api_type: str, store: Store, log: Recorder, tmp_path: Path
 ) -> None:
     store.ttls[CLUSTER, "a"] = 4.0
     refreshes = 5  # a third of the TTL after one another
