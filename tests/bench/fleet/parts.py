@@ -42,10 +42,13 @@ def memory(run: Run) -> None:
         report.value("  floor: memory of a stream", bare, "kB", n=len(run.world.sites))
         run.generator.disconnect()
     run.connect()
+    time.sleep(run.options.settle)
+    back = (usage.memory(run.serve.pid) - run.loaded) / len(run.world.sites) / KB
+    report.value("  of one that came back", back, "kB", n=len(run.world.sites))
     run.table.row("memory of a cloud", f"{clouds:.1f} kB", target="10 kB")
     run.table.row(
         f"memory of a stream, {run.options.targets} targets",
-        f"{stream:.0f} kB",
+        f"{stream:.0f} kB; of one that came back {back:.0f}",
         target="80 kB",
         floor=f"{bare:.0f} kB: bare grpc.aio",
     )
