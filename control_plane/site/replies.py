@@ -56,7 +56,8 @@ Envoy's own 507 would say that a disk is full."""
 NOT_ACCEPTED = f'response.code_details == "rbac_access_denied_matched_policy[{NONE}]"'
 """In CEL: no rule of a peer's policy that is about the service is for the caller."""
 NOT_LIKE_THIS = 'response.code_details.startsWith("rbac_access_denied")'
-"""In CEL: one is, but not with this method. The details say so, with underscores for spaces."""
+"""In CEL: one is, but not with this method. Which one only the access log says: a reply can show no
+more than the details as they are, where the rule stands among words of Envoy's."""
 
 OURS = 'response.code_details in ["lua_response", "direct_response"]'
 """In CEL: the answer of a Lua filter or of a route, whatever its status; the log's filters know
@@ -79,7 +80,10 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
     )
     denied = f"{names.SITE_NAME} does not let %REQ({names.ORIGIN})% use its {_SERVICE} service"
     not_accepted = f"{denied}: none of its accept rules for it names %REQ({names.ORIGIN})%"
-    not_like_this = f"{denied} with %REQ(:METHOD)%: {_DETAILS}"
+    not_like_this = (
+        f"{denied} with %REQ(:METHOD)%: "
+        f"its accept rules for it allow %REQ({names.ORIGIN})% other methods"
+    )
     unavailable = "Service Unavailable"
     return LocalReplyConfig(
         mappers=[

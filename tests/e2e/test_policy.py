@@ -204,7 +204,7 @@ class TestRules:
         }
         assert set(statuses.values()) == {200, 403}
 
-    def test_a_method_that_is_denied_names_the_rule(
+    def test_a_method_that_is_denied_is_told_and_the_log_has_the_rule(
         self, fleet: Fleet, front: int, target: Target
     ) -> None:
         target.accept({"clouds": ["cloud-1"], "methods": READS})
@@ -214,8 +214,10 @@ class TestRules:
         assert response.status == 403
         assert response.error["message"] == (
             "cloud-2 does not let cloud-1 use its image service with DELETE: "
-            "rbac_access_denied_matched_policy[accept[0]_allows_GET,_HEAD]"
+            "its accept rules for it allow cloud-1 other methods"
         )
+        (line,) = fleet.envoys["cloud-2"].access_log(response.headers["x-request-id"])
+        assert line["policy"] == "accept[0] allows GET, HEAD"
 
     def test_labels_are_those_that_a_cloud_bears_now(self, fleet: Fleet, target: Target) -> None:
         target.accept({"clouds": ["[region=eu,tier=edge]"]})
