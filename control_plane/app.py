@@ -209,6 +209,7 @@ async def run(settings: Settings) -> None:
 async def _serve(control_plane: ControlPlane) -> None:
     settings = control_plane.settings
     channel = _channel(settings)
+    _check_admin(settings)
     with _admin(control_plane) as admin:
         registry = open_registry(settings.registry, state_dir=settings.state_dir)
         control_plane.registry = registry
@@ -274,6 +275,20 @@ def _channel(settings: Settings) -> Channel | None:
             "any cloud: give --tls-cert, --tls-key and --tls-ca, or allow it with --insecure-xds"
         )
     return None
+
+
+def _check_admin(settings: Settings) -> None:
+    """Refuse an admin address that others than this machine's would reach, unless it is wanted.
+
+    Raises:
+        ControlPlaneError: it is one.
+    """
+    host, port = settings.admin_listen
+    if not (settings.insecure_admin or is_loopback(host)):
+        raise ControlPlaneError(
+            f"whoever reaches {_address(host, port)} could read which clouds and Envoys there are, "
+            "and all figures, over plain HTTP: allow it with --insecure-admin (--admin-listen)"
+        )
 
 
 @asynccontextmanager

@@ -28,6 +28,8 @@ class Settings:
     """Of the names in certificates, of Envoys and of peers; counts with `tls` only."""
     insecure_xds: bool = False
     """True lets Envoys come in plain text from beyond loopback."""
+    insecure_admin: bool = False
+    """True lets anybody beyond loopback read health, metrics and status."""
     insecure_peers: bool = False
     """True lets sites speak plain HTTP/2 to each other beyond loopback."""
     prefetch: tuple[Expression, ...] = ()

@@ -66,6 +66,14 @@ def expression(text: str) -> "Expression":
     "then ask for the clusters, listeners and policies of any cloud.",
 )
 @click.option(
+    "--insecure-admin",
+    is_flag=True,
+    envvar="SCOPEWAY_INSECURE_ADMIN",
+    help="Listen with --admin-listen beyond loopback, where there is no TLS and no login. Whoever "
+    "reaches the address may then read which clouds and Envoys there are, what these use, and all "
+    "figures; commands are taken from this machine only all the same.",
+)
+@click.option(
     "--insecure-peers",
     is_flag=True,
     envvar="SCOPEWAY_INSECURE_PEERS",
@@ -117,6 +125,7 @@ def serve(
     tls_ca: Path | None,
     trust_domain: str,
     insecure_xds: bool,
+    insecure_admin: bool,
     insecure_peers: bool,
     prefetch: "tuple[Expression, ...]",
     prefetch_limit: int,
@@ -150,6 +159,7 @@ def serve(
         tls=identity,
         trust_domain=trust_domain,
         insecure_xds=insecure_xds,
+        insecure_admin=insecure_admin,
         insecure_peers=insecure_peers,
         prefetch=prefetch,
         prefetch_limit=prefetch_limit,

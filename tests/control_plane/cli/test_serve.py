@@ -120,6 +120,28 @@ def test_what_is_wrong_is_one_sentence_and_status_1(
     assert outcome.err == f"scopeway: {sentence.format(used_port=used_port)}\n"
 
 
+@pytest.mark.parametrize(
+    ("listen", "flag", "sentence"),
+    [
+        ("--xds-listen", "--insecure-xds", "could ask for the clusters and listeners of any cloud"),
+        ("--admin-listen", "--insecure-admin", "could read which clouds and Envoys there are"),
+    ],
+)
+@pytest.mark.parametrize("host", ["192.0.2.1", "0.0.0.0", "[::]", "cp.example"])
+def test_beyond_loopback_nothing_listens_in_plain_text_unless_a_flag_says_so(
+    scopeway: Callable[..., Any], host: str, listen: str, flag: str, sentence: str
+) -> None:
+    """192.0.2.1 is no machine's (RFC 5737): with the flag it is tried, and cannot be had."""
+    command = ("serve", "--registry", "dir:/", *ANY_PORTS, listen, f"{host}:0")
+    refused = scopeway(*command)
+
+    assert (refused.status, refused.out) == (1, "")
+    assert refused.err.startswith(f"scopeway: whoever reaches {host}:0 {sentence}")
+    assert flag in refused.err
+    if host == "192.0.2.1":
+        assert "cannot listen on 192.0.2.1:0: " in scopeway(*command, flag).err
+
+
 def test_an_etcd_that_is_away_is_one_sentence_without_its_password(tmp_path: Path) -> None:
     away = Etcd(tmp_path).url
     serve = ServeProcess(away.replace("etcd://", "etcd://user:secret@"), tmp_path)
