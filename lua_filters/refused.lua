@@ -7,15 +7,29 @@
 
 local errors = require("errors")
 
-local find, format, gsub, sub, tonumber = string.find, string.format, string.gsub, string.sub, tonumber
+local byte, find, format, sub = string.byte, string.find, string.format, string.sub
+local tonumber = tonumber
 
 local _M = {}
 
 local MAX_BYTES = 65536
+local TAB, RETURN, SPACE = byte("\t\r ", 1, 3)
 local UNAUTHORIZED = "%s does not accept this token of %s: it has expired or was revoked, or %s does not "
   .. "honour identities of %s (accept[].identity)"
 local FORBIDDEN = " (of %s, only the roles count at %s that its accept[].identity lists, by default "
   .. "member and reader)"
+
+
+-- Where the blanks begin that end before the position. A pattern ("%s*</body>") would look at each run
+-- of blanks once for each of its bytes: half a minute for 64 KiB of them.
+local function before_blanks(text, position)
+  local code
+  repeat
+    position = position - 1
+    code = position > 0 and byte(text, position) or 0
+  until code ~= SPACE and (code < TAB or code > RETURN)
+  return position + 1
+end
 
 
 -- The hint behind the last message of an error as services write it, in JSON or HTML; nil where there
@@ -30,8 +44,8 @@ local function with_hint(body, hint)
     end
     return stop and sub(body, 1, stop - 1) .. hint .. sub(body, stop)
   end
-  local made, count = gsub(body, "%s*</body>", hint .. "\n </body>", 1)
-  return count == 1 and made or nil
+  local stop = find(body, "</body>", 1, true)
+  return stop and sub(body, 1, before_blanks(body, stop) - 1) .. hint .. "\n " .. sub(body, stop)
 end
 
 

@@ -1,6 +1,7 @@
 """What a service says to a user of another cloud whom it refuses."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -43,6 +44,8 @@ def test_a_401_says_why_it_may_be(front: Any) -> None:
             "<html>\n <body>\n no way<br />\n </body>\n</html>",
             f"<html>\n <body>\n no way<br />{HINT}\n </body>\n</html>",
         ),
+        ("</body> </body>", f"{HINT}\n </body> </body>"),
+        ("a \t\r\n\v\f </body>", f"a{HINT}\n </body>"),
         ('{"message": "cut', '{"message": "cut'),
         ('{"message": 1}', '{"message": 1}'),
         ("no", "no"),
@@ -52,6 +55,17 @@ def test_a_403_keeps_its_words_and_gets_a_hint(front: Any, body: str, expected: 
     said = answered(front, "403", body)
 
     assert (said.body, said.headers[":status"]) == (expected, "403")
+
+
+def test_blanks_cost_no_more_than_letters(front: Any) -> None:
+    """While it looks at an answer, a worker of Envoy serves nobody else."""
+
+    def cost(body: str) -> float:
+        start = time.thread_time()
+        answered(front, "403", body)
+        return time.thread_time() - start
+
+    assert cost(" " * 16_384) < 100 * cost("a" * 16_384)
 
 
 @pytest.mark.parametrize(
