@@ -8,7 +8,7 @@ from xds.codec import resource
 from xds.errors import ProtocolError
 from xds.resource import Resource
 from xds.source import Node
-from xds.types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE
+from xds.types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SCOPED_ROUTE
 
 RESOURCE = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 TYPES = {
@@ -16,6 +16,7 @@ TYPES = {
     "endpoint": ENDPOINT,
     "listener": LISTENER,
     "route": ROUTE,
+    "scoped_route": SCOPED_ROUTE,
     "extension": EXTENSION,
 }
 

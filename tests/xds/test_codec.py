@@ -2,6 +2,11 @@ from datetime import timedelta
 
 import pytest
 from betterproto2 import Message
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    Cluster,
+    ClusterDiscoveryType,
+    ClusterEdsClusterConfig,
+)
 from envoy_data_plane.envoy.config.core.v3 import BuildVersion, Extension, Locality
 from envoy_data_plane.envoy.config.core.v3 import Node as ProtoNode
 from envoy_data_plane.envoy.service.discovery.v3 import (
@@ -23,6 +28,7 @@ from xds.codec import (
     decode_delta_request,
     encode_delta_response,
     encode_sotw_response,
+    endpoints_name,
     heartbeat,
     resource,
     without_ttl,
@@ -69,6 +75,29 @@ class TestResponse:
         assert DeltaDiscoveryResponse.parse(data) == DeltaDiscoveryResponse(
             type_url=CLUSTER, nonce="1"
         )
+
+
+@pytest.mark.parametrize(
+    ("cluster", "name"),
+    [
+        (Cluster(name="a", type=ClusterDiscoveryType.EDS), "a"),
+        (
+            Cluster(
+                name="a",
+                type=ClusterDiscoveryType.EDS,
+                eds_cluster_config=ClusterEdsClusterConfig(service_name="pool"),
+            ),
+            "pool",
+        ),
+        (Cluster(name="a", type=ClusterDiscoveryType.STRICT_DNS), None),
+        (Cluster(name="a"), None),
+        (b"\x12\xff", None),
+    ],
+)
+def test_the_endpoints_of_a_cluster_that_has_eds(
+    cluster: Cluster | bytes, name: str | None
+) -> None:
+    assert endpoints_name(resource(CLUSTER, "a", bytes(cluster))) == name
 
 
 class TestTtl:
