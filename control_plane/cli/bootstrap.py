@@ -32,6 +32,7 @@ def _admin(text: str | tuple[str, str | int]) -> tuple[str, str | int]:
     default=["127.0.0.1:18000"],
     show_default=True,
     envvar="SCOPEWAY_XDS",
+    show_envvar=True,
     help="A control plane; may be given several times, Envoy connects to any that answers.",
 )
 @click.option(
@@ -82,15 +83,15 @@ def bootstrap(
     sds_dir: str | None,
     access_log: str,
 ) -> None:
-    r"""Print the Envoy bootstrap of CLOUD's sidecar as YAML, or write it.
+    """Print or write what CLOUD's Envoy starts with, as YAML.
 
     \b
         scopeway bootstrap cloud-1 > envoy.yaml              # a control plane on this machine
         envoy -c envoy.yaml
 
     \b
-        scopeway bootstrap cloud-1 --xds 10.0.0.1:18000 --xds 10.0.0.2:18000 \
-            --tls-cert /etc/scopeway/tls/tls.crt --tls-key /etc/scopeway/tls/tls.key \
+        scopeway bootstrap cloud-1 --xds 10.0.0.1:18000 --xds 10.0.0.2:18000 \\
+            --tls-cert /etc/scopeway/tls/tls.crt --tls-key /etc/scopeway/tls/tls.key \\
             --tls-ca /etc/scopeway/tls/ca.crt --trust-domain edge.example --output /etc/scopeway
         envoy -c /etc/scopeway/envoy.yaml
     """

@@ -55,13 +55,14 @@ folder_option: Decorator = click.option(
     default="certs",
     show_default=True,
     envvar="SCOPEWAY_CA_DIR",
+    show_envvar=True,
     help="Folder of the authority and of what it has issued.",
 )
 
 
 @click.group()
 def ca() -> None:
-    r"""Certificates for demos, tests and small fleets.
+    """Certificates for demos, tests and small fleets.
 
     \b
         scopeway ca init --trust-domain edge.example
@@ -109,7 +110,7 @@ def issue(
     lifetime: timedelta,
     clouds: Sequence[str],
 ) -> None:
-    """Issue a key and a certificate to each of CLOUDS, or to the control planes."""
+    """Issue certificates, with keys, to CLOUDS or the control planes."""
     if not clouds and not control_plane:
         raise click.UsageError("name clouds, or --control-plane")
     authority = _open(folder)

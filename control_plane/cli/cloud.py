@@ -37,7 +37,7 @@ def cloud() -> None:
 )
 @click.argument("files", nargs=-1, required=True, type=click.File("rb"))
 def put(registry: str, ttl: int | None, files: Sequence[BinaryIO]) -> None:
-    """Register the clouds of the manifest FILES; "-" reads standard input.
+    """Register the clouds of manifest FILES; "-" is standard input.
 
     Every document is checked before the first is written.
     """
@@ -79,7 +79,10 @@ def get(registry: str, output: str, name: str) -> None:
 @registry_option
 @format_option
 def list_clouds(registry: str, output: str) -> None:
-    """List the clouds; entries that are refused, and cordons, are told on standard error."""
+    """List the clouds.
+
+    Entries that are refused, and cordons, are told on standard error.
+    """
     from control_plane.clouds.model import Cloud
 
     found = _registered(registry)
@@ -181,10 +184,11 @@ def uncordon(registry: str, names: tuple[str, ...]) -> None:
 @click.option("--all", "every", is_flag=True, help="All clouds that are held.")
 @click.argument("names", nargs=-1)
 def release(admins: tuple[str, ...], every: bool, names: tuple[str, ...]) -> None:
-    """Give up clouds that are held after a storm: they were taken away on purpose.
+    """Give up clouds that are held after a storm.
 
-    Asks the control planes themselves, as each holds what it has lost; `scopeway status` shows
-    what that is. Exit status 1 where one of the names is held by none of them.
+    For those that were taken away on purpose. Asks the control planes themselves, as each holds
+    what it has lost; `scopeway status` shows what that is. Exit status 1 where one of the names is
+    held by none of them.
     """
     from control_plane.cli.admin_client import command
 

@@ -21,9 +21,10 @@ import click
 def demo(
     action: str | None, full: bool, keep: bool, openstack_python: Path | None, plain: bool
 ) -> None:
-    """Show scoped requests among three small clouds of real OpenStack services.
+    """Show scoped requests among three clouds of real services.
 
-    Everything runs on loopback, in a temporary folder, and ends with the command.
+    Everything runs on loopback, in a temporary folder, and ends with the command; with --up it
+    goes on until --down, in .scopeway of the working folder.
     """
     from control_plane.demo.run import SMALL, down, run_demo, up
 

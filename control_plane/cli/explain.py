@@ -25,6 +25,7 @@ EXIT_REJECTED = 3
     "--insecure-peers",
     is_flag=True,
     envvar="SCOPEWAY_INSECURE_PEERS",
+    show_envvar=True,
     help="Answer for a control plane that runs with --insecure-peers.",
 )
 @click.option(
@@ -49,9 +50,9 @@ def explain(
     output: str,
     service: str,
 ) -> None:
-    r"""Print where a request to SERVICE goes, in which order, or with which status it is refused.
+    """Print where a request to SERVICE goes, or why it is refused.
 
-    Reads the registry itself; no server is needed.
+    Of several clouds it names the order. Reads the registry itself; no server is needed.
 
     \b
         scopeway explain --registry dir:clouds/ --from cloud-1 --scope "{glance:cloud-999}" image

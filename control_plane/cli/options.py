@@ -47,25 +47,31 @@ def _trust_domain(text: str) -> str:
 trust_domain_option: Decorator = click.option(
     "--trust-domain",
     type=_trust_domain,
+    metavar="DOMAIN",
     default="scopeway",
     show_default=True,
     envvar="SCOPEWAY_TRUST_DOMAIN",
+    show_envvar=True,
     help="The SPIFFE trust domain of the fleet: sites are spiffe://DOMAIN/cloud/NAME.",
 )
 
 
 def tls_options(text: str) -> Decorator:
     """Return --tls-cert, --tls-key and --tls-ca, which go together (`three_files`)."""
-    file = click.Path(dir_okay=False, path_type=Path)
+    texts = {
+        "cert": text,
+        "key": "Its key.",
+        "ca": "Whom to believe the other side's certificate; may hold several authorities.",
+    }
     options = [
-        click.option("--tls-cert", type=file, envvar="SCOPEWAY_TLS_CERT", help=text),
-        click.option("--tls-key", type=file, envvar="SCOPEWAY_TLS_KEY", help="Its key."),
         click.option(
-            "--tls-ca",
-            type=file,
-            envvar="SCOPEWAY_TLS_CA",
-            help="Whom to believe the other side's certificate; may hold several authorities.",
-        ),
+            f"--tls-{name}",
+            type=click.Path(dir_okay=False, path_type=Path),
+            envvar=f"SCOPEWAY_TLS_{name.upper()}",
+            show_envvar=True,
+            help=each,
+        )
+        for name, each in texts.items()
     ]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,8 +103,9 @@ registry_option: Decorator = click.option(
     envvar="SCOPEWAY_REGISTRY",
     show_envvar=True,
     metavar="URL",
-    help="Where clouds are registered: dir:FOLDER or "
-    "etcd://[user:password@]host:port[,host:port]/[prefix][?cacert=FILE&cert=FILE&key=FILE].",
+    # no word of it is longer than the column that it gets
+    help="Where clouds are registered: dir:FOLDER, or etcd://[user:password@]host:port[,host:port] "
+    "with /PREFIX and ?cacert=FILE&cert=FILE&key=FILE behind it, where wanted.",
 )
 
 admin_option: Decorator = click.option(
@@ -108,6 +115,7 @@ admin_option: Decorator = click.option(
     default=("http://127.0.0.1:18002",),
     show_default=True,
     envvar="SCOPEWAY_ADMIN",
+    show_envvar=True,
     metavar="URL",
     help="The admin address of a control plane; may be given again for each replica.",
 )
@@ -118,5 +126,5 @@ format_option: Decorator = click.option(
     type=click.Choice(["table", "json"]),
     default="table",
     show_default=True,
-    help="A table for people, JSON for programs.",
+    help="For people, or as JSON for programs.",
 )

@@ -39,6 +39,7 @@ def expression(text: str) -> "Expression":
     default="127.0.0.1:18000",
     show_default=True,
     envvar="SCOPEWAY_XDS_LISTEN",
+    show_envvar=True,
     help="Where Envoys connect.",
 )
 @click.option(
@@ -48,12 +49,14 @@ def expression(text: str) -> "Expression":
     default="127.0.0.1:18002",
     show_default=True,
     envvar="SCOPEWAY_ADMIN_LISTEN",
+    show_envvar=True,
     help="Where /healthz, /readyz, /metrics and /status answer.",
 )
 @click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
     envvar="SCOPEWAY_STATE_DIR",
+    show_envvar=True,
     help="Folder of the last good inventory, to start from when the registry is away.",
 )
 @tls_options("The certificate of this control plane; Envoys have to come with one of their own.")
@@ -62,6 +65,7 @@ def expression(text: str) -> "Expression":
     "--insecure-xds",
     is_flag=True,
     envvar="SCOPEWAY_INSECURE_XDS",
+    show_envvar=True,
     help="Without --tls-…: listen beyond loopback all the same. Whoever reaches the address may "
     "then ask for the clusters, listeners and policies of any cloud.",
 )
@@ -69,6 +73,7 @@ def expression(text: str) -> "Expression":
     "--insecure-admin",
     is_flag=True,
     envvar="SCOPEWAY_INSECURE_ADMIN",
+    show_envvar=True,
     help="Listen with --admin-listen beyond loopback, where there is no TLS and no login. Whoever "
     "reaches the address may then read which clouds and Envoys there are, what these use, and all "
     "figures; commands are taken from this machine only all the same.",
@@ -77,6 +82,7 @@ def expression(text: str) -> "Expression":
     "--insecure-peers",
     is_flag=True,
     envvar="SCOPEWAY_INSECURE_PEERS",
+    show_envvar=True,
     help="Without --tls-…: let sites speak plain HTTP/2 to each other beyond loopback. Whoever "
     "reaches a peer may then claim to be any cloud.",
 )
@@ -85,6 +91,7 @@ def expression(text: str) -> "Expression":
     type=expression,
     multiple=True,
     envvar="SCOPEWAY_PREFETCH",
+    show_envvar=True,
     metavar="EXPRESSION",
     help="Give every Envoy the targets of these clouds before it asks: '[tier=core]', "
     "'cloud-1|cloud-2'. May be given again.",
@@ -96,6 +103,7 @@ def expression(text: str) -> "Expression":
     default=100,
     show_default=True,
     envvar="SCOPEWAY_PREFETCH_LIMIT",
+    show_envvar=True,
     help="How many clouds --prefetch selects at most, the first by name.",
 )
 @click.option(
@@ -105,6 +113,7 @@ def expression(text: str) -> "Expression":
     default=5,
     show_default=True,
     envvar="SCOPEWAY_DRAIN_SECONDS",
+    show_envvar=True,
     help="At SIGTERM, send the Envoys to other control planes one after the other, within so many "
     "seconds; 0: all at once.",
 )
@@ -114,6 +123,7 @@ def expression(text: str) -> "Expression":
     default="info",
     show_default=True,
     envvar="SCOPEWAY_LOG_LEVEL",
+    show_envvar=True,
 )
 def serve(
     registry: str,
@@ -132,10 +142,11 @@ def serve(
     drain_seconds: int,
     log_level: str,
 ) -> None:
-    """Serve clusters, routes, listeners and filters to the Envoys of all sites.
+    """Run a control plane for the Envoys of all sites.
 
-    Nothing is served before the registry has been read once. Ends on SIGTERM, when its Envoys have
-    been sent elsewhere (--drain-seconds); at once on SIGINT, or a second SIGTERM.
+    It serves them clusters, routes, listeners and filters; nothing before the registry has been
+    read once. Ends on SIGTERM, when its Envoys have been sent elsewhere (--drain-seconds); at once
+    on SIGINT, or a second SIGTERM.
 
     With --tls-… an Envoy gets what belongs to the cloud in its certificate and nothing else;
     renewed files are taken without a restart. Without, every Envoy is believed, on loopback only.

@@ -38,7 +38,7 @@ Status = Mapping[str, Any]
 def status(
     admins: tuple[str, ...], seconds: float | None, output: str, clouds: tuple[str, ...]
 ) -> None:
-    r"""Show each Envoy, or those of CLOUDS: what it uses, has taken and refused, and its lag.
+    """Show what each Envoy, or those of CLOUDS, uses and refuses.
 
     Asks the admin address of every control plane that is named. What else an operator should know
     stands above: a registry that is away, clouds that are held or cordoned, entries refused.
