@@ -14,7 +14,6 @@ local SERVICES = constants.services
 local _M = {}
 
 local MAX_BYTES = 2048
-local MAX_BINDINGS = 64
 
 local NAME, BLANK, QUOTE, OTHER = 1, 2, 3, 4
 
@@ -121,11 +120,8 @@ local function end_binding(scan)
     return (scan.kept[1] and "':'" or "a binding") .. " is missing"
   elseif not scan.kept[1] then
     return "an expression is missing for '" .. scan.service .. "'"
-  elseif scan.count == MAX_BINDINGS then
-    return format("more than %d bindings", MAX_BINDINGS)
   end
   scan.bindings[scan.service] = concat(scan.kept)
-  scan.count = scan.count + 1
   start_side(scan, nil)
 end
 
@@ -197,7 +193,7 @@ function _M.bindings(text)
   if not first then
     return nil, last
   end
-  local scan = { bindings = {}, count = 0, quote = nil, brackets = false }
+  local scan = { bindings = {}, quote = nil, brackets = false }
   start_side(scan, nil)
   for i = first, last do
     local back

@@ -43,7 +43,7 @@ def connections() -> int:
 
 EXPECTED: dict[str, list[float]] = {
     "bytes of a scope": [text.MAX_BYTES],
-    "bindings of a scope": [text.MAX_BINDINGS],
+    "bindings of a scope": [],
     "clouds and labels of an expression": [text.MAX_ATOMS],
     "levels of parentheses": [text.MAX_DEPTH],
     "words and signs of an expression, which bounds what the control plane takes to read a "
@@ -113,6 +113,5 @@ def test_the_page_has_the_defaults(limit: str) -> None:
     assert numbers(LIMITS[limit])[: len(EXPECTED[limit])] == EXPECTED[limit]
 
 
-def test_lua_has_the_same_limits_of_a_scope() -> None:
+def test_lua_has_the_same_limit_of_a_scope() -> None:
     assert constant("scope.lua", "MAX_BYTES") == text.MAX_BYTES
-    assert constant("scope.lua", "MAX_BINDINGS") == text.MAX_BINDINGS

@@ -24,7 +24,6 @@ from control_plane.scope.services import official_type
 from control_plane.scope.text import (
     BLANKS,
     MAX_ATOMS,
-    MAX_BINDINGS,
     MAX_DEPTH,
     MAX_PIECES,
     QUOTES,
@@ -175,8 +174,6 @@ class _Builder:
     """The callbacks of the grammar's rules, by their names."""
 
     def scope(self, bindings: list[tuple[Binding, int]]) -> Scope:
-        if len(bindings) > MAX_BINDINGS:
-            raise ScopeError(f"more than {MAX_BINDINGS} bindings")
         by_service: dict[str, Binding] = {}
         for binding, column in bindings:
             if binding.service in by_service:

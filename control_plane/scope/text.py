@@ -9,7 +9,6 @@ import re
 from control_plane.scope.errors import ScopeError
 
 MAX_BYTES = 2048
-MAX_BINDINGS = 64
 MAX_ATOMS = 32
 """In one expression."""
 MAX_PIECES = 256

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from control_plane.scope import ScopeError, binding_for, complete, lexical_form
+from control_plane.scope import SERVICE_TYPES, ScopeError, binding_for, complete, lexical_form
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "scope" / "lexical.json"
 CASES: list[dict[str, Any]] = json.loads(VECTORS.read_text())["cases"]
@@ -71,6 +71,21 @@ def test_the_vector_holds(lua: Lua, case: dict[str, Any]) -> None:
 def test_the_vector_is_refused(lua: Lua, case: dict[str, Any]) -> None:
     assert lua.lexical(as_bytes(case)) is None
     assert lua.reason(as_bytes(case))
+
+
+def test_each_service_is_bound_once(lua: Lua) -> None:
+    most = ";".join(f"{service}:a" for service in ("*", *sorted(SERVICE_TYPES)))
+    assert lua.lexical(most.encode()) == most
+
+    for service in ("*", "glance"):
+        assert "is bound twice" in lua.reason(f"{most};{service}:a".encode())
+
+
+def test_so_many_bytes_are_a_scope(lua: Lua) -> None:
+    longest = b"glance:a".ljust(2048)
+    assert lua.lexical(longest) == "image:a"
+
+    assert lua.reason(longest + b" ") == "a scope has at most 2048 bytes, this one has 2049"
 
 
 def in_python(function: Callable[..., str], *args: Any) -> str | ScopeError:
