@@ -9,9 +9,11 @@ import yaml
 
 from control_plane.clouds.manifest import MAX_PROBLEMS
 from control_plane.compiler.plan import MAX_HOPS, PlanSettings
-from control_plane.registry.yaml_documents import MAX_CHARACTERS
+from control_plane.registry.documents import MAX_BYTES
+from control_plane.registry.yaml_documents import MAX_CHARACTERS, MAX_DEPTH
 from control_plane.scope import text
 from control_plane.site import resources
+from control_plane.site.connection import MAX_HEADERS, MAX_HEADERS_KB
 from control_plane.source import Limits as SourceLimits
 from xds.limits import Limits
 from xds.node import MAX_METADATA
@@ -48,6 +50,7 @@ EXPECTED: dict[str, list[float]] = {
     "levels of parentheses": [text.MAX_DEPTH],
     "words and signs of an expression, which bounds what the control plane takes to read a "
     "target's name: 3 ms, not 20": [text.MAX_PIECES],
+    "headers of a request at a front": [MAX_HEADERS, MAX_HEADERS_KB * 1024],
     "clouds that labels select": [PlanSettings().label_limit],
     "priorities of a cluster (`or`)": [MAX_HOPS],
     "new targets of an Envoy worker": [resources.MAX_TARGETS],
@@ -82,7 +85,9 @@ EXPECTED: dict[str, list[float]] = {
     "bytes of a login's body": [constant("token_body.lua", "MAX_BYTES")],
     "connections of an Envoy": [connections()],
     "problems that are kept of a refused document": [MAX_PROBLEMS],
+    "bytes of an entry in etcd": [MAX_BYTES],
     "characters of a document in a folder": [MAX_CHARACTERS],
+    "levels of nesting in it": [MAX_DEPTH],
 }
 
 

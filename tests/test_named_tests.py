@@ -7,6 +7,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 NAMED = re.compile(r"`(tests/[\w/.-]+)(?:::(\w+))?`")
+MEANT = re.compile(r"`tests/[^`]*`")
 TRANSCRIPT = re.compile(r"`(\w+\.txt)`")
 ROW = re.compile(r"^\| (.+) \| (.+) \|$", re.MULTILINE)
 DOCUMENTS = ["docs/limits.md", "docs/xds.md", "SECURITY.md"]
@@ -14,7 +15,8 @@ DOCUMENTS = ["docs/limits.md", "docs/xds.md", "SECURITY.md"]
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_test_that_is_named_is_there(document: str) -> None:
-    named = NAMED.findall((REPOSITORY / document).read_text())
+    text = (REPOSITORY / document).read_text()
+    named = NAMED.findall(text)
     missing = [
         f"{file}::{test}"
         for file, test in named
@@ -24,11 +26,21 @@ def test_every_test_that_is_named_is_there(document: str) -> None:
 
     assert named
     assert missing == []
+    assert [each for each in MEANT.findall(text) if not NAMED.fullmatch(each)] == []
 
 
-def test_every_row_of_the_threat_model_names_a_test_and_not_only_its_file() -> None:
-    text = (REPOSITORY / "SECURITY.md").read_text()
-    table = text.partition("## What an attacker gets")[2].partition("\n**")[0]
+@pytest.mark.parametrize(
+    ("document", "before", "after"),
+    [
+        ("SECURITY.md", "## What an attacker gets", "\n**"),
+        ("docs/limits.md", "# Limits", "\n## "),
+    ],
+)
+def test_every_row_of_a_table_of_bounds_names_a_test_and_not_only_its_file(
+    document: str, before: str, after: str
+) -> None:
+    text = (REPOSITORY / document).read_text()
+    table = text.partition(before)[2].partition(after)[0]
     rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
     vague = [row for row in rows if not all(test for _, test in NAMED.findall(row) or [("", "")])]
 

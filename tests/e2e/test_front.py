@@ -285,8 +285,18 @@ class TestRefusals:
             assert answer.startswith(b"HTTP/1.1 200 "), answer[:1000]
             assert all(f"{name}: {value}\r\n".encode() in answer for name, value in headers)
 
-    def test_headers_that_are_too_large(self, front: int) -> None:
-        response = send(front, "/image/", [("X-Long", "x" * 100_000)])
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            [("X-Long", "x" * 100_000)],
+            [("X-Long", "x" * (MAX_HEADERS_KB * 1024))],
+            [(f"x-object-meta-{number}", "x") for number in range(MAX_HEADERS)],  # and Host
+        ],
+    )
+    def test_headers_that_are_too_large_or_too_many(
+        self, front: int, headers: list[tuple[str, str]]
+    ) -> None:
+        response = send(front, "/image/", headers)
 
         assert (response.status, response.error["code"]) == (431, 431)
 

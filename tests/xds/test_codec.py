@@ -293,6 +293,21 @@ class TestRequest:
         node = decode_delta_request(_request(node=ProtoNode(id="n", metadata=metadata))).node
         assert node == Node(id="n", cluster="", metadata={"shallow": "x"})
 
+    def test_metadata_is_as_long_as_may_be(self) -> None:
+        """Key and value, and above a second one the path to it."""
+        long = "v" * (MAX_METADATA - len("a" + "n" + "n." + "b"))
+
+        def read(value: str) -> DeltaRequest:
+            metadata = Struct.from_dict({"a": value, "n": {"b": ""}})
+            return decode_delta_request(_request(node=ProtoNode(metadata=metadata)))
+
+        node = read(long).node
+        assert node is not None
+        assert node.metadata == {"a": long, "n.b": ""}
+        with pytest.raises(MalformedRequestError, match="more than 1048576 characters") as refused:
+            read(long + "v")
+        assert refused.value.status == "INVALID_ARGUMENT"
+
     @pytest.mark.parametrize("below", [wire.field_string(3, ""), wire.field_bytes(5, b"")])
     def test_a_long_key_above_many_leaves_fills_no_memory(self, below: bytes) -> None:
         inside = b"".join(_entry(f"{number}", below) for number in range(200))

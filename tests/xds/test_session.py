@@ -11,9 +11,10 @@ from xds_transcript import Transcript, replay
 
 from xds.codec import DeltaRequest
 from xds.errors import ProtocolError
+from xds.events import NamesSkipped
 from xds.session import TYPES_LIMIT, DeltaSession
 from xds.source import Node
-from xds.types import CLUSTER
+from xds.types import CLUSTER, ROUTE
 
 DIRECTORY = Path(__file__).parents[1] / "testdata" / "session"
 
@@ -63,6 +64,16 @@ class TestLimits:
             session.receive(DeltaRequest(type_url="type/one-more"), 0)
 
         assert refused.value.status == "RESOURCE_EXHAUSTED"
+
+    def test_so_many_names_of_each_type_and_no_more(self) -> None:
+        session = DeltaSession(Store(), names_limit=2)
+        for type_url in (CLUSTER, ROUTE):
+            node = Node(id="site/1", cluster="site")
+            for name in ("a", "b", "c"):
+                session.receive(DeltaRequest(type_url=type_url, node=node, subscribe=(name,)), 0)
+
+        assert set(session.interests()) == {(t, name) for t in (CLUSTER, ROUTE) for name in "ab"}
+        assert session.events() == [NamesSkipped(CLUSTER, 1), NamesSkipped(ROUTE, 1)]
 
     @pytest.mark.parametrize(("held", "sent"), [(2, 0), (3, 1)])
     def test_versions_are_believed_only_of_as_many_names_as_a_client_may_have(

@@ -140,10 +140,14 @@ def test_all_problems_of_a_document_are_told() -> None:
     ]
 
 
-def test_the_text_of_very_many_problems_stays_short() -> None:
-    document = changed("spec.services.image.endpoints", [{"address": "x y", "port": 0}] * 500)
+@pytest.mark.parametrize(("bad", "kept"), [(100, 100), (101, 100), (1000, 100)])
+def test_so_many_problems_are_kept_and_the_others_counted(bad: int, kept: int) -> None:
+    document = changed("spec.services.image.endpoints", [{"address": "a", "port": 0}] * bad)
+    error = refused(document)
 
-    assert str(refused(document)).endswith("; and 995 more")
+    assert len(error.problems) == kept
+    assert error.problems[-1].field == f"spec.services.image.endpoints[{kept - 1}].port"
+    assert str(error).endswith(f"; and {bad - 5} more")
 
 
 def test_a_long_name_above_many_problems_fills_no_memory() -> None:

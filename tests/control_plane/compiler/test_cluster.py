@@ -18,8 +18,8 @@ from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.manifest import API_VERSION, KIND, parse_manifest
 from control_plane.compiler import prototypes
 from control_plane.compiler.cluster import MAX_REASON, compile_cluster, header_value
-from control_plane.compiler.outcome import Rejection
-from control_plane.compiler.plan import PlanSettings, plan
+from control_plane.compiler.outcome import PeerHop, Rejection, Route
+from control_plane.compiler.plan import MAX_HOPS, PlanSettings, plan
 from control_plane.scope import parse_target
 from xds.wire import field_bytes
 
@@ -66,12 +66,14 @@ def test_the_bytes_are_what_envoys_types_encode_but_for_the_order_of_fields(case
 
 
 @pytest.mark.envoy
-def test_envoy_accepts_every_golden(tmp_path: Path) -> None:
+def test_envoy_accepts_every_golden_and_as_many_clouds_as_may_be(tmp_path: Path) -> None:
     """Envoy reads the very bytes that it would be sent."""
     internal_listeners = TypedExtensionConfig(
         name="envoy.bootstrap.internal_listener", typed_config=AnyMessage.pack(InternalListener())
     )
-    clusters = {Cluster.parse(body).name: body for body in map(compiled, CASES)}
+    hop = PeerHop(cloud="cloud-1", address="127.0.0.1", port=1, prefix="")
+    largest = compile_cluster("image@many", Route(hops=(hop,) * MAX_HOPS))
+    clusters = {Cluster.parse(body).name: body for body in (largest, *map(compiled, CASES))}
     static_resources = b"".join(field_bytes(2, body) for body in clusters.values())
     config = tmp_path / "bootstrap.pb"
     # envoy.config.bootstrap.v3.Bootstrap: static_resources, bootstrap_extensions

@@ -52,10 +52,11 @@ def test_scalars_are_what_yaml_says() -> None:
         ("a:\n\tb: 1", 2, "found character that cannot start any token"),
         ("a: 'x", 1, "found unexpected end of stream"),
         ("a: \x01", 1, "control characters are not allowed"),
+        ("[" * 24 + "a" + "]" * 24, 1, "nested deeper than 24 levels"),
         ("[" * 100_000, 1, "nested deeper than 24 levels"),
         ("- " * 100_000, 1, "nested deeper than 24 levels"),
         ("{a: " * 60_000, 1, "nested deeper than 24 levels"),
-        ("a" * 300_000, 1, "longer than 262144 characters"),
+        ("a" * 262_145, 1, "longer than 262144 characters"),
         ("a: 1\r--- {b: 2}\r", 2, "a second document begins without a line of its own"),
     ],
 )
@@ -65,6 +66,11 @@ def test_refuses(text: str, line: int, reason: str) -> None:
 
     assert reason in caught.value.reason
     assert caught.value.line == line
+
+
+def test_what_is_as_large_and_deep_as_may_be_is_read() -> None:
+    assert load("ä" * 262_144) == "ä" * 262_144
+    assert load("[" * 23 + "a" + "]" * 23) == yaml.safe_load("[" * 23 + "a" + "]" * 23)
 
 
 PLAIN = st.recursive(
