@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from control_plane.cli.options import admin_option, format_option, registry_option
+from control_plane.cli.output import console, table
 from control_plane.errors import ControlPlaneError
 
 if TYPE_CHECKING:
@@ -272,21 +273,16 @@ def _show(document: dict[str, Any], output: str) -> None:
 
 
 def _table(clouds: "Sequence[Cloud]", inventory: "Inventory") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from control_plane.clouds.urls import front_url
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("cloud", "labels", "services", "front", "peer", "cordoned"):
-        table.add_column(column)
+    shown = table("cloud", "labels", "services", "front", "peer", "cordoned")
     for one in clouds:
-        table.add_row(
+        shown.add_row(
             one.name,
-            ",".join(f"{key}={value}" for key, value in sorted(one.labels.items())) or "-",
-            ",".join(sorted(one.services)) or "-",
+            ", ".join(f"{key}={value}" for key, value in sorted(one.labels.items())) or "-",
+            ", ".join(sorted(one.services)) or "-",
             front_url(one.front) if one.front else "-",
             f"{one.peer.address}:{one.peer.port}" if one.peer else "-",
             "-" if (reason := inventory.cordon(one.name)) is None else reason or "yes",
         )
-    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+    console().print(shown)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from control_plane.cli.options import format_option, registry_option
+from control_plane.cli.output import console, table
 from control_plane.clouds.fields import METHODS
 
 if TYPE_CHECKING:
@@ -90,22 +91,19 @@ def explain(
 
 
 def _print(explanation: "Explanation") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column()
-    table.add_row("target", explanation.target or "-")
+    shown = table("", "")
+    shown.show_header = False
+    shown.columns[0].style = "bold"
+    shown.add_row("target", explanation.target or "-")
     if explanation.outcome == "route":
-        table.add_row("goes to", ", then ".join(explanation.clouds))
+        shown.add_row("goes to", ", then ".join(explanation.clouds))
     else:
-        table.add_row("refused", str(explanation.status))
-        table.add_row("because", explanation.reason)
+        shown.add_row("refused", str(explanation.status))
+        shown.add_row("because", explanation.reason)
     for cloud, rule in explanation.rules.items():
-        table.add_row("policy", f"{cloud}: {rule}")
+        shown.add_row("policy", f"{cloud}: {rule}")
     for cloud, reason in explanation.skipped.items():
-        table.add_row("skipped", f"{cloud}: {reason}")
+        shown.add_row("skipped", f"{cloud}: {reason}")
     for warning in explanation.warnings:
-        table.add_row("warning", warning)
-    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+        shown.add_row("warning", warning)
+    console().print(shown)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from control_plane.cli.options import admin_option, format_option
+from control_plane.cli.output import console, table
 from control_plane.errors import ControlPlaneError
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
 SHOWN = 10
 """Lines of one kind, of clouds or problems; `--format json` has them all."""
@@ -65,9 +66,9 @@ def _watch(ask: Callable[[], Mapping[str, Status]], seconds: float, output: str)
             time.sleep(seconds)
     from rich.live import Live
 
-    console = _console()
+    to = console()
     first = _screen(ask())
-    with Live(first, console=console, screen=console.is_terminal, auto_refresh=False) as live:
+    with Live(first, console=to, screen=to.is_terminal, auto_refresh=False) as live:
         while True:
             time.sleep(seconds)
             live.update(_screen(ask()), refresh=True)
@@ -91,15 +92,7 @@ def _show(found: Mapping[str, Status], output: str) -> None:
     if output == "json":
         click.echo(json.dumps(found))
         return
-    _console().print(_screen(found))
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    # as wide as it comes where no screen limits it: a program, or a file, reads whole lines
-    width = None if sys.stdout.isatty() else 10_000
-    return Console(width=width, highlight=False, markup=False)
+    console().print(_screen(found))
 
 
 def _screen(found: Mapping[str, Status]) -> "RenderableType":
@@ -111,6 +104,8 @@ def _screen(found: Mapping[str, Status]) -> "RenderableType":
         for admin, each in found.items()
         for line in _summary(admin, each)
     ]
+    if all("error" in each for each in found.values()):
+        return Group(*lines)
     return Group(*lines, _envoys(found))
 
 
@@ -148,23 +143,9 @@ def _summary(admin: str, status: Status) -> Iterator[list[tuple[str, str]]]:
 
 
 def _envoys(found: Mapping[str, Status]) -> "RenderableType":
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
     several = len(found) > 1
-    for column in (
-        "cloud",
-        "instance",
-        "version",
-        "connected",
-        "targets",
-        "acked",
-        "nacked",
-        "lag",
-    ):
-        table.add_column(column)
-    if several:
-        table.add_column("control plane")
+    columns = ("cloud", "instance", "version", "connected", "targets", "acked", "nacked", "lag")
+    shown = table(*columns, *(["control plane"] if several else []))
     rows = [(each, admin) for admin, status in found.items() for each in status.get("streams", ())]
     for each, admin in sorted(rows, key=lambda row: (row[0]["cloud"], row[0]["instance"])):
         nacked = each["nacked"]
@@ -179,8 +160,8 @@ def _envoys(found: Mapping[str, Status]) -> "RenderableType":
             _duration(each["lag_seconds"]) if each["lag_seconds"] else "-",
             *([admin] if several else []),
         )
-        table.add_row(*map(_plain, cells), style="red" if nacked else None)
-    return table
+        shown.add_row(*map(_plain, cells), style="red" if nacked else None)
+    return shown
 
 
 def _plain(text: str) -> str:

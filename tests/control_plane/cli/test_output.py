@@ -1,0 +1,54 @@
+"""Tables: nothing that they say is cut off, however narrow it gets."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.fleet import at, manifest
+from rich.console import Console
+
+from control_plane.cli.output import table
+from control_plane.clouds.document import to_document
+
+SERVICES = ("block-storage", "compute", "identity", "image", "network", "placement")
+
+
+def test_a_list_that_is_piped_has_a_line_for_each_cloud(
+    scopeway: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    services = {name: {"endpoints": [at(9292)]} for name in SERVICES}
+    labels = {"region": "eu-west", "owner": "nobody-in-particular", "tier": "edge"}
+    folder = write("clouds/a.yaml", to_document(manifest("c" * 63, labels, services=services)))
+    lines = scopeway("cloud", "list", "--registry", f"dir:{folder.parent}").out.splitlines()
+
+    assert len(lines) == 2
+    assert "c" * 63 in lines[1]
+    assert ", ".join(SERVICES) in lines[1]
+    assert "owner=nobody-in-particular, region=eu-west, tier=edge" in lines[1]
+
+
+def test_an_explanation_that_is_piped_is_one_line(
+    scopeway: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    folder = write("clouds/a.yaml", to_document(manifest("cloud-1"))).parent
+    name = "c" * 63
+    asked = ("--registry", f"dir:{folder}", "--from", "cloud-1", "--scope", f"image:{name}|{name}b")
+    outcome = scopeway("explain", *asked, "image")
+
+    assert [line.split()[0] for line in outcome.out.splitlines()] == [
+        "target",
+        "refused",
+        "because",
+    ]
+
+
+def test_what_a_narrow_terminal_has_no_room_for_goes_on_below() -> None:
+    shown = table("cloud", "peer")
+    shown.add_row("a-cloud-of-a-long-name", "203.0.113.1:8443")
+    screen = io.StringIO()
+    Console(width=20, file=screen).print(shown)
+    rows = screen.getvalue().splitlines()[1:]
+
+    assert "".join(row[:9].strip() for row in rows) == "a-cloud-of-a-long-name"
+    assert "".join(row[9:].strip() for row in rows) == "203.0.113.1:8443"
