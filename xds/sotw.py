@@ -304,9 +304,14 @@ class SotwSubscription:
 
     def _set_names(self, names: dict[str, None]) -> None:
         before, self._named = self._named, names
-        for name in before.keys() - names.keys():
+        for name in before:
+            if name in names:
+                continue
             if name not in self._members:
                 self._forget(name)
+            if self._wildcard:
+                # the client cannot know whether the wildcard has it too, so it must be told
+                self._pending[name] = True
         for name in names:
             if name not in before:
                 self.interest[name] = True

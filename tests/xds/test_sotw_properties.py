@@ -121,6 +121,15 @@ class Stream(RuleBasedStateMachine):
         self.subscribe(type_url, set() if wildcard else {"a", "b", "c"}, wildcard)
         self.settle()
 
+    @rule(type_url=type_urls, left=st.sets(names), members=st.sets(names))
+    def leave(self, type_url: str, left: set[str], members: set[str]) -> None:
+        """A client that has all there is leaves some names, but not the wildcard."""
+        self.fill(type_url, False, None)
+        self.change_wildcard(type_url, members)
+        for wanted in ({"a", "b", "c"}, {"a", "b", "c"} - left):
+            self.subscribe(type_url, wanted, True)
+            self.settle()
+
     @rule(seconds=st.sampled_from([1, 3, 10, 40]))
     def wait(self, seconds: float) -> None:
         self.clock += seconds
