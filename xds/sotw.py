@@ -125,7 +125,8 @@ class SotwSubscription:
         names.pop(WILDCARD, None)
         skipped = max(0, len(names) - self._names_limit)
         if skipped:
-            names = dict.fromkeys(list(names)[: self._names_limit])
+            kept_first = sorted(names, key=lambda name: name not in self._named)
+            names = dict.fromkeys(kept_first[: self._names_limit])
         self._has_named = self._has_named or not request.names_nothing
         self._set_wildcard(explicit or not self._has_named)
         self._set_names(names)
