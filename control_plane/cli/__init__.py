@@ -42,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         cli.main(args=arguments, prog_name="scopeway")
-    except (ControlPlaneError, OSError) as error:
+    except ControlPlaneError as error:
         click.echo(f"scopeway: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"scopeway: {place}{error.strerror or error}", err=True)
         sys.exit(1)

@@ -13,6 +13,14 @@ from control_plane.cli.options import (
 )
 
 
+def _control_plane(text: str | tuple[str, int]) -> tuple[str, int]:
+    """Read --xds: host:port, where somebody can listen."""
+    host, port = address(text)
+    if port == 0:
+        raise click.BadParameter(f"{text!r} names no port")
+    return host, port
+
+
 def _admin(text: str | tuple[str, str | int]) -> tuple[str, str | int]:
     """Read --admin: `unix:PATH` or host:port."""
     if isinstance(text, tuple):  # a default that has been read already
@@ -26,7 +34,7 @@ def _admin(text: str | tuple[str, str | int]) -> tuple[str, str | int]:
 @click.argument("cloud", type=cloud_name)
 @click.option(
     "--xds",
-    type=address,
+    type=_control_plane,
     metavar="HOST:PORT",
     multiple=True,
     default=["127.0.0.1:18000"],

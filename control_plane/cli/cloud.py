@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -64,11 +64,13 @@ def get(registry: str, output: str, name: str) -> None:
     """
     from control_plane.clouds.document import to_document
 
-    async def work() -> "tuple[Cloud | None, str | None]":
-        async with _store(registry) as store:
-            return await store.get(name), await store.cordoned(name)
-
-    value, cordon = asyncio.run(work())
+    if registry.startswith("dir:"):  # can be read all the same
+        found = _registered(registry)
+        for problem in found.problems.values():
+            click.echo(f"refused: {problem}", err=True)
+        value, cordon = found.inventory.get(name), found.inventory.cordon(name)
+    else:
+        value, cordon = asyncio.run(_stored(registry, name))
     if cordon is not None:
         click.echo(_cordoned(name, cordon), err=True)
     if value is None:
@@ -207,6 +209,11 @@ def release(admins: tuple[str, ...], every: bool, names: tuple[str, ...]) -> Non
         raise ControlPlaneError(f"not held: {', '.join(missing)}")
 
 
+async def _stored(registry: str, name: str) -> "tuple[Cloud | None, str | None]":
+    async with _store(registry) as store:
+        return await store.get(name), await store.cordoned(name)
+
+
 def _registered(registry: str) -> "Change":
     from control_plane.registry import open_registry, read_registry
 
@@ -236,7 +243,10 @@ def _read(files: Sequence[BinaryIO]) -> "list[Cloud]":
     clouds: dict[str, tuple[str, Cloud]] = {}
     problems = []
     for file in files:
-        for place, value in _manifests(file):
+        entries = _manifests(file)
+        if not entries:
+            problems.append(f"{file.name}: holds no manifest")
+        for place, value in entries.items():
             if isinstance(value, InvalidCloud):
                 problems.append(str(value))
             elif isinstance(value, Cordon):
@@ -248,19 +258,17 @@ def _read(files: Sequence[BinaryIO]) -> "list[Cloud]":
                 clouds[value.name] = place, value
     if problems:
         raise ControlPlaneError("\n".join(["nothing was written", *problems]))
-    if not clouds:
-        raise ControlPlaneError("there is no manifest in what was given")
     return [cloud for _, cloud in clouds.values()]
 
 
-def _manifests(file: BinaryIO) -> "Iterator[tuple[str, Entry]]":
+def _manifests(file: BinaryIO) -> "Mapping[str, Entry]":
     from control_plane.registry.files import read_manifests
 
     try:
         text = file.read().decode()
     except UnicodeDecodeError as error:
         raise ControlPlaneError(f"{file.name} is not UTF-8 at byte {error.start}") from None
-    yield from read_manifests(text, file.name, {}).entries.items()
+    return read_manifests(text, file.name, {}).entries
 
 
 def _show(document: dict[str, Any], output: str) -> None:

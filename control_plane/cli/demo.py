@@ -12,7 +12,7 @@ import click
 @click.option("--keep", is_flag=True, help="Keep the folder with databases and logs.")
 @click.option(
     "--openstack-python",
-    type=click.Path(path_type=Path),
+    type=click.Path(exists=True, path_type=Path),
     metavar="PATH",
     help="The virtual environment with Keystone, Glance and the client.",
     show_default=".venv-openstack",

@@ -50,7 +50,7 @@ def parse_etcd_url(url: str) -> EtcdUrl:
     user, _, password = login.partition(":")
     options = dict(parse_qsl(remainder.query, keep_blank_values=True))
     for option in options.keys() - set(FILES):
-        raise RegistryUnavailable(f"{option!r} is not an option of etcd://; {FILES} are")
+        raise RegistryUnavailable(f"{option!r} is not an option of etcd://: {', '.join(FILES)} are")
     if bool(options.get("cert")) != bool(options.get("key")):
         raise RegistryUnavailable("of the options cert and key of etcd:// one is missing")
     prefix = unquote(remainder.path).rstrip("/")

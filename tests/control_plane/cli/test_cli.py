@@ -63,6 +63,8 @@ def test_a_command_in_a_help_can_be_copied(scopeway: Callable[..., Any]) -> None
         (["serve", "--registry", "dir:.", "--admin-listen", "x:70000"], "'70000'"),
         (["bootstrap", "cloud-1", "--admin", "nowhere"], "'nowhere' is not host:port"),
         (["bootstrap", "Cloud 1"], "is not a name"),
+        (["bootstrap", "cloud-1", "--xds", "x:0"], "'x:0' names no port"),
+        (["demo", "--openstack-python", "/nowhere"], "Path '/nowhere' does not exist"),
         (["bootstrap", "cloud-1", "--xds", "x:-1"], "'-1' in 'x:-1' is not a port"),
         (["cloud", "put", "--registry", "dir:.", "missing.yaml"], "missing.yaml"),
         (["cloud", "put", "--registry", "dir:.", "--ttl", "0", __file__], "--ttl"),
@@ -75,6 +77,20 @@ def test_bad_usage_is_status_2_and_names_what_is_wrong(
 
     assert (outcome.status, outcome.out) == (2, "")
     assert words in outcome.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["bootstrap", "cloud-1", "--output"], ["ca", "init", "--dir"]], ids=" ".join
+)
+def test_a_place_that_cannot_be_written_is_one_sentence(
+    scopeway: Callable[..., Any], arguments: list[str]
+) -> None:
+    outcome = scopeway(*arguments, "/dev/null/folder")
+
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err.startswith("scopeway: /dev/null/folder")
+    assert outcome.err.endswith(": Not a directory\n")
+    assert len(outcome.err.splitlines()) == 1
 
 
 def test_small_commands_do_not_wait_for_grpc_and_envoy_types() -> None:

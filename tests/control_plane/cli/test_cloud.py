@@ -114,7 +114,20 @@ def test_what_is_no_manifest_is_one_sentence(
 
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err.startswith("scopeway: ")
+    assert str(file) in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_a_file_without_a_manifest_is_told_though_others_have_one(
+    cloud: Callable[..., Any], write: Callable[..., Path], tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty.yaml"
+    empty.touch()
+    outcome = cloud("put", write("one.yaml", document("cloud-1")), empty)
+
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err == f"scopeway: nothing was written\n{empty}: holds no manifest\n"
+    assert names(cloud) == []
 
 
 def test_a_cloud_that_is_not_there_is_status_1(cloud: Callable[..., Any]) -> None:
@@ -150,6 +163,21 @@ def test_a_folder_is_listed_and_what_is_bad_in_it_is_told(
 
     assert (outcome.status, json.loads(outcome.out)) == (0, [document("cloud-1")])
     assert outcome.err.startswith("refused: ")
+
+
+def test_a_cloud_of_a_folder_is_shown(
+    scopeway: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    mark = cordon_document(Cordon(name="cloud-1", reason="new disks"))
+    file = write("one.yaml", document("cloud-1"), mark, {"kind": "Potato"})
+    get = ("cloud", "get", "--registry", f"dir:{file.parent}", "--format", "json")
+    outcome = scopeway(*get, "cloud-1")
+    refused, cordoned = outcome.err.splitlines()
+
+    assert (outcome.status, json.loads(outcome.out)) == (0, document("cloud-1"))
+    assert refused.startswith(f"refused: {file}:")
+    assert cordoned == "cordoned: cloud-1: new disks"
+    assert scopeway(*get, "cloud-2").err.endswith("scopeway: no cloud is named cloud-2\n")
 
 
 @pytest.mark.parametrize("command", ["put", "get", "delete"])

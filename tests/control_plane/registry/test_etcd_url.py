@@ -43,7 +43,7 @@ def test_reads(url: str, meant: EtcdUrl) -> None:
         ("etcd://a:0", "'0' is not a port (1 to 65535) of an etcd"),
         ("etcd://a:port", "'port' is not a port (1 to 65535) of an etcd"),
         ("etcd://a:", "'' is not a port (1 to 65535) of an etcd"),
-        ("etcd://a?timeout=1", "'timeout' is not an option of etcd://"),
+        ("etcd://a?timeout=1", "'timeout' is not an option of etcd://: cacert, cert, key are"),
         ("etcd://a?cert=c", "of the options cert and key of etcd:// one is missing"),
     ],
 )
