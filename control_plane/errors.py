@@ -11,3 +11,10 @@ Each is one sentence for people: lower case, no full stop, naming the offending 
 
 class ControlPlaneError(Exception):
     """Any error whose text is meant for a person; printed without a traceback."""
+
+
+def sentence(error: ControlPlaneError | OSError) -> str:
+    """Return what a person reads of an error: of the system's the file and the words, no number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

@@ -16,7 +16,7 @@ from control_plane.cli.demo import demo
 from control_plane.cli.explain import explain
 from control_plane.cli.serve import serve
 from control_plane.cli.status import status
-from control_plane.errors import ControlPlaneError
+from control_plane.errors import ControlPlaneError, sentence
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -42,10 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         cli.main(args=arguments, prog_name="scopeway")
-    except ControlPlaneError as error:
-        click.echo(f"scopeway: {error}", err=True)
-        sys.exit(1)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        click.echo(f"scopeway: {place}{error.strerror or error}", err=True)
+    except (ControlPlaneError, OSError) as error:
+        click.echo(f"scopeway: {sentence(error)}", err=True)
         sys.exit(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from control_plane.cli.options import Decorator, cloud_name, trust_domain_option
-from control_plane.errors import ControlPlaneError
+from control_plane.errors import ControlPlaneError, sentence
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -142,16 +142,24 @@ def renew(
 ) -> None:
     """Renew the certificates of CLOUDS, or all; only what is due.
 
-    Due is what has lived for two thirds of its life. Meant to be run every day, without a look.
+    Due is what has lived for two thirds of its life. Meant to be run every day, without a look:
+    exit status 1 where one could not be renewed; all others are.
     """
+    from control_plane.identity.certificates import CertificateError
+
     authority = _open(folder)
     if clouds or control_plane:
         names = [None, *clouds] if control_plane else list(clouds)
         holders = [authority.holder(each) for each in names]
     else:
         holders = list(authority.holders())
+    problems = []
     for holder in holders:
-        made = authority.renew(holder, force=force, now=_now(), lifetime=lifetime)
+        try:
+            made = authority.renew(holder, force=force, now=_now(), lifetime=lifetime)
+        except (CertificateError, OSError) as error:
+            problems.append(sentence(error))
+            continue
         if made is None:
             click.echo(f"{holder.name} not due, until {_day(holder.certificate())}")
         else:
@@ -159,6 +167,8 @@ def renew(
     if authority.is_due(now=_now()):
         end = _day(authority.authority.certificate)
         click.echo(f"the authority itself ends on {end}: scopeway ca rotate", err=True)
+    if problems:
+        raise ControlPlaneError("\n".join(["not all were renewed", *problems]))
 
 
 @ca.command()

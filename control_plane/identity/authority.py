@@ -156,11 +156,15 @@ class AuthorityFolder:
             force: Issue it even if it isn't due.
             now: The time.
             lifetime: None: the one it had.
+
+        Raises:
+            CertificateError: it has none that can be read.
         """
+        if not holder.has_certificate:
+            raise CertificateError(f"{holder.name} has no certificate to renew in {holder.folder}")
         old = holder.certificate()
         self._write_trusted(holder)
-        foreign = old.issuer != self.authority.certificate.subject
-        if not (force or foreign or certificates.is_due(old, now=now)):
+        if not (force or self._is_foreign(old) or certificates.is_due(old, now=now)):
             return None
         return self.issue(
             holder,
@@ -170,15 +174,26 @@ class AuthorityFolder:
         )
 
     def rotate(self, *, now: datetime, lifetime: timedelta) -> Step:
-        """Do the next of the three steps of a rotation."""
+        """Do the next of the three steps of a rotation.
+
+        Raises:
+            CertificateError: a certificate cannot be read, or the third step would cut its holder
+                off; then nothing was done.
+        """
+        held = {holder: holder.certificate() for holder in self.holders()}
         if self._next.exists():
             files.replace_file(self._previous, self.authority.pem, files.PUBLIC)
             self._next.replace(self._current)
             self.authority = _read_authority(self._current)
-            for holder in self.holders():
+            for holder in held:
                 self.renew(holder, now=now, lifetime=None)
             return Step.SIGNS
         if self._previous.exists():
+            for holder, certificate in held.items():  # where the second step broke off
+                if self._is_foreign(certificate):
+                    raise CertificateError(
+                        f"{holder.name} has a certificate of the previous authority: renew it first"
+                    )
             self._previous.unlink()
             self._write_all_trusted()
             return Step.FORGOTTEN
@@ -188,6 +203,9 @@ class AuthorityFolder:
         )
         self._write_all_trusted()
         return Step.TRUSTED
+
+    def _is_foreign(self, certificate: x509.Certificate) -> bool:
+        return certificate.issuer != self.authority.certificate.subject
 
     def _write_all_trusted(self) -> None:
         for holder in self.holders():

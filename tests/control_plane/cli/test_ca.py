@@ -94,4 +94,18 @@ def test_renewing_what_was_never_issued_is_one_sentence(ca: Command) -> None:
     outcome = ca("renew", "cloud-7")
 
     assert outcome.status == 1
-    assert "cloud-7/tls.crt cannot be read: No such file or directory" in outcome.err
+    assert outcome.err.startswith("scopeway: not all were renewed\ncloud-7 has no certificate to")
+
+
+def test_one_that_cannot_be_renewed_holds_up_no_other(ca: Command, tmp_path: Path) -> None:
+    ca("init")
+    ca("issue", "cloud-1", "cloud-2", "cloud-3")
+    damaged = tmp_path / "certs" / "cloud" / "cloud-2" / "tls.crt"
+    damaged.write_text("")
+    outcome = ca("renew", "--force")
+
+    assert outcome.status == 1
+    assert [line.partition(" ")[0] for line in outcome.out.splitlines()] == ["cloud-1", "cloud-3"]
+    assert outcome.err == (
+        f"scopeway: not all were renewed\n{damaged} holds no certificate in PEM\n"
+    )

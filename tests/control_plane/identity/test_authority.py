@@ -165,9 +165,26 @@ def test_a_rotation_that_was_cut_off_goes_on(folder: AuthorityFolder, tmp_path: 
     (place / "next.pem").rename(place / "current.pem")
     again = AuthorityFolder(tmp_path)
 
+    with pytest.raises(CertificateError, match="a has a certificate of the previous authority"):
+        again.rotate(now=NOW, lifetime=1000 * DAY)
     assert again.renew(holder, now=NOW, lifetime=None) is not None
     assert holder.certificate().issuer == again.authority.certificate.subject
     assert again.rotate(now=NOW, lifetime=1000 * DAY) is Step.FORGOTTEN
+
+
+def test_a_rotation_does_nothing_while_a_certificate_cannot_be_read(
+    folder: AuthorityFolder, tmp_path: Path
+) -> None:
+    """A second step that broke off at it would have the third cut off all that came behind it."""
+    for name in ("a", "b", "c"):
+        folder.issue(folder.holder(name), now=NOW, lifetime=MONTH)
+    folder.rotate(now=NOW, lifetime=1000 * DAY)
+    (tmp_path / "cloud" / "b" / "tls.crt").write_bytes(b"")
+
+    for _ in range(2):
+        with pytest.raises(CertificateError, match=r"b/tls.crt holds no certificate in PEM"):
+            folder.rotate(now=NOW, lifetime=1000 * DAY)
+    assert (tmp_path / "authority" / "next.pem").exists()
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
