@@ -150,7 +150,11 @@ class ControlPlane:
             inventory=change.inventory,
             changes=self.hub,
             site=partial(site.site_resources, insecure_peers=insecure, trust_domain=trust_domain),
-            settings=PlanSettings(insecure_peers=insecure, trust_domain=trust_domain),
+            settings=PlanSettings(
+                insecure_peers=insecure,
+                direct=self.settings.direct,
+                trust_domain=trust_domain,
+            ),
             prefetch=self._prefetch_set(change.inventory),
         )
         self.metrics.watch_source(source.stats)

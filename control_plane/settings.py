@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.compiler.prefetch import LIMIT
+from control_plane.compiler.transport import Place
 from control_plane.identity import DEFAULT_TRUST_DOMAIN
 from control_plane.identity.files import IdentityFiles
 from control_plane.scope import Expression
@@ -32,6 +33,8 @@ class Settings:
     """True lets anybody beyond loopback read health, metrics and status."""
     insecure_peers: bool = False
     """True lets sites speak plain HTTP/2 to each other beyond loopback."""
+    direct: tuple[Place, ...] | None = None
+    """Where services of clouds without a peer may be; None: on loopback, with `tls` nowhere."""
     prefetch: tuple[Expression, ...] = ()
     """Select the clouds whose targets every Envoy gets before it asks."""
     prefetch_limit: int = LIMIT

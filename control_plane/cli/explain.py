@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from control_plane.cli.options import format_option, registry_option
+from control_plane.cli.options import direct_option, format_option, registry_option
 from control_plane.cli.output import console, table
 from control_plane.clouds.fields import METHODS
 
 if TYPE_CHECKING:
     from control_plane.compiler.explain import Explanation
+    from control_plane.compiler.transport import Place
 
 EXIT_REJECTED = 3
 
@@ -29,6 +30,7 @@ EXIT_REJECTED = 3
     show_envvar=True,
     help="Answer for a control plane that runs with --insecure-peers.",
 )
+@direct_option
 @click.option(
     "--trust-domain",
     metavar="DOMAIN",
@@ -46,6 +48,7 @@ def explain(
     origin: str,
     scope: str,
     insecure_peers: bool,
+    direct: "tuple[Place, ...]",
     trust_domain: str | None,
     method: str | None,
     output: str,
@@ -80,7 +83,9 @@ def explain(
     caller = inventory.get(origin)
     if caller is None:
         raise click.BadParameter(f"no cloud {origin!r} in {source.name}", param_hint="--from")
-    settings = PlanSettings(insecure_peers=insecure_peers, trust_domain=trust_domain)
+    settings = PlanSettings(
+        insecure_peers=insecure_peers, direct=direct or None, trust_domain=trust_domain
+    )
     explanation = explain_request(scope, service_type, caller, inventory, settings, method)
     if output == "json":
         click.echo(json.dumps(dataclasses.asdict(explanation)))

@@ -1,10 +1,14 @@
 """Options that several commands share, and the values they are read into."""
 
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from control_plane.compiler.transport import Place
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -33,6 +37,32 @@ def cloud_name(text: str) -> str:
     if problem is not None:
         raise click.BadParameter(f"{text!r} {problem}")
     return text
+
+
+def place(text: str) -> "Place":
+    """Read a network, an IP address or a host name."""
+    from control_plane.clouds import fields
+
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        if fields.is_ip(text.partition("/")[0]):
+            raise click.BadParameter(str(error)) from None
+    if fields.address(text) is not None:
+        raise click.BadParameter(f"{text!r} is not a network, an IP address or a host name")
+    return text
+
+
+direct_option: Decorator = click.option(
+    "--direct",
+    type=place,
+    multiple=True,
+    envvar="SCOPEWAY_DIRECT",
+    metavar="NETWORK|HOST",
+    help="Where services of clouds without a peer may be, which are asked in plain HTTP, tokens "
+    "included: 203.0.113.0/24, or a host name as the manifest has it. May be given again. "
+    "Default: nowhere; without mutual TLS on loopback.",
+)
 
 
 def _trust_domain(text: str) -> str:

@@ -9,6 +9,7 @@ import click
 
 from control_plane.cli.options import (
     address,
+    direct_option,
     registry_option,
     three_files,
     tls_options,
@@ -16,6 +17,7 @@ from control_plane.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from control_plane.compiler.transport import Place
     from control_plane.scope import Expression
 
 
@@ -86,6 +88,7 @@ def expression(text: str) -> "Expression":
     help="Without --tls-…: let sites speak plain HTTP/2 to each other beyond loopback. Whoever "
     "reaches a peer may then claim to be any cloud.",
 )
+@direct_option
 @click.option(
     "--prefetch",
     type=expression,
@@ -137,6 +140,7 @@ def serve(
     insecure_xds: bool,
     insecure_admin: bool,
     insecure_peers: bool,
+    direct: "tuple[Place, ...]",
     prefetch: "tuple[Expression, ...]",
     prefetch_limit: int,
     drain_seconds: int,
@@ -172,6 +176,7 @@ def serve(
         insecure_xds=insecure_xds,
         insecure_admin=insecure_admin,
         insecure_peers=insecure_peers,
+        direct=direct or None,
         prefetch=prefetch,
         prefetch_limit=prefetch_limit,
         drain_seconds=drain_seconds,

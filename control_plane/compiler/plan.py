@@ -14,7 +14,6 @@ from control_plane.clouds.model import Cloud
 from control_plane.compiler.links import places
 from control_plane.compiler.outcome import (
     Decision,
-    Direct,
     Hop,
     Local,
     Plan,
@@ -23,7 +22,7 @@ from control_plane.compiler.outcome import (
     Skipped,
 )
 from control_plane.compiler.policy import honoured, refusal
-from control_plane.compiler.transport import peer_hop
+from control_plane.compiler.transport import Place, direct_hop, peer_hop
 from control_plane.scope import IDENTITY_VALIDATE, Target, unsupported_operator
 from control_plane.scope.ast import CloudName, Expression, LabelSelector, Operation
 from control_plane.scope.ast import Local as LocalAtom
@@ -43,6 +42,9 @@ class PlanSettings:
 
     insecure_peers: bool = False
     """True lets sites speak plain HTTP/2 to each other beyond loopback."""
+    direct: tuple[Place, ...] | None = None
+    """Where services of clouds without a peer may be; None: on loopback, with a trust domain
+    nowhere."""
     trust_domain: str | None = None
     """Of the certificates by which sites know each other; None: they speak plain HTTP/2."""
     label_limit: int = 8
@@ -169,7 +171,7 @@ def _way(
             insecure_peers=settings.insecure_peers,
             trust_domain=settings.trust_domain,
         )
-    return Direct(cloud=cloud.name, service=cloud.services[service], places=places(cloud, service))
+    return direct_hop(cloud, service, direct=settings.direct, trust_domain=settings.trust_domain)
 
 
 def _unknown(name: str) -> Rejection:

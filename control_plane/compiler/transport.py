@@ -1,21 +1,28 @@
-"""How the Envoy of one site reaches the Envoy of another: the one place that decides it.
+"""How the Envoy of one site reaches another site: the one place that decides it.
 
 With a trust domain, peers speak mutual TLS, and each side checks that the other is the cloud that
 it means. Without one they speak plain HTTP/2, and so only on loopback unless the operator allows
-more.
+more. Where there is no peer, services are asked in plain HTTP, and nothing proves who answers: that
+goes only to places which the operator has named, whatever the registry says.
 """
 
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from control_plane.clouds.model import Peer
-from control_plane.compiler.outcome import PeerHop, Rejection
+from control_plane.clouds.model import Cloud, Peer
+from control_plane.compiler.links import places
+from control_plane.compiler.outcome import Direct, PeerHop, Rejection
 from control_plane.identity import spiffe_id
 from control_plane.site import tls
 from xds.wire import field_bytes
 
 # envoy.config.cluster.v3.Cluster
 _TRANSPORT_SOCKET = 24
+
+Place = IPv4Network | IPv6Network | str
+"""A network, or a host name as manifests have it: what that resolves to, its zone says."""
+
+LOOPBACK: tuple[Place, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"), "localhost")
 
 
 def peer_hop(
@@ -35,6 +42,31 @@ def peer_hop(
     )
 
 
+def direct_hop(
+    cloud: Cloud, service: str, *, direct: tuple[Place, ...] | None, trust_domain: str | None
+) -> Direct | Rejection:
+    """Return the way to the endpoints of a cloud without a peer.
+
+    Args:
+        cloud: The cloud, which has the service.
+        service: Its official type.
+        direct: Where such endpoints may be; None: on loopback, but with a trust domain nowhere.
+        trust_domain: Of the certificates of peers; None: there are none.
+    """
+    found = cloud.services[service]
+    if direct is None:
+        direct = LOOPBACK if trust_domain is None else ()
+    for endpoint in found.endpoints:
+        if not is_among(endpoint.address, direct):
+            return Rejection(
+                status=503,
+                reason=f"{cloud.name} has no peer, and its {service} service at {endpoint.address} "
+                "would be asked in plain HTTP; --direct allows it",
+                cause="unreachable",
+            )
+    return Direct(cloud=cloud.name, service=found, places=places(cloud, service))
+
+
 def transport_fields(hop: PeerHop) -> bytes:
     """Return the fields that a peer's `Cluster` has for its transport; none without TLS."""
     if not hop.identity:
@@ -42,10 +74,19 @@ def transport_fields(hop: PeerHop) -> bytes:
     return field_bytes(_TRANSPORT_SOCKET, tls.to_peer(hop.identity))
 
 
-@lru_cache(maxsize=1024)
 def is_loopback(address: str) -> bool:
     """Return whether an address is reached from its own machine only."""
+    return is_among(address, LOOPBACK)
+
+
+@lru_cache(maxsize=4096)
+def is_among(address: str, allowed: tuple[Place, ...]) -> bool:
+    """Return whether an IP address is in one of some networks, or a host name is one of them.
+
+    An address of IPv4 that is written as one of IPv6 is in networks of IPv6 only.
+    """
     try:
-        return ip_address(address).is_loopback
+        ip = ip_address(address)
     except ValueError:
-        return address == "localhost"
+        return address in allowed
+    return any(not isinstance(place, str) and ip in place for place in allowed)

@@ -106,6 +106,8 @@ def start_control_plane(supervisor: Supervisor, root: Path) -> ControlPlane:
         [
             *scopeway("serve", "--registry", registry, "--xds-listen", plane.xds),
             *("--admin-listen", f"{ADDRESS}:{admin}", "--state-dir", root / "state"),
+            # the cloud that joins has no Envoy of its own
+            *("--direct", ADDRESS),
             *_tls_options(certificates / "control-plane"),
         ],
     )

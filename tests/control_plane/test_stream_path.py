@@ -13,6 +13,7 @@ from control_plane import site
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
 from control_plane.compiler.plan import PlanSettings
+from control_plane.compiler.transport import LOOPBACK
 from control_plane.source import ScopewaySource
 from xds import wire
 from xds.codec import decode_delta_request
@@ -176,7 +177,7 @@ def test_no_stream_path_parses_or_encodes_a_message(
         inventory=inventory,
         changes=hub,
         site=partial(site.site_resources, trust_domain=trust_domain),
-        settings=PlanSettings(trust_domain=trust_domain),
+        settings=PlanSettings(trust_domain=trust_domain, direct=(*LOOPBACK, "service.example")),
     )
     counter = Counter()
     counter.watch(monkeypatch)

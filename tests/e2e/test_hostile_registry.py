@@ -20,7 +20,7 @@ SECRET = "s3cr3t"
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("fleet")
-    fleet = Fleet(folder, sites=Sites(folder / "ca"))
+    fleet = Fleet(folder, sites=Sites(folder / "ca"), direct=None)
     yield fleet
     fleet.close()
 
@@ -105,6 +105,26 @@ def test_a_peer_that_cannot_prove_its_name_gets_no_byte_of_a_request(
         assert SECRET.encode() not in listener.received
         if who != "plain text":  # where it is the client's first words
             assert listener.received == b""
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "0x7f000001", "::ffff:7f00:1"])
+def test_a_cloud_without_a_peer_is_asked_nowhere_that_the_operator_has_not_named(
+    fleet: Fleet, front: int, address: str
+) -> None:
+    """It would be asked in plain HTTP, with a path and a host of the registry's choice."""
+    cloud = f"cloud-{address.replace('.', '-').replace(':', '-')}"
+    with closing(Listener(None)) as listener:
+        image = {"endpoints": [{"address": address, "port": listener.port}], "path": "/quit"}
+        accept = [{"clouds": ["cloud-1"]}]
+        fleet.control_plane.put(manifest(cloud, services={"image": image}, accept=accept))
+        response = ask(front, cloud)
+
+        assert response.status == 503
+        assert response.error["message"] == (
+            f"{cloud} has no peer, and its image service at {address} would be asked in plain "
+            "HTTP; --direct allows it"
+        )
+        assert listener.connections == 0
 
 
 def test_one_that_can_gets_it(fleet: Fleet, front: int) -> None:

@@ -89,6 +89,17 @@ def test_insecure_peers_are_allowed_as_the_control_plane_would(explain: Callable
     assert explain("{image:cloud-5}", "--insecure-peers").status == 0
 
 
+def test_so_are_clouds_without_a_peer(explain: Callable[..., Any]) -> None:
+    secure = ("--trust-domain", "fleet")
+    refused = explain("{image:cloud-2}", *secure)
+
+    assert refused.status == 3
+    assert "cloud-2 has no peer" in refused.out
+    assert "--direct" in refused.out
+    assert explain("{image:cloud-2}", *secure, "--direct", "127.0.0.1").status == 0
+    assert explain("{image:cloud-2}", "--direct", "192.0.2.0/24").status == 3
+
+
 def test_people_read_the_same(explain: Callable[..., Any]) -> None:
     route, rejection = explain("{image:cloud-3 | cloud-9}"), explain("{image:cloud-9}")
 

@@ -14,6 +14,7 @@ from envoy_data_plane.google.protobuf import Any as AnyMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control_plane.cli.options import place
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.manifest import API_VERSION, KIND, parse_manifest
 from control_plane.compiler import prototypes
@@ -34,7 +35,10 @@ def compiled(case: Path) -> bytes:
     inventory = Inventory().apply({cloud.name: cloud for cloud in clouds})
     caller = inventory.get(document["caller"])
     assert caller is not None
-    settings = PlanSettings(**document.get("settings", {}))
+    told = document.get("settings", {})
+    if "direct" in told:
+        told["direct"] = tuple(map(place, told["direct"]))
+    settings = PlanSettings(**told)
     name = document["target"]
     return compile_cluster(name, plan(parse_target(name), caller, inventory, settings))
 

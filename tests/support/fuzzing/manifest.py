@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any
 from zlib import crc32
 
@@ -71,6 +72,7 @@ DICTIONARY = (
     *('"identity.validate"', '"compute"', '"block-storage"', '"region"', '"reason"', '"%2e%2e/"'),
 )
 _WORDS = tuple(json.loads(word) for word in DICTIONARY if word.startswith('"') and word != '"')
+_EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _OTHER: Any = json.loads(json.dumps(WHOLE))
 _OTHER["metadata"]["name"] = "cloud-2"
 
@@ -176,10 +178,16 @@ def _compiled(cloud: Cloud) -> None:
     site_resources(cloud)
     peer_routes(policy_of(cloud), lambda _: ())
     inventory = Inventory().apply({cloud.name: cloud, other.name: other})
+    settings = PlanSettings(direct=(*_EVERYWHERE, *_addresses(cloud), *_addresses(other)))
     for caller, name in ((other, NAME), (cloud, "cloud-2")):
         for service in ("image", "identity", "identity.validate", "compute"):
             target = f"{service}@{name}"
-            compile_cluster(target, plan(parse_target(target), caller, inventory, PlanSettings()))
+            compile_cluster(target, plan(parse_target(target), caller, inventory, settings))
+
+
+def _addresses(cloud: Cloud) -> Iterator[str]:
+    for service in cloud.services.values():
+        yield from (each.address for each in service.endpoints)
 
 
 def _costs(data: bytes) -> None:

@@ -15,6 +15,7 @@ from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.manifest import parse_manifest
 from control_plane.clouds.model import Cloud
 from control_plane.compiler.plan import PlanSettings
+from control_plane.compiler.transport import LOOPBACK, Place
 from control_plane.site import site_resources
 from control_plane.site.bootstrap import bootstrap
 from control_plane.site.identity import to_metadata
@@ -47,10 +48,17 @@ def _lua_config(name: str, script: str) -> bytes:
 class ControlPlane:
     """A control plane in this process; it can be stopped and started again at its port."""
 
-    def __init__(self, background: Background, trust_domain: str | None = None) -> None:
+    def __init__(
+        self,
+        background: Background,
+        trust_domain: str | None = None,
+        direct: tuple[Place, ...] | None = LOOPBACK,
+    ) -> None:
         self.port = 0
         self.trust_domain = trust_domain
         """Of the certificates of peers; None: they speak without TLS."""
+        self.direct = direct
+        """Where clouds without a peer may be."""
         self.inventory = Inventory()
         self.limits: Limits | None = None
         """What one stream may use; looked at when it starts."""
@@ -81,7 +89,7 @@ class ControlPlane:
             inventory=self.inventory,
             changes=self._hub,
             site=self._site_resources,
-            settings=PlanSettings(trust_domain=self.trust_domain),
+            settings=PlanSettings(direct=self.direct, trust_domain=self.trust_domain),
             limits=self.limits,
         )
         self._serving = serve(self._source, listen=f"127.0.0.1:{self.port}", hub=self._hub)
@@ -113,11 +121,18 @@ class ControlPlane:
 class Fleet(Services):
     """Everything that one module of tests needs; closes what it has started."""
 
-    def __init__(self, folder: Path, *, sites: Sites | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sites: Sites | None = None,
+        direct: tuple[Place, ...] | None = LOOPBACK,
+    ) -> None:
         """Start the control plane; with `sites`, the Envoys speak mutual TLS to each other."""
         super().__init__(folder)
         self.sites = sites
-        self.control_plane = ControlPlane(self.background, sites.trust_domain if sites else None)
+        trust_domain = sites.trust_domain if sites else None
+        self.control_plane = ControlPlane(self.background, trust_domain, direct)
         self.control_plane.start()
         self._closing.callback(self._stop_control_plane)
 
