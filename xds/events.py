@@ -31,7 +31,8 @@ class StreamClosed:
     """A stream has ended."""
 
     status: str
-    """The name of its gRPC status; "OK" also when the client went away."""
+    """The name of its gRPC status. "OK" or "CANCELLED": the client went away, or the connection
+    broke, which gRPC doesn't tell apart."""
     reason: str = field(default="", compare=False)
     """What the client was told."""
     opened: bool = True
@@ -70,6 +71,7 @@ class Nacked:
     names: tuple[str, ...]
     """What the response held; empty also when the client rejects one that is not in flight."""
     code: int
+    """Of `error_detail`, a number of google.rpc.Code; Envoy says 13, INTERNAL."""
     message: str
 
 
@@ -105,12 +107,19 @@ class SlowClient:
 
 
 SessionEvent: TypeAlias = Acked | Nacked | NamesSkipped | TypeNotServed | LookupFailed
+"""What a session tells (`xds.session.Session.events`)."""
 CrowdEvent: TypeAlias = StreamHeld | StreamRefused
+"""What happens to a stream before anything of it is read."""
 Event: TypeAlias = SessionEvent | CrowdEvent | StreamOpened | StreamClosed | Sent | SlowClient
+"""What an observer is told."""
 
 
 class Observer(Protocol):
-    """Is told all that happens; called on the event loop, so it must be quick and not raise."""
+    """Is told all that happens; called on the event loop, so it must be quick and not raise.
+
+    Of one stream: `StreamOpened`, what happens on it, `StreamClosed`; one that ends before it has
+    named a node that is served has the last only. All of it is in the log of `xds.server` too.
+    """
 
     def observe(self, node: Node | None, event: Event) -> None:
         """Take note of an event; `node` is None for a stream that never named it."""

@@ -42,7 +42,12 @@ class Member:
 
 
 class Hub:
-    """All sessions of a server; for use on one event loop."""
+    """All sessions of a server; for use on one event loop.
+
+    What it is told is only noted: nothing is looked up or sent before the loop's next turn, and all
+    that is told until then, or until the client's ACK, goes together. From another thread:
+    `loop.call_soon_threadsafe(hub.resources_changed, type_url, names)`.
+    """
 
     def __init__(self) -> None:
         self._by_name: dict[str, Index[str, Member]] = {}  # by type URL
@@ -55,7 +60,9 @@ class Hub:
     ) -> None:
         """Tell the streams that want one of these resources that it came, changed or went.
 
-        The source already shows the new state. With `group`, only its nodes are told.
+        The source already shows the new state. With `group`, only its nodes are told. Names that
+        nobody wants, and resources that have not changed, are harmless. Costs O(streams that want
+        them), with `group` O(its streams).
         """
         concerned: Mapping[Member, Collection[str]]
         if group is None:
@@ -69,7 +76,8 @@ class Hub:
     def wildcard_changed(self, type_url: str, group: str) -> None:
         """Tell the streams of a group that the wildcard of a type means other names now.
 
-        The source already shows them. What the names hold is told by `resources_changed`.
+        The source already shows them. What the names hold is told by `resources_changed`. Costs
+        O(streams of the group).
         """
         for member in self._by_group.get(group, ()):
             if member.session.wildcard_changed(type_url):

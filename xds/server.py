@@ -57,12 +57,12 @@ class StreamStatus:
     peer: str
     """The client's address, as gRPC writes it."""
     since: float
-    """When it was opened, on the event loop's clock, as `TypeStatus.in_flight_since`."""
+    """When it was opened, in seconds on the event loop's clock (`loop.time()`)."""
     types: tuple[TypeStatus, ...]
 
 
 class Server:
-    """A running server, as `serve` yields it."""
+    """A running server, as `serve` yields it; to be used on its event loop only."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Server:
         self.port = 0
         """The port it listens on."""
         self.hub = hub
-        """To be told of every change of the source's resources."""
+        """To be told of every change of the resources; that which was given to `serve`."""
         self._source = source
         self._observer = observer
         self._limits = limits
@@ -95,12 +95,16 @@ class Server:
         """What keeps new clients out while the streams are asked to end."""
 
     async def start(self, listen: str) -> None:
-        """Begin to serve; ListenError where the address cannot be had."""
+        """Begin to serve; for `serve`, once.
+
+        Raises:
+            ListenError: the address cannot be had.
+        """
         self.port = _bind(self._shell, listen, self._security)
         await self._shell.start()
 
     async def stop(self) -> None:
-        """End the streams; takes at most `limits.drain_timeout`."""
+        """End the streams; for `serve`. Takes at most `limits.drain_timeout`."""
         self.drain()
         await self._shell.stop(self._limits.drain_timeout)
         self._entrance.close()
@@ -181,12 +185,18 @@ class Server:
             await context.abort(grpc.StatusCode[outcome.status], outcome.message)
 
     def recheck(self) -> None:
-        """End the streams whose client's certificate is believed no longer."""
+        """End the streams (UNAUTHENTICATED) whose client's certificate is believed no longer.
+
+        To be called when what `Security.believes` says may have changed. Costs O(streams).
+        """
         for stream in self._streams:
             stream.recheck()
 
     def drain(self) -> None:
-        """Ask every stream to end; its client then looks for another server."""
+        """Ask every stream to end (UNAVAILABLE); its client then looks for another server.
+
+        Returns at once. The port stays open: who finds no other server is taken in again.
+        """
         self._end(list(self._streams))
 
     async def drain_slowly(self, *, over: float) -> None:
@@ -234,10 +244,10 @@ async def serve(
 
     Args:
         source: Where the resources come from; told nothing, asked on the event loop.
-        listen: "host:port", where port 0 takes a free one, or "unix:path".
+        listen: "host:port", where port 0 takes a free one (`Server.port`), or "unix:path".
         hub: For a source that was made with one; otherwise the server makes its own.
         observer: Is told all that happens.
-        limits: What one client may cost.
+        limits: What one client, or a crowd of them, may cost; None: `Limits()`.
         security: How clients prove who they are; None: plain text, nobody proves anything.
         csds: Answer what nodes run (CSDS): to whoever can connect, and where `security` proves
             who that is, of the nodes with the same identities only.

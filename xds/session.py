@@ -2,7 +2,8 @@
 
 Owns the node of the stream, the pairing of responses with ACKs and NACKs, and the order among
 types. The rules for each type are in `xds.subscription` (delta) and `xds.sotw`; what else differs
-between the two is a `Dialect`. Knows no clock, no gRPC and no other streams; time is an argument.
+between the two is a `Dialect`. Knows no clock, no gRPC and no other streams; time is an argument:
+`now` is in seconds on any clock that never goes back, always the same one.
 
 A caller's loop, after `receive`, at `next_deadline`, or whenever `resources_changed` or
 `wildcard_changed` returned True: send what `responses_to_send` returns, in that order; then collect
@@ -54,7 +55,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nack:
-    """The last rejection of a type on a stream."""
+    """The last rejection of a type on a stream, as `xds.events.Nacked`."""
 
     names: tuple[str, ...]
     code: int
@@ -76,6 +77,7 @@ class TypeStatus:
     in_flight: int
     """The number of names in the response that is not acknowledged yet."""
     in_flight_since: float | None
+    """The `now` at which it was due to be sent; None: there is none."""
     rejected: dict[str, Rejection]
     """The versions that the client does not take, by name."""
     last_nack: Nack | None

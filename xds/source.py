@@ -1,8 +1,11 @@
 """Where a server's resources come from: the protocols that a user of this library implements.
 
-All methods are synchronous and quick: they look up or compile in memory. The server never asks for
-more than it sends. Ordering: the implementer first makes the new state visible to `resource`, then
-tells the hub what changed (`xds.hub.Hub`); never the other way round.
+All methods are synchronous and quick: on the server's event loop they look up or compile in memory.
+The server never asks for more than it sends. Ordering: the implementer first makes the new state
+visible to `resource`, then tells the hub what changed (`xds.hub.Hub`); never the other way round.
+
+Errors: what `resource` raises costs the client that resource only; what anything else here raises
+ends the stream, with INTERNAL if it is no `xds.errors.ProtocolError`.
 """
 
 from collections.abc import Collection, Mapping
@@ -30,12 +33,16 @@ class Node:
 
     id: str
     cluster: str
+    """The service that the client is part of; no resource."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """The string values of node.metadata, by dotted path ("scopeway.protocol")."""
+    """The strings and numbers of `metadata`, by dotted path: of `{"site": {"zone": "b", "n": 2}}`
+    `{"site.zone": "b", "site.n": "2"}`. Booleans and lists are left out, and what lies deeper than
+    16 levels; `xds.node.MAX_METADATA` says how much there may be."""
     locality: Locality = NOWHERE
     """Where the client runs."""
     user_agent: str = ""
-    """The client's name and version, "envoy/1.40.0"; as much of it as the client tells."""
+    """`user_agent_name` and `user_agent_version` or `user_agent_build_version`, "envoy/1.40.0"; as
+    much of it as the client tells."""
     client_features: frozenset[str] = frozenset()
     """What the client says that it can do ("xds.config.supports-resource-ttl")."""
     identities: tuple[str, ...] | None = None
@@ -44,20 +51,34 @@ class Node:
 
 
 class NodeView(Protocol):
-    """The resources as one stream sees them; made when the stream's node is known."""
+    """The resources as one stream sees them; made when the stream's node is known.
+
+    Several streams may share one, and a source that shows all nodes the same may be its own view.
+    """
 
     @property
     def group(self) -> str:
-        """The group of nodes that this one belongs to; changes can be told for a group (`Hub`)."""
+        """The group of nodes that this one belongs to; changes can be told for a group (`Hub`).
+
+        Whatever nodes have in common, such as their site or their kind. Asked once a stream.
+        """
 
     def resource(self, type_url: str, name: str) -> Resource | None:
-        """Return the resource, or None where there is none by that name (the client is told so)."""
+        """Return the resource, or None where there is none by that name (the client is told so).
+
+        Its `name` is the one asked for. Asked for every stream, whenever it may have to be sent, so
+        what costs something to make is worth keeping. Equal versions are taken for equal resources.
+        """
 
     def wildcard(self, type_url: str) -> Collection[str]:
-        """Return the names that a wildcard subscription of this node means now."""
+        """Return the names that a wildcard subscription of this node means now.
+
+        None at all where a type is had by name only, as endpoints, routes and secrets are by Envoy.
+        Asked when a client takes the wildcard, and after `Hub.wildcard_changed`.
+        """
 
     def close(self) -> None:
-        """The stream has ended."""
+        """The stream has ended, and asks no more; called once for each `Source.attach`."""
 
 
 @runtime_checkable
@@ -79,10 +100,12 @@ class Source(Protocol):
     """All resources of a server."""
 
     def type_urls(self) -> Collection[str]:
-        """Return the types that are served."""
+        """Return the types that are served; of others nothing exists. See `xds.types`."""
 
     def attach(self, node: Node) -> NodeView:
         """Return the view of a stream that has just named its node.
+
+        A node may have several streams, each with a view.
 
         Raises:
             xds.errors.ProtocolError: this node is not served; ends the stream with its status.

@@ -1,6 +1,7 @@
 """The resource types of xDS and the order in which an aggregated stream is told about them.
 
-Names for the type URLs only; the session works with any type URL that its source serves.
+Names for the type URLs only; the session works with any type URL that its source serves. Under
+each stands the API that carries it (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol).
 """
 
 from typing import Final
@@ -8,14 +9,23 @@ from typing import Final
 _PREFIX = "type.googleapis.com/envoy."
 
 CLUSTER: Final = _PREFIX + "config.cluster.v3.Cluster"
+"""CDS."""
 ENDPOINT: Final = _PREFIX + "config.endpoint.v3.ClusterLoadAssignment"
+"""EDS."""
 LISTENER: Final = _PREFIX + "config.listener.v3.Listener"
+"""LDS."""
 ROUTE: Final = _PREFIX + "config.route.v3.RouteConfiguration"
+"""RDS."""
 SCOPED_ROUTE: Final = _PREFIX + "config.route.v3.ScopedRouteConfiguration"
+"""SRDS."""
 VIRTUAL_HOST: Final = _PREFIX + "config.route.v3.VirtualHost"
+"""VHDS, delta only."""
 SECRET: Final = _PREFIX + "extensions.transport_sockets.tls.v3.Secret"
+"""SDS."""
 RUNTIME: Final = _PREFIX + "service.runtime.v3.Runtime"
+"""RTDS."""
 EXTENSION: Final = _PREFIX + "config.core.v3.TypedExtensionConfig"
+"""ECDS."""
 
 SEND_ORDER: Final = (
     CLUSTER,
