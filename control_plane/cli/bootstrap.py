@@ -21,10 +21,8 @@ def _control_plane(text: str | tuple[str, int]) -> tuple[str, int]:
     return host, port
 
 
-def _admin(text: str | tuple[str, str | int]) -> tuple[str, str | int]:
+def _admin(text: str) -> tuple[str, str | int]:
     """Read --admin: `unix:PATH` or host:port."""
-    if isinstance(text, tuple):  # a default that has been read already
-        return text
     if text.startswith("unix:"):
         return "unix", text.removeprefix("unix:")
     return address(text)
@@ -52,10 +50,9 @@ def _admin(text: str | tuple[str, str | int]) -> tuple[str, str | int]:
 @click.option(
     "--admin",
     type=_admin,
-    default="127.0.0.1:18001",
-    show_default=True,
     metavar="unix:PATH|HOST:PORT",
-    help="Where Envoy's own admin interface listens.",
+    help="Where Envoy's own admin interface listens; default: unix:@scopeway/CLOUD/INSTANCE, a "
+    "socket without a file (Linux), which no address leads to.",
 )
 @tls_options("The certificate of this site's Envoy, a file as that Envoy sees it.")
 @trust_domain_option
@@ -82,7 +79,7 @@ def bootstrap(
     cloud: str,
     xds: tuple[tuple[str, int], ...],
     instance: str,
-    admin: tuple[str, str | int],
+    admin: tuple[str, str | int] | None,
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_ca: Path | None,
@@ -103,7 +100,7 @@ def bootstrap(
             --tls-ca /etc/scopeway/tls/ca.crt --trust-domain edge.example --output /etc/scopeway
         envoy -c /etc/scopeway/envoy.yaml
     """
-    from control_plane.site.bootstrap import Channel, render_bootstrap
+    from control_plane.site.bootstrap import Channel, admin_socket, render_bootstrap
     from control_plane.site.bootstrap import bootstrap as fill
     from control_plane.site.identity import SiteIdentity, sds_files
 
@@ -121,7 +118,7 @@ def bootstrap(
             cloud=cloud,
             instance=instance,
             xds=xds,
-            admin=admin,
+            admin=admin or admin_socket(cloud, instance),
             access_log=access_log,
             channel=channel,
         )

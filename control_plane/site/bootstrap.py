@@ -14,10 +14,14 @@ import yaml
 from control_plane.site.identity import SiteIdentity, control_plane_socket, to_metadata
 
 UNIX = "unix"
-"""In place of a host: the other half of the pair is the path of a socket."""
+"""In place of a host: the other half of the pair is the path of a socket, or `@` and a name in
+Linux's abstract namespace."""
 
 PRIVATE = 0o600
-"""The mode of a unix socket for the admin interface."""
+"""The mode of a unix socket for the admin interface; one without a file has none."""
+
+_LONGEST = 107
+"""Bytes of a socket's name that Envoy takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,15 @@ def bootstrap(
     return filled
 
 
+def admin_socket(cloud: str, instance: str) -> tuple[str, str]:
+    """Return where an Envoy's own admin interface listens unless it is told otherwise.
+
+    No address, so that nothing can be led there by one: no registry, no service's download. It
+    needs no folder that the Envoy may write to.
+    """
+    return UNIX, f"@scopeway/{cloud}/{instance}"[:_LONGEST]
+
+
 def render_bootstrap(filled: Mapping[str, Any]) -> str:
     """Return a bootstrap as YAML."""
     return yaml.safe_dump(filled, sort_keys=False, width=100)
@@ -81,7 +94,7 @@ def template() -> str:
 
 def _admin(host: str, port: str | int) -> dict[str, Any]:
     if host == UNIX:
-        return {"pipe": {"path": port, "mode": PRIVATE}}
+        return {"pipe": {"path": port, **({} if str(port).startswith("@") else {"mode": PRIVATE})}}
     return _socket(host, int(port))
 
 

@@ -1,5 +1,7 @@
 """`scopeway bootstrap`: what a site's Envoy is started with."""
 
+import os
+import socket
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from harness.envoy import PROGRAM
+from harness.process import until
 
 from control_plane.identity.authority import AuthorityFolder
 from control_plane.identity.files import in_folder
@@ -56,6 +59,47 @@ def test_it_names_the_cloud_and_every_control_plane(scopeway: Callable[..., Any]
     assert printed["admin"]["address"] == {
         "socket_address": {"address": "127.0.0.1", "port_value": 19001}
     }
+
+
+@pytest.mark.envoy
+def test_envoys_own_admin_interface_has_no_address(
+    scopeway: Callable[..., Any], tmp_path: Path
+) -> None:
+    """So that nothing can be led there by one; `curl --abstract-unix-socket` reads it."""
+    cloud = f"cloud-{os.getpid()}"
+    config = tmp_path / "envoy.yaml"
+    config.write_text(scopeway("bootstrap", cloud, "--instance", "i" * 80).out)
+    command = [str(PROGRAM), "-c", str(config), "--disable-hot-restart", "--concurrency", "1"]
+    with (tmp_path / "log").open("wb") as log, socket.socket(socket.AF_UNIX) as admin:
+        envoy = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            until(lambda: _connects(admin, cloud), "Envoy's admin interface answers")
+            admin.sendall(b"GET /listeners HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = admin.makefile("rb").read()
+            listening = _listens_on_tcp(envoy.pid)
+        finally:
+            envoy.kill()
+            envoy.wait()
+
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert listening == 0
+
+
+def _connects(admin: socket.socket, cloud: str) -> bool:
+    try:
+        admin.connect(f"\0scopeway/{cloud}/{'i' * 80}"[:107])
+    except OSError:
+        return False
+    return True
+
+
+def _listens_on_tcp(pid: int) -> int:
+    """The number of TCP sockets on which a process listens."""
+    open_files = {os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()}
+    tables = [Path("/proc/net", each).read_text().splitlines()[1:] for each in ("tcp", "tcp6")]
+    sockets = [line.split() for table in tables for line in table]
+    listening = "0A"
+    return sum(f"socket:[{each[9]}]" in open_files for each in sockets if each[3] == listening)
 
 
 TLS = ("--tls-cert", "/etc/s/tls.crt", "--tls-key", "/etc/s/tls.key", "--tls-ca", "/etc/s/ca.crt")
