@@ -1,8 +1,10 @@
-"""The program in docs/xds.md, run as it stands, with a real Envoy as its client."""
+"""The programs in docs/xds.md, run as they stand, with real Envoys as their clients."""
 
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ pytestmark = pytest.mark.envoy
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "xds.md"
 GUARD = 30.0
+ADS = {"ads": {}, "resource_api_version": "V3"}
 
 
-def bootstrap(port: int) -> dict[str, Any]:
+def bootstrap(port: int, **node: Any) -> dict[str, Any]:
     endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     http2 = {
@@ -36,10 +39,9 @@ def bootstrap(port: int) -> dict[str, Any]:
         "transport_api_version": "V3",
         "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
     }
-    cds = {"ads": {}, "resource_api_version": "V3"}
     return {
-        "node": {"id": "site/1", "cluster": "site"},
-        "dynamic_resources": {"ads_config": ads, "cds_config": cds},
+        "node": {"id": "site/1", "cluster": "site", **node},
+        "dynamic_resources": {"ads_config": ads},
         "static_resources": {"clusters": [cluster]},
     }
 
@@ -51,30 +53,76 @@ def timeouts(envoy: Envoy) -> dict[str, str]:
     return {each["name"]: each["connect_timeout"] for each in clusters}
 
 
-def wait_for(envoy: Envoy, expected: dict[str, str]) -> None:
+def load(envoy: Envoy) -> str:
+    """The value of the runtime key that came over xDS."""
+    entries: dict[str, Any] = envoy.admin("/runtime").json["entries"]
+    return str(entries.get("load", {}).get("final_value", ""))
+
+
+def refused(envoy: Envoy) -> bool:
+    return "is of no kind that is served" in envoy.log.read_text()
+
+
+def wait_for(look: Callable[[Envoy], object], envoy: Envoy, expected: object) -> None:
     give_up = time.monotonic() + GUARD
-    while (found := timeouts(envoy)) != expected:
+    while (found := look(envoy)) != expected:
         assert time.monotonic() < give_up, found
         time.sleep(0.02)
 
 
-def test_the_program_serves_two_resources_and_changes_one(tmp_path: Path) -> None:
-    program = DOCUMENT.read_text().split("```python\n")[1].split("```")[0]
+@contextmanager
+def run(number: int, folder: Path) -> Iterator[tuple[int, Callable[[], None]]]:
+    """Run a program of the document; yields its port, and what types Enter."""
+    program = DOCUMENT.read_text().split("```python\n")[number].split("```")[0]
     port = free_port()
     assert "127.0.0.1:18000" in program
-    file = tmp_path / "program.py"
+    file = folder / "program.py"
     file.write_text(program.replace("127.0.0.1:18000", f"127.0.0.1:{port}"))
     with subprocess.Popen(
         [sys.executable, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
-        envoy = Envoy(bootstrap(port), tmp_path)
-        try:
-            wait_for(envoy, {"a": "5s", "b": "5s"})
+        assert server.stdout is not None
+
+        def enter() -> None:
             assert server.stdin is not None
             server.stdin.write("\n")
             server.stdin.flush()
-            wait_for(envoy, {"a": "9s", "b": "5s"})
+
+        try:
+            server.stdout.readline()  # it asks for the first Enter
+            yield port, enter
         finally:
-            envoy.stop()
             server.communicate("\n\n", timeout=GUARD)
     assert server.returncode == 0
+
+
+def test_the_program_serves_two_resources_and_changes_one(tmp_path: Path) -> None:
+    with run(1, tmp_path) as (port, enter):
+        config = bootstrap(port)
+        config["dynamic_resources"]["cds_config"] = ADS
+        envoy = Envoy(config, tmp_path)
+        try:
+            wait_for(timeouts, envoy, {"a": "5s", "b": "5s"})
+            enter()
+            wait_for(timeouts, envoy, {"a": "9s", "b": "5s"})
+        finally:
+            envoy.stop()
+
+
+def test_the_second_program_serves_each_kind_of_node_its_own(tmp_path: Path) -> None:
+    layers = [{"name": "flags", "rtds_layer": {"name": "flags", "rtds_config": ADS}}]
+    with run(2, tmp_path) as (port, enter), ExitStack() as envoys:
+
+        def start(kind: str) -> Envoy:
+            config = bootstrap(port, metadata={"kind": kind})
+            envoy = Envoy({**config, "layered_runtime": {"layers": layers}}, tmp_path, kind)
+            envoys.callback(envoy.stop)
+            return envoy
+
+        edge, worker, other = start("edge"), start("worker"), start("other")
+        wait_for(load, edge, "10")
+        wait_for(load, worker, "20")
+        enter()
+        wait_for(load, edge, "15")
+        assert load(worker) == "20"
+        wait_for(refused, other, True)
