@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 from harness.certificates import Sites
 from harness.fleet import Fleet
-from harness.http import Connection
+from harness.http import Connection, send
 from harness.http2 import Refused, send2
 
 from control_plane.clouds.model import Cloud
@@ -145,3 +145,33 @@ def test_what_cannot_be_read_is_not_taken(fleet: Fleet, clouds: tuple[Cloud, Clo
 
     sites.renew()
     assert loaded(fleet, sites, clouds)
+
+
+def test_a_target_that_was_refused_beside_a_wrong_key_is_served_on_a_new_stream(
+    fleet: Fleet, clouds: tuple[Cloud, Cloud]
+) -> None:
+    """Envoy doesn't name it again on the old one, and what it rejected isn't sent unasked."""
+    first, _ = clouds
+    sites = fleet.sites
+    assert sites
+    assert first.front
+    envoy, scope = fleet.envoys["cloud-1"], "{image:(cloud-2|cloud-2|cloud-2)}"
+    failed = "sds.identity.key_rotation_failed"
+    before = envoy.stats("sds.identity")[failed]
+    sites.break_key("cloud-1")
+    assert fleet.eventually(lambda: envoy.stats("sds.identity")[failed] > before)
+
+    refused = send(first.front.port, "/image/v2", [("X-Scope", scope)])
+    assert refused.status == 503
+    assert "the control plane did not answer" in refused.error["message"]
+    rejected = fleet.control_plane.rejected
+    assert fleet.eventually(lambda: "KEY_VALUES_MISMATCH" in "".join(rejected("cloud-1").values()))
+    assert set(rejected("cloud-1")) == {"image@(cloud-2|cloud-2|cloud-2)"}
+
+    sites.renew()
+    assert loaded(fleet, sites, clouds)
+    fleet.control_plane.stop()
+    fleet.control_plane.start()
+    assert fleet.eventually(
+        lambda: send(first.front.port, "/image/v2", [("X-Scope", scope)]).status == 200
+    )

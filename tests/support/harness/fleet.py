@@ -28,7 +28,7 @@ from harness.ports import free_ports
 from harness.services import Services, at
 from xds.hub import Hub
 from xds.server import Server, serve
-from xds.types import EXTENSION
+from xds.types import CLUSTER, EXTENSION
 
 EVENTUALLY = 10.0
 
@@ -67,6 +67,7 @@ class ControlPlane:
         self._hub = Hub()
         self._source: ScopewaySource | None = None
         self._serving: AbstractAsyncContextManager[Server] | None = None
+        self._server: Server | None = None
 
     def start(self) -> None:
         self.port = self._background.run(self._start())
@@ -77,6 +78,10 @@ class ControlPlane:
     def put(self, *clouds: Cloud, delete: tuple[str, ...] = ()) -> None:
         """Register clouds, and forget others."""
         self._background.call(partial(self._put, clouds, delete))
+
+    def rejected(self, cloud: str) -> dict[str, str]:
+        """Return the clusters that a cloud's Envoys do not take, and in which words."""
+        return self._background.call(partial(self._rejected, cloud))
 
     def replace_lua(self, script: str | None) -> None:
         """Give all sites another Lua filter; None gives them back their own."""
@@ -93,13 +98,23 @@ class ControlPlane:
             limits=self.limits,
         )
         self._serving = serve(self._source, listen=f"127.0.0.1:{self.port}", hub=self._hub)
-        server = await self._serving.__aenter__()
-        return server.port
+        self._server = await self._serving.__aenter__()
+        return self._server.port
 
     async def _stop(self) -> None:
         assert self._serving is not None
         await self._serving.__aexit__(None, None, None)
         self._serving = self._source = None
+
+    def _rejected(self, cloud: str) -> dict[str, str]:
+        assert self._server
+        return {
+            name: each.message
+            for stream in self._server.statuses()
+            for kind in stream.types
+            for name, each in kind.rejected.items()
+            if stream.node.cluster == cloud and kind.type_url == CLUSTER
+        }
 
     def _put(self, clouds: tuple[Cloud, ...], delete: tuple[str, ...]) -> None:
         self.inventory = self.inventory.apply({each.name: each for each in clouds}, delete)
