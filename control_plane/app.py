@@ -211,6 +211,7 @@ async def run(settings: Settings) -> None:
 
 
 async def _serve(control_plane: ControlPlane) -> None:
+    memory.keep_large_blocks_apart()
     settings = control_plane.settings
     channel = _channel(settings)
     _check_admin(settings)

@@ -1,4 +1,7 @@
 import asyncio
+import ctypes
+import subprocess
+import sys
 
 import pytest
 
@@ -46,3 +49,38 @@ def test_memory_is_given_back_once_after_each_storm(
     run(*sizes)
 
     assert len(trims) == expected
+
+
+AMONG_SMALL_ONES = """
+import ctypes, sys
+from pathlib import Path
+from control_plane import memory
+
+def resident():
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+library.free.argtypes = [ctypes.c_void_p]
+if sys.argv[1] == "apart":
+    memory.keep_large_blocks_apart()
+before, large = resident(), []
+for _ in range(2_000):
+    large.append(library.malloc(memory.LARGE))
+    ctypes.memset(ctypes.c_void_p(large[-1]), 1, memory.LARGE)
+    library.malloc(64)
+for block in large:
+    library.free(block)
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc")
+def test_large_blocks_among_small_ones_leave_no_holes() -> None:
+    kept = {
+        how: int(subprocess.check_output([sys.executable, "-c", AMONG_SMALL_ONES, how]))
+        for how in ("as it is", "apart")
+    }
+
+    assert kept["apart"] < kept["as it is"] / 4
