@@ -5,7 +5,7 @@ what it would get is a look into a table; otherwise all of it must be made anew 
 Knows neither clouds nor how resources are made.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,8 +19,9 @@ class Stream(Protocol):
     """What a site needs of a stream's view."""
 
     node: Node
-    targets: set[str]
-    """Those that it uses."""
+    targets: dict[str, str]
+    """Those that it uses, to the version of the cluster now: UNKNOWN where it was not made since
+    something changed, and where the target cannot be served."""
     access_log: str
     """The path of its Envoy's access log, the one thing in which a site's Envoys may differ."""
 
@@ -33,15 +34,36 @@ class Site:
     versions: dict[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     """Type URL to name to version of its listeners, routes, secrets and filters, by the path of
     an Envoy's access log."""
-    clusters: dict[str, str] = field(default_factory=dict)
-    """The targets that its streams use, or used, to the version of the cluster now: UNKNOWN where
-    it was not made since something changed, and where the target cannot be served."""
+    left: dict[str, str] = field(default_factory=dict)
+    """Targets of the stream that went last, to the versions of their clusters; those that another
+    one has taken up since are not in it any more."""
     prefetched: dict[str, frozenset[str]] = field(default_factory=dict)
     """Cloud of the prefetch set to its targets for this site; none stands here without one."""
 
     def of_node(self, node_id: str) -> int:
         """Return the number of streams of a node."""
         return sum(stream.node.id == node_id for stream in self.streams)
+
+    def targets(self) -> set[str]:
+        """Return the targets that its streams use, or used; costs O(all of them)."""
+        return set().union(*self._tables())
+
+    def version(self, target: str) -> str:
+        """Return the version of a target's cluster for this site, UNKNOWN where it isn't known."""
+        versions = (table.get(target, UNKNOWN) for table in self._tables())
+        return next(filter(None, versions), UNKNOWN)
+
+    def outdate(self, targets: Iterable[str]) -> None:
+        """Note that the clusters of some of its targets may have other versions now."""
+        for target in targets:
+            for table in self._tables():
+                if target in table:
+                    table[target] = UNKNOWN
+
+    def take_up(self, stream: Stream, target: str, version: str) -> None:
+        """Note that a stream uses a target, whose cluster has that version."""
+        stream.targets[target] = version
+        self.left.pop(target, None)
 
     def leave(self, stream: Stream) -> Collection[str]:
         """Take out a stream; return the targets that nobody uses any more.
@@ -51,18 +73,20 @@ class Site:
         self.streams.discard(stream)
         if not self.streams:
             self.versions = {stream.access_log: self.versions[stream.access_log]}
-            unused = self.clusters.keys() - stream.targets
-        else:
-            if not self.has_access_log(stream.access_log):
-                del self.versions[stream.access_log]
-            unused = stream.targets.difference(*(each.targets for each in self.streams))
-        for name in unused:
-            del self.clusters[name]
-        return unused
+            unused, self.left = self.left, stream.targets
+            return unused
+        if not self.has_access_log(stream.access_log):
+            del self.versions[stream.access_log]
+        return stream.targets.keys() - self.targets()
 
     def has_access_log(self, path: str) -> bool:
         """Return whether the Envoy of some stream has that path."""
         return any(stream.access_log == path for stream in self.streams)
+
+    def _tables(self) -> Iterator[dict[str, str]]:
+        yield self.left
+        for stream in self.streams:
+            yield stream.targets
 
 
 class Away:

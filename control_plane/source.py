@@ -192,7 +192,7 @@ class ScopewaySource:
         if concerned:
             for name in concerned:
                 for group in self._dependencies.users(name):
-                    self._sites[group].clusters[name] = UNKNOWN
+                    self._sites[group].outdate((name,))
             self._changes.resources_changed(CLUSTER, concerned)
         for name, old, new in at_home:
             self._update_site(name, old, new, concerned)
@@ -254,7 +254,7 @@ class ScopewaySource:
             view.withheld.discard(name)
         cluster = self._compile(name, outcome)
         if not isinstance(outcome, Rejection):
-            self._sites[view.group].clusters[name] = cluster.version
+            view.targets[name] = cluster.version
         return cluster
 
     def is_current(self, view: "_View", type_url: str, name: str, version: str) -> bool:
@@ -262,11 +262,11 @@ class ScopewaySource:
         site = self._sites[view.group]
         if type_url != CLUSTER:
             return site.versions[view.access_log].get(type_url, {}).get(name) == version
-        if version == UNKNOWN or site.clusters.get(name) != version:
+        if version == UNKNOWN or site.version(name) != version:
             return False
         if name not in view.targets and len(view.targets) >= self._limits.targets:
             return False
-        view.targets.add(name)
+        site.take_up(view, name, version)
         view.negative.discard(name)
         view.withheld.discard(name)
         return True
@@ -299,8 +299,8 @@ class ScopewaySource:
         if not site.has_access_log(view.access_log):
             self._site_memo.forget(view.key)
         if not site.streams:
-            for group in self._away.leave(view.group, len(site.clusters)):
-                self._release(group, self._sites.pop(group).clusters)
+            for group in self._away.leave(view.group, len(site.left)):
+                self._release(group, self._sites.pop(group).left)
                 self._policies.set(group, None)
 
     def _meet(self, group: str) -> Site:
@@ -330,8 +330,7 @@ class ScopewaySource:
                 )
 
     def _use(self, view: "_View", name: str, target: Target | Rejection) -> None:
-        view.targets.add(name)
-        self._sites[view.group].clusters.setdefault(name, UNKNOWN)
+        self._sites[view.group].take_up(view, name, UNKNOWN)
         if isinstance(target, Target):
             self._dependencies.add(name, target, view.group)
 
@@ -376,10 +375,10 @@ class ScopewaySource:
         site.versions = {path: self._site_memo.versions((name, path)) for path in before}
         renamed = _local_targets(old) != _local_targets(new)
         if is_another_caller(old, new):
-            targets = site.clusters.keys() - told
-            site.clusters = dict.fromkeys(site.clusters, UNKNOWN)
-            if targets:
-                self._changes.resources_changed(CLUSTER, targets, group=name)
+            targets = site.targets()
+            site.outdate(targets)
+            if untold := targets.difference(told):
+                self._changes.resources_changed(CLUSTER, untold, group=name)
             if self._prefetch is not None:
                 renamed |= self._fetch(name, self._prefetch.clouds)
         if renamed:
@@ -420,8 +419,8 @@ class _View:
     def __init__(self, source: ScopewaySource, node: Node) -> None:
         self._source = source
         self.node = node
-        self.targets: set[str] = set()
-        """The targets in use by this stream. Envoy never gives one up while it is connected."""
+        self.targets: dict[str, str] = {}
+        """Those in use by this stream, to versions (`Site`). A connected Envoy gives up none."""
         self.negative: set[str] = set()
         """Those that could not be served when they were last compiled."""
         self.withheld: set[str] = set()
