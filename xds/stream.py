@@ -82,7 +82,7 @@ class Stream(Generic[Request]):
         self._limits = limits
         self._context = context
         self._member: Member | None = None
-        self._woken = asyncio.Event()
+        self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None  # wakes at the deadline
         self._writing = asyncio.Lock()  # gRPC takes one response at a time
@@ -179,7 +179,7 @@ class Stream(Generic[Request]):
             )
             self.session.receive(request, now())
             if first:
-                self._member = self._hub.join(self.session, self.session.group, self._woken.set)
+                self._member = self._hub.join(self.session, self.session.group, self._wake)
                 self._report(StreamOpened())
             await self._send()
             seconds = bucket.take(request.size + len(data) // _BYTES_OF_A_NAME, now())
@@ -189,11 +189,15 @@ class Stream(Generic[Request]):
 
     async def _push(self) -> None:
         while True:
-            await self._woken.wait()
-            # cleared before the look at the session: a later change wakes again, and all the
+            await self._woken
+            # another one before the look at the session: a later change wakes again, and all the
             # changes of one turn of the loop go together
-            self._woken.clear()
+            self._woken = asyncio.get_running_loop().create_future()
             await self._send()
+
+    def _wake(self) -> None:
+        if not self._woken.done():
+            self._woken.set_result(None)
 
     async def _send(self) -> None:
         assert self._member is not None
@@ -215,7 +219,7 @@ class Stream(Generic[Request]):
             self._timer = None
         self._deadline = deadline
         if deadline is not None:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._woken.set)
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._wake)
 
     async def _write(self, response: Response) -> None:
         try:
