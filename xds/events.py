@@ -1,7 +1,7 @@
 """What happens on a stream, as values: for logs, metrics and tests."""
 
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from xds.source import Node
 
@@ -24,6 +24,10 @@ class StreamRefused:
 @dataclass(frozen=True, slots=True)
 class StreamOpened:
     """A stream has named its node."""
+
+
+CERTIFICATE_ENDED: Final = "the certificate has ended: come with a new one"
+"""The reason of a stream that ends, UNAUTHENTICATED, since the client's certificate has."""
 
 
 @dataclass(frozen=True, slots=True)

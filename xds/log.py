@@ -4,6 +4,7 @@ import logging
 from typing import Final
 
 from xds.events import (
+    CERTIFICATE_ENDED,
     Event,
     LookupFailed,
     Nacked,
@@ -36,6 +37,9 @@ def log_event(node: str, event: Event) -> None:
                 exc_info=event.error,
                 extra={"node": node, "type_url": event.type_url, "resource_name": event.name},
             )
+        case StreamClosed(_, reason, opened) if opened and reason == CERTIFICATE_ENDED:
+            # as often as clients renew theirs; who stays away is missed among the open streams
+            _log.debug("%s", event, extra={"node": node})
         case StreamClosed(status, reason) if status in _REFUSALS:
             _log.warning(
                 "stream ended, %s: %s", status, reason, extra={"node": node, "status": status}

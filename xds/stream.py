@@ -16,7 +16,15 @@ import grpc.aio
 
 from xds.bucket import Bucket
 from xds.errors import ProtocolError
-from xds.events import Event, Observer, Sent, SlowClient, StreamClosed, StreamOpened
+from xds.events import (
+    CERTIFICATE_ENDED,
+    Event,
+    Observer,
+    Sent,
+    SlowClient,
+    StreamClosed,
+    StreamOpened,
+)
 from xds.hub import Hub, Member
 from xds.limits import Limits
 from xds.log import log_event
@@ -113,7 +121,7 @@ class Stream(Generic[Request]):
         if self._security is None or self._proof is None:
             return None
         seconds = self._security.ends_at(self._proof.certificate) - time.time()
-        outcome = Outcome("UNAUTHENTICATED", "the certificate has ended: come with a new one")
+        outcome = Outcome("UNAUTHENTICATED", CERTIFICATE_ENDED)
         return asyncio.get_running_loop().call_later(seconds, self.finish, outcome)
 
     async def run(self) -> Outcome:

@@ -1,7 +1,9 @@
 """Mutual TLS by a real gRPC client: what is proven, and for how long."""
 
 import asyncio
+import logging
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -111,6 +113,32 @@ async def test_a_stream_ends_with_its_certificate() -> None:
         assert await call.read() is not grpc.aio.EOF
 
         assert await end(call) == "UNAUTHENTICATED: the certificate has ended: come with a new one"
+
+
+async def test_who_renews_is_no_warning_and_who_does_not_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With certificates of an hour a fleet's streams end all the time."""
+    left, gate = [0.3], Gate()
+    secured = replace(security(), ends_at=lambda _: time.time() + left[0])
+    async with (
+        serve(gate, listen="127.0.0.1:0", security=secured) as server,
+        connect(server.port) as channel,
+    ):
+        with caplog.at_level(logging.DEBUG, "xds.server"):
+            call = await begin(channel)
+            await call.read()
+            await end(call)
+            renewing = [each for each in caplog.records if "has ended" in each.getMessage()]
+            caplog.clear()
+            left[0] = -1
+            told = await end(await begin(channel))  # on the same connection
+            staying = [each for each in caplog.records if "has ended" in each.getMessage()]
+
+    assert [each.levelname for each in renewing] == ["DEBUG"]
+    assert [each.levelname for each in staying] == ["WARNING"]
+    assert told == "UNAUTHENTICATED: the certificate has ended: come with a new one"
+    assert len(gate.nodes) == 1  # nothing of the second one was read
 
 
 async def test_who_is_believed_no_longer_is_cut_off_and_gets_no_other_stream() -> None:
