@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -38,9 +39,17 @@ def constant(file: str, name: str) -> int:
 
 
 def connections() -> int:
-    bootstrap = yaml.safe_load((REPOSITORY / "envoy/bootstrap.yaml").read_text())
-    (monitor,) = bootstrap["overload_manager"]["resource_monitors"]
+    (monitor,) = bootstrap()["overload_manager"]["resource_monitors"]
     return int(monitor["typed_config"]["max_active_downstream_connections"])
+
+
+def connections_to_peer() -> int:
+    (layer,) = bootstrap()["layered_runtime"]["layers"]
+    return int(layer["static_layer"]["envoy.resource_limits.listener.peer.connection_limit"])
+
+
+def bootstrap() -> Any:
+    return yaml.safe_load((REPOSITORY / "envoy/bootstrap.yaml").read_text())
 
 
 EXPECTED: dict[str, list[float]] = {
@@ -84,6 +93,8 @@ EXPECTED: dict[str, list[float]] = {
     "a stream's certificate": [],
     "bytes of a login's body": [constant("token_body.lua", "MAX_BYTES")],
     "connections of an Envoy": [connections()],
+    "connections to an Envoy's peer, of these": [connections_to_peer()],
+    "seconds until TLS is agreed on, at a peer and a front with TLS": [resources.HANDSHAKE_SECONDS],
     "problems that are kept of a refused document": [MAX_PROBLEMS],
     "bytes of an entry in etcd": [MAX_BYTES],
     "characters of a document in a folder": [MAX_CHARACTERS],

@@ -33,10 +33,14 @@ NEW_TARGETS_BURST: Final = 1000
 """How fast one Lua state may name new targets, and how many at once after a rest; beyond it
 answers 429. Each is a question to the control plane, which answers all Envoys one by one."""
 
-# envoy.config.listener.v3.Listener, FilterChain, Filter
+HANDSHAKE_SECONDS: Final = 10
+"""How long a client may take to begin TLS: till then it has a place, and nobody knows who it is."""
+
+# envoy.config.listener.v3.Listener, FilterChain, Filter; google.protobuf.Duration
 _NAME, _ADDRESS, _FILTER_CHAINS, _METADATA = 1, 2, 3, 6
 _INTERNAL_LISTENER, _STAT_PREFIX = 27, 28
 _FILTERS, _TYPED_CONFIG, _TRANSPORT_SOCKET = 3, 4, 6
+_TRANSPORT_SOCKET_CONNECT_TIMEOUT, _DURATION_SECONDS = 9, 1
 # HttpConnectionManager, Rds, AccessLog, FileAccessLog
 _RDS, _HTTP_FILTERS, _ACCESS_LOG = 3, 5, 13
 _ROUTE_CONFIG_NAME, _PATH = 2, 1
@@ -301,10 +305,16 @@ def _tls(cloud: Cloud, entry: _Entry, peers: _Peers) -> bytes:
     if entry.kind == names.PEER:
         if peers.trust_domain is None:
             return b""
-        return field_bytes(_TRANSPORT_SOCKET, tls.peer(peers.trust_domain))
+        return _within(field_bytes(_TRANSPORT_SOCKET, tls.peer(peers.trust_domain)))
     if cloud.front is None or cloud.front.tls is None:
         return b""
-    return field_bytes(_TRANSPORT_SOCKET, tls.front())
+    return _within(field_bytes(_TRANSPORT_SOCKET, tls.front()))
+
+
+def _within(transport_socket: bytes) -> bytes:
+    """Add how long a client may take to become one."""
+    duration = field_varint(_DURATION_SECONDS, HANDSHAKE_SECONDS)
+    return transport_socket + field_bytes(_TRANSPORT_SOCKET_CONNECT_TIMEOUT, duration)
 
 
 def _http_filters(entry: _Entry) -> bytes:

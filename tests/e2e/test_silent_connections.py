@@ -1,0 +1,101 @@
+"""Who opens connections and says nothing: it takes no place for long, and never all of them."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+from harness.certificates import Authority, Sites
+from harness.fleet import Fleet, manifest
+from harness.http import send
+from harness.http2 import send2
+from harness.services import at
+
+from control_plane.clouds.model import Cloud
+from control_plane.site.bootstrap import bootstrap
+from control_plane.site.identity import to_metadata
+
+MOST, PEERS = 4, 2
+"""Of this Envoy, at all, and at its peer."""
+ANSWER_SECONDS = 30.0
+HELLO = bytes.fromhex("16030100c8010000c40303")
+"""How a ClientHello begins."""
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    fleet = Fleet(folder, sites=Sites(folder / "ca"))
+    yield fleet
+    fleet.close()
+
+
+def start(fleet: Fleet, cloud: Cloud) -> Cloud:
+    """Start the Envoy of a cloud with fewer connections than it would have."""
+    fleet.control_plane.put(cloud)
+    config = bootstrap(
+        cloud=cloud.name, xds=[("127.0.0.1", fleet.control_plane.port)], admin=("127.0.0.1", 0)
+    )
+    (monitor,) = config["overload_manager"]["resource_monitors"]
+    monitor["typed_config"]["max_active_downstream_connections"] = MOST
+    (layer,) = config["layered_runtime"]["layers"]
+    (limit,) = layer["static_layer"]
+    assert 0 < layer["static_layer"][limit] <= 25_000
+    layer["static_layer"][limit] = PEERS
+    assert fleet.sites
+    identity = to_metadata(fleet.sites.identity(cloud.name))
+    config["node"]["metadata"]["scopeway"]["identity"] = identity
+    fleet.run_envoy(cloud.name, config).wait_ready()
+    return cloud
+
+
+def silent(port: int, text: bytes = b"") -> socket.socket:
+    found = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS)
+    found.sendall(text)
+    return found
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the other side ends it; waits for that."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_who_does_not_begin_tls_is_closed(fleet: Fleet, tmp_path: Path) -> None:
+    """At the peer and at a front with TLS, at once or in the midst of the first words."""
+    front, peer = at(fleet.free_port()), at(fleet.free_port())
+    tls = Authority().write(tmp_path, "127.0.0.1")
+    image = {"image": fleet.service("glance-1")}
+    start(fleet, manifest("cloud-1", front={**front, "tls": tls}, peer=peer, services=image))
+    with ExitStack() as open_ones:
+        connections = [
+            open_ones.enter_context(closing(silent(each["port"], text)))
+            for each in (front, peer)
+            for text in (b"", HELLO)
+        ]
+
+        assert [is_closed(each) for each in connections] == [True] * MOST
+
+
+def test_connections_to_the_peer_leave_the_front_its_own(fleet: Fleet) -> None:
+    """With what reaches the peer only, nobody shuts a site's own clients out."""
+    front, peer = at(fleet.free_port()), at(fleet.free_port())
+    accept = [{"clouds": ["cloud-1"]}]
+    image = {"image": fleet.service("glance-2")}
+    start(fleet, manifest("cloud-2", front=front, peer=peer, services=image, accept=accept))
+    assert fleet.sites
+    tls = fleet.sites.client("cloud-1")
+    assert send2(peer["port"], "/image/v2", tls=tls).status == 200
+    open_at_peer = "listener.peer.downstream_cx_active"
+    active = lambda: fleet.envoys["cloud-2"].stats(open_at_peer)[open_at_peer]  # noqa: E731
+    assert fleet.eventually(lambda: active() == 0)
+    with ExitStack() as open_ones:
+        for _ in range(PEERS):
+            open_ones.enter_context(closing(silent(peer["port"])))
+        assert fleet.eventually(lambda: active() == PEERS)
+
+        assert is_closed(open_ones.enter_context(closing(silent(peer["port"]))))
+        assert send(front["port"], "/image/v2").status == 200
