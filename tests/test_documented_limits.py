@@ -11,7 +11,7 @@ import yaml
 from control_plane.clouds.manifest import MAX_PROBLEMS
 from control_plane.compiler.plan import MAX_HOPS, PlanSettings
 from control_plane.registry.documents import MAX_BYTES
-from control_plane.registry.yaml_documents import MAX_CHARACTERS, MAX_DEPTH
+from control_plane.registry.yaml_documents import MAX_CHARACTERS, MAX_DEPTH, MAX_NUMBER
 from control_plane.scope import text
 from control_plane.site import resources
 from control_plane.site.connection import MAX_HEADERS, MAX_HEADERS_KB
@@ -99,6 +99,7 @@ EXPECTED: dict[str, list[float]] = {
     "bytes of an entry in etcd": [MAX_BYTES],
     "characters of a document in a folder": [MAX_CHARACTERS],
     "levels of nesting in it": [MAX_DEPTH],
+    "characters of a number in it": [MAX_NUMBER],
 }
 
 

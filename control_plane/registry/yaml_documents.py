@@ -14,13 +14,17 @@ import yaml
 MAX_CHARACTERS = 256 * 1024
 """Of one document: hundreds of times what a large cloud needs."""
 MAX_DEPTH = 24
+MAX_NUMBER = 100
+"""Characters; PyYAML would take seconds for a long one in base 60 (`1:30:…`)."""
+_LONGEST_SHOWN = 60
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 
 _MARKER = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 """Ends a document at the start of any line, even within a text (YAML 1.2, 9.1.2)."""
 _CONTENT = re.compile(r"^(?!%)[ \t]*[^\s#]", re.MULTILINE)
 """A line that is more than a comment or a directive."""
-_SCALARS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float"))
+_NUMBERS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float"))
+_SCALARS = _NUMBERS.union(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool"))
 _TEXTS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "timestamp", "merge", "value"))
 
 
@@ -92,9 +96,11 @@ def _value(loader: Any, event: Any, depth: int) -> object:
     if isinstance(event, yaml.ScalarEvent):
         return _scalar(loader, event)
     if isinstance(event, yaml.AliasEvent):
-        raise NotYaml(f"the alias *{event.anchor} is not allowed here", event.start_mark)
+        raise NotYaml(
+            f"the alias *{_short(str(event.anchor))} is not allowed here", event.start_mark
+        )
     if event.tag is not None:
-        raise NotYaml(f"the tag {event.tag!r} is not allowed here", event.start_mark)
+        raise NotYaml(f"the tag {_short(event.tag)!r} is not allowed here", event.start_mark)
     if isinstance(event, yaml.SequenceStartEvent):
         return _list(loader, depth)
     return _mapping(loader, depth)
@@ -114,7 +120,8 @@ def _mapping(loader: Any, depth: int) -> dict[object, object]:
             raise NotYaml("a key that is not a scalar", event.start_mark)
         key = _scalar(loader, event)
         if key in values:
-            raise NotYaml(f"the key {key!r} stands here a second time", event.start_mark)
+            shown = _short(event.value)
+            raise NotYaml(f"the key {shown!r} stands here a second time", event.start_mark)
         values[key] = _value(loader, loader.get_event(), depth + 1)
     return values
 
@@ -126,8 +133,15 @@ def _scalar(loader: Any, event: Any) -> object:
     if tag in _TEXTS:
         return event.value
     if tag not in _SCALARS:
-        raise NotYaml(f"the tag {tag!r} is not allowed here", event.start_mark)
+        raise NotYaml(f"the tag {_short(tag)!r} is not allowed here", event.start_mark)
+    if tag in _NUMBERS and len(event.value) > MAX_NUMBER:
+        raise NotYaml(f"a number of more than {MAX_NUMBER} characters", event.start_mark)
     try:
         return cast(object, loader.construct_object(yaml.ScalarNode(tag, event.value)))
     except (ValueError, LookupError):
-        raise NotYaml(f"{event.value!r} is not what its tag says", event.start_mark) from None
+        shown = _short(event.value)
+        raise NotYaml(f"{shown!r} is not what its tag says", event.start_mark) from None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

@@ -57,6 +57,14 @@ def test_scalars_are_what_yaml_says() -> None:
         ("- " * 100_000, 1, "nested deeper than 24 levels"),
         ("{a: " * 60_000, 1, "nested deeper than 24 levels"),
         ("a" * 262_145, 1, "longer than 262144 characters"),
+        ("1" * 101, 1, "a number of more than 100 characters"),
+        (f"a: 0x{'f' * 5000}", 1, "a number of more than 100 characters"),
+        (f"a: {'1:' * 100_000}1", 1, "a number of more than 100 characters"),
+        (f"a: *{'b' * 5000}", 1, f"the alias *{'b' * 60}... is not allowed here"),
+        (f"a: !{'b' * 5000} 1", 1, f"the tag '!{'b' * 59}...' is not allowed here"),
+        (f"{{1{'0' * 900}: 1}}", 1, "a number of more than 100 characters"),
+        (f"{{{'a' * 900}: 1, {'a' * 900}: 1}}", 1, f"the key '{'a' * 60}...' stands here"),
+        (f"a: !!bool {'b' * 5000}", 1, f"'{'b' * 60}...' is not what its tag says"),
         ("a: 1\r--- {b: 2}\r", 2, "a second document begins without a line of its own"),
     ],
 )
@@ -71,6 +79,7 @@ def test_refuses(text: str, line: int, reason: str) -> None:
 def test_what_is_as_large_and_deep_as_may_be_is_read() -> None:
     assert load("ä" * 262_144) == "ä" * 262_144
     assert load("[" * 23 + "a" + "]" * 23) == yaml.safe_load("[" * 23 + "a" + "]" * 23)
+    assert load("1" * 100) == int("1" * 100)
 
 
 PLAIN = st.recursive(
