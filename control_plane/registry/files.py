@@ -26,7 +26,8 @@ class Manifests:
     """What stands in a file."""
 
     entries: Mapping[Place, Entry]
-    """`file#cloud`, `file#cloud cordon`, or `file:line` where the cloud cannot be told."""
+    """`file#cloud`, `file#cloud cordon`, or `file:line` where the cloud cannot be told; the second
+    document of the same one has ` (2)` behind it."""
     documents: Known = field(repr=False)
     """The good documents by a digest of their text."""
     whole: bool
@@ -43,6 +44,7 @@ def read_manifests(text: str, file: str, known: Known = _NOTHING) -> Manifests:
     """
     entries: dict[Place, Entry] = {}
     documents: dict[bytes, Cloud | Cordon] = {}
+    numbers: dict[Place, int] = {}
     whole = True
     for line, document in yaml_documents.split(text.removeprefix("\ufeff")):
         digest = hashlib.blake2b(document.encode(), digest_size=16).digest()
@@ -52,7 +54,9 @@ def read_manifests(text: str, file: str, known: Known = _NOTHING) -> Manifests:
         if not isinstance(entry, InvalidCloud):
             documents[digest] = entry
         whole = whole and entry.name is not None
-        entries[_free(_place(entry, file, line), entries)] = entry
+        place = _place(entry, file, line)
+        number = numbers[place] = numbers.get(place, 0) + 1
+        entries[place if number == 1 else f"{place} ({number})"] = entry
     return Manifests(entries=entries, documents=documents, whole=whole)
 
 
@@ -79,12 +83,3 @@ def _read(document: str, file: str, line: int) -> Entry | None:
         return parse_document(value, f"{file}:{line}")
     except InvalidCloud as error:
         return error
-
-
-def _free(place: Place, taken: Mapping[Place, object]) -> Place:
-    """Return a place for a document; a second one of the same cloud gets a number."""
-    number, candidate = 1, place
-    while candidate in taken:
-        number += 1
-        candidate = f"{place} ({number})"
-    return candidate

@@ -1,6 +1,11 @@
+import sys
+from types import FrameType
+from typing import Any
+
 from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.manifest import InvalidCloud
 from control_plane.clouds.model import Cloud
+from control_plane.registry import files
 from control_plane.registry.files import read_manifests
 
 HEAD = "apiVersion: scopeway.io/v1alpha1\nkind: EdgeCloud\n"
@@ -39,6 +44,29 @@ def test_a_cloud_twice_in_a_file_has_two_places() -> None:
     found = read_manifests(document("a") + document("a") + document("a"), "f.yaml")
 
     assert list(found.entries) == ["f.yaml#a", "f.yaml#a (2)", "f.yaml#a (3)"]
+
+
+def test_many_documents_of_one_cloud_cost_as_much_as_they_are_long() -> None:
+    def lines(times: int) -> int:
+        """The lines of the module that are run."""
+        count = 0
+
+        def trace(frame: FrameType, event: str, _argument: Any) -> Any:
+            nonlocal count
+            count += event == "line"
+            return trace if frame.f_code.co_filename == files.__file__ else None
+
+        text = document("a") * times
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            found = read_manifests(text, "f.yaml")
+        finally:
+            sys.settrace(before)
+        assert len(found.entries) == times
+        return count
+
+    assert lines(80) <= 8 * lines(10)
 
 
 def test_a_known_document_is_not_parsed_again() -> None:
