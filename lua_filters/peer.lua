@@ -17,6 +17,7 @@ local CALLERS = constants.callers
 local _M = {}
 
 local find, sub = string.find, string.sub
+local MAX_NAME = 63
 
 -- A validation of a token has its own prefix, so that whose tokens a cloud honours is decided apart
 -- from who may log in; the same service answers it, but nothing else of that service.
@@ -30,13 +31,21 @@ for service, target in pairs(HOME) do
 end
 
 
--- Envoy itself has put the URI of the caller's certificate in the place of whatever the header said.
+-- As the names of clouds are in manifests.
+local function is_name(text)
+  return #text <= MAX_NAME and find(text, "^[a-z0-9][a-z0-9-]*$") and sub(text, -1) ~= "-"
+end
+
+
+-- Envoy itself has put the URI of the caller's certificate in the place of whatever the header said, and
+-- commas between several.
 local function name_caller(headers)
-  local uri = headers:get("x-scopeway-origin")
-  if not uri or sub(uri, 1, #CALLERS) ~= CALLERS or find(uri, ",", 1, true) then
+  local uri = headers:get("x-scopeway-origin") or ""
+  local name = sub(uri, #CALLERS + 1)
+  if sub(uri, 1, #CALLERS) ~= CALLERS or not is_name(name) then
     return 403, "a certificate that is not of one cloud"
   end
-  headers:replace("x-scopeway-origin", sub(uri, #CALLERS + 1))
+  headers:replace("x-scopeway-origin", name)
 end
 
 

@@ -93,6 +93,7 @@ class TestCertificates:
             "cloud-7",
             "spiffe://fleet/cloud/cloud-7,spiffe://fleet/cloud/cloud-8",
             "",
+            *(f"spiffe://fleet/cloud/{name}" for name in ("", "a/b", "A", "-a", "a-", "a" * 64)),
         ],
     )
     def test_any_other_certificate_is_refused(self, peer: Any, uri: str) -> None:
