@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PIP_INSTALL = bin/python -m pip --disable-pip-version-check install
 BIN = .venv/bin
 PINS = deploy/requirements
-FUZZERS = scope manifest requests lua
+FUZZERS = scope manifest files requests lua front peer answers
 FUZZ_SECONDS = 300
 # the files are complete; pip alone would look for extras that are pinned without them
 PINNED = --only-binary :all: --require-hashes --no-deps -r $(PINS)
@@ -40,7 +40,7 @@ test: setup  ## every test, with real etcd, real Envoy, Keystone and Glance
 test-openstack: setup .venv-openstack/full  ## the tests with whole clouds: Nova, Neutron, Cinder, MariaDB, RabbitMQ
 	$(BIN)/pytest -m whole_clouds tests/whole_clouds
 
-fuzz: .venv/ready .venv-tools/atheris  ## FUZZERS (scope manifest requests lua) led by coverage, for FUZZ_SECONDS (300) each
+fuzz: .venv/ready .venv-tools/atheris  ## FUZZERS (all) led by coverage, for FUZZ_SECONDS (300) each
 	for reader in $(FUZZERS); do \
 		PYTHONPATH=tests/support:.venv-tools/atheris $(BIN)/python -m fuzzing $$reader $(FUZZ_SECONDS) || exit 1; \
 	done

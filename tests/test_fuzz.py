@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from fuzzing import kept, lua, manifest, requests, scope
+from fuzzing import answers, files, front, kept, lua, manifest, peer, requests, scope
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from xds_model import write_request
@@ -25,6 +25,10 @@ READERS: Mapping[str, ModuleType] = {
     "manifest": manifest,
     "requests": requests,
     "lua": lua,
+    "front": front,
+    "peer": peer,
+    "answers": answers,
+    "files": files,
 }
 FOUND: list[dict[str, Any]] = kept.found()
 FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -114,6 +118,21 @@ def test_requests(data: bytes) -> None:
 @given(damaged(known("lua")) | RANDOM)
 def test_lua_beside_its_models(data: bytes) -> None:
     lua.check(data)
+
+
+@pytest.mark.parametrize("reader", ["front", "peer", "answers"])
+@FUZZ
+@given(st.data())
+def test_messages_to_the_lua_of_an_envoy(reader: str, data: st.DataObject) -> None:
+    message = data.draw(damaged(known(reader)))
+    other = READERS[reader].mutated(message, data.draw(st.integers(0, 2**30)))
+    READERS[reader].check(message if other is None else other)
+
+
+@FUZZ
+@given(damaged(known("files")) | RANDOM)
+def test_files(data: bytes) -> None:
+    files.check(data)
 
 
 @pytest.mark.parametrize("reader", READERS)

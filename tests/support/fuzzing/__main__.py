@@ -19,7 +19,10 @@ from fuzzing import kept
 
 BUILD = Path("build") / "fuzz"
 INSTRUMENTED = ["control_plane.scope", "control_plane.clouds", "control_plane.registry", "xds"]
-LARGEST = {"scope": 2200, "manifest": 4096, "requests": 4096, "lua": 2200}
+LARGEST = {
+    **{"scope": 2200, "manifest": 4096, "files": 4096, "requests": 4096, "lua": 2200},
+    **{"front": 1200, "peer": 800, "answers": 2200},
+}
 LARGEST_KEPT = 600
 """Bytes of an input in the kept corpus: nobody reads longer ones."""
 MOST_KEPT = 40_000

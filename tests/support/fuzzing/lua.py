@@ -13,7 +13,7 @@ from lupa.luajit21 import LuaRuntime
 
 import lua_filters
 from control_plane.scope import ScopeError, binding_for, complete, lexical_form
-from fuzzing import json_mutation
+from fuzzing import json_mutation, lua_coverage
 from fuzzing import lua_models as model
 from fuzzing import scope as scopes
 
@@ -40,6 +40,7 @@ DICTIONARY = (
     *('"token"', '"user"', '"id"', '"domain"', '"roles"', '"name"', '"catalog"', '"system"'),
     *('"OS-TRUST:trust"', '"trustee_user"', '"trustor_user"', '"auth"', '"identity"', '"message"'),
     *('"endpoints"', '"url"', '"type"', '"region"', '"region_id"', "null", "\\ud83d\\ude00"),
+    *("\\ud800", "\\udbff", "\\udc00", "\\udfff", "\\ue000", "\xed\xa0\x80", "\xf4\x90\x80\x80"),
     *("http://", "https://", "front", ":80", ":443", "/image", "10.0.0.1:9292", "/v3/", "AUTH_"),
     *("0123456789abcdef" * 2, "cloud-5", "compute", "1e5", "-0", "[[", "{}", "\xef\xbb\xbf"),
 )
@@ -60,36 +61,6 @@ function handle:headers() return headers end
 function handle:body() return buffer end
 return handle, headers
 """
-# counts the ways from line to line; Lua's compiler would see none of them
-_HOOK = """
-local first, size = ...
-local getinfo, counts, bases, next_base, last = debug.getinfo, {}, {}, 0, 0
-jit.off()
-local function hook(_, line)
-  local source = getinfo(2, "S").source
-  local base = bases[source]
-  if not base then
-    base, next_base = next_base, next_base + 1000
-    bases[source] = base
-  end
-  local here = base + line
-  local edge = (last * 31 + here) % size
-  counts[edge] = (counts[edge] or 0) + 1
-  last = here
-end
-debug.sethook(hook, "l")
-return function(trace)
-  debug.sethook()
-  for edge, count in pairs(counts) do
-    for _ = 1, math.min(count, 40) do
-      trace(first + edge)
-    end
-  end
-  counts, last = {}, 0
-  debug.sethook(hook, "l")
-end
-"""
-_EDGES = 1 << 14
 
 
 class _Lua:
@@ -320,17 +291,7 @@ def mutated(data: bytes, seed: int) -> bytes | None:
 
 
 def led(atheris: Any) -> Callable[[bytes], None]:
-    """The check, which tells the fuzzer which ways through the Lua it went."""
-    first, *_ = [atheris._reserve_counter() for _ in range(_EDGES)]
-    flush = _lua().state.execute(_HOOK.replace("...", f"{first}, {_EDGES}", 1))
-
-    def led_check(data: bytes) -> None:
-        try:
-            check(data)
-        finally:
-            flush(atheris._trace_branch)  # Setup makes it another one
-
-    return led_check
+    return lua_coverage.led(atheris, check, [_lua().state.execute])
 
 
 def seeds() -> Iterator[bytes]:
@@ -353,14 +314,42 @@ def seeds() -> Iterator[bytes]:
         '[1,-0.5e+3,"\\u00e9\\ud83d\\ude00\\n",true,null,{"a":{}}]',
         '"\xe9\u20ac"',
         *("[[]]", '"\\udc00"', '"\\ud800\\u0041"', '{"a":1,"a":2}', '"\x1f"', "01", "1.", "[1,]"),
+        # what are halves of a pair, and what are none
+        *('"\\ud800\\udc00\\udbff\\udfff"', '"\\ud83d"', '"\\ud83d\\ue000"', '"\\ud83d\\udbff"'),
+        *(
+            '"\\udbff"',
+            '"\\udfff"',
+            '"\\ud7ff\\ue000"',
+            '"\\ud83d\\nde00"',
+            '"\\ud83d\\u"',
+            '"\\ud83d ',
+        ),
     ):
         yield b"j" + text.encode()
+    # the first and the last of what UTF-8 can be, and what is beyond
+    for good in ("\x80\u07ff", "\u0800\ud7ff\ue000\uffff", "\U00010000\U0010ffff"):
+        yield b'j"%s"' % good.encode()
+    for bad in (
+        "c080",
+        "c1bf",
+        "e0809f",
+        "e09fbf",
+        "eda080",
+        "edbfbf",
+        "f08fbfbf",
+        "f4908080",
+        "f5",
+    ):
+        yield b'j"%s"' % bytes.fromhex(bad)
     for length in (0, 31, 32, 55, 56, 64, 120):
         yield b"h" + b"a" * length
     for service in ("compute", "object-store"):
         for token in ("t~1~identity:cloud-2", "t~1~*:cloud-5", "t"):
             yield f"i{service}\n{token}\nv2.1/{'1f' * 16}/servers".encode()
     yield f"icompute\nt~1~*:cloud-2\nv2/{'a' * 16}/{'b' * 15}/x".encode()
+    for digits in ("a" * 31, "a" * 32, "a" * 33, "a" * 31 + "A", "a" * 31 + "g", "a" * 32 + "g"):
+        for behind in ("", "/x", "?x"):
+            yield f"icompute\nt~1~*:cloud-2\nv2/{digits}{behind}".encode()
     yield f"iobject-store\nt~1~*:cloud-2\nv1/AUTH_{'1f' * 16}?a".encode()
     yield b'r{"error": {"message": "no \\" \\\\", "code": 403}}'
     yield b"r<html><body>no</body></html>"

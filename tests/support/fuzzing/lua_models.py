@@ -5,7 +5,7 @@ Texts are of latin-1: a character for each byte, as Lua has them.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -116,12 +116,21 @@ def moved(identifier: str, digits: str) -> str:
     return digits + identifier
 
 
-def project_path(path: str, service: str, identity: str | None) -> str:
-    """`identity`: which clouds the token's scope names for it; None: it has no scope."""
+def project_path(
+    path: str, service: str, identity: str | None, only: Container[str] | None = None
+) -> str:
+    """The path with the id as this site knows it.
+
+    Args:
+        identity: Which clouds the token's scope names for it; None: it has no scope.
+        only: The clouds whose ids are moved; None: all but those of KEPT.
+    """
     found = re.match(r"(/v[0-9][0-9.]*/(?:AUTH_)?)([0-9a-f]{32})(?=[/?]|\Z)", path)
     if service not in _WITH_PROJECT or found is None or identity in {None, SITE, *KEPT}:
         return path
-    if not re.fullmatch("[a-z0-9-]+", identity or ""):
+    if not re.fullmatch("[a-z0-9-]+", identity or "") or (
+        only is not None and identity not in only
+    ):
         return path
     return found[1] + moved(found[2], namespace(identity or "")) + path[found.end() :]
 
@@ -203,7 +212,7 @@ def foreign_token(body: str, honoured: str) -> Any:
         "project": lambda node: _owner(node, digits),
         "domain": lambda node: _domain(node, digits),
         "roles": lambda node: _roles(node, roles.split(",")),
-        "catalog": _catalog,
+        "catalog": catalog,
         "OS-TRUST:trust": lambda node: _trust(node, digits),
     }
     made = {name: edit(token[name]) for name, edit in edits.items() if name in token}
@@ -260,7 +269,7 @@ def _trust(node: Any, digits: str) -> Any:
     return made
 
 
-def _catalog(node: Any) -> Any:
+def catalog(node: Any) -> Any:
     if not isinstance(node, list):
         raise Refused(502)
     return [made for entry in node if (made := _entry(entry)) is not None]

@@ -6,6 +6,7 @@
 local _M = {}
 
 local hidden = setmetatable({}, { __mode = "k" }) -- object to its state
+local running -- the message
 
 
 local function class(kind, methods)
@@ -13,7 +14,9 @@ local function class(kind, methods)
     __index = function(self, name)
       if not hidden[self] then
         error("object used outside of proper scope", 2)
-      elseif hidden[self].broken == name then
+      end
+      running.calls = running.calls + 1
+      if hidden[self].broken == name or running.calls == running.fails_at then
         error(name .. " is broken", 2)
       end
       return methods[name] or error("a " .. kind .. " has no method '" .. tostring(name) .. "'", 2)
@@ -170,10 +173,11 @@ local Response = class("response handle", handle_methods(function()
 end))
 
 
--- Runs a hook on a message {headers, body or nil, metadata, log}, of whose handle or headers a
--- method may be `broken`; what Envoy would log as a script error, and then let the message go on,
--- is in its field `failed`.
+-- Runs a hook on a message {headers, body or nil, metadata, log, fails_at}, of whose handle or headers a
+-- method may be `broken`, or one call fails, whatever it is; what Envoy would log as a script error, and
+-- then let the message go on, is in its field `failed`.
 function _M.run(hook, message, on_response)
+  running, message.calls = message, 0
   local handle = make(on_response and Response or Request, message)
   local thread = coroutine.create(hook)
   local ok, what = coroutine.resume(thread, handle)

@@ -1,0 +1,113 @@
+"""What a front makes of an awaited answer, in Python, after docs/lua.md ("Answers")."""
+
+import re
+from typing import Any
+
+from fuzzing import lua_models as model
+from fuzzing.lua_models import Refused
+from fuzzing.messages import Message
+
+ISSUER = "cloud-3"
+SUFFIX = "~1~*:cloud-3;image:cloud-2"
+MAX_ANSWER = 524288
+MAX_REFUSAL = 65536
+_HINT = (
+    " (of %s, only the roles count at %s that its accept[].identity lists, "
+    "by default member and reader)"
+)
+_MESSAGE = re.compile(r'"message"[ \t-\r]*:[ \t-\r]*"')
+_REST_OF_TEXT = re.compile(r'(?:[^"\\]|\\.)*(?=")', re.DOTALL)
+
+Json = Any
+Edited = tuple[dict[str, str], str | Json | None, bool]
+"""The headers, the body, and whether that is a value of JSON, however it is written."""
+
+
+def answer(what: str, response: Message) -> Edited:
+    """What the client gets.
+
+    Raises:
+        Refused: The answer is withheld, with that status instead.
+    """
+    headers, body = {":status": response.method, **response.by_name()}, response.body
+    match what:
+        case "validation" | "head":
+            return _validation(what, headers, body)
+        case "catalog" if headers[":status"] == "200":
+            return _edited(headers, body, _own_catalog)
+        case "login" | "foreign login" if "x-subject-token" in headers:
+            if "~" in headers["x-subject-token"]:
+                raise Refused(502)
+            headers["x-subject-token"] += SUFFIX
+            if what == "foreign login" and headers[":status"] == "201":
+                return _edited(headers, body, _own_catalog)
+        case "foreign user" if headers[":status"] in {"401", "403"}:
+            return _to_foreign_user(headers, body)
+    return headers, body, False
+
+
+def _edited(headers: dict[str, str], body: str | None, edit: Any) -> Edited:
+    announced = int(headers.get("content-length", "0"))
+    if "content-encoding" in headers or announced > MAX_ANSWER:
+        raise Refused(502)
+    if not body or len(body) > MAX_ANSWER:
+        raise Refused(502)
+    made, is_json = edit(body)
+    return headers | {"content-type": "application/json"}, made, is_json
+
+
+def _validation(what: str, headers: dict[str, str], body: str | None) -> Edited:
+    honoured = headers.pop("x-scopeway-honoured", None)
+    status = headers[":status"]
+    if status == "401":
+        raise Refused(404)
+    passes = re.fullmatch("[45][0-9]{2}", status)
+    if passes or (what == "head" and status in {"200", "204"}):
+        return headers, body, False
+    if status != "200" or honoured is None:
+        raise Refused(502)
+    return _edited(headers, body, lambda text: (model.foreign_token(text, honoured), True))
+
+
+def _own_catalog(body: str) -> tuple[str | Json, bool]:
+    try:
+        document = model.read_json(body)
+    except model.NotJson:
+        raise Refused(502) from None
+    holder = _holder(document)
+    received = holder.get("catalog", False) if isinstance(holder, dict) else False
+    if received is False:
+        return body, False
+    made = model.catalog(received)
+    if holder is document:
+        return {**document, "catalog": made}, True
+    return {**document, "token": {**holder, "catalog": made}}, True
+
+
+def _holder(document: Json) -> Json:
+    """What has the catalog: the token, or the document itself."""
+    if isinstance(document, dict) and document.get("token", False) is not False:
+        return document["token"]
+    return document
+
+
+def _to_foreign_user(headers: dict[str, str], body: str | None) -> Edited:
+    cloud = headers.get("x-scopeway-served-by")
+    if cloud in {None, ISSUER} or headers.get("x-scopeway-rejected") == "true":
+        return headers, body, False
+    if headers[":status"] == "401":
+        left = {n: v for n, v in headers.items() if n not in {"content-encoding", "etag"}}
+        left |= {"content-type": "application/json", "x-scopeway-rejected": "true"}
+        return left, {"code": 401, "cloud": cloud}, True
+    length = int(headers.get("content-length", "0"))
+    if not 0 < length <= MAX_REFUSAL or "content-encoding" in headers or not body:
+        return headers, body, False
+    return headers, _with_hint(body, _HINT % (ISSUER, cloud)), False
+
+
+def _with_hint(body: str, hint: str) -> str:
+    if message := _MESSAGE.search(body):
+        rest = _REST_OF_TEXT.match(body, message.end())
+        return body if rest is None else body[: rest.end()] + hint + body[rest.end() :]
+    page, end, rest = body.partition("</body>")
+    return page.rstrip(" \t\n\v\f\r") + hint + "\n " + end + rest if end else body

@@ -1,0 +1,186 @@
+"""A request of another site at a peer, as Envoy runs its Lua, beside a model; what may never be.
+
+Inputs are those of `messages`. The first letter says how peers speak: "t" by TLS, "p" plain. With
+TLS `x-scopeway-origin` is the certificate: Envoy itself sets it, and removes a client's.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
+from typing import Any
+from urllib.parse import unquote
+
+from lua_envoy import Filter, Sent
+
+import lua_filters
+from control_plane.scope import IDENTITY_VALIDATE, SERVICE_TYPES, ScopeError, binding_for
+from fuzzing import lua_coverage, lua_models, messages
+from fuzzing.lua_models import SITE, Refused
+from fuzzing.messages import Message, text_of
+
+_CALLERS = "spiffe://fleet/cloud/"
+_ORIGIN = "x-scopeway-origin"
+_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_TOKENS = f"/{IDENTITY_VALIDATE}/v3/auth/tokens"
+_WORDS = (
+    *(_ORIGIN, "x-scopeway-target", "x-scopeway-service", "x-scope", "x-auth-token", "via"),
+    *(
+        _CALLERS,
+        f"{_CALLERS}cloud-7",
+        "spiffe://other/cloud/a",
+        "cloud-7",
+        ",",
+        "/",
+        "%2c",
+        "-",
+        "A",
+    ),
+    *(
+        _TOKENS,
+        "/identity",
+        "/image",
+        "/compute/v2.1/",
+        "/object-store/v1/AUTH_",
+        "1f" * 16,
+        "/v3/",
+    ),
+    *(
+        "GET",
+        "HEAD",
+        "POST",
+        "t~1~keystone:cloud-2",
+        "a~1~*:a|b",
+        "~1~",
+        "/..",
+        "%2e",
+        "%2F",
+        "?",
+        "#",
+    ),
+    *("image:cloud-2", "/~{image:a}", ".validate", "\xff", "//"),
+)
+DICTIONARY = (*_WORDS, "\n")
+
+
+@cache
+def _filter(letter: str) -> Filter:
+    constants = {"site": SITE, "services": lua_models.SERVICES, "kept": lua_models.KEPT}
+    callers = {"callers": _CALLERS} if letter == "t" else {}
+    return Filter(lua_filters.bundle("peer", {**constants, **callers}))
+
+
+def check(data: bytes) -> None:
+    request = messages.read(data.decode("latin-1"))
+    letter = "p" if request.where.startswith("p") else "t"
+    sent = _send(letter, request, 0)
+    try:
+        wanted = _model(request, letter == "t")
+    except Refused as refused:
+        assert sent.answer is not None, f"it went on, and not {refused}"
+        assert sent.answer.status == sent.answer.error["code"] == refused.args[0]
+        assert sent.answer.body.isascii()
+    else:
+        assert sent.answer is None, sent.answer
+        assert sent.headers == {":method": request.method, **wanted}
+        assert not sent.log
+        _never(letter, request, sent)
+    if 0 < request.fails_at <= sent.calls:
+        refuses = sent.answer is not None and request.fails_at == sent.calls
+        _failed(request, _send(letter, request, request.fails_at), refuses)
+
+
+def _send(letter: str, request: Message, fails_at: int) -> Sent:
+    more: Any = {"method": request.method, "body": request.body, "fails_at": fails_at}
+    return _filter(letter).request(request.path, request.headers, **more)
+
+
+def _model(request: Message, by_tls: bool) -> dict[str, str]:
+    """The headers that go on, after docs/lua.md ("The peer")."""
+    headers, path = request.by_name(), request.path
+    if by_tls:
+        certificate = headers.get(_ORIGIN, "")
+        name = certificate.removeprefix(_CALLERS)
+        if name == certificate or not _NAME.fullmatch(name):
+            raise Refused(403)
+        headers[_ORIGIN] = name
+    if path is None or lua_models.has_dot_segment(path):
+        raise Refused(400)
+    service, rest = lua_models.split_path(path)
+    if service == IDENTITY_VALIDATE:
+        validates = re.fullmatch(r"/v3/auth/tokens(\?.*)?", rest, re.DOTALL)
+        if request.method not in {"GET", "HEAD"} or not validates:
+            raise Refused(404)
+    elif service not in SERVICE_TYPES:
+        raise Refused(404)
+    identity = None
+    split = lua_models.split_token(headers.get("x-auth-token", ""))
+    if split != "refused" and split[1] is not None:
+        with suppress(ScopeError):
+            identity = binding_for(split[1].encode("latin-1"), "identity", SITE)
+    return headers | {
+        "x-scopeway-target": f"{service.removesuffix('.validate')}@{SITE}",
+        "x-scopeway-service": service,
+        ":path": lua_models.project_path(rest, service, identity),
+    }
+
+
+def _never(letter: str, request: Message, sent: Sent) -> None:
+    """What would be somebody's way in, whatever the model says."""
+    before, headers = request.by_name(), sent.headers
+    assert headers["x-scopeway-target"].endswith(f"@{SITE}"), "by way of this site to another"
+    certificates = [value for name, value in request.headers if name == _ORIGIN]
+    if letter == "t":
+        assert certificates == [_CALLERS + headers[_ORIGIN]]
+        assert "/" not in headers[_ORIGIN]
+    ours = {_ORIGIN, ":path", ":method", "x-scopeway-target", "x-scopeway-service"}
+    rest = {name: value for name, value in headers.items() if name not in ours}
+    assert rest == {name: value for name, value in before.items() if name not in ours}
+    path = headers[":path"].partition("?")[0]
+    assert not {".", ".."}.intersection(unquote(path, "latin-1").split("/"))
+    if headers["x-scopeway-service"] == IDENTITY_VALIDATE:
+        assert path == "/v3/auth/tokens"
+
+
+def _failed(request: Message, sent: Sent, refuses: bool) -> None:
+    """`refuses`: the refusal itself has failed. Then there is no target, and the routes refuse."""
+    if not refuses:
+        assert sent.answer is not None, "it went on though Envoy's method failed"
+        assert sent.answer.status == 500
+        assert sent.log
+    for name in ("x-scopeway-target", "x-scopeway-service"):
+        assert sent.answer or sent.headers.get(name) == request.by_name().get(name)
+
+
+def mutated(data: bytes, seed: int) -> bytes | None:
+    return messages.mutated(data, seed, _WORDS)
+
+
+def led(atheris: Any) -> Callable[[bytes], None]:
+    return lua_coverage.led(atheris, check, [_filter(letter).execute for letter in "tp"])
+
+
+def seeds() -> Iterator[bytes]:
+    cloud = (_ORIGIN, f"{_CALLERS}cloud-7")
+    for uri in ("cloud-7", "spiffe://other/cloud/a", _CALLERS, f"{_CALLERS}a,{_CALLERS}b"):
+        yield text_of("t GET /image/v2", [(_ORIGIN, uri)])
+    for name in ("a/b", "A", "-", "a-", "a" * 63, "a" * 64, "a b", "a\xff", "a%2fb"):
+        yield text_of("t GET /image/v2", [(_ORIGIN, _CALLERS + name)])
+    yield text_of("t GET /image/v2")
+    yield text_of("t GET /image/v2", [cloud, cloud])
+    for method, rest in (("GET", ""), ("HEAD", "?a"), ("POST", ""), ("GET", "/"), ("GET", "x")):
+        yield text_of(f"t {method} {_TOKENS}{rest}", [cloud, ("x-auth-token", "t")])
+    paths = ("", "/", "/glance", "/image", "/image/..", "/image/%2e./x", "/~{a:b}/image", "*")
+    for path in (*paths, '/"\\\xff'):
+        yield text_of(f"t GET {path}", [cloud, ("x-scope", "image:cloud-9")])
+        yield text_of(f"p GET {path}", [("x-scopeway-target", "image@cloud-9")] * 2)
+    for scope in ("keystone:cloud-2", "keystone:cloud-5", "keystone:a|b", "nonsense", "*:cloud-3"):
+        for path in (
+            f"/compute/v2.1/{'1f' * 16}/a",
+            f"/object-store/v1/AUTH_{'a' * 32}?x",
+            *(f"/compute/v2.1/{'1' * length}" for length in (31, 32, 33)),
+        ):
+            yield text_of(f"t GET {path}", [cloud, ("x-auth-token", f"t~1~{scope}")])
+    for fails_at in range(1, 10):
+        yield text_of(f"t{fails_at} GET /compute/v2/{'1f' * 16}", [cloud])
+        yield text_of(f"p{fails_at} GET /image/..")
