@@ -38,9 +38,8 @@ local function position(path)
     return nil
   end
   local first = sub(path, stop + 1, stop + 5) == "AUTH_" and stop + 6 or stop + 1
-  local last = first + DIGITS - 1
-  local digits = match(path, "^[0-9a-f]+", first)
-  if digits and #digits == DIGITS and (#path == last or find(path, "^[/?]", last + 1)) then
+  local _, last = find(path, "^[0-9a-f]+", first)
+  if last == first + DIGITS - 1 and (last == #path or find(path, "^[/?]", last + 1)) then
     return first, last
   end
 end
