@@ -104,7 +104,7 @@ class Metrics:
             buckets=ACK_BOUNDS,
         )
         self._nacks = self._counter("xds_nacks", "Responses that a client rejected.")
-        self._skipped = self._counter("xds_names_skipped", "Names too long or not UTF-8.")
+        self._skipped = self._counter("xds_names_skipped", "Names too many, too long or not UTF-8.")
         self._unknown = self._counter("xds_types_not_served", "Streams that asked for the type.")
         self._failed = self._counter("xds_lookups_failed", "Resources that could not be made.")
         self._slow = self._counter("xds_slow_clients", "Streams ended as too slow.")

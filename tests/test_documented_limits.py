@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from control_plane.clouds.manifest import MAX_PROBLEMS
-from control_plane.compiler.plan import MAX_HOPS, PlanSettings
+from control_plane.compiler.plan import LABEL_WINDOW, MAX_HOPS, PlanSettings
 from control_plane.registry.documents import MAX_BYTES
 from control_plane.registry.yaml_documents import MAX_CHARACTERS, MAX_DEPTH, MAX_NUMBER
 from control_plane.scope import text
@@ -61,6 +61,7 @@ EXPECTED: dict[str, list[float]] = {
     "target's name: 3 ms, not 20": [text.MAX_PIECES],
     "headers of a request at a front": [MAX_HEADERS, MAX_HEADERS_KB * 1024],
     "clouds that labels select": [PlanSettings().label_limit],
+    "clouds with some labels that are looked at for those that may be used": [LABEL_WINDOW],
     "priorities of a cluster (`or`)": [MAX_HOPS],
     "new targets of an Envoy worker": [resources.MAX_TARGETS],
     "first uses of an Envoy worker": [

@@ -91,6 +91,17 @@ class TestLeaving:
 
         assert gone == forgotten
 
+    def test_of_sites_with_many_targets_fewer_are_remembered(self) -> None:
+        clouds = [cloud(f"cloud-{number}") for number in range(3)]
+        fleet = Fleet(*clouds, limits=Limits(targets_away=3))
+        for number in range(2):
+            view = fleet.attach(f"cloud-{number}")
+            for other in range(2):
+                view.resource(CLUSTER, f"image@cloud-{other}|cloud-{number}")
+            view.close()
+
+        assert fleet.source.stats().targets == 2
+
 
 class TestComingBack:
     def test_a_stream_that_came_back_is_something_new(self) -> None:
@@ -182,6 +193,19 @@ class TestComingBack:
         back.resource(CLUSTER, "image@cloud-3")
 
         assert not is_current(back, CLUSTER, "image@cloud-2", had)
+
+    def test_what_could_not_be_served_and_is_current_is_in_use_like_any_other(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
+        one, other = fleet.attach(), fleet.attach()
+        answers = [one.resource(CLUSTER, f"image@cloud-{number}") for number in (2, 3)]
+        assert [each is not None for each in answers] == [True, False]
+        fleet.put(cloud("cloud-2"), cloud("cloud-3"))
+        for name in ("image@cloud-2", "image@cloud-3"):
+            assert is_current(one, CLUSTER, name, version(other, CLUSTER, name))
+
+        assert status(one, "image@cloud-9") == "404", "there is room again"
+        fleet.delete("cloud-3")
+        assert status(one, "image@cloud-3") == "404", "it is told why"
 
     def test_a_rejection_is_made_anew(self) -> None:
         """So that each stream's are counted."""

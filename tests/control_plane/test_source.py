@@ -385,6 +385,19 @@ class TestLimits:
         assert answers == [None, None]
         assert fleet.source.stats().refused == 1
 
+    def test_one_that_came_to_work_is_a_target_like_any_other(self) -> None:
+        """It is told why, when it cannot be served any more."""
+        fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
+        view = fleet.attach()
+        for number in (8, 9):
+            view.resource(CLUSTER, f"image@cloud-{number}")
+        fleet.put(cloud("cloud-9"))
+        assert status(view, "image@cloud-9") is None
+
+        fleet.delete("cloud-9")
+
+        assert status(view, "image@cloud-9") == "404"
+
     def test_names_beyond_the_limit_count_as_targets(self) -> None:
         fleet = Fleet(cloud("cloud-1"), limits=Limits(targets=2, negative=0))
         view = fleet.attach()

@@ -277,6 +277,13 @@ class TestRequest:
         assert shortest.subscribe == ()
         assert shortest.skipped == 3
 
+    def test_names_among_initial_versions_have_the_same_limit(self) -> None:
+        versions = {"x" * 4096: "1", "y" * 4097: "2"}
+
+        request = decode_delta_request(_request(initial_resource_versions=versions))
+        assert request.initial_versions == {"x" * 4096: "1"}
+        assert request.skipped == 1
+
     def test_an_error_message_cut_inside_a_character_is_kept(self) -> None:
         error = wire.field_varint(1, 13) + wire.field_bytes(2, "schlüssel".encode()[:5])
 

@@ -390,20 +390,36 @@ async def test_large_requests_of_the_state_of_the_world_wait_too(store: Store) -
     assert loop.time() - began > 0.9
 
 
-@pytest.mark.parametrize(("names", "status"), [(100, None), (101, "RESOURCE_EXHAUSTED")])
+async def test_each_stream_has_the_limits_of_the_server(store: Store) -> None:
+    store.texts[CLUSTER, "long"] = "1"
+    recorder = Recorder()
+    limits = Limits(names=2, name_bytes=3, answer_bytes=1)
+    async with (
+        serve(store, listen="127.0.0.1:0", observer=recorder, limits=limits) as server,
+        connect(server) as client,
+    ):
+        await client.send(subscribe=["a", "long", "b", "c"])
+        answers = [(await client.take()).texts for _ in range(2)]
+        (skipped,) = await recorder.seen(NamesSkipped)
+
+    assert answers == [{"a": "1"}, {"b": "1"}]
+    assert skipped == NamesSkipped(CLUSTER, 2)
+
+
+@pytest.mark.parametrize(("last", "status"), [("b", None), ("bb", "RESOURCE_EXHAUSTED")])
 async def test_a_request_may_be_so_large_and_no_larger(
-    store: Store, names: int, status: str | None
+    store: Store, last: str, status: str | None
 ) -> None:
-    subscribe = [f"{number:04}" for number in range(names)]
-    largest = len(write_request(CLUSTER, node=("site/1", "site"), subscribe=subscribe[:100]))
+    names = [f"{number:04}" for number in range(100)]
+    largest = len(write_request(CLUSTER, node=("site/1", "site"), subscribe=[*names, "b"]))
     limits = Limits(request_bytes=largest)
     async with (
         serve(store, listen="127.0.0.1:0", limits=limits) as server,
         connect(server) as client,
     ):
-        await client.send(subscribe=subscribe)
+        await client.send(subscribe=[*names, last])
         if status is None:
-            assert len((await client.receive()).removed) == names
+            assert (await client.receive()).texts == {"b": "1"}
         else:
             code, _ = await client.ended()
             assert code.name == status

@@ -241,6 +241,22 @@ def test_labels_stand_for_eight_usable_clouds() -> None:
     assert [hop.cloud for hop in outcome.hops] == [f"c-{number:02}" for number in range(1, 17, 2)]
 
 
+@pytest.mark.parametrize(("closed", "served"), [(255, True), (256, False)])
+def test_of_those_with_the_labels_so_many_are_looked_at(closed: int, served: bool) -> None:
+    """Whoever registers many clouds that nobody may use costs others no more time than that."""
+    near = (cloud(f"c-{number:03}", labels={"kind": "k"}, accept=()) for number in range(closed))
+    clouds = inventory(HOME, *near, cloud("open", labels={"kind": "k"}))
+
+    outcome = plan(parse_target("image@[kind=k]"), HOME, clouds, SETTINGS)
+
+    if served:
+        assert isinstance(outcome, Route)
+        assert [hop.cloud for hop in outcome.hops] == ["open"]
+    else:
+        assert isinstance(outcome, Rejection)
+        assert outcome.status == 403
+
+
 @pytest.mark.parametrize("last", ["", "|c-16-0", "|[kind=k16]"])
 def test_a_route_has_no_more_hops_than_envoy_takes_priorities(last: str) -> None:
     many = [cloud(f"c-{n}-{m}", labels={"kind": f"k{n}"}) for n in range(17) for m in range(8)]

@@ -22,6 +22,7 @@ from control_plane.clouds.model import Certificate, Cloud, Front, Peer
 from control_plane.clouds.policy import policy_of
 from control_plane.site import peer_routes, site_resources
 from control_plane.site.bootstrap import bootstrap
+from control_plane.site.resources import MAX_TARGETS, NEW_TARGETS_BURST, NEW_TARGETS_PER_SECOND
 from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
 
 GOLDEN = Path(__file__).parents[2] / "testdata" / "site"
@@ -149,6 +150,17 @@ class TestLua:
 
     def test_it_knows_its_site(self) -> None:
         assert all('"cloud-1"' in self.lua(name) for name in filters(SITE) if name != "links")
+
+    @pytest.mark.parametrize("name", ["lua/front", "lua/front/image"])
+    def test_that_of_a_front_knows_its_limits(self, name: str) -> None:
+        """Lua has the same defaults, which are for its tests."""
+        limits = [
+            ("max_targets", MAX_TARGETS),
+            ("new_targets_burst", NEW_TARGETS_BURST),
+            ("new_targets_per_second", NEW_TARGETS_PER_SECOND),
+        ]
+
+        assert all(f'["{limit}"] = {number}, ' in self.lua(name) for limit, number in limits)
 
     def test_that_of_links_is_behind_a_gate(self) -> None:
         config = TypedExtensionConfig.parse(filters(SITE)["links"])
