@@ -55,7 +55,7 @@ def stream_status(stream: StreamStatus, now: float) -> Mapping[str, Any]:
         "acked": sum(each.acked for each in stream.types),
         "nacked": _nacked(stream.types),
         "lag_seconds": round(max(lags, default=0.0), 3),
-        "types": {each.type_url.rpartition(".")[2]: _type_status(each) for each in stream.types},
+        "types": {_short(each.type_url): _type_status(each) for each in stream.types},
     }
 
 
@@ -70,9 +70,16 @@ def _type_status(each: TypeStatus) -> Mapping[str, Any]:
 
 
 def _nacked(types: Iterable[TypeStatus]) -> Mapping[str, str]:
-    """Return the resources whose newest version the Envoy does not take, each with its words."""
+    """Return the resources whose newest version the Envoy does not take, each with its words.
+
+    By target, and what is no cluster by type and name: a listener and a secret may both be `front`.
+    """
     return {
-        name: rejection.message
+        name if each.type_url == CLUSTER else f"{_short(each.type_url)} {name}": rejection.message
         for each in types
         for name, rejection in sorted(each.rejected.items())
     }
+
+
+def _short(type_url: str) -> str:
+    return type_url.rpartition(".")[2]

@@ -5,7 +5,7 @@ from xds.server import StreamStatus
 from xds.session import Nack, TypeStatus
 from xds.source import Node
 from xds.state import Rejection
-from xds.types import CLUSTER, LISTENER
+from xds.types import CLUSTER, LISTENER, SECRET
 
 NODE = Node(id="cloud-1/a", cluster="cloud-1", user_agent="envoy/1.40.0")
 
@@ -44,6 +44,16 @@ def test_a_line_sums_up_what_the_types_say() -> None:
         "rejected": ["image@b"],
         "last_nack": "no such thing",
     }
+
+
+def test_no_rejection_hides_another_of_the_same_name() -> None:
+    types = [
+        type_status(type_url, 1, rejected={"front": Rejection("2", why)})
+        for type_url, why in ((LISTENER, "no such filter"), (SECRET, "no such file"))
+    ]
+    line = stream_status(StreamStatus(node=NODE, peer="", since=0, types=tuple(types)), 1.0)
+
+    assert line["nacked"] == {"Listener front": "no such filter", "Secret front": "no such file"}
 
 
 def test_who_has_answered_all_is_not_behind() -> None:
