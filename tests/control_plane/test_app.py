@@ -3,17 +3,20 @@
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from harness.fleet import at, manifest
 
-from control_plane.app import LOGGED_PROBLEMS, ControlPlane
+from control_plane.app import LOGGED_PROBLEMS, STATUS_SLICE, ControlPlane
 from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.manifest import InvalidCloud, Problem
+from control_plane.compiler.prefetch import parse_prefetch
 from control_plane.registry import Batch
 from control_plane.settings import Settings
 from xds.errors import ProtocolError
+from xds.server import StreamStatus
 from xds.source import Node
 from xds.types import CLUSTER, LISTENER
 
@@ -49,6 +52,37 @@ def test_there_is_nothing_to_serve_before_the_first_batch(control_plane: Control
     assert asyncio.run(control_plane.streams()) == []
 
 
+class Crowd:
+    """A server with many streams."""
+
+    def statuses(self) -> Iterator[StreamStatus]:
+        for _ in range(100):
+            yield StreamStatus(node=NODE, peer="", since=0, types=())
+
+
+def test_who_looks_at_many_streams_lets_others_work_meanwhile(
+    control_plane: ControlPlane,
+) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def look() -> int:
+        work = asyncio.create_task(others())
+        found = await control_plane.streams()
+        work.cancel()
+        return len(found)
+
+    control_plane.server = Crowd()  # type: ignore[assignment]
+
+    assert asyncio.run(look()) == 100
+    assert turns == 100 // STATUS_SLICE
+
+
 def test_the_first_batch_makes_the_source(control_plane: ControlPlane) -> None:
     control_plane.apply(Batch(upserts={"one": CLOUD}, complete=True))
     assert control_plane.source is not None
@@ -66,6 +100,39 @@ def test_an_empty_registry_is_served_too(control_plane: ControlPlane) -> None:
     assert control_plane.source is not None
     with pytest.raises(ProtocolError):
         control_plane.source.attach(Node(id="x", cluster="x", metadata={}))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["cloud-1"], "--prefetch selects no cloud that is registered yet"),
+        (["core-1", "core-2"], None),
+        (
+            ["core-1", "core-2", "core-3"],
+            "--prefetch selects 1 clouds more than --prefetch-limit 2; these are not prefetched, "
+            "the last by name",
+        ),
+    ],
+)
+def test_what_is_odd_about_prefetching_is_said_at_the_start(
+    names: list[str], said: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    listen = ("127.0.0.1", 0)
+    control_plane = ControlPlane(
+        Settings(
+            registry="memory",
+            xds_listen=listen,
+            admin_listen=listen,
+            prefetch=(parse_prefetch("[tier=core]"),),
+            prefetch_limit=2,
+        )
+    )
+    clouds = {
+        name: manifest(name, {"tier": "core"} if name.startswith("core") else {}) for name in names
+    }
+    control_plane.apply(Batch(upserts=clouds, complete=True))
+
+    assert [record.message for record in caplog.records] == ([said] if said else [])
 
 
 def test_later_batches_change_it(control_plane: ControlPlane) -> None:

@@ -33,6 +33,7 @@ def test_a_line_sums_up_what_the_types_say() -> None:
     line = stream_status(stream, 100.0)
 
     assert (line["cloud"], line["instance"], line["version"]) == ("cloud-1", "a", "envoy/1.40.0")
+    assert (line["node"], line["peer"]) == ("cloud-1/a", "ipv4:127.0.0.1:9")
     assert line["connected_seconds"] == 60
     assert (line["targets"], line["acked"]) == (5, 5)
     assert line["nacked"] == {"image@b": "no such thing"}

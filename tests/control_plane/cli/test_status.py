@@ -1,14 +1,22 @@
 """`scopeway status` and `scopeway cloud release`, against admin addresses of this test."""
 
 import json
+import os
+import pty
+import signal
+import subprocess
+import sys
 import threading
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 from harness.ports import free_ports
+from harness.process import until
 from prometheus_client import CollectorRegistry
 
 from control_plane.admin import AdminServer
@@ -100,6 +108,75 @@ def test_what_is_wrong_stands_above_or_in_its_line(
     # what an Envoy says is no markup, and no terminal sequence
     assert "image@cloud-2: [bold] no\N{REPLACEMENT CHARACTER}[2J such" in lines[-1]
     assert lines[-1].split()[-2:] == ["3.2", "s"]
+
+
+def test_envoys_stand_by_cloud_and_instance_and_those_that_refuse_something_are_red(
+    scopeway: Callable[..., Any], serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    envoys = [("cloud-2", "a"), ("cloud-1", "b"), ("cloud-1", "a")]
+    streams = [{**STREAM, "cloud": cloud, "instance": instance} for cloud, instance in envoys]
+    streams[1]["nacked"] = {"image@cloud-9": "no"}
+    lines = scopeway("status", "--admin", serve(streams=streams)).out.splitlines()[2:]
+    red = "\x1b[31m"
+
+    assert [line.startswith(red) for line in lines] == [False, True, False]
+    plain = [line.replace(red, "").replace("\x1b[0m", "") for line in lines]
+    assert [tuple(line.split()[:2]) for line in plain] == sorted(envoys)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (9.94, "9.9 s"),
+        (10, "10 s"),
+        (119.9, "120 s"),
+        (120, "2 min"),
+        (7_199, "120 min"),
+        (7_200, "2 h"),
+        (172_800, "2 d"),
+    ],
+)
+def test_a_time_has_one_unit(
+    scopeway: Callable[..., Any], serve: Serve, seconds: float, shown: str
+) -> None:
+    admin = serve(streams=[{**STREAM, "connected_seconds": seconds}])
+
+    assert f"1.40.0  {shown}  " in scopeway("status", "--admin", admin).out
+
+
+@pytest.mark.parametrize(
+    ("options", "text"), [((), "{} clouds from"), (("--format", "json"), '"clouds": {},')]
+)
+def test_it_can_be_watched(serve: Serve, options: tuple[str, ...], text: str) -> None:
+    clouds = {"clouds": 40}
+    screen, its_own = pty.openpty()
+    os.set_blocking(screen, False)
+    command = [sys.executable, "-m", "control_plane", "status", "--watch", "0.2", *options]
+    process = subprocess.Popen(
+        [*command, "--admin", serve(ChainMap(clouds, STATUS))],
+        stdout=its_own,
+        env={**os.environ, "COLUMNS": "200", "TERM": "xterm"},
+    )
+    os.close(its_own)
+    shown = b""
+
+    def shows(wanted: str) -> bool:
+        nonlocal shown
+        with suppress(BlockingIOError):
+            shown += os.read(screen, 1 << 16)
+        return wanted.encode() in shown
+
+    try:
+        for clouds["clouds"] in (40, 41, 42):
+            until(partial(shows, text.format(clouds["clouds"])), "it shows what is now")
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait() == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(screen)
 
 
 def test_several_control_planes_are_asked_and_one_that_is_away_is_told(

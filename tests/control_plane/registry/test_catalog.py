@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -171,6 +172,19 @@ def test_clouds_lost_early_in_a_storm_come_back() -> None:
     assert late.clouds == {"cloud-0", "cloud-1", "cloud-2"}
     assert len(late.inventory) == 10
     assert len(late.problems) == 6
+
+
+@pytest.mark.parametrize(("lost", "seconds", "held"), [(6, 30, 11), (5, 30, 0), (6, 30.1, 0)])
+def test_a_storm_is_more_than_half_within_so_many_seconds(
+    lost: int, seconds: float, held: int
+) -> None:
+    catalog = Catalog()
+    catalog.apply(Batch(upserts=many(20), complete=True), now=0)
+    catalog.apply(Batch(deletes=[f"/{number}" for number in range(5)]), now=100)
+    places = [f"/{number}" for number in range(5, 5 + lost)]
+    catalog.apply(Batch(deletes=places), now=100 + seconds)
+
+    assert len(catalog.held) == held
 
 
 def test_losses_far_apart_are_no_storm() -> None:
