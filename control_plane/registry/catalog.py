@@ -147,7 +147,7 @@ class Catalog:
         clouds = {at: value for at, value in values.items() if isinstance(value, Cloud)}
         known = self._inventory.get(name)
         if not places:
-            if known is not None and name not in self._held:
+            if known is not None:  # what is held has no place to lose
                 lost[name] = Loss(cloud=known, place=place)
             return
         self._is_held_no_more(name)
