@@ -94,6 +94,18 @@ def test_the_first_batch_makes_the_source(control_plane: ControlPlane) -> None:
     assert sample(control_plane, "scopeway_clouds") == 1
 
 
+def test_every_batch_is_measured(control_plane: ControlPlane) -> None:
+    seen = []
+    for batch in (Batch(upserts={"one": CLOUD}, complete=True), Batch(), Batch(deletes=["one"])):
+        control_plane.apply(batch)
+        revision = control_plane.status()["revision"]
+        assert sample(control_plane, "scopeway_inventory_revision") == revision
+        seen.append((revision, sample(control_plane, "scopeway_update_seconds_count")))
+
+    assert seen == [(1, 1), (1, 2), (2, 3)]
+    assert (sample(control_plane, "scopeway_update_seconds_sum") or 0) > 0
+
+
 def test_an_empty_registry_is_served_too(control_plane: ControlPlane) -> None:
     control_plane.apply(Batch(complete=True))
 

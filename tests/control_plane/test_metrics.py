@@ -1,5 +1,6 @@
 """What a scrape shows of what happened on streams."""
 
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -89,6 +90,22 @@ def test_open_streams_are_those_that_named_their_node(metrics: Metrics) -> None:
     metrics.observe(NODE, StreamClosed("OK"))
 
     assert scrape(metrics)["xds_streams"] == 1
+
+
+def test_streams_that_ended_are_counted_by_their_status(metrics: Metrics) -> None:
+    for status in ("OK", "OK", "PERMISSION_DENIED"):
+        metrics.observe(NODE, StreamClosed(status))
+    value = metrics.registry.get_sample_value
+
+    assert value("xds_streams_ended_total", {"status": "OK"}) == 2
+    assert value("xds_streams_ended_total", {"status": "PERMISSION_DENIED"}) == 1
+
+
+def test_what_runs_is_told(metrics: Metrics) -> None:
+    value = metrics.registry.get_sample_value
+
+    assert value("scopeway_build_info", {"version": version("scopeway")}) == 1
+    assert (value("process_resident_memory_bytes") or 0) > 0
 
 
 def test_a_source_is_asked_at_each_scrape(metrics: Metrics) -> None:

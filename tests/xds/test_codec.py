@@ -291,14 +291,17 @@ class TestRequest:
             code=13, message="schl\ufffd"
         )
 
-    def test_metadata_is_read_to_a_depth(self) -> None:
+    @pytest.mark.parametrize(
+        ("above", "deep"), [(15, {"n." * 15 + "leaf": "deep"}), (16, {}), (40, {})]
+    )
+    def test_metadata_is_read_to_a_depth(self, above: int, deep: dict[str, str]) -> None:
         nested: dict[str, object] = {"leaf": "deep"}
-        for _ in range(40):
+        for _ in range(above):
             nested = {"n": nested}
         metadata = Struct.from_dict({"shallow": "x", **nested})
 
         node = decode_delta_request(_request(node=ProtoNode(id="n", metadata=metadata))).node
-        assert node == Node(id="n", cluster="", metadata={"shallow": "x"})
+        assert node == Node(id="n", cluster="", metadata={"shallow": "x", **deep})
 
     def test_metadata_is_as_long_as_may_be(self) -> None:
         """Key and value, and above a second one the path to it."""
