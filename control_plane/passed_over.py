@@ -38,10 +38,11 @@ class PassedOver:
         """Take note of what was passed over in a target's plan for a site; may be nothing."""
         for each in skipped:
             self._counts[each.cause] += 1
-        key, digest = (site, target), hash(tuple(skipped))
+        key = (site, target)
         if not skipped:
             self._told.pop(key, None)
             return
+        digest = hash(tuple(skipped))
         if self._told.get(key) == digest:
             return
         withheld = self._budget.take()

@@ -25,8 +25,6 @@ from control_plane.compiler.policies import Policies
 from control_plane.compiler.prefetch import PrefetchSet, prefetched
 from control_plane.passed_over import PassedOver
 from control_plane.scope import (
-    LabelSelector,
-    Operation,
     ScopeError,
     Target,
     parse_target,
@@ -341,8 +339,7 @@ class ScopewaySource:
         if caller is None:
             return Rejection(status=503, reason=f"the cloud of this site, {group}, is unknown")
         decision = decide(target, caller, self._inventory, self._settings)
-        if isinstance(target.expression, Operation | LabelSelector):
-            self._passed_over.note(group, name, decision.skipped)
+        self._passed_over.note(group, name, decision.skipped)
         return decision.plan
 
     def _peer_routes(self, policy: Policy) -> bytes:

@@ -4,10 +4,9 @@ import logging
 
 import pytest
 
-from control_plane import passed_over
 from control_plane.compiler.outcome import Skipped
 from control_plane.logs import LogBudget
-from control_plane.passed_over import PassedOver
+from control_plane.passed_over import REMEMBERED, PassedOver
 
 AWAY = Skipped(cloud="cloud-9", reason="no cloud is named cloud-9", cause="unknown")
 CLOSED = Skipped(cloud="closed", reason="closed does not let us in", cause="policy")
@@ -57,14 +56,20 @@ def test_many_lines_are_withheld_and_a_line_names_a_few_clouds(
     passed.note("cloud-1", "t99", [AWAY])
 
     assert len(caplog.records) == 3
+    assert caplog.records[0].message.count("cloud-9 (unknown): ") == 3
     assert caplog.records[0].message.endswith("; and 7 more")
     assert vars(caplog.records[2])["lines_withheld"] == 98
     assert passed.counts == {"unknown": 1001}
 
 
-def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_told_longest_ago_is_forgotten_first(caplog: pytest.LogCaptureFixture) -> None:
     passed = PassedOver(LogBudget(10**9, 60))
-    for number in range(passed_over.REMEMBERED + 10):
+    for number in range(REMEMBERED):
         passed.note("cloud-1", f"t{number}", [AWAY])
+    passed.note("cloud-1", "t0", [CLOSED])
+    passed.note("cloud-1", "one more", [AWAY])
+    caplog.clear()
+    for target, why in (("t0", CLOSED), ("t2", AWAY), ("one more", AWAY), ("t1", AWAY)):
+        passed.note("cloud-1", target, [why])
 
-    assert len(passed._told) == passed_over.REMEMBERED
+    assert [vars(record)["target"] for record in caplog.records] == ["t1"]

@@ -11,6 +11,7 @@ from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud, CloudPattern, Endpoint, Service
 from control_plane.compiler.plan import PlanSettings
 from control_plane.source import Limits, ScopewaySource
+from control_plane.source_stats import ANSWER_BOUNDS
 from xds.errors import ProtocolError
 from xds.source import Node
 from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
@@ -159,6 +160,35 @@ class TestTargets:
 
         assert status(fleet.attach("cloud-1"), "image@cloud-3") is None
         assert status(fleet.attach("stranger"), "image@cloud-3") == "403"
+
+    @pytest.mark.parametrize(
+        ("name", "counted"),
+        [
+            ("image@cloud-9|cloud-2", {"unknown": 1}),
+            ("image@[tier=edge]", {"policy": 1}),
+            ("image@cloud-9|cloud-8", {"unknown": 1}),
+            ("image@cloud-9", {}),
+            ("image@closed", {}),
+            ("image@cloud-2", {}),
+        ],
+    )
+    def test_what_is_passed_over_is_counted_but_not_what_the_answer_tells(
+        self, name: str, counted: Mapping[str, int]
+    ) -> None:
+        closed = replace(cloud("closed", tier="edge"), accept=())
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2", tier="edge"), closed)
+        fleet.attach().resource(CLUSTER, name)
+
+        assert fleet.source.stats().passed_over == counted
+
+    def test_the_time_for_a_target_is_counted_by_how_long_it_took(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        labels = ",".join(f"k{number}=v" for number in range(60))  # some ms to read
+        fleet.attach().resource(CLUSTER, f"image@[{labels}]")
+        stats = fleet.source.stats()
+
+        assert sum(stats.answers) == sum(stats.answers[1:]) == 1
+        assert stats.answer_seconds > ANSWER_BOUNDS[0]
 
 
 class TestUpdate:
