@@ -28,9 +28,11 @@ def memory(run: Run) -> None:
     """What clouds and streams take; the floor of a stream is the bare server's."""
     clouds = (run.loaded - run.empty) / len(run.world.names) / KB
     settled = usage.memory(run.serve.pid)
-    stream = (settled - run.loaded) / len(run.world.sites) / KB
+    stream = (settled - run.warm) / len(run.world.sites) / KB
+    once = (run.warm - run.loaded) / MIB
     report.value("memory of the control plane without clouds", run.empty / MIB, "MiB")
     report.value("memory of a cloud", clouds, "kB", n=len(run.world.names))
+    report.value("memory that is kept once for all streams", once, "MiB")
     report.value("memory of a stream with its targets", stream, "kB", n=len(run.world.sites))
     with Floor() as floor:
         before = usage.memory(floor.pid)
@@ -43,9 +45,10 @@ def memory(run: Run) -> None:
         run.generator.disconnect()
     run.connect()
     time.sleep(run.options.settle)
-    back = (usage.memory(run.serve.pid) - run.loaded) / len(run.world.sites) / KB
+    back = (usage.memory(run.serve.pid) - run.warm) / len(run.world.sites) / KB
     report.value("  of one that came back", back, "kB", n=len(run.world.sites))
     run.table.row("memory of a cloud", f"{clouds:.1f} kB", target="10 kB")
+    run.table.row("memory kept once for all streams", f"{once:.0f} MiB")
     run.table.row(
         f"memory of a stream, {run.options.targets} targets",
         f"{stream:.0f} kB; of one that came back {back:.0f}",

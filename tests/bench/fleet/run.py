@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from contextlib import ExitStack
+from itertools import islice
 
 import report
 from fleet import usage
@@ -13,6 +14,10 @@ from fleet.world import FEW, SHARED, Putter, World
 from harness.stack import ServeProcess, Stack
 
 from control_plane.clouds.model import Cloud
+
+
+WARM_STREAMS, WARM_TARGETS = 10, 500
+"""These use more than the control plane keeps of parsed names and compiled clusters."""
 
 
 class Run:
@@ -41,6 +46,9 @@ class Run:
         self.serve = self._start()
         self.loaded = self.serve.memory()
         """The memory of the control plane with all clouds, and no stream."""
+        self._warm()
+        self.warm = self.serve.memory()
+        """The same after some streams, when all is there that is kept once for all of them."""
         self.connect(first=True)
 
     @property
@@ -82,6 +90,17 @@ class Run:
     def progress(self, text: str) -> None:
         """Tell the operator."""
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+    def _warm(self) -> None:
+        self.progress(f"{WARM_STREAMS} streams use {WARM_TARGETS} targets, and go")
+        names = iter(self.world.one_cloud_targets())
+        generator = Generator(self.world.names[-WARM_STREAMS:], seed=2)
+        try:
+            generator.connect([self.address])
+            generator.use([list(islice(names, WARM_TARGETS)) for _ in range(WARM_STREAMS)])
+        finally:
+            generator.close()
+        time.sleep(self.options.settle)
 
     def _start(self) -> ServeProcess:
         self.progress(f"{self.options.clouds} clouds")

@@ -1,7 +1,7 @@
 """The clouds and the targets of the bench: always the same for the same numbers."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import grpc
@@ -58,6 +58,11 @@ class World:
                     names.append(name)
             found.append(names)
         return found
+
+    def one_cloud_targets(self) -> Iterator[str]:
+        """Yield every target of one service at one cloud."""
+        for name in self.names:
+            yield from (f"{service}@{name}" for service in SERVICES)
 
     def shuffled(self) -> list[str]:
         """Return all clouds but the two special ones, in an order that spreads changes."""
