@@ -58,6 +58,29 @@ class Method(Generic[Request]):
     """"" on an aggregated stream."""
 
 
+class Bell:
+    """Wakes the one task that listens.
+
+    An asyncio.Event would keep a deque for it, 0.7 kB a stream; and what rings knows no stream, so
+    that one that has ended is freed at once.
+    """
+
+    __slots__ = ("_rung",)
+
+    def __init__(self) -> None:
+        self._rung: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def ring(self) -> None:
+        """Wake it, now or when it comes to listen."""
+        if not self._rung.done():
+            self._rung.set_result(None)
+
+    async def heard(self) -> None:
+        """Wait; what rings from now on is heard the next time."""
+        await self._rung
+        self._rung = asyncio.get_running_loop().create_future()
+
+
 class Stream(Generic[Request]):
     """One stream: reads, writes, and ends exactly once, with an outcome."""
 
@@ -90,7 +113,7 @@ class Stream(Generic[Request]):
         self._limits = limits
         self._context = context
         self._member: Member | None = None
-        self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._news = Bell()
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None  # wakes at the deadline
         self._writing = asyncio.Lock()  # gRPC takes one response at a time
@@ -187,7 +210,7 @@ class Stream(Generic[Request]):
             )
             self.session.receive(request, now())
             if first:
-                self._member = self._hub.join(self.session, self.session.group, self._wake)
+                self._member = self._hub.join(self.session, self.session.group, self._news.ring)
                 self._report(StreamOpened())
             await self._send()
             seconds = bucket.take(request.size + len(data) // _BYTES_OF_A_NAME, now())
@@ -197,15 +220,9 @@ class Stream(Generic[Request]):
 
     async def _push(self) -> None:
         while True:
-            await self._woken
-            # another one before the look at the session: a later change wakes again, and all the
-            # changes of one turn of the loop go together
-            self._woken = asyncio.get_running_loop().create_future()
+            # all the changes of one turn of the loop go together
+            await self._news.heard()
             await self._send()
-
-    def _wake(self) -> None:
-        if not self._woken.done():
-            self._woken.set_result(None)
 
     async def _send(self) -> None:
         assert self._member is not None
@@ -227,7 +244,7 @@ class Stream(Generic[Request]):
             self._timer = None
         self._deadline = deadline
         if deadline is not None:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._wake)
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._news.ring)
 
     async def _write(self, response: Response) -> None:
         try:
