@@ -293,6 +293,9 @@ def _decode(data: bytes, with_node: bool, max_name_bytes: int, implied: str) -> 
             error = _error(data, start, end)
         elif number == _NODE and with_node:
             node = read_node(data, start, end)
+    if versions:  # a name is kept as long as the stream: once, not once for each place
+        same = dict(zip(subscribe, subscribe, strict=True))
+        versions = {same.get(name, name): version for name, version in versions.items()}
     return DeltaRequest(
         type_url=_type_url(type_url, implied),
         response_nonce=nonce,
