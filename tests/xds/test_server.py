@@ -1,6 +1,8 @@
 """The gRPC shell, by a real gRPC client on loopback."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 
 import grpc
@@ -253,6 +255,20 @@ async def test_a_slow_client_is_told_why(store: Store) -> None:
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             "a response was not taken within 0.2 s",
         )
+
+
+async def test_a_stream_that_has_ended_is_freed_without_the_collector(store: Store) -> None:
+    gc.disable()
+    try:
+        async with serve(store, listen="127.0.0.1:0") as server, asyncio.timeout(GUARD):
+            async with connect(server) as client:
+                await client.send(subscribe=["a"])
+                await client.take()
+                session = weakref.ref(next(server.sessions()))
+            while session() is not None:
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 async def test_stopping_ends_the_streams(store: Store) -> None:
