@@ -172,14 +172,17 @@ class Stream(Generic[Request]):
         return outcome
 
     async def _serve(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            children = [
-                tasks.create_task(self._guard(self._read()), name=f"xds read {self.peer}"),
-                tasks.create_task(self._guard(self._push()), name=f"xds push {self.peer}"),
-            ]
+        children = [
+            asyncio.create_task(self._guard(self._read()), name=f"xds read {self.peer}"),
+            asyncio.create_task(self._guard(self._push()), name=f"xds push {self.peer}"),
+        ]
+        try:
             await self._outcome
+        finally:
+            # a TaskGroup and the cancellation that ends it hold each other, and the stream
             for child in children:
                 child.cancel()
+            await asyncio.wait(children)
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:

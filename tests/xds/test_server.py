@@ -264,9 +264,9 @@ async def test_a_stream_that_has_ended_is_freed_without_the_collector(store: Sto
             async with connect(server) as client:
                 await client.send(subscribe=["a"])
                 await client.take()
-                session = weakref.ref(next(server.sessions()))
-            while session() is not None:
-                await asyncio.sleep(0.01)
+                freed = asyncio.Event()
+                weakref.finalize(next(server.sessions()), freed.set)
+            await freed.wait()
     finally:
         gc.enable()
 
