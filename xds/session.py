@@ -25,11 +25,12 @@ from xds.codec import (
     endpoints_name,
 )
 from xds.errors import MissingNodeError, ProtocolError
-from xds.events import Acked, LookupFailed, Nacked, NamesSkipped, SessionEvent, TypeNotServed
+from xds.events import Acked, Nacked, NamesSkipped, SessionEvent, TypeNotServed
+from xds.ledger import Answer, Ledger
 from xds.sotw import SotwSubscription
 from xds.source import Node, NodeView, Source
 from xds.state import Rejection, ResourceState
-from xds.subscription import Answer, Subscription
+from xds.subscription import Subscription
 from xds.ttl import WithoutTtls, supports_ttl
 
 ANSWER_LIMIT = 2 << 20
@@ -96,30 +97,15 @@ _Contra = TypeVar("_Contra", DeltaRequest, SotwRequest, contravariant=True)
 class _Subscription(Protocol[_Contra]):
     """What a session needs of the rules for one type; the two implementations document it."""
 
-    type_url: str
-    in_flight: dict[str, str] | None
-    interest: dict[str, bool]
-    failures: list[LookupFailed]
-    rejected: dict[str, Rejection]
+    ledger: Ledger
 
-    @property
-    def has_news(self) -> bool: ...
     @property
     def settled(self) -> bool: ...
     @property
-    def refresh_at(self) -> float | None: ...
-    @property
-    def wildcard(self) -> bool: ...
-    @property
     def acked(self) -> int: ...
-    def wanted(self) -> Iterator[str]: ...
-    def states(self) -> Iterator[ResourceState]: ...
     def receive(self, request: _Contra) -> int: ...
     def acknowledge(self, now: float) -> None: ...
     def reject(self, error: ErrorDetail) -> tuple[str, ...]: ...
-    def changed(self, names: Iterable[str]) -> bool: ...
-    def refresh(self, names: Iterable[str]) -> None: ...
-    def wildcard_changed(self) -> bool: ...
     def take(self, now: float) -> Answer | None: ...
     def take_removals(self) -> Answer | None: ...
 
@@ -249,7 +235,7 @@ class Session(Generic[Request]):
         Costs O(names).
         """
         subscription = self._subscriptions.get(type_url)
-        return subscription is not None and subscription.changed(names)
+        return subscription is not None and subscription.ledger.changed(names)
 
     def wildcard_changed(self, type_url: str) -> bool:
         """Note that the wildcard means other names now; return whether the client has one.
@@ -257,7 +243,7 @@ class Session(Generic[Request]):
         Tells which names are meant, not what they hold: `resources_changed` does that.
         """
         subscription = self._subscriptions.get(type_url)
-        return subscription is not None and subscription.wildcard_changed()
+        return subscription is not None and subscription.ledger.wildcard_changed()
 
     def responses_to_send(self, now: float) -> list[Response]:
         """Return the responses that are due, which count as sent from then on.
@@ -269,9 +255,9 @@ class Session(Generic[Request]):
             self._respond(subscription, answer, now)
             for subscription, answer in self._send_in_order(now)
         ]
-        for subscription in self._subscriptions.values():
-            self._events += subscription.failures
-            subscription.failures.clear()
+        for ledger in self._ledgers():
+            self._events += ledger.failures
+            ledger.failures.clear()
         return responses
 
     def next_deadline(self) -> float | None:
@@ -280,10 +266,10 @@ class Session(Generic[Request]):
         In the terms of `now`; never before the `now` of its last call. Costs O(types).
         """
         deadlines: list[float] = []
-        for subscription in self._subscriptions.values():
-            if subscription.refresh_at is not None:
-                deadlines.append(subscription.refresh_at)
-            if subscription.has_news:  # the types behind wait for an ACK
+        for ledger in self._ledgers():
+            if ledger.refresh_at is not None:
+                deadlines.append(ledger.refresh_at)
+            if ledger.has_news:  # the types behind wait for an ACK
                 break
         return min(deadlines, default=None)
 
@@ -298,18 +284,18 @@ class Session(Generic[Request]):
         As tuples of type URL, name and whether it is wanted now; the same may be told twice.
         """
         changes: list[tuple[str, str, bool]] = []
-        for type_url, subscription in self._subscriptions.items():
-            if subscription.interest:
-                interest: dict[str, bool] = subscription.interest
-                changes += [(type_url, name, wanted) for name, wanted in interest.items()]
-                subscription.interest.clear()
+        for ledger in self._ledgers():
+            if ledger.interest:
+                interest = ledger.interest.items()
+                changes += [(ledger.type_url, name, wanted) for name, wanted in interest]
+                ledger.interest.clear()
         return changes
 
     def interests(self) -> Iterator[tuple[str, str]]:
         """Yield type URL and name of everything that the client wants."""
-        for type_url, subscription in self._subscriptions.items():
-            for name in subscription.wanted():
-                yield type_url, name
+        for ledger in self._ledgers():
+            for name in ledger.wanted():
+                yield ledger.type_url, name
 
     def status(self) -> tuple[TypeStatus, ...]:
         """Return how far each type has come; costs O(names)."""
@@ -317,13 +303,16 @@ class Session(Generic[Request]):
 
     def states(self) -> Iterator[ResourceState]:
         """Yield how far each resource has come; costs O(names) lookups in the source."""
-        for subscription in self._subscriptions.values():
-            yield from subscription.states()
+        for ledger in self._ledgers():
+            yield from ledger.states()
 
     def close(self) -> None:
         """End the session: the view of the node is given back."""
         if self._view is not None:
             self._view.close()
+
+    def _ledgers(self) -> list[Ledger]:
+        return [subscription.ledger for subscription in self._subscriptions.values()]
 
     def _open(self, type_url: str) -> _Subscription[Request]:
         if len(self._subscriptions) >= TYPES_LIMIT:
@@ -370,7 +359,7 @@ class Session(Generic[Request]):
             if answer is not None:
                 self._refresh_endpoints(subscription, answer)
                 yield subscription, answer
-            if subscription.has_news:
+            if subscription.ledger.has_news:
                 return
         if all(subscription.settled for subscription in self._subscriptions.values()):
             for subscription in self._subscriptions.values():
@@ -385,35 +374,36 @@ class Session(Generic[Request]):
         for what it is subscribed to already.
         """
         endpoints = self._subscriptions.get(types.ENDPOINT)
-        if endpoints is not None and subscription.type_url == types.CLUSTER:
+        if endpoints is not None and subscription.ledger.type_url == types.CLUSTER:
             names = (endpoints_name(resource) for resource in answer.resources)
-            endpoints.refresh(name for name in names if name is not None)
+            endpoints.ledger.refresh(name for name in names if name is not None)
 
     def _respond(
         self, subscription: _Subscription[Request], answer: Answer, now: float
     ) -> Response:
         self._nonces += 1
-        nonce = str(self._nonces)
-        self._flights[subscription.type_url] = _Flight(nonce, now)
+        nonce, type_url = str(self._nonces), subscription.ledger.type_url
+        self._flights[type_url] = _Flight(nonce, now)
         return Response(
-            type_url=subscription.type_url,
+            type_url=type_url,
             nonce=nonce,
             resources=len(answer.resources),
             removed=len(answer.removed),
-            data=self._dialect.encode(subscription.type_url, nonce, answer),
+            data=self._dialect.encode(type_url, nonce, answer),
         )
 
     def _type_status(self, subscription: _Subscription[Request]) -> TypeStatus:
-        flight = self._flights.get(subscription.type_url)
+        ledger = subscription.ledger
+        flight = self._flights.get(ledger.type_url)
         return TypeStatus(
-            type_url=subscription.type_url,
-            wildcard=subscription.wildcard,
-            subscribed=sum(1 for _ in subscription.wanted()),
+            type_url=ledger.type_url,
+            wildcard=ledger.wildcard,
+            subscribed=sum(1 for _ in ledger.wanted()),
             acked=subscription.acked,
-            in_flight=len(subscription.in_flight or ()),
+            in_flight=len(ledger.in_flight or ()),
             in_flight_since=flight.since if flight else None,
-            rejected=dict(subscription.rejected),
-            last_nack=self._last_nacks.get(subscription.type_url),
+            rejected=dict(ledger.rejected),
+            last_nack=self._last_nacks.get(ledger.type_url),
         )
 
 

@@ -1,0 +1,221 @@
+"""What one client wants of one type, what it has of it, and what it is owed.
+
+The books are the same in delta and in the state of the world; when what is entered is a matter of
+the rules (`xds.subscription`, `xds.sotw`), which write here too. Does not know what is sent when.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from xds.events import LookupFailed
+from xds.resource import Resource
+from xds.source import NodeView
+from xds.state import ABSENT, Rejection, ResourceState, Status
+from xds.ttl import Refreshes
+
+WILDCARD: Final = "*"
+
+
+@dataclass(slots=True)
+class Answer:
+    """The content of one response."""
+
+    resources: list[Resource] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    """The version of every name in it; ABSENT for the removed ones, heartbeats left out."""
+    ttls: dict[str, float] = field(default_factory=dict)
+    """Of the names that have one."""
+    size: int = 0
+    version_info: str = ""
+    """Of the state of the world; delta has none."""
+
+    def add(self, name: str, resource: Resource | None) -> None:
+        """Take in a resource, or that there is none by this name."""
+        if resource is None:
+            self.removed.append(name)
+            self.versions[name] = ABSENT
+            self.size += len(name)
+        else:
+            self.resources.append(resource)
+            # the resource's own string, so that streams share it
+            self.versions[resource.name] = resource.version
+            self.size += len(resource.framed)
+            if resource.ttl is not None:
+                self.ttls[resource.name] = resource.ttl
+
+
+class Ledger:
+    """The books of one type on one stream.
+
+    Args:
+        type_url: The type.
+        view: What the source shows; None: the type is not served, so none of its names exists.
+    """
+
+    __slots__ = (
+        "_view",
+        "doubted",
+        "due",
+        "failures",
+        "held",
+        "in_flight",
+        "interest",
+        "members",
+        "members_stale",
+        "named",
+        "pending",
+        "refreshes",
+        "rejected",
+        "ttls",
+        "type_url",
+        "wildcard",
+    )
+
+    def __init__(self, type_url: str, view: NodeView | None) -> None:
+        self.type_url = type_url
+        self._view = view
+        self.wildcard = False
+        """Whether the client has a wildcard subscription."""
+        self.named: dict[str, None] = {}
+        """Subscribed by name, in the client's order."""
+        self.members: frozenset[str] = frozenset()
+        """Subscribed by the wildcard, as far as it has been looked at."""
+        self.members_stale = False
+        self.interest: dict[str, bool] = {}
+        """Names that came (True) or went (False) since the owner last emptied this."""
+        self.pending: dict[str, bool] = {}
+        """Names to look at before the next answer; True: answer even if unchanged."""
+        self.due = False
+        """An answer is due even if it has nothing new to say."""
+        self.in_flight: dict[str, str] | None = None
+        """The versions in the response that is not acknowledged yet."""
+        self.ttls: dict[str, float] = {}
+        """Of what is in flight."""
+        self.held: dict[str, str] = {}
+        """The versions that the client has, as far as is known."""
+        self.refreshes = Refreshes()
+        """Of what is held with a TTL."""
+        self.rejected: dict[str, Rejection] = {}
+        """Versions that were rejected alone in their response."""
+        self.doubted: dict[str, Rejection] = {}
+        """Versions that were rejected among others, and not seen since."""
+        self.failures: list[LookupFailed] = []
+        """Lookups that failed since the owner last emptied this."""
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something may have to be sent for what was asked for, or has changed."""
+        return bool(self.pending) or self.members_stale or self.due
+
+    @property
+    def refresh_at(self) -> float | None:
+        """When the client must be told that what it holds lives on; None: never, or not yet."""
+        return self.refreshes.next if self.in_flight is None else None
+
+    def wants(self, name: str) -> bool:
+        """Return whether the client wants a name, by itself or by the wildcard."""
+        return name in self.named or name in self.members
+
+    def wanted(self) -> Iterator[str]:
+        """Yield every name that the client wants."""
+        yield from self.named
+        yield from self.members - self.named.keys()
+
+    # what the source says
+
+    def changed(self, names: Iterable[str]) -> bool:
+        """Note that resources changed; return whether the client wants any of them."""
+        wanted = [name for name in names if self.wants(name)]
+        for name in wanted:
+            self.pending.setdefault(name, False)
+        return bool(wanted)
+
+    def refresh(self, names: Iterable[str]) -> None:
+        """Owe the client these resources even if they are what it has, as far as it wants them."""
+        for name in names:
+            if self.wants(name):
+                self.pending[name] = True
+
+    def wildcard_changed(self) -> bool:
+        """Note that the wildcard means other names; return whether the client has one."""
+        self.members_stale = self.wildcard
+        return self.wildcard
+
+    def look_at_members(self) -> None:
+        """Take over what the wildcard means now, if that may have changed."""
+        if not self.members_stale:
+            return
+        self.members_stale = False
+        members = self._members_now()
+        for name in sorted(members ^ self.members):
+            self.pending.setdefault(name, False)
+            self.interest[name] = name in members or name in self.named
+        self.members = members
+
+    def look_up(self, name: str) -> tuple[bool, Resource | None]:
+        """Return whether it is known what there is for the client by this name, and that."""
+        if self._view is None or not self.wants(name):
+            return True, None
+        try:
+            return True, self._view.resource(self.type_url, name)
+        except Exception as error:
+            # one name that cannot be looked up must not cost the client all the others
+            self.failures.append(LookupFailed(self.type_url, name, error))
+            return False, None
+
+    # what was sent, and what the client says of it
+
+    def sent(self, answer: Answer) -> None:
+        """An answer is in flight from now on."""
+        self.in_flight, self.ttls = answer.versions, answer.ttls
+
+    def landed(self) -> dict[str, str]:
+        """Nothing is in flight any more; return the versions that were."""
+        versions, self.in_flight = self.in_flight or {}, None
+        return versions
+
+    def taken(self, name: str, now: float) -> None:
+        """The client took what it was sent of a name, and counts the seconds of its TTL."""
+        self.rejected.pop(name, None)
+        self.doubted.pop(name, None)
+        self.refreshes.drop(name)
+        if name in self.ttls and name in self.held:
+            self.refreshes.arm(name, self.ttls[name], now)
+
+    def forget(self, name: str) -> None:
+        """The client does not want a name any more."""
+        self.interest[name] = False
+        for table in (self.pending, self.held, self.rejected, self.doubted):
+            table.pop(name, None)
+        self.refreshes.drop(name)
+
+    # for those who ask how it goes
+
+    def states(self) -> Iterator[ResourceState]:
+        """Yield how far the client is with each name that it wants; costs O(names) lookups."""
+        members = self._members_now() if self.members_stale else self.members
+        for name in sorted(self.named.keys() | members):
+            rejection = self.rejected.get(name) or self.doubted.get(name)
+            status, version = self._status(name, rejection)
+            if status is Status.SYNCED:
+                rejection = None
+            yield ResourceState(self.type_url, name, status, version, rejection)
+
+    def _status(self, name: str, rejection: Rejection | None) -> tuple[Status, str]:
+        if self.in_flight and name in self.in_flight:
+            return Status.STALE, self.in_flight[name]
+        try:
+            resource = self._view.resource(self.type_url, name) if self._view else None
+        except Exception:  # the stream itself has met it, and told its observer
+            return Status.UNKNOWN, self.held.get(name, ABSENT)
+        version = resource.version if resource else ABSENT
+        if rejection is not None and rejection.version == version:
+            return Status.ERROR, version
+        if version == ABSENT or version != self.held.get(name) or self.pending.get(name, False):
+            return Status.NOT_SENT, version
+        return Status.SYNCED, version
+
+    def _members_now(self) -> frozenset[str]:
+        return frozenset(self._view.wildcard(self.type_url)) if self._view else frozenset()
