@@ -255,6 +255,8 @@ class SotwSubscription:
                 ledger.pending[name] = True
 
     def _forget(self, name: str) -> None:
+        if self._whole and name in self.ledger.doubted:
+            self.ledger.due = True  # what was rejected with it is good, maybe
         self._mark(name, ABSENT)
         self.ledger.forget(name)
         self._suspects.pop(name, None)
