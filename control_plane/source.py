@@ -157,10 +157,13 @@ class ScopewaySource:
             )
         self._check_streams(node)
         view = _View(self, node)
-        site = self._sites.get(view.group) or self._meet(view.group)
+        site = self._sites.get(view.group)
+        versions = site.versions.get(view.access_log) if site else None
+        if versions is None:  # this may fail: nothing is noted before
+            versions = self._site_memo.come(view.key)
+        site = site or self._meet(view.group)
         self._away.come(view.group)
-        if view.access_log not in site.versions:
-            site.versions[view.access_log] = self._site_memo.come(view.key)
+        site.versions[view.access_log] = versions
         site.streams.add(view)
         self._stats.streams += 1
         self._stats.attached += 1

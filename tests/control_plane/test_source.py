@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import pytest
-from harness.source import ANYBODY, Fleet, Recorder, cloud, node, peered, site, status
+from harness.source import ANYBODY, BROKEN, Fleet, Recorder, cloud, node, peered, site, status
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud, CloudPattern, Endpoint, Service
@@ -104,6 +104,25 @@ class TestAttach:
         filters = [view.resource(EXTENSION, "lua/front") for view in views[1:]]
 
         assert [each.body for each in filters if each] == [b"lua /b", b"lua /a"]
+
+    def test_an_envoy_whose_site_cannot_be_made_leaves_nothing(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        with pytest.raises(ValueError, match="cannot be made"):
+            fleet.attach("cloud-1", access_log=BROKEN)
+        fleet.put(peered("cloud-1"))
+
+        assert fleet.hub.told == []
+        assert fleet.source.stats().streams == 0
+
+    def test_nor_does_it_keep_a_site_from_being_forgotten(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=Limits(sites_away=1))
+        fleet.attach("cloud-1").close()
+        with pytest.raises(ValueError, match="cannot be made"):
+            fleet.attach("cloud-1", access_log=BROKEN)
+        fleet.attach("cloud-2").close()
+        fleet.put(peered("cloud-1"))
+
+        assert fleet.hub.told == []
 
 
 class TestUnknownCloud:

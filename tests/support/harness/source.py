@@ -30,8 +30,14 @@ class Recorder:
         self.told.append((type_url, None, group))
 
 
+BROKEN = "/broken"
+"""The access log of an Envoy whose site cannot be made."""
+
+
 def site(cloud: Cloud, access_log: str) -> Mapping[str, Mapping[str, bytes]]:
     """Stand in for the listeners, routes and filters of a site."""
+    if access_log == BROKEN:
+        raise ValueError("this site cannot be made")
     fronts = {f"front/{service}": b"port" for service in cloud.services}
     return {
         LISTENER: {"front": cloud.name.encode(), "peer": b"peer", **fronts},
@@ -64,8 +70,8 @@ class Fleet:
             prefetch=PrefetchSet([parse_prefetch(prefetch)], self.inventory) if prefetch else None,
         )
 
-    def attach(self, name: str = "cloud-1") -> NodeView:
-        return self.source.attach(node(name))
+    def attach(self, name: str = "cloud-1", access_log: str = "") -> NodeView:
+        return self.source.attach(node(name, access_log=access_log))
 
     def put(self, *clouds: Cloud) -> None:
         self.change({cloud.name: cloud for cloud in clouds})
@@ -84,8 +90,10 @@ class Fleet:
         self.source.update(self.inventory, frozenset({*upserts, *deletes}))
 
 
-def node(cloud: str, protocol: str | None = "1") -> Node:
+def node(cloud: str, protocol: str | None = "1", access_log: str = "") -> Node:
     metadata = {} if protocol is None else {"scopeway.protocol": protocol}
+    if access_log:
+        metadata["scopeway.access_log"] = access_log
     return Node(id=f"{cloud}/0", cluster=cloud, metadata=metadata)
 
 
