@@ -1,12 +1,18 @@
-"""What a node claims to be, against what its certificate proves.
+"""What a node claims to be, against what its certificate proves, and what its bootstrap has to say.
 
 Pure. Invariant: behind a channel that proves anything, a node is served as the cloud in its
 certificate or not at all.
 """
 
+from typing import Final
+
 from control_plane.identity import cloud_of
+from control_plane.site.identity import from_metadata
 from xds.errors import ProtocolError
 from xds.source import Node
+
+PROTOCOL: Final = "1"
+"""What `node.metadata.scopeway.protocol` has to be."""
 
 _SHOWN = 100
 """Characters of a claim that an error repeats: a client may claim anything."""
@@ -34,6 +40,33 @@ def check_claims(node: Node, trust_domain: str | None) -> None:
         )
     if node.cluster != proven or node.id.partition("/")[0] != proven:
         raise _denied(f"its certificate is that of {proven}", node)
+
+
+def check_bootstrap(node: Node, *, with_identity: bool) -> None:
+    """Let a node pass that names its cloud and is configured for this control plane.
+
+    `with_identity`: it has to say where its certificate is, too.
+
+    Raises:
+        ProtocolError: says what is missing; FAILED_PRECONDITION: another bootstrap is needed.
+    """
+    protocol = node.metadata.get("scopeway.protocol")
+    if protocol != PROTOCOL:
+        raise ProtocolError(
+            f"node {node.id!r} has scopeway.protocol {protocol!r} in its metadata, not "
+            f"{PROTOCOL!r}: make its bootstrap with `scopeway bootstrap` of this version",
+            status="FAILED_PRECONDITION",
+        )
+    if not node.cluster:
+        raise ProtocolError(f"node {node.id!r} names no cloud as its cluster")
+    if with_identity and from_metadata(node.metadata) is None:
+        # its clusters of other sites would wait for a certificate for ever
+        raise ProtocolError(
+            f"node {node.id!r} says in its metadata, at scopeway.identity, no files of its "
+            "certificate, by which other sites know it: make its bootstrap with `scopeway "
+            "bootstrap --tls-…`",
+            status="FAILED_PRECONDITION",
+        )
 
 
 def _denied(reason: str, node: Node) -> ProtocolError:

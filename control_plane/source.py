@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
-from typing import Final, Protocol
+from typing import Protocol
 
-from control_plane.claims import check_claims
+from control_plane.claims import check_bootstrap, check_claims
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
 from control_plane.clouds.policy import Policy, Selector
@@ -43,9 +43,6 @@ from xds.source import Node, NodeView
 from xds.types import CLUSTER, ROUTE, SECRET
 
 _log = logging.getLogger(__name__)
-
-PROTOCOL: Final = "1"
-"""What `node.metadata.scopeway.protocol` has to be."""
 
 _MEMO_CLUSTERS = 512
 """Compiled clusters kept for other nodes; some 4 kB each."""
@@ -138,23 +135,7 @@ class ScopewaySource:
                 configured for this control plane.
         """
         check_claims(node, self._settings.trust_domain)
-        protocol = node.metadata.get("scopeway.protocol")
-        if protocol != PROTOCOL:
-            raise ProtocolError(
-                f"node {node.id!r} has scopeway.protocol {protocol!r} in its metadata, not "
-                f"{PROTOCOL!r}: make its bootstrap with `scopeway bootstrap` of this version",
-                status="FAILED_PRECONDITION",
-            )
-        if not node.cluster:
-            raise ProtocolError(f"node {node.id!r} names no cloud as its cluster")
-        if self._settings.trust_domain is not None and from_metadata(node.metadata) is None:
-            # its clusters of other sites would wait for a certificate for ever
-            raise ProtocolError(
-                f"node {node.id!r} says in its metadata, at scopeway.identity, no files of its "
-                "certificate, by which other sites know it: make its bootstrap with `scopeway "
-                "bootstrap --tls-…`",
-                status="FAILED_PRECONDITION",
-            )
+        check_bootstrap(node, with_identity=self._settings.trust_domain is not None)
         self._check_streams(node)
         view = _View(self, node)
         site = self._sites.get(view.group)
