@@ -62,7 +62,7 @@ def test_the_control_plane_uses_public_names_only() -> None:
     assert used <= LISTED
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["whole", "nodes"])
+@pytest.mark.parametrize("program", PROGRAMS, ids=["whole", "nodes", "session"])
 def test_the_programs_of_the_document_use_public_names_only(program: str) -> None:
     assert imported(program)
     assert imported(program) <= LISTED
@@ -74,3 +74,7 @@ def test_the_library_needs_grpcio_only() -> None:
     packages = {module.partition(".")[0] for module in found}
 
     assert packages - sys.stdlib_module_names == {"grpc", "xds"}
+
+
+def test_the_program_without_grpc_does_what_it_asserts() -> None:
+    exec(PROGRAMS[2], {"__name__": "program"})
