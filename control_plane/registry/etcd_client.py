@@ -189,4 +189,7 @@ def _credentials(url: EtcdUrl) -> Any:
     except OSError as error:
         reason = f"{error.filename} cannot be read: {error.strerror}"
         raise EtcdError(reason, refused=True) from None
+    for file, content in ((url.cacert, cacert), (url.cert, cert), (url.key, key)):
+        if content is not None and b"-----BEGIN " not in content:  # else gRPC says nothing of it
+            raise EtcdError(f"{file} holds nothing in PEM", refused=True)
     return grpc.ssl_channel_credentials(cacert, key, cert)

@@ -236,6 +236,10 @@ async def test_speaks_tls_with_certificates_on_both_sides(
     with pytest.raises(RegistryUnavailable, match=r"nowhere\.pem cannot be read: No such file"):
         async with reading(open_registry(f"etcd://{etcd.endpoint}?cacert=nowhere.pem")):
             pass
+    (tmp_path / "empty.pem").touch()
+    with pytest.raises(RegistryUnavailable, match=r"empty\.pem holds nothing in PEM"):
+        async with reading(open_registry(f"etcd://{etcd.endpoint}?cacert={tmp_path}/empty.pem")):
+            pass
 
 
 def certificates(folder: Path) -> None:
