@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from control_plane.clouds.manifest import API_VERSION
+from control_plane.clouds.policy import VALIDATION, judge, matches
 from control_plane.registry import open_registry, read_registry
 from control_plane.registry.documents import parse_document
 
@@ -19,6 +20,26 @@ async def test_the_examples_are_a_registry_without_problems() -> None:
 
     assert not found.problems
     assert found.clouds >= {"cloud-1", "cloud-999", "public-1", "archive"}
+
+
+@pytest.mark.asyncio
+async def test_whose_tokens_an_example_honours_lets_it_ask_about_them() -> None:
+    """Else every request of a user of the one at the other ends in a 401."""
+    found = await read_registry(open_registry(f"dir:{ROOT}/deploy/examples/clouds"))
+    clouds = list(found.inventory)
+    honoured = [
+        (issuer, host)
+        for host in clouds
+        for issuer in clouds
+        if issuer.name != host.name and "identity" in issuer.services
+        for rule in host.accept
+        if rule.identity and any(matches(each, issuer) for each in rule.identity.clouds)
+    ]
+
+    assert ("cloud-1", "cloud-999") in [(issuer.name, host.name) for issuer, host in honoured]
+    for issuer, host in honoured:
+        assert host.front, f"nobody at {host.name} could ask"
+        assert judge(issuer, host, VALIDATION).allowed, f"{issuer.name} refuses {host.name}"
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
