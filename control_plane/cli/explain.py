@@ -34,7 +34,9 @@ EXIT_REJECTED = 3
 @click.option(
     "--trust-domain",
     metavar="DOMAIN",
-    help="Answer for a control plane whose sites speak mutual TLS, with this --trust-domain.",
+    envvar="SCOPEWAY_TRUST_DOMAIN",
+    show_envvar=True,
+    help="Answer for a control plane with --tls-…, whose sites speak mutual TLS, and this domain.",
 )
 @click.option(
     "--method",
@@ -87,6 +89,13 @@ def explain(
         insecure_peers=insecure_peers, direct=direct or None, trust_domain=trust_domain
     )
     explanation = explain_request(scope, service_type, caller, inventory, settings, method)
+    if trust_domain is None and not insecure_peers:
+        certified = dataclasses.replace(settings, trust_domain="any")
+        otherwise = explain_request(scope, service_type, caller, inventory, certified, method)
+        if set(otherwise.clouds) - set(explanation.clouds):
+            where = ", then ".join(otherwise.clouds)
+            hint = f"where sites have certificates (--trust-domain) it goes to {where}"
+            explanation = dataclasses.replace(explanation, warnings=(*explanation.warnings, hint))
     if output == "json":
         click.echo(json.dumps(dataclasses.asdict(explanation)))
     else:

@@ -165,3 +165,14 @@ def test_a_method_is_judged_by_the_rule_that_names_the_caller(
     assert (allowed.status, denied.status) == (0, 3)
     assert "cloud-2: accept[0]" in allowed.out
     assert "its rule accept[0] allows GET" in denied.out
+
+
+def test_what_certificates_would_change_is_told(explain: Callable[..., Any]) -> None:
+    """`explain` knows no control plane, so it cannot know whether its sites have some."""
+    scope, hint = "{image:cloud-5}", "where sites have certificates (--trust-domain) it goes to"
+    without, told = explain(scope), explain(scope, "--trust-domain", "edge.example")
+
+    assert without.status == 3
+    assert f"warning  {hint} cloud-5" in without.out
+    assert told.status == 0
+    assert hint not in told.out + explain("{image:cloud-2}").out
