@@ -1,9 +1,12 @@
 """A site that asks for more targets that cannot be served than one stream may have."""
 
+import time
+
 import pytest
 from harness.fleet import Fleet, manifest
 from harness.http import Response, send
 
+from control_plane.site.connection import ON_DEMAND_TIMEOUT
 from control_plane.source import Limits
 
 ANYONE = [{"clouds": ["cloud-1"]}]
@@ -33,6 +36,10 @@ def test_a_name_beyond_the_limit_works_when_its_cloud_is_registered(
     assert (beyond.status, beyond.error["code"]) == (503, 503)
     assert "has too many that cannot be served" in beyond.error["message"]
     assert ask(front, "cloud-6").error["message"] == "no cloud is named cloud-6"
+    began = time.monotonic()
+    again = ask(front, "cloud-8")
+    assert (again.status, again.body) == (503, beyond.body)
+    assert time.monotonic() - began > ON_DEMAND_TIMEOUT.total_seconds() / 2
 
     service = fleet.service("glance-8")
     fleet.control_plane.put(manifest("cloud-8", services={"image": service}, accept=ANYONE))
