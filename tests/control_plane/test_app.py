@@ -90,6 +90,8 @@ def test_the_first_batch_makes_the_source(control_plane: ControlPlane) -> None:
 
     assert set(view.wildcard(LISTENER)) == {"front", "dispatch", "errors"}
     assert set(view.wildcard(CLUSTER)) == {"image@cloud-1"}
+    assert view.resource(CLUSTER, "image@cloud-1") is not None
+    assert sample(control_plane, "scopeway_targets_in_use") == 1
     assert control_plane.status()["clouds"] == 1
     assert sample(control_plane, "scopeway_clouds") == 1
 
