@@ -68,36 +68,61 @@ local function validation(handle, headers, what)
 end
 
 
--- The body with the catalog of this site, where it has one: in the token, or beside its links.
+-- Makes the catalog of a node this site's; whether it has one, or nil where that isn't understood.
+local function edit_catalog(node)
+  local received
+  if json.is_object(node) then
+    received = node.fields.catalog
+  end
+  if received == nil then
+    return false
+  end
+  local made = catalog.rewritten(received)
+  if made then
+    json.set(node, "catalog", made)
+    return true
+  end
+end
+
+
+-- The body with the catalog of this site, where it has one: in the token, and beside its links.
 local function with_own_catalog(body)
   local document, problem = json.decode(body)
   if document == nil then
     return nil, 502, "the identity service's answer is not JSON: " .. problem
   end
-  local holder = json.is_object(document) and (document.fields.token or document)
-  local received = json.is_object(holder) and holder.fields.catalog
-  if not received then
-    return body
-  end
-  local made = catalog.rewritten(received)
-  if not made then
+  local outside = edit_catalog(document)
+  local inside = edit_catalog(json.is_object(document) and document.fields.token)
+  if outside == nil or inside == nil then
     return nil, 502, "the identity service's answer has an unexpected catalog"
   end
-  json.set(holder, "catalog", made)
-  return json.encode(document)
+  return (outside or inside) and json.encode(document) or body
+end
+
+
+-- An answer of another cloud's Keystone in which a catalog may be, whatever it calls its success. A client
+-- follows redirects, to where no catalog is made this site's.
+local function with_catalog(handle, headers)
+  local status = headers:get(":status")
+  if find(status, "^[45]%d%d$") then
+    return PASS
+  elseif find(status, "^2%d%d$") then
+    return edit_body(handle, headers, with_own_catalog)
+  end
+  return 502, "the identity service of another cloud answered with " .. status
 end
 
 
 local function login(handle, headers, state)
   local token = headers:get("x-subject-token")
-  if not token then
-    return PASS
-  elseif find(token, "~", 1, true) then
-    return 502, "the identity service returned a token with a scope of its own"
+  if token then
+    if find(token, "~", 1, true) then
+      return 502, "the identity service returned a token with a scope of its own"
+    end
+    headers:replace("x-subject-token", token .. state.suffix)
   end
-  headers:replace("x-subject-token", token .. state.suffix)
-  if state.answer == FOREIGN_LOGIN and headers:get(":status") == "201" then
-    return edit_body(handle, headers, with_own_catalog)
+  if state.answer == FOREIGN_LOGIN then
+    return with_catalog(handle, headers)
   end
   return PASS
 end
@@ -116,10 +141,7 @@ function _M.on_response(handle)
   elseif what == VALIDATION or what == HEAD_VALIDATION then
     return validation(handle, headers, what)
   elseif what == awaited.CATALOG then
-    if headers:get(":status") == "200" then
-      return edit_body(handle, headers, with_own_catalog)
-    end
-    return PASS
+    return with_catalog(handle, headers)
   end
   return login(handle, headers, state)
 end

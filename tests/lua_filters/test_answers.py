@@ -112,3 +112,46 @@ def test_the_body_of_a_login_elsewhere_is_read_for_its_catalog(
     assert edited.headers[":status"] == status
     assert (edited.body == body) is (status == "201")
     assert ("x-subject-token" in edited.headers) is (status == "201")
+
+
+@pytest.mark.parametrize("token", [{}, {"catalog": []}, {"catalog": ["other"]}, None, 1])
+@pytest.mark.parametrize("status", ["200", "201", "203"])
+@pytest.mark.parametrize("place", ["catalog", "login"])
+def test_a_catalog_leads_to_this_front_wherever_it_stands(
+    front: Any, place: str, status: str, token: object
+) -> None:
+    theirs = [{"type": "image", "endpoints": [{"url": "http://evil.example/v2"}]}]
+    body = json.dumps({"token": token, "catalog": theirs}).replace('["other"]', json.dumps(theirs))
+    scope = {"x-scope": "keystone:cloud-2"}
+    if place == "catalog":
+        request = front.request("/identity/v3/auth/catalog", scope)
+    else:
+        request = front.request(TOKENS, scope, method="POST", body="{}")
+    edited = front.response(request, {":status": status, "x-subject-token": "t"}, body=body)
+
+    assert edited.headers[":status"] == status
+    assert "evil.example" not in edited.body
+    assert "http://10.0.0.1:8080/image/v2" in edited.body
+
+
+def test_a_catalog_that_is_none_is_not_passed_on(front: Any) -> None:
+    request = front.request("/identity/v3/auth/catalog", {"x-scope": "keystone:cloud-2"})
+    for body in (
+        '{"catalog": false}',
+        '{"catalog": null}',
+        '{"catalog": [], "token": {"catalog": 1}}',
+    ):
+        assert front.response(request, {":status": "200"}, body=body).headers[":status"] == "502"
+
+
+@pytest.mark.parametrize("status", ["100", "300", "302", "308"])
+def test_what_may_have_a_catalog_is_no_redirect(front: Any, status: str) -> None:
+    scope = {"x-scope": "keystone:cloud-2"}
+    for request in (
+        front.request("/identity/v3/auth/catalog", scope),
+        front.request(TOKENS, scope, method="POST", body="{}"),
+    ):
+        headers = {":status": status, "location": "http://evil.example", "x-subject-token": "t"}
+        refused = front.response(request, headers, body="{}")
+
+        assert refused.headers == {":status": "502", "content-type": "application/json"}

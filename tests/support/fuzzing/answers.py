@@ -74,10 +74,11 @@ def check(data: bytes) -> None:
         long = model.MAX_REFUSAL if response.where[:1] == "u" else model.MAX_ANSWER
         response = messages.padded(response, long)
     sent = _send(left, response, 0)
-    withheld = _as_the_model_says((left or {"answer": ""})["answer"], response, sent)
+    what = "" if left is None else left["answer"]
+    withheld = _as_the_model_says(what, response, sent)
     assert not sent.log
-    if left and left["answer"] == "validation":
-        _never(sent)
+    if not withheld:
+        _never(what, sent)
     last = sent.calls - _OVERWRITES if withheld else sent.calls
     if 0 < response.fails_at <= last:
         failed = _send(left, response, response.fails_at)
@@ -127,14 +128,24 @@ def _withheld(sent: Sent, status: int) -> None:
     assert json.loads(body)["error"]["code"] == status
 
 
-def _never(sent: Sent) -> None:
+def _never(what: str, sent: Sent) -> None:
     """A token of another cloud is never more than it may be, whatever the model says."""
-    assert "x-scopeway-honoured" not in sent.headers
-    assert not re.fullmatch("[123]..", sent.headers[":status"]) or sent.headers[":status"] == "200"
-    if sent.headers[":status"] == "200":
-        token = json.loads((sent.body or "").encode("latin-1"))["token"]
+    status = sent.headers[":status"]
+    if what == "validation":
+        assert "x-scopeway-honoured" not in sent.headers
+        assert not re.fullmatch("[123]..", status) or status == "200"
+    if what not in {"validation", "catalog", "foreign login"} or re.fullmatch("[45]..", status):
+        return
+    document = json.loads((sent.body or "").encode("latin-1"))
+    token = document.get("token") if isinstance(document, dict) else None
+    if what == "validation":
+        assert isinstance(token, dict)
         assert token["is_admin_project"] is False
         assert "system" not in token
+    for node in (document, token):
+        for entry in node.get("catalog", ()) if isinstance(node, dict) else ():
+            for endpoint in entry["endpoints"]:
+                assert endpoint["url"].startswith(lua_models.FRONT["url"])
 
 
 def mutated(data: bytes, seed: int) -> bytes | None:
@@ -152,8 +163,9 @@ def seeds() -> Iterator[bytes]:
         yield text_of("c 200", (), body)
         yield text_of("f 201", [_SUBJECT], body)
     token = bodies[0]
+    beside = json.dumps({"token": {}, "catalog": json.loads(token)["token"]["catalog"]})
     for letter in "vhlfcun":
-        for status in ("200", "201", "204", "302", "401", "403", "503", "100"):
+        for status in ("200", "201", "204", "302", "401", "403", "503", "101"):
             yield text_of(f"{letter} {status}", [_HONOURED, _SUBJECT, _SERVED], token)
         yield text_of(
             f"{letter} 200", [_HONOURED, ("content-encoding", "gzip"), ("etag", "a")], "x"
@@ -165,6 +177,7 @@ def seeds() -> Iterator[bytes]:
             '{"catalog": [], "token": false}',
             '{"catalog": []}',
             '{"catalog": {}}',
+            beside,
             token,
         ):
             yield text_of(f"{letter} {status}", [_SUBJECT, ("content-encoding", "gzip")], body)

@@ -33,17 +33,26 @@ def answer(what: str, response: Message) -> Edited:
     match what:
         case "validation" | "head":
             return _validation(what, headers, body)
-        case "catalog" if headers[":status"] == "200":
-            return _edited(headers, body, _own_catalog)
-        case "login" | "foreign login" if "x-subject-token" in headers:
-            if "~" in headers["x-subject-token"]:
+        case "catalog":
+            return _with_catalog(headers, body)
+        case "login" | "foreign login":
+            if "~" in headers.get("x-subject-token", ""):
                 raise Refused(502)
-            headers["x-subject-token"] += SUFFIX
-            if what == "foreign login" and headers[":status"] == "201":
-                return _edited(headers, body, _own_catalog)
+            if "x-subject-token" in headers:
+                headers["x-subject-token"] += SUFFIX
+            if what == "foreign login":
+                return _with_catalog(headers, body)
         case "foreign user" if headers[":status"] in {"401", "403"}:
             return _to_foreign_user(headers, body)
     return headers, body, False
+
+
+def _with_catalog(headers: dict[str, str], body: str | None) -> Edited:
+    if re.fullmatch("[45][0-9]{2}", headers[":status"]):
+        return headers, body, False
+    if not re.fullmatch("2[0-9]{2}", headers[":status"]):
+        raise Refused(502)
+    return _edited(headers, body, _own_catalog)
 
 
 def _edited(headers: dict[str, str], body: str | None, edit: Any) -> Edited:
@@ -74,21 +83,14 @@ def _own_catalog(body: str) -> tuple[str | Json, bool]:
         document = model.read_json(body)
     except model.NotJson:
         raise Refused(502) from None
-    holder = _holder(document)
-    received = holder.get("catalog", False) if isinstance(holder, dict) else False
-    if received is False:
+    if not isinstance(document, dict):
         return body, False
-    made = model.catalog(received)
-    if holder is document:
-        return {**document, "catalog": made}, True
-    return {**document, "token": {**holder, "catalog": made}}, True
-
-
-def _holder(document: Json) -> Json:
-    """What has the catalog: the token, or the document itself."""
-    if isinstance(document, dict) and document.get("token", False) is not False:
-        return document["token"]
-    return document
+    made, token = dict(document), document.get("token")
+    for node in (made, token):
+        if isinstance(node, dict) and "catalog" in node:
+            node["catalog"] = model.catalog(node["catalog"])
+    edited = "catalog" in made or (isinstance(token, dict) and "catalog" in token)
+    return (made, True) if edited else (body, False)
 
 
 def _to_foreign_user(headers: dict[str, str], body: str | None) -> Edited:
