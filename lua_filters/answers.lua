@@ -33,7 +33,7 @@ local function edit_body(handle, headers, edit)
   local length = buffer and buffer:length() or announced
   if length > MAX_BYTES then
     return 502, "the identity service's answer is longer than " .. MAX_BYTES .. " bytes"
-  elseif length == 0 then
+  elseif not buffer or length == 0 then
     return 502, "the identity service's answer is empty"
   end
   local body, status, message = edit(buffer:getBytes(0, length))

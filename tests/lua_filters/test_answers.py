@@ -62,6 +62,16 @@ def test_an_answer_that_is_announced_as_too_long_is_not_read(front: Any) -> None
     assert refused.headers[":status"] == "502"
 
 
+@pytest.mark.parametrize("length", ["0", "9"])
+def test_an_answer_without_a_body_is_refused(front: Any, length: str) -> None:
+    """However long it is announced."""
+    refused = answered(front, validation(front), body=None, **{"content-length": length})
+
+    assert refused.headers[":status"] == "502"
+    assert "the identity service's answer is empty" in refused.body
+    assert not refused.log
+
+
 @pytest.mark.parametrize("status", ["404", "403", "500", "503"])
 def test_an_error_passes(front: Any, status: str) -> None:
     passed = answered(front, validation(front), body="no", **{":status": status})
