@@ -86,7 +86,7 @@ sbom: .venv/ready .venv-tools/ready  ## what is installed in .venv, as CycloneDX
 		--output-reproducible --output-file build/sbom.json
 
 clean:  ## remove what can be made again
-	rm -rf .venv .venv-openstack .venv-tools .scopeway/openstack/saved build dist *.egg-info .*_cache .hypothesis
+	rm -rf .venv .venv-openstack .venv-tools .scopeway/openstack/saved .scopeway/openstack/logs build dist *.egg-info .*_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready: pyproject.toml $(PINS)/dev.txt

@@ -71,7 +71,7 @@ def make(
     """Makes the saved state in `folder`; whatever was there is replaced when the new one is whole.
 
     Raises:
-        DemoError: a step of it failed; its log is kept beside the folder.
+        DemoError: a step of it failed; its log is kept beside the folder, in `logs`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="new-", dir=folder.parent))
@@ -89,6 +89,7 @@ def make(
         (work / STAMP).write_text(stamp(openstack, clouds))
         shutil.rmtree(folder, ignore_errors=True)
         work.rename(folder)
+        shutil.rmtree(logs)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
