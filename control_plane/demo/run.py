@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def run_demo(
     screen = Screen(plain=plain)
     openstack = _find_parts(openstack_python)
     with _signals_raise(), _temporary_folder(screen, keep=keep) as root:
-        with Supervisor(logs=_logs(root)) as supervisor, _cleaning_up_calmly():
+        with Supervisor(logs=_logs(root)) as supervisor, _cleaning_up_calmly(screen):
             screen.title("Three OpenStack clouds on this machine")
             stage = demo.set_up(root, openstack, supervisor, screen)
             demo.tell(stage, screen)
@@ -109,7 +109,7 @@ def up(
         tied=False,
         started=lambda name, pid: state.record(root, name, pid),
     )
-    with _signals_raise(), supervisor, _cleaning_up_calmly():
+    with _signals_raise(), supervisor, _cleaning_up_calmly(screen):
         screen.title("Three OpenStack clouds on this machine")
         try:
             stage = demo.set_up(root, openstack, supervisor, screen)
@@ -194,13 +194,21 @@ def _signals_raise() -> Iterator[None]:
 
 
 @contextmanager
-def _cleaning_up_calmly() -> Iterator[None]:
+def _cleaning_up_calmly(screen: Screen) -> Iterator[None]:
     """Lets an impatient second Ctrl-C not interrupt the stopping of the processes."""
+    interrupted = True
     try:
         yield
+        interrupted = False
+    except DemoError:
+        interrupted = False
+        raise
     finally:
         for number in ENDING_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
+        if interrupted:
+            with suppress(OSError):  # the terminal may be gone
+                screen.title("interrupted: everything is being stopped, for up to a quarter minute")
 
 
 def _show_log(screen: Screen, error: DemoError) -> None:

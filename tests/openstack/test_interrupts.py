@@ -1,0 +1,44 @@
+"""`scopeway demo` that is broken off: nothing is left, whatever ends it and whenever."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness.terminal import Terminal
+
+ROOT = Path(__file__).parents[2]
+SCOPEWAY = Path(sys.executable).with_name("scopeway")
+ENDS: dict[str, Callable[[Terminal], None]] = {
+    "ctrl-c": Terminal.press_ctrl_c,
+    "sigterm": lambda terminal: terminal.send(signal.SIGTERM),
+    "closed": Terminal.close,
+}
+
+pytestmark = [
+    pytest.mark.openstack,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
+
+
+@pytest.mark.parametrize(
+    ("end", "moment"),
+    [
+        ("ctrl-c", "databases"),
+        ("ctrl-c", "openstack image list"),
+        ("sigterm", "three clouds"),
+        ("closed", "databases"),
+    ],
+)
+def test_nothing_is_left_of_a_demo(tmp_path: Path, end: str, moment: str) -> None:
+    terminal = Terminal([SCOPEWAY, "demo"], folder=ROOT, temporary=tmp_path)
+    terminal.wait_for(moment)
+    ENDS[end](terminal)
+    status = terminal.wait()
+
+    assert terminal.left() == []
+    assert list(tmp_path.iterdir()) == []
+    assert "Traceback" not in terminal.shown
+    assert status != 0
+    assert end == "closed" or "interrupted: everything is being stopped" in terminal.shown

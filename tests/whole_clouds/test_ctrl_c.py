@@ -1,0 +1,32 @@
+"""The demo with whole clouds that is broken off; before the tests for which clouds are kept up."""
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from harness.terminal import Terminal
+
+ROOT = Path(__file__).parents[2]
+SCOPEWAY = Path(sys.executable).with_name("scopeway")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("end", ["ctrl-c", "sigterm", "closed"])
+def test_nothing_is_left_of_the_full_demo(tmp_path: Path, end: str) -> None:
+    """MariaDB, RabbitMQ, Envoys and the first services run, the others are just starting."""
+    terminal = Terminal([SCOPEWAY, "demo", "--full"], folder=ROOT, temporary=tmp_path)
+    terminal.wait_for("three times Keystone")
+    if end == "ctrl-c":
+        terminal.press_ctrl_c()
+        terminal.press_ctrl_c()
+    elif end == "sigterm":
+        terminal.send(signal.SIGTERM)
+    else:
+        terminal.close()
+    status = terminal.wait()
+
+    assert terminal.left() == []
+    assert list(tmp_path.iterdir()) == []
+    assert "Traceback" not in terminal.shown
+    assert status != 0
