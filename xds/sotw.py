@@ -28,6 +28,7 @@ class SotwSubscription:
     """A client's subscription to the resources of one type."""
 
     __slots__ = (
+        "_asked",
         "_has_named",
         "_limit",
         "_names_limit",
@@ -52,6 +53,7 @@ class SotwSubscription:
         self._whole = type_url in WHOLE
         self._started = False
         self._has_named = False  # from then on an empty list means nothing, not everything
+        self._asked = False  # for a complete state that was not known then
         self._sum = 0  # of what is held, see `_mark`
         self._suspects: dict[str, None] = {}  # rejected among others; to be sent alone
 
@@ -143,10 +145,11 @@ class SotwSubscription:
 
     def _take_whole(self) -> Answer | None:
         ledger = self.ledger
-        asked = ledger.due or any(ledger.pending.values())
+        asked = self._asked or ledger.due or any(ledger.pending.values())
         ledger.pending, ledger.due = {}, False
         before = self._sum
         answer = self._state()
+        self._asked = asked and answer is None
         if answer is None:
             return None
         self._show(answer.versions)
