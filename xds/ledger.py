@@ -27,6 +27,8 @@ class Answer:
     """The version of every name in it; ABSENT for the removed ones, heartbeats left out."""
     ttls: dict[str, float] = field(default_factory=dict)
     """Of the names that have one."""
+    repeated: frozenset[str] = frozenset()
+    """Names that the client has at this version; they are only there to complete a state."""
     size: int = 0
     version_info: str = ""
     """Of the state of the world; delta has none."""

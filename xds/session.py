@@ -375,7 +375,11 @@ class Session(Generic[Request]):
         """
         endpoints = self._subscriptions.get(types.ENDPOINT)
         if endpoints is not None and subscription.ledger.type_url == types.CLUSTER:
-            names = (endpoints_name(resource) for resource in answer.resources)
+            names = (
+                endpoints_name(resource)
+                for resource in answer.resources
+                if resource.name not in answer.repeated
+            )
             endpoints.ledger.refresh(name for name in names if name is not None)
 
     def _respond(

@@ -152,6 +152,9 @@ class SotwSubscription:
         self._asked = asked and answer is None
         if answer is None:
             return None
+        answer.repeated = frozenset(
+            name for name, version in answer.versions.items() if self._has_taken(name, version)
+        )
         self._show(answer.versions)
         return answer if asked or self._sum != before else None
 
@@ -165,6 +168,11 @@ class SotwSubscription:
             if resource is not None:
                 answer.add(name, resource)
         return answer
+
+    def _has_taken(self, name: str, version: str) -> bool:
+        ledger = self.ledger
+        refused = name in ledger.rejected or name in ledger.doubted
+        return ledger.held.get(name) == version and not refused
 
     def _take_news(self) -> Answer | None:
         ledger, answer = self.ledger, Answer()
