@@ -21,7 +21,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from control_plane import logs, memory, site, status
+from control_plane import descriptors, logs, memory, site, status
 from control_plane.admin import AdminServer, BadCommand
 from control_plane.channel import POLL_SECONDS, Channel
 from control_plane.clouds.inventory import Inventory
@@ -35,6 +35,7 @@ from control_plane.settings import Settings
 from control_plane.source import ScopewaySource
 from xds.errors import ListenError
 from xds.hub import Hub
+from xds.limits import Limits
 from xds.server import Server
 from xds.server import serve as serve_xds
 
@@ -244,6 +245,7 @@ async def _serve_envoys(
                 listen=_address(host, port),
                 hub=control_plane.hub,
                 observer=control_plane.metrics,
+                limits=Limits(connections=descriptors.for_clients(Limits().connections)),
                 security=None if channel is None else channel.security(),
             ) as server,
             _renewed(channel, server),

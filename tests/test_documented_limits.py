@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from control_plane import descriptors
 from control_plane.clouds.manifest import MAX_PROBLEMS
 from control_plane.compiler.plan import LABEL_WINDOW, MAX_HOPS, PlanSettings
 from control_plane.registry.documents import MAX_BYTES
@@ -84,6 +85,8 @@ EXPECTED: dict[str, list[float]] = {
     "streams of a certificate (a cloud)": [SOURCE.streams_per_cloud],
     "sites without a stream that are remembered": [SOURCE.sites_away],
     "targets of all of these": [SOURCE.targets_away],
+    "connections of a control plane": [ONE.connections, descriptors.RESERVE],
+    "seconds until TLS and HTTP/2 are agreed on, at a control plane": [ONE.handshake_timeout],
     "new streams of a control plane": [ONE.connects_per_second, ONE.connects_burst],
     "seconds that a new stream may have to wait for that": [
         ONE.connect_wait,

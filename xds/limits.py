@@ -36,6 +36,11 @@ class Limits:
     connect_wait: float = 5.0
     """Seconds that a new stream may have to wait for its turn; who would wait longer is refused at
     once. Below Envoy's `initial_fetch_timeout` (15 s), after which it starts without an answer."""
+    connections: int = 10_000
+    """Connections at a time; further ones are closed at once. Each costs a file descriptor, and
+    20 kB also before its client has said a word: without one left, the whole process stands."""
+    handshake_timeout: float = 10.0
+    """Seconds that a client may take for TLS and the first frames of HTTP/2."""
     streams_per_connection: int = 32
     """Streams on one connection at a time; further ones wait."""
     status_bytes: int = 4 << 20

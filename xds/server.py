@@ -267,6 +267,8 @@ async def serve(
 def _options(limits: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", limits.request_bytes),
+        ("grpc.max_allowed_incoming_connections", limits.connections),
+        ("grpc.server_handshake_timeout_ms", int(limits.handshake_timeout * 1000)),
         ("grpc.max_concurrent_streams", limits.streams_per_connection),
         # of more than 1000 calls that Python has not taken yet, gRPC would cancel some at random,
         # without a word; who comes too fast is for the entrance to say

@@ -14,6 +14,7 @@ from xds_model import Store, read_response, write_request
 
 from control_plane.identity import certificates
 from xds.errors import ProtocolError
+from xds.limits import Limits
 from xds.security import Security
 from xds.server import serve
 from xds.source import Node, NodeView
@@ -157,3 +158,43 @@ async def test_who_is_believed_no_longer_is_cut_off_and_gets_no_other_stream() -
 
         assert await end(call) == told
         assert await end(await begin(channel)) == told  # on the same connection
+
+
+async def closed(port: int, text: bytes) -> bool:
+    """Say something that isn't enough, and wait until the server ends the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(text)
+    try:
+        async with asyncio.timeout(GUARD):
+            return await reader.read(1) == b""
+    except ConnectionError:
+        return True
+    finally:
+        writer.close()
+
+
+HELLO = bytes.fromhex("16030100c8010000c40303")
+"""How a ClientHello begins."""
+
+
+async def test_who_says_nothing_is_closed() -> None:
+    limits = Limits(handshake_timeout=0.2)
+    async with serve(Store(), listen="127.0.0.1:0", security=security(), limits=limits) as server:
+        assert await asyncio.gather(*(closed(server.port, text) for text in (b"", HELLO)))
+
+
+async def test_one_connection_too_many_is_closed_and_the_others_go_on() -> None:
+    store, limits = Store(texts={(CLUSTER, "a"): "1"}), Limits(connections=2)
+    async with (
+        serve(store, listen="127.0.0.1:0", security=security(), limits=limits) as server,
+        connect(server.port) as channel,
+    ):
+        call = await begin(channel)
+        nonce = read_response(await call.read()).nonce
+        _, silent = await asyncio.open_connection("127.0.0.1", server.port)
+
+        assert await closed(server.port, b"")
+        await call.write(write_request(CLUSTER, nonce=nonce, subscribe=["b"]))
+        async with asyncio.timeout(GUARD):
+            assert read_response(await call.read()).removed == ["b"]
+        silent.close()

@@ -1,0 +1,40 @@
+"""Clients of a real control plane that connect and say nothing, more than it may have files."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.fleet import at, manifest
+from harness.identities import Identities
+from harness.stack import ServeProcess
+
+from control_plane.clouds.document import to_document
+
+FILES = 160
+GOOD = to_document(manifest("cloud-1", services={"image": {"endpoints": [at(9292)]}}))
+
+
+@pytest.fixture
+def serve(tmp_path: Path, write: Callable[..., Path]) -> Iterator[ServeProcess]:
+    """A control plane that may open few files, whatever it asks for."""
+    folder = write("clouds/a.yaml", GOOD).parent
+    serve = ServeProcess(f"dir:{folder}", tmp_path, *Identities(tmp_path / "ca").serve_options())
+    serve.command = ["bash", "-c", f'ulimit -n {FILES}; exec "$@"', "bash", *serve.command]
+    yield serve.start()
+    serve.kill()
+
+
+def test_they_take_nothing_but_connections(serve: ServeProcess, write: Callable[..., Any]) -> None:
+    """The admin address answers, and the registry is followed."""
+    with ExitStack() as open_ones:
+        for _ in range(2 * FILES):
+            client = socket.create_connection(("127.0.0.1", serve.xds_port))
+            open_ones.enter_context(closing(client))
+        write("clouds/b.yaml", GOOD | {"metadata": {"name": "cloud-2"}})
+
+        serve.wait_until(lambda: serve.status()["clouds"] == 2, "the registry is followed")
+        assert serve.status()["stale"] is None
+        assert len(list(Path(f"/proc/{serve.pid}/fd").iterdir())) < FILES
