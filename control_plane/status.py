@@ -75,7 +75,9 @@ def _nacked(types: Iterable[TypeStatus]) -> Mapping[str, str]:
     By target, and what is no cluster by type and name: a listener and a secret may both be `front`.
     """
     return {
-        name if each.type_url == CLUSTER else f"{_short(each.type_url)} {name}": rejection.message
+        name
+        if each.type_url == CLUSTER
+        else f"{_short(each.type_url)} {name}": rejection.message.strip()
         for each in types
         for name, rejection in sorted(each.rejected.items())
     }

@@ -5,7 +5,7 @@ the rules (`xds.subscription`, `xds.sotw`), which write here too. Does not know 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from xds.events import LookupFailed
@@ -185,6 +185,12 @@ class Ledger:
         self.refreshes.drop(name)
         if name in self.ttls and name in self.held:
             self.refreshes.arm(name, self.ttls[name], now)
+
+    def there_is(self, name: str, version: str) -> None:
+        """What there is now may be, or not be, what the client has rejected."""
+        rejection = self.rejected.get(name)
+        if rejection is not None:
+            self.rejected[name] = replace(rejection, stands=rejection.version == version)
 
     def forget(self, name: str) -> None:
         """The client does not want a name any more."""

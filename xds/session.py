@@ -80,7 +80,7 @@ class TypeStatus:
     in_flight_since: float | None
     """The `now` at which it was due to be sent; None: there is none."""
     rejected: dict[str, Rejection]
-    """The versions that the client does not take, by name."""
+    """The versions that the client does not take, by name, as long as there are no others."""
     last_nack: Nack | None
 
 
@@ -406,7 +406,7 @@ class Session(Generic[Request]):
             acked=subscription.acked,
             in_flight=len(ledger.in_flight or ()),
             in_flight_since=flight.since if flight else None,
-            rejected=dict(ledger.rejected),
+            rejected={name: each for name, each in ledger.rejected.items() if each.stands},
             last_nack=self._last_nacks.get(ledger.type_url),
         )
 

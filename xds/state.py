@@ -31,6 +31,8 @@ class Rejection:
 
     version: str
     message: str
+    stands: bool = True
+    """Whether there is this version still; else it waits in case it comes again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,13 +245,15 @@ class Subscription:
     def _consider(self, answer: Answer, name: str, asked: bool) -> None:
         """Put a pending name where it belongs: into the answer, apart, to the last, or nowhere."""
         asked = self._removals.pop(name, False) or asked
-        if not asked and self._has_current(name):
-            return
         ledger = self.ledger
+        if not asked and self._has_current(name):
+            ledger.there_is(name, ledger.held[name])
+            return
         found, resource = ledger.look_up(name)
         if not found:
             return
         version = resource.version if resource else ABSENT
+        ledger.there_is(name, version)
         rejection = ledger.rejected.get(name)
         if not asked and (
             (rejection is not None and rejection.version == version)

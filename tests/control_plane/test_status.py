@@ -50,7 +50,7 @@ def test_a_line_sums_up_what_the_types_say() -> None:
 def test_no_rejection_hides_another_of_the_same_name() -> None:
     types = [
         type_status(type_url, 1, rejected={"front": Rejection("2", why)})
-        for type_url, why in ((LISTENER, "no such filter"), (SECRET, "no such file"))
+        for type_url, why in ((LISTENER, "no such filter\n"), (SECRET, "no such file"))
     ]
     line = stream_status(StreamStatus(node=NODE, peer="", since=0, types=tuple(types)), 1.0)
 
