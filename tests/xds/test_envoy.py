@@ -222,16 +222,17 @@ async def test_a_refused_envoy_comes_back_by_itself_and_then_works(
         envoy = await asyncio.to_thread(Envoy, bootstrap(server.port), tmp_path)
         try:
             await log.until(lambda: len(log.of(Acked)) >= 2)
-            while not log.of(StreamRefused):
-                # an Envoy that is sent away comes back within half a second
-                seen = len(log.events)
-                server.drain()
-                await log.until(
-                    lambda: any(
-                        isinstance(each, StreamOpened | StreamRefused)
-                        for each in log.events[seen:]  # noqa: B023
+            async with asyncio.timeout(GUARD):
+                while not log.of(StreamRefused):
+                    # an Envoy that is sent away comes back within half a second
+                    seen = len(log.events)
+                    server.drain()
+                    await log.until(
+                        lambda: any(
+                            isinstance(each, StreamOpened | StreamRefused)
+                            for each in log.events[seen:]  # noqa: B023
+                        )
                     )
-                )
             opened = len(log.of(StreamOpened))
             before = await clusters(envoy)
             store.texts[CLUSTER, "a"] = cluster("a", timeout=6)

@@ -1,6 +1,11 @@
-"""A view that knows versions is asked for resources only when they differ."""
+"""A view that knows versions is asked for resources only when they differ.
+
+Also on behalf of a client that cannot be told of TTLs, whose view is wrapped (`xds.ttl`).
+"""
 
 from collections.abc import Collection
+
+import pytest
 
 from xds.codec import DeltaRequest, resource
 from xds.resource import Resource
@@ -8,6 +13,7 @@ from xds.session import DeltaSession
 from xds.source import Node, NodeView
 from xds.types import CLUSTER
 
+AGENTS = pytest.mark.parametrize("agent", ["envoy/1.40.0", "other"])
 NAMES = ("same", "changed", "gone", "new", "unknown")
 
 
@@ -42,7 +48,7 @@ class View:
         return self
 
 
-def returning(view: View, *names: str) -> list[int]:
+def returning(view: View, agent: str, *names: str) -> list[int]:
     """Let a client come back with these, some of which it has; return what it is sent."""
     session = DeltaSession(view)
     versions = {
@@ -53,7 +59,7 @@ def returning(view: View, *names: str) -> list[int]:
     session.receive(
         DeltaRequest(
             type_url=CLUSTER,
-            node=Node(id="n", cluster="c"),
+            node=Node(id="n", cluster="c", user_agent=agent),
             subscribe=names,
             names_nothing=False,
             initial_versions=versions,
@@ -65,17 +71,19 @@ def returning(view: View, *names: str) -> list[int]:
     ]
 
 
-def test_what_is_current_is_not_made() -> None:
+@AGENTS
+def test_what_is_current_is_not_made(agent: str) -> None:
     view = View()
 
-    assert returning(view, *NAMES) == [2, 0], "the removal waits for the ACK"
+    assert returning(view, agent, *NAMES) == [2, 0], "the removal waits for the ACK"
     assert view.made == ["changed", "gone", "new", "unknown"]
 
 
-def test_where_all_is_current_nothing_is_sent() -> None:
+@AGENTS
+def test_where_all_is_current_nothing_is_sent(agent: str) -> None:
     view = View()
 
-    assert returning(view, "same") == []
+    assert returning(view, agent, "same") == []
     assert view.made == []
 
 
