@@ -63,7 +63,8 @@ class Site:
     def take_up(self, stream: Stream, target: str, version: str) -> None:
         """Note that a stream uses a target, whose cluster has that version."""
         stream.targets[target] = version
-        self.left.pop(target, None)
+        if self.left.pop(target, None) is not None and not self.left:
+            self.left = {}  # an emptied one keeps its room
 
     def leave(self, stream: Stream) -> Collection[str]:
         """Take out a stream; return the targets that nobody uses any more.

@@ -235,6 +235,8 @@ class Subscription:
                 break
             del ledger.pending[name]
             self._consider(answer, name, asked)
+        if not ledger.pending:
+            ledger.pending = {}  # an emptied one keeps its room, 1.5 kB for 50 names
         if not answer.versions and not ledger.due:
             return None
         ledger.due = False
