@@ -91,7 +91,7 @@ def start_scopeway(
     """
     with screen.task("etcd and the control plane"):
         plane = sites.start_control_plane(supervisor, root)
-    with screen.task("three clouds registered in etcd, an Envoy at each"):
+    with screen.task("three clouds in etcd, an Envoy at each, mutual TLS, a policy of each cloud"):
         names = [site.name for site in clouds]
         documents = [
             sites.manifest(site, [name for name in names if name != site.name]) for site in clouds
