@@ -51,6 +51,27 @@ def test_memory_is_given_back_once_after_each_storm(
     assert len(trims) == expected
 
 
+FIRST_LISTING = """
+import gc
+from control_plane import memory
+
+try:
+    with memory.no_collections():
+        during = gc.isenabled()
+        clouds = [[] for _ in range(1000)]
+        raise LookupError
+except LookupError:
+    pass
+print(during, gc.isenabled(), gc.get_threshold() == memory.THRESHOLDS, gc.get_freeze_count() > 1000)
+"""
+
+
+def test_what_stays_is_never_looked_through_for_garbage() -> None:
+    said = subprocess.check_output([sys.executable, "-c", FIRST_LISTING], text=True)
+
+    assert said.split() == ["False", "True", "True", "True"]
+
+
 AMONG_SMALL_ONES = """
 import ctypes, sys
 from pathlib import Path

@@ -58,6 +58,15 @@ class TestRunning:
         assert serve.wait() == 0
         assert serve.log().splitlines() == lines
 
+    def test_without_a_drain_it_ends_at_once(
+        self, tmp_path: Path, write: Callable[..., Path]
+    ) -> None:
+        folder = write("clouds/good.yaml", GOOD).parent
+        serve = ServeProcess(f"dir:{folder}", tmp_path, "--drain-seconds", "0").start()
+        serve.signal(signal.SIGTERM)
+
+        assert serve.wait() == 0
+
 
 def test_it_is_alive_but_not_ready_before_the_first_listing(tmp_path: Path) -> None:
     serve = ServeProcess(Etcd(tmp_path).url, tmp_path)
@@ -69,6 +78,9 @@ def test_it_is_alive_but_not_ready_before_the_first_listing(tmp_path: Path) -> N
         assert serve.get("/healthz").status == 200
         assert (response.status, response.body) == (503, b"the registry has not been listed yet\n")
         assert not _answers(serve.xds_port)
+
+        serve.signal(signal.SIGTERM)
+        assert serve.wait() == 0
     finally:
         serve.kill()
 
