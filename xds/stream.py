@@ -145,6 +145,9 @@ class Stream(Generic[Request]):
             return None
         seconds = self._security.ends_at(self._proof.certificate) - time.time()
         outcome = Outcome("UNAUTHENTICATED", CERTIFICATE_ENDED)
+        if seconds <= 0:  # on a connection that has outlived it: nothing more is read
+            self.finish(outcome)
+            return None
         return asyncio.get_running_loop().call_later(seconds, self.finish, outcome)
 
     async def run(self) -> Outcome:
