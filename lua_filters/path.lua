@@ -59,10 +59,31 @@ function _M.split(path)
 end
 
 
-local function decoded(text)
-  local plain, escapes = gsub(text, "%%(%x%x)", function(digits)
+-- Without its escapes, and how many there were.
+local function unescaped(text)
+  return gsub(text, "%%(%x%x)", function(digits)
     return char(tonumber(digits, 16))
   end)
+end
+
+
+-- Whether the query has the parameter by which frameworks of OpenStack's services (Routes, Pecan) take
+-- another method than the request's.
+function _M.names_method(path)
+  local query = find(path, "?", 1, true)
+  if not query then
+    return false
+  end
+  local text = sub(path, query)
+  if find(text, "%", 1, true) then
+    text = unescaped(text)
+  end
+  return find(text, "[?&;]_method%f[=&;%z]") ~= nil
+end
+
+
+local function decoded(text)
+  local plain, escapes = unescaped(text)
   local _, percents = gsub(text, "%%", "")
   return escapes == percents and plain or nil
 end

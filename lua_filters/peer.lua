@@ -63,6 +63,8 @@ local function on_request(handle)
   end
   if paths.has_dot_segment(received) then
     return 400, "a dot segment in the path"
+  elseif paths.names_method(received) then
+    return 400, "a method in the query: the policy looks at the request's own"
   end
   local service, path = paths.split(received)
   local target = TARGETS[service]

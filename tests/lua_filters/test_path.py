@@ -19,6 +19,11 @@ def test_dot_segments(modules: Any, case: dict[str, Any]) -> None:
     assert modules["path"].has_dot_segment(case["path"]) is case["dots"]
 
 
+@cases("methods.json")
+def test_names_method(modules: Any, case: dict[str, Any]) -> None:
+    assert modules["path"].names_method(case["path"]) is case["method"]
+
+
 @cases("split.json")
 def test_split(modules: Any, case: dict[str, Any]) -> None:
     assert modules["path"].split(case["path"]) == (case["segment"], case["rest"])

@@ -69,6 +69,15 @@ def test_dot_segments_are_refused(peer: Any, path: str) -> None:
     assert peer.refusal(path)[0] == 400
 
 
+def test_a_method_in_the_query_is_refused(peer: Any) -> None:
+    status, message = peer.refusal("/image/v2/images/1?_method=DELETE")
+
+    assert (status, message) == (
+        400,
+        "a method in the query: the policy looks at the request's own",
+    )
+
+
 def test_a_request_without_a_path_is_refused(peer: Any) -> None:
     assert peer.refusal(None, method="CONNECT")[0] == 400
 

@@ -41,6 +41,22 @@ def test_a_member_of_a_cloud_is_a_member_at_the_other(clouds: Clouds) -> None:
     assert clouds.ask("DELETE", path, token, scope=AT_OTHER).status == 204
 
 
+def test_a_method_in_the_query_does_not_get_past_the_policy(clouds: Clouds) -> None:
+    """Glance itself goes by it."""
+    token = clouds.member()
+    made = clouds.ask("POST", IMAGES, token, scope=AT_OTHER, document=new_image("stays"))
+    path = f"{IMAGES}/{made.json()['id']}"
+
+    refused = clouds.ask("GET", f"{path}?_method=DELETE", token, scope=AT_OTHER)
+    assert refused.status == 400
+    assert "a method in the query" in refused.json()["error"]["message"]
+    assert clouds.ask("GET", path, token, scope=AT_OTHER).status == 200
+
+    own = clouds.ask("POST", IMAGES, token, document=new_image("goes")).json()["id"]
+    assert clouds.ask("GET", f"{IMAGES}/{own}?_method=DELETE", token).status == 204
+    assert clouds.ask("GET", f"{IMAGES}/{own}", token).status == 404
+
+
 def test_what_is_made_there_belongs_to_the_mapped_project(clouds: Clouds) -> None:
     token = clouds.member()
     project = clouds.validated(token)["project"]["id"]

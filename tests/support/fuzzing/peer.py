@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from lua_envoy import Filter, Sent
 
@@ -58,7 +58,16 @@ _WORDS = (
         "?",
         "#",
     ),
-    *("image:cloud-2", "/~{image:a}", ".validate", "\xff", "//"),
+    *(
+        "_method=DELETE",
+        "%5Fmethod",
+        "&",
+        "image:cloud-2",
+        "/~{image:a}",
+        ".validate",
+        "\xff",
+        "//",
+    ),
 )
 DICTIONARY = (*_WORDS, "\n")
 
@@ -104,7 +113,7 @@ def _model(request: Message, by_tls: bool) -> dict[str, str]:
         if name == certificate or not _NAME.fullmatch(name):
             raise Refused(403)
         headers[_ORIGIN] = name
-    if path is None or lua_models.has_dot_segment(path):
+    if path is None or lua_models.has_dot_segment(path) or _names_method(path):
         raise Refused(400)
     service, rest = lua_models.split_path(path)
     if service == IDENTITY_VALIDATE:
@@ -125,6 +134,12 @@ def _model(request: Message, by_tls: bool) -> dict[str, str]:
     }
 
 
+def _names_method(path: str) -> bool:
+    """A parameter of the query is called `_method`, when its escapes are read."""
+    query = unquote(path.partition("?")[2], "latin-1")
+    return any(re.split("[=\\0]", part)[0] == "_method" for part in re.split("[?&;]", query))
+
+
 def _never(letter: str, request: Message, sent: Sent) -> None:
     """What would be somebody's way in, whatever the model says."""
     before, headers = request.by_name(), sent.headers
@@ -138,6 +153,7 @@ def _never(letter: str, request: Message, sent: Sent) -> None:
     assert rest == {name: value for name, value in before.items() if name not in ours}
     path = headers[":path"].partition("?")[0]
     assert not {".", ".."}.intersection(unquote(path, "latin-1").split("/"))
+    assert "_method" not in dict(parse_qsl(headers[":path"].partition("?")[2], True))
     if headers["x-scopeway-service"] == IDENTITY_VALIDATE:
         assert path == "/v3/auth/tokens"
 
@@ -174,6 +190,15 @@ def seeds() -> Iterator[bytes]:
     for path in (*paths, '/"\\\xff'):
         yield text_of(f"t GET {path}", [cloud, ("x-scope", "image:cloud-9")])
         yield text_of(f"p GET {path}", [("x-scopeway-target", "image@cloud-9")] * 2)
+    for query in (
+        "_method=PUT",
+        "a&_method",
+        "a;%5fmethod=",
+        "hash_method=a",
+        "a=_method",
+        "_methods",
+    ):
+        yield text_of(f"t GET /image/v2?{query}", [cloud])
     for scope in ("keystone:cloud-2", "keystone:cloud-5", "keystone:a|b", "nonsense", "*:cloud-3"):
         for path in (
             f"/compute/v2.1/{'1f' * 16}/a",
