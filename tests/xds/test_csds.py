@@ -304,13 +304,15 @@ async def test_what_the_client_asks_for_again_is_not_sent_until_it_is() -> None:
         await w.until({"a": "NOT_SENT", "b": "STALE"})
 
 
-async def test_what_a_returning_client_has_of_another_state_is_not_synced() -> None:
+@pytest.mark.parametrize("names", [b"", wire.field_string(3, "l")], ids=["wildcard", "named"])
+async def test_what_a_returning_client_has_of_another_state_is_not_synced(names: bytes) -> None:
     async with world() as w:
+        w.store.wildcards[LISTENER] = ["l"]
         client = w.client(sotw=True)
         await client.ask(CLUSTER, "a")
         await client.receive()
         w.change(CLUSTER, "a", "2")  # news that must wait, so that the types behind do
-        other_life = wire.field_string(1, "ffff") + wire.field_string(3, "l")
+        other_life = wire.field_string(1, "ffff") + names
         await client.call.write(other_life + wire.field_string(4, LISTENER))
 
         await w.until({"a": "STALE", "l": "NOT_SENT"})

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 import pytest
 
-from xds.codec import DeltaRequest, resource
+from xds.codec import DeltaRequest, ErrorDetail, resource
 from xds.resource import Resource
 from xds.session import DeltaSession
 from xds.source import Node, NodeView
@@ -22,7 +22,8 @@ class View:
 
     group = ""
 
-    def __init__(self) -> None:
+    def __init__(self, ttl: float | None = None) -> None:
+        self.ttl = ttl
         self.made: list[str] = []
 
     def is_current(self, type_url: str, name: str, version: str) -> bool:
@@ -30,7 +31,7 @@ class View:
 
     def resource(self, type_url: str, name: str) -> Resource | None:
         self.made.append(name)
-        return None if name == "gone" else resource(type_url, name, name.encode())
+        return None if name == "gone" else self._resource(type_url, name)
 
     def wildcard(self, type_url: str) -> Collection[str]:
         return ()
@@ -39,7 +40,10 @@ class View:
         pass
 
     def _version(self, name: str) -> str:
-        return "" if name == "gone" else resource(CLUSTER, name, name.encode()).version
+        return "" if name == "gone" else self._resource(CLUSTER, name).version
+
+    def _resource(self, type_url: str, name: str) -> Resource:
+        return resource(type_url, name, name.encode(), ttl=self.ttl)
 
     def type_urls(self) -> Collection[str]:
         return (CLUSTER,)
@@ -96,4 +100,21 @@ def test_what_is_asked_for_again_is_made() -> None:
         for each in session.responses_to_send(0.0):
             session.receive(DeltaRequest(type_url=CLUSTER, response_nonce=each.nonce), 0.0)
 
+    assert view.made == ["same", "same"]
+
+
+def test_what_the_client_has_lost_is_made_though_it_is_current() -> None:
+    view = View(ttl=9)
+    session = DeltaSession(view)
+    node = Node(id="n", cluster="c", user_agent="envoy/1.40.0")
+    asked = DeltaRequest(type_url=CLUSTER, node=node, subscribe=("same",), names_nothing=False)
+    session.receive(asked, 0.0)
+    (sent,) = session.responses_to_send(0.0)
+    session.receive(DeltaRequest(type_url=CLUSTER, response_nonce=sent.nonce), 0.0)
+    (heartbeat,) = session.responses_to_send(3.0)
+    lost = ErrorDetail(code=13, message="no such resource")
+    nack = DeltaRequest(type_url=CLUSTER, response_nonce=heartbeat.nonce, error=lost)
+    session.receive(nack, 3.0)
+
+    assert [each.resources for each in session.responses_to_send(3.0)] == [1]
     assert view.made == ["same", "same"]
