@@ -5,7 +5,7 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +27,12 @@ def value(case: str, figure: float, unit: str, *, n: int = 1) -> None:
     _line(case, n, {"value": round(figure, 3)}, unit)
 
 
-def _line(case: str, n: int, figures: dict[str, float], unit: str) -> None:
+def series(case: str, values: Sequence[float], unit: str) -> None:
+    """Print figures whose order tells something."""
+    _line(case, len(values), {"values": [round(each, 2) for each in values]}, unit)
+
+
+def _line(case: str, n: int, figures: Mapping[str, float | Sequence[float]], unit: str) -> None:
     line = {"case": case, "n": n, **figures, "unit": unit, "commit": _commit()}
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     print(json.dumps({**line, "machine": machine}), flush=True)
