@@ -18,7 +18,7 @@ from control_plane.demo.errors import DemoError, PartFailed
 from control_plane.demo.openstack import find_openstack
 from control_plane.demo.processes import Supervisor, tail
 from control_plane.demo.screen import Screen
-from control_plane.demo.sites import find_program
+from control_plane.demo.sites import ControlPlane, find_program
 from control_plane.demo.stage import Stage, set_up
 from control_plane.demo.steps import tell
 
@@ -48,6 +48,7 @@ SMALL = Demo(
         'openstack image list --scope "{glance:cloud-2 | cloud-3}"',
         f'scopeway explain --from cloud-1 --scope "{SCOPE}" image',
         "scopeway cloud list",
+        "scopeway status --watch",
     ),
     end="make down",
 )
@@ -116,7 +117,7 @@ def up(
         except DemoError as error:
             _show_log(screen, error)
             raise
-        _write_environment(stage)
+        write_environment(root, stage.plane, stage.clouds_yaml, openstack)
         supervisor.release()
     _say_what_next(demo, stage, screen)
 
@@ -217,13 +218,18 @@ def _show_log(screen: Screen, error: DemoError) -> None:
         screen.output(tail(error.log))
 
 
-def _write_environment(stage: Stage) -> None:
-    programs = f"{Path(sys.executable).parent}:{stage.openstack / 'bin'}"
-    (stage.root / "env.sh").write_text(
+def write_environment(root: Path, plane: ControlPlane, clouds_yaml: Path, openstack: Path) -> None:
+    """Writes `env.sh` in `root`: with it the commands find this demo.
+
+    Args:
+        openstack: The virtual environment with the client.
+    """
+    programs = f"{Path(sys.executable).parent}:{openstack / 'bin'}"
+    (root / "env.sh").write_text(
         f"""\
-export OS_CLIENT_CONFIG_FILE='{stage.clouds_yaml}'
+export OS_CLIENT_CONFIG_FILE='{clouds_yaml}'
 export OS_CLOUD=cloud-1
-export SCOPEWAY_REGISTRY='{stage.plane.registry}'
+export SCOPEWAY_REGISTRY='{plane.registry}' SCOPEWAY_ADMIN='{plane.admin}'
 export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 export PATH="$PATH":'{programs}'
 """

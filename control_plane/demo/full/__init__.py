@@ -20,6 +20,7 @@ FULL = Demo(
         f' --scope "{HEADLINE_SCOPE}" cirros1',
         f'openstack server list --long --scope "{HEADLINE_SCOPE}"',
         f'scopeway explain --from cloud-1 --scope "{HEADLINE_SCOPE}" image',
+        "scopeway status --watch",
     ),
     end="make openstack-down",
 )

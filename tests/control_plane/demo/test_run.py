@@ -6,7 +6,9 @@ import pytest
 
 from control_plane.demo import state
 from control_plane.demo.errors import DemoError, PartMissing
-from control_plane.demo.run import down, run_demo, up
+from control_plane.demo.full import FULL
+from control_plane.demo.run import SMALL, Demo, down, run_demo, up, write_environment
+from control_plane.demo.sites import ControlPlane
 
 SLEEP = "import time; time.sleep(600)"
 
@@ -43,3 +45,20 @@ def test_up_twice_is_refused(tmp_path: Path) -> None:
 def test_a_demo_without_openstack_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(PartMissing, match="no program 'keystone-manage' in"):
         run_demo(plain=True, openstack_python=tmp_path)
+
+
+@pytest.mark.parametrize("demo", [SMALL, FULL], ids=["small", "full"])
+def test_what_can_be_typed_next_finds_this_demo(demo: Demo, tmp_path: Path) -> None:
+    """Its registry, its control plane and its clouds: no command would do with its defaults."""
+    plane = ControlPlane(
+        registry="etcd://127.0.0.1:1", xds="", admin="http://127.0.0.1:2", certificates=tmp_path
+    )
+    write_environment(tmp_path, plane, tmp_path / "clouds.yaml", tmp_path)
+    shown = subprocess.run(
+        ["sh", "-c", f". {tmp_path}/env.sh && env"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+    assert {line.split()[0] for line in demo.next_commands} == {"openstack", "scopeway"}
+    assert "SCOPEWAY_REGISTRY=etcd://127.0.0.1:1" in shown
+    assert "SCOPEWAY_ADMIN=http://127.0.0.1:2" in shown
+    assert f"OS_CLIENT_CONFIG_FILE={tmp_path}/clouds.yaml" in shown
