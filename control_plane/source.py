@@ -226,14 +226,14 @@ class ScopewaySource:
             self._use(view, name, target)
         if isinstance(outcome, Rejection):
             if new and len(view.negative) >= self._limits.negative:
-                view.withheld.add(name)
+                view.withheld[name] = None
                 self._refuse(view, name, "targets that cannot be served")
             if name in view.withheld:
                 return None
-            view.negative.add(name)
+            view.negative[name] = None
         else:
-            view.negative.discard(name)
-            view.withheld.discard(name)
+            view.negative.pop(name, None)
+            view.withheld.pop(name, None)
         cluster = self._compile(name, outcome)
         if not isinstance(outcome, Rejection):
             view.targets[name] = cluster.version
@@ -249,8 +249,8 @@ class ScopewaySource:
         if name not in view.targets and len(view.targets) >= self._limits.targets:
             return False
         site.take_up(view, name, version)
-        view.negative.discard(name)
-        view.withheld.discard(name)
+        view.negative.pop(name, None)
+        view.withheld.pop(name, None)
         return True
 
     def site_resource(self, view: "_View", type_url: str, name: str) -> Resource | None:
@@ -402,9 +402,10 @@ class _View:
         self.node = node
         self.targets: dict[str, str] = {}
         """Those in use by this stream, to versions (`Site`). A connected Envoy gives up none."""
-        self.negative: set[str] = set()
+        # dicts, as empty ones take a third of the room of sets
+        self.negative: dict[str, None] = {}
         """Those that could not be served when they were last compiled."""
-        self.withheld: set[str] = set()
+        self.withheld: dict[str, None] = {}
         """Those that could not be served, one too many of them, and have not been since."""
         self.warned = False
         self.access_log = node.metadata.get("scopeway.access_log", "")

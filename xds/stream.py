@@ -131,15 +131,6 @@ class Stream(Generic[Request]):
         if not self._security.believes(self._proof.certificate):
             self.finish(Outcome("UNAUTHENTICATED", "the certificate is not believed any more"))
 
-    def _end_unless_named(self) -> asyncio.TimerHandle:
-        def look() -> None:
-            if self._member is None:
-                reason = f"no node was named within {self._limits.first_request_timeout:g} s"
-                self.finish(Outcome("DEADLINE_EXCEEDED", reason))
-
-        seconds = self._hold + self._limits.first_request_timeout
-        return asyncio.get_running_loop().call_later(seconds, look)
-
     def _end_with_certificate(self) -> asyncio.TimerHandle | None:
         if self._security is None or self._proof is None:
             return None
@@ -156,15 +147,14 @@ class Stream(Generic[Request]):
         Cancelled when the connection is lost; cleans up all the same.
         """
         outcome = Outcome("CANCELLED")
-        timers: list[asyncio.TimerHandle | None]
-        timers = [self._end_unless_named(), self._end_with_certificate()]
+        end = self._end_with_certificate()
         self.recheck()  # one connection may carry one stream after the other
         try:
             if not self._outcome.done():
                 await self._serve()
             outcome = self._outcome.result()
         finally:
-            for timer in (*timers, self._timer):
+            for timer in (end, self._timer):
                 if timer is not None:
                     timer.cancel()
             if self._member is not None:
@@ -176,8 +166,8 @@ class Stream(Generic[Request]):
 
     async def _serve(self) -> None:
         children = [
-            asyncio.create_task(self._guard(self._read()), name=f"xds read {self.peer}"),
-            asyncio.create_task(self._guard(self._push()), name=f"xds push {self.peer}"),
+            asyncio.create_task(self._guard(self._read()), name="xds read"),
+            asyncio.create_task(self._guard(self._push()), name="xds push"),
         ]
         try:
             await self._outcome
@@ -204,25 +194,41 @@ class Stream(Generic[Request]):
     async def _read(self) -> None:
         if self._hold:
             await asyncio.sleep(self._hold)
-        now = asyncio.get_running_loop().time
         bucket = Bucket(rate=self._limits.names_per_second, burst=self._limits.names_burst)
-        while (data := await self._context.read()) is not grpc.aio.EOF:
-            first = self._member is None
-            request = self._method.decode(
-                data,
-                with_node=first,
-                max_name_bytes=self._limits.name_bytes,
-                type_url=self._method.type_url,
-            )
-            self.session.receive(request, now())
-            if first:
-                self._member = self._hub.join(self.session, self.session.group, self._news.ring)
-                self._report(StreamOpened())
-            await self._send()
-            seconds = bucket.take(request.size + len(data) // _BYTES_OF_A_NAME, now())
+        data = await self._read_first()
+        while data is not grpc.aio.EOF:
+            cost = await self._take(data)
+            seconds = bucket.take(cost, asyncio.get_running_loop().time())
             if seconds:
                 await asyncio.sleep(seconds)
+            data = await self._context.read()
         self.finish(Outcome("OK"))
+
+    async def _read_first(self) -> Any:
+        try:
+            async with asyncio.timeout(self._limits.first_request_timeout):
+                return await self._context.read()
+        except TimeoutError:
+            seconds = self._limits.first_request_timeout
+            raise ProtocolError(
+                f"no node was named within {seconds:g} s", status="DEADLINE_EXCEEDED"
+            ) from None
+
+    async def _take(self, data: bytes) -> int:
+        """Answer a request; return how many names it counts for."""
+        first = self._member is None
+        request = self._method.decode(
+            data,
+            with_node=first,
+            max_name_bytes=self._limits.name_bytes,
+            type_url=self._method.type_url,
+        )
+        self.session.receive(request, asyncio.get_running_loop().time())
+        if first:
+            self._member = self._hub.join(self.session, self.session.group, self._news.ring)
+            self._report(StreamOpened())
+        await self._send()
+        return request.size + len(data) // _BYTES_OF_A_NAME
 
     async def _push(self) -> None:
         while True:
