@@ -14,8 +14,9 @@ import report
 from fleet import usage
 from fleet.floor import METHOD as FLOOR_METHOD
 from fleet.floor import Floor
+from fleet.generator import Generator
 from fleet.run import Run
-from fleet.world import EVERYWHERE, FEW, FEW_USERS, SHARED
+from fleet.world import EVERYWHERE, FEW, FEW_USERS, SHARED, World
 
 MIB, KB = 1 << 20, 1000
 SETTLE = 0.25
@@ -47,14 +48,31 @@ def memory(run: Run) -> None:
     time.sleep(run.options.settle)
     back = (usage.memory(run.serve.pid) - run.warm) / len(run.world.sites) / KB
     report.value("  of one that came back", back, "kB", n=len(run.world.sites))
+    further = _further_streams(run) / KB
+    report.value("  of each further one", further, "kB", n=len(run.world.sites) // 2)
     run.table.row("memory of a cloud", f"{clouds:.1f} kB", target="10 kB")
     run.table.row("memory kept once for all streams", f"{once:.0f} MiB")
     run.table.row(
         f"memory of a stream, {run.options.targets} targets",
-        f"{stream:.0f} kB; of one that came back {back:.0f}",
+        f"{stream:.0f} kB; of one that came back {back:.0f}; of each further one {further:.0f}",
         target="80 kB",
         floor=f"{bare:.0f} kB: bare grpc.aio",
     )
+
+
+def _further_streams(run: Run) -> float:
+    """Return the bytes that each of half as many streams more takes."""
+    first, count = len(run.world.sites), len(run.world.sites) // 2
+    world = World(clouds=len(run.world.names), streams=first + count, targets=run.options.targets)
+    before = usage.memory(run.serve.pid)
+    generator = Generator(world.sites[first:], seed=3)
+    try:
+        generator.connect([run.address])
+        generator.use(world.targets[first:])
+        time.sleep(run.options.settle)
+        return (usage.memory(run.serve.pid) - before) / count
+    finally:
+        generator.close()
 
 
 def fanout(run: Run) -> None:
