@@ -78,10 +78,10 @@ class ControlPlane:
         if len(change.new_problems) > LOGGED_PROBLEMS:
             more = len(change.new_problems) - LOGGED_PROBLEMS
             _log.warning("and %d more entries are refused; /status has them all", more)
-        if len(self.catalog.held) > held:
+        if self.catalog.held and not held:  # those that follow have a line each as it is
             _log.warning(
-                "a storm: %d clouds were lost at once and stay as they were until they are "
-                "registered again, or given up with `scopeway cloud release`",
+                "a storm: %d clouds were lost at once and stay as they were, with all that follow, "
+                "until they are registered again, or given up with `scopeway cloud release`",
                 len(self.catalog.held),
             )
         if batch.stale != self.stale:

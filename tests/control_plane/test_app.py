@@ -233,6 +233,21 @@ def test_a_storm_is_told_once_and_its_clouds_are_held(
     assert sample(held, "scopeway_clouds") == STORM
 
 
+def test_a_storm_of_clouds_that_are_lost_one_by_one_is_told_once(
+    control_plane: ControlPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As leases run out. Once all are back, the next one is told as well."""
+    clouds = {f"/{number}": manifest(f"cloud-{number}") for number in range(40)}
+    for storms in (1, 2):
+        control_plane.apply(Batch(upserts=clouds, complete=True))
+        for number in range(40):
+            control_plane.apply(Batch(deletes=[f"/{number}"]))
+        told = [one.message for one in caplog.records if "a storm" in one.message]
+
+        assert len(control_plane.catalog.held) > 21
+        assert len(told) == storms
+
+
 def test_what_an_operator_gives_up_is_gone_and_no_storm_again(
     held: ControlPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
