@@ -197,11 +197,10 @@ async def run(settings: Settings) -> None:
     serving = asyncio.create_task(_serve(control_plane), name="serve")
 
     def leave() -> None:
-        drains = control_plane.server is not None and settings.drain_seconds > 0
-        if drains and not control_plane.leaving.is_set():
-            control_plane.leaving.set()
-        else:
+        if control_plane.server is None or control_plane.leaving.is_set():
             serving.cancel()
+        else:
+            control_plane.leaving.set()
 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, leave)
