@@ -57,6 +57,16 @@ def test_it_is_healthy_at_once_and_ready_when_it_is_told(admin: AdminServer) -> 
     assert send(admin.port, "/readyz?verbose").status == 200
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/status", "/nothing"])
+def test_an_answer_says_its_length_so_that_half_of_one_is_noticed(
+    admin: AdminServer, path: str
+) -> None:
+    response = send(admin.port, path)
+
+    assert response.body
+    assert response.headers["content-length"] == str(len(response.body))
+
+
 def test_it_is_alive_but_not_ready_when_it_leaves(admin: AdminServer) -> None:
     admin.ready = admin.leaving = True
     response = send(admin.port, "/readyz")
