@@ -195,6 +195,8 @@ def _scalar(node: Any) -> tuple[str | None, Any]:
         return None, _MAKER.construct_object(node)
     except (yaml.YAMLError, ValueError, LookupError) as error:
         return repr(error), None
+    finally:
+        _MAKER.constructed_objects.clear()  # it would keep all of them
 
 
 def _file(text: str) -> None:
