@@ -18,7 +18,9 @@ LARGE = 8192
 """Bytes of the blocks that have pages of their own; gRPC reads into blocks of this size."""
 MOST_LARGE = 16_384
 """Blocks with pages of their own, a quarter of what Linux lets a process map."""
-_M_MMAP_THRESHOLD, _M_MMAP_MAX = -3, -4
+ROOM = 4096
+"""Bytes by which the heap grows ahead: no large block must fit in."""
+_M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -2, -3, -4
 """As <malloc.h> has them."""
 
 
@@ -48,6 +50,7 @@ def keep_large_blocks_apart() -> None:
     if mallopt is not None:  # another C library
         mallopt(_M_MMAP_THRESHOLD, LARGE)
         mallopt(_M_MMAP_MAX, MOST_LARGE)
+        mallopt(_M_TOP_PAD, ROOM)
 
 
 async def give_back(activity: Callable[[], object]) -> None:
