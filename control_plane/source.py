@@ -353,7 +353,10 @@ class ScopewaySource:
         before = site.versions
         for access_log in before:
             self._site_memo.forget((name, access_log))
-        site.versions = {path: self._site_memo.versions((name, path)) for path in before}
+        try:
+            site.versions = {path: self._site_memo.versions((name, path)) for path in before}
+        except Exception:  # its Envoys keep what they have, and nobody else is to miss anything
+            _log.exception("the listeners of a site cannot be made", extra={"cloud": name})
         renamed = _local_targets(old) != _local_targets(new)
         if is_another_caller(old, new):
             targets = site.targets()

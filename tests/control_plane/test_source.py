@@ -13,7 +13,7 @@ from control_plane.compiler.plan import PlanSettings
 from control_plane.source import Limits, ScopewaySource
 from control_plane.source_stats import ANSWER_BOUNDS
 from xds.errors import ProtocolError
-from xds.source import Node
+from xds.source import KnowsVersions, Node
 from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
 
@@ -123,6 +123,28 @@ class TestAttach:
         fleet.put(peered("cloud-1"))
 
         assert fleet.hub.told == []
+
+
+class TestASiteThatCannotBeMade:
+    def test_it_keeps_what_it_has_and_all_others_hear_of_their_changes(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
+        views = {name: fleet.attach(name) for name in ("cloud-1", "cloud-2")}
+        had = views["cloud-1"].resource(LISTENER, "front")
+        broken = cloud("cloud-1", kind=BROKEN)
+        fleet.put(broken, Cloud(name="cloud-2"))
+
+        assert (LISTENER, frozenset({"front/image"}), "cloud-2") in fleet.hub.told
+        assert (LISTENER, None, "cloud-2") in fleet.hub.told
+        assert {group for url, _, group in fleet.hub.told if url == LISTENER} == {"cloud-2"}
+        assert isinstance(views["cloud-1"], KnowsVersions)
+        assert had is not None
+        assert views["cloud-1"].is_current(LISTENER, "front", had.version)
+        assert [vars(one)["cloud"] for one in caplog.records if one.exc_info] == ["cloud-1"]
+
+        fleet.put(cloud("cloud-1", port=1, kind="mended"), cloud("cloud-2"))
+        assert (LISTENER, None, "cloud-2") in fleet.hub.told
 
 
 class TestUnknownCloud:
