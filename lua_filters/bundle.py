@@ -95,7 +95,7 @@ def _literal(value: object) -> str:
             return str(value)
         case str():
             return _quoted(value)
-        case Mapping() if all(isinstance(each, str) for each in value.values()):
+        case Mapping() if set(map(type, value.values())) <= {str}:
             return _table_of_words(tuple(sorted(value.items())))
         case Mapping():
             fields = (f"[{_quoted(key)}] = {_literal(value[key])}" for key in sorted(value))

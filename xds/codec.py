@@ -111,13 +111,14 @@ def without_ttl(found: Resource) -> Resource:
 
 
 def _resource(type_url: str, name: str, version: str, body: bytes, ttl: float | None) -> Resource:
+    message = (wire.field_string(1, type_url), *wire.nested(2, (body,)))
     envelope = (
-        wire.field_string(1, version)
-        + wire.field_string(3, name)
-        + (b"" if ttl is None else wire.field_bytes(_TTL, _duration(ttl)))
-        + wire.field_bytes(2, wire.any_message(type_url, body))
+        wire.field_string(1, version),
+        wire.field_string(3, name),
+        b"" if ttl is None else wire.field_bytes(_TTL, _duration(ttl)),
+        *wire.nested(2, message),
     )
-    framed = wire.field_bytes(2, envelope)
+    framed = b"".join(wire.nested(2, envelope))
     return Resource(name, type_url, version, framed, len(body), ttl)
 
 

@@ -6,7 +6,7 @@ no message object exists on the path of a stream. Knows nothing of xDS.
 Invariant: every reader returns whole fields or raises ValueError; it never reads past the end.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 VARINT = 0
 FIXED64 = 1
@@ -36,6 +36,15 @@ def field_bytes(number: int, data: bytes) -> bytes:
     if size < 0x80 and number < 16:  # nearly all, and most of the time of making a resource
         return _ONE_BYTE[number << 3 | BYTES] + _ONE_BYTE[size] + data
     return varint(number << 3 | BYTES) + varint(size) + data
+
+
+def nested(number: int, parts: Iterable[bytes]) -> list[bytes]:
+    """Encode an embedded message that is the join of its parts, as parts of the one around it.
+
+    What is large and lies deep is copied once, when the outermost is joined.
+    """
+    parts = list(parts)
+    return [varint(number << 3 | BYTES) + varint(sum(map(len, parts))), *parts]
 
 
 def field_string(number: int, text: str) -> bytes:

@@ -4,7 +4,7 @@ Appends what differs between sites to the prototypes of `connection` and `route`
 no message objects. The numbers below are the field numbers of Envoy's API.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
@@ -20,7 +20,7 @@ from control_plane.site.ids import id_constants
 from control_plane.site.policy import Members, peer_policy
 from lua_filters import bundle
 from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
-from xds.wire import any_message, field_bytes, field_string, field_varint
+from xds.wire import any_message, field_bytes, field_string, field_varint, nested
 
 DEFAULT_ACCESS_LOG: Final = "/dev/stdout"
 
@@ -49,6 +49,8 @@ _SOCKET_ADDRESS, _SOCKET_HOST, _SOCKET_PORT = 1, 2, 3
 # envoy.config.core.v3.Metadata, google.protobuf.Struct and Value, and the entries of their maps
 _FILTER_METADATA, _STRUCT_FIELDS, _STRING_VALUE = 1, 1, 3
 _KEY, _VALUE = 1, 2
+# google.protobuf.Any
+_TYPE_URL, _ANY_VALUE = 1, 2
 # RouteConfiguration, VirtualHost, Route, RouteMatch, HeaderMatcher, StringMatcher
 _VIRTUAL_HOSTS, _ROUTES, _MATCH, _PREFIX, _HEADERS = 2, 3, 1, 1, 6
 _TYPED_PER_FILTER_CONFIG = 15
@@ -205,25 +207,27 @@ def _filters(cloud: Cloud, peers: _Peers) -> dict[str, bytes]:
     """Return name to encoded `TypedExtensionConfig`: the Lua of listeners, and that of links."""
     made = {}
     for entry in _entries(cloud, peers):
-        source = field_string(_INLINE_STRING, _script(cloud, entry, entry.kind, peers))
-        lua = field_bytes(_DEFAULT_SOURCE_CODE, source)
+        lua = nested(_DEFAULT_SOURCE_CODE, _inline(_script(cloud, entry, entry.kind, peers)))
         if entry.kind == names.FRONT:
             # in one resource with that: no Envoy has a front's Lua without the one for its answers
-            answers = field_string(_INLINE_STRING, _script(cloud, entry, names.ANSWERS, peers))
-            named = field_string(_KEY, names.ANSWERS) + field_bytes(_VALUE, answers)
-            lua += field_bytes(_SOURCE_CODES, named)
+            answers = nested(_VALUE, _inline(_script(cloud, entry, names.ANSWERS, peers)))
+            lua += nested(_SOURCE_CODES, (field_string(_KEY, names.ANSWERS), *answers))
         made[names.lua(entry.name)] = _filter(names.lua(entry.name), lua)
     if made:
         made[names.LINKS] = _links()
-        script = field_string(_INLINE_STRING, bundle(names.DISPATCH, _constants(cloud)))
+        script = _inline(bundle(names.DISPATCH, _constants(cloud)))
         name = names.lua(names.DISPATCH)
-        made[name] = _filter(name, field_bytes(_DEFAULT_SOURCE_CODE, script))
+        made[name] = _filter(name, nested(_DEFAULT_SOURCE_CODE, script))
     return made
 
 
-def _filter(name: str, lua: bytes) -> bytes:
-    config = any_message(names.LUA_TYPE, lua)
-    return field_string(_NAME, name) + field_bytes(_EXTENSION_CONFIG, config)
+def _inline(script: str) -> list[bytes]:
+    return nested(_INLINE_STRING, (script.encode(),))
+
+
+def _filter(name: str, lua: Iterable[bytes]) -> bytes:
+    config = (field_string(_TYPE_URL, names.LUA_TYPE), *nested(_ANY_VALUE, lua))
+    return b"".join((field_string(_NAME, name), *nested(_EXTENSION_CONFIG, config)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
