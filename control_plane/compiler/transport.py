@@ -7,7 +7,7 @@ goes only to places which the operator has named, whatever the registry says.
 """
 
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from control_plane.clouds.model import Cloud, Peer
 from control_plane.compiler.links import places
@@ -79,14 +79,21 @@ def is_loopback(address: str) -> bool:
     return is_among(address, LOOPBACK)
 
 
-@lru_cache(maxsize=4096)
 def is_among(address: str, allowed: tuple[Place, ...]) -> bool:
     """Return whether an IP address is in one of some networks, or a host name is one of them.
 
     An address of IPv4 that is written as one of IPv6 is in networks of IPv6 only.
     """
-    try:
-        ip = ip_address(address)
-    except ValueError:
+    ip = _ip(address)
+    if ip is None:
         return address in allowed
     return any(not isinstance(place, str) and ip in place for place in allowed)
+
+
+@lru_cache(maxsize=16_384)
+def _ip(address: str) -> IPv4Address | IPv6Address | None:
+    """Read an address, which takes longer than all else about it; None: it is a host name."""
+    try:
+        return ip_address(address)
+    except ValueError:
+        return None
