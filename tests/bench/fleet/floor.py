@@ -12,6 +12,8 @@ from typing import Any
 
 import grpc
 
+from control_plane import memory
+
 SERVICE, NAME = "bench.Floor", "Push"
 METHOD = f"/{SERVICE}/{NAME}"
 
@@ -19,10 +21,13 @@ METHOD = f"/{SERVICE}/{NAME}"
 class Floor:
     """The bench's end: a process with the server."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, our_malloc: bool = False) -> None:
+        """Start it, perhaps with the control plane's settings of malloc."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_run, args=(theirs,), name="floor", daemon=True)
+        self._process = context.Process(
+            target=_run, args=(theirs, our_malloc), name="floor", daemon=True
+        )
         self._process.start()
         theirs.close()
         self.address: tuple[str, int] = ("127.0.0.1", self._pipe.recv())
@@ -99,6 +104,8 @@ async def _serve(pipe: Connection) -> None:
                 await asyncio.gather(*(each.write(data) for each in streams.streams[:count]))
 
 
-def _run(pipe: Connection) -> None:
+def _run(pipe: Connection, our_malloc: bool) -> None:
+    if our_malloc:
+        memory.keep_large_blocks_apart()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # gRPC prints the end of each stream
     asyncio.run(_serve(pipe))

@@ -35,15 +35,11 @@ def memory(run: Run) -> None:
     report.value("memory of a cloud", clouds, "kB", n=len(run.world.names))
     report.value("memory that is kept once for all streams", once, "MiB")
     report.value("memory of a stream with its targets", stream, "kB", n=len(run.world.sites))
-    with Floor() as floor:
-        before = usage.memory(floor.pid)
-        run.generator.disconnect()
-        run.generator.connect([floor.address], method=FLOOR_METHOD)
-        floor.await_streams(len(run.world.sites))
-        time.sleep(SETTLE)
-        bare = (usage.memory(floor.pid) - before) / len(run.world.sites) / KB
-        report.value("  floor: memory of a stream", bare, "kB", n=len(run.world.sites))
-        run.generator.disconnect()
+    run.generator.disconnect()
+    bare = _bare_memory(run, our_malloc=False) / KB
+    report.value("  floor: memory of a stream", bare, "kB", n=len(run.world.sites))
+    apart = _bare_memory(run, our_malloc=True) / KB
+    report.value("  floor with our settings of malloc", apart, "kB", n=len(run.world.sites))
     run.connect()
     time.sleep(run.options.settle)
     back = (usage.memory(run.serve.pid) - run.warm) / len(run.world.sites) / KB
@@ -56,8 +52,20 @@ def memory(run: Run) -> None:
         f"memory of a stream, {run.options.targets} targets",
         f"{stream:.0f} kB; of one that came back {back:.0f}; of each further one {further:.0f}",
         target="80 kB",
-        floor=f"{bare:.0f} kB: bare grpc.aio",
+        floor=f"{bare:.0f} kB: bare grpc.aio; {apart:.0f} with our settings of malloc",
     )
+
+
+def _bare_memory(run: Run, *, our_malloc: bool) -> float:
+    """Return the bytes that a stream takes of the bare server."""
+    with Floor(our_malloc=our_malloc) as floor:
+        before = usage.memory(floor.pid)
+        run.generator.connect([floor.address], method=FLOOR_METHOD)
+        floor.await_streams(len(run.world.sites))
+        time.sleep(SETTLE)
+        taken = usage.memory(floor.pid) - before
+        run.generator.disconnect()
+    return taken / len(run.world.sites)
 
 
 def _further_streams(run: Run) -> float:
