@@ -2,6 +2,7 @@
 
 import random
 import socket
+from collections import deque
 from collections.abc import Iterable
 
 # Below the range from which Linux (32768) and macOS (49152) take the ports of outgoing
@@ -9,17 +10,22 @@ from collections.abc import Iterable
 FIRST, LAST = 18000, 32000
 ADDRESS = "127.0.0.1"
 
+_given: deque[int] = deque(maxlen=1000)
+"""What was handed out last: its server may not listen yet."""
+
 
 def free_ports(count: int) -> list[int]:
-    """Different ports that nobody listens on at this moment."""
+    """Different ports that nobody listens on at this moment, and that were not given before."""
     held: list[socket.socket] = []
     try:
         for port in random.sample(range(FIRST, LAST), LAST - FIRST):
             if len(held) == count:
                 break
-            if (bound := _bind(port)) is not None:
+            if port not in _given and (bound := _bind(port)) is not None:
                 held.append(bound)
-        return [int(bound.getsockname()[1]) for bound in held]
+        ports = [int(bound.getsockname()[1]) for bound in held]
+        _given.extend(ports)
+        return ports
     finally:
         for bound in held:
             bound.close()
