@@ -20,7 +20,7 @@ import fixtures  # noqa: F401 - puts the harness on the path
 import grpc
 import grpc.aio
 import report
-from harness.envoy import Envoy
+from harness.envoy import Envoy, xds_cluster
 
 from xds import wire
 
@@ -58,21 +58,6 @@ def hints(status: grpc.StatusCode) -> Mapping[str, Metadata]:
 @asynccontextmanager
 async def envoy(port: int, folder: Path) -> AsyncIterator[None]:
     """Run an Envoy that wants clusters."""
-    endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}
-    http2 = {
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {}},
-    }
-    server = {
-        "name": "xds",
-        "load_assignment": {
-            "cluster_name": "xds",
-            "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
-        },
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2
-        },
-    }
     ads = {
         "api_type": "DELTA_GRPC",
         "transport_api_version": "V3",
@@ -84,7 +69,7 @@ async def envoy(port: int, folder: Path) -> AsyncIterator[None]:
             "ads_config": ads,
             "cds_config": {"ads": {}, "resource_api_version": "V3"},
         },
-        "static_resources": {"clusters": [server]},
+        "static_resources": {"clusters": [xds_cluster(port)]},
     }
     started = await asyncio.to_thread(Envoy, bootstrap, folder)
     try:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness.certificates import Sites
 from harness.fleet import Fleet
 from harness.stack import Stack
 
@@ -18,9 +19,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def fleet(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:
-    """A control plane, and nothing else yet."""
+    """A control plane, and nothing else yet; as the mark `fleet` of the module wants it."""
     failed = request.session.testsfailed
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
+    folder = tmp_path_factory.mktemp("fleet")
+    mark = request.node.get_closest_marker("fleet")
+    options = dict(mark.kwargs) if mark else {}
+    if options.pop("certificates", False):
+        options["sites"] = Sites(folder / "ca")
+    fleet = Fleet(folder, **options)
     try:
         yield fleet
     finally:

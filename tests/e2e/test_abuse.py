@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import yaml
 from harness.abuse import over_http2
-from harness.certificates import Sites
 from harness.fleet import Fleet
 from harness.http import Connection, Response
 
 from control_plane.clouds.model import Cloud
+
+pytestmark = pytest.mark.fleet(certificates=True)
 
 REPOSITORY = Path(__file__).parents[2]
 DATA = REPOSITORY / "tests" / "testdata" / "abuse.yaml"
@@ -35,14 +36,6 @@ def cases(group: str, *, http2: bool = False) -> Any:
     """Run a test for each case; for HTTP/2 without absolute URLs, a form that it doesn't have."""
     chosen = [each for each in GROUPS[group] if not (http2 and each["send"].startswith("http"))]
     return pytest.mark.parametrize("case", chosen, ids=lambda case: str(case["send"])[:60])
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    folder = tmp_path_factory.mktemp("fleet")
-    fleet = Fleet(folder, sites=Sites(folder / "ca"))
-    yield fleet
-    fleet.close()
 
 
 def services(fleet: Fleet, number: int) -> dict[str, Any]:

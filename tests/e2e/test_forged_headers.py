@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from harness.certificates import Sites
 from harness.fleet import Fleet
 from harness.http import Connection, Response, send
 from harness.http2 import Headers, Refused, send2
 
 from control_plane.clouds.model import Cloud
+
+pytestmark = pytest.mark.fleet(certificates=True)
 
 OURS = [
     *("target", "service", "answer", "origin", "status", "reason", "unsent", "served-by"),
@@ -43,14 +44,6 @@ HALVES = (SPELLINGS[::2], SPELLINGS[1::2])
 """Of as many headers as a request may have."""
 CLAIM = "compute@cloud-2"
 SCOPE = ("x-scope", "{image:cloud-2}")
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    folder = tmp_path_factory.mktemp("fleet")
-    fleet = Fleet(folder, sites=Sites(folder / "ca"))
-    yield fleet
-    fleet.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import ssl
 import threading
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from socket import create_server, socket
@@ -14,15 +13,9 @@ from harness.http import Response, send
 
 from control_plane.clouds.model import Cloud
 
+pytestmark = pytest.mark.fleet(certificates=True, direct=None)
+
 SECRET = "s3cr3t"
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    folder = tmp_path_factory.mktemp("fleet")
-    fleet = Fleet(folder, sites=Sites(folder / "ca"), direct=None)
-    yield fleet
-    fleet.close()
 
 
 @pytest.fixture(scope="module")

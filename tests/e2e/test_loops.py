@@ -1,24 +1,16 @@
 """Ways that lead back: from a front to another site's peer, to a front, and so on."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from harness.certificates import Sites
 from harness.fleet import Fleet, at, manifest
 from harness.http import send
 
 from control_plane.clouds.model import Cloud
 
+pytestmark = pytest.mark.fleet(certificates=True)
+
 ANYONE = [{"clouds": ["cloud-1", "cloud-2", "cloud-3"]}]
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    folder = tmp_path_factory.mktemp("fleet")
-    fleet = Fleet(folder, sites=Sites(folder / "ca"))
-    yield fleet
-    fleet.close()
 
 
 def lead(fleet: Fleet, cloud: Cloud, to: Cloud, service: str) -> None:

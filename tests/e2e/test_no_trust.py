@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 import yaml
 from harness.abuse import over_http2
-from harness.certificates import Sites
 from harness.fleet import Fleet
 from harness.http import Connection
 from harness.http2 import Headers
 
 from control_plane.clouds.model import Cloud
+
+pytestmark = pytest.mark.fleet(certificates=True)
 
 DATA = Path(__file__).parents[1] / "testdata" / "abuse.yaml"
 GROUPS: dict[str, list[dict[str, Any]]] = yaml.safe_load(DATA.read_text())
@@ -49,14 +50,6 @@ CLAIMS: Headers = [
     ("x-envoy-internal", "true"),
     ("x-envoy-original-path", "/image/v2"),
 ]
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    folder = tmp_path_factory.mktemp("fleet")
-    fleet = Fleet(folder, sites=Sites(folder / "ca"))
-    yield fleet
-    fleet.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import ssl
 import threading
-from collections.abc import Iterator
 from itertools import count
 
 import pytest
@@ -13,6 +12,8 @@ from harness.http2 import Refused, send2
 
 from control_plane.clouds.model import Cloud
 from control_plane.identity.authority import Step
+
+pytestmark = pytest.mark.fleet(certificates=True)
 
 MOST_ATOMS = 32
 
@@ -48,14 +49,6 @@ class Load:
         depth, times = divmod(number, MOST_ATOMS)
         cloud = "(" * (depth % 30) + "cloud-2" + ")" * (depth % 30)
         return "|".join([cloud] + ["cloud-2"] * (times % MOST_ATOMS))
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    folder = tmp_path_factory.mktemp("fleet")
-    fleet = Fleet(folder, sites=Sites(folder / "ca"))
-    yield fleet
-    fleet.close()
 
 
 @pytest.fixture(scope="module")

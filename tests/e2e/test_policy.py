@@ -5,7 +5,6 @@ through its front; those of others are sent to the peer directly, as somebody wo
 Scopeway, or another one.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,9 @@ from harness.http2 import Connection2, Refused, send2
 
 from control_plane.clouds.model import Cloud
 
+pytestmark = pytest.mark.fleet(certificates=True)
+
 READS = ["GET", "HEAD"]
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    folder = tmp_path_factory.mktemp("fleet")
-    fleet = Fleet(folder, sites=Sites(folder / "ca"))
-    yield fleet
-    fleet.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,11 @@
 """Who opens connections and says nothing: it takes no place for long, and never all of them."""
 
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from harness.certificates import Authority, Sites
+from harness.certificates import Authority
 from harness.fleet import Fleet, manifest
 from harness.http import send
 from harness.http2 import send2
@@ -16,19 +15,13 @@ from control_plane.clouds.model import Cloud
 from control_plane.site.bootstrap import bootstrap
 from control_plane.site.identity import to_metadata
 
+pytestmark = pytest.mark.fleet(certificates=True)
+
 MOST, PEERS = 4, 2
 """Of this Envoy, at all, and at its peer."""
 ANSWER_SECONDS = 30.0
 HELLO = bytes.fromhex("16030100c8010000c40303")
 """How a ClientHello begins."""
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    folder = tmp_path_factory.mktemp("fleet")
-    fleet = Fleet(folder, sites=Sites(folder / "ca"))
-    yield fleet
-    fleet.close()
 
 
 def start(fleet: Fleet, cloud: Cloud) -> Cloud:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.envoy import Envoy
+from harness.envoy import Envoy, xds_cluster
 from registry_model import free_port
 
 pytestmark = pytest.mark.envoy
@@ -20,20 +20,6 @@ ADS = {"ads": {}, "resource_api_version": "V3"}
 
 
 def bootstrap(port: int, **node: Any) -> dict[str, Any]:
-    endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}
-    options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    http2 = {
-        "@type": f"type.googleapis.com/{options}",
-        "explicit_http_config": {"http2_protocol_options": {}},
-    }
-    cluster = {
-        "name": "xds",
-        "load_assignment": {
-            "cluster_name": "xds",
-            "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
-        },
-        "typed_extension_protocol_options": {options: http2},
-    }
     ads = {
         "api_type": "DELTA_GRPC",
         "transport_api_version": "V3",
@@ -42,7 +28,7 @@ def bootstrap(port: int, **node: Any) -> dict[str, Any]:
     return {
         "node": {"id": "site/1", "cluster": "site", **node},
         "dynamic_resources": {"ads_config": ads},
-        "static_resources": {"clusters": [cluster]},
+        "static_resources": {"clusters": [xds_cluster(port)]},
     }
 
 

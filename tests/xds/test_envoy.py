@@ -10,7 +10,7 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 from envoy_data_plane.envoy.service.status.v3 import ClientStatusResponse, ConfigStatus
-from harness.envoy import Envoy
+from harness.envoy import Envoy, xds_cluster
 from xds_client import GUARD, Recorder
 from xds_model import Store
 
@@ -40,11 +40,6 @@ def cluster(name: str, *, timeout: int = 5, bad: bool = False) -> str:
 
 
 def bootstrap(port: int) -> dict[str, Any]:
-    endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}
-    http2 = {
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {}},
-    }
     return {
         "node": {
             "id": "site/1",
@@ -63,20 +58,7 @@ def bootstrap(port: int) -> dict[str, Any]:
             "cds_config": {"ads": {}, "resource_api_version": "V3"},
             "lds_config": {"ads": {}, "resource_api_version": "V3"},
         },
-        "static_resources": {
-            "clusters": [
-                {
-                    "name": "xds",
-                    "load_assignment": {
-                        "cluster_name": "xds",
-                        "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
-                    },
-                    "typed_extension_protocol_options": {
-                        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2
-                    },
-                }
-            ]
-        },
+        "static_resources": {"clusters": [xds_cluster(port)]},
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from envoy_data_plane.google import protobuf
-from harness.envoy import Envoy
+from harness.envoy import Envoy, xds_cluster
 
 from xds import wire
 from xds.codec import resource
@@ -138,11 +138,6 @@ class World:
 
 def bootstrap(port: int, api_type: str, ads: bool) -> dict[str, Any]:
     _, source = config_source(api_type, ads)
-    endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}
-    http2 = {
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {}},
-    }
     dynamic = {"cds_config": source, "lds_config": source}
     return {
         "node": {"id": "site/1", "cluster": "site"},
@@ -150,20 +145,7 @@ def bootstrap(port: int, api_type: str, ads: bool) -> dict[str, Any]:
         "layered_runtime": {
             "layers": [{"name": "rt", "rtds_layer": {"name": "rt", "rtds_config": source}}]
         },
-        "static_resources": {
-            "clusters": [
-                {
-                    "name": "xds",
-                    "load_assignment": {
-                        "cluster_name": "xds",
-                        "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
-                    },
-                    "typed_extension_protocol_options": {
-                        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2
-                    },
-                }
-            ]
-        },
+        "static_resources": {"clusters": [xds_cluster(port)]},
     }
 
 

@@ -89,7 +89,7 @@ def check(data: bytes) -> None:
         _never(request, sent)
     if 0 < request.fails_at <= sent.calls:
         refuses = sent.answer is not None and request.fails_at == sent.calls
-        _failed(request, _send(letter, request, request.fails_at), refuses)
+        messages.check_failed(request, _send(letter, request, request.fails_at), refuses)
 
 
 def _send(letter: str, request: Message, fails_at: int) -> Sent:
@@ -161,16 +161,6 @@ def _no_way_out(received: str, headers: dict[str, str] | Any) -> None:
         assert received.endswith(moved[2])
     prefix = headers.get("x-forwarded-prefix", "")
     assert not re.search("[\x00-\x08\x0a-\x1f\x7f]", prefix), "a line of somebody's own"
-
-
-def _failed(request: Message, sent: Sent, refuses: bool) -> None:
-    """`refuses`: the refusal itself has failed. Then there is no target, and the routes refuse."""
-    if not refuses:
-        assert sent.answer is not None, "it went on though Envoy's method failed"
-        assert sent.answer.status == 500
-        assert sent.log
-    for name in ("x-scopeway-target", "x-scopeway-service"):
-        assert sent.answer or sent.headers.get(name) == request.by_name().get(name)
 
 
 def mutated(data: bytes, seed: int) -> bytes | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from lua_envoy import joined
+from lua_envoy import Sent, joined
 
 from fuzzing import json_mutation
 
@@ -103,3 +103,16 @@ def _change(lines: list[str], random: Random, words: Sequence[str]) -> None:
 def text_of(first: str, headers: Sequence[tuple[str, str]] = (), body: Any = None) -> bytes:
     lines = [first, *(f"{name}: {value}" for name, value in headers)]
     return "\n".join([*lines, *([] if body is None else ["", body])]).encode("latin-1")
+
+
+def check_failed(request: Message, sent: Sent, refuses: bool) -> None:
+    """Check what became of a message where one of Envoy's methods failed.
+
+    `refuses`: the refusal itself has failed. Then there is no target, and the routes refuse.
+    """
+    if not refuses:
+        assert sent.answer is not None, "it went on though Envoy's method failed"
+        assert sent.answer.status == 500
+        assert sent.log
+    for name in ("x-scopeway-target", "x-scopeway-service"):
+        assert sent.answer or sent.headers.get(name) == request.by_name().get(name)

@@ -96,7 +96,7 @@ def check(data: bytes) -> None:
         _never(letter, request, sent)
     if 0 < request.fails_at <= sent.calls:
         refuses = sent.answer is not None and request.fails_at == sent.calls
-        _failed(request, _send(letter, request, request.fails_at), refuses)
+        messages.check_failed(request, _send(letter, request, request.fails_at), refuses)
 
 
 def _send(letter: str, request: Message, fails_at: int) -> Sent:
@@ -156,16 +156,6 @@ def _never(letter: str, request: Message, sent: Sent) -> None:
     assert "_method" not in dict(parse_qsl(headers[":path"].partition("?")[2], True))
     if headers["x-scopeway-service"] == IDENTITY_VALIDATE:
         assert path == "/v3/auth/tokens"
-
-
-def _failed(request: Message, sent: Sent, refuses: bool) -> None:
-    """`refuses`: the refusal itself has failed. Then there is no target, and the routes refuse."""
-    if not refuses:
-        assert sent.answer is not None, "it went on though Envoy's method failed"
-        assert sent.answer.status == 500
-        assert sent.log
-    for name in ("x-scopeway-target", "x-scopeway-service"):
-        assert sent.answer or sent.headers.get(name) == request.by_name().get(name)
 
 
 def mutated(data: bytes, seed: int) -> bytes | None:

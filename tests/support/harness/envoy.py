@@ -17,6 +17,24 @@ READY_SECONDS = 30.0
 LOG_TAIL = 4000
 
 
+def xds_cluster(port: int) -> dict[str, Any]:
+    """Return the static cluster `xds` of a bootstrap: a server of xDS on this machine."""
+    endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}
+    options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    http2 = {
+        "@type": f"type.googleapis.com/{options}",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    return {
+        "name": "xds",
+        "load_assignment": {
+            "cluster_name": "xds",
+            "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
+        },
+        "typed_extension_protocol_options": {options: http2},
+    }
+
+
 class Envoy:
     """One Envoy, started from a bootstrap; its admin interface gets a free port."""
 
