@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from control_plane.demo.errors import PartFailed
 READY_SECONDS = 90.0
 GRACE_SECONDS = 5.0
 POLL_SECONDS = 0.02
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _TIE = Path(__file__).with_name("tie.py")
 
@@ -80,7 +82,7 @@ class Supervisor:
         tie: list[str | Path] = []
         if self.tied and sys.platform == "linux":
             tie = [sys.executable, "-I", "-S", _TIE, str(os.getpid())]
-        with log.open("ab") as out:
+        with log.open("ab") as out, _signals_wait():
             popen = subprocess.Popen(
                 [str(part) for part in (*tie, *command)],
                 stdin=subprocess.DEVNULL,
@@ -89,10 +91,10 @@ class Supervisor:
                 env=dict(clean_environment() if env is None else env),
                 start_new_session=True,
             )
-        process = Process(name=name, popen=popen, log=log)
-        self.processes.append(process)
-        if self.started is not None:
-            self.started(name, process.pid)
+            process = Process(name=name, popen=popen, log=log)
+            self.processes.append(process)
+            if self.started is not None:
+                self.started(name, process.pid)
         return process
 
     def wait_ready(
@@ -155,6 +157,29 @@ class Supervisor:
     def release(self) -> None:
         """Forgets all processes: they go on when this program ends."""
         self.processes.clear()
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Lets what would end this program wait until a process that is being started is known.
+
+    Otherwise that would run on, and write into the folder that is being removed.
+    """
+    came: list[int] = []
+    before = {
+        number: handler
+        for number in ENDING_SIGNALS
+        if callable(handler := signal.getsignal(number))  # else it ends, or ignores, at once
+    }
+    for number in before:
+        signal.signal(number, lambda received, _frame: came.append(received))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for received in came:
+            signal.raise_signal(received)
 
 
 def clean_environment(**more: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from control_plane.demo import state
 from control_plane.demo.errors import DemoError, PartFailed
 from control_plane.demo.openstack import find_openstack
-from control_plane.demo.processes import Supervisor, tail
+from control_plane.demo.processes import ENDING_SIGNALS, Supervisor, tail
 from control_plane.demo.screen import Screen
 from control_plane.demo.sites import ControlPlane, find_program
 from control_plane.demo.stage import Stage, set_up
@@ -52,7 +52,6 @@ SMALL = Demo(
     ),
     end="make down",
 )
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_demo(

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,25 @@ def test_an_error_inside_ends_the_processes_too(tmp_path: Path) -> None:
         interrupted()
 
     assert start_time(started[0].pid) is None
+
+
+def test_a_signal_while_a_process_is_being_started_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs already when the signal comes, and nobody has been told of it yet."""
+    started: list[int] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self.pid)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt), Supervisor(logs=tmp_path) as supervisor:
+        python(supervisor, SLEEP)
+
+    assert [start_time(pid) for pid in started] == [None]
 
 
 def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
