@@ -96,7 +96,10 @@ class TypeNotServed:
 
 @dataclass(frozen=True, slots=True)
 class LookupFailed:
-    """The source raised an error instead of returning a resource; nothing is sent for it."""
+    """The source raised an error instead of returning a resource; nothing is sent for it.
+
+    It is asked again later, and this is told again if it fails again.
+    """
 
     type_url: str
     name: str

@@ -10,6 +10,7 @@ from typing import Final
 
 from xds.events import LookupFailed
 from xds.resource import Resource
+from xds.retries import Retries
 from xds.source import NodeView
 from xds.state import ABSENT, Rejection, ResourceState, Status
 from xds.ttl import Refreshes
@@ -70,6 +71,7 @@ class Ledger:
         "pending",
         "refreshes",
         "rejected",
+        "retries",
         "ttls",
         "type_url",
         "wildcard",
@@ -104,7 +106,9 @@ class Ledger:
         self.doubted: dict[str, Rejection] = {}
         """Versions that were rejected among others, and not seen since."""
         self.failures: list[LookupFailed] = []
-        """Lookups that failed since the owner last emptied this."""
+        """Lookups that failed since the last `put_off`."""
+        self.retries: Retries | None = None
+        """What could not be looked up, to be tried again; None: nothing, as nearly always."""
 
     @property
     def has_news(self) -> bool:
@@ -112,9 +116,16 @@ class Ledger:
         return bool(self.pending) or self.members_stale or self.due
 
     @property
-    def refresh_at(self) -> float | None:
-        """When the client must be told that what it holds lives on; None: never, or not yet."""
-        return self.refreshes.next if self.in_flight is None else None
+    def due_at(self) -> float | None:
+        """When to look again without any news; None: never, or not before the client's answer.
+
+        For a refresh of what the client holds, or for what could not be looked up.
+        """
+        if self.in_flight is not None:
+            return None
+        refresh = self.refreshes.next
+        retry = None if self.retries is None else self.retries.next
+        return retry if refresh is None or (retry is not None and retry < refresh) else refresh
 
     def wants(self, name: str) -> bool:
         """Return whether the client wants a name, by itself or by the wildcard."""
@@ -156,16 +167,50 @@ class Ledger:
             self.interest[name] = name in members or name in self.named
         self.members = members
 
-    def look_up(self, name: str) -> tuple[bool, Resource | None]:
-        """Return whether it is known what there is for the client by this name, and that."""
-        if self._view is None or not self.wants(name):
-            return True, None
-        try:
-            return True, self._view.resource(self.type_url, name)
-        except Exception as error:
-            # one name that cannot be looked up must not cost the client all the others
-            self.failures.append(LookupFailed(self.type_url, name, error))
-            return False, None
+    def look_up(self, name: str, *, asked: bool = False) -> tuple[bool, Resource | None]:
+        """Return whether it is known what there is for the client by this name, and that.
+
+        What isn't known comes up again; `asked`: then to be answered even if unchanged.
+        """
+        resource = None
+        if self._view is not None and self.wants(name):
+            try:
+                resource = self._view.resource(self.type_url, name)
+            except Exception as error:
+                # one name that cannot be looked up must not cost the client all the others
+                self.failures.append(LookupFailed(self.type_url, name, error))
+                self.retries = self.retries or Retries()
+                self.retries.fail(name, asked)
+                return False, None
+        self.found_out(name)
+        return True, resource
+
+    def found_out(self, name: str) -> None:
+        """It is known what there is by this name, or it doesn't count any more."""
+        if self.retries is not None:
+            self.retries.drop(name)
+            self.retries = self.retries or None
+
+    def is_unknown(self, name: str) -> bool:
+        """Return whether a name could not be looked up when that was last tried."""
+        return self.retries is not None and name in self.retries
+
+    def was_asked(self, name: str) -> bool:
+        """Return whether the client asked for a name when it couldn't be looked up."""
+        return self.retries is not None and self.retries.asked(name)
+
+    def put_off(self, now: float, spread: float) -> list[LookupFailed]:
+        """Return the lookups that failed since the last call; they are tried again later."""
+        failures, self.failures = self.failures, []
+        if self.retries is not None:
+            self.retries.put_off(now, spread)
+        return failures
+
+    def try_again(self, now: float) -> None:
+        """Owe the client what could not be looked up, where it is time to try again."""
+        if self.retries is not None:
+            for name, asked in self.retries.due(now):
+                self.pending[name] = asked or self.pending.get(name, False)
 
     # what was sent, and what the client says of it
 
@@ -198,6 +243,7 @@ class Ledger:
         for table in (self.pending, self.held, self.rejected, self.doubted):
             table.pop(name, None)
         self.refreshes.drop(name)
+        self.found_out(name)
 
     # for those who ask how it goes
 

@@ -27,6 +27,7 @@ from xds.codec import (
 from xds.errors import MissingNodeError, ProtocolError
 from xds.events import Acked, Nacked, NamesSkipped, SessionEvent, TypeNotServed
 from xds.ledger import Answer, Ledger
+from xds.retries import spread
 from xds.sotw import SotwSubscription
 from xds.source import Node, NodeView, Source
 from xds.state import Rejection, ResourceState
@@ -256,8 +257,9 @@ class Session(Generic[Request]):
             for subscription, answer in self._send_in_order(now)
         ]
         for ledger in self._ledgers():
-            self._events += ledger.failures
-            ledger.failures.clear()
+            if ledger.failures:
+                assert self.node is not None
+                self._events += ledger.put_off(now, spread(self.node.id))
         return responses
 
     def next_deadline(self) -> float | None:
@@ -267,8 +269,8 @@ class Session(Generic[Request]):
         """
         deadlines: list[float] = []
         for ledger in self._ledgers():
-            if ledger.refresh_at is not None:
-                deadlines.append(ledger.refresh_at)
+            if ledger.due_at is not None:
+                deadlines.append(ledger.due_at)
             if ledger.has_news:  # the types behind wait for an ACK
                 break
         return min(deadlines, default=None)

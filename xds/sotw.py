@@ -130,6 +130,7 @@ class SotwSubscription:
             return None
         for name, _ in ledger.refreshes.due(now):
             ledger.pending[name] = True
+        ledger.try_again(now)
         if self.settled:
             return None
         ledger.look_at_members()
@@ -192,7 +193,8 @@ class SotwSubscription:
         return answer if answer.versions or due else None
 
     def _consider(self, answer: Answer, name: str, asked: bool) -> None:
-        found, resource = self.ledger.look_up(name)
+        asked = asked or self.ledger.was_asked(name)
+        found, resource = self.ledger.look_up(name, asked=asked)
         if not found:
             return
         if resource is None:
@@ -268,9 +270,12 @@ class SotwSubscription:
     def _forget(self, name: str) -> None:
         if self._whole and name in self.ledger.doubted:
             self.ledger.due = True  # what was rejected with it is good, maybe
+        held_back = self._whole and self.ledger.is_unknown(name)
         self._mark(name, ABSENT)
         self.ledger.forget(name)
         self._suspects.pop(name, None)
+        if held_back:
+            self.ledger.pending[name] = False  # the state that waited for it may be known now
 
 
 def _digest(name: str, version: str) -> int:

@@ -4,8 +4,9 @@ All methods are synchronous and quick: on the server's event loop they look up o
 The server never asks for more than it sends. Ordering: the implementer first makes the new state
 visible to `resource`, then tells the hub what changed (`xds.hub.Hub`); never the other way round.
 
-Errors: what `resource` raises costs the client that resource only; what anything else here raises
-ends the stream, with INTERNAL if it is no `xds.errors.ProtocolError`.
+Errors: what `resource` raises costs the client that resource only, and it is asked again after some
+time; what anything else here raises ends the stream, with INTERNAL if it is no
+`xds.errors.ProtocolError`.
 """
 
 from collections.abc import Collection, Mapping

@@ -187,6 +187,7 @@ class Subscription:
         if self.ledger.in_flight is not None:
             return None
         self.ledger.look_at_members()
+        self.ledger.try_again(now)
         # heartbeats go alone, and first, as others may take long; but not twice before some news
         answer = None if self._beats and self.ledger.has_news else self._take_heartbeats(now)
         if answer is None and self._suspects_next:
@@ -246,12 +247,13 @@ class Subscription:
 
     def _consider(self, answer: Answer, name: str, asked: bool) -> None:
         """Put a pending name where it belongs: into the answer, apart, to the last, or nowhere."""
-        asked = self._removals.pop(name, False) or asked
         ledger = self.ledger
+        asked = self._removals.pop(name, False) or asked or ledger.was_asked(name)
         if not asked and self._has_current(name):
             ledger.there_is(name, ledger.held[name])
+            ledger.found_out(name)
             return
-        found, resource = ledger.look_up(name)
+        found, resource = ledger.look_up(name, asked=asked)
         if not found:
             return
         version = resource.version if resource else ABSENT
@@ -290,7 +292,7 @@ class Subscription:
             answer = Answer()
             for name in group:
                 if self._may_hold(name):
-                    found, resource = self.ledger.look_up(name)
+                    found, resource = self.ledger.look_up(name, asked=True)
                     self.ledger.pending.pop(name, None)
                     if found:
                         answer.add(name, resource)

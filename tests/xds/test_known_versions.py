@@ -52,6 +52,18 @@ class View:
         return self
 
 
+class Failing(View):
+    """Fails to look up anything, and knows versions at times."""
+
+    known = True
+
+    def is_current(self, type_url: str, name: str, version: str) -> bool:
+        return self.known and super().is_current(type_url, name, version)
+
+    def resource(self, type_url: str, name: str) -> Resource | None:
+        raise ZeroDivisionError(name)
+
+
 def returning(view: View, agent: str, *names: str) -> list[int]:
     """Let a client come back with these, some of which it has; return what it is sent."""
     session = DeltaSession(view)
@@ -118,3 +130,25 @@ def test_what_the_client_has_lost_is_made_though_it_is_current() -> None:
 
     assert [each.resources for each in session.responses_to_send(3.0)] == [1]
     assert view.made == ["same", "same"]
+
+
+def test_what_turns_out_to_be_current_is_not_tried_again() -> None:
+    view = Failing()
+    session = DeltaSession(view)
+    held = {"same": resource(CLUSTER, "same", b"same").version}
+    request = DeltaRequest(
+        type_url=CLUSTER,
+        node=Node(id="n", cluster="c"),
+        subscribe=("same",),
+        names_nothing=False,
+        initial_versions=held,
+    )
+    view.known = False
+    session.receive(request, 0)
+
+    assert session.responses_to_send(0) == []
+    assert session.next_deadline() is not None
+    view.known = True
+    session.resources_changed(CLUSTER, ["same"])
+    assert session.responses_to_send(0) == []
+    assert session.next_deadline() is None

@@ -15,6 +15,7 @@ from xds import wire
 from xds.errors import ListenError
 from xds.events import (
     Acked,
+    LookupFailed,
     Nacked,
     NamesSkipped,
     Sent,
@@ -61,6 +62,20 @@ async def test_a_request_is_answered_and_a_change_is_pushed(store: Store) -> Non
     sent = await recorder.seen(Sent, 2)
     assert (sent[0].type_url, sent[0].resources, sent[0].removed) == (CLUSTER, 1, 0)
     assert sent[0].size > 0
+
+
+async def test_what_could_not_be_looked_up_comes_when_it_can_and_nobody_tells(store: Store) -> None:
+    recorder = Recorder()
+    async with (
+        serve(store, listen="127.0.0.1:0", observer=recorder) as server,
+        connect(server) as client,
+    ):
+        store.failing = {"a"}
+        await client.send(subscribe=["a"])
+        await recorder.seen(LookupFailed)
+        store.failing = set()
+
+        assert (await client.take()).texts == {"a": "1"}
 
 
 async def test_changes_of_one_turn_of_the_loop_go_together(store: Store) -> None:

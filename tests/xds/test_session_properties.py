@@ -9,14 +9,16 @@ from collections import deque
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from xds_model import Received, Store, View, read_response, write_node, write_request
+from xds_model import Received, Store, read_response, write_node, write_request
 
 from xds.codec import DeltaRequest, decode_delta_request
+from xds.retries import LONGEST_PAUSE
 from xds.session import DeltaSession
 from xds.source import Node
 from xds.ttl import TTL_FEATURE
 from xds.types import CLUSTER, ROUTE
 
+LONGEST_RETRY = LONGEST_PAUSE * 1.5
 TYPE_URLS = (CLUSTER, ROUTE)
 type_urls = st.sampled_from(TYPE_URLS)
 names = st.sampled_from(["a", "b", "c"])
@@ -206,7 +208,8 @@ class Stream(RuleBasedStateMachine):
         self.asked |= {(request.type_url, name) for name in every}
 
     def version(self, type_url: str, name: str) -> str | None:
-        found = View(self.store, Node(id="", cluster="")).resource(type_url, name)
+        there = Store(texts=self.store.texts, ttls=self.store.ttls)  # where nothing fails
+        found = there.attach(Node(id="", cluster="")).resource(type_url, name)
         return None if found is None else found.version
 
     @rule()
@@ -228,6 +231,11 @@ class Stream(RuleBasedStateMachine):
             self.run_out()
             error = self.mirrors[response.type_url].take(response, self.clock)
             self.send(response.type_url, nonce=response.nonce, error=error)
+
+    @rule(failing=st.sets(names))
+    def fail(self, failing: set[str]) -> None:
+        """Looking up just these fails from now on, and nobody says when no longer."""
+        self.store.failing = failing
 
     @rule(seconds=st.sampled_from([1, 3, 10, 40]))
     def wait(self, seconds: float) -> None:
@@ -266,8 +274,10 @@ class Stream(RuleBasedStateMachine):
     @rule()
     def rest(self) -> None:
         """Come to rest often: most of what can go wrong begins with a client that has something."""
+        self.store.failing = set()
         self.settle()
-        self.live_for(LONGEST)  # what ran out while nobody spoke is found out by its heartbeat
+        # what ran out while nobody spoke is found out by its heartbeat, failures by trying again
+        self.live_for(max(LONGEST, LONGEST_RETRY))
         assert self.live_for(3 * LONGEST) == []
         for type_url, mirror in self.mirrors.items():
             self.check_at_rest(type_url, mirror)

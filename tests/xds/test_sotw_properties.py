@@ -12,10 +12,12 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from xds_model import State, Store, read_state, write_node, write_sotw_request
 
 from xds.codec import decode_sotw_request
+from xds.retries import LONGEST_PAUSE
 from xds.session import SotwSession
 from xds.types import CLUSTER, ROUTE
 
 LONGEST = 30
+LONGEST_RETRY = LONGEST_PAUSE * 1.5
 WHOLE = {CLUSTER: True, ROUTE: False}
 type_urls = st.sampled_from(sorted(WHOLE))
 names = st.sampled_from(["a", "b", "c"])
@@ -130,6 +132,11 @@ class Stream(RuleBasedStateMachine):
             self.subscribe(type_url, wanted, True)
             self.settle()
 
+    @rule(failing=st.sets(names))
+    def fail(self, failing: set[str]) -> None:
+        """Looking up just these fails from now on, and nobody says when no longer."""
+        self.store.failing = failing
+
     @rule(seconds=st.sampled_from([1, 3, 10, 40]))
     def wait(self, seconds: float) -> None:
         self.clock += seconds
@@ -221,8 +228,10 @@ class Stream(RuleBasedStateMachine):
 
     @rule()
     def rest(self) -> None:
+        self.store.failing = set()
         self.settle()
-        self.live_for(LONGEST)  # what ran out while nobody spoke comes with the next refresh
+        # what ran out while nobody spoke comes with the next refresh, what failed with the next try
+        self.live_for(max(LONGEST, LONGEST_RETRY))
         self.check()
         self.live_for(3 * LONGEST)
         self.check()
