@@ -4,7 +4,7 @@ Owns the document's shape, which programs read; made anew at each request. Holds
 tokens, no keys, no URL with a password.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -69,12 +69,18 @@ def _type_status(each: TypeStatus) -> Mapping[str, Any]:
     }
 
 
-def _nacked(types: Iterable[TypeStatus]) -> Mapping[str, str]:
+def _nacked(types: Collection[TypeStatus]) -> Mapping[str, str]:
     """Return the resources whose newest version the Envoy does not take, each with its words.
 
     By target, and what is no cluster by type and name: a listener and a secret may both be `front`.
+    By the type alone, where its last rejection says of no resource that it is the bad one.
     """
-    return {
+    unnamed = {
+        _short(each.type_url): each.last_nack.message.strip()
+        for each in types
+        if each.last_nack and each.last_nack.stands and len(each.last_nack.names) != 1
+    }
+    return unnamed | {
         name
         if each.type_url == CLUSTER
         else f"{_short(each.type_url)} {name}": rejection.message.strip()

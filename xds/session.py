@@ -64,6 +64,8 @@ class Nack:
     message: str
     at: float
     """The `now` of the request that brought it."""
+    stands: bool = True
+    """Whether the client has taken no response of the type since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,6 +349,9 @@ class Session(Generic[Request]):
             self._events.append(Nacked(type_url, names, error.code, error.message))
         elif flight is not None and paired:
             subscription.acknowledge(now)
+            last = self._last_nacks.get(type_url)
+            if last is not None and last.stands:
+                self._last_nacks[type_url] = replace(last, stands=False)
             self._events.append(Acked(type_url, now - flight.since))
         return flight is not None and not paired and request.response_nonce != ""
 

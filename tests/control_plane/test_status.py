@@ -5,7 +5,7 @@ from xds.server import StreamStatus
 from xds.session import Nack, TypeStatus
 from xds.source import Node
 from xds.state import Rejection
-from xds.types import CLUSTER, LISTENER, SECRET
+from xds.types import CLUSTER, LISTENER, ROUTE, SECRET
 
 NODE = Node(id="cloud-1/a", cluster="cloud-1", user_agent="envoy/1.40.0")
 
@@ -55,6 +55,21 @@ def test_no_rejection_hides_another_of_the_same_name() -> None:
     line = stream_status(StreamStatus(node=NODE, peer="", since=0, types=tuple(types)), 1.0)
 
     assert line["nacked"] == {"Listener front": "no such filter", "Secret front": "no such file"}
+
+
+def test_a_rejection_that_names_no_resource_is_shown_by_its_type_while_it_stands() -> None:
+    types = [
+        type_status(type_url, 2, last_nack=Nack(names=names, code=13, message=why, at=9, stands=s))
+        for type_url, names, why, s in (
+            (CLUSTER, (), "of an earlier stream\n", True),
+            (LISTENER, ("a", "b"), "one is bad", True),
+            (SECRET, (), "was taken after all", False),
+            (ROUTE, ("a",), "is shown by name, as long as it is the newest", True),
+        )
+    ]
+    line = stream_status(StreamStatus(node=NODE, peer="", since=0, types=tuple(types)), 10.0)
+
+    assert line["nacked"] == {"Cluster": "of an earlier stream", "Listener": "one is bad"}
 
 
 def test_who_has_answered_all_is_not_behind() -> None:

@@ -15,7 +15,8 @@ A block is commands, `----`, and what comes of them. Commands:
     limit BYTES                        of an answer; before the first request
     names NUMBER                       that a client may have; before the first request
     at SECONDS                         the clock; else each block is a second later
-    interest, status                   show what the hub and an operator would see
+    interest, status                   show what the hub and an operator would see; a "past nack"
+                                       stands no longer
 
 Types are short names. Versions are shown as the text of the resource that has them, those of the
 state of the world as @1, @2 as they come up. The text `eds:NAME:TEXT` is a Cluster that is filled
@@ -226,7 +227,8 @@ class Transcript:
                 for name, rejection in each.rejected.items()
             ]
             if each.last_nack is not None:
-                words.append(f"last nack at {each.last_nack.at:g}: {each.last_nack.message}")
+                word = "last" if each.last_nack.stands else "past"
+                words.append(f"{word} nack at {each.last_nack.at:g}: {each.last_nack.message}")
             self.output.append(", ".join(words))
 
     def _send(self) -> None:
