@@ -56,6 +56,7 @@ def main() -> None:
 
 def _child(reader: str, *options: str) -> None:
     common = [f"-max_len={LARGEST[reader]}", "-timeout=1200", "-rss_limit_mb=1500"]
+    common.append(f"-artifact_prefix={BUILD}/{reader}.")  # slow units, and what ends the process
     command = [sys.executable, "-m", "fuzzing", reader, "0"]
     subprocess.run([*command, *common, "-print_final_stats=1", *options], check=True)
 
