@@ -8,7 +8,17 @@ from xds.codec import resource
 from xds.errors import ProtocolError
 from xds.resource import Resource
 from xds.source import Node
-from xds.types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SCOPED_ROUTE
+from xds.types import (
+    CLUSTER,
+    ENDPOINT,
+    EXTENSION,
+    LISTENER,
+    ROUTE,
+    RUNTIME,
+    SCOPED_ROUTE,
+    SECRET,
+    VIRTUAL_HOST,
+)
 
 RESOURCE = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 TYPES = {
@@ -17,6 +27,9 @@ TYPES = {
     "listener": LISTENER,
     "route": ROUTE,
     "scoped_route": SCOPED_ROUTE,
+    "virtual_host": VIRTUAL_HOST,
+    "secret": SECRET,
+    "runtime": RUNTIME,
     "extension": EXTENSION,
 }
 
