@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,15 @@ from control_plane.cli.output import console, table
 from control_plane.errors import ControlPlaneError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 SHOWN = 10
 """Lines of one kind, of clouds or problems; `--format json` has them all."""
 
 Status = Mapping[str, Any]
 """Of one control plane, as `control_plane.status` makes it; {"error": why} where none answers."""
+Row = tuple[Mapping[str, Any], str]
+"""An Envoy, and the admin address of its control plane."""
 
 
 @click.command()
@@ -67,11 +70,35 @@ def _watch(ask: Callable[[], Mapping[str, Status]], seconds: float, output: str)
     from rich.live import Live
 
     to = console()
-    first = _screen(ask())
-    with Live(first, console=to, screen=to.is_terminal, auto_refresh=False) as live:
+
+    def screen() -> "RenderableType":
+        found = ask()
+        return _fitting(found, to) if to.is_terminal else _screen(found)
+
+    with Live(screen(), console=to, screen=to.is_terminal, auto_refresh=False) as live:
         while True:
             time.sleep(seconds)
-            live.update(_screen(ask()), refresh=True)
+            live.update(screen(), refresh=True)
+
+
+def _fitting(found: Mapping[str, Status], to: "Console") -> "RenderableType":
+    """Return as many Envoys as the terminal has room for, since a live screen cuts off the rest."""
+    rows = sorted(_rows(found), key=_is_well)
+    whole = _screen(found)
+
+    def height(shown: "RenderableType") -> int:
+        return len(to.render_lines(shown, pad=False))
+
+    if not rows or (len(rows) < to.height and height(whole) <= to.height):
+        return whole
+
+    def some(count: int) -> "RenderableType":
+        left = len(rows) - count
+        word = f"{left} Envoys have no room here; those that refuse or owe something stand first"
+        return _screen(found, rows[:count], word)
+
+    fits = bisect_right(range(1, to.height), to.height, key=lambda count: height(some(count)))
+    return some(fits)
 
 
 def _ask(admins: Sequence[str], clouds: Collection[str]) -> Mapping[str, Status]:
@@ -95,7 +122,9 @@ def _show(found: Mapping[str, Status], output: str) -> None:
     console().print(_screen(found))
 
 
-def _screen(found: Mapping[str, Status]) -> "RenderableType":
+def _screen(
+    found: Mapping[str, Status], rows: Sequence[Row] | None = None, left_out: str = ""
+) -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
@@ -106,7 +135,9 @@ def _screen(found: Mapping[str, Status]) -> "RenderableType":
     ]
     if all("error" in each for each in found.values()):
         return Group(*lines)
-    return Group(*lines, _envoys(found))
+    if left_out:
+        lines.append(Text(left_out, style="bold"))
+    return Group(*lines, _envoys(_rows(found) if rows is None else rows, several=len(found) > 1))
 
 
 def _summary(admin: str, status: Status) -> Iterator[list[tuple[str, str]]]:
@@ -142,12 +173,19 @@ def _summary(admin: str, status: Status) -> Iterator[list[tuple[str, str]]]:
         yield [(f"  and {len(problems) - SHOWN} more refused entries", "")]
 
 
-def _envoys(found: Mapping[str, Status]) -> "RenderableType":
-    several = len(found) > 1
+def _rows(found: Mapping[str, Status]) -> list[Row]:
+    rows = [(each, admin) for admin, status in found.items() for each in status.get("streams", ())]
+    return sorted(rows, key=lambda row: (row[0]["cloud"], row[0]["instance"]))
+
+
+def _is_well(row: Row) -> bool:
+    return not row[0]["nacked"] and not row[0]["lag_seconds"]
+
+
+def _envoys(rows: Sequence[Row], *, several: bool) -> "RenderableType":
     columns = ("cloud", "instance", "version", "connected", "targets", "acked", "nacked", "lag")
     shown = table(*columns, *(["control plane"] if several else []))
-    rows = [(each, admin) for admin, status in found.items() for each in status.get("streams", ())]
-    for each, admin in sorted(rows, key=lambda row: (row[0]["cloud"], row[0]["instance"])):
+    for each, admin in rows:
         nacked = each["nacked"]
         cells = (
             each["cloud"],

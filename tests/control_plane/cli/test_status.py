@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,6 @@ import threading
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -145,38 +145,73 @@ def test_a_time_has_one_unit(
     assert f"1.40.0  {shown}  " in scopeway("status", "--admin", admin).out
 
 
+class Screen:
+    """`scopeway status --watch` in a terminal."""
+
+    def __init__(self, *options: str, columns: int = 200, lines: int = 24) -> None:
+        self._screen, its_own = pty.openpty()
+        os.set_blocking(self._screen, False)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "control_plane", "status", "--watch", "0.2", *options],
+            stdout=its_own,
+            env={**os.environ, "COLUMNS": str(columns), "LINES": str(lines), "TERM": "xterm"},
+        )
+        os.close(its_own)
+        self._shown = b""
+
+    def __enter__(self) -> "Screen":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._screen)
+
+    def until_it_shows(self, wanted: str) -> None:
+        until(lambda: wanted in self._read(), "it shows what is now")
+
+    def last_whole(self) -> list[str]:
+        """Return the lines of a whole screen."""
+        home = "\x1b[H"
+        until(lambda: self._read().count(home) > 2, "it shows all anew")
+        return self._read().split(home)[-2].splitlines()
+
+    def interrupt(self) -> int:
+        self._process.send_signal(signal.SIGINT)
+        return self._process.wait()
+
+    def _read(self) -> str:
+        with suppress(BlockingIOError):
+            self._shown += os.read(self._screen, 1 << 16)
+        return self._shown.decode(errors="replace")
+
+
 @pytest.mark.parametrize(
     ("options", "text"), [((), "{} clouds from"), (("--format", "json"), '"clouds": {},')]
 )
 def test_it_can_be_watched(serve: Serve, options: tuple[str, ...], text: str) -> None:
     clouds = {"clouds": 40}
-    screen, its_own = pty.openpty()
-    os.set_blocking(screen, False)
-    command = [sys.executable, "-m", "control_plane", "status", "--watch", "0.2", *options]
-    process = subprocess.Popen(
-        [*command, "--admin", serve(ChainMap(clouds, STATUS))],
-        stdout=its_own,
-        env={**os.environ, "COLUMNS": "200", "TERM": "xterm"},
-    )
-    os.close(its_own)
-    shown = b""
-
-    def shows(wanted: str) -> bool:
-        nonlocal shown
-        with suppress(BlockingIOError):
-            shown += os.read(screen, 1 << 16)
-        return wanted.encode() in shown
-
-    try:
+    with Screen(*options, "--admin", serve(ChainMap(clouds, STATUS))) as screen:
         for clouds["clouds"] in (40, 41, 42):
-            until(partial(shows, text.format(clouds["clouds"])), "it shows what is now")
-        process.send_signal(signal.SIGINT)
+            screen.until_it_shows(text.format(clouds["clouds"]))
 
-        assert process.wait() == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(screen)
+        assert screen.interrupt() == 0
+
+
+@pytest.mark.parametrize("columns", [100, 40])
+def test_who_refuses_something_is_on_a_screen_that_has_no_room_for_all(
+    serve: Serve, columns: int
+) -> None:
+    streams = [{**STREAM, "cloud": f"cloud-{number:02}"} for number in range(60)]
+    streams[58]["lag_seconds"] = 4.0
+    streams[59]["nacked"] = {"x": "no"}
+    with Screen("--admin", serve(streams=streams), columns=columns) as screen:
+        lines = screen.last_whole()
+    names = [each.group() for each in re.finditer(r"cloud-\d\d|d-\d\d", "\n".join(lines))]
+
+    assert len(lines) <= 24
+    assert names[:3] == [names[0][:-2] + number for number in ("58", "59", "00")]
+    assert f"{60 - len(names)} Envoys have no room here" in "\n".join(lines)
 
 
 def test_several_control_planes_are_asked_and_one_that_is_away_is_told(
