@@ -11,7 +11,7 @@ from typing import Any
 from control_plane.clouds.inventory import Inventory
 from control_plane.registry import Change
 from xds.server import StreamStatus
-from xds.session import TypeStatus
+from xds.state import TypeStatus
 from xds.types import CLUSTER
 
 

@@ -14,29 +14,19 @@ from typing import Any, Final, TypeAlias
 import grpc
 import grpc.aio
 
-from xds.codec import (
-    DeltaRequest,
-    SotwRequest,
-    decode_delta_request,
-    decode_sotw_request,
-)
+from xds.codec import DeltaRequest, SotwRequest
 from xds.csds_service import ClientStatusService
+from xds.dialect import DELTA, SOTW
 from xds.entrance import Entrance
 from xds.errors import ListenError
-from xds.events import (
-    Observer,
-)
+from xds.events import Observer
 from xds.hub import Hub
 from xds.limits import Limits
 from xds.security import Security
 from xds.services import SERVICES
-from xds.session import (
-    DELTA,
-    SOTW,
-    Session,
-    TypeStatus,
-)
+from xds.session import Session
 from xds.source import Node, Source
+from xds.state import TypeStatus
 from xds.stream import Method, Outcome, Stream
 
 _log = logging.getLogger(__name__)
@@ -155,7 +145,7 @@ class Server:
         ]
 
     def _delta(self, type_url: str) -> _Handler:
-        method = Method(DELTA, decode_delta_request, type_url)
+        method = Method(DELTA, type_url)
 
         async def serve_delta(_requests: object, context: _Context) -> None:
             await self._serve(method, context)
@@ -163,7 +153,7 @@ class Server:
         return serve_delta
 
     def _sotw(self, type_url: str) -> _Handler:
-        method = Method(SOTW, decode_sotw_request, type_url)
+        method = Method(SOTW, type_url)
 
         async def serve_sotw(_requests: object, context: _Context) -> None:
             await self._serve(method, context)

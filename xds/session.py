@@ -1,43 +1,33 @@
 """One stream, delta or state of the world, without I/O: requests in, responses out.
 
 Owns the node of the stream, the pairing of responses with ACKs and NACKs, and the order among
-types. The rules for each type are in `xds.subscription` (delta) and `xds.sotw`; what else differs
-between the two is a `Dialect`. Knows no clock, no gRPC and no other streams; time is an argument:
-`now` is in seconds on any clock that never goes back, always the same one.
+types. The rules for each type are in `xds.subscription` (delta) and `xds.sotw`; what differs
+between the two is a `xds.dialect.Dialect`. Knows no clock, no gRPC and no other streams; time is an
+argument: `now` is in seconds on any clock that never goes back, always the same one.
 
 A caller's loop, after `receive`, at `next_deadline`, or whenever `resources_changed` or
 `wildcard_changed` returned True: send what `responses_to_send` returns, in that order; then collect
 `events` and `interest_changes`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic
 
 from xds import types
-from xds.codec import (
-    DeltaRequest,
-    ErrorDetail,
-    SotwRequest,
-    encode_delta_response,
-    encode_sotw_response,
-    endpoints_name,
-)
+from xds.codec import DeltaRequest, SotwRequest, endpoints_name
+from xds.dialect import DELTA, SOTW, Dialect, Request, TypeRules
 from xds.errors import MissingNodeError, ProtocolError
 from xds.events import Acked, Nacked, NamesSkipped, SessionEvent, TypeNotServed
 from xds.ledger import Answer, Ledger
 from xds.retries import spread
-from xds.sotw import SotwSubscription
 from xds.source import Node, NodeView, Source
-from xds.state import Rejection, ResourceState
-from xds.subscription import Subscription
+from xds.state import Nack, ResourceState, TypeStatus
 from xds.ttl import WithoutTtls, supports_ttl
 
 ANSWER_LIMIT = 2 << 20
 """A response ends with the resource that takes it to so many bytes."""
-
-
 TYPES_LIMIT = 64
 """A client may ask for so many types on a stream; Envoy has some fifteen."""
 NAMES_LIMIT = 20_000
@@ -55,115 +45,10 @@ class Response:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nack:
-    """The last rejection of a type on a stream, as `xds.events.Nacked`."""
-
-    names: tuple[str, ...]
-    code: int
-    message: str
-    at: float
-    """The `now` of the request that brought it."""
-    stands: bool = True
-    """Whether the client has taken no response of the type since."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypeStatus:
-    """How far one type of a stream has come."""
-
-    type_url: str
-    wildcard: bool
-    subscribed: int
-    """The number of names that the client wants."""
-    acked: int
-    """The number of resources that it has, as far as is known."""
-    in_flight: int
-    """The number of names in the response that is not acknowledged yet."""
-    in_flight_since: float | None
-    """The `now` at which it was due to be sent; None: there is none."""
-    rejected: dict[str, Rejection]
-    """The versions that the client does not take, by name, as long as there are no others."""
-    last_nack: Nack | None
-
-
 @dataclass(slots=True)
 class _Flight:
     nonce: str
     since: float
-
-
-Request = TypeVar("Request", DeltaRequest, SotwRequest)
-_Contra = TypeVar("_Contra", DeltaRequest, SotwRequest, contravariant=True)
-
-
-class _Subscription(Protocol[_Contra]):
-    """What a session needs of the rules for one type; the two implementations document it."""
-
-    ledger: Ledger
-
-    @property
-    def settled(self) -> bool: ...
-    @property
-    def acked(self) -> int: ...
-    def receive(self, request: _Contra) -> int: ...
-    def acknowledge(self, now: float) -> None: ...
-    def reject(self, error: ErrorDetail) -> tuple[str, ...]: ...
-    def take(self, now: float) -> Answer | None: ...
-    def take_removals(self) -> Answer | None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dialect(Generic[Request]):
-    """In what delta and the state of the world differ on a stream."""
-
-    open: Callable[[str, NodeView | None, int, int], _Subscription[Request]]
-    """From a type, its view, the limits of an answer's bytes and of names."""
-    encode: Callable[[str, str, Answer], bytes]
-    """From a type, a nonce and what to say."""
-    stale_counts: bool
-    """Whether a request with the nonce of an earlier response still changes subscriptions."""
-    ttls_wrapped: bool
-    """Whether a TTL goes into a wrapper that not every client knows."""
-
-
-def _open_delta(
-    type_url: str, view: NodeView | None, limit: int, names_limit: int
-) -> _Subscription[DeltaRequest]:
-    return Subscription(
-        type_url,
-        view,
-        limit=limit,
-        names_limit=names_limit,
-        removals_last=type_url == types.CLUSTER,
-    )
-
-
-def _open_sotw(
-    type_url: str, view: NodeView | None, limit: int, names_limit: int
-) -> _Subscription[SotwRequest]:
-    return SotwSubscription(type_url, view, limit=limit, names_limit=names_limit)
-
-
-DELTA: Final = Dialect[DeltaRequest](
-    open=_open_delta,
-    encode=lambda type_url, nonce, answer: encode_delta_response(
-        type_url=type_url, nonce=nonce, resources=answer.resources, removed=answer.removed
-    ),
-    stale_counts=True,
-    ttls_wrapped=False,
-)
-SOTW: Final = Dialect[SotwRequest](
-    open=_open_sotw,
-    encode=lambda type_url, nonce, answer: encode_sotw_response(
-        type_url=type_url,
-        nonce=nonce,
-        version_info=answer.version_info,
-        resources=answer.resources,
-    ),
-    stale_counts=False,
-    ttls_wrapped=True,
-)
 
 
 class Session(Generic[Request]):
@@ -195,7 +80,7 @@ class Session(Generic[Request]):
         self._names_limit = names_limit
         self._identities = identities
         self._view: NodeView | None = None
-        self._subscriptions: dict[str, _Subscription[Request]] = {}  # in the order of sending
+        self._subscriptions: dict[str, TypeRules[Request]] = {}  # in the order of sending
         self._flights: dict[str, _Flight] = {}
         self._last_nacks: dict[str, Nack] = {}
         self._events: list[SessionEvent] = []
@@ -318,7 +203,7 @@ class Session(Generic[Request]):
     def _ledgers(self) -> list[Ledger]:
         return [subscription.ledger for subscription in self._subscriptions.values()]
 
-    def _open(self, type_url: str) -> _Subscription[Request]:
+    def _open(self, type_url: str) -> TypeRules[Request]:
         if len(self._subscriptions) >= TYPES_LIMIT:
             raise ProtocolError(
                 f"the stream asks for more than {TYPES_LIMIT} types", status="RESOURCE_EXHAUSTED"
@@ -335,7 +220,7 @@ class Session(Generic[Request]):
         }
         return self._subscriptions[type_url]
 
-    def _pair(self, subscription: _Subscription[Request], request: Request, now: float) -> bool:
+    def _pair(self, subscription: TypeRules[Request], request: Request, now: float) -> bool:
         """Pair an ACK or NACK with its response; return whether it is of an earlier one."""
         type_url, error = request.type_url, request.error
         flight = self._flights.get(type_url)
@@ -355,7 +240,7 @@ class Session(Generic[Request]):
             self._events.append(Acked(type_url, now - flight.since))
         return flight is not None and not paired and request.response_nonce != ""
 
-    def _send_in_order(self, now: float) -> Iterator[tuple[_Subscription[Request], Answer]]:
+    def _send_in_order(self, now: float) -> Iterator[tuple[TypeRules[Request], Answer]]:
         """Yield what can be sent, so that nothing overtakes what it may refer to.
 
         A type with news that must wait (for an ACK, or because an answer was split) holds back the
@@ -374,7 +259,7 @@ class Session(Generic[Request]):
                 if removals is not None:
                     yield subscription, removals
 
-    def _refresh_endpoints(self, subscription: _Subscription[Request], answer: Answer) -> None:
+    def _refresh_endpoints(self, subscription: TypeRules[Request], answer: Answer) -> None:
         """Owe the client the endpoints of clusters that it is sent.
 
         It takes a changed cluster into use only with an answer of its endpoints, and doesn't ask
@@ -389,9 +274,7 @@ class Session(Generic[Request]):
             )
             endpoints.ledger.refresh(name for name in names if name is not None)
 
-    def _respond(
-        self, subscription: _Subscription[Request], answer: Answer, now: float
-    ) -> Response:
+    def _respond(self, subscription: TypeRules[Request], answer: Answer, now: float) -> Response:
         self._nonces += 1
         nonce, type_url = str(self._nonces), subscription.ledger.type_url
         self._flights[type_url] = _Flight(nonce, now)
@@ -403,7 +286,7 @@ class Session(Generic[Request]):
             data=self._dialect.encode(type_url, nonce, answer),
         )
 
-    def _type_status(self, subscription: _Subscription[Request]) -> TypeStatus:
+    def _type_status(self, subscription: TypeRules[Request]) -> TypeStatus:
         ledger = subscription.ledger
         flight = self._flights.get(ledger.type_url)
         return TypeStatus(

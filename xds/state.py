@@ -1,6 +1,6 @@
-"""How far one client is with one resource, as the server knows it.
+"""How far one client is with a resource, and with a type, as the server knows it.
 
-The values alone: `xds.ledger` tells them.
+The values alone: `xds.ledger` and `xds.session` tell them.
 """
 
 from dataclasses import dataclass
@@ -46,3 +46,35 @@ class ResourceState:
     """What the status is about, ABSENT where that is a removal, or nothing."""
     rejection: Rejection | None
     """The last one, until the client takes a version of this resource."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nack:
+    """The last rejection of a type on a stream, as `xds.events.Nacked`."""
+
+    names: tuple[str, ...]
+    code: int
+    message: str
+    at: float
+    """The `now` of the request that brought it."""
+    stands: bool = True
+    """Whether the client has taken no response of the type since."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeStatus:
+    """How far one type of a stream has come."""
+
+    type_url: str
+    wildcard: bool
+    subscribed: int
+    """The number of names that the client wants."""
+    acked: int
+    """The number of resources that it has, as far as is known."""
+    in_flight: int
+    """The number of names in the response that is not acknowledged yet."""
+    in_flight_since: float | None
+    """The `now` at which it was due to be sent; None: there is none."""
+    rejected: dict[str, Rejection]
+    """The versions that the client does not take, by name, as long as there are no others."""
+    last_nack: Nack | None

@@ -7,7 +7,7 @@ it happened on and no other. Everything that happens is logged here and told to 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Generic
 
@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 
 from xds.bucket import Bucket
+from xds.dialect import Dialect, Request
 from xds.errors import ProtocolError
 from xds.events import (
     CERTIFICATE_ENDED,
@@ -29,7 +30,7 @@ from xds.hub import Hub, Member
 from xds.limits import Limits
 from xds.log import log_event
 from xds.security import Security, proof_of
-from xds.session import Dialect, Request, Response, Session
+from xds.session import Response, Session
 from xds.source import Source
 
 _log = logging.getLogger("xds.server")
@@ -53,7 +54,6 @@ class Method(Generic[Request]):
     """What a stream speaks, and of what."""
 
     dialect: Dialect[Request]
-    decode: Callable[..., Request]
     type_url: str
     """"" on an aggregated stream."""
 
@@ -217,7 +217,7 @@ class Stream(Generic[Request]):
     async def _take(self, data: bytes) -> int:
         """Answer a request; return how many names it counts for."""
         first = self._member is None
-        request = self._method.decode(
+        request = self._method.dialect.decode(
             data,
             with_node=first,
             max_name_bytes=self._limits.name_bytes,

@@ -2,9 +2,8 @@
 
 from control_plane.status import stream_status
 from xds.server import StreamStatus
-from xds.session import Nack, TypeStatus
 from xds.source import Node
-from xds.state import Rejection
+from xds.state import Nack, Rejection, TypeStatus
 from xds.types import CLUSTER, LISTENER, ROUTE, SECRET
 
 NODE = Node(id="cloud-1/a", cluster="cloud-1", user_agent="envoy/1.40.0")
