@@ -3,7 +3,9 @@
 Without this, clients would get plain text or nothing. What the Lua filters and the routes answer is
 JSON already and stays as it is.
 
-Invariant: what a user wrote gets into an answer only through `%REQ(…)%`, never as a format string.
+Invariants: what a user wrote gets into an answer only through `%REQ(…)%`, never as a format string;
+Envoy's own words get into none. A cause without a sentence here is left to the access log, where
+Envoy's details of every answer stand.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +33,7 @@ from control_plane.site.policy import NONE
 
 _TARGET = f"%REQ({names.TARGET})%"
 _SERVICE = f"%REQ({names.SERVICE})%"
-_DETAILS = "%RESPONSE_CODE_DETAILS%"
+_LOG = f"the access log of {names.SITE_NAME}'s Envoy says why"
 
 NO_CLUSTER = ("NC", "OM", "NR")
 """Response flags where the control plane did not answer a first use."""
@@ -40,15 +42,49 @@ NOT_SENT = ("UF", "UH", "UO")
 WHY_NOT_SENT: Mapping[str, str] = {
     "Connection_refused": "connection refused",
     "connection_timeout": "no connection in time",
+    "Connection_timed_out": "no connection in time",
     "TLS_error": "no trusted TLS connection",
+    "No_route_to_host": "no route to its address",
+    "Network_is_unreachable": "no route to its address",
     "no_healthy_upstream": "none of its endpoints is alive",
+    "overflow": "too many requests wait for it",
+    "connection_failure": "the connection was closed before a request",
 }
-"""A part of Envoy's details of these to what a user is told; the access log has all of them."""
-BROKEN = ("UC", "UR", "LR", "LH", "URX", "UMSDR", "NFCF")
+"""A part of Envoy's details of these to what a user is told, in their order."""
+BROKEN = ("UC", "UR", "LR", "LH", "URX", "UMSDR")
 """Response flags where the answer broke off before it began."""
-WHY_BROKEN: Mapping[str, str] = {"connection_termination": "the connection was closed"}
+WHY_BROKEN: Mapping[str, str] = {
+    "connection_termination": "the connection was closed",
+    "premature_upstream_half_close": "the connection was closed",
+    "remote_refused_stream_reset": "it takes no further request just now",
+    "remote_reset": "it ended the request",
+}
 """The same for these."""
+NO_FILTERS = ("NFCF",)
+"""Response flags where the Lua has never come, or Envoy could not take it."""
 SLOW = ("UT", "SI", "DT")
+WHY_REFUSED: Mapping[str, str] = {
+    "http1.codec_error": "it is no well-formed HTTP/1.1",
+    "low_version": "it is older than HTTP/1.1",
+    "http1.content_length_and_chunked_not_allowed": "it has Content-Length and Transfer-Encoding",
+    "http1.invalid_transfer_encoding": "its Transfer-Encoding is not just chunked",
+    "http1.invalid_characters": "a header has a character that HTTP forbids",
+    "http1.connection_header_rejected": "its Connection header names what it must not",
+    "headers_too_large": "its headers, with the URL, are too long",
+    "too_many_headers": "it has too many headers",
+    "missing_host_header": "it has no Host",
+    "http.invalid_authority": "its Host is malformed",
+    "http1.invalid_url": "its URL is malformed",
+    "http1.invalid_scheme": "its URL begins with neither http:// nor https://",
+    "http1.https_url_on_plaintext_connection": "its URL says https, but it came without TLS",
+    "absolute_path_rejected": "its path does not begin with a slash",
+    "path_normalization_failed": "its path has a #, which clients keep to themselves",
+    "upgrade_failed": "it can become a WebSocket, and nothing else",
+    "request_payload_too_large": "its body is too long for what it asks",
+    "response_payload_too_large": "the answer is too long",
+    "request_header_timeout": "its headers did not come in time",
+}
+"""The same for what Envoy refuses whatever the target is."""
 TOO_LONG_TO_REPEAT = 'response.code_details == "request_payload_exceeded_retry_buffer_limit"'
 """In CEL: the first cloud of several is dead, and no longer all of the body is there for the next.
 Envoy's own 507 would say that a disk is full."""
@@ -85,16 +121,23 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
         f"its accept rules for it allow %REQ({names.ORIGIN})% other methods"
     )
     unavailable = "Service Unavailable"
+    half_sent = "the rest of the request did not come in time"
+    no_filters = f"the Envoy of {names.SITE_NAME} has no filters from its control plane yet"
+    no_http = f"{_TARGET} answered what is no HTTP, or has too many or too long headers"
     return LocalReplyConfig(
         mappers=[
             ResponseMapper(filter=_expression(OURS), headers_to_add=here),
             _json(_expression(NOT_ACCEPTED), "Forbidden", not_accepted, here),
             _json(_expression(NOT_LIKE_THIS), "Forbidden", not_like_this, here),
             _json(away, unavailable, no_cluster, unsent),
-            *_because(NOT_SENT, WHY_NOT_SENT, f"{_TARGET} cannot be reached", unsent),
-            _json(_flags(SLOW), "Timeout", f"no answer from {_TARGET} in time: {_DETAILS}", here),
-            *_because(BROKEN, WHY_BROKEN, f"no answer from {_TARGET}", here),
-            _json(_flags(("UPE",)), "Bad Gateway", f"{_TARGET} broke HTTP: {_DETAILS}", here),
+            *_because(
+                _flags(NOT_SENT), WHY_NOT_SENT, unavailable, f"{_TARGET} cannot be reached", unsent
+            ),
+            _json(_and(_flags(SLOW), _status(408)), "Timeout", half_sent, here),
+            _json(_flags(SLOW), "Timeout", f"no answer from {_TARGET} in time", here),
+            *_because(_flags(BROKEN), WHY_BROKEN, unavailable, f"no answer from {_TARGET}", here),
+            _json(_flags(NO_FILTERS), "Internal Server Error", no_filters, here),
+            _json(_flags(("UPE",)), "Bad Gateway", no_http, here),
             ResponseMapper(
                 filter=_expression(TOO_LONG_TO_REPEAT),
                 status_code=503,
@@ -105,10 +148,11 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
                 ),
                 headers_to_add=here,
             ),
-            _json(
+            *_because(
                 _status(400, ComparisonFilterOp.GE),
+                WHY_REFUSED,
                 "Request Refused",
-                f"the Envoy of {names.SITE_NAME} refused this: {_DETAILS}",
+                f"the Envoy of {names.SITE_NAME} refused this",
                 here,
             ),
         ]
@@ -116,14 +160,17 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
 
 
 def _because(
-    flags: Sequence[str], whys: Mapping[str, str], what: str, headers: list[HeaderValueOption]
+    which: AccessLogFilter,
+    whys: Mapping[str, str],
+    title: str,
+    what: str,
+    headers: list[HeaderValueOption],
 ) -> Iterator[ResponseMapper]:
-    """A sentence for each cause that has words; the details themselves for all others."""
-    title = "Service Unavailable"
+    """A sentence for each cause that has words; where to look for all others."""
     for part, words in whys.items():
         why = _expression(f'response.code_details.contains("{part}")')
-        yield _json(_and(_flags(flags), why), title, f"{what}: {words}", headers)
-    yield _json(_flags(flags), title, f"{what}: {_DETAILS}", headers)
+        yield _json(_and(which, why), title, f"{what}: {words}", headers)
+    yield _json(which, title, f"{what}; {_LOG}", headers)
 
 
 def _json(

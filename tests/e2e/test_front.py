@@ -10,6 +10,8 @@ from control_plane.clouds.model import Cloud
 from control_plane.site.connection import MAX_HEADERS, MAX_HEADERS_KB
 
 ANYONE = [{"clouds": ["cloud-1"]}]
+GET = "GET /image/ HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = "Transfer-Encoding: chunked"
 
 
 @pytest.fixture(scope="module")
@@ -236,26 +238,98 @@ class TestRefusals:
         assert "a request for a token has at most" in response.error["message"]
 
     @pytest.mark.parametrize(
-        ("status", "request_"),
+        ("status", "why", "request_"),
         [
-            (400, "GET image/v2 HTTP/1.1\r\nHost: a"),
-            (400, "GET /image/v2#a HTTP/1.1\r\nHost: a"),
-            (400, "GET /image/ HTTP/1.1\r\nHost: a\r\nX-Scope : {}"),
-            (400, "GET /image/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5"),
-            (400, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked"),
-            (403, "GET https://a/image/ HTTP/1.1\r\nHost: a"),
-            (404, "OPTIONS * HTTP/1.1\r\nHost: a"),
-            (426, "GET /image/ HTTP/1.0"),
+            (400, "it is no well-formed HTTP/1.1", "GET image/v2 HTTP/1.1\r\nHost: a"),
+            (400, "it is no well-formed HTTP/1.1", f"{GET}X-Scope : {{}}"),
+            (400, "it is no well-formed HTTP/1.1", f"{GET}Content-Length: 4\r\nContent-Length: 5"),
+            (400, "it is no well-formed HTTP/1.1", f"{GET}{CHUNKED}\r\n\r\nzz"),
+            (
+                400,
+                "it has Content-Length and Transfer-Encoding",
+                f"{GET}Content-Length: 4\r\n{CHUNKED}",
+            ),
+            (501, "its Transfer-Encoding is not just chunked", f"{GET}Transfer-Encoding: gzip"),
+            (400, "a header has a character that HTTP forbids", f"{GET}X-A: a\0b"),
+            (400, "its Connection header names what it must not", f"{GET}Connection: :path"),
+            (400, "it has no Host", "GET /image/ HTTP/1.1\r\nX-A: a"),
+            (400, "its Host is malformed", "GET /image/ HTTP/1.1\r\nHost: a b"),
+            (400, "its URL is malformed", "CONNECT /image/ HTTP/1.1\r\nHost: a"),
+            (
+                400,
+                "its URL begins with neither http:// nor https://",
+                "GET ftp://a/image/ HTTP/1.1\r\nHost: a",
+            ),
+            (
+                403,
+                "its URL says https, but it came without TLS",
+                "GET https://a/image/ HTTP/1.1\r\nHost: a",
+            ),
+            (404, "its path does not begin with a slash", "OPTIONS * HTTP/1.1\r\nHost: a"),
+            (
+                400,
+                "its path has a #, which clients keep to themselves",
+                "GET /image/v2#a HTTP/1.1\r\nHost: a",
+            ),
+            (426, "it is older than HTTP/1.1", "GET /image/ HTTP/1.0"),
+            (
+                403,
+                "it can become a WebSocket, and nothing else",
+                f"{GET}Connection: upgrade\r\nUpgrade: foo",
+            ),
         ],
     )
-    def test_what_is_no_request_to_a_service(self, front: int, status: int, request_: str) -> None:
+    def test_what_is_no_request_to_a_service(
+        self, front: int, status: int, why: str, request_: str
+    ) -> None:
         with Connection(front) as connection:
             connection.socket.sendall(f"{request_}\r\n\r\n".encode())
             response = connection.read()
 
         assert (response.status, response.error["code"]) == (status, status)
-        assert response.error["message"].startswith("the Envoy of cloud-1 refused this: ")
+        assert response.error["message"] == f"the Envoy of cloud-1 refused this: {why}"
         assert response.headers["x-scopeway-rejected"] == "true"
+
+    def test_a_login_that_is_longer_than_envoy_buffers(self, front: int) -> None:
+        chunks = (b"x" * 65_536 for _ in range(40))
+        response = send(front, "/identity/v3/auth/tokens", method="POST", body=chunks)
+
+        assert (response.status, response.error["code"]) == (413, 413)
+        assert response.error["message"] == (
+            "the Envoy of cloud-1 refused this: its body is too long for what it asks"
+        )
+
+    @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3"])
+    @pytest.mark.parametrize(
+        "raw", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\n%b\r\n" % (b"a: b\r\n" * 300)]
+    )
+    def test_an_answer_that_is_none(self, fleet: Fleet, front: int, cloud: str, raw: bytes) -> None:
+        glance = fleet.echo(cloud.replace("cloud", "glance"))
+        glance.raw = raw
+        try:
+            response = scoped(front, f"{{image:{cloud}}}")
+        finally:
+            glance.raw = None
+
+        assert (response.status, response.error["code"]) == (502, 502)
+        assert response.error["message"] == (
+            f"image@{cloud} answered what is no HTTP, or has too many or too long headers"
+        )
+
+    def test_an_envoy_without_its_filters_says_so(self, fleet: Fleet, front: int) -> None:
+        """Its Lua was none, and there is no earlier one."""
+        fleet.control_plane.replace_lua("nonsense(")
+        try:
+            cloud = fleet.site("cloud-bare", services={"image": fleet.service("glance-2")})
+            assert cloud.front
+            response = send(cloud.front.port, "/image/")
+        finally:
+            fleet.control_plane.replace_lua(None)
+
+        assert (response.status, response.error["code"]) == (500, 500)
+        assert response.error["message"] == (
+            "the Envoy of cloud-bare has no filters from its control plane yet"
+        )
 
     @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3", "cloud-down|cloud-2"])
     def test_what_the_front_takes_is_taken_everywhere(self, front: int, cloud: str) -> None:
@@ -286,19 +360,20 @@ class TestRefusals:
             assert all(f"{name}: {value}\r\n".encode() in answer for name, value in headers)
 
     @pytest.mark.parametrize(
-        "headers",
+        ("why", "headers"),
         [
-            [("X-Long", "x" * 100_000)],
-            [("X-Long", "x" * (MAX_HEADERS_KB * 1024))],
-            [(f"x-object-meta-{number}", "x") for number in range(MAX_HEADERS)],  # and Host
+            ("its headers, with the URL, are too long", [("X-Long", "x" * 100_000)]),
+            ("its headers, with the URL, are too long", [("X-Long", "x" * MAX_HEADERS_KB * 1024)]),
+            ("it has too many headers", [(f"a-{n}", "x") for n in range(MAX_HEADERS)]),  # and Host
         ],
     )
     def test_headers_that_are_too_large_or_too_many(
-        self, front: int, headers: list[tuple[str, str]]
+        self, front: int, why: str, headers: list[tuple[str, str]]
     ) -> None:
         response = send(front, "/image/", headers)
 
         assert (response.status, response.error["code"]) == (431, 431)
+        assert response.error["message"] == f"the Envoy of cloud-1 refused this: {why}"
 
 
 class TestForgery:
