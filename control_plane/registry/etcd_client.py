@@ -29,6 +29,8 @@ _OPTIONS = (
     # a member that vanished without a word is noticed within 15 s, also below an idle watch
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # without this grpcio 1.85 waits for 60 s all the same (a paused etcd, tried)
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # a new connection is a new attempt: not the shared one that is in its back-off

@@ -99,6 +99,22 @@ async def test_nothing_is_told_twice_or_missed_over_a_restart(
         assert reader.batches[-1].stale is None
 
 
+async def test_an_etcd_that_hangs_is_noticed_and_followed_again(make_etcd: MakeEtcd) -> None:
+    """It takes the 15 s of gRPC's keepalive: nothing else says that it is gone."""
+    etcd = make_etcd()
+    store = open_store(f"etcd://{etcd.endpoint}")
+    await store.put(a_cloud("a"))
+    async with reading(open_registry(f"etcd://{etcd.endpoint}")) as reader:
+        etcd.pause()
+        await reader.until(lambda: reader.batches[-1].stale is not None)
+        assert reader.names == {"a"}
+        etcd.resume()
+        await store.put(a_cloud("b"))
+        await reader.until(lambda: reader.names == {"a", "b"})
+
+        assert reader.batches[-1].stale is None
+
+
 async def test_what_was_compacted_while_away_is_listed_anew(make_etcd: MakeEtcd) -> None:
     etcd = make_etcd()
     forwarder = await Forwarder.start(etcd.port)
