@@ -269,6 +269,8 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         # a peer that is gone without a FIN is noticed within 40 s
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        # without this grpcio 1.85 takes more than 75 s all the same (a paused client, tried)
+        ("grpc.http2.ping_timeout_ms", 10_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ]
 
