@@ -195,6 +195,11 @@ class Ledger:
         """Return whether a name could not be looked up when that was last tried."""
         return self.retries is not None and name in self.retries
 
+    @property
+    def holds_unknown(self) -> bool:
+        """Whether the client holds something that could not be looked up when last tried."""
+        return self.retries is not None and any(name in self.held for name in self.retries)
+
     def was_asked(self, name: str) -> bool:
         """Return whether the client asked for a name when it couldn't be looked up."""
         return self.retries is not None and self.retries.asked(name)

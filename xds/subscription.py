@@ -59,8 +59,13 @@ class Subscription:
 
     @property
     def settled(self) -> bool:
-        """Whether the client has answered all there was, removals that wait left out."""
-        return self.ledger.in_flight is None and not self._suspects and not self.ledger.has_news
+        """Whether the client has answered all there was, removals that wait left out.
+
+        Not as long as something that it holds can't be looked up.
+        """
+        ledger = self.ledger
+        waits = ledger.in_flight is not None or self._suspects or ledger.has_news
+        return not waits and not ledger.holds_unknown
 
     @property
     def acked(self) -> int:
@@ -196,13 +201,15 @@ class Subscription:
         return answer or self._take_heartbeats(now)
 
     def take_removals(self) -> Answer | None:
-        """Return the removals that waited for everything else; None if there are none."""
+        """Return removals that waited for everything else; None if there are none."""
         if self.ledger.in_flight is not None or not self._removals:
             return None
         answer = Answer()
-        for name in self._removals:
+        for name in list(self._removals):
+            if answer.size >= self._limit:
+                break
+            del self._removals[name]
             answer.add(name, None)
-        self._removals = {}
         self._send(answer)
         return answer
 
