@@ -3,16 +3,21 @@
 Runs in threads of its own, so that a slow reader never holds up a stream and a busy event loop
 still looks alive. A command (POST) is taken from this machine only, and from no web page that a
 browser on it shows: a browser names the page, and sends JSON elsewhere only after it has asked.
+Nor does a page read anything here by a name of its own that leads to a loopback address: there the
+`Host` is an address or localhost.
 """
 
 import json
+import re
+import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
 from ipaddress import IPv6Address, ip_address
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, SHUT_RDWR, socket
 from socketserver import TCPServer
 from types import MappingProxyType
 from typing import Any, Final
@@ -30,7 +35,12 @@ Answer = tuple[int, str, bytes]
 NO_COMMANDS: Final[Mapping[str, Command]] = MappingProxyType({})
 
 CLIENT_SECONDS = 10.0
-"""How long a client may take for its request; then its thread is given back."""
+"""How long a client may say nothing; then its thread is given back."""
+MAX_CLIENTS = 64
+"""Connections at a time, each with its thread. One more ends the oldest, so that those who say
+nothing never keep out a probe."""
+PLACE_SECONDS = 1.0
+"""How long one more may wait for the oldest to go, which may still be at its answer."""
 CLOSE_SECONDS = 0.1
 """How long `close` may wait for the server to notice."""
 MAX_COMMAND = 1 << 20
@@ -100,8 +110,10 @@ class AdminServer:
             self._thread.join()
         self._server.server_close()
 
-    def answer(self, path: str) -> Answer:
-        """Return what a GET of `path` gets."""
+    def answer(self, path: str, host: str | None) -> Answer:
+        """Return what a GET of `path` gets; `host` is its `Host`, which every browser sends."""
+        if not self._is_named(host):
+            return _text(421, f"this is not {host!r}: ask for localhost or an address")
         match path:
             case "/healthz":
                 return _text(200, "ok")
@@ -126,7 +138,11 @@ class AdminServer:
             return _text(404, "there is no such command")
         if not _is_loopback(client):
             return _text(403, "commands are taken from this machine only")
-        if "origin" in headers or "sec-fetch-site" in headers:
+        if (
+            not self._is_named(headers["host"])
+            or "origin" in headers
+            or "sec-fetch-site" in headers
+        ):
             return _text(403, "commands are not taken from web pages")
         if headers.get_content_type() != "application/json":
             return _text(415, "a command is application/json")
@@ -146,13 +162,54 @@ class AdminServer:
         except BadCommand as error:
             return _text(400, str(error))
 
+    def _is_named(self, host: str | None) -> bool:
+        """Whether this may be meant; beyond loopback everybody may ask, by whatever name."""
+        if host is None or not _is_loopback(str(self._server.server_address[0])):
+            return True
+        return _is_address_or_localhost(host)
+
 
 class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = MAX_CLIENTS  # of 5, most of a crowd would come again after seconds
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self.address_family = AF_INET6 if ":" in address[0] else AF_INET
+        self._places = threading.Semaphore(MAX_CLIENTS)
+        self._lock = threading.Lock()
+        self._open: dict[socket, None] = {}
         super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give a connection its thread, if need be the place of the oldest; or end it."""
+        if not self._places.acquire(blocking=False):
+            self._end_oldest()
+            if not self._places.acquire(timeout=PLACE_SECONDS):
+                self.shutdown_request(request)
+                return
+        with self._lock:
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """End a connection, once its thread is done with it, and give back its place."""
+        with self._lock:
+            had_a_place = request in self._open
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+        if had_a_place:
+            self._places.release()
+
+    def _end_oldest(self) -> None:
+        with self._lock, suppress(OSError):  # it has gone by itself
+            oldest = next(iter(self._open), None)
+            if oldest is not None:
+                oldest.shutdown(SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print what was raised, but not that a client has gone before its answer."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def server_bind(self) -> None:
         # HTTPServer's own asks the DNS for a name that nobody needs, and may wait for it
@@ -164,7 +221,7 @@ def _handler(server: AdminServer) -> type[BaseHTTPRequestHandler]:
         timeout = CLIENT_SECONDS
 
         def do_GET(self) -> None:
-            self.send(server.answer(self.path.partition("?")[0]))
+            self.send(server.answer(self.path.partition("?")[0], self.headers["host"]))
 
         def do_POST(self) -> None:
             self.send(server.take(self.path, self.client_address[0], self.headers, self.rfile))
@@ -188,6 +245,15 @@ def _is_loopback(client: str) -> bool:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped.is_loopback
     return address.is_loopback
+
+
+def _is_address_or_localhost(host: str) -> bool:
+    """Of a `Host` with or without its port."""
+    name = host.rpartition(":")[0] if re.search(r":[0-9]*\Z", host) else host
+    with suppress(ValueError):
+        ip_address(name.removeprefix("[").removesuffix("]"))
+        return True
+    return name.lower() == "localhost"
 
 
 def _json(make: Callable[[], Mapping[str, Any]]) -> Answer:

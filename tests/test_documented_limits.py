@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from control_plane import descriptors
+from control_plane.admin import MAX_CLIENTS
 from control_plane.clouds.manifest import MAX_PROBLEMS
 from control_plane.compiler.plan import LABEL_WINDOW, MAX_HOPS, PlanSettings
 from control_plane.registry.documents import MAX_BYTES
@@ -87,6 +88,7 @@ EXPECTED: dict[str, list[float]] = {
     "targets of all of these": [SOURCE.targets_away],
     "connections of a control plane": [ONE.connections, descriptors.RESERVE],
     "seconds until TLS and HTTP/2 are agreed on, at a control plane": [ONE.handshake_timeout],
+    "connections to the admin address of a control plane": [MAX_CLIENTS],
     "new streams of a control plane": [ONE.connects_per_second, ONE.connects_burst],
     "seconds that a new stream may have to wait for that": [
         ONE.connect_wait,

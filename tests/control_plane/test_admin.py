@@ -2,17 +2,24 @@
 
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from email.message import Message
 from io import BytesIO
 from typing import Any
 
 import pytest
-from harness.http import Connection, Response, send
+from harness import http
+from harness.http import TIMEOUT, Connection, Response
 from prometheus_client import CollectorRegistry, Counter
 
-from control_plane.admin import MAX_COMMAND, AdminServer, BadCommand
+from control_plane.admin import MAX_CLIENTS, MAX_COMMAND, AdminServer, BadCommand
 from control_plane.errors import ControlPlaneError
+
+
+def send(port: int, path: str, headers: Sequence[tuple[str, str]] = (), **more: Any) -> Response:
+    return http.send(port, path, headers, **{"host": f"127.0.0.1:{port}", **more})
 
 
 class Told:
@@ -111,6 +118,89 @@ def test_a_client_that_says_nothing_holds_up_nobody(admin: AdminServer) -> None:
         assert send(admin.port, "/healthz").status == 200
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:18002", 200),
+        ("127.0.0.1", 200),
+        ("10.0.0.1:18002", 200),
+        ("[::1]:18002", 200),
+        ("[::1]", 200),
+        ("localhost:18002", 200),
+        ("LocalHost", 200),
+        ("evil.example:18002", 421),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("localhost.evil.example:1", 421),
+        ("127.0.0.1:18002.evil.example", 421),
+        ("", 421),
+    ],
+)
+@pytest.mark.parametrize("path", ["/status", "/metrics"])
+def test_a_page_reads_nothing_by_a_name_that_leads_to_this_machine(
+    admin: AdminServer, path: str, host: str, status: int
+) -> None:
+    response = send(admin.port, path, host=host)
+
+    assert response.status == status
+    assert (b"clouds" in response.body) == (path == "/status" and status == 200)
+
+
+def test_it_is_asked_without_a_host_too(admin: AdminServer) -> None:
+    with Connection(admin.port) as connection:
+        connection.socket.sendall(b"GET /status HTTP/1.0\r\n\r\n")
+
+        assert connection.read().status == 200
+
+
+def test_beyond_loopback_it_may_have_any_name(told: Told) -> None:
+    server = AdminServer(("0.0.0.0", 0), registry=told.metrics, status=told)
+    server.start()
+    try:
+        assert send(server.port, "/status", host="prometheus.example:18002").status == 200
+    finally:
+        server.close()
+
+
+def test_who_says_nothing_takes_no_more_than_so_many_threads_and_keeps_out_nobody(
+    admin: AdminServer,
+) -> None:
+    before = set(threading.enumerate())
+    with ExitStack() as stack:
+        silent = [stack.enter_context(Connection(admin.port)) for _ in range(MAX_CLIENTS + 9)]
+
+        assert send(admin.port, "/healthz").status == 200
+        assert len(set(threading.enumerate()) - before) <= MAX_CLIENTS
+        assert [each.socket.recv(1) for each in silent[:10]] == [b""] * 10
+        assert [each.socket.send(b"GET /healthz HTTP/1.0\r\n\r\n") for each in silent[10:]]
+        assert all(each.read().status == 200 for each in silent[10:])
+
+
+def test_who_asks_for_much_at_a_time_gets_it_or_is_ended(admin: AdminServer, told: Told) -> None:
+    """A thread that works on an answer cannot be ended: one more client is."""
+    go, working = threading.Event(), threading.Semaphore(0)
+
+    def status() -> Mapping[str, Any]:
+        working.release()
+        assert go.wait(TIMEOUT)
+        return {}
+
+    told.status = status
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Connection(admin.port)) for _ in range(MAX_CLIENTS)]
+        for each in clients:
+            each.socket.sendall(b"GET /status HTTP/1.0\r\n\r\n")
+        assert all(working.acquire(timeout=TIMEOUT) for _ in clients)
+        one_more = stack.enter_context(Connection(admin.port))
+
+        with suppress(ConnectionError):
+            one_more.socket.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert one_more.socket.recv(1) == b""
+        go.set()
+        assert all(each.read().status == 200 for each in clients[1:])
+    assert send(admin.port, "/healthz").status == 200
+
+
 def test_a_closed_server_frees_its_port(told: Told) -> None:
     first = AdminServer(("127.0.0.1", 0), registry=told.metrics, status=told)
     first.start()
@@ -180,6 +270,13 @@ def test_a_web_page_can_give_no_command(
 ) -> None:
     assert post(admin, headers=headers).status == status
     assert told.commands == []
+
+
+def test_a_name_that_leads_to_this_machine_gives_no_command(admin: AdminServer, told: Told) -> None:
+    body, host = b'{"peel": 3}', "evil.example"
+    response = send(admin.port, "/potatoes", JSON, method="POST", body=body, host=host)
+
+    assert (response.status, told.commands) == (403, [])
 
 
 def test_a_browser_that_asks_first_is_not_told_yes(admin: AdminServer) -> None:

@@ -156,7 +156,7 @@ class ServeProcess(Process):
             return False
 
     def get(self, path: str) -> Response:
-        return send(self.admin_port, path)
+        return send(self.admin_port, path, host="localhost")
 
     def status(self) -> Any:
         """Return what /status says, once the control plane has time for it."""
