@@ -1,5 +1,6 @@
 """`scopeway bootstrap`: the configuration with which a site's Envoy starts."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -24,7 +25,9 @@ def _control_plane(text: str | tuple[str, int]) -> tuple[str, int]:
 def _admin(text: str) -> tuple[str, str | int]:
     """Read --admin: `unix:PATH` or host:port."""
     if text.startswith("unix:"):
-        return "unix", text.removeprefix("unix:")
+        if (path := text.removeprefix("unix:")) in ("", "@"):
+            raise click.BadParameter(f"{text!r} names no socket: unix:PATH, or unix:@NAME")
+        return "unix", path
     return address(text)
 
 
@@ -129,3 +132,7 @@ def bootstrap(
     output.mkdir(parents=True, exist_ok=True)
     for name, content in {"envoy.yaml": text, **files}.items():
         (output / name).write_text(content, encoding="utf-8")
+    click.echo(f"wrote {', '.join(['envoy.yaml', *files])} in {output}", err=True)
+    if sds_dir and files:
+        click.echo(f"bring {' and '.join(files)} to {sds_dir}", err=True)
+    click.echo(f"next: envoy -c {shlex.quote(str(output / 'envoy.yaml'))}", err=True)

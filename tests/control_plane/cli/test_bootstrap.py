@@ -102,6 +102,20 @@ def _listens_on_tcp(pid: int) -> int:
     return sum(f"socket:[{each[9]}]" in open_files for each in sockets if each[3] == listening)
 
 
+def test_what_was_written_and_what_comes_next_is_said(
+    scopeway: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "a b"
+    outcome = scopeway("bootstrap", "cloud-1", "--output", folder)
+
+    assert (outcome.status, outcome.out) == (0, "")
+    assert outcome.err.splitlines() == [
+        f"wrote envoy.yaml in {folder}",
+        f"next: envoy -c '{folder}/envoy.yaml'",
+    ]
+    assert yaml.safe_load((folder / "envoy.yaml").read_text())["node"]["cluster"] == "cloud-1"
+
+
 TLS = ("--tls-cert", "/etc/s/tls.crt", "--tls-key", "/etc/s/tls.key", "--tls-ca", "/etc/s/ca.crt")
 
 
@@ -124,7 +138,12 @@ class TestMutualTls:
         (certificate,) = written["identity.yaml"]["resources"]
         (authorities,) = written["authorities.yaml"]["resources"]
 
-        assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
+        assert (outcome.status, outcome.out) == (0, "")
+        assert outcome.err.splitlines() == [
+            f"wrote envoy.yaml, identity.yaml, authorities.yaml in {tmp_path / 'out'}",
+            "bring identity.yaml and authorities.yaml to /etc/envoy",
+            f"next: envoy -c {tmp_path / 'out' / 'envoy.yaml'}",
+        ]
         assert validation["default_validation_context"]["match_typed_subject_alt_names"] == [
             {"san_type": "URI", "matcher": {"exact": "spiffe://edge.example/control-plane"}}
         ]

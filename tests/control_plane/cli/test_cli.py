@@ -65,6 +65,8 @@ def test_a_command_in_a_help_can_be_copied(scopeway: Callable[..., Any]) -> None
         (["serve", "--registry", "dir:.", "--direct", "10.0.0.0/33"], "10.0.0.0/33"),
         (["serve", "--registry", "dir:.", "--direct", "a/b"], "is not a network, an IP address or"),
         (["bootstrap", "cloud-1", "--admin", "nowhere"], "'nowhere' is not host:port"),
+        (["bootstrap", "cloud-1", "--admin", "unix:"], "'unix:' names no socket"),
+        (["bootstrap", "cloud-1", "--admin", "unix:@"], "'unix:@' names no socket"),
         (["bootstrap", "Cloud 1"], "is not a name"),
         (["bootstrap", "cloud-1", "--xds", "x:0"], "'x:0' names no port"),
         (["demo", "--openstack-python", "/nowhere"], "Path '/nowhere' does not exist"),
