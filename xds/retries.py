@@ -55,10 +55,14 @@ class Retries:
         return name in self._names and self._names[name].asked
 
     def fail(self, name: str, asked: bool) -> None:
-        """It could not be looked up; `put_off` says when to try again."""
+        """It could not be looked up; `put_off` says when to try again.
+
+        One that was tried before its time, since the source told of it, keeps that time.
+        """
         retry = self._names.setdefault(name, _Retry(asked))
-        retry.asked, retry.at = retry.asked or asked, None
-        self._failed.append(name)
+        retry.asked = retry.asked or asked
+        if retry.at is None:
+            self._failed.append(name)
 
     def put_off(self, now: float, spread: float) -> None:
         """Give what has failed since the last call its time; `spread` is as of `spread`."""

@@ -37,6 +37,16 @@ def test_several_failures_before_one_put_off_are_one() -> None:
     assert retries.next == FIRST_PAUSE
 
 
+def test_one_that_fails_before_its_time_keeps_it() -> None:
+    """A source that tells of changes all the time makes nobody wait longer."""
+    retries = Retries()
+    for tenths in range(10):
+        retries.fail("a", asked=tenths == 5)
+        retries.put_off(tenths / 10, 0)
+
+    assert list(retries.due(FIRST_PAUSE)) == [("a", True)]
+
+
 def test_each_name_has_its_own_time() -> None:
     retries = Retries()
     retries.fail("a", asked=False)
