@@ -39,8 +39,11 @@ class TypeRules(Protocol[_Contra]):
     def acked(self) -> int:
         """The number of resources that the client has, as far as is known."""
 
-    def receive(self, request: _Contra) -> int:
-        """Take in what a request says of names; return how many were skipped as too many."""
+    def receive(self, request: _Contra, stale: bool) -> int:
+        """Take in what a request says of names; return how many were skipped as too many.
+
+        `stale`: it bears the nonce of an earlier response than the one in flight.
+        """
 
     def acknowledge(self, now: float) -> None:
         """The client took the response in flight."""
@@ -65,8 +68,6 @@ class Dialect(Generic[Request]):
     """From bytes, as `xds.codec.decode_delta_request`."""
     encode: Callable[[str, str, Answer], bytes]
     """From a type, a nonce and what to say."""
-    stale_counts: bool
-    """Whether a request with the nonce of an earlier response still changes subscriptions."""
     ttls_wrapped: bool
     """Whether a TTL goes into a wrapper that not every client knows."""
 
@@ -95,7 +96,6 @@ DELTA: Final = Dialect[DeltaRequest](
     encode=lambda type_url, nonce, answer: encode_delta_response(
         type_url=type_url, nonce=nonce, resources=answer.resources, removed=answer.removed
     ),
-    stale_counts=True,
     ttls_wrapped=False,
 )
 SOTW: Final = Dialect[SotwRequest](
@@ -107,6 +107,5 @@ SOTW: Final = Dialect[SotwRequest](
         version_info=answer.version_info,
         resources=answer.resources,
     ),
-    stale_counts=False,
     ttls_wrapped=True,
 )

@@ -111,9 +111,7 @@ class Session(Generic[Request]):
                 self._view = WithoutTtls(self._view)
         subscription = self._subscriptions.get(request.type_url) or self._open(request.type_url)
         stale = self._pair(subscription, request, now)
-        skipped = request.skipped
-        if self._dialect.stale_counts or not stale:
-            skipped += subscription.receive(request)
+        skipped = request.skipped + subscription.receive(request, stale)
         if skipped:
             self._events.append(NamesSkipped(request.type_url, skipped))
 

@@ -70,13 +70,22 @@ class SotwSubscription:
 
     # what the client says
 
-    def receive(self, request: SotwRequest) -> int:
+    def receive(self, request: SotwRequest, stale: bool) -> int:
         """Take over the list of names; ACK and NACK are the caller's to pair.
+
+        Args:
+            request: What the client says.
+            stale: Whether it is of an earlier response. Then its list doesn't count; but what it
+                leaves out the client has dropped, and may have taken anew by its next answer.
 
         Returns:
             How many names were skipped, because the client would have more than it may.
         """
         names = dict.fromkeys(request.names)
+        if stale:
+            dropped = (name for name in self.ledger.named if name not in names)
+            self.ledger.pending |= dict.fromkeys(dropped, True)
+            return 0
         explicit = WILDCARD in names
         names.pop(WILDCARD, None)
         skipped = max(0, len(names) - self._names_limit)

@@ -74,8 +74,12 @@ class Subscription:
 
     # what the client says
 
-    def receive(self, request: DeltaRequest) -> int:
+    def receive(self, request: DeltaRequest, stale: bool) -> int:
         """Apply the changes of a request; ACK and NACK are the caller's to pair.
+
+        Args:
+            request: What the client says.
+            stale: Whether it is of an earlier response. Its changes count all the same.
 
         Returns:
             How many names were skipped, because the client would have more than it may.
