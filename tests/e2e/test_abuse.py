@@ -5,16 +5,13 @@ The cases stand in `testdata/abuse.yaml`, from which the table of docs/abuse.md 
 has the scope `{image:cloud-2}`. Whatever it is answered, no other service of cloud-2 is reached.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPException
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from harness.abuse import over_http2
+from harness.abuse import GROUPS, is_documented, over_http2, wire
 from harness.fleet import Fleet
 from harness.http import Connection, Response
 
@@ -22,13 +19,9 @@ from control_plane.clouds.model import Cloud
 
 pytestmark = pytest.mark.fleet(certificates=True)
 
-REPOSITORY = Path(__file__).parents[2]
-DATA = REPOSITORY / "tests" / "testdata" / "abuse.yaml"
-DOCUMENT = REPOSITORY / "docs" / "abuse.md"
 SCOPE = ("x-scope", "{image:cloud-2}")
 
 Case = dict[str, Any]
-GROUPS: dict[str, list[Case]] = yaml.safe_load(DATA.read_text())
 SERVICES = {"image": "glance", "compute": "nova", "identity": "keystone"}
 
 
@@ -76,7 +69,7 @@ def said(response: Response) -> str:
 def raw(port: int, text: str, expected: int) -> list[str]:
     """Send bytes over HTTP/1.1; return so many answers, and what else comes, if anything does."""
     with Connection(port) as connection:
-        connection.socket.sendall(text.encode("latin-1"))
+        connection.socket.sendall(wire(text))
         answers = [said(connection.read()) for _ in range(expected)]
         connection.socket.settimeout(0.3)
         with suppress(TimeoutError, HTTPException, ConnectionError):
@@ -111,9 +104,9 @@ def test_a_path_at_the_peer(fleet: Fleet, front: int, peer: int, case: Case) -> 
 
 @cases("http1")
 def test_bytes_that_are_no_clear_request(front: int, case: Case) -> None:
-    text = case["send"].replace("\n", "\r\n").replace("<LF>\r\n", "\n").replace("<HT>", "\t")
+    text = case["send"].format(scope=": ".join(SCOPE))
 
-    answers = raw(front, text.format(scope=": ".join(SCOPE)), len(case["front"]))
+    answers = raw(front, text, len(case["front"]))
     assert answers == case["front"]
 
 
@@ -127,26 +120,17 @@ def test_frames_that_are_no_clear_request(fleet: Fleet, front: int, peer: int, c
 
 
 def test_the_table_of_the_documentation_is_what_was_tried(rewrite: bool) -> None:
-    table = "\n".join(_rows())
-    text = DOCUMENT.read_text()
-    made = re.sub(
-        r"(?<=<!-- table -->\n).*?(?=<!-- end -->)", lambda _: f"\n{table}\n\n", text, flags=re.S
-    )
-    if rewrite:
-        DOCUMENT.write_text(made)
-
-    assert made == text or rewrite
+    assert is_documented("table", _rows(), rewrite=rewrite)
 
 
-def _rows() -> Iterator[str]:
-    yield from ("| request | at the front | at the peer | |", "|---|---|---|---|")
+def _rows() -> Iterator[list[str]]:
+    yield ["request", "at the front", "at the peer", ""]
     for case in GROUPS["paths"]:
         method = f"{case['method']} " if "method" in case else ""
         front = case["front"] + (f" (HTTP/2: {case['front2']})" if "front2" in case else "")
-        cells = [f"`{method}{case['send']}`", front, case.get("peer", ""), case.get("why", "")]
-        yield f"| {' | '.join(each.replace('|', chr(92) + '|') for each in cells)} |"
+        yield [f"`{method}{case['send']}`", front, case.get("peer", ""), case.get("why", "")]
     for case in GROUPS["http1"]:
         answers = ", then ".join(case["front"]) or "closed"
-        yield f"| {case['what']} | {answers} | | {case.get('why', '')} |"
+        yield [case["what"], answers, "", case.get("why", "")]
     for case in GROUPS["http2"]:
-        yield f"| {case['what']} | {case['front']} | {case['peer']} | {case.get('why', '')} |"
+        yield [case["what"], case["front"], case["peer"], case.get("why", "")]

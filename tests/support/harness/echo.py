@@ -82,11 +82,12 @@ class Echo:
         length, digest = await self._read_body(reader, lookup)
         answer = {"name": self.name, "method": method, "path": path, "headers": headers}
         self.last = {**answer, "length": length, "sha256": digest}
-        if self.raw is not None:
+        raw = self.raw  # a test may change it as soon as the answer has come
+        if raw is not None:
             self.requests += 1
-            writer.write(self.raw)
+            writer.write(raw)
             await writer.drain()
-            return bool(self.raw) and b"connection: close" not in self.raw
+            return bool(raw) and b"connection: close" not in raw
         if self.chunks is not None:
             await self._stream(writer, self.chunks())
             return True
