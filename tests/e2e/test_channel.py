@@ -1,6 +1,7 @@
 """The channel between Envoys and control planes with mutual TLS: real processes on both sides."""
 
 import math
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -141,6 +142,29 @@ def test_nobody_else_is_served_the_listeners_of_a_cloud(
             shown = None
 
     assert ask(serve, shown, "cloud-1").startswith(told)
+
+
+def test_grpc_logs_a_handshake_that_fails_where_it_is_told_to(
+    stack: Stack, identities: Identities
+) -> None:
+    """What docs/identities.md sends an operator to."""
+    serve = stack.serve(start=False)
+    serve.command = ["env", "GRPC_VERBOSITY=INFO", *serve.command]
+    serve.start()
+    folder = stack.folder / "stranger"
+    folder.mkdir()
+    ours = identities.of(None)
+    nobody = grpc.ssl_channel_credentials(ours.authorities.read_bytes())
+    stranger = credentials(Identities(folder).of("cloud-1"), ours)
+
+    for shown, why in (
+        (nobody, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
+        (stranger, "CERTIFICATE_VERIFY_FAILED"),
+        (None, "WRONG_VERSION_NUMBER"),
+    ):
+        assert ask(serve, shown, "cloud-1").startswith("UNAVAILABLE: ")
+        line = re.compile(f"Handshake failed with error .*{why}")
+        serve.wait_until(lambda line=line: line.search(serve.log()), why)
 
 
 def test_an_envoy_believes_no_control_plane_but_that_of_its_domain(
