@@ -79,7 +79,9 @@ end
 local function led(path, authority, at_front, prefix, places)
   local rest = stripped(path, authority, places)
   if rest and (rest ~= path or not at_front) then
-    return escaped(prefix) .. rest
+    -- a path alone that is empty, or begins with its query, means the one that the client asked for
+    local root = prefix == "" and byte(rest) ~= SLASH and "/" or ""
+    return escaped(prefix) .. root .. rest
   elseif at_front then
     return is_of_front(path, prefix) and path or escaped(prefix) .. path
   end

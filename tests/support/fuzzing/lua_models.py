@@ -146,7 +146,7 @@ def led_back(location: str, scheme: str, authority: str, prefix: str, places: st
         return f"{scheme}://{authority}{path}" if authority else location
     if not authority or not url:
         return location
-    own_scheme = (url[1] or scheme).lower()
+    own_scheme = url[1].lower() if url[1] else scheme
     if own_scheme not in {"http", "https"}:
         return location
     here = _host(own_scheme, url[2])
@@ -156,21 +156,24 @@ def led_back(location: str, scheme: str, authority: str, prefix: str, places: st
     elif rest is None:
         return location
     else:
-        path = escaped + rest
+        path = _at_root(escaped, rest)
     return f"{scheme}://{authority}{path}"
 
 
 def _path_at_front(path: str, escaped: str, prefix: str, rest: str | None) -> str:
     if rest is not None and rest != path:
-        return escaped + rest
+        return _at_root(escaped, rest)
     if not prefix or re.match("/~(?:{|%7[bB])", path):
         return path
     service = re.split("[/?#]", path[1:])[0] if path.startswith("/") else ""
-    last = prefix.rpartition("/")[2]
-    names_service = last != "" and "~" not in last
+    names_service = re.search("/[^/~]+\\Z", prefix)
     if service in SERVICE_TYPES and names_service:
         return path
     return escaped + path
+
+
+def _at_root(prefix: str, rest: str) -> str:
+    return prefix + rest if prefix or rest.startswith("/") else f"/{rest}"
 
 
 def _behind_place(path: str, host: str | None, places: str) -> str | None:
