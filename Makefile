@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PIP_INSTALL = bin/python -m pip --disable-pip-version-check install
 BIN = .venv/bin
 PINS = deploy/requirements
-FUZZERS = scope manifest files requests lua front peer answers
+FUZZERS = scope manifest files requests lua front peer answers dispatch links
 FUZZ_SECONDS = 300
 # the files are complete; pip alone would look for extras that are pinned without them
 PINNED = --only-binary :all: --require-hashes --no-deps -r $(PINS)

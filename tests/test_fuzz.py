@@ -11,7 +11,19 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from fuzzing import answers, files, front, kept, lua, manifest, peer, requests, scope
+from fuzzing import (
+    answers,
+    dispatch,
+    files,
+    front,
+    kept,
+    links,
+    lua,
+    manifest,
+    peer,
+    requests,
+    scope,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from xds_model import write_request
@@ -28,6 +40,8 @@ READERS: Mapping[str, ModuleType] = {
     "front": front,
     "peer": peer,
     "answers": answers,
+    "dispatch": dispatch,
+    "links": links,
     "files": files,
 }
 FOUND: list[dict[str, Any]] = kept.found()
@@ -120,7 +134,7 @@ def test_lua_beside_its_models(data: bytes) -> None:
     lua.check(data)
 
 
-@pytest.mark.parametrize("reader", ["front", "peer", "answers"])
+@pytest.mark.parametrize("reader", ["front", "peer", "answers", "dispatch", "links"])
 @FUZZ
 @given(st.data())
 def test_messages_to_the_lua_of_an_envoy(reader: str, data: st.DataObject) -> None:

@@ -150,6 +150,9 @@ local function handle_methods(respond)
     streamInfo = function(self)
       return make(StreamInfo, hidden[self].metadata)
     end,
+    connectionStreamInfo = function(self)
+      return make(StreamInfo, hidden[self].of_connection)
+    end,
     logErr = function(self, message)
       local log = hidden[self].log
       log[#log + 1] = text(message, "a log message")
@@ -173,7 +176,7 @@ local Response = class("response handle", handle_methods(function()
 end))
 
 
--- Runs a hook on a message {headers, body or nil, metadata, log, fails_at}, of whose handle or headers a
+-- Runs a hook on a message {headers, body or nil, metadata, of_connection, log, fails_at}, of whose handle or headers a
 -- method may be `broken`, or one call fails, whatever it is; what Envoy would log as a script error, and
 -- then let the message go on, is in its field `failed`.
 function _M.run(hook, message, on_response)

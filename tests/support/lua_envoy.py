@@ -97,18 +97,19 @@ class Filter:
         *,
         method: str = "GET",
         body: str | None = None,
+        connection: Mapping[str, Mapping[str, str]] | None = None,
         broken: str | None = None,
         fails_at: int = 0,
     ) -> Sent:
         """Sends a request through the filter.
 
-        `broken` is a method of Envoy's that raises; `fails_at`: which call of any method does, from
-        1 on, 0 is none.
+        `connection` is the metadata of the connection it comes by; `broken` a method of Envoy's
+        that raises; `fails_at`: which call of any method does, from 1 on, 0 is none.
         """
         pairs = headers.items() if isinstance(headers, Mapping) else headers
         pseudo = [(":method", method), *([(":path", path)] if path is not None else [])]
-        table = self._lua.table()
-        return self._send("envoy_on_request", [*pseudo, *pairs], body, table, broken, fails_at)
+        more = self._lua.table(), broken, fails_at, connection
+        return self._send("envoy_on_request", [*pseudo, *pairs], body, *more)
 
     def refusal(self, *args: Any, **kwargs: Any) -> tuple[int, str]:
         """The status and the sentence of a request that is refused."""
@@ -157,13 +158,14 @@ class Filter:
         metadata: Any,
         broken: str | None,
         fails_at: int = 0,
+        connection: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Sent:
         table = self._lua.table_from
         message = self._lua.table()
         message.headers = table([table(list(pair)) for pair in pairs])
         message.broken = message.headers.broken = broken
         message.body, message.metadata, message.log = body, metadata, self._lua.table()
-        message.fails_at = fails_at
+        message.fails_at, message.of_connection = fails_at, table(connection or {}, recursive=True)
         self._run(self._lua.globals()[hook], message, hook == "envoy_on_response")
         assert message.failed is None or fails_at, message.failed
         return Sent(
