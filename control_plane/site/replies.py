@@ -48,7 +48,7 @@ WHY_NOT_SENT: Mapping[str, str] = {
     "Network_is_unreachable": "no route to its address",
     "no_healthy_upstream": "none of its endpoints is alive",
     "overflow": "too many requests wait for it",
-    "connection_failure": "the connection was closed before a request",
+    "remote_connection_failure}": "the connection was closed before a request",
 }
 """A part of Envoy's details of these to what a user is told, in their order."""
 BROKEN = ("UC", "UR", "LR", "LH", "URX", "UMSDR")

@@ -6,6 +6,8 @@ there, or must not happen there at all, at an Envoy with other limits.
 
 from collections.abc import Iterator
 from pathlib import Path
+from socketserver import BaseRequestHandler, TCPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -21,6 +23,8 @@ pytestmark = pytest.mark.envoy
 
 MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+CONTEXT = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+TLS = {"name": "tls", "typed_config": {"@type": f"type.googleapis.com/{CONTEXT}"}}
 GET = "GET / HTTP/1.1\r\nHost: a\r\n"
 
 
@@ -66,13 +70,32 @@ def service() -> Iterator[Echo]:
 
 
 @pytest.fixture(scope="module")
-def envoy(tmp_path_factory: pytest.TempPathFactory, service: Echo) -> Iterator[tuple[Envoy, int]]:
+def closing() -> Iterator[int]:
+    """The port of somebody who closes every connection at once."""
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1 << 16)
+
+    with TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def envoy(
+    tmp_path_factory: pytest.TempPathFactory, service: Echo, closing: int
+) -> Iterator[tuple[Envoy, int]]:
     """An Envoy, and the port of its listener."""
     (port,) = free_ports(1)
     full = {"thresholds": [{"max_pending_requests": 0}]}
     clusters = [
         cluster("echo", "127.0.0.1", service.port),
         cluster("nowhere", "255.255.255.255", 1),  # the kernel refuses at once
+        cluster("closing", "127.0.0.1", closing, transport_socket=TLS),
         cluster("full", "127.0.0.1", service.port, circuit_breakers=full),
     ]
     folder: Path = tmp_path_factory.mktemp("replies")
@@ -107,6 +130,11 @@ def test_no_answer_has_envoys_details() -> None:
             503,
             "nowhere cannot be reached: no route to its address",
             f"{GET}x-scopeway-target: nowhere\r\n\r\n",
+        ),
+        (
+            503,
+            "closing cannot be reached: the connection was closed before a request",
+            f"{GET}x-scopeway-target: closing\r\n\r\n",
         ),
         (
             503,
