@@ -11,6 +11,7 @@ import click
 from control_plane.cli.options import direct_option, format_option, registry_option
 from control_plane.cli.output import console, table
 from control_plane.clouds.fields import METHODS
+from control_plane.clouds.policy import FORM
 
 if TYPE_CHECKING:
     from control_plane.compiler.explain import Explanation
@@ -40,8 +41,9 @@ EXIT_REJECTED = 3
 )
 @click.option(
     "--method",
-    type=click.Choice(sorted(METHODS), case_sensitive=False),
-    help="Of the request: the rules of a cloud may allow some only; default: any that is allowed.",
+    type=click.Choice([*sorted(METHODS), FORM], case_sensitive=False),
+    help="Of the request: the rules of a cloud may allow some only; default: any that is allowed. "
+    "form: what may carry one, as a POST without Content-Type.",
 )
 @format_option
 @click.argument("service")

@@ -15,6 +15,10 @@ IDENTITY = "identity"
 VALIDATION = IDENTITY_VALIDATE
 """To ask a Keystone about a token that it has issued: a part of identity, or allowed alone."""
 
+FORM = "form"
+"""In the place of a method: the request may carry a form, in which services find another method. No
+rule can name it, so only those for all methods allow it."""
+
 AUDIT = "audit"
 ENFORCE = "enforce"
 MODES = (ENFORCE, AUDIT)
@@ -41,7 +45,7 @@ def judge(owner: Cloud, caller: Cloud, service: str, method: str | None = None) 
         owner: The cloud that is asked.
         caller: The cloud that asks.
         service: An official service type or VALIDATION.
-        method: None asks whether any method is allowed.
+        method: FORM for a request that may carry one; None asks whether any method is allowed.
     """
     naming = about = None
     for index, rule in enumerate(owner.accept):

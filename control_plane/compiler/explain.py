@@ -54,7 +54,7 @@ def explain_request(
         caller: The cloud that is asked.
         inventory: All clouds.
         settings: As the control plane has them.
-        method: Of the request; None leaves methods out.
+        method: Of the request, or FORM; None leaves methods out.
     """
     try:
         parse_scope(scope)

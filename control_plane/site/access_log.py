@@ -35,6 +35,7 @@ _FIELDS = {
 }
 
 _POLICY = {
+    "policy_method": f"%REQ({names.METHOD})%",
     # which rule of the peer's policy decided, and what it would have decided in audit mode
     "policy": "%DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%",
     "audit": "%DYNAMIC_METADATA(envoy.filters.http.rbac:shadow_engine_result)%",

@@ -85,8 +85,8 @@ PEER_AGE = timedelta(minutes=10)
 who is there: longer than this nobody is believed whose certificate has ended, or whose authority is
 trusted no longer. What is under way goes on."""
 
-_UNDERSCORES = "x_.*|x-(auth|subject|service|forwarded|scopeway)_.*"
-"""WSGI reads `x_auth_token` as X-Auth-Token, so these would pass by what the proxy decides.
+_UNDERSCORES = "x_.*|x-(auth|subject|service|forwarded|scopeway)_.*|content_(type|length)"
+"""WSGI may read `x_auth_token` as X-Auth-Token, so these would pass by what the proxy decides.
 Swift's `x-object-meta-a_b` is none of them."""
 
 _ALL_BUT_ORIGIN = "x-scopeway-[^o].*"

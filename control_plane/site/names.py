@@ -18,6 +18,8 @@ LUA_TYPE: Final = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
 
 TARGET: Final = "x-scopeway-target"
 SERVICE: Final = "x-scopeway-service"
+METHOD: Final = "x-scopeway-method"
+"""At peers, what the policy takes for the method: the request's, or FORM (`clouds.policy`)."""
 ORIGIN: Final = "x-scopeway-origin"
 STATUS: Final = "x-scopeway-status"
 REASON: Final = "x-scopeway-reason"

@@ -1,8 +1,8 @@
 """From a cloud's policy to the RBAC of its peer: what the target itself enforces.
 
 One matcher, in the routes of the peer, so that a change takes effect on the next request of a live
-connection. It looks at the caller, which is the URI of its certificate, at the service that the
-Lua before it has found in the path, and at the method, and at nothing else. Labels have become
+connection. It looks at the caller, which is the URI of its certificate, at the service and at the
+method, as the Lua before it has found them, and at nothing else. Labels have become
 names. Equal policies are equal bytes: the site's own name is not among them.
 
 Invariant: what `control_plane.clouds.policy.judge` says, for every caller, service and method; but
@@ -99,7 +99,7 @@ def peer_policy(policy: Policy, members: Members, *, trust_domain: str | None) -
         tree = _tree(policy.rules, grant, clouds, trust_domain)
         predicates = [
             _predicate(header, tuple(values))
-            for header, values in ((names.SERVICE, grant.services), (":method", grant.methods))
+            for header, values in ((names.SERVICE, grant.services), (names.METHOD, grant.methods))
             if values is not None
         ]
         if not predicates:

@@ -27,6 +27,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.google.protobuf import Any
 
+from control_plane.clouds.policy import FORM
 from control_plane.site import names
 from control_plane.site.envoy_types import error_body, overwrite
 from control_plane.site.policy import NONE
@@ -95,6 +96,9 @@ NOT_LIKE_THIS = 'response.code_details.startsWith("rbac_access_denied")'
 """In CEL: one is, but not with this method. Which one only the access log says: a reply can show no
 more than the details as they are, where the rule stands among words of Envoy's."""
 
+NOT_A_FORM = f'{NOT_LIKE_THIS} && request.headers["{names.METHOD}"] == "{FORM}"'
+"""In CEL: the same of what may carry a form, in which a service may find another method."""
+
 OURS = 'response.code_details in ["lua_response", "direct_response"]'
 """In CEL: the answer of a Lua filter or of a route, whatever its status; the log's filters know
 statuses and flags only, in which these are like some of Envoy's own."""
@@ -120,6 +124,11 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
         f"{denied} with %REQ(:METHOD)%: "
         f"its accept rules for it allow %REQ({names.ORIGIN})% other methods"
     )
+    not_a_form = (
+        f"{denied} with a form, which can say another method, or a %REQ(:METHOD)% that may be one: "
+        f"its accept rules for it allow %REQ({names.ORIGIN})% only some methods; "
+        "send another Content-Type, or Content-Length: 0"
+    )
     unavailable = "Service Unavailable"
     half_sent = "the rest of the request did not come in time"
     no_filters = f"the Envoy of {names.SITE_NAME} has no filters from its control plane yet"
@@ -128,6 +137,7 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
         mappers=[
             ResponseMapper(filter=_expression(OURS), headers_to_add=here),
             _json(_expression(NOT_ACCEPTED), "Forbidden", not_accepted, here),
+            _json(_expression(NOT_A_FORM), "Forbidden", not_a_form, here),
             _json(_expression(NOT_LIKE_THIS), "Forbidden", not_like_this, here),
             _json(away, unavailable, no_cluster, unsent),
             *_because(

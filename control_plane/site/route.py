@@ -52,6 +52,7 @@ NOT_IN_ANSWERS = (
     names.HONOURED,
     names.TARGET,
     names.SERVICE,
+    names.METHOD,
     names.ORIGIN,
     names.STATUS,
     names.REASON,

@@ -19,6 +19,9 @@ from control_plane.clouds.model import Cloud
 pytestmark = pytest.mark.fleet(certificates=True)
 
 READS = ["GET", "HEAD"]
+FORM = ("content-type", "application/x-www-form-urlencoded")
+EMPTY = ("content-length", "0")
+BODY = b"_method=DELETE"
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +200,84 @@ class TestRules:
         }
         assert set(statuses.values()) == {200, 403}
 
+    def test_what_may_carry_a_form_needs_a_rule_for_all_methods(self, target: Target) -> None:
+        """Services would find another method in it."""
+        named = {"services": ["image"], "methods": ["GET", "PATCH", "POST", "PUT"]}
+        target.accept({"clouds": ["cloud-3"], **named}, {"clouds": ["cloud-4"]})
+        parts = ("content-type", "multipart/form-data; boundary=a")
+        json = ("content-type", "application/json")
+        forms = [
+            *(("POST", [each], BODY) for each in (FORM, parts, ("content-type", ""))),
+            *(("POST", each, BODY) for each in ([], [json, FORM], [FORM, json])),
+            ("POST", [("content_type", json[1])], BODY),
+            ("POST", [FORM, ("x-scopeway-method", "POST")], BODY),
+            ("POST", [("content-encoding", "gzip")], BODY),
+            ("POST", [], b""),
+            *((method, [FORM], BODY) for method in ("PUT", "PATCH")),
+        ]
+        others = [
+            ("POST", [json], BODY),
+            # Envoy makes one of the two, here and for the service
+            ("POST", [json, ("content-type", "")], BODY),
+            ("POST", [("content-type", ""), json], BODY),
+            ("POST", [EMPTY], b""),
+            ("POST", [EMPTY, FORM], b""),
+            ("PUT", [], BODY),
+        ]
+        for method, headers, body in forms:
+            sent: dict[str, Any] = {"method": method, "headers": headers, "body": body}
+            assert target.ask("cloud-3", **sent).status == 403, sent
+            assert target.ask("cloud-4", **sent).status == 200, sent
+        for method, headers, body in others:
+            sent = {"method": method, "headers": headers, "body": body}
+            answer = target.ask("cloud-3", **sent)
+            assert answer.status == 200, sent
+            types = [value for name, value in answer.json["headers"] if name == "content-type"]
+            assert types in ([], [json[1]], [FORM[1]])
+
+    def test_a_service_sees_no_other_spelling_of_what_the_policy_has_read(
+        self, target: Target
+    ) -> None:
+        target.accept({"clouds": ["cloud-3"], "methods": ["POST"]})
+        spelt = [("content_type", FORM[1]), ("content_length", "9"), ("x-scopeway-method", "GET")]
+        sent = [("content-type", "application/json"), *spelt]
+
+        seen = target.ask("cloud-3", method="POST", headers=sent, body=BODY).json["headers"]
+        assert [each for each in seen if each[0].startswith(("content", "x-scopeway-m"))] == [
+            ["content-type", "application/json"],
+            ["x-scopeway-method", "POST"],
+        ]
+
+    @pytest.mark.parametrize("more", [[EMPTY], [EMPTY, FORM]])
+    def test_who_says_that_a_body_is_empty_has_none(
+        self, target: Target, more: list[tuple[str, str]]
+    ) -> None:
+        target.accept({"clouds": ["cloud-3"], "methods": ["POST"]})
+        with pytest.raises(Refused):
+            target.ask("cloud-3", method="POST", headers=more, body=BODY)
+
+    def test_nor_one_in_chunks(self, target: Target) -> None:
+        target.accept({"clouds": ["cloud-3"], "methods": ["POST"]})
+        chunked = [EMPTY, ("transfer-encoding", "chunked")]
+        with pytest.raises(Refused):
+            target.ask("cloud-3", method="POST", headers=chunked, body=BODY)
+
+    def test_a_form_is_told_as_such(self, fleet: Fleet, front: int, target: Target) -> None:
+        target.accept({"clouds": ["cloud-1"], "methods": ["GET", "POST"]})
+
+        assert fleet.eventually(lambda: scoped(front).status == 200)
+        empty = send(front, "/image/v2", [("X-Scope", "{image:cloud-2}"), EMPTY], method="POST")
+        assert empty.status == 200
+        response = scoped(front, method="POST", body=BODY)
+        assert response.status == 403
+        assert response.error["message"] == (
+            "cloud-2 does not let cloud-1 use its image service with a form, which can say another "
+            "method, or a POST that may be one: its accept rules for it allow cloud-1 only some "
+            "methods; send another Content-Type, or Content-Length: 0"
+        )
+        (line,) = fleet.envoys["cloud-2"].access_log(response.headers["x-request-id"])
+        assert (line["policy"], line["policy_method"]) == ("accept[0] allows GET, POST", "form")
+
     def test_a_method_that_is_denied_is_told_and_the_log_has_the_rule(
         self, fleet: Fleet, front: int, target: Target
     ) -> None:
@@ -273,8 +354,9 @@ class TestAudit:
             target.ask("cloud-3"),
             target.ask("cloud-3", method="PUT"),
             target.ask("cloud-9"),
+            target.ask("cloud-3", headers=[FORM]),
         ]
-        assert [each.status for each in answers] == [200, 200, 200]
+        assert [each.status for each in answers] == [200, 200, 200, 200]
         after = envoy.stats("http.peer.rbac.shadow")
         assert after["http.peer.rbac.shadow_allowed"] - before["http.peer.rbac.shadow_allowed"] == 1
         assert after["http.peer.rbac.shadow_denied"] - before["http.peer.rbac.shadow_denied"] >= 3
@@ -283,7 +365,9 @@ class TestAudit:
             ("cloud-3", "allowed", "accept[0]"),
             ("cloud-3", "denied", "accept[0] allows GET, HEAD"),
             ("cloud-9", "denied", "none"),
+            ("cloud-3", "denied", "accept[0] allows GET, HEAD"),
         ]
+        assert [each["policy_method"] for each in lines] == ["GET", "PUT", "GET", "form"]
         assert {each["policy"] for each in lines} == {None}
 
     def test_even_then_who_has_no_certificate_gets_no_answer(self, target: Target) -> None:

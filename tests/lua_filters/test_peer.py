@@ -20,6 +20,7 @@ def test_the_first_segment_names_a_service_of_this_site(peer: Any) -> None:
         "x-scope": "image:cloud-9",
         "x-scopeway-target": "image@cloud-1",
         "x-scopeway-service": "image",
+        "x-scopeway-method": "GET",
     }
 
 
@@ -76,6 +77,49 @@ def test_a_method_in_the_query_is_refused(peer: Any) -> None:
         400,
         "a method in the query: the policy looks at the request's own",
     )
+
+
+FORM = "application/x-www-form-urlencoded"
+JSON = ("content-type", "application/json")
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("POST", []),
+        *(("POST", [("content-type", kind)]) for kind in ("", ";charset=utf-8", " a/b", ",a/b")),
+        *(("POST", [JSON, ("content-type", kind)]) for kind in ("", "text/plain", FORM)),
+        *(("POST", [("content-type", kind)]) for kind in (FORM, FORM.upper(), f"{FORM}; a=b")),
+        ("POST", [("content-type", "Multipart/Form-Data; boundary=a")]),
+        ("POST", [("content-type", FORM), ("content-length", "10")]),
+        *((method, [("content-type", FORM)]) for method in ("PUT", "PATCH", "DELETE", "GET")),
+        ("PUT", [JSON, ("content-type", FORM)]),
+    ],
+)
+def test_for_the_policy_what_may_carry_a_form_has_no_method(
+    peer: Any, method: str, headers: list[tuple[str, str]]
+) -> None:
+    assert peer.request("/image/v2", headers, method=method).headers["x-scopeway-method"] == "form"
+
+
+OFFICE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        *(("POST", [("content-type", kind)]) for kind in ("application/json", "a", "a/b; c=d")),
+        *(("POST", [*kind, ("content-length", "0")]) for kind in ([], [("content-type", FORM)])),
+        *((method, []) for method in ("GET", "PUT", "DELETE", "PATCH")),
+        *(("PUT", [("content-type", kind)]) for kind in ("", "a,b", OFFICE)),
+    ],
+)
+def test_for_the_policy_all_else_has_its_own(
+    peer: Any, method: str, headers: list[tuple[str, str]]
+) -> None:
+    sent = peer.request("/image/v2", [*headers, ("x-scopeway-method", "GET")], method=method)
+
+    assert sent.headers["x-scopeway-method"] == method
 
 
 def test_a_request_without_a_path_is_refused(peer: Any) -> None:

@@ -1,9 +1,28 @@
 """Images of another cloud, for a user who is known only at home."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
 import pytest
-from harness.openstack import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds, image_names, new_image
+from harness.openstack import (
+    AT_OTHER,
+    CLOUDS,
+    COMMAND_SECONDS,
+    HOME,
+    IMAGES,
+    OTHER,
+    SECURE,
+    TOKENS,
+    Clouds,
+    image_names,
+    new_image,
+)
 
 from control_plane.compiler.policy import namespace
+from control_plane.demo.sites import manifest, register
 from control_plane.demo.trace import AccessLogs
 
 
@@ -55,6 +74,78 @@ def test_a_method_in_the_query_does_not_get_past_the_policy(clouds: Clouds) -> N
     own = clouds.ask("POST", IMAGES, token, document=new_image("goes")).json()["id"]
     assert clouds.ask("GET", f"{IMAGES}/{own}?_method=DELETE", token).status == 204
     assert clouds.ask("GET", f"{IMAGES}/{own}", token).status == 404
+
+
+FORM = {"Content_Type": "application/x-www-form-urlencoded"}
+BOTH = b'{"status": "accepted", "a": "&_method=PUT&"}'
+"""A form to Routes, and JSON to what is behind it."""
+
+
+def test_nor_does_one_in_a_form(clouds: Clouds) -> None:
+    """Glance itself goes by it."""
+    owner, invited = clouds.member(), clouds.admin()
+    path = _shared(clouds, owner, invited)
+    assert clouds.ask("POST", path, invited, data=BOTH, **FORM).status == 200
+    assert clouds.ask("GET", path, invited).json()["status"] == "accepted"
+
+    path = _shared(clouds, owner, invited, scope=AT_OTHER)
+    with _methods(clouds, ["GET", "POST"]):
+        refused = clouds.ask("POST", path, invited, scope=AT_OTHER, data=BOTH, **FORM)
+        assert refused.status == 403
+        assert "with a form" in refused.json()["error"]["message"]
+        assert clouds.ask("GET", path, invited, scope=AT_OTHER).json()["status"] == "pending"
+    through = clouds.ask("POST", path, invited, scope=AT_OTHER, data=BOTH, **FORM)
+    assert through.json()["status"] == "accepted"
+
+
+def test_what_the_openstack_command_sends_is_no_form(clouds: Clouds) -> None:
+    scope = f"{{keystone:{HOME};glance:{OTHER}}}"
+    with _methods(clouds, ["GET", "POST", "PUT", "PATCH"]):
+        made = clouds.command(
+            *("image", "create", "posted", "-f", "value", "-c", "id", "--scope", scope)
+        )
+        assert made[0] == 0, made
+        image = made[1].split()[-1]
+        # these have no body
+        for change in ("--deactivate", "--activate"):
+            done = clouds.command("image", "set", change, image, "--scope", scope)
+            assert done[0] == 0, done
+
+
+def _shared(clouds: Clouds, owner: str, invited: str, scope: str | None = None) -> str:
+    """The path of a member of an image who has not accepted yet."""
+
+    def made(token: str) -> Any:
+        return clouds.ask("POST", IMAGES, token, scope=scope, document=new_image("shared")).json()
+
+    members, member = f"{IMAGES}/{made(owner)['id']}/members", made(invited)["owner"]
+    added = clouds.ask("POST", members, owner, scope=scope, document={"member": member})
+    assert added.json()["status"] == "pending", added
+    return f"{members}/{member}"
+
+
+@contextmanager
+def _methods(clouds: Clouds, methods: list[str]) -> Iterator[None]:
+    """The other cloud lets others use its services with these methods only."""
+    others = [name for name in (*CLOUDS, SECURE) if name != OTHER]
+    usual = manifest(clouds.sites[OTHER], others)
+    limited = deepcopy(usual)
+    limited["spec"]["accept"][0]["methods"] = methods
+    file = clouds.root / "methods.yaml"
+
+    def put(document: dict[str, Any], status: int) -> None:
+        register(clouds.plane, [document], file)
+        deadline = time.monotonic() + COMMAND_SECONDS
+        token, path = clouds.member(), f"{IMAGES}/of-nobody"
+        while clouds.ask("DELETE", path, token, scope=AT_OTHER).status != status:
+            assert time.monotonic() < deadline, "the policy is still the old one"
+            time.sleep(0.05)
+
+    put(limited, 403)
+    try:
+        yield
+    finally:
+        put(usual, 404)
 
 
 def test_what_is_made_there_belongs_to_the_mapped_project(clouds: Clouds) -> None:

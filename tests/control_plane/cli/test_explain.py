@@ -161,10 +161,12 @@ def test_a_method_is_judged_by_the_rule_that_names_the_caller(
 
     allowed = scopeway("explain", *options, "--method", "GET", "image")
     denied = scopeway("explain", *options, "--method", "delete", "image")
+    form = scopeway("explain", *options, "--method", "form", "image")
 
-    assert (allowed.status, denied.status) == (0, 3)
+    assert (allowed.status, denied.status, form.status) == (0, 3, 3)
     assert "cloud-2: accept[0]" in allowed.out
     assert "its rule accept[0] allows GET" in denied.out
+    assert "its rule accept[0] allows GET" in form.out
 
 
 def test_what_certificates_would_change_is_told(explain: Callable[..., Any]) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
-from control_plane.clouds.policy import Verdict, judge
+from control_plane.clouds.policy import FORM, Verdict, judge
 
 CALLER = Cloud(name="cloud-1", labels={"region": "eu"})
 BY_NAME = (CloudPattern(name="cloud-1"),)
@@ -31,6 +31,12 @@ def rules(*accept: AcceptRule) -> Cloud:
             "POST",
             Verdict(True, 1, ""),
         ),
+        (
+            rules(AcceptRule(clouds=BY_NAME, methods=("GET", "POST"))),
+            FORM,
+            Verdict(False, 0, "its rule accept[0] allows GET, POST"),
+        ),
+        (rules(AcceptRule(clouds=BY_NAME)), FORM, Verdict(True, 0, "")),
         (
             rules(
                 AcceptRule(clouds=BY_NAME, services=("compute",)),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
-from control_plane.clouds.policy import Selector, judge, policy_of
+from control_plane.clouds.policy import FORM, Selector, judge, policy_of
 from control_plane.site.policy import NONE, deny_all, peer_policy
 
 GOLDEN = Path(__file__).parents[2] / "testdata" / "site" / "policy.yaml"
@@ -105,12 +105,12 @@ def test_it_decides_as_the_rules_do(rules: tuple[AcceptRule, ...], domain: str |
     assert per_route.rbac is not None
     for caller in [*CALLERS, Cloud(name="cloud-9")]:
         for service in [*SERVICES, "network"]:
-            for method in [*METHODS, "DELETE"]:
+            for method in [*METHODS, "DELETE", FORM]:
                 seen = {
                     "uri": f"spiffe://{DOMAIN}/cloud/{caller.name}",
                     "x-scopeway-origin": caller.name,
                     "x-scopeway-service": service,
-                    ":method": method,
+                    "x-scopeway-method": method,
                 }
                 verdict = judge(owner, caller, service, method)
                 action = decision(per_route.rbac.matcher, seen)
@@ -139,7 +139,7 @@ def test_no_other_name_is_that_cloud(uri: str) -> None:
     rbac = encoded(owner).rbac
     assert rbac is not None
 
-    seen = {"uri": uri, "x-scopeway-service": "image", ":method": "GET"}
+    seen = {"uri": uri, "x-scopeway-service": "image", "x-scopeway-method": "GET"}
     assert decision(rbac.matcher, seen).action == RbacAction.DENY
     seen["uri"] = "spiffe://fleet/cloud/cloud-1"
     assert decision(rbac.matcher, seen).action == RbacAction.ALLOW

@@ -114,5 +114,5 @@ def check_failed(request: Message, sent: Sent, refuses: bool) -> None:
         assert sent.answer is not None, "it went on though Envoy's method failed"
         assert sent.answer.status == 500
         assert sent.log
-    for name in ("x-scopeway-target", "x-scopeway-service"):
+    for name in ("x-scopeway-target", "x-scopeway-service", "x-scopeway-method"):
         assert sent.answer or sent.headers.get(name) == request.by_name().get(name)

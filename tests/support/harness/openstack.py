@@ -56,6 +56,7 @@ class Clouds:
         cloud: str = HOME,
         scope: str | None = None,
         document: object | None = None,
+        data: bytes | None = None,
         **headers: str,
     ) -> Answer:
         """One request to a cloud's front."""
@@ -65,7 +66,7 @@ class Clouds:
         if scope is not None:
             sent["X-Scope"] = scope
         url = self.sites[cloud].front_url + path
-        return request(method, url, headers=sent, document=document)
+        return request(method, url, headers=sent, document=document, data=data)
 
     def validated(self, token: str) -> Any:
         """What the cloud itself says of a token of its own."""
