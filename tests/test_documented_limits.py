@@ -15,8 +15,7 @@ from control_plane.compiler.plan import LABEL_WINDOW, MAX_HOPS, PlanSettings
 from control_plane.registry.documents import MAX_BYTES
 from control_plane.registry.yaml_documents import MAX_CHARACTERS, MAX_DEPTH, MAX_NUMBER
 from control_plane.scope import text
-from control_plane.site import resources
-from control_plane.site.connection import MAX_HEADERS, MAX_HEADERS_KB
+from control_plane.site import connection, resources
 from control_plane.source import Limits as SourceLimits
 from xds.limits import Limits
 from xds.node import MAX_METADATA
@@ -61,7 +60,10 @@ EXPECTED: dict[str, list[float]] = {
     "levels of parentheses": [text.MAX_DEPTH],
     "words and signs of an expression, which bounds what the control plane takes to read a "
     "target's name: 3 ms, not 20": [text.MAX_PIECES],
-    "headers of a request at a front": [MAX_HEADERS, MAX_HEADERS_KB * 1024],
+    "headers of a request at a front": [
+        connection.MAX_HEADERS,
+        connection.MAX_HEADERS_KB * 1024,
+    ],
     "clouds that labels select": [PlanSettings().label_limit],
     "clouds with some labels that are looked at for those that may be used": [LABEL_WINDOW],
     "priorities of a cluster (`or`)": [MAX_HOPS],
@@ -101,6 +103,16 @@ EXPECTED: dict[str, list[float]] = {
     "connections of an Envoy": [connections()],
     "connections to an Envoy's peer, of these": [connections_to_peer()],
     "seconds until TLS is agreed on, at a peer and a front with TLS": [resources.HANDSHAKE_SECONDS],
+    "requests at a time on a connection of HTTP/2, at a front or a peer": [connection.MAX_STREAMS],
+    "frames on it that cost the sender nothing: answers to SETTINGS and PING that it doesn't take; "
+    "empty DATA and CONTINUATION in a row; PRIORITY for each stream; WINDOW_UPDATE for each DATA "
+    "that it was sent": [
+        connection.MAX_CONTROL_ANSWERS,
+        connection.MAX_EMPTY_FRAMES,
+        connection.MAX_PRIORITIES,
+        connection.MAX_WINDOW_UPDATES,
+    ],
+    "requests on it that are taken back within a second": [],
     "problems that are kept of a refused document": [MAX_PROBLEMS],
     "bytes of an entry in etcd": [MAX_BYTES],
     "characters of a document in a folder": [MAX_CHARACTERS],

@@ -69,6 +69,17 @@ ADDED_HEADERS_KB = 16
 ADDED_HEADERS = 32
 """What every hop but the first takes beyond these, in either direction: each adds its own."""
 
+MAX_STREAMS = 1024
+"""Requests at a time on one connection of HTTP/2; further ones are refused unread."""
+
+MAX_CONTROL_ANSWERS = 1000
+MAX_EMPTY_FRAMES = 1
+MAX_PRIORITIES = 100
+MAX_WINDOW_UPDATES = 10
+"""Frames of HTTP/2 that cost the sender nothing: answers to SETTINGS and PING that it doesn't take,
+empty DATA and CONTINUATION in a row, PRIORITY for each stream, WINDOW_UPDATE for each DATA that it
+was sent. Beyond, its connection is ended. Envoy's own figures, and said so that they stay."""
+
 PEER_STREAM_WINDOW = 4 * 1024 * 1024
 PEER_CONNECTION_WINDOW = 16 * 1024 * 1024
 """What one peer may have sent that the service has not taken: bounds Envoy's memory, and still
@@ -130,12 +141,12 @@ def peer(*, by_certificate: bool) -> bytes:
         add=[HeaderMutation(append=overwrite(names.ORIGIN, _CALLER))] if by_certificate else [],
     )
     manager.codec_type = HttpConnectionManagerCodecType.HTTP2
-    manager.http2_protocol_options = Http2ProtocolOptions(
-        allow_connect=True,  # WebSockets over HTTP/2
-        initial_stream_window_size=PEER_STREAM_WINDOW,
-        initial_connection_window_size=PEER_CONNECTION_WINDOW,
-        connection_keepalive=KeepaliveSettings(interval=PEER_PING, timeout=PEER_PING / 2),
-    )
+    http2 = _http2()
+    http2.allow_connect = True  # WebSockets over HTTP/2
+    http2.initial_stream_window_size = PEER_STREAM_WINDOW
+    http2.initial_connection_window_size = PEER_CONNECTION_WINDOW
+    http2.connection_keepalive = KeepaliveSettings(interval=PEER_PING, timeout=PEER_PING / 2)
+    manager.http2_protocol_options = http2
     # the front of the origin is the one proxy before us: its X-Forwarded-* and request id stay
     manager.xff_num_trusted_hops = 1
     manager.preserve_external_request_id = True
@@ -235,7 +246,18 @@ def _edge(
     manager.request_headers_timeout = HEADERS_WITHIN
     manager.upgrade_configs = _upgrades()
     manager.local_reply_config = replies.local_replies()
+    manager.http2_protocol_options = _http2()
     return manager
+
+
+def _http2() -> Http2ProtocolOptions:
+    return Http2ProtocolOptions(
+        max_concurrent_streams=MAX_STREAMS,
+        max_outbound_control_frames=MAX_CONTROL_ANSWERS,
+        max_consecutive_inbound_frames_with_empty_payload=MAX_EMPTY_FRAMES,
+        max_inbound_priority_frames_per_stream=MAX_PRIORITIES,
+        max_inbound_window_update_frames_per_data_frame_sent=MAX_WINDOW_UPDATES,
+    )
 
 
 def _inner(stat_prefix: str) -> HttpConnectionManager:
