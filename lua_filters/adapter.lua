@@ -8,7 +8,7 @@
 local errors = require("errors")
 
 local find = string.find
-local pcall, tostring, type = pcall, tostring, type
+local pairs, pcall, tostring, type = pairs, pcall, tostring, type
 
 -- Every request leaves a coroutine and a few wrappers. The heap is small, so let it grow to four
 -- times what is alive before it is collected again, not twice.
@@ -22,6 +22,13 @@ local PASS = _M.PASS
 local REQUEST_FAILED = "the scope filter failed, so the request was not sent on"
 local ANSWER_REFUSED = "the answer was withheld: "
 local ANSWER_FAILED = "the scope filter failed"
+-- What is left of an answer that is withheld.
+local OURS = { [":status"] = true, ["x-scopeway-served-by"] = true }
+local SPELLING = {
+  ["x-scope"] = "X-Scope",
+  ["x-auth-token"] = "X-Auth-Token",
+  ["x-subject-token"] = "X-Subject-Token",
+}
 
 
 local function refuse(handle, status, message)
@@ -46,26 +53,31 @@ function _M.on_request(handle, filter)
 end
 
 
--- The text of the X-Scope header or nil; nil and a sentence for two of them. `get` joins them with
--- a comma, which the language has too.
-function _M.x_scope(headers)
-  local text = headers:get("x-scope")
-  if text and find(text, ",", 1, true) and headers:getNumValues("x-scope") > 1 then
-    return nil, "more than one X-Scope header"
+-- The value of a header or nil; nil and a sentence for two of them, of which a service may take
+-- another than we do. `get` joins them with a comma.
+function _M.single(headers, name)
+  local value = headers:get(name)
+  if value and find(value, ",", 1, true) and headers:getNumValues(name) > 1 then
+    return nil, "more than one " .. SPELLING[name] .. " header"
   end
-  return text
+  return value
 end
 
 
--- The headers that could give power or hide the new body go first, whatever happens after.
+-- The headers that could give power go first, whatever happens after; then all that isn't ours.
 local function overwrite(handle, status, message)
   local headers = handle:headers()
   headers:remove("x-subject-token")
   headers:remove("x-scopeway-honoured")
   headers:remove("location")
   headers:replace(":status", tostring(status))
-  headers:remove("content-encoding")
-  headers:remove("etag")
+  local others = {} -- while one looks at them, none can be removed
+  for name in pairs(headers) do
+    others[name] = not OURS[name] or nil
+  end
+  for name in pairs(others) do
+    headers:remove(name)
+  end
   headers:replace("content-type", errors.CONTENT_TYPE)
   handle:body(true):setBytes(errors.body(status, message))
 end

@@ -49,12 +49,15 @@ end
 
 -- The target for all but identity; the scope travels on in the token.
 local function choose(handle, headers, service, path_text)
-  local text, problem = adapter.x_scope(headers)
+  local text, problem = adapter.single(headers, "x-scope")
   if problem then
     return nil, 400, problem
   end
-  local token = headers:get("x-auth-token")
-  local bare, token_text
+  local token, bare, token_text
+  token, problem = adapter.single(headers, "x-auth-token")
+  if problem then
+    return nil, 400, problem
+  end
   if token then
     bare, token_text, problem = tokens.split(token)
     if problem then

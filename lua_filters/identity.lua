@@ -27,11 +27,12 @@ end
 
 -- Takes the scope out of a token header; its bare token and scope text, or nil, nil and a sentence.
 local function strip_header(headers, name)
-  local token = headers:get(name)
+  local token, problem = adapter.single(headers, name)
   if not token then
-    return nil
+    return nil, nil, problem
   end
-  local bare, text, problem = tokens.split(token)
+  local bare, text
+  bare, text, problem = tokens.split(token)
   if text then
     headers:replace(name, bare)
   end
@@ -81,7 +82,7 @@ end
 -- Takes the scopes out of both tokens; the text of the first scope in the headers, the bare subject
 -- token and the text in it. nil, nil, nil and a sentence where one is refused.
 local function strip_headers(headers)
-  local header_text, problem = adapter.x_scope(headers)
+  local header_text, problem = adapter.single(headers, "x-scope")
   if problem then
     return nil, nil, nil, problem
   end

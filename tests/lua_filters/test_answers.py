@@ -56,6 +56,18 @@ def test_without_a_policy_nothing_passes(front: Any) -> None:
     assert json.loads(refused.body)["error"]["code"] == 502
 
 
+def test_nothing_is_left_of_an_answer_that_is_withheld_but_whose_it_was(front: Any) -> None:
+    served_by = {"x-scopeway-served-by": "cloud-2"}
+    more = {"x-subject-token": "t", "x_subject_token": "t", "set-cookie": "a", "x-anything": "b"}
+    refused = answered(front, validation(front), "[]", **served_by, **more)
+
+    assert refused.headers == {
+        ":status": "502",
+        "content-type": "application/json",
+        **served_by,
+    }
+
+
 def test_an_answer_that_is_announced_as_too_long_is_not_read(front: Any) -> None:
     refused = answered(front, validation(front), body="", **{"content-length": "524289"})
 

@@ -186,6 +186,8 @@ class TestScoped:
             ([("x-scope", "glance:\xff")], "column 8: byte 0xff is not of the scope language"),
             ([("x-scope", "glance:a"), ("x-scope", "nova:b")], "more than one X-Scope header"),
             ([("x-scope", ""), ("x-scope", "nova:b")], "more than one X-Scope header"),
+            ([("x-auth-token", "t"), ("x-auth-token", "u")], "more than one X-Auth-Token header"),
+            ([("x-auth-token", ""), ("x-auth-token", "")], "more than one X-Auth-Token header"),
             ([("x-scope", "a" * 2049)], "a scope has at most 2048 bytes, this one has 2049"),
             (
                 [("x-auth-token", "t~1~image:a~1~image:b")],
@@ -201,6 +203,9 @@ class TestScoped:
         self, front: Any, headers: list[tuple[str, str]], reason: str
     ) -> None:
         assert front.refusal("/image/v2", headers) == (400, reason)
+
+    def test_a_comma_in_one_token_is_no_second_one(self, front: Any) -> None:
+        assert front.request("/image/v2", {"x-auth-token": "t,u"}).answer is None
 
     def test_a_comma_in_one_header_separates_bindings(self, front: Any) -> None:
         sent = front.request("/image/v2", {"x-scope": "{nova:cloud-2, glance:cloud-3}"})

@@ -94,6 +94,15 @@ class TestStripping:
 
         assert front.refusal(TOKENS, headers) == (400, "more than one X-Scope header")
 
+    @pytest.mark.parametrize("name", ["X-Auth-Token", "X-Subject-Token"])
+    @pytest.mark.parametrize("tokens", [("t", "u"), ("t", "t"), ("t~1~image:a", "t")])
+    def test_two_tokens_of_a_kind_are_refused(
+        self, front: Any, name: str, tokens: tuple[str, str]
+    ) -> None:
+        headers = [(name.lower(), each) for each in tokens]
+
+        assert front.refusal(TOKENS, headers) == (400, f"more than one {name} header")
+
     def test_answers_are_asked_for_unencoded(self, front: Any) -> None:
         sent = front.request(TOKENS, {"accept-encoding": "gzip", "accept": "*/*"}).headers
 

@@ -8,6 +8,16 @@ local _M = {}
 local hidden = setmetatable({}, { __mode = "k" }) -- object to its state
 local running -- the message
 
+-- Envoy's LuaJIT asks a value itself what it has; plain LuaJIT doesn't.
+local plain_pairs = pairs
+function pairs(value)
+  local metatable = debug.getmetatable(value)
+  if metatable and metatable.__pairs then
+    return metatable.__pairs(value)
+  end
+  return plain_pairs(value)
+end
+
 
 local function class(kind, methods)
   return {
@@ -44,6 +54,15 @@ local function text(value, what)
 end
 
 
+local function changed(headers)
+  local list = hidden[headers]
+  if running.looked_at == list then
+    error("header map cannot be modified while iterating", 3)
+  end
+  return list
+end
+
+
 local Headers = class("header map", {
   get = function(self, name)
     local values = {}
@@ -65,9 +84,12 @@ local Headers = class("header map", {
     end
     return count
   end,
+  pairs = function(self)
+    return hidden[self]
+  end,
   replace = function(self, name, value)
     text(value, "a value")
-    local list, found = hidden[self], false
+    local list = changed(self)
     for i = #list, 1, -1 do
       if list[i][1] == text(name, "a name") then
         table.remove(list, i)
@@ -76,7 +98,7 @@ local Headers = class("header map", {
     list[#list + 1] = { name, value }
   end,
   remove = function(self, name)
-    local list = hidden[self]
+    local list = changed(self)
     for i = #list, 1, -1 do
       if list[i][1] == text(name, "a name") then
         table.remove(list, i)
@@ -84,6 +106,19 @@ local Headers = class("header map", {
     end
   end,
 })
+
+-- While somebody looks at them, no header may be changed.
+Headers.__pairs = function(self)
+  local list, at = Headers.__index(self, "pairs")(self), 0
+  return function()
+    at = at + 1
+    running.looked_at = list[at] and list or nil
+    if list[at] then
+      return list[at][1], list[at][2]
+    end
+  end
+end
+
 
 local Buffer = class("buffer", {
   length = function(self)

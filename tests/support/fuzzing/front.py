@@ -181,6 +181,9 @@ def seeds() -> Iterator[bytes]:
     for text in ("image:a|b", "image:[a=b]", "image:local", "image:(a^b)%c", "", "nosuch:a"):
         yield text_of("f GET /image", [("x-scope", text), *token, *service])
         yield text_of("f POST /image", [("x-scope", text), *stale, *service])
+    for two in (token * 2, [*token, ("x-auth-token", "u")], [("x-subject-token", "t")] * 2):
+        for path in ("/image", "/identity/v3", _TOKENS):
+            yield text_of(f"f GET {path}", two)
     for text in ("image:a", "nosuch:a", "nova:a"):
         yield text_of("f GET /~{image:b}/image", [("x-scope", text)])
         yield text_of("f GET /~{nosuch:b}/image", [("x-scope", text)])

@@ -100,18 +100,19 @@ def _scope(text: str) -> _Scope:
         raise Refused(400) from None
 
 
-def _x_scope(request: Message) -> str | None:
-    texts = [value for name, value in request.headers if name == "x-scope"]
-    if len(texts) > 1:
+def _one(request: Message, wanted: str) -> str | None:
+    values = [value for name, value in request.headers if name == wanted]
+    if len(values) > 1:
         raise Refused(400)
-    return texts[0] if texts else None
+    return values[0] if values else None
 
 
-def _split(headers: dict[str, str], name: str) -> tuple[str | None, str | None]:
+def _split(request: Message, name: str) -> tuple[str | None, str | None]:
     """The bare token of a header and the text of its scope."""
-    if name not in headers:
+    token = _one(request, name)
+    if token is None:
         return None, None
-    split = model.split_token(headers[name])
+    split = model.split_token(token)
     if split == "refused":
         raise Refused(400)
     bare, text = split
@@ -125,8 +126,8 @@ def _first(*texts: str | None) -> _Scope | None:
 def _other(
     request: Message, headers: dict[str, str], service: str, path_scope: _Scope | None
 ) -> tuple[Sent, _Scope | None, str]:
-    header = _x_scope(request)
-    bare, text = _split(headers, "x-auth-token")
+    header = _one(request, "x-scope")
+    bare, text = _split(request, "x-auth-token")
     scope = _first(header, text) or path_scope
     sent = Sent(headers=headers, body=request.body)
     if scope is None:
@@ -143,11 +144,11 @@ def _identity(
     request: Message, headers: dict[str, str], path: str, path_scope: _Scope | None
 ) -> tuple[Sent, _Scope | None, str]:
     headers.pop("accept-encoding", None)
-    header = _x_scope(request)
-    (_, of_token), (subject, of_subject) = (_split(headers, name) for name in _SCOPED_TOKENS)
+    header = _one(request, "x-scope")
+    (_, of_token), (subject, of_subject) = (_split(request, name) for name in _SCOPED_TOKENS)
     for name in _SCOPED_TOKENS:
         if name in headers:
-            headers[name] = str(_split(headers, name)[0])
+            headers[name] = str(_split(request, name)[0])
     sent = Sent(headers=headers, body=request.body)
     about_tokens = _TOKENS.fullmatch(path) is not None
     texts = [header, of_token, of_subject]
