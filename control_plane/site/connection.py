@@ -44,7 +44,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from control_plane.site import links, names, replies, route
 from control_plane.site.access_log import log_format
-from control_plane.site.envoy_types import ads, extension, overwrite
+from control_plane.site.envoy_types import ads, default, extension, overwrite
 from control_plane.site.policy import deny_all
 from xds.wire import field_bytes, field_string
 
@@ -96,7 +96,7 @@ PEER_AGE = timedelta(minutes=10)
 who is there: longer than this nobody is believed whose certificate has ended, or whose authority is
 trusted no longer. What is under way goes on."""
 
-_UNDERSCORES = "x_.*|x-(auth|subject|service|forwarded|scopeway)_.*|content_(type|length)"
+_UNDERSCORES = "x_.*|x-(auth|subject|service|storage|forwarded|scopeway)_.*|content_(type|length)"
 """WSGI may read `x_auth_token` as X-Auth-Token, so these would pass by what the proxy decides.
 Swift's `x-object-meta-a_b` is none of them."""
 
@@ -235,6 +235,7 @@ def _edge(
                     # Envoy removes only some of them, and none from what it takes for internal
                     _prefixed("x-envoy-"),
                     _like(_UNDERSCORES),
+                    *_one_name_of_tokens(),
                     *remove,
                     *add,
                 ]
@@ -305,6 +306,15 @@ def _take_what_a_front_took(manager: HttpConnectionManager) -> None:
 
 def _upgrades() -> list[HttpConnectionManagerUpgradeConfig]:
     return [HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")]
+
+
+def _one_name_of_tokens() -> list[HeaderMutation]:
+    """Services take `X-Storage-Token`, Swift's old name, where there is no `X-Auth-Token`."""
+    other = "x-storage-token"
+    return [
+        HeaderMutation(append=default("x-auth-token", f"%REQ({other})%")),
+        HeaderMutation(remove=other),
+    ]
 
 
 def _prefixed(prefix: str) -> HeaderMutation:

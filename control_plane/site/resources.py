@@ -54,7 +54,7 @@ _TYPE_URL, _ANY_VALUE = 1, 2
 # RouteConfiguration, VirtualHost, Route, RouteMatch, HeaderMatcher, StringMatcher
 _VIRTUAL_HOSTS, _ROUTES, _MATCH, _PREFIX, _HEADERS = 2, 3, 1, 1, 6
 _TYPED_PER_FILTER_CONFIG = 15
-_STRING_MATCH, _CONTAINS = 13, 7
+_PRESENT_MATCH, _STRING_MATCH, _SUFFIX, _CONTAINS = 7, 13, 3, 7
 # TypedExtensionConfig, Lua, DataSource
 _EXTENSION_CONFIG, _DEFAULT_SOURCE_CODE, _INLINE_STRING = 2, 3, 3
 _SOURCE_CODES = 2
@@ -185,8 +185,13 @@ def _routes(cloud: Cloud, peers: _Peers) -> dict[str, bytes]:
         if entry.kind == names.PEER:
             continue
         behind_tls = cloud.front is not None and is_secure(cloud.front) and not cloud.front.tls
-        host = check + route.front(entry.name, behind_tls=behind_tls)
-        made[entry.name] = field_string(_NAME, entry.name) + field_bytes(_VIRTUAL_HOSTS, host)
+        host = route.front(entry.name, behind_tls=behind_tls)
+        own = (
+            field_bytes(_ROUTES, field_bytes(_MATCH, _is_own(cloud.name, awaited=awaited)) + each)
+            for each, awaited in ((host.own_awaited, True), (host.own, False))
+        )
+        whole = b"".join((check, host.head, *own, host.rest))
+        made[entry.name] = field_string(_NAME, entry.name) + field_bytes(_VIRTUAL_HOSTS, whole)
     return made
 
 
@@ -357,3 +362,14 @@ def _has_been_at(cloud: str) -> bytes:
     contains = field_bytes(_STRING_MATCH, field_string(_CONTAINS, f"1.1 {cloud}.scopeway"))
     header = field_string(_NAME, "via") + contains
     return field_string(_PREFIX, "/") + field_bytes(_HEADERS, header)
+
+
+def _is_own(cloud: str, *, awaited: bool) -> bytes:
+    """A `RouteMatch` of targets that this site's own services serve, and nobody else may."""
+    suffix = field_bytes(_STRING_MATCH, field_string(_SUFFIX, f"@{cloud}"))
+    match = field_string(_PREFIX, "/")
+    match += field_bytes(_HEADERS, field_string(_NAME, names.TARGET) + suffix)
+    if awaited:
+        present = field_string(_NAME, names.ANSWER) + field_varint(_PRESENT_MATCH, 1)
+        match += field_bytes(_HEADERS, present)
+    return match

@@ -1,10 +1,12 @@
-"""The routes: one virtual host, and one route whose cluster the Lua filter names.
+"""The routes: one virtual host, and one kind of route, whose cluster the Lua filter names.
 
-Nothing of a cloud is in a route but the site's own name in the loop check: path, host, status and
-reason come from the metadata of the cluster. Built once for all sites; `resources` adds that check.
+Nothing of a cloud is in a route but the site's own name: in the loop check, and where a front tells
+its own targets from others' (`boundary`). Path, host, status and reason come from the metadata of
+the cluster. Built once for all sites; `resources` adds what has that name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 
@@ -23,6 +25,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from control_plane.site import names
+from control_plane.site.boundary import LOGIN, NOT_SENT, NOT_TAKEN
 from control_plane.site.envoy_types import (
     append,
     default,
@@ -80,24 +83,42 @@ LOCATION = "\t".join(
 every route that says this, and takes it off again."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontHost:
+    """The encoded virtual host of a front; `resources` adds the routes that name the site."""
+
+    head: bytes
+    """What comes before these."""
+    own_awaited: bytes
+    own: bytes
+    """Routes for targets of the site itself, all but what they match."""
+    rest: bytes
+    """What comes behind them: all other targets are of other clouds."""
+
+
 @cache
-def front(listener: str, *, behind_tls: bool = False) -> bytes:
-    """Return the virtual host of a front, all but the loop check.
+def front(listener: str, *, behind_tls: bool = False) -> FrontHost:
+    """Return the virtual host of a front.
 
     Args:
         listener: Its name.
         behind_tls: True where clients speak TLS to something before the Envoy.
     """
-    host, before, awaited, behind = _front(listener == names.FRONT, behind_tls)
+    host, fallback = _front(listener == names.FRONT, behind_tls)
     # by hand, since each service may have a listener of its own, and Lua by its name
     entry = field_string(_KEY, names.lua(listener)) + field_bytes(_VALUE, _answers())
-    awaited += field_bytes(_TYPED_PER_FILTER_CONFIG, entry)
-    return host + before + field_bytes(_ROUTES, awaited) + behind
+    answers = field_bytes(_TYPED_PER_FILTER_CONFIG, entry)
+    others = b"".join(
+        field_bytes(_ROUTES, route + (answers if awaited else b""))
+        for route, awaited in _to_other_clouds()
+    )
+    own, own_awaited = _own()
+    return FrontHost(head=host, own_awaited=own_awaited + answers, own=own, rest=others + fallback)
 
 
 @cache
-def _front(all_services: bool, behind_tls: bool) -> tuple[bytes, bytes, bytes, bytes]:
-    """Return the virtual host without routes; its routes before `awaited`, that, those behind."""
+def _front(all_services: bool, behind_tls: bool) -> tuple[bytes, bytes]:
+    """Return the virtual host with its first route, and the route behind all others."""
     headers = [
         overwrite(names.ORIGIN, names.SITE_NAME),
         # a client's own values have been removed: services take the first, or the whole
@@ -111,14 +132,34 @@ def _front(all_services: bool, behind_tls: bool) -> tuple[bytes, bytes, bytes, b
     if behind_tls:
         # the connection manager believes what it sees: plain HTTP
         headers.append(overwrite("x-forwarded-proto", "https"))
-    host = _virtual_host(_forward(), headers)
-    behind, host.routes = host.routes, []
-    return (
-        bytes(host),
-        field_bytes(_ROUTES, bytes(_two_hosts())),
-        bytes(_awaited()),
-        b"".join(field_bytes(_ROUTES, bytes(each)) for each in behind),
-    )
+    host = _virtual_host([_two_hosts()], headers)
+    return bytes(host), field_bytes(_ROUTES, bytes(_no_target()))
+
+
+@cache
+def _own() -> tuple[bytes, bytes]:
+    """Return the routes for targets of the site itself, the second for awaited answers."""
+    own, awaited = _forward(), _awaited()
+    own.match = awaited.match = None
+    own.name, awaited.name = "own", "own, awaited"
+    return bytes(own), bytes(awaited)
+
+
+@cache
+def _to_other_clouds() -> tuple[tuple[bytes, bool], ...]:
+    """Return the routes for all other targets, and for which an answer is awaited."""
+    return tuple((bytes(route), awaited) for route, awaited in _others())
+
+
+def _others() -> Iterator[tuple[Route, bool]]:
+    to_keystone = HeaderMatcher(name=names.SERVICE, string_match=StringMatcher(exact="identity"))
+    for headers, not_sent in (([to_keystone], NOT_SENT), ([], (*NOT_SENT, LOGIN))):
+        for route, awaited in ((_awaited(), True), (_forward(), False)):
+            assert route.match is not None
+            route.match.headers.extend(headers)
+            route.request_headers_to_remove = list(not_sent)
+            route.response_headers_to_remove.extend(NOT_TAKEN)
+            yield route, awaited
 
 
 @cache
@@ -130,7 +171,7 @@ def _answers() -> bytes:
 @cache
 def peer() -> bytes:
     """Return the virtual host of peers, all but the policy."""
-    host = _virtual_host(_forward(), _negative_headers())
+    host = _virtual_host([_forward(), _no_target()], _negative_headers())
     # fronts drop it already; this side doesn't rely on them (docs/adr/0009)
     host.request_headers_to_remove.append("x-service-token")
     return bytes(host)
@@ -144,7 +185,7 @@ def loop() -> bytes:
 
 def dispatch() -> RouteConfiguration:
     """Return the routes of `dispatch`: on to the target of one cloud."""
-    host = _virtual_host(_forward(), _negative_headers())
+    host = _virtual_host([_forward(), _no_target()], _negative_headers())
     return RouteConfiguration(name=names.DISPATCH, virtual_hosts=[host])
 
 
@@ -163,18 +204,22 @@ def errors() -> RouteConfiguration:
     return RouteConfiguration(name=names.ERRORS, virtual_hosts=[host])
 
 
-def _virtual_host(forward: Route, headers: Sequence[HeaderValueOption]) -> VirtualHost:
-    no_target = _answer(500, "Internal Server Error", "the scope filter named no target")
-    no_target.match = RouteMatch(prefix="/")
+def _virtual_host(routes: Sequence[Route], headers: Sequence[HeaderValueOption]) -> VirtualHost:
     return VirtualHost(
         name="all",
         domains=["*"],
-        routes=[forward, no_target],
+        routes=list(routes),
         request_headers_to_add=list(headers),
         # made by the manager of each hop; those that ask for retries are read later, and removed
         request_headers_to_remove=["x-envoy-external-address"],
         request_body_buffer_limit=BODY_BUFFER,
     )
+
+
+def _no_target() -> Route:
+    route = _answer(500, "Internal Server Error", "the scope filter named no target")
+    route.match = RouteMatch(prefix="/")
+    return route
 
 
 def _two_hosts() -> Route:
