@@ -9,11 +9,13 @@ from contextlib import contextmanager, suppress
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from harness.envoy import Envoy
 from harness.http import Response, send
 from harness.identities import Identities
 from harness.process import until
-from harness.stack import ServeProcess, Stack
+from harness.stack import Etcd, ServeProcess, Stack
 from xds_model import Store, write_request
 
 from control_plane.clouds.model import Cloud
@@ -280,20 +282,56 @@ def test_certificates_and_the_authority_are_replaced_under_load(
 
 
 def test_the_admin_address_and_the_logs_hold_no_secret(
-    stack: Stack, identities: Identities
+    stack: Stack, cloud: Cloud, identities: Identities
 ) -> None:
-    """Neither the registry's password nor a key, whoever asks."""
-    serve = stack.serve(start=False)
-    with_password = stack.etcd.url.replace("etcd://", "etcd://user:s3cr3t%2Bword@")
-    serve.command = [with_password if each == stack.etcd.url else each for each in serve.command]
-    serve.start()
-    # PEM, but for the lines that every key of its kind begins with
-    key = identities.of(None).key.read_text().splitlines()[2]
-    told = [serve.get(path).body.decode() for path in ("/status", "/metrics", "/readyz", "/")]
-    told.append(serve.log())
+    """Neither the registry's password nor a key nor a token, whoever asks, at the level of debug.
 
-    assert "ready: " in serve.log()
+    With an Envoy that is served, and after etcd has gone: what cannot be reached is named.
+    """
+    folder = stack.folder / "secrets"
+    folder.mkdir()
+    etcd = Etcd(folder).start()
+    etcd.put([cloud])
+    registry = etcd.url.replace("etcd://", "etcd://user:s3cr3t%2Bword@")
+    options = identities.serve_options()
+    serve = ServeProcess(registry, stack.folder, *options, "--log-level", "debug", name="secrets")
+    try:
+        serve.start()
+        envoy = stack.start_envoy("cloud-1", serve, name="secrets")
+        serve.wait_until(lambda: serve.serves(envoy), "the Envoy is served")
+        identities.issue(None)
+        serve.wait_until(lambda: "tls.crt is taken, until" in serve.log(), "it has the new one")
+        told = [_all_that_is_told(serve)]
+        etcd.kill()
+        serve.wait_until(lambda: serve.status()["stale"], "etcd is missed")
+        told.append(_all_that_is_told(serve))
+    finally:
+        serve.kill()
+        etcd.kill()
+
+    assert f"127.0.0.1:{etcd.port}" in serve.log()
     for text in told:
-        assert "s3cr3t" not in text
-        assert key not in text
-        assert "PRIVATE KEY" not in text
+        assert "DEBUG" in text
+        assert not [each for each in _secrets(identities) if each in text]
+
+
+def _all_that_is_told(serve: ServeProcess) -> str:
+    """What each path of the admin address answers, commands as well, and the log."""
+    paths = ("/healthz", "/readyz", "/metrics", "/status", "/", "/nowhere", "/release")
+    answers = [serve.get(path) for path in paths]
+    json = [("Content-Type", "application/json")]
+    answers += [
+        send(serve.admin_port, "/release", json, method="POST", body=body, host="localhost")
+        for body in (b"{", b"[]", b'{"clouds": ["nowhere"]}')
+    ]
+    return "\n".join([serve.log(), *(f"{each.headers}{each.body!r}" for each in answers)])
+
+
+def _secrets(identities: Identities) -> list[str]:
+    """The password in both spellings, and the key: a line of its PEM, and its number."""
+    text = identities.of(None).key.read_text()
+    key = load_pem_private_key(text.encode(), None)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    number = key.private_numbers().private_value
+    lines = [line for line in text.splitlines() if "-" not in line]
+    return ["s3cr3t", "PRIVATE KEY", *lines, str(number), f"{number:x}"]
