@@ -1,7 +1,8 @@
 """One stream over gRPC: bytes in, bytes out; what they mean is its session's.
 
-Part of the server's shell. A task reads and one writes when it is woken. An error ends the stream
-it happened on and no other. Everything that happens is logged here and told to the observer.
+Part of the server's shell. The handler's task reads; another one writes while there is news. An
+error ends the stream it happened on and no other. Everything that happens is logged here and told
+to the observer.
 """
 
 import asyncio
@@ -58,29 +59,6 @@ class Method(Generic[Request]):
     """"" on an aggregated stream."""
 
 
-class Bell:
-    """Wakes the one task that listens.
-
-    An asyncio.Event would keep a deque for it, 0.7 kB a stream; and what rings knows no stream, so
-    that one that has ended is freed at once.
-    """
-
-    __slots__ = ("_rung",)
-
-    def __init__(self) -> None:
-        self._rung: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def ring(self) -> None:
-        """Wake it, now or when it comes to listen."""
-        if not self._rung.done():
-            self._rung.set_result(None)
-
-    async def heard(self) -> None:
-        """Wait; what rings from now on is heard the next time."""
-        await self._rung
-        self._rung = asyncio.get_running_loop().create_future()
-
-
 class Stream(Generic[Request]):
     """One stream: reads, writes, and ends exactly once, with an outcome."""
 
@@ -113,16 +91,20 @@ class Stream(Generic[Request]):
         self._limits = limits
         self._context = context
         self._member: Member | None = None
-        self._news = Bell()
+        self._rung = False
+        self._pushing: asyncio.Task[None] | None = None  # only while there may be news
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None  # wakes at the deadline
         self._writing = asyncio.Lock()  # gRPC takes one response at a time
-        self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._outcome: Outcome | None = None
+        self._reading: asyncio.Timeout | None = None  # ends what the handler's own task does
 
     def finish(self, outcome: Outcome) -> None:
         """End the stream; the first outcome counts."""
-        if not self._outcome.done():
-            self._outcome.set_result(outcome)
+        if self._outcome is None:
+            self._outcome = outcome
+            if self._reading is not None:
+                self._reading.reschedule(asyncio.get_running_loop().time())
 
     def recheck(self) -> None:
         """End the stream where its client's certificate is believed no longer."""
@@ -150,32 +132,32 @@ class Stream(Generic[Request]):
         end = self._end_with_certificate()
         self.recheck()  # one connection may carry one stream after the other
         try:
-            if not self._outcome.done():
+            if self._outcome is None:
                 await self._serve()
-            outcome = self._outcome.result()
+            outcome = self._outcome or outcome
         finally:
             for timer in (end, self._timer):
                 if timer is not None:
                     timer.cancel()
+            opened = self._member is not None
             if self._member is not None:
                 self._hub.leave(self._member)
+                self._member = None  # it holds the stream, which is to be freed at once
             self.session.close()
-            opened = self._member is not None
             self._report(StreamClosed(outcome.status, outcome.message, opened))
         return outcome
 
     async def _serve(self) -> None:
-        children = [
-            asyncio.create_task(self._guard(self._read()), name="xds read"),
-            asyncio.create_task(self._guard(self._push()), name="xds push"),
-        ]
         try:
-            await self._outcome
+            async with asyncio.timeout(None) as self._reading:
+                await self._guard(self._read())
+        except TimeoutError:
+            assert self._outcome is not None  # `finish`
         finally:
-            # a TaskGroup and the cancellation that ends it hold each other, and the stream
-            for child in children:
-                child.cancel()
-            await asyncio.wait(children)
+            self._reading = None
+            if self._pushing is not None:
+                self._pushing.cancel()
+                await asyncio.wait([self._pushing])
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -225,16 +207,22 @@ class Stream(Generic[Request]):
         )
         self.session.receive(request, asyncio.get_running_loop().time())
         if first:
-            self._member = self._hub.join(self.session, self.session.group, self._news.ring)
+            self._member = self._hub.join(self.session, self.session.group, self._ring)
             self._report(StreamOpened())
         await self._send()
         return request.size + len(data) // _BYTES_OF_A_NAME
 
+    def _ring(self) -> None:
+        """Send what is new; all the changes of one turn of the loop go together."""
+        self._rung = True
+        if self._pushing is None and self._reading is not None:
+            self._pushing = asyncio.create_task(self._guard(self._push()), name="xds push")
+
     async def _push(self) -> None:
-        while True:
-            # all the changes of one turn of the loop go together
-            await self._news.heard()
+        while self._rung:
+            self._rung = False
             await self._send()
+        self._pushing = None
 
     async def _send(self) -> None:
         assert self._member is not None
@@ -256,7 +244,7 @@ class Stream(Generic[Request]):
             self._timer = None
         self._deadline = deadline
         if deadline is not None:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._news.ring)
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._ring)
 
     async def _write(self, response: Response) -> None:
         try:
