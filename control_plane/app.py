@@ -56,7 +56,7 @@ class ControlPlane:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.hub = Hub()
+        self.hub = Hub(by_name=False)
         self.catalog = Catalog()
         self.source: ScopewaySource | None = None
         self.server: Server | None = None

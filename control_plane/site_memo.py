@@ -6,6 +6,7 @@ neither streams nor which clouds there are.
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from xds.codec import resource
@@ -38,16 +39,17 @@ class SiteMemo:
         self._fresh: dict[Key, _Made] = {}
         """Of sites that have just come, until they have asked for all of it."""
 
-    def come(self, key: Key) -> Mapping[str, Mapping[str, str]]:
-        """Make what a site needs that has come now; return type URL to name to version."""
+    def come(self, key: Key) -> Mapping[tuple[str, str], str]:
+        """Make what a site needs that has come now; return its `versions`."""
         self._fresh[key] = self._site(key)
         return self.versions(key)
 
-    def versions(self, key: Key) -> Mapping[str, Mapping[str, str]]:
-        """Return type URL to name to version."""
+    def versions(self, key: Key) -> Mapping[tuple[str, str], str]:
+        """Return type URL and name to version: one table, and its keys the same at all sites."""
         return {
-            type_url: {name: each.version for name, each in resources.items()}
+            _pair(type_url, name): each.version
             for type_url, resources in self._site(key).items()
+            for name, each in resources.items()
         }
 
     def resource(self, key: Key, type_url: str, name: str) -> Resource | None:
@@ -84,3 +86,8 @@ class SiteMemo:
             }
             for type_url in SITE_TYPES
         }
+
+
+@lru_cache(maxsize=256)
+def _pair(type_url: str, name: str) -> tuple[str, str]:
+    return type_url, name

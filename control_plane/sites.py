@@ -14,6 +14,9 @@ from xds.source import Node
 UNKNOWN = ""
 """In the place of a version."""
 
+Versions = Mapping[tuple[str, str], str]
+"""Type URL and name to version."""
+
 
 class Stream(Protocol):
     """What a site needs of a stream's view."""
@@ -30,10 +33,9 @@ class Stream(Protocol):
 class Site:
     """One site, with the streams of its Envoys; without any, it is remembered."""
 
-    streams: set[Stream] = field(default_factory=set)
-    versions: dict[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
-    """Type URL to name to version of its listeners, routes, secrets and filters, by the path of
-    an Envoy's access log."""
+    streams: list[Stream] = field(default_factory=list)
+    versions: dict[str, Versions] = field(default_factory=dict)
+    """Of its listeners, routes, secrets and filters, by the path of an Envoy's access log."""
     left: dict[str, str] = field(default_factory=dict)
     """Targets of the stream that went last, to the versions of their clusters; those that another
     one has taken up since are not in it any more."""
@@ -71,7 +73,7 @@ class Site:
 
         What the last one used is kept.
         """
-        self.streams.discard(stream)
+        self.streams.remove(stream)
         if not self.streams:
             self.versions = {stream.access_log: self.versions[stream.access_log]}
             unused, self.left = self.left, stream.targets
@@ -88,6 +90,11 @@ class Site:
         yield self.left
         for stream in self.streams:
             yield stream.targets
+
+
+def names_of(type_url: str, versions: Versions) -> set[str]:
+    """Return the names of the resources of one type."""
+    return {name for each, name in versions if each == type_url}
 
 
 class Away:

@@ -34,7 +34,7 @@ from control_plane.site import peer_routes
 from control_plane.site.identity import from_metadata, secrets
 from control_plane.site.names import PEER
 from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
-from control_plane.sites import UNKNOWN, Away, Site
+from control_plane.sites import UNKNOWN, Away, Site, names_of
 from control_plane.source_stats import ANSWER_BOUNDS, SourceStats
 from xds.codec import resource
 from xds.errors import ProtocolError
@@ -53,10 +53,8 @@ _MEMO_NAMES = 4096
 class Changes(Protocol):
     """Who is told what changed (`xds.hub.Hub`)."""
 
-    def resources_changed(
-        self, type_url: str, names: Collection[str], group: str | None = None
-    ) -> None:
-        """Tell the streams, or those of one group, that these resources may be others now."""
+    def resources_changed(self, type_url: str, names: Collection[str], group: str) -> None:
+        """Tell the streams of a group that these resources may be others now."""
 
     def wildcard_changed(self, type_url: str, group: str) -> None:
         """Tell the streams of a group that their wildcard means other names now."""
@@ -145,7 +143,7 @@ class ScopewaySource:
         site = site or self._meet(view.group)
         self._away.come(view.group)
         site.versions[view.access_log] = versions
-        site.streams.add(view)
+        site.streams.append(view)
         self._stats.streams += 1
         self._stats.attached += 1
         return view
@@ -171,11 +169,9 @@ class ScopewaySource:
             if name in self._sites:
                 at_home.append((name, old, new))
         fetched = self._prefetch.update(inventory, changed) if self._prefetch else ()
-        if concerned:
-            for name in concerned:
-                for group in self._dependencies.users(name):
-                    self._sites[group].outdate((name,))
-            self._changes.resources_changed(CLUSTER, concerned)
+        for group, names in self._dependencies.by_user(concerned).items():
+            self._sites[group].outdate(names)
+            self._changes.resources_changed(CLUSTER, names, group=group)
         for name, old, new in at_home:
             self._update_site(name, old, new, concerned)
             if self._policies.set(name, new):
@@ -243,7 +239,7 @@ class ScopewaySource:
         """Return whether a resource is known to have that version; a cluster is in use then."""
         site = self._sites[view.group]
         if type_url != CLUSTER:
-            return site.versions[view.access_log].get(type_url, {}).get(name) == version
+            return site.versions[view.access_log].get((type_url, name)) == version
         if version == UNKNOWN or site.version(name) != version:
             return False
         if name not in view.targets and len(view.targets) >= self._limits.targets:
@@ -263,7 +259,7 @@ class ScopewaySource:
 
     def site_names(self, view: "_View", type_url: str) -> Collection[str]:
         """Return the names of the resources of a type that one Envoy of a site needs."""
-        return self._sites[view.group].versions[view.access_log].get(type_url, {}).keys()
+        return names_of(type_url, self._sites[view.group].versions[view.access_log])
 
     def targets_of_all(self, group: str) -> Collection[str]:
         """Return the targets that all Envoys of a site have: its own services and the prefetched.
@@ -368,10 +364,15 @@ class ScopewaySource:
         if renamed:
             self._changes.wildcard_changed(CLUSTER, name)
         for access_log, after in site.versions.items():
+            was = before[access_log]
             for type_url in SITE_TYPES:
-                was, now = before[access_log][type_url], after[type_url]
-                changed = [each for each in now if each in was and now[each] != was[each]]
-                named = now.keys() ^ was.keys()
+                old_names, new_names = names_of(type_url, was), names_of(type_url, after)
+                changed = [
+                    each
+                    for each in sorted(old_names & new_names)
+                    if was[type_url, each] != after[type_url, each]
+                ]
+                named = sorted(old_names ^ new_names)
                 if changed or named:
                     self._changes.resources_changed(type_url, [*changed, *named], group=name)
                 if named:

@@ -3,9 +3,9 @@
 Owns the index from names to sessions and from groups to sessions. Does not know resources, and
 sends nothing: it notes the change in the sessions and wakes them.
 
-Invariant: after `follow`, the index holds a name for a session if and only if its client wants it.
-The cost of a change is proportional to the streams that want it (to the streams of the group where
-one is given), never to all streams or all resources.
+Invariant: after `follow`, the index of names, if there is one, holds a name for a session if and
+only if its client wants it. The cost of a change is proportional to the streams that want it (to
+the streams of the group where one is given), never to all streams or all resources.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -47,11 +47,17 @@ class Hub:
     What it is told is only noted: nothing is looked up or sent before the loop's next turn, and all
     that is told until then, or until the client's ACK, goes together. From another thread:
     `loop.call_soon_threadsafe(hub.resources_changed, type_url, names)`.
+
+    Args:
+        by_name: Whether it keeps which streams want a name, 50 bytes for each of both. False is for
+            a source that keeps such a table itself: its changes name their groups.
     """
 
-    def __init__(self) -> None:
-        self._by_name: dict[str, Index[str, Member]] = {}  # by type URL
-        self._by_group: dict[str, set[Member]] = {}
+    def __init__(self, *, by_name: bool = True) -> None:
+        self._by_name: dict[str, Index[str, Member]] | None = {} if by_name else None
+        """By type URL."""
+        self._by_group: Index[str, Member] = Index()
+        self._size = 0
 
     # for the owner of the resources
 
@@ -63,12 +69,15 @@ class Hub:
         The source already shows the new state. With `group`, only its nodes are told. Names that
         nobody wants, and resources that have not changed, are harmless. Costs O(streams that want
         them), with `group` O(its streams).
+
+        Raises:
+            ValueError: the hub keeps no names, and no group is given.
         """
         concerned: Mapping[Member, Collection[str]]
         if group is None:
             concerned = self._members_by_names(type_url, names)
         else:
-            concerned = dict.fromkeys(self._by_group.get(group, ()), names)
+            concerned = dict.fromkeys(self._by_group.get(group), names)
         for member, its_names in concerned.items():
             if member.session.resources_changed(type_url, its_names):
                 member.wake()
@@ -79,7 +88,7 @@ class Hub:
         The source already shows them. What the names hold is told by `resources_changed`. Costs
         O(streams of the group).
         """
-        for member in self._by_group.get(group, ()):
+        for member in self._by_group.get(group):
             if member.session.wildcard_changed(type_url):
                 member.wake()
 
@@ -88,7 +97,8 @@ class Hub:
     def join(self, session: Session, group: str, wake: Callable[[], None]) -> Member:
         """Add a session; `wake` is called, once or more, when it has something to send."""
         member = Member(session, group, wake)
-        self._by_group.setdefault(group, set()).add(member)
+        self._by_group.add(group, member)
+        self._size += 1
         self.follow(member)
         return member
 
@@ -97,26 +107,30 @@ class Hub:
 
         To be called after each use of the session, before anything else runs.
         """
-        for type_url, name, wanted in member.session.interest_changes():
+        changes = member.session.interest_changes()
+        if self._by_name is None:
+            return
+        for type_url, name, wanted in changes:
             if wanted:
-                self._add(type_url, name, member)
+                self._by_name.setdefault(type_url, Index()).add(name, member)
             else:
                 self._drop(type_url, name, member)
 
     def leave(self, member: Member) -> None:
         """Remove a session; costs O(its names)."""
         self.follow(member)
-        for type_url, name in member.session.interests():
-            self._drop(type_url, name, member)
-        group = self._by_group[member.group]
-        group.discard(member)
-        if not group:
-            del self._by_group[member.group]
+        if self._by_name is not None:
+            for type_url, name in member.session.interests():
+                self._drop(type_url, name, member)
+        self._by_group.discard(member.group, member)
+        self._size -= 1
 
     def __len__(self) -> int:
-        return sum(len(members) for members in self._by_group.values())
+        return self._size
 
     def _members_by_names(self, type_url: str, names: Collection[str]) -> dict[Member, list[str]]:
+        if self._by_name is None:
+            raise ValueError(f"a change of {type_url} for no group, and the hub keeps no names")
         concerned: dict[Member, list[str]] = {}
         if type_url not in self._by_name:
             return concerned
@@ -125,9 +139,6 @@ class Hub:
                 concerned.setdefault(member, []).append(name)
         return concerned
 
-    def _add(self, type_url: str, name: str, member: Member) -> None:
-        self._by_name.setdefault(type_url, Index()).add(name, member)
-
     def _drop(self, type_url: str, name: str, member: Member) -> None:
-        if type_url in self._by_name:
+        if self._by_name is not None and type_url in self._by_name:
             self._by_name[type_url].discard(name, member)

@@ -31,9 +31,13 @@ class Dependencies:
     def __len__(self) -> int:
         return len(self._users)
 
-    def users(self, name: str) -> Collection[str]:
-        """Return the sites that use a target; not to be kept or changed."""
-        return self._users.get(name)
+    def by_user(self, targets: Collection[str]) -> dict[str, list[str]]:
+        """Return the sites that use some of these targets, each with those that it uses."""
+        found: dict[str, list[str]] = {}
+        for target in targets:
+            for site in self._users.get(target):
+                found.setdefault(site, []).append(target)
+        return found
 
     def add(self, name: str, target: Target, site: str) -> None:
         """Note that the site of the cloud `site` uses a target; harmless when it is known."""

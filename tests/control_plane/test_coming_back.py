@@ -35,7 +35,7 @@ class TestLeaving:
 
         first.close()
         fleet.put(cloud("cloud-2", port=1))
-        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, None)]
+        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
         assert fleet.source.stats().streams == 1
         second.close()
         fleet.put(cloud("cloud-2", port=2), cloud("cloud-1", port=2))
@@ -179,7 +179,7 @@ class TestComingBack:
         assert is_current(back, CLUSTER, "image@cloud-2", had)
         fleet.put(cloud("cloud-2", port=1))
 
-        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, None)]
+        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
         assert back.resource(CLUSTER, "image@cloud-1") is None, "it is one too many"
 
     def test_one_too_many_is_not_current(self) -> None:

@@ -248,7 +248,7 @@ class TestUpdate:
 
         fleet.put(cloud("cloud-2"))
 
-        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, None)]
+        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
         assert status(view, "image@cloud-2") is None
 
     def test_a_changed_cloud_concerns_the_targets_that_depend_on_it(self) -> None:
@@ -259,7 +259,7 @@ class TestUpdate:
 
         fleet.put(cloud("cloud-3", port=1, region="eu"))
 
-        assert fleet.hub.told == [(CLUSTER, set(names[1:]), None)]
+        assert fleet.hub.told == [(CLUSTER, set(names[1:]), "cloud-1")]
         changed = {name for name in names if view.resource(CLUSTER, name) != before[name]}
         assert changed == {"image@cloud-3", "image@[region=eu]"}
 
@@ -436,7 +436,7 @@ class TestPrefetch:
             view.resource(CLUSTER, name)
         fleet.put(cloud("core-0", port=1, tier="core"))
 
-        assert fleet.hub.told == [(CLUSTER, {"image@core-0"}, None)]
+        assert fleet.hub.told == [(CLUSTER, {"image@core-0"}, "cloud-1")]
 
     def test_what_comes_into_the_set_or_leaves_it_is_told_to_every_site(self, fleet: Fleet) -> None:
         views = [fleet.attach(f"cloud-{number}") for number in range(3)]
@@ -471,7 +471,7 @@ class TestPrefetch:
             view.resource(CLUSTER, name)
         fleet.cordon({"core-0": "why"})
 
-        assert fleet.hub.told == [(CLUSTER, {"image@core-0"}, None)]
+        assert fleet.hub.told == [(CLUSTER, {"image@core-0"}, "cloud-1")]
         assert status(view, "image@core-0") == "503"
 
     def test_an_unknown_site_gets_it_all_when_its_cloud_appears(self, fleet: Fleet) -> None:

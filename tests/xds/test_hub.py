@@ -1,5 +1,7 @@
 from collections.abc import Collection, Iterator
 
+import pytest
+
 from xds.hub import Hub, Member
 from xds.types import CLUSTER, ROUTE
 
@@ -143,3 +145,27 @@ def test_nothing_is_left_when_all_have_left() -> None:
     assert len(hub) == 0
     assert not any(hub._by_name.values())
     assert not hub._by_group
+
+
+def test_a_hub_without_names_tells_the_group_that_a_change_is_for() -> None:
+    hub = Hub(by_name=False)
+    here, there = FakeSession("a"), FakeSession("a")
+    member = join(hub, here, "here")
+    join(hub, there, "there")
+    here.want("b")
+    hub.follow(member)
+
+    hub.resources_changed(CLUSTER, ["b"], "here")
+
+    assert (here.heard, there.heard) == ([(CLUSTER, ("b",))], [])
+    assert here.changes == []  # taken from it, or they would grow for ever
+    hub.leave(member)
+    hub.resources_changed(CLUSTER, ["a"], "here")
+    assert len(here.heard) == 1
+
+
+def test_a_change_for_no_group_is_an_error_where_no_names_are_kept() -> None:
+    hub = Hub(by_name=False)
+
+    with pytest.raises(ValueError, match=CLUSTER):
+        hub.resources_changed(CLUSTER, ["a"])

@@ -63,7 +63,7 @@ def test_a_site_that_gives_up_what_means_its_own_cloud_too_leaves_it_to_others()
     dependencies.discard(name, parse_target(name), "a")
 
     assert dependencies.affected(None, Cloud(name="a")) == {name}
-    assert set(dependencies.users(name)) == {"b"}
+    assert dependencies.by_user({name}) == {"b": [name]}
 
 
 def test_labels_and_rules_make_a_cloud_another_caller() -> None:

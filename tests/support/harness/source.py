@@ -19,11 +19,9 @@ class Recorder:
     """A hub that remembers what it was told."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, frozenset[str] | None, str | None]] = []
+        self.told: list[tuple[str, frozenset[str] | None, str]] = []
 
-    def resources_changed(
-        self, type_url: str, names: Collection[str], group: str | None = None
-    ) -> None:
+    def resources_changed(self, type_url: str, names: Collection[str], group: str) -> None:
         self.told.append((type_url, frozenset(names), group))
 
     def wildcard_changed(self, type_url: str, group: str) -> None:
