@@ -4,7 +4,7 @@ The books are the same in delta and in the state of the world; when what is ente
 the rules (`xds.subscription`, `xds.sotw`), which write here too. Does not know what is sent when.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -16,6 +16,10 @@ from xds.state import ABSENT, Rejection, ResourceState, Status
 from xds.ttl import Refreshes
 
 WILDCARD: Final = "*"
+
+_NO_TTLS: Final[Mapping[str, float]] = {}
+_NO_NAMES: Final[frozenset[str]] = frozenset()
+"""Not that of each type on each stream: an empty one takes 216 bytes."""
 
 
 @dataclass(slots=True)
@@ -58,18 +62,18 @@ class Ledger:
     """
 
     __slots__ = (
+        "_refreshes",
+        "_unnamed",
         "_view",
         "doubted",
         "due",
         "failures",
-        "held",
         "in_flight",
         "interest",
         "members",
         "members_stale",
         "named",
         "pending",
-        "refreshes",
         "rejected",
         "retries",
         "ttls",
@@ -82,9 +86,11 @@ class Ledger:
         self._view = view
         self.wildcard = False
         """Whether the client has a wildcard subscription."""
-        self.named: dict[str, None] = {}
-        """Subscribed by name, in the client's order."""
-        self.members: frozenset[str] = frozenset()
+        self.named: dict[str, str] = {}
+        """Subscribed by name, in the client's order; with what is held of each, see `version`."""
+        self._unnamed: dict[str, str] = {}
+        """What is held of other names, which the wildcard means or meant."""
+        self.members = _NO_NAMES
         """Subscribed by the wildcard, as far as it has been looked at."""
         self.members_stale = False
         self.interest: dict[str, bool] = {}
@@ -95,17 +101,15 @@ class Ledger:
         """An answer is due even if it has nothing new to say."""
         self.in_flight: dict[str, str] | None = None
         """The versions in the response that is not acknowledged yet."""
-        self.ttls: dict[str, float] = {}
+        self.ttls: Mapping[str, float] = _NO_TTLS
         """Of what is in flight."""
-        self.held: dict[str, str] = {}
-        """The versions that the client has, as far as is known."""
-        self.refreshes = Refreshes()
-        """Of what is held with a TTL."""
+        self._refreshes: Refreshes | None = None
+        """Of what is held with a TTL, once something was."""
         self.rejected: dict[str, Rejection] = {}
         """Versions that were rejected alone in their response."""
         self.doubted: dict[str, Rejection] = {}
         """Versions that were rejected among others, and not seen since."""
-        self.failures: list[LookupFailed] = []
+        self.failures: list[LookupFailed] | None = None
         """Lookups that failed since the last `put_off`."""
         self.retries: Retries | None = None
         """What could not be looked up, to be tried again; None: nothing, as nearly always."""
@@ -123,9 +127,48 @@ class Ledger:
         """
         if self.in_flight is not None:
             return None
-        refresh = self.refreshes.next
+        refresh = None if self._refreshes is None else self._refreshes.next
         retry = None if self.retries is None else self.retries.next
         return retry if refresh is None or (retry is not None and retry < refresh) else refresh
+
+    # what the client has
+
+    def version(self, name: str) -> str:
+        """Return the version that the client has, as far as is known; ABSENT: it has none."""
+        return self.named.get(name) or self._unnamed.get(name, ABSENT)
+
+    def hold(self, name: str, version: str) -> None:
+        """The client has a version of a name, or with ABSENT none any more."""
+        if name in self.named:
+            self.named[name] = version
+        elif version != ABSENT:
+            self._unnamed[name] = version
+        else:
+            self._unnamed.pop(name, None)
+
+    def held(self) -> Iterator[str]:
+        """Yield the names of which the client has a version."""
+        yield from (name for name, version in self.named.items() if version != ABSENT)
+        yield from self._unnamed
+
+    # what the client wants
+
+    def add_name(self, name: str) -> None:
+        """The client subscribes to a name; harmless when it is subscribed."""
+        if name not in self.named:
+            self.named[name] = self._unnamed.pop(name, ABSENT)
+
+    def drop_name(self, name: str) -> None:
+        """The client is no longer subscribed to a name; what it holds of it is not forgotten."""
+        version = self.named.pop(name)
+        self.hold(name, version)
+
+    def set_names(self, names: Iterable[str]) -> None:
+        """The client is subscribed to these names now; what it holds is not forgotten."""
+        before, self.named = self.named, dict.fromkeys(names, ABSENT)
+        for name, version in (before | self._unnamed).items():
+            self._unnamed.pop(name, None)
+            self.hold(name, version)
 
     def wants(self, name: str) -> bool:
         """Return whether the client wants a name, by itself or by the wildcard."""
@@ -178,6 +221,7 @@ class Ledger:
                 resource = self._view.resource(self.type_url, name)
             except Exception as error:
                 # one name that cannot be looked up must not cost the client all the others
+                self.failures = self.failures or []
                 self.failures.append(LookupFailed(self.type_url, name, error))
                 self.retries = self.retries or Retries()
                 self.retries.fail(name, asked)
@@ -195,18 +239,13 @@ class Ledger:
         """Return whether a name could not be looked up when that was last tried."""
         return self.retries is not None and name in self.retries
 
-    @property
-    def holds_unknown(self) -> bool:
-        """Whether the client holds something that could not be looked up when last tried."""
-        return self.retries is not None and any(name in self.held for name in self.retries)
-
     def was_asked(self, name: str) -> bool:
         """Return whether the client asked for a name when it couldn't be looked up."""
         return self.retries is not None and self.retries.asked(name)
 
     def put_off(self, now: float, spread: float) -> list[LookupFailed]:
         """Return the lookups that failed since the last call; they are tried again later."""
-        failures, self.failures = self.failures, []
+        failures, self.failures = self.failures or [], None
         if self.retries is not None:
             self.retries.put_off(now, spread)
         return failures
@@ -221,7 +260,7 @@ class Ledger:
 
     def sent(self, answer: Answer) -> None:
         """An answer is in flight from now on."""
-        self.in_flight, self.ttls = answer.versions, answer.ttls
+        self.in_flight, self.ttls = answer.versions, answer.ttls or _NO_TTLS
 
     def landed(self) -> dict[str, str]:
         """Nothing is in flight any more; return the versions that were."""
@@ -232,9 +271,10 @@ class Ledger:
         """The client took what it was sent of a name, and counts the seconds of its TTL."""
         self.rejected.pop(name, None)
         self.doubted.pop(name, None)
-        self.refreshes.drop(name)
-        if name in self.ttls and name in self.held:
-            self.refreshes.arm(name, self.ttls[name], now)
+        self.runs_out(name)
+        if name in self.ttls and self.version(name) != ABSENT:
+            self._refreshes = self._refreshes or Refreshes()
+            self._refreshes.arm(name, self.ttls[name], now)
 
     def there_is(self, name: str, version: str) -> None:
         """What there is now may be, or not be, what the client has rejected."""
@@ -245,10 +285,27 @@ class Ledger:
     def forget(self, name: str) -> None:
         """The client does not want a name any more."""
         self.interest[name] = False
-        for table in (self.pending, self.held, self.rejected, self.doubted):
+        for table in (self.pending, self.rejected, self.doubted):
             table.pop(name, None)
-        self.refreshes.drop(name)
+        self.hold(name, ABSENT)
+        self.runs_out(name)
         self.found_out(name)
+
+    # what the client has to be told again, or loses
+
+    def refreshed(self, name: str) -> bool:
+        """Return whether the client is kept from losing what it holds of a name."""
+        return self._refreshes is not None and name in self._refreshes
+
+    def refreshes_due(self, now: float) -> Iterator[tuple[str, float]]:
+        """Yield name and TTL of what must be told again now, as `Refreshes.due`."""
+        if self._refreshes is not None:
+            yield from self._refreshes.due(now)
+
+    def runs_out(self, name: str) -> None:
+        """What the client holds of a name has no TTL, or must run out."""
+        if self._refreshes is not None:
+            self._refreshes.drop(name)
 
     # for those who ask how it goes
 
@@ -268,11 +325,11 @@ class Ledger:
         try:
             resource = self._view.resource(self.type_url, name) if self._view else None
         except Exception:  # the stream itself has met it, and told its observer
-            return Status.UNKNOWN, self.held.get(name, ABSENT)
+            return Status.UNKNOWN, self.version(name)
         version = resource.version if resource else ABSENT
         if rejection is not None and rejection.version == version:
             return Status.ERROR, version
-        if version == ABSENT or version != self.held.get(name) or self.pending.get(name, False):
+        if version == ABSENT or version != self.version(name) or self.pending.get(name, False):
             return Status.NOT_SENT, version
         return Status.SYNCED, version
 

@@ -225,6 +225,7 @@ class Session(Generic[Request]):
         paired = flight is not None and flight.nonce == request.response_nonce
         if paired:
             del self._flights[type_url]
+            self._flights = self._flights or {}  # an emptied one keeps its room
         if error is not None:
             names = subscription.reject(error) if paired else ()
             nack = Nack(names=names, code=error.code, message=error.message, at=now)

@@ -66,7 +66,7 @@ class SotwSubscription:
     def acked(self) -> int:
         """The number of resources that the client has been shown and not rejected."""
         ledger = self.ledger
-        return len(ledger.held.keys() - ledger.rejected.keys() - (ledger.in_flight or {}).keys())
+        return len(set(ledger.held()) - ledger.rejected.keys() - (ledger.in_flight or {}).keys())
 
     # what the client says
 
@@ -115,7 +115,7 @@ class SotwSubscription:
         ledger, versions = self.ledger, self.ledger.landed()
         names = tuple(versions)
         for name in names:
-            ledger.refreshes.drop(name)
+            ledger.runs_out(name)
         if len(names) == 1 and ledger.wants(names[0]):
             ledger.doubted.pop(names[0], None)
             ledger.rejected[names[0]] = Rejection(versions[names[0]], error.message)
@@ -137,7 +137,7 @@ class SotwSubscription:
         ledger = self.ledger
         if ledger.in_flight is not None:
             return None
-        for name, _ in ledger.refreshes.due(now):
+        for name, _ in ledger.refreshes_due(now):
             ledger.pending[name] = True
         ledger.try_again(now)
         if self.settled:
@@ -173,7 +173,7 @@ class SotwSubscription:
         answer = Answer()
         for name in self.ledger.wanted():
             found, resource = self.ledger.look_up(name)
-            if not found and name in self.ledger.held:
+            if not found and self.ledger.version(name) != ABSENT:
                 return None
             if resource is not None:
                 answer.add(name, resource)
@@ -182,7 +182,7 @@ class SotwSubscription:
     def _has_taken(self, name: str, version: str) -> bool:
         ledger = self.ledger
         refused = name in ledger.rejected or name in ledger.doubted
-        return ledger.held.get(name) == version and not refused
+        return ledger.version(name) == version and not refused
 
     def _take_news(self) -> Answer | None:
         ledger, answer = self.ledger, Answer()
@@ -208,12 +208,12 @@ class SotwSubscription:
             return
         if resource is None:
             self._mark(name, ABSENT)  # the protocol has no word for it
-        elif asked or resource.version != self.ledger.held.get(name, ABSENT):
+        elif asked or resource.version != self.ledger.version(name):
             answer.add(name, resource)
             self._mark(name, resource.version)
 
     def _show(self, versions: dict[str, str]) -> None:
-        for name in self.ledger.held.keys() - versions.keys():
+        for name in set(self.ledger.held()) - versions.keys():
             self._mark(name, ABSENT)
             self.ledger.rejected.pop(name, None)
             self.ledger.doubted.pop(name, None)
@@ -222,13 +222,13 @@ class SotwSubscription:
 
     def _mark(self, name: str, version: str) -> None:
         ledger = self.ledger
-        old = ledger.held.pop(name, ABSENT)
+        old = ledger.version(name)
+        ledger.hold(name, version)
         if old != ABSENT:
             self._sum ^= _digest(name, old)
         if version == ABSENT:
-            ledger.refreshes.drop(name)
+            ledger.runs_out(name)
         else:
-            ledger.held[name] = version
             self._sum ^= _digest(name, version)
 
     def _spare(self, version_info: str) -> None:
@@ -262,7 +262,8 @@ class SotwSubscription:
 
     def _set_names(self, names: dict[str, None]) -> None:
         ledger = self.ledger
-        before, ledger.named = ledger.named, names
+        before = ledger.named
+        ledger.set_names(names)
         for name in before:
             if name in names:
                 continue

@@ -29,7 +29,6 @@ class Subscription:
         "_limit",
         "_names_limit",
         "_removals",
-        "_removals_last",
         "_started",
         "_suspects",
         "_suspects_next",
@@ -50,27 +49,22 @@ class Subscription:
         self._versions = view if isinstance(view, KnowsVersions) else None
         self._limit = limit  # of the bytes of one answer
         self._names_limit = names_limit
-        self._removals_last = removals_last
         self._started = False
-        self._removals: dict[str, bool] = {}  # as `pending`: removals that wait for their time
+        # as `pending`: removals that wait for their time; None: they don't wait
+        self._removals: dict[str, bool] | None = {} if removals_last else None
         self._suspects: dict[tuple[str, ...], None] = {}  # groups to be sent apart
         self._suspects_next = False  # they take turns with what is pending
         self._beats: tuple[str, ...] = ()  # the names in flight, where it is a heartbeat
 
     @property
     def settled(self) -> bool:
-        """Whether the client has answered all there was, removals that wait left out.
-
-        Not as long as something that it holds can't be looked up.
-        """
-        ledger = self.ledger
-        waits = ledger.in_flight is not None or self._suspects or ledger.has_news
-        return not waits and not ledger.holds_unknown
+        """Whether the client has answered all there was, removals that wait left out."""
+        return self.ledger.in_flight is None and not self._suspects and not self.ledger.has_news
 
     @property
     def acked(self) -> int:
         """The number of resources that the client holds, as far as is known."""
-        return len(self.ledger.held)
+        return sum(1 for _ in self.ledger.held())
 
     # what the client says
 
@@ -109,18 +103,18 @@ class Subscription:
 
     def _subscribe(self, name: str, versions: Mapping[str, str]) -> None:
         ledger = self.ledger
-        ledger.named[name] = None
+        ledger.add_name(name)
         ledger.interest[name] = True
         # the client may have forgotten what it held: only what it lists now can go unanswered
         ledger.pending[name] = name not in versions or ledger.pending.get(name, False)
         if name in versions:
-            ledger.held[name] = versions[name]
+            ledger.hold(name, versions[name])
 
     def _unsubscribe(self, name: str) -> None:
         ledger = self.ledger
         if name not in ledger.named:
             return
-        del ledger.named[name]
+        ledger.drop_name(name)
         if ledger.wildcard:
             # the client cannot know whether the wildcard has it too, so it must be told
             ledger.pending[name] = True
@@ -130,14 +124,15 @@ class Subscription:
 
     def _forget(self, name: str) -> None:
         self.ledger.forget(name)
-        self._removals.pop(name, None)
+        if self._removals:
+            self._removals.pop(name, None)
 
     def _enter_wildcard(self, versions: Mapping[str, str]) -> None:
         ledger = self.ledger
         for name in ledger.members:  # asked for again: the client may have forgotten them
             ledger.pending[name] = True
         for name, version in versions.items():
-            ledger.held[name] = version
+            ledger.hold(name, version)
             ledger.pending.setdefault(name, False)
         ledger.wildcard = ledger.members_stale = True
         # a new client waits for its first answer, be it empty; a returning one has had it
@@ -147,7 +142,7 @@ class Subscription:
         # the client drops all that it did not name by itself, and expects no word about it
         ledger = self.ledger
         ledger.wildcard = ledger.members_stale = ledger.due = False
-        for name in {*ledger.members, *ledger.held, *ledger.pending} - ledger.named.keys():
+        for name in {*ledger.members, *ledger.held(), *ledger.pending} - ledger.named.keys():
             self._forget(name)
         ledger.members = frozenset()
 
@@ -156,9 +151,9 @@ class Subscription:
         ledger = self.ledger
         for name, version in ledger.landed().items():
             if version == ABSENT or not self._may_hold(name):
-                ledger.held.pop(name, None)
+                ledger.hold(name, ABSENT)
             else:
-                ledger.held[name] = version
+                ledger.hold(name, version)
                 if not ledger.wants(name):  # lost on the way: the wildcard was left and taken anew
                     ledger.pending.setdefault(name, False)
             ledger.taken(name, now)
@@ -172,8 +167,8 @@ class Subscription:
         """
         ledger, versions = self.ledger, self.ledger.landed()
         for name in filter(self._may_hold, self._beats):
-            ledger.refreshes.drop(name)
-            ledger.held.pop(name, None)  # it has lost it
+            ledger.runs_out(name)
+            ledger.hold(name, ABSENT)  # it has lost it
             ledger.pending.setdefault(name, False)
         names = tuple(versions)
         if len(names) > 1:
@@ -205,15 +200,13 @@ class Subscription:
         return answer or self._take_heartbeats(now)
 
     def take_removals(self) -> Answer | None:
-        """Return removals that waited for everything else; None if there are none."""
+        """Return the removals that waited for everything else; None if there are none."""
         if self.ledger.in_flight is not None or not self._removals:
             return None
         answer = Answer()
-        for name in list(self._removals):
-            if answer.size >= self._limit:
-                break
-            del self._removals[name]
+        for name in self._removals:
             answer.add(name, None)
+        self._removals = {}
         self._send(answer)
         return answer
 
@@ -222,12 +215,9 @@ class Subscription:
         self._beats = beats
 
     def _take_heartbeats(self, now: float) -> Answer | None:
-        ledger = self.ledger
-        if ledger.refreshes.next is None:
-            return None
-        answer = Answer()
-        for name, ttl in ledger.refreshes.due(now):
-            beat = heartbeat(ledger.type_url, name, ledger.held[name], ttl)
+        ledger, answer = self.ledger, Answer()
+        for name, ttl in ledger.refreshes_due(now):
+            beat = heartbeat(ledger.type_url, name, ledger.version(name), ttl)
             answer.resources.append(beat)
             answer.size += len(beat.framed)
             if answer.size >= self._limit:
@@ -259,9 +249,11 @@ class Subscription:
     def _consider(self, answer: Answer, name: str, asked: bool) -> None:
         """Put a pending name where it belongs: into the answer, apart, to the last, or nowhere."""
         ledger = self.ledger
-        asked = self._removals.pop(name, False) or asked or ledger.was_asked(name)
+        asked = asked or ledger.was_asked(name)
+        if self._removals:
+            asked = self._removals.pop(name, False) or asked
         if not asked and self._has_current(name):
-            ledger.there_is(name, ledger.held[name])
+            ledger.there_is(name, ledger.version(name))
             ledger.found_out(name)
             return
         found, resource = ledger.look_up(name, asked=asked)
@@ -272,10 +264,11 @@ class Subscription:
         rejection = ledger.rejected.get(name)
         if not asked and (
             (rejection is not None and rejection.version == version)
-            or (version == ledger.held.get(name, ABSENT) and not self._runs_out(name, resource))
+            or (version == ledger.version(name) and not self._runs_out(name, resource))
         ):
             return
-        if resource is None and self._removals_last and name in ledger.held:
+        holds = ledger.version(name) != ABSENT
+        if resource is None and holds and self._removals is not None:
             self._removals[name] = asked
         elif rejection is not None:
             self._suspects[(name,)] = None
@@ -283,9 +276,9 @@ class Subscription:
             answer.add(name, resource)
 
     def _has_current(self, name: str) -> bool:
-        ledger, held = self.ledger, self.ledger.held.get(name)
+        ledger, held = self.ledger, self.ledger.version(name)
         return (
-            held is not None
+            held != ABSENT
             and self._versions is not None
             and ledger.wants(name)
             and self._versions.is_current(ledger.type_url, name, held)
@@ -294,7 +287,7 @@ class Subscription:
     def _runs_out(self, name: str, resource: Resource | None) -> bool:
         # a client that came back with it counts already, and doesn't say from when on
         has_ttl = resource is not None and resource.ttl is not None
-        return has_ttl and name not in self.ledger.refreshes
+        return has_ttl and not self.ledger.refreshed(name)
 
     def _take_suspects(self) -> Answer | None:
         while self._suspects:
