@@ -6,9 +6,10 @@ Owns the port and which streams are open, and how they are ended.
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -16,7 +17,7 @@ import grpc.aio
 
 from xds.codec import DeltaRequest, SotwRequest
 from xds.csds_service import ClientStatusService
-from xds.dialect import DELTA, SOTW
+from xds.dialect import DELTA, SOTW, Dialect
 from xds.entrance import Entrance
 from xds.errors import ListenError
 from xds.events import Observer
@@ -32,7 +33,6 @@ from xds.stream import Method, Outcome, Stream
 _log = logging.getLogger(__name__)
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
-_Handler: TypeAlias = Callable[[object, _Context], Coroutine[Any, Any, None]]
 
 _MANY: Final = 1 << 20
 _DRAIN_STEP: Final = 0.05
@@ -133,34 +133,19 @@ class Server:
             grpc.method_handlers_generic_handler(
                 service.name,
                 {
-                    method: grpc.stream_stream_rpc_method_handler(handler)
-                    for method, handler in (
-                        (service.delta, self._delta(service.type_url or "")),
-                        (service.sotw, self._sotw(service.type_url or "")),
-                    )
-                    if method is not None
+                    name: self._handler(dialect, service.type_url or "")
+                    for name, dialect in ((service.delta, DELTA), (service.sotw, SOTW))
+                    if name is not None
                 },
             )
             for service in SERVICES
         ]
 
-    def _delta(self, type_url: str) -> _Handler:
-        method = Method(DELTA, type_url)
+    def _handler(self, dialect: Dialect[Any], type_url: str) -> grpc.RpcMethodHandler:
+        method: Method[Any] = Method(dialect, type_url)
+        return grpc.stream_stream_rpc_method_handler(partial(self._serve, method))
 
-        async def serve_delta(_requests: object, context: _Context) -> None:
-            await self._serve(method, context)
-
-        return serve_delta
-
-    def _sotw(self, type_url: str) -> _Handler:
-        method = Method(SOTW, type_url)
-
-        async def serve_sotw(_requests: object, context: _Context) -> None:
-            await self._serve(method, context)
-
-        return serve_sotw
-
-    async def _serve(self, method: Method[Any], context: _Context) -> None:
+    async def _serve(self, method: Method[Any], _requests: object, context: _Context) -> None:
         hold = await self._entrance.admit(context)
         arguments = self._source, self.hub, self._observer, self._limits
         stream = Stream(method, *arguments, context, self._security, hold)
@@ -264,6 +249,8 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         # without a word; who comes too fast is for the entrance to say
         ("grpc.server.max_pending_requests", _MANY),
         ("grpc.server.max_pending_requests_hard_limit", _MANY),
+        # its books, 0.6 kB a stream, are for a service that isn't offered here
+        ("grpc.enable_channelz", 0),
         # two servers on one port would share the clients without a word
         ("grpc.so_reuseport", 0),
         # a peer that is gone without a FIN is noticed within 40 s

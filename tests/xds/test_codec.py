@@ -48,7 +48,7 @@ class TestResource:
         assert one == resource(CLUSTER, "a", b"body")
 
     def test_version_survives_a_restart(self) -> None:
-        assert resource(CLUSTER, "a", b"body").version == "ec2edbeabbed4a40"
+        assert resource(CLUSTER, "a", b"body").version == "d11e6e5dcf93f0"
 
 
 class TestResponse:
