@@ -33,7 +33,7 @@ class TypeRules(Protocol[_Contra]):
 
     @property
     def settled(self) -> bool:
-        """Whether all has been sent and answered, so that removals that wait can go."""
+        """Whether the client has answered all there was, removals that wait left out."""
 
     @property
     def acked(self) -> int:
@@ -55,7 +55,7 @@ class TypeRules(Protocol[_Contra]):
         """Return what to send now, which is in flight from then on; None if there is nothing."""
 
     def take_removals(self) -> Answer | None:
-        """Return removals that waited for everything else; None if there are none."""
+        """Return the removals that waited for everything else; None if there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,9 +37,6 @@ class Retries:
     def __bool__(self) -> bool:
         return bool(self._names)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
     def __contains__(self, name: str) -> bool:
         return name in self._names
 

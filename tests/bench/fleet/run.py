@@ -15,7 +15,7 @@ from harness.stack import ServeProcess, Stack
 
 from control_plane.clouds.model import Cloud
 
-WARM_STREAMS, WARM_TARGETS = 10, 500
+WARM_STREAMS, WARM_TARGETS = 100, 50
 """These use more than the control plane keeps of parsed names and compiled clusters."""
 
 
