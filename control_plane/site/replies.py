@@ -19,12 +19,17 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     ResponseFlagFilter,
     StatusCodeFilter,
 )
-from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption, RuntimeUInt32
+from envoy_data_plane.envoy.config.core.v3 import (
+    HeaderValueOption,
+    RuntimeUInt32,
+    TypedExtensionConfig,
+)
 from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     LocalReplyConfig,
     ResponseMapper,
 )
+from envoy_data_plane.envoy.extensions.formatter.cel.v3 import Cel
 from envoy_data_plane.google.protobuf import Any
 
 from control_plane.clouds.policy import FORM
@@ -86,6 +91,9 @@ WHY_REFUSED: Mapping[str, str] = {
     "request_header_timeout": "its headers did not come in time",
 }
 """The same for what Envoy refuses whatever the target is."""
+_CAUSES = 8
+"""Causes of one answer, of which CEL chooses the words: Envoy reads no expression deeper than 32.
+An answer for each would make every listener twice as large."""
 TOO_LONG_TO_REPEAT = 'response.code_details == "request_payload_exceeded_retry_buffer_limit"'
 """In CEL: the first cloud of several is dead, and no longer all of the body is there for the next.
 Envoy's own 507 would say that a disk is full."""
@@ -176,21 +184,32 @@ def _because(
     what: str,
     headers: list[HeaderValueOption],
 ) -> Iterator[ResponseMapper]:
-    """A sentence for each cause that has words; where to look for all others."""
-    for part, words in whys.items():
-        why = _expression(f'response.code_details.contains("{part}")')
-        yield _json(_and(which, why), title, f"{what}: {words}", headers)
+    """A sentence for the causes that have words; where to look for all others."""
+    causes = list(whys.items())
+    for start in range(0, len(causes), _CAUSES):
+        some = causes[start : start + _CAUSES]
+        known = " || ".join(_details_contain(part) for part, _ in some)
+        *others, (_, words) = some
+        words = f'"{words}"'
+        for part, why in reversed(others):
+            words = f'{_details_contain(part)} ? "{why}" : {words}'
+        yield _json(_and(which, _expression(known)), title, f"{what}: %CEL({words})%", headers)
     yield _json(which, title, f"{what}; {_LOG}", headers)
+
+
+def _details_contain(part: str) -> str:
+    return f'response.code_details.contains("{part}")'
 
 
 def _json(
     which: AccessLogFilter, title: str, message: str, headers: list[HeaderValueOption]
 ) -> ResponseMapper:
-    return ResponseMapper(
-        filter=which,
-        body_format_override=error_body("%RESPONSE_CODE%", title, message),
-        headers_to_add=headers,
-    )
+    body = error_body("%RESPONSE_CODE%", title, message)
+    if "%CEL(" in message:
+        body.formatters = [
+            TypedExtensionConfig(name="envoy.formatter.cel", typed_config=Any.pack(Cel()))
+        ]
+    return ResponseMapper(filter=which, body_format_override=body, headers_to_add=headers)
 
 
 def _flags(flags: Sequence[str]) -> AccessLogFilter:
