@@ -279,11 +279,32 @@ async def test_a_stream_that_has_ended_is_freed_without_the_collector(store: Sto
             async with connect(server) as client:
                 await client.send(subscribe=["a"])
                 await client.take()
+                changer(server, store)("a", "2")
+                await client.take()
                 freed = asyncio.Event()
                 weakref.finalize(next(server.sessions()), freed.set)
             await freed.wait()
     finally:
         gc.enable()
+
+
+async def test_an_idle_stream_keeps_no_task_for_changes(store: Store) -> None:
+    def pushing() -> list[asyncio.Task[object]]:
+        return [task for task in asyncio.all_tasks() if task.get_name() == "xds push"]
+
+    async with (
+        serve(store, listen="127.0.0.1:0") as server,
+        connect(server) as client,
+        asyncio.timeout(GUARD),
+    ):
+        await client.send(subscribe=["a"])
+        await client.take()
+        assert pushing() == []
+
+        changer(server, store)("a", "2")
+        (push,) = pushing()
+        await client.take()
+        await push
 
 
 async def test_stopping_ends_the_streams(store: Store) -> None:
