@@ -36,6 +36,8 @@ class Background:
 
 
 async def _cancel_others() -> None:
+    # a task that is cancelled before it has begun can't close the connection that it is for
+    await asyncio.sleep(0)
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()

@@ -59,11 +59,19 @@ class Echo:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while await self._one(reader, writer):
-                pass
-        self._writers.discard(writer)
-        writer.close()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                while await self._one(reader, writer):
+                    pass
+            writer.close()
+        except asyncio.CancelledError:
+            # closed, it would wait for a client to take the rest, on a loop that is about to stop
+            writer.transport.abort()
+        except Exception:  # a body that breaks off within a chunk, for instance
+            writer.transport.abort()
+            raise
+        finally:
+            self._writers.discard(writer)
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         try:
