@@ -106,7 +106,7 @@ class Subscription:
         ledger.add_name(name)
         ledger.interest[name] = True
         # the client may have forgotten what it held: only what it lists now can go unanswered
-        ledger.pending[name] = name not in versions or ledger.pending.get(name, False)
+        ledger.pending[name] = name not in versions
         if name in versions:
             ledger.hold(name, versions[name])
 
@@ -215,7 +215,10 @@ class Subscription:
         self._beats = beats
 
     def _take_heartbeats(self, now: float) -> Answer | None:
-        ledger, answer = self.ledger, Answer()
+        ledger = self.ledger
+        if ledger.due_at is None:  # as nearly always
+            return None
+        answer = Answer()
         for name, ttl in ledger.refreshes_due(now):
             beat = heartbeat(ledger.type_url, name, ledger.version(name), ttl)
             answer.resources.append(beat)
