@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from harness.fleet import Fleet, at, manifest
+from harness.fleet import Fleet, manifest
 from harness.http import Connection, Response, send
 
 from control_plane.clouds.model import Cloud
@@ -479,44 +479,3 @@ class TestForgery:
 
         assert response.error["message"].startswith("image@cloud-hollow cannot be reached")
         assert response.headers.get_all("x-scopeway-rejected") == ["true"]
-
-
-class TestLoops:
-    def test_a_request_that_comes_back_to_a_front_is_answered_508(
-        self, fleet: Fleet, site: Cloud
-    ) -> None:
-        assert site.front
-        own_front = {"endpoints": [at(site.front.ports["image"])]}
-        fleet.control_plane.put(
-            manifest("cloud-mirror", services={"image": own_front}, accept=ANYONE)
-        )
-        response = scoped(site.front.port, "{image:cloud-mirror}")
-
-        assert (response.status, response.error["code"]) == (508, 508)
-        assert "cloud-1" in response.error["message"]
-
-    def test_a_site_whose_service_is_its_own_front_is_answered_508(
-        self, fleet: Fleet, front: int
-    ) -> None:
-        cloud = fleet.site("cloud-knot", services={"image": fleet.nobody()}, accept=ANYONE)
-        assert cloud.front
-        assert cloud.peer
-        own_front = {"endpoints": [at(cloud.front.port)], "path": "/image"}
-        fleet.control_plane.put(
-            manifest(
-                "cloud-knot",
-                front=at(cloud.front.port),
-                peer=at(cloud.peer.port),
-                services={"image": own_front},
-                accept=ANYONE,
-            )
-        )
-
-        assert fleet.eventually(lambda: scoped(front, "{image:cloud-knot}").status == 508)
-
-    def test_a_via_of_others_is_no_loop(self, front: int) -> None:
-        via = "1.1 my-cloud-1.scopeway, 1.1 cloud-11.scopeway, 1.0 fred"
-        response = send(front, "/image/", [("Via", via)])
-
-        assert response.status == 200
-        assert header(response, "via") == [f"{via},1.1 cloud-1.scopeway"]
