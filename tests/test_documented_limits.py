@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from control_plane.registry.documents import MAX_BYTES
 from control_plane.registry.yaml_documents import MAX_CHARACTERS, MAX_DEPTH, MAX_NUMBER
 from control_plane.scope import text
 from control_plane.site import connection, resources
+from control_plane.site.bootstrap import resource_monitor
 from control_plane.source import Limits as SourceLimits
 from xds.limits import Limits
 from xds.node import MAX_METADATA
@@ -26,8 +28,8 @@ XDS = (REPOSITORY / "docs/xds.md").read_text().partition("## Limits")[2].partiti
 ROWS = re.findall(r"^\| (.+?) \| (.+?) \|", XDS, re.MULTILINE)[1:]
 PAGE = (REPOSITORY / "docs/limits.md").read_text().partition("\n## ")[0]
 LIMITS = dict(re.findall(r"^\| (.+?) \| (.+?) \| ", PAGE.replace(r"\|", "or"), re.MULTILINE)[1:])
-NUMBER = re.compile(r"(\d[\d,]*)(?: (Ki|Mi|KiB|MiB)\b)?")
-UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "KiB": 1 << 10, "MiB": 1 << 20}
+NUMBER = re.compile(r"(\d[\d,]*)(?: (Ki|Mi|KiB|MiB|GiB)\b)?")
+UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 ONE, SOURCE = Limits(), SourceLimits()
 
@@ -40,8 +42,8 @@ def constant(file: str, name: str) -> int:
 
 
 def connections() -> int:
-    (monitor,) = bootstrap()["overload_manager"]["resource_monitors"]
-    return int(monitor["typed_config"]["max_active_downstream_connections"])
+    monitor = resource_monitor(bootstrap(), "global_downstream_max_connections")
+    return int(monitor["max_active_downstream_connections"])
 
 
 def connections_to_peer() -> int:
@@ -103,7 +105,23 @@ EXPECTED: dict[str, list[float]] = {
     "connections of an Envoy": [connections()],
     "connections to an Envoy's peer, of these": [connections_to_peer()],
     "seconds until TLS is agreed on, at a peer and a front with TLS": [resources.HANDSHAKE_SECONDS],
-    "requests at a time on a connection of HTTP/2, at a front or a peer": [connection.MAX_STREAMS],
+    "requests at a time on a connection of HTTP/2 at a front": [connection.FRONT_STREAMS],
+    "requests at a time on a connection between two sites": [connection.PEER_STREAMS],
+    "bytes of a request or answer between two sites that nobody has taken": [
+        connection.PEER_STREAM_WINDOW
+    ],
+    "bytes of an answer over HTTP/2 that a front keeps for a client": [
+        connection.FRONT_STREAM_WINDOW
+    ],
+    "minutes in which a client of a front takes nothing of an answer over HTTP/1.1": [
+        connection.STALLED / timedelta(minutes=1)
+    ],
+    "minutes between two requests on a connection": [
+        connection.BETWEEN_REQUESTS / timedelta(minutes=1)
+    ],
+    "bytes of memory of an Envoy": [
+        resource_monitor(bootstrap(), "fixed_heap")["max_heap_size_bytes"]
+    ],
     "frames on it that cost the sender nothing: answers to SETTINGS and PING that it doesn't take; "
     "empty DATA and CONTINUATION in a row; PRIORITY for each stream; WINDOW_UPDATE for each DATA "
     "that it was sent": [

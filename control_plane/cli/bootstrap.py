@@ -1,5 +1,6 @@
 """`scopeway bootstrap`: the configuration with which a site's Envoy starts."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -29,6 +30,22 @@ def _admin(text: str) -> tuple[str, str | int]:
             raise click.BadParameter(f"{text!r} names no socket: unix:PATH, or unix:@NAME")
         return "unix", path
     return address(text)
+
+
+_UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE = re.compile(r"([1-9][0-9]{0,5})(MiB|GiB)")
+_LEAST_HEAP = 256 << 20
+
+
+def _heap_size(text: str | int) -> int:
+    """Read --max-heap-size: a number and MiB or GiB."""
+    found = _SIZE.fullmatch(str(text))
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no size; write it as 512MiB or 4GiB")
+    size = int(found[1]) * _UNITS[found[2]]
+    if size < _LEAST_HEAP:
+        raise click.BadParameter(f"{text!r} is too little: an Envoy needs 256MiB or more")
+    return size
 
 
 @click.command()
@@ -78,6 +95,15 @@ def _admin(text: str) -> tuple[str, str | int]:
     type=click.Path(dir_okay=False),
     help="The file that gets one line of JSON for each request.",
 )
+@click.option(
+    "--max-heap-size",
+    type=_heap_size,
+    metavar="SIZE",
+    default="2GiB",
+    show_default=True,
+    help="Memory that this Envoy may allocate, such as 512MiB or 4GiB. From half of it on, Envoy "
+    "ends the requests that hold the most.",
+)
 def bootstrap(
     cloud: str,
     xds: tuple[tuple[str, int], ...],
@@ -90,6 +116,7 @@ def bootstrap(
     output: Path | None,
     sds_dir: str | None,
     access_log: str,
+    max_heap_size: int,
 ) -> None:
     """Print or write what CLOUD's Envoy starts with, as YAML.
 
@@ -124,6 +151,7 @@ def bootstrap(
             admin=admin or admin_socket(cloud, instance),
             access_log=access_log,
             channel=channel,
+            max_heap_size=max_heap_size,
         )
     )
     if output is None:

@@ -58,6 +58,7 @@ from control_plane.site.connection import (
     MAX_HEADERS_KB,
     PEER_CONNECTION_WINDOW,
     PEER_STREAM_WINDOW,
+    PEER_STREAMS,
 )
 from control_plane.site.names import METADATA, UNSENT
 from xds.wire import any_message, field_bytes, field_string, field_varint
@@ -83,6 +84,10 @@ PING = timedelta(seconds=10)
 NO_LIMIT = 1_000_000
 """For circuit breakers: Envoy's defaults (1,024 requests, 3 retries) would refuse work that the
 service itself could take."""
+
+SERVICE_BUFFER = 256 * 1024
+"""Bytes that Envoy reads ahead on a connection to a service: what an answer costs that nobody reads.
+On such a short way, Envoy's default of 1 MiB makes no transfer faster."""
 
 DISPATCH_BUFFER = 64 * 1024
 """Bytes on the way to the listener `dispatch`: what is under way when the first cloud is found dead
@@ -112,6 +117,7 @@ def _service(endpoints: int, by_name: bool) -> bytes:
         Cluster(
             cluster_type=_by_name() if by_name else None,
             connect_timeout=CONNECT_TIMEOUT,
+            per_connection_buffer_limit_bytes=SERVICE_BUFFER,
             circuit_breakers=_circuit_breakers(),
             upstream_connection_options=_tcp_keepalive(),
             outlier_detection=_endpoint_ejection() if endpoints > 1 else None,
@@ -128,6 +134,7 @@ def peer(*, by_name: bool) -> bytes:
     pings = KeepaliveSettings(interval=PING, timeout=PING / 2)
     http2 = Http2ProtocolOptions(
         connection_keepalive=pings,
+        max_concurrent_streams=PEER_STREAMS,
         # as in the other direction: Envoy's default lets a slow client's download fill 256 MiB here
         initial_stream_window_size=PEER_STREAM_WINDOW,
         initial_connection_window_size=PEER_CONNECTION_WINDOW,

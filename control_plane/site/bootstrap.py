@@ -42,6 +42,7 @@ def bootstrap(
     instance: str = "envoy",
     access_log: str = "/dev/stdout",
     channel: Channel | None = None,
+    max_heap_size: int | None = None,
 ) -> dict[str, Any]:
     """Return the bootstrap as Envoy reads it.
 
@@ -53,6 +54,8 @@ def bootstrap(
         access_log: The file that gets a line for each request, as this Envoy sees it.
         channel: How both sides of the channel to the control plane prove who they are; None: not at
             all, which a control plane takes on loopback only.
+        max_heap_size: Bytes of memory that this Envoy may allocate
+            (`FixedHeapConfig.max_heap_size_bytes`); None: as the template has it.
     """
     filled: dict[str, Any] = yaml.safe_load(template())
     node = filled["node"]
@@ -70,7 +73,17 @@ def bootstrap(
             channel.sds_folder, channel.trust_domain
         )
     filled["admin"]["address"] = _admin(*admin)
+    if max_heap_size is not None:
+        resource_monitor(filled, "fixed_heap")["max_heap_size_bytes"] = max_heap_size
     return filled
+
+
+def resource_monitor(filled: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the configuration of a resource monitor in a bootstrap, for changes."""
+    monitors = filled["overload_manager"]["resource_monitors"]
+    (found,) = (each for each in monitors if each["name"].endswith(f".{name}"))
+    config: dict[str, Any] = found["typed_config"]
+    return config
 
 
 def admin_socket(cloud: str, instance: str) -> tuple[str, str]:

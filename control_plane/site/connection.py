@@ -19,6 +19,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HttpProtocolOptions,
     HttpProtocolOptionsHeadersWithUnderscoresAction,
     KeepaliveSettings,
+    SocketOption,
     TcpKeepalive,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Listener
@@ -52,6 +53,10 @@ IDLE = timedelta(hours=1)
 """A request may be silent for so long: a service that works on an upload, a console nobody types
 at. Envoy's own five minutes would cut them off; forgotten streams still end."""
 
+BETWEEN_REQUESTS = timedelta(minutes=5)
+"""How long a client may keep a connection without a request. This also ends connections whose
+upload over HTTP/1.1 the overload manager has ended: Envoy answers these nothing, and reads on."""
+
 HEADERS_WITHIN = timedelta(seconds=30)
 """Who sends its headers slower holds a connection for nothing."""
 
@@ -69,8 +74,8 @@ ADDED_HEADERS_KB = 16
 ADDED_HEADERS = 32
 """What every hop but the first takes beyond these, in either direction: each adds its own."""
 
-MAX_STREAMS = 1024
-"""Requests at a time on one connection of HTTP/2; further ones are refused unread."""
+FRONT_STREAMS = 1024
+"""Requests at a time on one connection of HTTP/2 at a front; Envoy refuses further ones unread."""
 
 MAX_CONTROL_ANSWERS = 1000
 MAX_EMPTY_FRAMES = 1
@@ -80,10 +85,26 @@ MAX_WINDOW_UPDATES = 10
 empty DATA and CONTINUATION in a row, PRIORITY for each stream, WINDOW_UPDATE for each DATA that it
 was sent. Beyond, its connection is ended. Envoy's own figures, and said so that they stay."""
 
+PEER_STREAMS = 128
+"""Requests at a time on one connection between two sites. For more, a front opens another
+connection; a peer refuses them unread."""
+
 PEER_STREAM_WINDOW = 4 * 1024 * 1024
-PEER_CONNECTION_WINDOW = 16 * 1024 * 1024
-"""What one peer may have sent that the service has not taken: bounds Envoy's memory, and still
-fills 1 Gbit/s at 30 ms."""
+"""Bytes that one request or answer between two sites may have under way, and so what it costs each
+Envoy if nobody takes them. A transfer gets about half of it per round trip: 200 Mbit/s at 80 ms."""
+
+PEER_CONNECTION_WINDOW = 2 * PEER_STREAMS * PEER_STREAM_WINDOW + 65536
+"""The same for a whole connection. Envoy returns window only after half of it was consumed. So
+streams that nobody reads stop the others once they hold half of it, which this makes impossible."""
+
+FRONT_STREAM_WINDOW = 256 * 1024
+"""Bytes that Envoy accepts ahead of one upload over HTTP/2 at a front. It is also Envoy's limit for
+the answer that it keeps for a client that does not read: 17 MiB by default."""
+
+STALLED = timedelta(minutes=5)
+"""How long a client of a front may take nothing of what was sent: TCP then ends its connection. A
+client that reads slowly is not affected. Envoy does not count what answers over HTTP/1.1 hold, so
+the overload manager cannot end these (`envoy/bootstrap.yaml`)."""
 
 PEER_PING = timedelta(seconds=30)
 """How often a quiet peer is asked whether it is still there."""
@@ -106,6 +127,8 @@ _ALL_BUT_ORIGIN = "x-scopeway-[^o].*"
 _CALLER = "%DOWNSTREAM_PEER_URI_SAN%"
 """The URI of the caller's certificate, which the Lua makes a cloud's name of."""
 
+# of Linux (netinet/in.h, linux/tcp.h): the Envoy may run on another system than this
+_IPPROTO_TCP, _TCP_USER_TIMEOUT = 6, 18
 # HttpFilter
 _FILTER_NAME, _FILTER_CONFIG = 1, 4
 
@@ -142,6 +165,7 @@ def peer(*, by_certificate: bool) -> bytes:
     )
     manager.codec_type = HttpConnectionManagerCodecType.HTTP2
     http2 = _http2()
+    http2.max_concurrent_streams = PEER_STREAMS
     http2.allow_connect = True  # WebSockets over HTTP/2
     http2.initial_stream_window_size = PEER_STREAM_WINDOW
     http2.initial_connection_window_size = PEER_CONNECTION_WINDOW
@@ -181,12 +205,16 @@ def errors() -> bytes:
 
 
 @cache
-def listener() -> bytes:
-    """Return what all listeners with an address share."""
+def listener(kind: str) -> bytes:
+    """Return what all listeners with an address share; `kind` is `front` or `peer`."""
     # a client that vanished would hold its connection for the whole of IDLE
     return bytes(
         Listener(
-            tcp_keepalive=TcpKeepalive(keepalive_probes=3, keepalive_time=60, keepalive_interval=10)
+            tcp_keepalive=TcpKeepalive(
+                keepalive_probes=3, keepalive_time=60, keepalive_interval=10
+            ),
+            # peers are asked by HTTP/2 whether they live, and always read
+            socket_options=[_user_timeout()] if kind == names.FRONT else [],
         )
     )
 
@@ -242,6 +270,8 @@ def _edge(
             ),
         )
     ]
+    assert manager.common_http_protocol_options is not None
+    manager.common_http_protocol_options.idle_timeout = BETWEEN_REQUESTS
     manager.use_remote_address = True
     manager.always_set_request_id_in_response = True  # what to look for in the access logs
     manager.request_headers_timeout = HEADERS_WITHIN
@@ -253,11 +283,22 @@ def _edge(
 
 def _http2() -> Http2ProtocolOptions:
     return Http2ProtocolOptions(
-        max_concurrent_streams=MAX_STREAMS,
+        max_concurrent_streams=FRONT_STREAMS,
+        initial_stream_window_size=FRONT_STREAM_WINDOW,
         max_outbound_control_frames=MAX_CONTROL_ANSWERS,
         max_consecutive_inbound_frames_with_empty_payload=MAX_EMPTY_FRAMES,
         max_inbound_priority_frames_per_stream=MAX_PRIORITIES,
         max_inbound_window_update_frames_per_data_frame_sent=MAX_WINDOW_UPDATES,
+    )
+
+
+def _user_timeout() -> SocketOption:
+    """Linux's TCP_USER_TIMEOUT; accepted connections inherit it from the listening socket."""
+    return SocketOption(
+        description="end connections whose client takes nothing",
+        level=_IPPROTO_TCP,
+        name=_TCP_USER_TIMEOUT,
+        int_value=int(STALLED.total_seconds() * 1000),
     )
 
 

@@ -159,7 +159,7 @@ def _listeners(cloud: Cloud, access_log: str, peers: _Peers) -> dict[str, bytes]
             )
             + field_bytes(_ADDRESS, _socket(entry.address, entry.port))
             + field_string(_STAT_PREFIX, entry.name)
-            + connection.listener()
+            + connection.listener(entry.kind)
             + metadata
         )
     if made:

@@ -8,7 +8,7 @@ from harness.fleet import Fleet, manifest
 from harness.http import Connection, send
 from harness.services import at
 
-from control_plane.site.bootstrap import bootstrap
+from control_plane.site.bootstrap import bootstrap, resource_monitor
 
 MOST = 3
 
@@ -23,8 +23,8 @@ def front(fleet: Fleet) -> int:
     config = bootstrap(
         cloud="cloud-1", xds=[("127.0.0.1", fleet.control_plane.port)], admin=("127.0.0.1", 0)
     )
-    (monitor,) = config["overload_manager"]["resource_monitors"]
-    monitor["typed_config"]["max_active_downstream_connections"] = MOST
+    monitor = resource_monitor(config, "global_downstream_max_connections")
+    monitor["max_active_downstream_connections"] = MOST
     fleet.run_envoy("cloud-1", config).wait_ready()
     return port
 

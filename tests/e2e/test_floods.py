@@ -18,7 +18,7 @@ from harness.fleet import Fleet
 from harness.http import TIMEOUT
 from harness.http2 import Connection2
 
-from control_plane.site.connection import MAX_STREAMS
+from control_plane.site.connection import FRONT_STREAMS, PEER_STREAMS
 
 pytestmark = pytest.mark.fleet(certificates=True)
 
@@ -36,6 +36,8 @@ class Target:
     tls: ssl.SSLContext | None
     envoy: Envoy
     manager: str
+    streams: int
+    """Requests at a time on one connection."""
 
     def counter(self, name: str) -> int:
         name = name.format(manager=self.manager)
@@ -51,9 +53,9 @@ def target(request: pytest.FixtureRequest, fleet: Fleet) -> Target:
     assert cloud.peer
     assert fleet.sites
     if request.param == "front":
-        return Target(cloud.front.port, None, fleet.envoys[name], "front")
+        return Target(cloud.front.port, None, fleet.envoys[name], "front", FRONT_STREAMS)
     tls = fleet.sites.client("cloud-9")
-    return Target(cloud.peer.port, tls, fleet.envoys[name], "peer")
+    return Target(cloud.peer.port, tls, fleet.envoys[name], "peer", PEER_STREAMS)
 
 
 def frame(kind: int, stream: int, payload: bytes = b"") -> bytes:
@@ -148,7 +150,7 @@ def test_so_many_requests_at_a_time(target: Target, more: int) -> None:
     """One beyond them is refused, the others stay."""
     state = H2Connection(H2Configuration())
     state.initiate_connection()
-    streams = range(1, 2 * (MAX_STREAMS + more), 2)
+    streams = range(1, 2 * (target.streams + more), 2)
     for stream in streams:
         state.send_headers(stream, POST)
     state.ping(b"12345678")
@@ -159,4 +161,4 @@ def test_so_many_requests_at_a_time(target: Target, more: int) -> None:
             events += state.receive_data(connection.recv(1 << 16))
 
     refused = [each.stream_id for each in events if isinstance(each, StreamReset)]
-    assert refused == list(streams[MAX_STREAMS:])
+    assert refused == list(streams[target.streams :])

@@ -15,6 +15,7 @@ from harness.process import until
 
 from control_plane.identity.authority import AuthorityFolder
 from control_plane.identity.files import in_folder
+from control_plane.site.bootstrap import resource_monitor
 
 
 @pytest.mark.envoy
@@ -40,6 +41,29 @@ def test_envoy_takes_what_is_printed(
     assert (outcome.status, outcome.err) == (0, "")
     assert done.returncode == 0, done.stderr
     assert "OK" in done.stdout
+
+
+def test_it_has_the_memory_that_it_is_told(scopeway: Callable[..., Any]) -> None:
+    outcome = scopeway("bootstrap", "cloud-1", "--max-heap-size", "512MiB")
+
+    monitor = resource_monitor(yaml.safe_load(outcome.out), "fixed_heap")
+    assert monitor["max_heap_size_bytes"] == 512 << 20
+
+
+@pytest.mark.parametrize(
+    ("size", "problem"),
+    [
+        ("2", "'2' is no size; write it as 512MiB or 4GiB"),
+        ("2GB", "'2GB' is no size; write it as 512MiB or 4GiB"),
+        ("-1GiB", "'-1GiB' is no size; write it as 512MiB or 4GiB"),
+        ("64MiB", "'64MiB' is too little: an Envoy needs 256MiB or more"),
+    ],
+)
+def test_a_size_that_is_none(scopeway: Callable[..., Any], size: str, problem: str) -> None:
+    outcome = scopeway("bootstrap", "cloud-1", f"--max-heap-size={size}")
+
+    assert outcome.status == 2
+    assert problem in outcome.err
 
 
 def test_it_names_the_cloud_and_every_control_plane(scopeway: Callable[..., Any]) -> None:

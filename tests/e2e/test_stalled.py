@@ -1,0 +1,113 @@
+"""Requests that do not move: others go on, and what they hold is bounded."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from harness.fleet import Fleet
+from harness.http import send
+from harness.services import at
+from harness.stalled import Clients, Service
+
+from control_plane.site import connection
+
+MEGABYTE = 1 << 20
+SCOPES = {
+    "own": "",
+    "peer": "{image:cloud-2}",
+    "alternatives": "{image:cloud-2|cloud-1}",
+}
+FEW, MORE_THAN_ONE_CONNECTION_TAKES = 6, connection.PEER_STREAMS + 22
+
+
+@pytest.fixture(scope="module")
+def front(fleet: Fleet) -> Iterator[int]:
+    service = Service(fleet.background)
+    services = {"image": {"endpoints": [at(service.port)]}}
+    fleet.site("cloud-2", services=services, accept=[{"clouds": ["cloud-1"]}])
+    cloud = fleet.site("cloud-1", services=services)
+    assert cloud.front is not None
+    yield cloud.front.port
+    service.close()
+
+
+@pytest.fixture(params=SCOPES)
+def scope(request: pytest.FixtureRequest) -> list[tuple[str, str]]:
+    text = SCOPES[request.param]
+    return [("X-Scope", text)] if text else []
+
+
+@pytest.fixture(params=["h1", "h2"])
+def protocol(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def others_are_served(front: int, scope: list[tuple[str, str]]) -> None:
+    """An answer as large as the window of a stream, and a body as large."""
+    size = 5 * MEGABYTE
+    assert len(send(front, f"/image/{size}", scope, timeout=10).body) == size
+    body = bytes(size)
+    assert send(front, "/image/2", scope, method="PUT", body=body, timeout=10).status == 200
+
+
+def allocated(fleet: Fleet, cloud: str) -> int:
+    """What Envoy has allocated, in bytes; the resident set also has what it was given back."""
+    return int(fleet.envoys[cloud].admin("/memory").json["allocated"])
+
+
+def settled(fleet: Fleet) -> dict[str, int]:
+    """What both Envoys have allocated, once it does not change any more."""
+    last: list[dict[str, int]] = [{}]
+
+    def steady() -> bool:
+        before = last[0]
+        time.sleep(0.1)
+        last[0] = {cloud: allocated(fleet, cloud) for cloud in ("cloud-1", "cloud-2")}
+        return all(abs(last[0][each] - before.get(each, 0)) < MEGABYTE for each in last[0])
+
+    assert fleet.eventually(steady)
+    return last[0]
+
+
+def test_answers_that_nobody_reads(
+    fleet: Fleet, front: int, scope: list[tuple[str, str]], protocol: str
+) -> None:
+    with Clients(front, scope) as clients:
+        clients.download("/image/endless", protocol, FEW)
+        settled(fleet)
+        others_are_served(front, scope)
+
+
+def test_bodies_that_no_service_reads(
+    fleet: Fleet, front: int, scope: list[tuple[str, str]], protocol: str
+) -> None:
+    with Clients(front, scope) as clients:
+        clients.upload("/image/deaf", protocol, FEW)
+        settled(fleet)
+        others_are_served(front, scope)
+
+
+def test_more_of_them_than_one_connection_takes(fleet: Fleet, front: int) -> None:
+    scope = [("X-Scope", SCOPES["peer"])]
+    with Clients(front, scope) as clients:
+        clients.download("/image/endless", "h2", MORE_THAN_ONE_CONNECTION_TAKES)
+        others_are_served(front, scope)
+
+
+@pytest.mark.parametrize(
+    ("where", "protocol", "most"),
+    [("own", "h2", 1.1), ("own", "h1", 1.3), ("peer", "h2", 5), ("peer", "h1", 5)],
+)
+def test_what_an_unread_answer_holds(
+    fleet: Fleet, front: int, where: str, protocol: str, most: float
+) -> None:
+    scope = [("X-Scope", SCOPES[where])] if SCOPES[where] else []
+    others_are_served(front, scope)
+    before = settled(fleet)
+    count = 20
+    with Clients(front, scope) as clients:
+        clients.download("/image/endless", protocol, count)
+        after = settled(fleet)
+        grown = {cloud: (after[cloud] - before[cloud]) / MEGABYTE for cloud in before}
+        assert count * most / 4 < grown["cloud-1"], "they are not under way"
+        assert all(each < count * most for each in grown.values()), grown
