@@ -86,7 +86,7 @@ NO_LIMIT = 1_000_000
 service itself could take."""
 
 SERVICE_BUFFER = 256 * 1024
-"""Bytes that Envoy reads ahead on a connection to a service: what an answer costs that nobody reads.
+"""Bytes that Envoy reads ahead on a connection to a service: what an unread answer costs.
 On such a short way, Envoy's default of 1 MiB makes no transfer faster."""
 
 DISPATCH_BUFFER = 64 * 1024
