@@ -32,6 +32,11 @@ def series(case: str, values: Sequence[float], unit: str) -> None:
     _line(case, len(values), {"values": [round(each, 2) for each in values]}, unit)
 
 
+def figures(case: str, found: Mapping[str, float]) -> None:
+    """Print several figures of one case; each names its unit."""
+    _line(case, 1, found, "")
+
+
 def _line(case: str, n: int, figures: Mapping[str, float | Sequence[float]], unit: str) -> None:
     line = {"case": case, "n": n, **figures, "unit": unit, "commit": _commit()}
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
