@@ -16,6 +16,10 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     OutlierDetection,
     UpstreamConnectionOptions,
 )
+from envoy_data_plane.envoy.config.common.matcher.v3 import (
+    HttpHeadersMatch,
+    MatchPredicate,
+)
 from envoy_data_plane.envoy.config.core.v3 import (
     Http1ProtocolOptions,
     Http2ProtocolOptions,
@@ -47,7 +51,9 @@ from envoy_data_plane.envoy.extensions.transport_sockets.raw_buffer.v3 import Ra
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptions,
     HttpProtocolOptionsExplicitHttpConfig,
+    HttpProtocolOptionsOutlierDetection,
 )
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.envoy.type.metadata.v3 import MetadataKind, MetadataKindHost
 from envoy_data_plane.google.protobuf import Any
 
@@ -60,7 +66,7 @@ from control_plane.site.connection import (
     PEER_STREAM_WINDOW,
     PEER_STREAMS,
 )
-from control_plane.site.names import METADATA, UNSENT
+from control_plane.site.names import METADATA, UNREACHABLE, UNSENT
 from xds.wire import any_message, field_bytes, field_string, field_varint
 
 CONNECT_TIMEOUT = timedelta(seconds=2)
@@ -185,7 +191,9 @@ def _cluster_of_clouds() -> tuple[bytes, bytes, bytes]:
             name="envoy.transport_sockets.internal_upstream", typed_config=Any.pack(transport)
         ),
     )
-    return bytes(cluster), bytes(_http_options(_HTTP1)), bytes(_cloud_retries())
+    options = _http_options(_HTTP1)
+    options.outlier_detection = _evidence_of_a_dead_cloud()
+    return bytes(cluster), bytes(options), bytes(_cloud_retries())
 
 
 @cache
@@ -299,11 +307,24 @@ def _endpoint_ejection() -> OutlierDetection:
 
 
 def _cloud_ejection() -> OutlierDetection:
-    # a dead cloud shows as the 503 that the listener `dispatch` makes of it
+    # one failure is enough, but only of the kind below. Resets of the connection to `dispatch` have
+    # other causes: a service that closes during an upload, for one
     ejection = _ejection()
-    ejection.consecutive_gateway_failure = 1
-    ejection.enforcing_consecutive_gateway_failure = 100
+    ejection.split_external_local_origin_errors = True
+    ejection.enforcing_consecutive_local_origin_failure = 0
+    ejection.enforcing_local_origin_success_rate = 0
+    ejection.consecutive_5xx = 1
+    ejection.enforcing_consecutive_5xx = 100
     return ejection
+
+
+def _evidence_of_a_dead_cloud() -> HttpProtocolOptionsOutlierDetection:
+    """What counts as a failure of a cloud: nothing that a client or a service can bring about."""
+    unreachable = HeaderMatcher(name=UNREACHABLE, string_match=StringMatcher(exact="true"))
+    headers = HttpHeadersMatch(headers=[unreachable])
+    return HttpProtocolOptionsOutlierDetection(
+        error_matcher=MatchPredicate(http_response_headers_match=headers)
+    )
 
 
 def _ejection() -> OutlierDetection:

@@ -164,6 +164,7 @@ def peer(*, by_certificate: bool) -> bytes:
         add=[HeaderMutation(append=overwrite(names.ORIGIN, _CALLER))] if by_certificate else [],
     )
     manager.codec_type = HttpConnectionManagerCodecType.HTTP2
+    manager.local_reply_config = replies.local_replies(mark_unreachable=True)
     http2 = _http2()
     http2.max_concurrent_streams = PEER_STREAMS
     http2.allow_connect = True  # WebSockets over HTTP/2
@@ -190,7 +191,7 @@ def dispatch() -> bytes:
         extension("strip", EarlyHeaderMutation(mutations=[HeaderMutation(remove=names.TARGET)]))
     ]
     manager.upgrade_configs = _upgrades()
-    manager.local_reply_config = replies.local_replies(mark_unsent=True)
+    manager.local_reply_config = replies.local_replies(mark_unsent=True, mark_unreachable=True)
     manager.route_config = route.dispatch()
     return bytes(manager)
 

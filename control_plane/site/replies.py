@@ -43,8 +43,10 @@ _LOG = f"the access log of {names.SITE_NAME}'s Envoy says why"
 
 NO_CLUSTER = ("NC", "OM", "NR")
 """Response flags where the control plane did not answer a first use."""
-NOT_SENT = ("UF", "UH", "UO")
-"""Response flags where no byte has left: no connection, no live endpoint, overflow."""
+NOT_CONNECTED = ("UF", "UH")
+"""Response flags where no byte has left: no connection, or no live endpoint."""
+OVERFLOW = ("UO",)
+"""The same, because of a limit of ours: it says nothing about the service."""
 WHY_NOT_SENT: Mapping[str, str] = {
     "Connection_refused": "connection refused",
     "connection_timeout": "no connection in time",
@@ -53,7 +55,6 @@ WHY_NOT_SENT: Mapping[str, str] = {
     "No_route_to_host": "no route to its address",
     "Network_is_unreachable": "no route to its address",
     "no_healthy_upstream": "none of its endpoints is alive",
-    "overflow": "too many requests wait for it",
     "remote_connection_failure}": "the connection was closed before a request",
 }
 """A part of Envoy's details of these to what a user is told, in their order."""
@@ -112,14 +113,20 @@ OURS = 'response.code_details in ["lua_response", "direct_response"]'
 statuses and flags only, in which these are like some of Envoy's own."""
 
 
-def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
-    """Return the answers; `mark_unsent` adds the header that lets an outer retry go on safely.
+def local_replies(*, mark_unsent: bool = False, mark_unreachable: bool = False) -> LocalReplyConfig:
+    """Return the local replies.
 
     Every answer says the site that gave it: without that, the name of a cloud that never answered
     would stand in the header.
+
+    Args:
+        mark_unsent: True adds the header that lets an outer retry go on safely.
+        mark_unreachable: True adds the header by which the outer cluster ejects the cloud, but
+            only to causes that lie between the Envoy and the service: no client can provoke them.
     """
     here = [overwrite(names.SERVED_BY, names.SITE_NAME), overwrite(names.REJECTED, "true")]
     unsent = [*here, overwrite(names.UNSENT, "true")] if mark_unsent else here
+    unreachable = [*unsent, overwrite(names.UNREACHABLE, "true")] if mark_unreachable else unsent
     away = _and(_flags(NO_CLUSTER), _status(503))
     # a removal, which is how a name too many is answered, has the flags of no answer
     no_cluster = (
@@ -149,7 +156,18 @@ def local_replies(*, mark_unsent: bool = False) -> LocalReplyConfig:
             _json(_expression(NOT_LIKE_THIS), "Forbidden", not_like_this, here),
             _json(away, unavailable, no_cluster, unsent),
             *_because(
-                _flags(NOT_SENT), WHY_NOT_SENT, unavailable, f"{_TARGET} cannot be reached", unsent
+                _flags(NOT_CONNECTED),
+                WHY_NOT_SENT,
+                unavailable,
+                f"{_TARGET} cannot be reached",
+                unsent,
+                known=unreachable,
+            ),
+            _json(
+                _flags(OVERFLOW),
+                unavailable,
+                f"{_TARGET} cannot be reached: too many requests wait for it",
+                unsent,
             ),
             _json(_and(_flags(SLOW), _status(408)), "Timeout", half_sent, here),
             _json(_flags(SLOW), "Timeout", f"no answer from {_TARGET} in time", here),
@@ -183,17 +201,27 @@ def _because(
     title: str,
     what: str,
     headers: list[HeaderValueOption],
+    *,
+    known: list[HeaderValueOption] | None = None,
 ) -> Iterator[ResponseMapper]:
-    """A sentence for the causes that have words; where to look for all others."""
+    """A sentence for the causes that have words; where to look for all others.
+
+    `known`: the headers of those that have words, where they differ.
+    """
     causes = list(whys.items())
     for start in range(0, len(causes), _CAUSES):
         some = causes[start : start + _CAUSES]
-        known = " || ".join(_details_contain(part) for part, _ in some)
+        any_of_them = " || ".join(_details_contain(part) for part, _ in some)
         *others, (_, words) = some
         words = f'"{words}"'
         for part, why in reversed(others):
             words = f'{_details_contain(part)} ? "{why}" : {words}'
-        yield _json(_and(which, _expression(known)), title, f"{what}: %CEL({words})%", headers)
+        yield _json(
+            _and(which, _expression(any_of_them)),
+            title,
+            f"{what}: %CEL({words})%",
+            headers if known is None else known,
+        )
     yield _json(which, title, f"{what}; {_LOG}", headers)
 
 

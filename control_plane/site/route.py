@@ -52,6 +52,7 @@ LOOP = "Loop Detected"
 
 NOT_IN_ANSWERS = (
     names.UNSENT,
+    names.UNREACHABLE,
     names.HONOURED,
     names.TARGET,
     names.SERVICE,
@@ -185,7 +186,13 @@ def loop() -> bytes:
 
 def dispatch() -> RouteConfiguration:
     """Return the routes of `dispatch`: on to the target of one cloud."""
-    host = _virtual_host([_forward(), _no_target()], _negative_headers())
+    forward = _forward()
+    # only clusters of services have that metadata: their claim becomes "false", a peer's stays
+    forward.response_headers_to_remove.remove(names.UNREACHABLE)
+    forward.response_headers_to_add.append(
+        overwrite_existing(names.UNREACHABLE, _metadata("rejected"))
+    )
+    host = _virtual_host([forward, _no_target()], _negative_headers())
     return RouteConfiguration(name=names.DISPATCH, virtual_hosts=[host])
 
 
