@@ -15,6 +15,9 @@ local HOME = services.HOME
 local TOKENS = "/v3/auth/tokens"
 local CATALOG = "^/v3/auth/catalog/?%f[?%z]"
 local MAX_BYTES = token_body.MAX_BYTES
+-- The route of a front that bounds the body of a login before this filter (control_plane/site/route.py).
+local LOGIN_ROUTE = "login"
+local NO_BOUND = "this front does not yet bound the body of a login: try again"
 local TOO_LONG = "a request for a token has at most " .. MAX_BYTES .. " bytes"
 
 local _M = {}
@@ -97,13 +100,20 @@ end
 
 
 function _M.choose(handle, headers, path, path_text)
+  local method = is_tokens(path) and headers:get(":method")
+  local login, validates = method == "POST", method == "GET" or method == "HEAD"
+  -- asked first: what is changed in the headers makes Envoy forget the route
+  if login and handle:streamInfo():routeName() ~= LOGIN_ROUTE then
+    return nil, 500, NO_BOUND
+  end
   headers:remove("accept-encoding") -- so that an answer can be read
   local text, subject, subject_text, problem = strip_headers(headers)
   if problem then
     return nil, 400, problem
   end
-  local method = is_tokens(path) and headers:get(":method")
-  local login, validates = method == "POST", method == "GET" or method == "HEAD"
+  if login or validates then
+    headers:replace("x-scopeway-limit", login and "login" or "validation")
+  end
   if login then
     local body_text, status, message = strip_body(handle, headers) -- `headers` is dead from here on
     if status then

@@ -23,7 +23,7 @@ local MAX_NAME = 63
 -- A validation of a token has its own prefix, so that whose tokens a cloud honours is decided apart
 -- from who may log in; the same service answers it, but nothing else of that service.
 local VALIDATE = "identity.validate"
-local VALIDATION = "^/v3/auth/tokens%f[?%z]"
+local TOKENS = "^/v3/auth/tokens%f[?%z]"
 
 -- First segment to target name.
 local TARGETS = { [VALIDATE] = HOME.identity.name }
@@ -95,9 +95,12 @@ local function on_request(handle)
   end
   local method = headers:get(":method")
   if service == VALIDATE then
-    if not find(path, VALIDATION) or (method ~= "GET" and method ~= "HEAD") then
+    if not find(path, TOKENS) or (method ~= "GET" and method ~= "HEAD") then
       return 404, "the peer of " .. SITE .. " answers only validations of a token there"
     end
+    headers:replace("x-scopeway-limit", "validation")
+  elseif service == "identity" and method == "POST" and find(path, TOKENS) then
+    headers:replace("x-scopeway-limit", "login")
   end
   headers:replace("x-scopeway-target", target)
   headers:replace("x-scopeway-service", service)

@@ -16,7 +16,7 @@ from control_plane.compiler.plan import LABEL_WINDOW, MAX_HOPS, PlanSettings
 from control_plane.registry.documents import MAX_BYTES
 from control_plane.registry.yaml_documents import MAX_CHARACTERS, MAX_DEPTH, MAX_NUMBER
 from control_plane.scope import text
-from control_plane.site import connection, resources
+from control_plane.site import connection, resources, route
 from control_plane.site.bootstrap import resource_monitor
 from control_plane.source import Limits as SourceLimits
 from xds.limits import Limits
@@ -102,6 +102,13 @@ EXPECTED: dict[str, list[float]] = {
     "seconds to take a response": [ONE.send_timeout],
     "a stream's certificate": [],
     "bytes of a login's body": [constant("token_body.lua", "MAX_BYTES")],
+    "seconds until all of a login's body has come": [route.LOGIN_BODY_WITHIN.total_seconds()],
+    "seconds of a validation of a token; at the peer of the Keystone's cloud": [
+        route.WITHIN[each]["validation"].total_seconds() for each in ("front", "peer")
+    ],
+    "seconds of a login, its body included; of one attempt at a cloud of several; at the peer": [
+        route.WITHIN[each]["login"].total_seconds() for each in ("front", "dispatch", "peer")
+    ],
     "connections of an Envoy": [connections()],
     "connections to an Envoy's peer, of these": [connections_to_peer()],
     "seconds until TLS is agreed on, at a peer and a front with TLS": [resources.HANDSHAKE_SECONDS],
@@ -166,5 +173,6 @@ def test_the_page_has_the_defaults(limit: str) -> None:
     assert numbers(LIMITS[limit])[: len(EXPECTED[limit])] == EXPECTED[limit]
 
 
-def test_lua_has_the_same_limit_of_a_scope() -> None:
+def test_lua_has_the_same_limits() -> None:
     assert constant("scope.lua", "MAX_BYTES") == text.MAX_BYTES
+    assert constant("token_body.lua", "MAX_BYTES") == route.MAX_LOGIN

@@ -23,6 +23,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     TcpKeepalive,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Listener
+from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer
 from envoy_data_plane.envoy.extensions.filters.http.on_demand.v3 import OnDemand, OnDemandCds
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -240,6 +241,17 @@ def lua_filter() -> bytes:
     """
     source = ExtensionConfigSource(config_source=ads(), type_urls=[names.LUA_TYPE])
     return bytes(HttpFilter(config_discovery=source))
+
+
+@cache
+def login_filter() -> bytes:
+    """Return the filter before the Lua of fronts that reads a login's body; its route asks for it.
+
+    It holds a bounded body and answers a longer one with 413, while the Lua would hold as much as a
+    stream's window.
+    """
+    config = Any.pack(Buffer(max_request_bytes=route.MAX_LOGIN))
+    return bytes(HttpFilter(name=names.BUFFER, typed_config=config, disabled=True))
 
 
 @cache

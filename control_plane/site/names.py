@@ -30,6 +30,12 @@ is the only evidence by which a cloud of several is ejected."""
 SERVED_BY: Final = "x-scopeway-served-by"
 ANSWER: Final = "x-scopeway-answer"
 """Set by the front's Lua where the answer has to be edited; decides the route."""
+LIMIT: Final = "x-scopeway-limit"
+"""Set by Lua on what a Keystone has to answer within a time: LOGIN or VALIDATION; decides the
+route."""
+LOGIN: Final = "login"
+"""A request for a token, and the route of a front that bounds its body before the Lua reads it."""
+VALIDATION: Final = "validation"
 HONOURED: Final = "x-scopeway-honoured"
 """On the answer to a validation at another cloud, for the front's Lua alone: what counts of it."""
 REJECTED: Final = "x-scopeway-rejected"
@@ -49,6 +55,9 @@ AUTHORITIES: Final = "authorities"
 
 ANSWERS: Final = "answers"
 """The Lua of a front that edits answers, beside the one for requests."""
+
+BUFFER: Final = "buffer"
+"""The filter of fronts that reads the body of a login, and its key in the route LOGIN."""
 
 LINKS: Final = "links"
 """The filter of all listeners that edits `Location`, and its configuration."""

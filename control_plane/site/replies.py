@@ -9,6 +9,7 @@ Envoy's details of every answer stand.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 
 from envoy_data_plane.envoy.config.accesslog.v3 import (
     AccessLogFilter,
@@ -36,6 +37,7 @@ from control_plane.clouds.policy import FORM
 from control_plane.site import names
 from control_plane.site.envoy_types import error_body, overwrite
 from control_plane.site.policy import NONE
+from control_plane.site.route import LOGIN_BODY_WITHIN, MAX_LOGIN, WITHIN
 
 _TARGET = f"%REQ({names.TARGET})%"
 _SERVICE = f"%REQ({names.SERVICE})%"
@@ -67,6 +69,7 @@ WHY_BROKEN: Mapping[str, str] = {
     "remote_reset": "it ended the request",
 }
 """The same for these."""
+NO_HTTP = "UPE"
 NO_FILTERS = ("NFCF",)
 """Response flags where the Lua has never come, or Envoy could not take it."""
 SLOW = ("UT", "SI", "DT")
@@ -87,7 +90,7 @@ WHY_REFUSED: Mapping[str, str] = {
     "absolute_path_rejected": "its path does not begin with a slash",
     "path_normalization_failed": "its path has a #, which clients keep to themselves",
     "upgrade_failed": "it can become a WebSocket, and nothing else",
-    "request_payload_too_large": "its body is too long for what it asks",
+    "request_payload_too_large": f"its body is too long: a login has at most {MAX_LOGIN} bytes",
     "response_payload_too_large": "the answer is too long",
     "request_header_timeout": "its headers did not come in time",
 }
@@ -107,6 +110,11 @@ more than the details as they are, where the rule stands among words of Envoy's.
 
 NOT_A_FORM = f'{NOT_LIKE_THIS} && request.headers["{names.METHOD}"] == "{FORM}"'
 """In CEL: the same of what may carry a form, in which a service may find another method."""
+
+TOO_LATE = 'response.code_details == "max_duration_timeout"'
+"""In CEL: a Keystone, or who logs in, took longer than the route allows (`route.WITHIN`)."""
+LIMITED = f'"{names.LIMIT}" in request.headers'
+"""In CEL: a Keystone is asked, and has so long to answer."""
 
 OURS = 'response.code_details in ["lua_response", "direct_response"]'
 """In CEL: the answer of a Lua filter or of a route, whatever its status; the log's filters know
@@ -146,6 +154,20 @@ def local_replies(*, mark_unsent: bool = False, mark_unreachable: bool = False) 
     )
     unavailable = "Service Unavailable"
     half_sent = "the rest of the request did not come in time"
+    half_login = (
+        f"{half_sent}: a login has to be there within {_seconds(LOGIN_BODY_WITHIN)} seconds"
+    )
+    validation, login = (
+        _seconds(WITHIN[names.FRONT][limit]) for limit in (names.VALIDATION, names.LOGIN)
+    )
+    times = f"({validation} seconds for a validation, {login} for a login)"
+    what_to_do = "try again, or tell the operator of that cloud"
+    slow_keystone = f"the Keystone of {_TARGET} did not answer in time {times}: {what_to_do}"
+    # an answer that has begun cannot be replaced: the next Envoy sees that it breaks off
+    broken_keystone = (
+        f"the Keystone of {_TARGET} broke its answer off, or took too long for it {times}: "
+        f"{what_to_do}"
+    )
     no_filters = f"the Envoy of {names.SITE_NAME} has no filters from its control plane yet"
     no_http = f"{_TARGET} answered what is no HTTP, or has too many or too long headers"
     return LocalReplyConfig(
@@ -169,11 +191,19 @@ def local_replies(*, mark_unsent: bool = False, mark_unreachable: bool = False) 
                 f"{_TARGET} cannot be reached: too many requests wait for it",
                 unsent,
             ),
+            _json(_and(_expression(TOO_LATE), _status(408)), "Timeout", half_login, here),
+            _json(_expression(TOO_LATE), "Timeout", slow_keystone, here),
+            _json(
+                _and(_flags((*BROKEN, NO_HTTP)), _expression(LIMITED)),
+                "No Answer",
+                broken_keystone,
+                here,
+            ),
             _json(_and(_flags(SLOW), _status(408)), "Timeout", half_sent, here),
             _json(_flags(SLOW), "Timeout", f"no answer from {_TARGET} in time", here),
             *_because(_flags(BROKEN), WHY_BROKEN, unavailable, f"no answer from {_TARGET}", here),
             _json(_flags(NO_FILTERS), "Internal Server Error", no_filters, here),
-            _json(_flags(("UPE",)), "Bad Gateway", no_http, here),
+            _json(_flags((NO_HTTP,)), "Bad Gateway", no_http, here),
             ResponseMapper(
                 filter=_expression(TOO_LONG_TO_REPEAT),
                 status_code=503,
@@ -193,6 +223,10 @@ def local_replies(*, mark_unsent: bool = False, mark_unreachable: bool = False) 
             ),
         ]
     )
+
+
+def _seconds(time: timedelta) -> str:
+    return f"{time.total_seconds():g}"
 
 
 def _because(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from control_plane.clouds.model import Cloud, Front, Peer
 from control_plane.clouds.policy import Policy
@@ -21,6 +21,9 @@ from control_plane.site.policy import Members, peer_policy
 from lua_filters import bundle
 from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
 from xds.wire import any_message, field_bytes, field_string, field_varint, nested
+
+if TYPE_CHECKING:
+    from control_plane.site.route import OwnRoute
 
 DEFAULT_ACCESS_LOG: Final = "/dev/stdout"
 
@@ -54,7 +57,7 @@ _TYPE_URL, _ANY_VALUE = 1, 2
 # RouteConfiguration, VirtualHost, Route, RouteMatch, HeaderMatcher, StringMatcher
 _VIRTUAL_HOSTS, _ROUTES, _MATCH, _PREFIX, _HEADERS = 2, 3, 1, 1, 6
 _TYPED_PER_FILTER_CONFIG = 15
-_PRESENT_MATCH, _STRING_MATCH, _SUFFIX, _CONTAINS = 7, 13, 3, 7
+_PRESENT_MATCH, _STRING_MATCH, _EXACT, _SUFFIX, _CONTAINS = 7, 13, 1, 3, 7
 # TypedExtensionConfig, Lua, DataSource
 _EXTENSION_CONFIG, _DEFAULT_SOURCE_CODE, _INLINE_STRING = 2, 3, 3
 _SOURCE_CODES = 2
@@ -187,10 +190,10 @@ def _routes(cloud: Cloud, peers: _Peers) -> dict[str, bytes]:
         behind_tls = cloud.front is not None and is_secure(cloud.front) and not cloud.front.tls
         host = route.front(entry.name, behind_tls=behind_tls)
         own = (
-            field_bytes(_ROUTES, field_bytes(_MATCH, _is_own(cloud.name, awaited=awaited)) + each)
-            for each, awaited in ((host.own_awaited, True), (host.own, False))
+            field_bytes(_ROUTES, field_bytes(_MATCH, _is_own(cloud.name, each)) + each.fields)
+            for each in host.own
         )
-        whole = b"".join((check, host.head, *own, host.rest))
+        whole = b"".join((host.login, check, host.head, *own, host.rest))
         made[entry.name] = field_string(_NAME, entry.name) + field_bytes(_VIRTUAL_HOSTS, whole)
     return made
 
@@ -331,7 +334,8 @@ def _http_filters(entry: _Entry) -> bytes:
 
     lua = connection.lua_filter() + field_string(_NAME, names.lua(entry.name))
     last = connection.last_filters(policy=entry.kind == names.PEER)
-    return b"".join(field_bytes(_HTTP_FILTERS, each) for each in (lua, *last))
+    first = [connection.login_filter()] if entry.kind == names.FRONT else []
+    return b"".join(field_bytes(_HTTP_FILTERS, each) for each in (*first, lua, *last))
 
 
 def _access_log(listener: str, path: str) -> bytes:
@@ -364,12 +368,15 @@ def _has_been_at(cloud: str) -> bytes:
     return field_string(_PREFIX, "/") + field_bytes(_HEADERS, header)
 
 
-def _is_own(cloud: str, *, awaited: bool) -> bytes:
+def _is_own(cloud: str, route: "OwnRoute") -> bytes:
     """A `RouteMatch` of targets that this site's own services serve, and nobody else may."""
     suffix = field_bytes(_STRING_MATCH, field_string(_SUFFIX, f"@{cloud}"))
     match = field_string(_PREFIX, "/")
+    if route.limit is not None:
+        exact = field_bytes(_STRING_MATCH, field_string(_EXACT, route.limit))
+        match += field_bytes(_HEADERS, field_string(_NAME, names.LIMIT) + exact)
     match += field_bytes(_HEADERS, field_string(_NAME, names.TARGET) + suffix)
-    if awaited:
+    if route.awaited:
         present = field_string(_NAME, names.ANSWER) + field_varint(_PRESENT_MATCH, 1)
         match += field_bytes(_HEADERS, present)
     return match

@@ -5,7 +5,8 @@ its own targets from others' (`boundary`). Path, host, status and reason come fr
 the cluster. Built once for all sites; `resources` adds what has that name.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -16,12 +17,14 @@ from envoy_data_plane.envoy.config.route.v3 import (
     HeaderMatcher,
     Route,
     RouteAction,
+    RouteActionMaxStreamDuration,
     RouteConfiguration,
     RouteMatch,
     VirtualHost,
 )
+from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer, BufferPerRoute
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import LuaPerRoute
-from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from control_plane.site import names
@@ -57,6 +60,7 @@ NOT_IN_ANSWERS = (
     names.TARGET,
     names.SERVICE,
     names.METHOD,
+    names.LIMIT,
     names.ORIGIN,
     names.STATUS,
     names.REASON,
@@ -68,6 +72,30 @@ BODY_BUFFER = 4 << 20
 """Bytes of a request that are kept for sending it again: more than what is under way when a dead
 cloud is noticed, so that a body of any size reaches the next cloud of an `|`. Only the very first
 request to a target, which waits for its cluster meanwhile, can outgrow it."""
+
+MAX_LOGIN = 64 * 1024
+"""Bytes of the body of a login, which is held until all of it has come."""
+
+LOGIN_BODY_WITHIN = timedelta(seconds=10)
+"""How long that body may take."""
+
+LOGIN_PATHS = r"(/~.*)?(/identity)?/v3/auth/tokens"
+"""Every path whose body the Lua reads, and more: it reads none that came by another route."""
+
+WITHIN: Mapping[str, Mapping[str, timedelta]] = {
+    names.FRONT: {
+        names.VALIDATION: timedelta(seconds=10),
+        names.LOGIN: timedelta(seconds=30),
+    },
+    # a validation is for one cloud
+    names.DISPATCH: {names.LOGIN: timedelta(seconds=29)},
+    names.PEER: {
+        names.VALIDATION: timedelta(seconds=9),
+        names.LOGIN: timedelta(seconds=28),
+    },
+}
+"""How long a Keystone may take for the whole of a request, by listener: a silent one holds a thread
+of each service that asks it. The listener nearest to the Keystone is the first to say so."""
 
 VIA = f"1.1 {names.SITE_NAME}.scopeway"
 """Appended by fronts, and looked for by them: every way back into a site leads through one."""
@@ -88,13 +116,26 @@ every route that says this, and takes it off again."""
 class FrontHost:
     """The encoded virtual host of a front; `resources` adds the routes that name the site."""
 
+    login: bytes
+    """The route of logins before the Lua has run: the very first, for what it bounds."""
     head: bytes
     """What comes before these."""
-    own_awaited: bytes
-    own: bytes
-    """Routes for targets of the site itself, all but what they match."""
+    own: tuple["OwnRoute", ...]
+    """Routes for targets of the site itself."""
     rest: bytes
     """What comes behind them: all other targets are of other clouds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnRoute:
+    """A route for targets of the site itself."""
+
+    fields: bytes
+    """All but what it matches."""
+    awaited: bool
+    """It matches only where the Lua awaits the answer."""
+    limit: str | None
+    """It matches only what has this limit."""
 
 
 @cache
@@ -113,8 +154,12 @@ def front(listener: str, *, behind_tls: bool = False) -> FrontHost:
         field_bytes(_ROUTES, route + (answers if awaited else b""))
         for route, awaited in _to_other_clouds()
     )
-    own, own_awaited = _own()
-    return FrontHost(head=host, own_awaited=own_awaited + answers, own=own, rest=others + fallback)
+    own = tuple(
+        OwnRoute(fields=fields + (answers if awaited else b""), awaited=awaited, limit=limit)
+        for fields, awaited, limit in _own()
+    )
+    login = field_bytes(_ROUTES, _login())
+    return FrontHost(login=login, head=host, own=own, rest=others + fallback)
 
 
 @cache
@@ -138,12 +183,65 @@ def _front(all_services: bool, behind_tls: bool) -> tuple[bytes, bytes]:
 
 
 @cache
-def _own() -> tuple[bytes, bytes]:
-    """Return the routes for targets of the site itself, the second for awaited answers."""
-    own, awaited = _forward(), _awaited()
-    own.match = awaited.match = None
-    own.name, awaited.name = "own", "own, awaited"
-    return bytes(own), bytes(awaited)
+def _own() -> tuple[tuple[bytes, bool, str | None], ...]:
+    """Return the routes for targets of the site itself, whether awaited, and their limit."""
+    made = []
+    # the answer of an own Keystone is awaited for a login with a scope only
+    for route, awaited, limits in (
+        (_awaited(), True, [names.LOGIN]),
+        (_forward(), False, [names.LOGIN, names.VALIDATION]),
+    ):
+        for each, limit in _limited(route, names.FRONT, limits):
+            each.match = None
+            each.name = ", ".join(
+                ["own", *(["awaited"] if awaited else []), *([limit] if limit else [])]
+            )
+            made.append((bytes(each), awaited, limit))
+    return tuple(made)
+
+
+@cache
+def _login() -> bytes:
+    """Return the route that logins have until the Lua has named their target.
+
+    The filter of its body is asked of this route, and so is how long that may take.
+    """
+    login = _forward()
+    login.name = names.LOGIN
+    login.match = RouteMatch(
+        safe_regex=RegexMatcher(regex=LOGIN_PATHS),
+        headers=[
+            HeaderMatcher(name=names.TARGET, present_match=True, invert_match=True),
+            HeaderMatcher(name=":method", string_match=StringMatcher(exact="POST")),
+        ],
+    )
+    _end_after(login, LOGIN_BODY_WITHIN)
+    login.request_body_buffer_limit = None  # the filter's counts
+    per_route = BufferPerRoute(buffer=Buffer(max_request_bytes=MAX_LOGIN))
+    login.typed_per_filter_config = {names.BUFFER: Any.pack(per_route)}
+    return bytes(login)
+
+
+def _limited(
+    route: Route, listener: str, limits: Iterable[str] | None = None
+) -> Iterator[tuple[Route, str | None]]:
+    """A route once for each limit (by default all of the listener), and as it is."""
+    for limit in WITHIN[listener] if limits is None else limits:
+        limited = deepcopy(route)
+        assert limited.match is not None
+        limited.name = f"{route.name}, {limit}"
+        limited.match.headers.insert(
+            0, HeaderMatcher(name=names.LIMIT, string_match=StringMatcher(exact=limit))
+        )
+        _end_after(limited, WITHIN[listener][limit])
+        yield limited, limit
+    yield route, None
+
+
+def _end_after(route: Route, within: timedelta) -> None:
+    # of the whole stream: an answer that trickles, or that the Lua holds, ends too
+    assert route.route is not None
+    route.route.max_stream_duration = RouteActionMaxStreamDuration(max_stream_duration=within)
 
 
 @cache
@@ -160,7 +258,10 @@ def _others() -> Iterator[tuple[Route, bool]]:
             route.match.headers.extend(headers)
             route.request_headers_to_remove = list(not_sent)
             route.response_headers_to_remove.extend(NOT_TAKEN)
-            yield route, awaited
+            if headers and awaited:  # so are those of every other Keystone
+                yield from ((each, awaited) for each, _ in _limited(route, names.FRONT))
+            else:
+                yield route, awaited
 
 
 @cache
@@ -172,7 +273,8 @@ def _answers() -> bytes:
 @cache
 def peer() -> bytes:
     """Return the virtual host of peers, all but the policy."""
-    host = _virtual_host([_forward(), _no_target()], _negative_headers())
+    routes = [route for route, _ in _limited(_forward(), names.PEER)]
+    host = _virtual_host([*routes, _no_target()], _negative_headers())
     # fronts drop it already; this side doesn't rely on them (docs/adr/0009)
     host.request_headers_to_remove.append("x-service-token")
     return bytes(host)
@@ -192,7 +294,8 @@ def dispatch() -> RouteConfiguration:
     forward.response_headers_to_add.append(
         overwrite_existing(names.UNREACHABLE, _metadata("rejected"))
     )
-    host = _virtual_host([forward, _no_target()], _negative_headers())
+    routes = [route for route, _ in _limited(forward, names.DISPATCH)]
+    host = _virtual_host([*routes, _no_target()], _negative_headers())
     return RouteConfiguration(name=names.DISPATCH, virtual_hosts=[host])
 
 
@@ -219,7 +322,6 @@ def _virtual_host(routes: Sequence[Route], headers: Sequence[HeaderValueOption])
         request_headers_to_add=list(headers),
         # made by the manager of each hop; those that ask for retries are read later, and removed
         request_headers_to_remove=["x-envoy-external-address"],
-        request_body_buffer_limit=BODY_BUFFER,
     )
 
 
@@ -250,6 +352,8 @@ def _forward() -> Route:
             path_rewrite=f"{_metadata('prefix')}%PATH(NQ:PATH)%",
             host_rewrite=_metadata("host"),
         ),
+        # said by the route that the Lua chooses: before it, nothing may hold so much
+        request_body_buffer_limit=BODY_BUFFER,
         # overwrites what a service may have forged; a cluster of clusters has no `cloud`, and lets
         # through the one that `dispatch` has set
         response_headers_to_add=[

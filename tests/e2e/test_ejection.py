@@ -149,6 +149,8 @@ def test_a_dead_cloud_is_left_at_once(fleet: Fleet, front: int, silent: int, kin
 def test_a_dead_service_behind_a_live_peer_is_left_too(fleet: Fleet, front: int) -> None:
     """Its peer says so. The first write is lost, since only the peer knows that it was not sent."""
     fleet.site("no-service", services={"image": fleet.nobody()}, accept=ANYONE)
+    alone = "{image:no-service}"
+    assert fleet.eventually(lambda: served_by(front, alone) == "no-service"), "its peer listens"
     scope = "{image:no-service|cloud-1}"
 
     first, *others = (write(front, scope) for _ in range(3))

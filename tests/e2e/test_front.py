@@ -232,10 +232,10 @@ class TestRefusals:
         assert send(front, "/nonsense/v2").error["code"] == 404
 
     def test_what_a_filter_says_stands(self, front: int) -> None:
-        response = send(front, "/identity/v3/auth/tokens", method="POST", body=b"x" * 70_000)
+        response = send(front, "/image/v2", [("X-Scope", "nosuch:a")])
 
-        assert (response.status, response.error["code"]) == (413, 413)
-        assert "a request for a token has at most" in response.error["message"]
+        assert (response.status, response.error["code"]) == (400, 400)
+        assert "no such service: 'nosuch'" in response.error["message"]
 
     @pytest.mark.parametrize(
         ("status", "why", "request_"),
@@ -296,7 +296,8 @@ class TestRefusals:
 
         assert (response.status, response.error["code"]) == (413, 413)
         assert response.error["message"] == (
-            "the Envoy of cloud-1 refused this: its body is too long for what it asks"
+            "the Envoy of cloud-1 refused this: its body is too long: "
+            "a login has at most 65536 bytes"
         )
 
     @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3"])

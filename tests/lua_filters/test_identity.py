@@ -77,6 +77,33 @@ class TestStripping:
         assert sent.answer.status == 413
         assert not sent.body_was_read
 
+    def test_a_body_without_a_bound_is_not_read(self, front: Any) -> None:
+        """The route that bounds it was not chosen, for whatever reason."""
+        sent = front.request(TOKENS, method="POST", body="{}", route="target")
+
+        assert sent.answer is not None
+        assert sent.answer.status == 500
+        assert not sent.body_was_read
+
+    @pytest.mark.parametrize(
+        ("method", "path", "limit"),
+        [
+            ("POST", TOKENS, "login"),
+            ("POST", f"/~{{image:a}}{TOKENS}?a=b", "login"),
+            ("GET", TOKENS, "validation"),
+            ("HEAD", f"{TOKENS}?allow_expired=1", "validation"),
+            ("DELETE", TOKENS, None),
+            ("GET", "/identity/v3/users", None),
+        ],
+    )
+    @pytest.mark.parametrize("scope", ["", "keystone:cloud-2"])
+    def test_what_a_keystone_has_to_answer_in_time(
+        self, front: Any, method: str, path: str, limit: str | None, scope: str
+    ) -> None:
+        headers = {"x-scope": scope} if scope else {}
+
+        assert front.request(path, headers, method=method).headers.get("x-scopeway-limit") == limit
+
     def test_a_login_without_a_body_goes_on(self, front: Any) -> None:
         assert front.request(TOKENS, method="POST").headers[TARGET] == "identity@cloud-1"
 

@@ -63,7 +63,8 @@ def listener(name: str, port: int, script: str) -> dict[str, Any]:
             "route": route,
             "typed_per_filter_config": {"lua": edited},
         },
-        {"match": {"prefix": "/"}, "route": route},
+        # the name by which a site's front says that the body of a login is bounded
+        {"name": "login", "match": {"prefix": "/"}, "route": route},
     ]
     manager = {
         "@type": f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",

@@ -47,6 +47,22 @@ def test_the_prefix_of_validations_opens_nothing_else(peer: Any, method: str, pa
     assert peer.refusal(f"/identity.validate{path}", method=method)[0] == 404
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "limit"),
+    [
+        ("GET", "/identity.validate/v3/auth/tokens", "validation"),
+        ("POST", "/identity/v3/auth/tokens?a", "login"),
+        ("POST", "/identity/v3/auth/tokensx", None),
+        ("POST", "/image/v3/auth/tokens", None),
+        ("GET", "/identity/v3/users", None),
+    ],
+)
+def test_what_a_keystone_has_to_answer_in_time(
+    peer: Any, method: str, path: str, limit: str | None
+) -> None:
+    assert peer.request(path, method=method).headers.get("x-scopeway-limit") == limit
+
+
 @pytest.mark.parametrize("path", ["/v3/auth/tokens", "/v3/auth/tokens?allow_expired=1"])
 def test_a_validation_may_be_a_head_and_have_a_query(peer: Any, path: str) -> None:
     sent = peer.request(f"/identity.validate{path}", method="HEAD").headers

@@ -59,6 +59,7 @@ local function changed(headers)
   if running.looked_at == list then
     error("header map cannot be modified while iterating", 3)
   end
+  running.headers_changed = true
   return list
 end
 
@@ -149,7 +150,11 @@ local Metadata = class("dynamic metadata map", {
 
 local StreamInfo = class("stream info", {
   dynamicMetadata = function(self)
-    return make(Metadata, hidden[self])
+    return make(Metadata, hidden[self].metadata)
+  end,
+  -- of the route that was chosen before the script: Envoy forgets it when a header is changed
+  routeName = function(self)
+    return hidden[self].headers_changed and "" or hidden[self].route or ""
   end,
 })
 
@@ -183,10 +188,10 @@ local function handle_methods(respond)
       return make(Buffer, message)
     end,
     streamInfo = function(self)
-      return make(StreamInfo, hidden[self].metadata)
+      return make(StreamInfo, hidden[self])
     end,
     connectionStreamInfo = function(self)
-      return make(StreamInfo, hidden[self].of_connection)
+      return make(StreamInfo, { metadata = hidden[self].of_connection })
     end,
     logErr = function(self, message)
       local log = hidden[self].log
@@ -211,7 +216,7 @@ local Response = class("response handle", handle_methods(function()
 end))
 
 
--- Runs a hook on a message {headers, body or nil, metadata, of_connection, log, fails_at}, of whose handle or headers a
+-- Runs a hook on a message {headers, body or nil, metadata, of_connection, route, log, fails_at}, of whose handle or headers a
 -- method may be `broken`, or one call fails, whatever it is; what Envoy would log as a script error, and
 -- then let the message go on, is in its field `failed`.
 function _M.run(hook, message, on_response)

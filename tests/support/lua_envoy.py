@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,10 +11,12 @@ from lupa.luajit21 import LuaRuntime
 
 import lua_filters
 from control_plane.scope import ALIASES, SERVICE_TYPES
+from control_plane.site.route import LOGIN_PATHS
 
 SERVICES = {**ALIASES, **{service: service for service in SERVICE_TYPES}}
 SITE = "cloud-1"
 
+_LOGIN_PATHS = re.compile(LOGIN_PATHS, re.DOTALL)
 _HERE = pathlib.Path(__file__).parent
 _LUA = pathlib.Path(lua_filters.__file__).parent
 
@@ -100,15 +103,20 @@ class Filter:
         connection: Mapping[str, Mapping[str, str]] | None = None,
         broken: str | None = None,
         fails_at: int = 0,
+        route: str | None = None,
     ) -> Sent:
         """Sends a request through the filter.
 
-        `connection` is the metadata of the connection it comes by; `broken` a method of Envoy's
-        that raises; `fails_at`: which call of any method does, from 1 on, 0 is none.
+        `route` is the name of its route; None: the one that a front would choose. `connection` is
+        the metadata of the connection it comes by; `broken` a method of Envoy's that raises;
+        `fails_at`: which call of any method does, from 1 on, 0 is none.
         """
         pairs = headers.items() if isinstance(headers, Mapping) else headers
         pseudo = [(":method", method), *([(":path", path)] if path is not None else [])]
-        more = self._lua.table(), broken, fails_at, connection
+        if route is None:
+            is_login = method == "POST" and _LOGIN_PATHS.fullmatch((path or "").partition("?")[0])
+            route = "login" if is_login else "another"
+        more = self._lua.table(), broken, fails_at, connection, route
         return self._send("envoy_on_request", [*pseudo, *pairs], body, *more)
 
     def refusal(self, *args: Any, **kwargs: Any) -> tuple[int, str]:
@@ -159,12 +167,14 @@ class Filter:
         broken: str | None,
         fails_at: int = 0,
         connection: Mapping[str, Mapping[str, str]] | None = None,
+        route: str = "",
     ) -> Sent:
         table = self._lua.table_from
         message = self._lua.table()
         message.headers = table([table(list(pair)) for pair in pairs])
         message.broken = message.headers.broken = broken
         message.body, message.metadata, message.log = body, metadata, self._lua.table()
+        message.route = route
         message.fails_at, message.of_connection = fails_at, table(connection or {}, recursive=True)
         self._run(self._lua.globals()[hook], message, hook == "envoy_on_response")
         assert message.failed is None or fails_at, message.failed

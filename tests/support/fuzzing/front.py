@@ -64,7 +64,7 @@ DICTIONARY = (*_WORDS, *scopes.DICTIONARY, "\n", "\n\n")
 _OURS = frozenset(
     {
         *(":path", "x-scopeway-target", "x-scopeway-service", "x-scopeway-answer"),
-        *("x-auth-token", "x-forwarded-prefix", "x-envoy-retry-on"),
+        *("x-auth-token", "x-forwarded-prefix", "x-envoy-retry-on", "x-scopeway-limit"),
         *("x-envoy-retriable-status-codes", "x-subject-token"),
     }
 )

@@ -153,6 +153,8 @@ def _identity(
     about_tokens = _TOKENS.fullmatch(path) is not None
     texts = [header, of_token, of_subject]
     login = about_tokens and request.method == "POST"
+    if about_tokens and request.method in {"GET", "HEAD", "POST"}:
+        headers["x-scopeway-limit"] = "login" if login else "validation"
     if login:
         body, of_body = _login(request)
         sent = replace(sent, body=body)

@@ -24,7 +24,7 @@ _ORIGIN = "x-scopeway-origin"
 _FORM = "application/x-www-form-urlencoded"
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _TOKENS = f"/{IDENTITY_VALIDATE}/v3/auth/tokens"
-_FOUND = ("target", "service", "method")
+_FOUND = ("target", "service", "method", "limit")
 _WORDS = (
     *(_ORIGIN, "x-scopeway-target", "x-scopeway-service", "x-scope", "x-auth-token", "via"),
     *(
@@ -120,9 +120,9 @@ def _model(request: Message, by_tls: bool) -> dict[str, str]:
     if path is None or lua_models.has_dot_segment(path) or _names_method(path):
         raise Refused(400)
     service, rest = lua_models.split_path(path)
+    about_tokens = re.fullmatch(r"/v3/auth/tokens(\?.*)?", rest, re.DOTALL)
     if service == IDENTITY_VALIDATE:
-        validates = re.fullmatch(r"/v3/auth/tokens(\?.*)?", rest, re.DOTALL)
-        if request.method not in {"GET", "HEAD"} or not validates:
+        if request.method not in {"GET", "HEAD"} or not about_tokens:
             raise Refused(404)
     elif service not in SERVICE_TYPES:
         raise Refused(404)
@@ -131,12 +131,23 @@ def _model(request: Message, by_tls: bool) -> dict[str, str]:
     if split != "refused" and split[1] is not None:
         with suppress(ScopeError):
             identity = binding_for(split[1].encode("latin-1"), "identity", SITE)
-    return headers | {
-        "x-scopeway-target": f"{service.removesuffix('.validate')}@{SITE}",
-        "x-scopeway-service": service,
-        "x-scopeway-method": "form" if _may_be_form(request.method, headers) else request.method,
-        ":path": lua_models.project_path(rest, service, identity),
-    }
+    limit = {}
+    if service == IDENTITY_VALIDATE:
+        limit = {"x-scopeway-limit": "validation"}
+    elif (service, request.method) == ("identity", "POST") and about_tokens:
+        limit = {"x-scopeway-limit": "login"}
+    return (
+        headers
+        | limit
+        | {
+            "x-scopeway-target": f"{service.removesuffix('.validate')}@{SITE}",
+            "x-scopeway-service": service,
+            "x-scopeway-method": "form"
+            if _may_be_form(request.method, headers)
+            else request.method,
+            ":path": lua_models.project_path(rest, service, identity),
+        }
+    )
 
 
 def _names_method(path: str) -> bool:
