@@ -23,7 +23,7 @@ _MODULES = {
     ),
     "peer": (*_COMMON, "peer"),
     "dispatch": (*_COMMON, "dispatch"),
-    "links": ("links",),
+    "links": ("plain_status", "links"),
 }
 ENTRIES = tuple(_MODULES)
 """The filters that can be bundled: the last module of each has its hooks."""

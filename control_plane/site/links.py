@@ -1,5 +1,6 @@
 """The filter that leads clients back: Lua for answers, asked only where there is a `Location`.
 
+And to answers of gRPC, for local replies that hide their status (`lua_filters/plain_status.lua`).
 A plain `envoy_on_response` would cost every answer 1.5 µs; the gate before it costs 0.9.
 """
 
@@ -16,6 +17,7 @@ from envoy_data_plane.xds.type.matcher.v3 import (
     MatcherMatcherList,
     MatcherMatcherListFieldMatcher,
     MatcherMatcherListPredicate,
+    MatcherMatcherListPredicatePredicateList,
     MatcherMatcherListPredicateSinglePredicate,
     MatcherOnMatch,
     RegexMatcher,
@@ -35,18 +37,20 @@ def http_filter() -> HttpFilter:
 
 def configuration(script: str) -> bytes:
     """Return the `TypedExtensionConfig` of a Lua text behind its gate."""
-    location = HttpResponseHeaderMatchInput(header_name="location")
-    there_is_one = MatcherMatcherListPredicate(
-        single_predicate=MatcherMatcherListPredicateSinglePredicate(
-            input=XdsExtension(name="location", typed_config=Any.pack(location)),
-            value_match=StringMatcher(
-                safe_regex=RegexMatcher(google_re2=RegexMatcherGoogleRe2(), regex=".*")
-            ),
-        )
+    anything = StringMatcher(
+        safe_regex=RegexMatcher(google_re2=RegexMatcherGoogleRe2(), regex=".*")
+    )
+    asked = MatcherMatcherListPredicatePredicateList(
+        predicate=[
+            _header("location", anything),
+            _header("content-type", StringMatcher(exact="application/grpc")),
+        ]
     )
     skip = XdsExtension(name="skip", typed_config=Any.pack(SkipFilter()))
     gate = MatcherMatcherListFieldMatcher(
-        predicate=MatcherMatcherListPredicate(not_matcher=there_is_one),
+        predicate=MatcherMatcherListPredicate(
+            not_matcher=MatcherMatcherListPredicate(or_matcher=asked)
+        ),
         on_match=MatcherOnMatch(action=skip),
     )
     lua = Lua(default_source_code=DataSource(inline_string=script))
@@ -55,3 +59,12 @@ def configuration(script: str) -> bytes:
         extension_config=extension("lua", lua),
     )
     return bytes(extension(names.LINKS, config))
+
+
+def _header(name: str, value: StringMatcher) -> MatcherMatcherListPredicate:
+    header = HttpResponseHeaderMatchInput(header_name=name)
+    return MatcherMatcherListPredicate(
+        single_predicate=MatcherMatcherListPredicateSinglePredicate(
+            input=XdsExtension(name=name, typed_config=Any.pack(header)), value_match=value
+        )
+    )

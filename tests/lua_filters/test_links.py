@@ -44,3 +44,62 @@ def test_after_an_error_there_is_no_location(links: Any) -> None:
 
     assert answer.headers == {":status": "201"}
     assert "links filter failed" in answer.log[0]
+
+
+OURS = '{"error":{"code":403,"title":"Forbidden","message":"50 %25"}}'
+REPLY = {
+    ":status": "200",
+    "content-type": "application/grpc",
+    "grpc-status": "7",
+    "grpc-message": OURS,
+    "x-scopeway-rejected": "true",
+}
+
+
+class TestRepliesOfGrpc:
+    """Envoy makes local replies of them where a request says that it is of gRPC."""
+
+    def test_by_http_1_the_answer_is_like_all_others(self, links: Any) -> None:
+        answer = links.answer(REPLY)
+
+        assert answer.headers == {
+            ":status": "403",
+            "content-type": "application/json",
+            "x-scopeway-rejected": "true",
+        }
+        assert json.loads(answer.body)["error"]["message"] == "50 %"
+
+    @pytest.mark.parametrize(
+        "stream",
+        [{"protocol": "HTTP/2"}, {"protocol": "HTTP/1.1", "address": "envoy://dispatch/a"}],
+    )
+    def test_by_http_2_and_on_the_way_it_stays_one(
+        self, links: Any, stream: dict[str, str]
+    ) -> None:
+        answer = links.answer(REPLY, **stream)
+
+        assert (answer.headers, answer.body) == (REPLY | {":status": "403"}, None)
+
+    @pytest.mark.parametrize(
+        ("grpc_status", "status"),
+        [("7", "403"), ("12", "404"), ("13", "400"), ("14", "503"), ("16", "401"), ("2", "500")],
+    )
+    def test_one_without_a_message_gets_what_it_was_made_of(
+        self, links: Any, grpc_status: str, status: str
+    ) -> None:
+        headers = {**REPLY, "grpc-status": grpc_status}
+        del headers["grpc-message"]
+
+        assert links.answer(headers).headers[":status"] == status
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"x-scopeway-rejected": "false"},
+            {"grpc-message": "no"},
+            {"grpc-message": OURS.replace("403", "200")},
+            {"content-type": "application/grpc+proto"},
+        ],
+    )
+    def test_any_other_stays(self, links: Any, changed: dict[str, str]) -> None:
+        assert links.answer(REPLY | changed).headers == REPLY | changed

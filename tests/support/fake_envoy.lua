@@ -152,6 +152,12 @@ local StreamInfo = class("stream info", {
   dynamicMetadata = function(self)
     return make(Metadata, hidden[self].metadata)
   end,
+  protocol = function(self)
+    return hidden[self].protocol or "HTTP/1.1"
+  end,
+  downstreamLocalAddress = function(self)
+    return hidden[self].address or "127.0.0.1:80"
+  end,
   -- of the route that was chosen before the script: Envoy forgets it when a header is changed
   routeName = function(self)
     return hidden[self].headers_changed and "" or hidden[self].route or ""
@@ -216,7 +222,8 @@ local Response = class("response handle", handle_methods(function()
 end))
 
 
--- Runs a hook on a message {headers, body or nil, metadata, of_connection, route, log, fails_at}, of whose handle or headers a
+-- Runs a hook on a message {headers, body or nil, metadata, of_connection, route, protocol, address, log,
+-- fails_at}, of whose handle or headers a
 -- method may be `broken`, or one call fails, whatever it is; what Envoy would log as a script error, and
 -- then let the message go on, is in its field `failed`.
 function _M.run(hook, message, on_response)

@@ -148,15 +148,17 @@ class Filter:
         body: str | None = None,
         metadata: Mapping[str, str] | None = None,
         fails_at: int = 0,
+        **stream: str,
     ) -> Sent:
         """Sends an answer through a filter that looks at answers only.
 
-        `metadata` is what a request has left for it.
+        `metadata` is what a request has left for it; `stream` the `protocol` and the `address` to
+        which the client is connected.
         """
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
         left = {} if metadata is None else {"scopeway": metadata}
         table = self._lua.table_from(left, recursive=True)
-        return self._send("envoy_on_response", pairs, body, table, None, fails_at)
+        return self._send("envoy_on_response", pairs, body, table, None, fails_at, **stream)
 
     def _send(
         self,
@@ -168,6 +170,7 @@ class Filter:
         fails_at: int = 0,
         connection: Mapping[str, Mapping[str, str]] | None = None,
         route: str = "",
+        **stream: str,
     ) -> Sent:
         table = self._lua.table_from
         message = self._lua.table()
@@ -175,6 +178,7 @@ class Filter:
         message.broken = message.headers.broken = broken
         message.body, message.metadata, message.log = body, metadata, self._lua.table()
         message.route = route
+        message.protocol, message.address = stream.get("protocol"), stream.get("address")
         message.fails_at, message.of_connection = fails_at, table(connection or {}, recursive=True)
         self._run(self._lua.globals()[hook], message, hook == "envoy_on_response")
         assert message.failed is None or fails_at, message.failed

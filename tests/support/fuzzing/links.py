@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
+from urllib.parse import unquote
 
 from lua_envoy import Filter, Sent
 
@@ -21,7 +22,9 @@ from fuzzing.messages import Message, text_of
 _FORWARDED = ("x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix")
 _PLACES = "scopeway:places"
 _OF_REQUEST = {"places": _PLACES, **{name: name for name in _FORWARDED}}
+_GRPC = "application/grpc"
 _WORDS = (
+    *("content-type", _GRPC, "grpc-status", "grpc-message", "x-scopeway-rejected", "true", "7"),
     *("location", "places", *_FORWARDED, "http", "https", "HTTP", "front", "front:80", "front:443"),
     *("10.0.0.1:9292", "10.0.0.1:9292/img", "glance/v2", "http://", "https://", "//", "ftp://"),
     *("/image", "/image/v2", "/compute", "/glance", "/~{image:a}", "/~%7Bimage:a%7D/image", "/~"),
@@ -39,6 +42,9 @@ def check(data: bytes) -> None:
     answer = messages.read(data.decode("latin-1"))
     given = {_OF_REQUEST[n]: v for n, v in answer.by_name().items() if n in _OF_REQUEST}
     headers = [pair for pair in answer.headers if pair[0] not in _OF_REQUEST]
+    if answer.by_name().get("content-type") == _GRPC:
+        _restored(answer)
+        return
     location = next((value for name, value in headers if name == "location"), None)
     if location is None:
         return  # then Envoy doesn't ask it
@@ -66,14 +72,44 @@ def check(data: bytes) -> None:
         _withheld(_send(answer, answer.fails_at), rest)
 
 
+def _restored(answer: Message) -> None:
+    """A reply of gRPC that an Envoy of ours made gets its status; any other stays."""
+    answer = replace(answer, headers=[pair for pair in answer.headers if pair[0] != "location"])
+    before = {":status": answer.method, **answer.by_name()}
+    for protocol in ("HTTP/1.1", "HTTP/2"):
+        sent = _send(answer, 0, protocol=protocol)
+        message = unquote(before.get("grpc-message", ""), "latin-1")
+        code = re.match(r'\{"error": ?\{"code": ?([45][0-9][0-9]),', message)
+        if before.get("x-scopeway-rejected") != "true" or (message and not code):
+            assert (sent.headers, sent.body) == (before, answer.body)
+            continue
+        status = sent.headers[":status"]
+        if before[":status"] != "200":
+            assert status == before[":status"]
+        elif code:
+            assert status == code[1]
+        else:
+            assert status in {"400", "401", "403", "404", "500", "503"}
+        rest = before.keys() - {":status"}
+        if protocol == "HTTP/2":
+            assert {name: sent.headers[name] for name in rest} == {n: before[n] for n in rest}
+            assert sent.body == answer.body
+            continue
+        assert sent.headers["content-type"] == "application/json"
+        assert not {"grpc-status", "grpc-message"} & sent.headers.keys()
+        assert sent.body == (message if code else answer.body)
+    if 0 < answer.fails_at <= sent.calls:
+        assert _send(answer, answer.fails_at, protocol="HTTP/2").log
+
+
 def _by_the_route(given: dict[str, str]) -> str:
     """What the route puts into the header, as Envoy fills its format."""
     return re.sub(r"%[A-Z_]+\(([^)]*)\)%", lambda found: given.get(found[1], ""), LOCATION)
 
 
-def _send(answer: Message, fails_at: int) -> Sent:
+def _send(answer: Message, fails_at: int, **stream: str) -> Sent:
     headers = [(":status", answer.method), *answer.headers]
-    return _filter().answer(headers, body=answer.body, fails_at=fails_at)
+    return _filter().answer(headers, body=answer.body, fails_at=fails_at, **stream)
 
 
 def _withheld(sent: Sent, rest: dict[str, str]) -> None:
@@ -125,6 +161,15 @@ def seeds() -> Iterator[bytes]:
         yield text_of("l 302", [*here[:3], ("location", location), ("location", "/other")])
     yield text_of("l 302", [*here[:2], ("x-forwarded-prefix", ""), ("location", "/"), here[3]])
     yield text_of("l 302", [*here[:2], ("places", "h/a"), ("location", "/a//evil")])
+    ours = '{"error":{"code":403,"message":"a %25 b"}}'
+    for message in (ours, "", "%7B", ours.replace("403", "200"), "{}"):
+        for rejected in ("true", "false"):
+            reply = [("content-type", _GRPC), ("x-scopeway-rejected", rejected)]
+            reply += [("grpc-status", "7"), ("grpc-message", message)]
+            for fails_at in range(14):
+                yield text_of(f"l{fails_at} 200", reply)
+            yield text_of("l 200", reply[:3])
+            yield text_of("l 503", reply)
     for fails_at in range(1, 6):
         yield text_of(f"l{fails_at} 201", [*here, own])
         yield text_of(f"r{fails_at} 201", [own])
