@@ -22,6 +22,7 @@ _MODULES = {
         "answers",
     ),
     "peer": (*_COMMON, "peer"),
+    "upgrades": ("errors", "adapter", "upgrades"),
     "dispatch": (*_COMMON, "dispatch"),
     "links": ("plain_status", "links"),
 }

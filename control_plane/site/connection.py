@@ -15,6 +15,7 @@ from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
 from envoy_data_plane.envoy.config.core.v3 import (
     CidrRange,
     ExtensionConfigSource,
+    Http1ProtocolOptions,
     Http2ProtocolOptions,
     HttpProtocolOptions,
     HttpProtocolOptionsHeadersWithUnderscoresAction,
@@ -107,6 +108,9 @@ STALLED = timedelta(minutes=5)
 client that reads slowly is not affected. Envoy does not count what answers over HTTP/1.1 hold, so
 the overload manager cannot end these (`envoy/bootstrap.yaml`)."""
 
+UPGRADE = "websocket"
+"""What a connection to a front may become; a wish for anything else is ignored."""
+
 PEER_PING = timedelta(seconds=30)
 """How often a quiet peer is asked whether it is still there."""
 
@@ -140,17 +144,20 @@ _Server = HttpConnectionManagerServerHeaderTransformation
 @cache
 def front() -> bytes:
     """Return what the managers of fronts share: all but RDS, the filters and the access log."""
-    return bytes(
-        _edge(
-            names.FRONT,
-            [
-                _prefixed("x-scopeway-"),
-                _prefixed("x-forwarded-"),
-                # WSGI's proxy middleware believes it before X-Forwarded-*
-                HeaderMutation(remove="forwarded"),
-            ],
-        )
+    manager = _edge(
+        names.FRONT,
+        [
+            _prefixed("x-scopeway-"),
+            _prefixed("x-forwarded-"),
+            # WSGI's proxy middleware believes it before X-Forwarded-*
+            HeaderMutation(remove="forwarded"),
+        ],
     )
+    # as RFC 9110, 7.8, has it: the request is served as if it had not asked
+    manager.http_protocol_options = Http1ProtocolOptions(
+        ignore_http_11_upgrade=[StringMatcher(safe_regex=RegexMatcher(regex=all_but(UPGRADE)))]
+    )
+    return bytes(manager)
 
 
 @cache
@@ -359,7 +366,17 @@ def _take_what_a_front_took(manager: HttpConnectionManager) -> None:
 
 
 def _upgrades() -> list[HttpConnectionManagerUpgradeConfig]:
-    return [HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")]
+    return [HttpConnectionManagerUpgradeConfig(upgrade_type=UPGRADE)]
+
+
+def all_but(word: str) -> str:
+    """Return a regular expression (RE2, of the whole text) for all but one word in either case."""
+    parts, common = [], ""
+    for char in word:
+        either = f"{char.lower()}{char.upper()}"
+        parts.append(f"{common}([^{either}].*)?")
+        common += f"[{either}]"
+    return "|".join([*parts, f"{common}.+"])
 
 
 def _one_name_of_tokens() -> list[HeaderMutation]:

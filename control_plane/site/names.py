@@ -56,6 +56,9 @@ AUTHORITIES: Final = "authorities"
 ANSWERS: Final = "answers"
 """The Lua of a front that edits answers, beside the one for requests."""
 
+UPGRADES: Final = "upgrades"
+"""The Lua of a peer for answers to requests to upgrade, beside the one for requests."""
+
 BUFFER: Final = "buffer"
 """The filter of fronts that reads the body of a login, and its key in the route LOGIN."""
 

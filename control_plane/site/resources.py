@@ -220,6 +220,9 @@ def _filters(cloud: Cloud, peers: _Peers) -> dict[str, bytes]:
             # in one resource with that: no Envoy has a front's Lua without the one for its answers
             answers = nested(_VALUE, _inline(_script(cloud, entry, names.ANSWERS, peers)))
             lua += nested(_SOURCE_CODES, (field_string(_KEY, names.ANSWERS), *answers))
+        else:
+            upgrades = nested(_VALUE, _inline(_script(cloud, entry, names.UPGRADES, peers)))
+            lua += nested(_SOURCE_CODES, (field_string(_KEY, names.UPGRADES), *upgrades))
         made[names.lua(entry.name)] = _filter(names.lua(entry.name), lua)
     if made:
         made[names.LINKS] = _links()

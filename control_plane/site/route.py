@@ -273,8 +273,9 @@ def _answers() -> bytes:
 @cache
 def peer() -> bytes:
     """Return the virtual host of peers, all but the policy."""
-    routes = [route for route, _ in _limited(_forward(), names.PEER)]
-    host = _virtual_host([*routes, _no_target()], _negative_headers())
+    *limited, forward = (route for route, _ in _limited(_forward(), names.PEER))
+    routes = [*limited, _upgrade(), forward, _no_target()]
+    host = _virtual_host(routes, _negative_headers())
     # fronts drop it already; this side doesn't rely on them (docs/adr/0009)
     host.request_headers_to_remove.append("x-service-token")
     return bytes(host)
@@ -378,6 +379,17 @@ def _awaited() -> Route:
     # what was removed before is added now: only the cluster of a validation has it
     awaited.response_headers_to_add.append(overwrite(names.HONOURED, _metadata("honoured")))
     return awaited
+
+
+def _upgrade() -> Route:
+    """The same, for the Lua for answers to requests to upgrade."""
+    upgrade = _forward()
+    upgrade.name = "upgrade"
+    assert upgrade.match is not None
+    upgrade.match.headers.insert(0, HeaderMatcher(name="upgrade", present_match=True))
+    lua = Any.pack(LuaPerRoute(name=names.UPGRADES))
+    upgrade.typed_per_filter_config = {names.lua(names.PEER): lua}
+    return upgrade
 
 
 def _negative_headers() -> list[HeaderValueOption]:

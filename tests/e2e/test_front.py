@@ -272,11 +272,6 @@ class TestRefusals:
                 "GET /image/v2#a HTTP/1.1\r\nHost: a",
             ),
             (426, "it is older than HTTP/1.1", "GET /image/ HTTP/1.0"),
-            (
-                403,
-                "it can become a WebSocket, and nothing else",
-                f"{GET}Connection: upgrade\r\nUpgrade: foo",
-            ),
         ],
     )
     def test_what_is_no_request_to_a_service(

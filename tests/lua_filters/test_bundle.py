@@ -29,7 +29,7 @@ def test_it_defines_nothing_global_but_its_hooks(entry: str) -> None:
     made = set(lua.globals()) - before
     assert made <= {"envoy_on_request", "envoy_on_response"}
     assert ("envoy_on_request" in made) is (entry != "links")
-    assert ("envoy_on_response" in made) == (entry in ("answers", "links"))
+    assert ("envoy_on_response" in made) == (entry in ("answers", "links", "upgrades"))
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
