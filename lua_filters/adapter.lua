@@ -1,7 +1,8 @@
 -- The rim to Envoy's handle: runs a filter so that an error never lets a message go on.
 --
 -- Contract: Envoy fails open, a script that raises lets the request through unmodified. So a filter
--- returns PASS for "go on", or a status and a sentence; anything else, and any error, is a 500. On
+-- returns PASS for "go on", or a status and a sentence, and perhaps the seconds of `Retry-After`;
+-- anything else, and any error, is a 500. On
 -- the way back `respond` is not allowed: there the answer is overwritten, after an error with a 502.
 -- Cost: one pcall.
 
@@ -31,21 +32,20 @@ local SPELLING = {
 }
 
 
-local function refuse(handle, status, message)
-  handle:respond(
-    { [":status"] = tostring(status), ["content-type"] = errors.CONTENT_TYPE },
-    errors.body(status, message)
-  )
+local function refuse(handle, status, message, seconds)
+  local headers = { [":status"] = tostring(status), ["content-type"] = errors.CONTENT_TYPE }
+  headers["retry-after"] = seconds and tostring(seconds)
+  handle:respond(headers, errors.body(status, message))
 end
 
 
 function _M.on_request(handle, filter)
-  local ok, result, message = pcall(filter, handle)
+  local ok, result, message, seconds = pcall(filter, handle)
   if ok and result == PASS then
     return
   end
   if ok and type(result) == "number" then
-    refuse(handle, result, message)
+    refuse(handle, result, message, seconds)
   else
     handle:logErr("scopeway: request filter failed: " .. tostring(result))
     refuse(handle, 500, REQUEST_FAILED)

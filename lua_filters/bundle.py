@@ -21,7 +21,7 @@ _MODULES = {
         *("json", "catalog", "sha256", "namespace", "foreign", "refused"),
         "answers",
     ),
-    "peer": (*_COMMON, "peer"),
+    "peer": (*_COMMON, "limits", "peer"),
     "upgrades": ("errors", "adapter", "upgrades"),
     "dispatch": (*_COMMON, "dispatch"),
     "links": ("plain_status", "links"),
@@ -44,7 +44,8 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
             out), `new_targets_per_second`, `new_targets_burst` (how fast) and `front` (`url` of
             the front, `ports`: official service type to URL, perhaps `region`); without it,
             catalogs of other clouds come out empty. `kept` and `moved`, for all but links: names of
-            clouds to true, whose ids in paths are kept, or the only ones that aren't.
+            clouds to true, whose ids in paths are kept, or the only ones that aren't. For the peer
+            `limits` (`per_second`, `at_once`: of each calling cloud; one that is missing is none).
 
     Raises:
         KeyError: There is no such entry.

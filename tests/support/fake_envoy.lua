@@ -7,6 +7,9 @@ local _M = {}
 
 local hidden = setmetatable({}, { __mode = "k" }) -- object to its state
 local running -- the message
+local CANNOT_FAIL = { timestamp = true, timestampString = true } -- neither counted nor made to fail
+EnvoyTimestampResolution = { MICROSECOND = "us" }
+local held = {} -- handles of requests that go on
 
 -- Envoy's LuaJIT asks a value itself what it has; plain LuaJIT doesn't.
 local plain_pairs = pairs
@@ -25,7 +28,9 @@ local function class(kind, methods)
       if not hidden[self] then
         error("object used outside of proper scope", 2)
       end
-      running.calls = running.calls + 1
+      if not CANNOT_FAIL[name] then
+        running.calls = running.calls + 1
+      end
       if hidden[self].broken == name or running.calls == running.fails_at then
         error(name .. " is broken", 2)
       end
@@ -165,6 +170,25 @@ local StreamInfo = class("stream info", {
 })
 
 
+local FilterContext = class("metadata map", {
+  get = function(self, key)
+    return hidden[self][text(key, "a key")]
+  end,
+})
+
+local Counter = class("counter", {
+  inc = function(self)
+    local counter = hidden[self]
+    counter.stats[counter.name] = (counter.stats[counter.name] or 0) + 1
+  end,
+})
+
+local Stats = class("stats scope", {
+  counter = function(self, name)
+    return make(Counter, { stats = hidden[self], name = text(name, "a name") })
+  end,
+})
+
 -- What a script got before it waited is dead when it goes on.
 local function kill(message)
   if message.wrapper then
@@ -199,6 +223,19 @@ local function handle_methods(respond)
     connectionStreamInfo = function(self)
       return make(StreamInfo, { metadata = hidden[self].of_connection })
     end,
+    filterContext = function(self)
+      return make(FilterContext, hidden[self].context)
+    end,
+    stats = function(self)
+      return make(Stats, hidden[self].stats)
+    end,
+    timestamp = function(self)
+      return hidden[self].now
+    end,
+    timestampString = function(self, resolution)
+      assert(resolution == EnvoyTimestampResolution.MICROSECOND)
+      return string.format("%d000", hidden[self].now)
+    end,
     logErr = function(self, message)
       local log = hidden[self].log
       log[#log + 1] = text(message, "a log message")
@@ -222,13 +259,14 @@ local Response = class("response handle", handle_methods(function()
 end))
 
 
--- Runs a hook on a message {headers, body or nil, metadata, of_connection, route, protocol, address, log,
--- fails_at}, of whose handle or headers a
--- method may be `broken`, or one call fails, whatever it is; what Envoy would log as a script error, and
--- then let the message go on, is in its field `failed`.
+-- Runs a hook on a message {headers, body or nil, metadata, of_connection, context, stats, now, route, protocol,
+-- address, log, fails_at}, of whose handle or headers a method may be `broken`, or one call fails, whatever it
+-- is; what Envoy would log as a script error, and then let the message go on, is in its field `failed`. It ends
+-- at once, unless `held` till all of these do.
 function _M.run(hook, message, on_response)
   running, message.calls = message, 0
   local handle = make(on_response and Response or Request, message)
+  held[#held + 1] = message.held and handle or nil
   local thread = coroutine.create(hook)
   local ok, what = coroutine.resume(thread, handle)
   while ok and what == "body" do
@@ -237,6 +275,11 @@ function _M.run(hook, message, on_response)
   if not ok then
     message.failed = tostring(what)
   end
+end
+
+
+function _M.end_requests()
+  held = {}
 end
 
 return _M

@@ -82,7 +82,16 @@ class Filter:
 
     def __init__(self, source: str, answers: str = "") -> None:
         self._lua = _runtime()
-        self._run = self._named("fake_envoy", (_HERE / "fake_envoy.lua").read_text()).run
+        envoy = self._named("fake_envoy", (_HERE / "fake_envoy.lua").read_text())
+        self._run = envoy.run
+        self.end_requests = envoy.end_requests
+        """End all that are held."""
+        self.context: dict[str, str] = {}
+        """What the route says to the filter."""
+        self.stats = self._lua.table()
+        self.now = 1_000_000
+        """Milliseconds; `os.time` goes by them, too."""
+        self._lua.globals().os.time = lambda: self.now // 1000
         self._named("answers", answers)  # in Envoy it has a Lua state of its own
         self._named("filter", source)
 
@@ -104,19 +113,21 @@ class Filter:
         broken: str | None = None,
         fails_at: int = 0,
         route: str | None = None,
+        held: bool = False,
     ) -> Sent:
         """Sends a request through the filter.
 
         `route` is the name of its route; None: the one that a front would choose. `connection` is
         the metadata of the connection it comes by; `broken` a method of Envoy's that raises;
-        `fails_at`: which call of any method does, from 1 on, 0 is none.
+        `fails_at`: which call of any method does, from 1 on, 0 is none; `held`: it goes on until
+        `end_requests`.
         """
         pairs = headers.items() if isinstance(headers, Mapping) else headers
         pseudo = [(":method", method), *([(":path", path)] if path is not None else [])]
         if route is None:
             is_login = method == "POST" and _LOGIN_PATHS.fullmatch((path or "").partition("?")[0])
             route = "login" if is_login else "another"
-        more = self._lua.table(), broken, fails_at, connection, route
+        more = self._lua.table(), broken, fails_at, connection, route, held
         return self._send("envoy_on_request", [*pseudo, *pairs], body, *more)
 
     def refusal(self, *args: Any, **kwargs: Any) -> tuple[int, str]:
@@ -170,6 +181,7 @@ class Filter:
         fails_at: int = 0,
         connection: Mapping[str, Mapping[str, str]] | None = None,
         route: str = "",
+        held: bool = False,
         **stream: str,
     ) -> Sent:
         table = self._lua.table_from
@@ -180,6 +192,8 @@ class Filter:
         message.route = route
         message.protocol, message.address = stream.get("protocol"), stream.get("address")
         message.fails_at, message.of_connection = fails_at, table(connection or {}, recursive=True)
+        message.context, message.stats, message.now = table(self.context), self.stats, self.now
+        message.held = held
         self._run(self._lua.globals()[hook], message, hook == "envoy_on_response")
         assert message.failed is None or fails_at, message.failed
         return Sent(
