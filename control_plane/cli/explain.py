@@ -118,6 +118,8 @@ def _print(explanation: "Explanation") -> None:
         shown.add_row("because", explanation.reason)
     for cloud, rule in explanation.rules.items():
         shown.add_row("policy", f"{cloud}: {rule}")
+    for cloud, limits in explanation.limits.items():
+        shown.add_row("limits", f"{cloud} takes {limits}")
     for cloud, reason in explanation.skipped.items():
         shown.add_row("skipped", f"{cloud}: {reason}")
     for warning in explanation.warnings:

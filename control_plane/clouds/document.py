@@ -5,9 +5,13 @@ Invariant: `parse_manifest(to_document(cloud), place) == cloud`; what has its de
 
 from typing import Any
 
+from control_plane.clouds.caller_limits import AT_ONCE, PER_SECOND
+from control_plane.clouds.fields import UNLIMITED_WORD
 from control_plane.clouds.manifest import API_VERSION, DEFAULT_IDS, KIND
 from control_plane.clouds.model import (
+    UNLIMITED,
     AcceptRule,
+    CallerLimits,
     Cloud,
     CloudPattern,
     Front,
@@ -30,7 +34,7 @@ def to_document(cloud: Cloud) -> Document:
     if cloud.front is not None:
         spec["front"] = _front(cloud.front)
     if cloud.peer is not None:
-        spec["peer"] = _listener(cloud.peer)
+        spec["peer"] = {**_listener(cloud.peer), **_limits(cloud.peer.limits)}
     if cloud.services:
         spec["services"] = {word: _service(value) for word, value in cloud.services.items()}
     if cloud.accept:
@@ -87,7 +91,17 @@ def _rule(rule: AcceptRule) -> Document:
         document["methods"] = list(rule.methods)
     if rule.identity is not None:
         document["identity"] = _identity(rule.identity)
-    return document
+    return {**document, **_limits(rule.limits)}
+
+
+def _limits(limits: CallerLimits) -> Document:
+    figures = {PER_SECOND: limits.requests_per_second, AT_ONCE: limits.requests_at_once}
+    stated = {
+        field: UNLIMITED_WORD if value == UNLIMITED else value
+        for field, value in figures.items()
+        if value is not None
+    }
+    return {"limits": stated} if stated else {}
 
 
 def _identity(rule: IdentityRule) -> Document:

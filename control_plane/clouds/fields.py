@@ -15,6 +15,12 @@ from control_plane.scope.services import official_type
 
 METHODS = frozenset({"COPY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
+PER_SECOND_RANGE = (1, 1_000_000)
+AT_ONCE_RANGE = (10, 100_000)
+"""Least and most. With fewer at once, one that has ended within 20 ms could be a large part of them
+(`lua_filters/limits.lua`)."""
+UNLIMITED_WORD = "unlimited"
+
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9._]{0,61}[a-z0-9])?")
 _HOST_NAME = re.compile(
@@ -139,6 +145,16 @@ def method(value: object) -> str | None:
     return None if value in METHODS else f"is not one of {', '.join(sorted(METHODS))}"
 
 
+def requests_per_second(value: object) -> str | None:
+    """Check how many requests a second a calling cloud may send."""
+    return _limit(value, *PER_SECOND_RANGE)
+
+
+def requests_at_once(value: object) -> str | None:
+    """Check how many requests of a calling cloud may be under way."""
+    return _limit(value, *AT_ONCE_RANGE)
+
+
 def region(value: object) -> str | None:
     """Check the id of an OpenStack region."""
     if not isinstance(value, str):
@@ -178,6 +194,12 @@ def show(value: object) -> str:
     except (ValueError, TypeError, RecursionError):
         text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _limit(value: object, least: int, most: int) -> str | None:
+    if value == UNLIMITED_WORD or (type(value) is int and least <= value <= most):
+        return None
+    return f"is neither a whole number from {least} to {most} nor {UNLIMITED_WORD!r}"
 
 
 @lru_cache(maxsize=1024)

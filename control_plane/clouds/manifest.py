@@ -14,9 +14,13 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from control_plane.clouds import fields
+from control_plane.clouds.caller_limits import AT_ONCE, PER_SECOND
 from control_plane.clouds.model import (
     NO_LABELS,
+    NO_LIMITS,
+    UNLIMITED,
     AcceptRule,
+    CallerLimits,
     Certificate,
     Cloud,
     CloudPattern,
@@ -50,11 +54,12 @@ _TOP = frozenset({"apiVersion", "kind", "metadata", "spec"})
 _METADATA = frozenset({"name", "labels"})
 _SPEC = frozenset({"front", "peer", "services", "accept", "acceptMode"})
 _FRONT = frozenset({"address", "port", "ports", "bind", "region", "url", "tls"})
-_PEER = frozenset({"address", "port", "bind"})
+_PEER = frozenset({"address", "port", "bind", "limits"})
+_LIMITS = frozenset({PER_SECOND, AT_ONCE})
 _TLS = frozenset({"certificate", "key"})
 _SERVICE = frozenset({"endpoints", "path", "host"})
 _ENDPOINT = frozenset({"address", "port"})
-_RULE = frozenset({"clouds", "services", "methods", "identity"})
+_RULE = frozenset({"clouds", "services", "methods", "identity", "limits"})
 _IDENTITY = frozenset({"clouds", "roles", "ids"})
 
 _NO_PATTERN = CloudPattern(name="")
@@ -198,7 +203,28 @@ class _Reader:
     def peer(self, value: object, at: str) -> Peer:
         peer = self.fields_of(value, at, _PEER)
         address, port, bind = self.listener(peer, at)
-        return Peer(address=address, port=port, bind=bind)
+        return Peer(address=address, port=port, bind=bind, limits=self.limits(peer, at))
+
+    def limits(self, value: _Object, at: str) -> CallerLimits:
+        """Read the limits that peers and rules may have."""
+        if "limits" not in value:
+            return NO_LIMITS
+        at = f"{at}.limits"
+        limits = self.fields_of(value["limits"], at, _LIMITS)
+        if not limits:
+            self.refuse(at, value["limits"], f"states neither {PER_SECOND} nor {AT_ONCE}")
+        return CallerLimits(
+            requests_per_second=self.limit(limits, PER_SECOND, at, fields.requests_per_second),
+            requests_at_once=self.limit(limits, AT_ONCE, at, fields.requests_at_once),
+        )
+
+    def limit(
+        self, value: _Object, key: str, at: str, check: Callable[[object], str | None]
+    ) -> int | None:
+        if key not in value:
+            return None
+        figure = self.leaf(value[key], f"{at}.{key}", check)
+        return figure if type(figure) is int else UNLIMITED
 
     def listener(self, value: _Object, at: str) -> tuple[str, int, str]:
         """Read the fields that fronts and peers have in common."""
@@ -261,6 +287,7 @@ class _Reader:
             identity=self.identity(rule["identity"], f"{at}.identity")
             if "identity" in rule
             else None,
+            limits=self.limits(rule, at),
         )
 
     def identity(self, value: object, at: str) -> IdentityRule:

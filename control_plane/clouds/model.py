@@ -7,6 +7,7 @@ Owns the shapes only: parsing and validation are in `manifest`, lookups over man
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
 Labels = Mapping[str, str]
 
@@ -64,6 +65,21 @@ class Front:
     """None: this Envoy speaks plain HTTP here, perhaps behind something that speaks TLS."""
 
 
+UNLIMITED: Final = 0
+"""In the place of a limit: there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerLimits:
+    """How much each calling cloud may ask; UNLIMITED for any number, None where it isn't stated."""
+
+    requests_per_second: int | None = None
+    requests_at_once: int | None = None
+
+
+NO_LIMITS: Final = CallerLimits()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """The listener of a site for the Envoys of other sites."""
@@ -73,6 +89,8 @@ class Peer:
     port: int
     bind: str = ""
     """The address to listen on; "" means `address`."""
+    limits: CallerLimits = NO_LIMITS
+    """For each calling cloud that no rule states others for (`caller_limits`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +122,8 @@ class AcceptRule:
     methods: tuple[str, ...] | None = None
     """HTTP methods in upper case; None means all."""
     identity: IdentityRule | None = None
+    limits: CallerLimits = NO_LIMITS
+    """For each of these clouds, whatever it asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from control_plane.clouds.model import Cloud, CloudPattern
+from control_plane.clouds.model import NO_LIMITS, CallerLimits, Cloud, CloudPattern
 from control_plane.scope import IDENTITY_VALIDATE
 
 IDENTITY = "identity"
@@ -104,6 +104,7 @@ class Rule:
     selectors: tuple[Selector, ...]
     services: tuple[str, ...] | None
     methods: tuple[str, ...] | None
+    limits: CallerLimits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ def policy_of(cloud: Cloud) -> Policy:
             ),
             services=rule.services,
             methods=rule.methods,
+            limits=rule.limits,
         )
         for rule in cloud.accept
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+from control_plane.clouds.caller_limits import limits_text
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
 from control_plane.clouds.policy import AUDIT, judge, rule_name
@@ -30,6 +31,8 @@ class Explanation:
     """The clouds that were left out on the way, each with its reason."""
     rules: dict[str, str] = field(default_factory=dict)
     """For each other cloud of the route what its policy says: which rule, or why not."""
+    limits: dict[str, str] = field(default_factory=dict)
+    """For each other cloud of the route with a peer, how much it takes of the caller."""
     warnings: tuple[str, ...] = ()
     """What the scope does that is rarely meant."""
 
@@ -94,12 +97,15 @@ def _with_rules(
 ) -> Explanation:
     """Say which rules decide, and what the target's own Envoy refuses though the cluster exists."""
     rules: dict[str, str] = {}
+    limits: dict[str, str] = {}
     refused: str | None = None
     for hop in route.hops:
         owner = inventory.get(hop.cloud)
         if owner is None or owner.name == caller.name:
             continue
         verdict = judge(owner, caller, service, method)
+        if isinstance(hop, PeerHop):
+            limits[owner.name] = limits_text(owner, caller)
         said = rule_name(verdict.rule) if verdict.rule is not None and verdict.allowed else ""
         if not verdict.allowed:
             said = f"denied: {verdict.reason}"
@@ -112,7 +118,7 @@ def _with_rules(
                 said = f"not enforced, as no Envoy of ours is there: {verdict.reason}"
         rules[owner.name] = said
     if refused is None:
-        return replace(explanation, rules=rules)
+        return replace(explanation, rules=rules, limits=limits)
     return replace(
         explanation, outcome="reject", status=403, reason=refused, clouds=(), rules=rules
     )

@@ -40,6 +40,8 @@ _POLICY = {
     "policy": "%DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%",
     "audit": "%DYNAMIC_METADATA(envoy.filters.http.rbac:shadow_engine_result)%",
     "audit_policy": "%DYNAMIC_METADATA(envoy.filters.http.rbac:shadow_effective_policy_id)%",
+    # which limit of the caller was reached; the Lua says it
+    "limit": f"%DYNAMIC_METADATA({names.METADATA}:limit)%",
 }
 
 _SHORT = ("time", "site", "request_id", "target", "status", "served_by", "flags", "details")

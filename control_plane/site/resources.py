@@ -16,6 +16,7 @@ from control_plane.clouds.urls import front_url, is_secure, service_urls
 from control_plane.identity import spiffe_id
 from control_plane.scope import ALIASES, SERVICE_TYPES
 from control_plane.site import names
+from control_plane.site.caller_limits import lua_constants, route_limits
 from control_plane.site.ids import id_constants
 from control_plane.site.policy import Members, peer_policy
 from lua_filters import bundle
@@ -127,6 +128,10 @@ def peer_routes(policy: Policy, members: Members, *, trust_domain: str | None = 
     rbac = peer_policy(policy, members, trust_domain=trust_domain)
     config = field_string(_KEY, names.RBAC) + field_bytes(_VALUE, rbac)
     host = route.peer() + field_bytes(_TYPED_PER_FILTER_CONFIG, config)
+    limits = route_limits(policy, members)
+    if limits:
+        config = field_string(_KEY, names.lua(names.PEER)) + field_bytes(_VALUE, limits)
+        host += field_bytes(_TYPED_PER_FILTER_CONFIG, config)
     return field_string(_NAME, names.PEER) + field_bytes(_VIRTUAL_HOSTS, host)
 
 
@@ -276,8 +281,10 @@ def _script(cloud: Cloud, entry: _Entry, which: str, peers: _Peers) -> str:
     constants["new_targets_burst"] = NEW_TARGETS_BURST
     if entry.service is not None:
         constants["service"] = entry.service
-    if entry.kind == names.PEER and peers.trust_domain is not None:
-        constants["callers"] = spiffe_id(peers.trust_domain, "")
+    if entry.kind == names.PEER:
+        constants["limits"] = lua_constants(cloud)
+        if peers.trust_domain is not None:
+            constants["callers"] = spiffe_id(peers.trust_domain, "")
     if entry.kind == names.FRONT and cloud.front is not None:
         constants["front"] = _urls(cloud.front)
     return bundle(which, constants)

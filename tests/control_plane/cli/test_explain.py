@@ -53,6 +53,7 @@ def test_a_route_is_status_0_and_names_the_clouds_in_order(explain: Callable[...
         "clouds": ["cloud-3", "cloud-2"],
         "skipped": {"cloud-9": "no cloud is named cloud-9"},
         "rules": {"cloud-3": "accept[0]", "cloud-2": "accept[0]"},
+        "limits": {},
         "warnings": [],
     }
 
@@ -86,7 +87,10 @@ def test_a_rejection_is_status_3_with_its_reason(
 
 
 def test_insecure_peers_are_allowed_as_the_control_plane_would(explain: Callable[..., Any]) -> None:
-    assert explain("{image:cloud-5}", "--insecure-peers").status == 0
+    outcome = explain("{image:cloud-5}", "--insecure-peers")
+
+    assert outcome.status == 0
+    assert "cloud-5 takes at most 5000 requests a second" in " ".join(outcome.out.split())
 
 
 def test_so_are_clouds_without_a_peer(explain: Callable[..., Any]) -> None:

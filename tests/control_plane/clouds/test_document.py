@@ -7,7 +7,9 @@ from control_plane.clouds.document import pattern_text, to_document
 from control_plane.clouds.fields import METHODS
 from control_plane.clouds.manifest import parse_manifest
 from control_plane.clouds.model import (
+    UNLIMITED,
     AcceptRule,
+    CallerLimits,
     Certificate,
     Cloud,
     CloudPattern,
@@ -35,6 +37,11 @@ def words(values: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
     return st.lists(values, min_size=1, max_size=3, unique=True).map(tuple)
 
 
+LIMITS = st.builds(
+    CallerLimits,
+    requests_per_second=st.sampled_from([None, UNLIMITED, 1, 1_000_000]),
+    requests_at_once=st.sampled_from([None, UNLIMITED, 10, 100_000]),
+)
 SERVICES = st.builds(
     Service,
     endpoints=st.lists(
@@ -57,6 +64,7 @@ RULES = st.builds(
         roles=words(st.sampled_from(["member", "reader", "_member_", "admin"])),
         ids=st.sampled_from(["mapped", "kept"]),
     ),
+    limits=LIMITS,
 )
 CLOUDS = st.builds(
     Cloud,
@@ -75,7 +83,7 @@ CLOUDS = st.builds(
         url=st.sampled_from(["", "https://cloud.example", "https://[2001:db8::1]:8443"]),
         tls=st.none() | st.just(Certificate(certificate="/etc/front.pem", key="/etc/front.key")),
     ),
-    peer=st.none() | st.builds(Peer, address=IPS, port=st.integers(100, 65_535)),
+    peer=st.none() | st.builds(Peer, address=IPS, port=st.integers(100, 65_535), limits=LIMITS),
     services=st.dictionaries(TYPES, SERVICES, max_size=3),
     accept=st.lists(RULES, max_size=2).map(tuple),
     accept_mode=st.sampled_from(["enforce", "audit"]),

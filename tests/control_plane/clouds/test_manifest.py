@@ -1,4 +1,5 @@
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import strategies as st
 from control_plane.clouds import fields, manifest
 from control_plane.clouds.manifest import InvalidCloud, parse_manifest
 from control_plane.clouds.model import (
+    UNLIMITED,
     AcceptRule,
+    CallerLimits,
     Cloud,
     CloudPattern,
     Endpoint,
@@ -258,6 +261,22 @@ def test_no_long_text_is_remembered() -> None:
         ("spec.accept.0.identity.roles", ["a,b"], "spec.accept[0].identity.roles[0]", "not a role"),
         ("spec.accept.0.identity.ids", "none", "spec.accept[0].identity.ids", "is not one of"),
         ("spec.accept.0.identity.ids", ["kept"], "spec.accept[0].identity.ids", "is not one of"),
+        *(
+            (path, {field: value}, f"{at}.{field}", f"{json.dumps(value)} is neither a whole")
+            for path, at in (
+                ("spec.peer.limits", "spec.peer.limits"),
+                ("spec.accept.0.limits", "spec.accept[0].limits"),
+            )
+            for field, values in (
+                ("requestsPerSecond", [0, -1, 1.0, True, "200", "", 1_000_001]),
+                ("requestsAtOnce", [0, 9, 10.0, True, "50", [], 100_001]),
+            )
+            for value in values
+        ),
+        ("spec.peer.limits", {}, "spec.peer.limits", "{} states neither requestsPerSecond nor"),
+        ("spec.peer.limits", 200, "spec.peer.limits", "200 is not an object"),
+        ("spec.peer.limits", {"requestsASecond": 1}, "spec.peer.limits", "is not a field here"),
+        ("spec.accept.0.limits", None, "spec.accept[0].limits", "is missing"),
     ],
 )
 def test_refuses(path: str, value: object, field: str, reason: str) -> None:
@@ -277,6 +296,37 @@ def test_a_path_loses_its_last_slash(written: str, meant: str) -> None:
     cloud = parse_manifest(changed("spec.services.image.path", written), "")
 
     assert cloud.services["image"].path == meant
+
+
+@pytest.mark.parametrize(
+    ("per_second", "at_once", "read"),
+    [
+        (1, 10, CallerLimits(requests_per_second=1, requests_at_once=10)),
+        (1_000_000, 100_000, CallerLimits(requests_per_second=1_000_000, requests_at_once=100_000)),
+        (
+            "unlimited",
+            "unlimited",
+            CallerLimits(requests_per_second=UNLIMITED, requests_at_once=UNLIMITED),
+        ),
+    ],
+)
+def test_the_least_and_the_most_of_limits_are_read(
+    per_second: object, at_once: object, read: CallerLimits
+) -> None:
+    limits = {"requestsPerSecond": per_second, "requestsAtOnce": at_once}
+    of_peer = parse_manifest(changed("spec.peer.limits", limits), "").peer
+    of_rule = parse_manifest(changed("spec.accept.0.limits", limits), "").accept[0]
+
+    assert of_peer
+    assert of_peer.limits == of_rule.limits == read
+
+
+def test_a_limit_that_is_not_stated_is_none() -> None:
+    cloud = parse_manifest(changed("spec.accept.0.limits", {"requestsAtOnce": 20}), "")
+
+    assert cloud.accept[0].limits == CallerLimits(requests_at_once=20)
+    assert cloud.peer
+    assert cloud.peer.limits == CallerLimits()
 
 
 def test_an_empty_accept_means_nobody() -> None:

@@ -89,6 +89,7 @@ def test_an_explanation_is_json() -> None:
         "clouds": ["cloud-2"],
         "skipped": {},
         "rules": {"cloud-2": "accept[0]"},
+        "limits": {},
         "warnings": [],
     }
 
@@ -143,6 +144,13 @@ class TestMethods:
         explanation = self.explained(self.clouds(), "HEAD")
 
         assert (explanation.outcome, explanation.rules) == ("route", {"cloud-2": "accept[0]"})
+
+    def test_so_are_the_limits_that_hold_there(self) -> None:
+        assert self.explained(self.clouds(), "HEAD").limits == {
+            "cloud-2": "at most 5000 requests a second (peer.limits.requestsPerSecond), "
+            "at most 2000 requests at once (peer.limits.requestsAtOnce)"
+        }
+        assert self.explained(self.clouds(peer=False), "HEAD").limits == {}
 
     def test_the_rule_that_does_not_is_the_reason(self) -> None:
         explanation = self.explained(self.clouds(), "PUT")

@@ -35,7 +35,12 @@ WHOLE = {
             "url": "https://f.example:443",
             "tls": {"certificate": "/c.pem", "key": "/k.pem"},
         },
-        "peer": {"address": "2001:db8::7", "port": 8443, "bind": "::"},
+        "peer": {
+            "address": "2001:db8::7",
+            "port": 8443,
+            "bind": "::",
+            "limits": {"requestsPerSecond": "unlimited", "requestsAtOnce": 100000},
+        },
         "services": {
             "image": {
                 "endpoints": [{"address": "glance.example", "port": 9292}],
@@ -52,6 +57,7 @@ WHOLE = {
                 "services": ["identity.validate"],
                 "methods": ["GET", "HEAD"],
                 "identity": {"clouds": ["cloud-2"], "roles": ["member"], "ids": "kept"},
+                "limits": {"requestsPerSecond": 1, "requestsAtOnce": 10},
             },
         ],
     },
@@ -69,6 +75,7 @@ DICTIONARY = (
     *('"ports"', '"services"', '"accept"', '"acceptMode"', '"address"', '"port"', '"bind"'),
     *('"url"', '"tls"', '"certificate"', '"key"', '"endpoints"', '"path"', '"host"', '"clouds"'),
     *('"methods"', '"identity"', '"roles"', '"ids"', '"mapped"', '"enforce"', '"Cordon"'),
+    *('"limits"', '"requestsPerSecond"', '"requestsAtOnce"', '"unlimited"', "10", "100001"),
     *('"identity.validate"', '"compute"', '"block-storage"', '"region"', '"reason"', '"%2e%2e/"'),
 )
 _WORDS = tuple(json.loads(word) for word in DICTIONARY if word.startswith('"') and word != '"')
