@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from control_plane.clouds.caller_limits import peer_limits
-from control_plane.clouds.model import UNLIMITED, Cloud
+from control_plane.clouds.model import UNLIMITED, CallerLimits, Cloud
 from control_plane.clouds.policy import Policy, Selector
 from xds.wire import any_message, field_bytes, field_string
 
@@ -58,29 +58,31 @@ def limits_of_rules(policy: Policy, members: Members) -> str:
     "200 0 - - cloud-1 cloud-3" are 200 requests a second, by the rule 0. Each cloud stands once, so
     the text grows with the clouds and not with the rules.
     """
-    stated: dict[str, tuple[_Stated, _Stated]] = {}
-    for index, rule in enumerate(policy.rules):
-        per_second = _figure(rule.limits.requests_per_second, index)
-        at_once = _figure(rule.limits.requests_at_once, index)
-        if (per_second, at_once) == (_NOTHING, _NOTHING):
-            continue
-        for names in (rule.names, *(members(each) for each in rule.selectors)):
-            for name in names:
-                first, second = stated.get(name, (_NOTHING, _NOTHING))
-                stated[name] = (
-                    per_second if first == _NOTHING else first,
-                    at_once if second == _NOTHING else second,
-                )
-    clouds: dict[tuple[_Stated, _Stated], list[str]] = {}
-    for name, figures in stated.items():
+    per_second = _first_stated(policy, members, lambda limits: limits.requests_per_second)
+    at_once = _first_stated(policy, members, lambda limits: limits.requests_at_once)
+    clouds: dict[tuple[str, ...], list[str]] = {}
+    for name in dict.fromkeys((*per_second, *at_once)):
+        figures = (*per_second.get(name, _NOTHING), *at_once.get(name, _NOTHING))
         clouds.setdefault(figures, []).append(name)
-    return "".join(
-        " ".join((*per_second, *at_once, *names)) + "\n"
-        for (per_second, at_once), names in clouds.items()
-    )
+    return "".join(f"{' '.join((*figures, *names))}\n" for figures, names in clouds.items())
 
 
-def _figure(value: int | None, rule: int) -> _Stated:
-    if value is None:
-        return _NOTHING
-    return (ANY_NUMBER if value == UNLIMITED else str(value), str(rule))
+def _first_stated(
+    policy: Policy, members: Members, figure: Callable[[CallerLimits], int | None]
+) -> dict[str, _Stated]:
+    """Return for each cloud the first figure that a rule states for it."""
+    first: dict[str, _Stated] = {}
+    seen: set[Selector] = set()  # labels that stand in many rules are looked up once
+    for index, rule in enumerate(policy.rules):
+        value = figure(rule.limits)
+        if value is None:
+            continue
+        stated = (ANY_NUMBER if value == UNLIMITED else str(value), str(index))
+        for name in rule.names:
+            first.setdefault(name, stated)
+        for selector in rule.selectors:
+            if selector not in seen:
+                seen.add(selector)
+                for name in members(selector):
+                    first.setdefault(name, stated)
+    return first
