@@ -11,6 +11,8 @@ import yaml
 
 from control_plane import descriptors
 from control_plane.admin import MAX_CLIENTS
+from control_plane.clouds.caller_limits import DEFAULT
+from control_plane.clouds.fields import AT_ONCE_RANGE, PER_SECOND_RANGE
 from control_plane.clouds.manifest import MAX_PROBLEMS
 from control_plane.compiler.plan import LABEL_WINDOW, MAX_HOPS, PlanSettings
 from control_plane.registry.documents import MAX_BYTES
@@ -39,6 +41,11 @@ def constant(file: str, name: str) -> int:
     found = re.search(rf"{name} = (\d+)", (REPOSITORY / "lua_filters" / file).read_text())
     assert found is not None
     return int(found[1])
+
+
+def stated(limit: int | None) -> int:
+    assert limit is not None
+    return limit
 
 
 def connections() -> int:
@@ -129,6 +136,13 @@ EXPECTED: dict[str, list[float]] = {
     "bytes of memory of an Envoy": [
         resource_monitor(bootstrap(), "fixed_heap")["max_heap_size_bytes"]
     ],
+    "requests a second of a calling cloud, at a worker of a peer, where its manifest states no "
+    "other": [stated(DEFAULT.requests_per_second)],
+    "requests at once of a calling cloud, there": [stated(DEFAULT.requests_at_once)],
+    "what a manifest may state for the first": [*PER_SECOND_RANGE],
+    "what it may state for the second": [*AT_ONCE_RANGE],
+    "entries in the lists of requests under way, of all callers at a worker, before all lists are "
+    "made anew": [constant("limits.lua", "ENTRIES")],
     "frames on it that cost the sender nothing: answers to SETTINGS and PING that it doesn't take; "
     "empty DATA and CONTINUATION in a row; PRIORITY for each stream; WINDOW_UPDATE for each DATA "
     "that it was sent": [
