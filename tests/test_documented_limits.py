@@ -11,12 +11,18 @@ import yaml
 
 from control_plane import descriptors
 from control_plane.admin import MAX_CLIENTS
+from control_plane.clouds import limits
 from control_plane.clouds.caller_limits import DEFAULT
 from control_plane.clouds.fields import AT_ONCE_RANGE, PER_SECOND_RANGE
 from control_plane.clouds.manifest import MAX_PROBLEMS
 from control_plane.compiler.plan import LABEL_WINDOW, MAX_HOPS, PlanSettings
 from control_plane.registry.documents import MAX_BYTES
-from control_plane.registry.yaml_documents import MAX_CHARACTERS, MAX_DEPTH, MAX_NUMBER
+from control_plane.registry.yaml_documents import (
+    MAX_CHARACTERS,
+    MAX_DEPTH,
+    MAX_DIRECTIVES,
+    MAX_NUMBER,
+)
 from control_plane.scope import text
 from control_plane.site import connection, resources, route
 from control_plane.site.bootstrap import resource_monitor
@@ -153,9 +159,19 @@ EXPECTED: dict[str, list[float]] = {
     ],
     "requests on it that are taken back within a second": [],
     "problems that are kept of a refused document": [MAX_PROBLEMS],
+    "labels of a cloud, or of one `[label=value,…]`": [limits.LABELS],
+    "services of a cloud, of a rule, or with a port of a front": [limits.SERVICES],
+    "endpoints of a service": [limits.ENDPOINTS],
+    "rules of a cloud": [limits.RULES],
+    "methods and roles of a rule": [limits.METHODS, limits.ROLES],
+    "entries in all lists of clouds of a manifest together": [limits.CLOUDS],
+    "entries among these that are labels": [limits.SELECTORS],
+    "entries in all lists `identity.clouds` of a manifest together": [limits.IDENTITY_CLOUDS],
     "bytes of an entry in etcd": [MAX_BYTES],
+    "objects of a document in etcd": [limits.OBJECTS],
     "characters of a document in a folder": [MAX_CHARACTERS],
     "levels of nesting in it": [MAX_DEPTH],
+    "lines of it that begin with `%`": [MAX_DIRECTIVES],
     "characters of a number in it": [MAX_NUMBER],
 }
 

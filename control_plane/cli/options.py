@@ -50,7 +50,7 @@ def place(text: str) -> "Place":
             raise click.BadParameter(str(error)) from None
     if fields.address(text) is not None:
         raise click.BadParameter(f"{text!r} is not a network, an IP address or a host name")
-    return text
+    return fields.canonical_address(text)
 
 
 direct_option: Decorator = click.option(

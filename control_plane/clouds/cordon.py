@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from control_plane.clouds import fields
-from control_plane.clouds.manifest import API_VERSION, InvalidCloud, Problem, unknown_field
+from control_plane.clouds.manifest import (
+    API_VERSION,
+    MAX_PROBLEMS,
+    InvalidCloud,
+    Problem,
+    unknown_field,
+)
 
 KIND = "Cordon"
 MAX_REASON = 256
@@ -39,6 +45,7 @@ def parse_cordon(document: Mapping[Any, Any], place: str) -> Cordon:
         InvalidCloud: the document is refused.
     """
     problems: list[Problem] = []
+    more = 0
     objects = {"": document}
     for at in ("metadata", "spec"):
         found = document.get(at, {})
@@ -48,7 +55,8 @@ def parse_cordon(document: Mapping[Any, Any], place: str) -> Cordon:
         objects[at] = found
     for at, known in _FIELDS.items():
         strange = sorted(objects[at].keys() - known, key=str)
-        problems += [Problem(at, unknown_field(key, known)) for key in strange]
+        more += max(len(strange) - MAX_PROBLEMS, 0)
+        problems += [Problem(at, unknown_field(key, known)) for key in strange[:MAX_PROBLEMS]]
     if document.get("apiVersion") != API_VERSION:
         found = fields.show(document.get("apiVersion"))
         problems.append(Problem("apiVersion", f"{found} is not {API_VERSION!r}"))
@@ -61,7 +69,7 @@ def parse_cordon(document: Mapping[Any, Any], place: str) -> Cordon:
         if why is not None:
             problems.append(Problem(at, f"{fields.show(value)} {why}"))
     if problems:
-        raise InvalidCloud(place, *problems)
+        raise InvalidCloud(place, *problems, more=more)
     return Cordon(name=name, reason=reason)
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import socket
 from functools import lru_cache
+from ipaddress import IPv6Address
 from urllib.parse import unquote
 
 from control_plane.scope import IDENTITY_VALIDATE
@@ -32,7 +33,9 @@ _PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
 _URL = re.compile(r"https?://(.+)")
 _ROLE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _NO_SERVICE = "is not a service type of OpenStack"
-_WILDCARDS = ("0.0.0.0", "::")
+_MAPPED = b"\0" * 10 + b"\xff\xff"
+_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
+"""A text that some resolvers read as an IPv4 address: 127.1, 2130706433, 0x7f000001."""
 
 
 def name(value: object) -> str | None:
@@ -66,18 +69,26 @@ def address(value: object) -> str | None:
     """Check an address to connect to: an IP address or a host name."""
     if not isinstance(value, str):
         return not_text(value)
-    if value in _WILDCARDS:
-        return "can be listened on but not connected to; it belongs into bind"
-    if not is_ip(value) and not _HOST_NAME.fullmatch(value):
-        return "is not an IP address or a host name"
-    return None
+    if is_ip(value):
+        return _ip_to_connect_to(value)
+    if "%" in value:
+        return "has a zone, which means something on one machine only"
+    if len(value) <= 253 and _NUMBER.fullmatch(value):
+        return "is not an IP address: write it as four numbers, such as 127.0.0.1"
+    return None if _HOST_NAME.fullmatch(value) else "is not an IP address or a host name"
 
 
 def bind(value: object) -> str | None:
     """Check an address to listen on."""
     if not isinstance(value, str):
         return not_text(value)
-    return None if is_ip(value) else "is not an IP address to listen on"
+    return _mapped(value) if is_ip(value) else "is not an IP address to listen on"
+
+
+def canonical_address(value: str) -> str:
+    """Return the one spelling of an address that `address` or `bind` lets pass (RFC 5952)."""
+    # IPv4 passes in one spelling only; most addresses are that, and need no closer look
+    return str(IPv6Address(_packed(value))) if ":" in value else value.lower()
 
 
 def host(value: object) -> str | None:
@@ -97,7 +108,10 @@ def url(value: object) -> str | None:
     parts = _URL.fullmatch(value)
     if not parts or host(parts[1]) is not None:
         return "is not http:// or https:// and a host, perhaps with a port, and nothing behind"
-    return None
+    authority = _AUTHORITY.fullmatch(parts[1])
+    assert authority, "host() has matched it"
+    ip = authority[1] or authority[2]
+    return _ip_to_connect_to(ip) if is_ip(ip) else None
 
 
 def file(value: object) -> str | None:
@@ -174,10 +188,29 @@ def role(value: object) -> str | None:
 def is_ip(value: str) -> bool:
     """Tell whether `value` is an IPv4 or IPv6 address without a zone."""
     try:
-        socket.inet_pton(socket.AF_INET6 if ":" in value else socket.AF_INET, value)
+        _packed(value)
     except (OSError, ValueError):
         return False
     return True
+
+
+def _ip_to_connect_to(ip: str) -> str | None:
+    if not any(_packed(ip)):
+        return "can be listened on but not connected to; it belongs into bind"
+    return _mapped(ip)
+
+
+def _mapped(ip: str) -> str | None:
+    # the system connects to, and listens on, the IPv4 address in it, whatever a list of IPv6 says
+    packed = _packed(ip)
+    if len(packed) == 4 or not packed.startswith(_MAPPED):
+        return None
+    four = socket.inet_ntop(socket.AF_INET, packed[len(_MAPPED) :])
+    return f"is an IPv4 address written as IPv6; write {four}"
+
+
+def _packed(ip: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in ip else socket.AF_INET, ip)
 
 
 def not_text(value: object) -> str:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from control_plane.clouds import fields
+from control_plane.clouds import fields, limits
 from control_plane.clouds.caller_limits import AT_ONCE, PER_SECOND
 from control_plane.clouds.model import (
     NO_LABELS,
@@ -48,7 +48,9 @@ MAX_PROBLEMS = 100
 """That are kept of one document; all others are counted."""
 _SHOWN_PROBLEMS = 5
 _LONGEST_WAY = 300
-_LONGEST_REMEMBERED = 512
+_LONGEST_REMEMBERED = 128
+"""Characters of a list's entry that is remembered, and of all labels of a set that is. With 4096 of
+each, both memos stay below 16 MiB whatever is registered."""
 
 _TOP = frozenset({"apiVersion", "kind", "metadata", "spec"})
 _METADATA = frozenset({"name", "labels"})
@@ -133,6 +135,8 @@ class _Reader:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.more = 0
+        self.clouds = self.selectors = self.identity_clouds = 0
+        """Entries of lists of clouds that were met so far."""
 
     def cloud(self, document: _Object) -> Cloud:
         top = self.fields_of(document, "", _TOP)
@@ -157,16 +161,18 @@ class _Reader:
         )
 
     def labels(self, value: object) -> Labels:
-        labels = self.fields_of(value, "metadata.labels")
+        labels = self.any_fields_of(value, "metadata.labels", limits.LABELS)
         for key, text in labels.items():
             self.leaf(key, "metadata.labels", fields.label)
             self.leaf(text, f"metadata.labels.{key}", fields.label)
-        return NO_LABELS if self.problems else _shared_labels(tuple(labels.items()))
+        return NO_LABELS if self.problems else _labels(tuple(labels.items()))
 
     def front(self, value: object, at: str) -> Front:
         front = self.fields_of(value, at, _FRONT)
         address, port, bind = self.listener(front, at)
-        ports = self.fields_of(front["ports"], f"{at}.ports") if "ports" in front else _EMPTY
+        ports = _EMPTY
+        if "ports" in front:
+            ports = self.any_fields_of(front["ports"], f"{at}.ports", limits.SERVICES)
         taken = {port} if fields.port(port) is None else set()
         for service, own in ports.items():
             where = f"{at}.ports.{service}"
@@ -210,12 +216,12 @@ class _Reader:
         if "limits" not in value:
             return NO_LIMITS
         at = f"{at}.limits"
-        limits = self.fields_of(value["limits"], at, _LIMITS)
-        if not limits:
+        stated = self.fields_of(value["limits"], at, _LIMITS)
+        if not stated:
             self.refuse(at, value["limits"], f"states neither {PER_SECOND} nor {AT_ONCE}")
         return CallerLimits(
-            requests_per_second=self.limit(limits, PER_SECOND, at, fields.requests_per_second),
-            requests_at_once=self.limit(limits, AT_ONCE, at, fields.requests_at_once),
+            requests_per_second=self.limit(stated, PER_SECOND, at, fields.requests_per_second),
+            requests_at_once=self.limit(stated, AT_ONCE, at, fields.requests_at_once),
         )
 
     def limit(
@@ -228,10 +234,10 @@ class _Reader:
 
     def listener(self, value: _Object, at: str) -> tuple[str, int, str]:
         """Read the fields that fronts and peers have in common."""
-        address = self.leaf(value.get("address"), f"{at}.address", fields.address)
+        address = self.address(value.get("address"), f"{at}.address", fields.address)
         port = self.leaf(value.get("port"), f"{at}.port", fields.port)
         if "bind" in value:
-            return address, port, self.leaf(value["bind"], f"{at}.bind", fields.bind)
+            return address, port, self.address(value["bind"], f"{at}.bind", fields.bind)
         if isinstance(address, str) and not fields.is_ip(address):
             needed = f"is needed, as {fields.show(address)} is not an IP address to listen on"
             self.problem(f"{at}.bind", needed)
@@ -244,7 +250,7 @@ class _Reader:
                 self.refuse("spec.peer.port", peer.port, "is used by the front, too")
 
     def services(self, value: object) -> Mapping[str, Service]:
-        services = self.fields_of(value, "spec.services")
+        services = self.any_fields_of(value, "spec.services", limits.SERVICES)
         for word in services:
             self.leaf(word, "spec.services", fields.service)
         return {
@@ -256,7 +262,9 @@ class _Reader:
         service = self.fields_of(value, at, _SERVICE)
         path = self.leaf(service["path"], f"{at}.path", fields.path) if "path" in service else ""
         return Service(
-            endpoints=self.several(service.get("endpoints"), f"{at}.endpoints", self.endpoint),
+            endpoints=self.several(
+                service.get("endpoints"), f"{at}.endpoints", self.endpoint, limits.ENDPOINTS
+            ),
             path=path.rstrip("/") if isinstance(path, str) else "",
             host=self.leaf(service["host"], f"{at}.host", fields.host) if "host" in service else "",
         )
@@ -264,14 +272,14 @@ class _Reader:
     def endpoint(self, value: object, at: str) -> Endpoint:
         endpoint = self.fields_of(value, at, _ENDPOINT)
         return Endpoint(
-            address=self.leaf(endpoint.get("address"), f"{at}.address", fields.address),
+            address=self.address(endpoint.get("address"), f"{at}.address", fields.address),
             port=self.leaf(endpoint.get("port"), f"{at}.port", fields.port),
         )
 
     def rules(self, value: object) -> tuple[AcceptRule, ...]:
         if value == []:
             return ()
-        return self.several(value, "spec.accept", self.rule)
+        return self.several(value, "spec.accept", self.rule, limits.RULES)
 
     def mode(self, value: object) -> str:
         if value not in MODES:
@@ -282,8 +290,8 @@ class _Reader:
         rule = self.fields_of(value, at, _RULE)
         return AcceptRule(
             clouds=self.patterns(rule, at),
-            services=self.words(rule, "services", at, fields.accepted),
-            methods=self.words(rule, "methods", at, fields.method),
+            services=self.words(rule, "services", at, fields.accepted, limits.SERVICES),
+            methods=self.words(rule, "methods", at, fields.method, limits.METHODS),
             identity=self.identity(rule["identity"], f"{at}.identity")
             if "identity" in rule
             else None,
@@ -295,18 +303,39 @@ class _Reader:
         ids = rule.get("ids", DEFAULT_IDS)
         if ids not in IDS:
             self.refuse(f"{at}.ids", ids, f"is not one of {', '.join(IDS)}")
-        roles = self.words(rule, "roles", at, fields.role)
+        roles = self.words(rule, "roles", at, fields.role, limits.ROLES)
+        before = self.clouds
+        clouds = self.patterns(rule, at)
+        self.identity_clouds = self.counted(
+            f"{at}.clouds",
+            self.identity_clouds,
+            self.clouds - before,
+            limits.IDENTITY_CLOUDS,
+            "entries in all identity lists",
+        )
         return IdentityRule(
-            clouds=self.patterns(rule, at),
+            clouds=clouds,
             roles=DEFAULT_ROLES if roles in (None, DEFAULT_ROLES) else roles,
             ids=ids,
         )
 
     def patterns(self, value: _Object, at: str) -> tuple[CloudPattern, ...]:
-        return self.several(value.get("clouds"), f"{at}.clouds", self.pattern)
+        at, found = f"{at}.clouds", value.get("clouds")
+        if isinstance(found, list):
+            what = "entries in all lists of clouds"
+            self.clouds = self.counted(at, self.clouds, len(found), limits.CLOUDS, what)
+            if self.clouds > limits.CLOUDS:
+                return ()
+        return self.several(found, at, self.pattern, limits.CLOUDS)
 
     def pattern(self, value: object, at: str) -> CloudPattern:
+        if isinstance(value, str) and value.count(",") >= limits.LABELS:
+            self.too_many(at, value.count(",") + 1, limits.LABELS, "labels")
+            return _NO_PATTERN
         pattern = _pattern(value) if isinstance(value, str) else None
+        if pattern is not None and pattern.name is None:
+            what = "entries with labels in all lists of clouds"
+            self.selectors = self.counted(at, self.selectors, 1, limits.SELECTORS, what)
         if pattern is None:
             quoted = "; put it into quotes" if isinstance(value, list) else ""
             self.refuse(at, value, f"is not a cloud's name or '[label=value,...]'{quoted}")
@@ -314,38 +343,71 @@ class _Reader:
         return pattern
 
     def words(
-        self, value: _Object, key: str, at: str, check: Callable[[object], str | None]
+        self,
+        value: _Object,
+        key: str,
+        at: str,
+        check: Callable[[object], str | None],
+        most: int,
     ) -> tuple[str, ...] | None:
         """Read an optional list of different words."""
         if key not in value:
             return None
         at = f"{at}.{key}"
-        words = self.several(value[key], at, lambda word, where: self.leaf(word, where, check))
+        words = self.several(
+            value[key], at, lambda word, where: self.leaf(word, where, check), most
+        )
         if self.problems:
             return ()
         if len(set(words)) < len(words):
             self.refuse(at, value[key], "names something twice")
         return tuple(map(sys.intern, words))
 
-    def several(self, value: object, at: str, read: Callable[[object, str], _T]) -> tuple[_T, ...]:
-        """Read a list of at least one."""
+    def several(
+        self, value: object, at: str, read: Callable[[object, str], _T], most: int
+    ) -> tuple[_T, ...]:
+        """Read a list of at least one entry; one of more than `most` is not looked at further."""
         if not isinstance(value, list) or not value:
             self.refuse(at, value, "is not a list with at least one entry")
             return ()
+        if len(value) > most:
+            self.too_many(at, len(value), most, "entries")
+            return ()
         return tuple([read(item, f"{at}[{index}]") for index, item in enumerate(value)])
 
-    def fields_of(self, value: object, at: str, known: frozenset[str] | None = None) -> _Object:
-        """Read an object whose fields must be in `known`, or may have any name where it is None."""
+    def fields_of(self, value: object, at: str, known: frozenset[str]) -> _Object:
+        """Read an object whose fields must be in `known`."""
         if not isinstance(value, dict):
             self.refuse(at, value, "is not an object")
             return _EMPTY
-        if known is not None and not value.keys() <= known:
+        if not value.keys() <= known:
             for key in value.keys() - known:
                 self.unknown(key, at, known)
         return value
 
+    def any_fields_of(self, value: object, at: str, most: int) -> _Object:
+        """Read an object with fields of any name; one with more than `most` counts as empty."""
+        if not isinstance(value, dict):
+            self.refuse(at, value, "is not an object")
+            return _EMPTY
+        if len(value) > most:
+            self.too_many(at, len(value), most, "entries")
+            return _EMPTY
+        return value
+
+    def counted(self, at: str, before: int, more: int, most: int, what: str) -> int:
+        """Return `before + more`; where that passes `most`, the document is refused, once."""
+        total = before + more
+        if before <= most < total:
+            self.too_many(at, total, most, what)
+        return total
+
+    def too_many(self, at: str, count: int, most: int, what: str) -> None:
+        self.problem(at, f"has {count} {what}, more than {most}")
+
     def unknown(self, key: object, at: str, known: frozenset[str]) -> None:
-        self.problem(at, unknown_field(key, known))
+        if not self.is_full():
+            self.problem(at, unknown_field(key, known))
 
     def leaf(self, value: Any, at: str, check: Callable[[object], str | None]) -> Any:
         """Return the value, checked."""
@@ -354,20 +416,35 @@ class _Reader:
             self.refuse(at, value, reason)
         return value
 
+    def address(self, value: Any, at: str, check: Callable[[object], str | None]) -> Any:
+        """Return an address, checked, in its one spelling: equal addresses are equal texts."""
+        reason = check(value)
+        if reason is not None:
+            self.refuse(at, value, reason)
+            return value
+        return fields.canonical_address(value)
+
     def refuse(self, at: str, value: object, reason: str) -> None:
-        found = "is missing" if value is None else f"{fields.show(value)} {reason}"
-        self.problem(at, found)
+        if not self.is_full():
+            found = "is missing" if value is None else f"{fields.show(value)} {reason}"
+            self.problem(at, found)
 
     def problem(self, at: str, reason: str) -> None:
-        if len(self.problems) < MAX_PROBLEMS:
+        if not self.is_full():
             self.problems.append(Problem(_printable(at), reason))
-        else:
-            self.more += 1
+
+    def is_full(self) -> bool:
+        """Return whether no further problem is kept; it is counted then, and costs nothing more."""
+        if len(self.problems) < MAX_PROBLEMS:
+            return False
+        self.more += 1
+        return True
 
 
 def unknown_field(key: object, known: frozenset[str]) -> str:
     """Return what is wrong with a field that isn't among the known ones."""
-    like = get_close_matches(str(key), known, n=1)
+    word = str(key)
+    like = get_close_matches(word, known, n=1) if len(word) <= _LONGEST_REMEMBERED else []
     hint = f"did you mean {like[0]!r}?" if like else f"there are {', '.join(sorted(known))}"
     return f"{fields.show(key)} is not a field here; {hint}"
 
@@ -386,19 +463,28 @@ def _new_pattern(text: str) -> CloudPattern | None:
     """Return what an entry of a list of clouds means: `cloud-1`, or `[region=eu,tier=edge]`."""
     if not (text.startswith("[") and text.endswith("]")):
         return CloudPattern(name=text) if fields.name(text) is None else None
+    if len(text) > limits.LABEL_TEXT:
+        return None
     labels: dict[str, str] = {}
-    for pair in text[1:-1].split(","):
+    for pair in text[1:-1].split(",", limits.LABELS):
         key, _, value = (part.strip() for part in pair.partition("="))
         if key in labels or fields.label(key) is not None or fields.label(value) is not None:
             return None
         labels[key] = value
-    return CloudPattern(labels=_shared_labels(tuple(labels.items())))
+    return CloudPattern(labels=_labels(tuple(labels.items())))
 
 
 _known_pattern = lru_cache(maxsize=4096)(_new_pattern)
 
 
-@lru_cache(maxsize=4096)
-def _shared_labels(items: tuple[tuple[str, str], ...]) -> Labels:
+def _labels(items: tuple[tuple[str, str], ...]) -> Labels:
     """Return one value for equal labels: thousands of clouds share a few sets of them."""
+    short = sum(len(key) + len(value) for key, value in items) <= _LONGEST_REMEMBERED
+    return _known_labels(items) if short else _new_labels(items)
+
+
+def _new_labels(items: tuple[tuple[str, str], ...]) -> Labels:
     return MappingProxyType({sys.intern(key): sys.intern(value) for key, value in items})
+
+
+_known_labels = lru_cache(maxsize=4096)(_new_labels)

@@ -13,6 +13,9 @@ Labels = Mapping[str, str]
 
 NO_LABELS: Labels = MappingProxyType({})
 
+_SHORT = 8
+"""Entries of a list of clouds that are searched one by one: a set takes more room than they do."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
@@ -103,20 +106,38 @@ class CloudPattern:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IdentityRule:
-    """Whose tokens the accepting cloud honours."""
+class CloudList:
+    """A list of clouds. One that names thousands is searched as quickly as a short one."""
 
     clouds: tuple[CloudPattern, ...]
+    names: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The names in `clouds`; empty where the list is short."""
+    others: tuple[CloudPattern, ...] = field(init=False, repr=False, compare=False)
+    """The entries that are not in `names`."""
+
+    def __post_init__(self) -> None:
+        named: frozenset[str] = frozenset()
+        others = self.clouds
+        if len(others) > _SHORT:
+            named = frozenset(each.name for each in others if each.name is not None)
+            others = tuple(each for each in others if each.name is None)
+        object.__setattr__(self, "names", named)
+        object.__setattr__(self, "others", others)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityRule(CloudList):
+    """Whose tokens the accepting cloud honours."""
+
     roles: tuple[str, ...] = ("member", "reader")
     ids: str = "mapped"
     """"mapped" or "kept"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptRule:
+class AcceptRule(CloudList):
     """One rule of who may use this cloud's services. No rule: nobody else may."""
 
-    clouds: tuple[CloudPattern, ...]
     services: tuple[str, ...] | None = None
     """Official service types, or `identity.validate`; None means all."""
     methods: tuple[str, ...] | None = None

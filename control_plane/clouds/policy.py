@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from control_plane.clouds.model import NO_LIMITS, CallerLimits, Cloud, CloudPattern
+from control_plane.clouds.model import NO_LIMITS, CallerLimits, Cloud, CloudList, CloudPattern
 from control_plane.scope import IDENTITY_VALIDATE
 
 IDENTITY = "identity"
@@ -22,6 +22,9 @@ rule can name it, so only those for all methods allow it."""
 AUDIT = "audit"
 ENFORCE = "enforce"
 MODES = (ENFORCE, AUDIT)
+
+_FEW = 4
+"""Labels of a selector that is remembered: 4096 of them take some 5 MiB at most."""
 
 Selector = tuple[tuple[str, str], ...]
 """Labels that must all be equal; at least one."""
@@ -49,7 +52,7 @@ def judge(owner: Cloud, caller: Cloud, service: str, method: str | None = None) 
     """
     naming = about = None
     for index, rule in enumerate(owner.accept):
-        if not any(matches(pattern, caller) for pattern in rule.clouds):
+        if not lists(rule, caller):
             continue
         if allows(rule.services, service):
             if rule.methods is None or method is None or method in rule.methods:
@@ -64,6 +67,11 @@ def judge(owner: Cloud, caller: Cloud, service: str, method: str | None = None) 
     if owner.accept:
         return Verdict(False, None, f"none of its accept rules names {caller.name}")
     return Verdict(False, None, "it has no accept rules")
+
+
+def lists(clouds: CloudList, cloud: Cloud) -> bool:
+    """Say whether a list of clouds means this one. Costs O(entries that are labels)."""
+    return cloud.name in clouds.names or any(matches(each, cloud) for each in clouds.others)
 
 
 def matches(pattern: CloudPattern, cloud: Cloud) -> bool:
@@ -133,6 +141,11 @@ def policy_of(cloud: Cloud) -> Policy:
     return Policy(rules=rules, audit=cloud.accept_mode == AUDIT)
 
 
-@lru_cache(maxsize=4096)
 def _sorted(labels: frozenset[tuple[str, str]]) -> Selector:
+    # anybody's labels: few of them are one value for all policies, many are not remembered
+    return _known(labels) if len(labels) <= _FEW else tuple(sorted(labels))
+
+
+@lru_cache(maxsize=4096)
+def _known(labels: frozenset[tuple[str, str]]) -> Selector:
     return tuple(sorted(labels))

@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from control_plane.clouds.manifest import DEFAULT_ROLES
 from control_plane.clouds.model import Cloud
-from control_plane.clouds.policy import AUDIT, VALIDATION, judge, matches
+from control_plane.clouds.policy import AUDIT, VALIDATION, judge, lists
 from control_plane.compiler.outcome import Honoured
 
 
@@ -46,8 +46,7 @@ def honoured(owner: Cloud, issuer: Cloud) -> Honoured | None:
     rules = [
         rule.identity
         for rule in owner.accept
-        if rule.identity is not None
-        and any(matches(pattern, issuer) for pattern in rule.identity.clouds)
+        if rule.identity is not None and lists(rule.identity, issuer)
     ]
     if not rules:
         return None

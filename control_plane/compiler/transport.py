@@ -82,11 +82,15 @@ def is_loopback(address: str) -> bool:
 def is_among(address: str, allowed: tuple[Place, ...]) -> bool:
     """Return whether an IP address is in one of some networks, or a host name is one of them.
 
-    An address of IPv4 that is written as one of IPv6 is in networks of IPv6 only.
+    Two kinds are in no network, since the system connects somewhere else than they say: an IPv4
+    address written as IPv6 (`::ffff:127.0.0.1`), which no list of IPv6 networks means, and the
+    unspecified address (`0.0.0.0`, `::`), which leads to the machine itself.
     """
     ip = _ip(address)
     if ip is None:
         return address in allowed
+    if ip.is_unspecified or (isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None):
+        return False
     return any(not isinstance(place, str) and ip in place for place in allowed)
 
 

@@ -156,10 +156,12 @@ class Catalog:
             self._problems = self._problems.discard(at)
             if cloud != known:
                 upserts[name] = cloud
+        first = sorted(clouds)[: _OTHERS_SHOWN + 1]
+        hidden = len(clouds) - 1 - _OTHERS_SHOWN
+        more = f" and {hidden} more" if hidden > 0 else ""
         for at in clouds if len(clouds) > 1 else ():
-            others = sorted(clouds.keys() - {at})
-            more = f" and {len(others) - _OTHERS_SHOWN} more" if others[_OTHERS_SHOWN:] else ""
-            reason = f"{name!r} is declared in {', '.join(others[:_OTHERS_SHOWN])}{more}, too"
+            others = [other for other in first if other != at][:_OTHERS_SHOWN]
+            reason = f"{name!r} is declared in {', '.join(others)}{more}, too"
             self._report(at, InvalidCloud(at, Problem("metadata.name", reason), name=name))
 
     def _hold(

@@ -7,7 +7,7 @@ Owns what is strict about the text itself, and which keys hold what; the meaning
 import json
 from typing import Any
 
-from control_plane.clouds import cordon, fields
+from control_plane.clouds import cordon, fields, limits
 from control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
 from control_plane.clouds.document import to_document
 from control_plane.clouds.manifest import InvalidCloud, Problem, parse_manifest
@@ -71,6 +71,8 @@ def to_json(entry: Cloud | Cordon) -> bytes:
 def _decode(text: bytes) -> Any:
     if len(text) > MAX_BYTES:
         raise ValueError(f"longer than {MAX_BYTES} bytes")
+    if text.count(b"{") > limits.OBJECTS:  # each takes a call of `_without_twins`
+        raise ValueError(f"more than {limits.OBJECTS} objects")
     return _DECODER.decode(text.decode())
 
 

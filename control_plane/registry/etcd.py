@@ -25,8 +25,9 @@ log = logging.getLogger(__name__)
 
 PAGE = 500
 """Keys of one request of a listing."""
-SLICE = 32
-"""Documents read at once, about 2 ms; others have their turn in between."""
+SLICE = 0.002
+"""Seconds for which documents are read at once; others have their turn in between. One document
+takes up to 17 ms: what it may hold is bounded (`clouds.limits`)."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between attempts to connect, before jitter."""
 
@@ -155,10 +156,12 @@ class EtcdRegistry:
     async def _read(self, values: Mapping[Place, Any]) -> dict[Place, Entry]:
         """Parse documents, letting others have their turn."""
         entries: dict[Place, Entry] = {}
-        for count, (place, kv) in enumerate(values.items(), start=1):
+        start = time.perf_counter()
+        for place, kv in values.items():
             entries[place] = parse_json(kv.value, place, key=place.removeprefix(self._folder))
-            if count % SLICE == 0:
+            if time.perf_counter() - start > SLICE:
                 await asyncio.sleep(0)
+                start = time.perf_counter()
         return entries
 
 

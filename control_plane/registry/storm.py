@@ -39,32 +39,40 @@ class RecentLosses:
         self._limits = limits
         self._losses: dict[str, tuple[float, Loss]] = {}
         """By the cloud's name, the oldest first."""
+        self._gone: dict[str, Loss] = {}
+        """Those of them that were not undone: these clouds are not known now."""
 
     def add(
         self, losses: Mapping[str, Loss], *, known: Inventory, now: float
     ) -> Mapping[str, Loss]:
-        """Count losses; return those to undo: none, or in a storm all of the window.
+        """Count losses; return those to undo: in a storm all of the window that aren't yet.
+
+        Costs O(losses) of this call, and of the window once for each storm.
 
         Args:
-            losses: What was lost just now, by name.
+            losses: What was lost just now, by name; known until now, as what is undone is.
             known: All clouds as they were before this loss.
             now: Seconds of a clock that never goes back.
         """
         self._forget_before(now - self._limits.window)
+        total = len(known) + len(self._gone)
         for name, loss in losses.items():
             self._losses.pop(name, None)
             self._losses[name] = (now, loss)
-        total = len(known) + sum(known.get(name) is None for name in self._losses)
+            self._gone[name] = loss
         if total < self._limits.least or len(self._losses) <= self._limits.share * total:
             return {}
-        return {name: loss for name, (_, loss) in self._losses.items()}
+        undone, self._gone = self._gone, {}
+        return undone
 
     def returned(self, name: str) -> None:
         """Take note that a cloud is registered again."""
         self._losses.pop(name, None)
+        self._gone.pop(name, None)
 
     def _forget_before(self, time: float) -> None:
-        for name, (when, _) in list(self._losses.items()):
+        while self._losses:
+            name, (when, _) = next(iter(self._losses.items()))
             if when >= time:
-                break
-            del self._losses[name]
+                return
+            self.returned(name)

@@ -7,6 +7,7 @@ would take the whole process down, and because only so twins and aliases can be 
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, cast
 
 import yaml
@@ -16,6 +17,8 @@ MAX_CHARACTERS = 256 * 1024
 MAX_DEPTH = 24
 MAX_NUMBER = 100
 """Characters; PyYAML would take seconds for a long one in base 60 (`1:30:…`)."""
+MAX_DIRECTIVES = 16
+"""Lines that begin with `%`; libyaml compares each `%TAG` with all before it."""
 _LONGEST_SHOWN = 60
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 
@@ -23,6 +26,7 @@ _MARKER = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 """Ends a document at the start of any line, even within a text (YAML 1.2, 9.1.2)."""
 _CONTENT = re.compile(r"^(?!%)[ \t]*[^\s#]", re.MULTILINE)
 """A line that is more than a comment or a directive."""
+_DIRECTIVE = re.compile(r"^%", re.MULTILINE)
 _NUMBERS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float"))
 _SCALARS = _NUMBERS.union(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool"))
 _TEXTS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "timestamp", "merge", "value"))
@@ -61,6 +65,8 @@ def load(text: str) -> object:
     """
     if len(text) > MAX_CHARACTERS:
         raise NotYaml(f"longer than {MAX_CHARACTERS} characters")
+    if sum(1 for _ in islice(_DIRECTIVE.finditer(text), MAX_DIRECTIVES + 1)) > MAX_DIRECTIVES:
+        raise NotYaml(f"more than {MAX_DIRECTIVES} lines that begin with '%'")
     try:
         loader = yaml.CSafeLoader(text)
         try:

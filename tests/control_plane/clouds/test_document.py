@@ -28,7 +28,11 @@ LABELS = st.dictionaries(
 )
 TYPES = st.sampled_from(["identity", "image", "compute", "object-store", "block-storage"])
 PORTS = st.integers(1, 65_535)
-IPS = st.ip_addresses().map(str).filter(lambda ip: ip not in ("0.0.0.0", "::"))
+IPS = (
+    st.ip_addresses()
+    .filter(lambda ip: not ip.is_unspecified and getattr(ip, "ipv4_mapped", None) is None)
+    .map(str)
+)
 PATTERNS = st.builds(CloudPattern, name=NAMES) | st.builds(CloudPattern, labels=LABELS.filter(bool))
 SOME_PATTERNS = st.lists(PATTERNS, min_size=1, max_size=3).map(tuple)
 

@@ -145,20 +145,20 @@ def test_all_problems_of_a_document_are_told() -> None:
 
 @pytest.mark.parametrize(("bad", "kept"), [(100, 100), (101, 100), (1000, 100)])
 def test_so_many_problems_are_kept_and_the_others_counted(bad: int, kept: int) -> None:
-    document = changed("spec.services.image.endpoints", [{"address": "a", "port": 0}] * bad)
+    document = changed("spec.accept", [{"clouds": [""] * bad}])
     error = refused(document)
 
     assert len(error.problems) == kept
-    assert error.problems[-1].field == f"spec.services.image.endpoints[{kept - 1}].port"
+    assert error.problems[-1].field == f"spec.accept[0].clouds[{kept - 1}]"
     assert str(error).endswith(f"; and {bad - 5} more")
 
 
 def test_a_long_name_above_many_problems_fills_no_memory() -> None:
-    document = changed("spec.services", {"a" * 10_000: {"endpoints": [0] * 5_000}})
+    document = changed("spec.services", {"a" * 10_000: {"endpoints": [{"port": 0}] * 64}})
 
     error = refused(document)
     assert sum(len(problem.field) + len(problem.reason) for problem in error.problems) < 50_000
-    assert str(error).endswith("; and 14996 more")
+    assert str(error).endswith("; and 124 more")
 
 
 def test_no_long_text_is_remembered() -> None:
@@ -193,9 +193,9 @@ def test_no_long_text_is_remembered() -> None:
         ("spec.front.port", "8080", "spec.front.port", '"8080" is not a port'),
         ("spec.front.port", 8080.0, "spec.front.port", "8080.0 is not a port"),
         ("spec.front.address", "0.0.0.0", "spec.front.address", "it belongs into bind"),
-        ("spec.front.address", "10.9.99.300", "spec.front.address", "is not an IP address or a"),
+        ("spec.front.address", "10.9.99.300", "spec.front.address", "write it as four numbers"),
         ("spec.front.address", "a\r\nb", "spec.front.address", '"a\\r\\nb" is not an IP address'),
-        ("spec.front.address", "fe80::1%eth0", "spec.front.address", "is not an IP address or a"),
+        ("spec.front.address", "fe80::1%eth0", "spec.front.address", "has a zone"),
         ("spec.front.address", "edge-1.example", "spec.front.bind", "is needed, as"),
         ("spec.front.ports", {"glance": 1}, "spec.front.ports", "the service type is 'image'"),
         ("spec.front.region", "", "spec.front.region", '"" is not a region: 1 to 255'),

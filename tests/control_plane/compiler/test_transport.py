@@ -84,6 +84,16 @@ def test_and_nowhere_else(address: str) -> None:
     assert "--direct" in refused.reason
 
 
+@pytest.mark.parametrize(
+    "address", ["::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:0.0.0.0", "::", "0::0", "0.0.0.0"]
+)
+def test_no_network_holds_what_leads_elsewhere(address: str) -> None:
+    everything = (ip_network("::/0"), ip_network("0.0.0.0/0"), ip_network("::ffff:0:0/96"))
+
+    assert isinstance(direct(address, allowed=everything), Rejection)
+    assert isinstance(direct("192.0.2.1", "2001:db8::1", allowed=everything), Direct)
+
+
 @pytest.mark.parametrize("address", [*LOCAL, *TRICKS, "203.0.113.9", "glance.example"])
 def test_by_default_only_on_loopback_and_with_a_trust_domain_nowhere(address: str) -> None:
     plain = direct(address, allowed=None, trust_domain=None)

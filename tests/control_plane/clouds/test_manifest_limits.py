@@ -1,0 +1,142 @@
+"""A manifest may declare so much of each thing, and no more."""
+
+from typing import Any
+
+import pytest
+
+from control_plane.clouds import limits
+from control_plane.clouds.manifest import InvalidCloud, parse_manifest
+from control_plane.clouds.model import Cloud
+from control_plane.scope import SERVICE_TYPES
+
+ENDPOINT = {"address": "127.0.0.1", "port": 1}
+TYPES = sorted(SERVICE_TYPES)
+
+
+def parse(spec: dict[str, Any], labels: object = None) -> Cloud:
+    metadata = {"name": "cloud-9"} if labels is None else {"name": "cloud-9", "labels": labels}
+    document = {"apiVersion": "scopeway.io/v1alpha1", "kind": "EdgeCloud"}
+    return parse_manifest({**document, "metadata": metadata, "spec": spec}, "a.yaml")
+
+
+def accept(*rules: dict[str, Any]) -> dict[str, Any]:
+    return {"accept": list(rules)}
+
+
+def names(count: int) -> list[str]:
+    return [f"c-{number}" for number in range(count)]
+
+
+def selectors(count: int) -> list[str]:
+    return [f"[a=b{number}]" for number in range(count)]
+
+
+def problems(spec: dict[str, Any], labels: object = None) -> list[str]:
+    with pytest.raises(InvalidCloud) as caught:
+        parse(spec, labels)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_all_service_types_with_their_parts_are_fewer_than_may_be() -> None:
+    assert len(SERVICE_TYPES) < limits.SERVICES
+
+
+def test_labels() -> None:
+    assert len(parse({}, {f"k{n}": "v" for n in range(64)}).labels) == 64
+    assert problems({}, {f"k{n}": "v" for n in range(65)}) == [
+        "metadata.labels: has 65 entries, more than 64"
+    ]
+
+
+def test_labels_of_one_entry_of_a_list() -> None:
+    def several(count: int) -> dict[str, Any]:
+        pairs = ",".join(f"{n:0>63}={n:0>63}" for n in range(count))
+        return accept({"clouds": [f"[{pairs}]"]})
+
+    assert len(parse(several(64)).accept[0].clouds[0].labels) == 64
+    assert problems(several(65)) == ["spec.accept[0].clouds[0]: has 65 labels, more than 64"]
+
+
+def test_services_and_ports() -> None:
+    services = {word: {"endpoints": [ENDPOINT]} for word in TYPES}
+    ports = {word: 1000 + n for n, word in enumerate(TYPES)}
+    front = {"address": "127.0.0.1", "port": 1, "ports": ports}
+    made = parse({"services": services, "front": front})
+    assert len(made.services) == len(TYPES)
+
+    many = {f"s{n}": n for n in range(1, 66)}
+    assert problems({"services": many, "front": {**front, "ports": many}}) == [
+        "spec.front.ports: has 65 entries, more than 64",
+        "spec.services: has 65 entries, more than 64",
+    ]
+
+
+def test_endpoints() -> None:
+    assert len(parse({"services": {"image": {"endpoints": [ENDPOINT] * 64}}}).services) == 1
+    assert problems({"services": {"image": {"endpoints": [ENDPOINT] * 65}}}) == [
+        "spec.services.image.endpoints: has 65 entries, more than 64"
+    ]
+
+
+def test_rules() -> None:
+    assert len(parse(accept(*[{"clouds": ["a"]}] * 256)).accept) == 256
+    assert problems(accept(*[{"clouds": ["a"]}] * 257)) == [
+        "spec.accept: has 257 entries, more than 256"
+    ]
+
+
+def test_words_of_a_rule() -> None:
+    rule = {
+        "clouds": ["a"],
+        "services": ["image"] * 65,
+        "methods": ["GET"] * 9,
+        "identity": {"clouds": ["a"], "roles": ["r"] * 65},
+    }
+    assert problems(accept(rule)) == [
+        "spec.accept[0].services: has 65 entries, more than 64",
+        "spec.accept[0].methods: has 9 entries, more than 8",
+        "spec.accept[0].identity.roles: has 65 entries, more than 64",
+    ]
+
+
+def test_clouds_of_all_rules() -> None:
+    """2,000 sites that all name each other: in two rules, and in a list for tokens."""
+    fleet = names(2000)
+    rules = accept(
+        {"clouds": fleet, "methods": ["GET"]},
+        {"clouds": fleet, "identity": {"clouds": fleet}},
+    )
+    assert len(parse(rules).accept[0].names) == 2000
+
+    parse(accept(*[{"clouds": names(4096)}] * 2))
+    assert problems(accept({"clouds": names(4096)}, {"clouds": names(4097)})) == [
+        "spec.accept[1].clouds: has 8193 entries in all lists of clouds, more than 8192"
+    ]
+    assert len(problems(accept(*[{"clouds": names(5000)}] * 5))) == 1
+
+
+def test_clouds_by_labels() -> None:
+    parse(accept({"clouds": selectors(256)}))
+    assert problems(accept({"clouds": selectors(200)}, {"clouds": selectors(57)})) == [
+        "spec.accept[1].clouds[56]: has 257 entries with labels in all lists of clouds, "
+        "more than 256"
+    ]
+
+
+def test_clouds_whose_tokens_count() -> None:
+    def rule(count: int) -> dict[str, Any]:
+        return {"clouds": ["a"], "identity": {"clouds": names(count)}}
+
+    parse(accept(rule(1024), rule(1024)))
+    assert problems(accept(rule(1024), rule(1025))) == [
+        "spec.accept[1].identity.clouds: has 2049 entries in all identity lists, more than 2048"
+    ]
+
+
+def test_a_long_list_is_searched_like_a_short_one() -> None:
+    """`names` and `others` of a list say together what its entries say."""
+    for count in (1, 8, 9, 500):
+        rule = parse(accept({"clouds": [*names(count), "[a=b]"]})).accept[0]
+        kept = rule.names | {each.name for each in rule.others if each.name is not None}
+        assert kept == set(names(count))
+        assert [each.labels for each in rule.others if each.labels] == [{"a": "b"}]
