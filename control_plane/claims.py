@@ -14,6 +14,14 @@ from xds.source import Node
 PROTOCOL: Final = "1"
 """What `node.metadata.scopeway.protocol` has to be."""
 
+MAX_PATH: Final = 4096
+"""Bytes of a file's path: PATH_MAX of Linux. What a node says of its files is sent back in its
+listeners and secrets, and kept for each of its streams."""
+
+_PATHS: Final = (
+    "scopeway.access_log",
+    *(f"scopeway.identity.{each}" for each in ("certificate", "key", "authorities")),
+)
 _SHOWN = 100
 """Characters of a claim that an error repeats: a client may claim anything."""
 
@@ -48,25 +56,37 @@ def check_bootstrap(node: Node, *, with_identity: bool) -> None:
     `with_identity`: it has to say where its certificate is, too.
 
     Raises:
-        ProtocolError: says what is missing; FAILED_PRECONDITION: another bootstrap is needed.
+        ProtocolError: says what is missing or too long; FAILED_PRECONDITION: another bootstrap is
+            needed.
     """
     protocol = node.metadata.get("scopeway.protocol")
     if protocol != PROTOCOL:
         raise ProtocolError(
-            f"node {node.id!r} has scopeway.protocol {protocol!r} in its metadata, not "
-            f"{PROTOCOL!r}: make its bootstrap with `scopeway bootstrap` of this version",
+            f"node {node.id[:_SHOWN]!r} has scopeway.protocol {_shown(protocol)} in its metadata, "
+            f"not {PROTOCOL!r}: make its bootstrap with `scopeway bootstrap` of this version",
             status="FAILED_PRECONDITION",
         )
+    for field in _PATHS:
+        size = len(node.metadata.get(field, "").encode(errors="replace"))
+        if size > MAX_PATH:
+            raise ProtocolError(
+                f"node {node.id[:_SHOWN]!r} has a path of {size} bytes in its metadata, at "
+                f"{field}; a path has at most {MAX_PATH}"
+            )
     if not node.cluster:
-        raise ProtocolError(f"node {node.id!r} names no cloud as its cluster")
+        raise ProtocolError(f"node {node.id[:_SHOWN]!r} names no cloud as its cluster")
     if with_identity and from_metadata(node.metadata) is None:
         # its clusters of other sites would wait for a certificate for ever
         raise ProtocolError(
-            f"node {node.id!r} says in its metadata, at scopeway.identity, no files of its "
-            "certificate, by which other sites know it: make its bootstrap with `scopeway "
+            f"node {node.id[:_SHOWN]!r} says in its metadata, at scopeway.identity, no files "
+            "of its certificate, by which other sites know it: make its bootstrap with `scopeway "
             "bootstrap --tls-…`",
             status="FAILED_PRECONDITION",
         )
+
+
+def _shown(text: str | None) -> str:
+    return repr(text if text is None else text[:_SHOWN])
 
 
 def _denied(reason: str, node: Node) -> ProtocolError:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
 
+from control_plane.memo import Memo
 from xds.codec import resource
 from xds.resource import Resource
 from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
@@ -24,8 +25,11 @@ Key = tuple[str, str]
 _Made = Mapping[str, Mapping[str, Resource]]
 """The same, encoded for streams."""
 
-_MOST = 16
-"""Sites whose resources are kept; some 130 kB each, made in 0.4 ms."""
+_MOST = 4 << 20
+"""Bytes of the resources that are kept of the last sites; some 130 kB each, made in 0.4 ms."""
+
+_MOST_FRESH = 64 << 20
+"""The same of sites that have just come. One that doesn't fit is made again when it asks."""
 
 
 class SiteMemo:
@@ -34,14 +38,13 @@ class SiteMemo:
     def __init__(self, make: Callable[[str, str], SiteResources]) -> None:
         """Keep what `make` makes of a cloud's name and the path of an access log."""
         self._make = make
-        self._made: dict[Key, _Made] = {}
-        """The least recently used first."""
-        self._fresh: dict[Key, _Made] = {}
+        self._made: Memo[Key, _Made] = Memo(_MOST, _size)
+        self._fresh: Memo[Key, _Made] = Memo(_MOST_FRESH, _size)
         """Of sites that have just come, until they have asked for all of it."""
 
     def come(self, key: Key) -> Mapping[tuple[str, str], str]:
         """Make what a site needs that has come now; return its `versions`."""
-        self._fresh[key] = self._site(key)
+        self._fresh.put(key, self._site(key))
         return self.versions(key)
 
     def versions(self, key: Key) -> Mapping[tuple[str, str], str]:
@@ -56,26 +59,21 @@ class SiteMemo:
         """Return one of a site's resources, made anew where it isn't one of the last sites."""
         made = self._site(key)
         if type_url == EXTENSION and key in self._fresh:
-            del self._fresh[key]
-            self._remember(key, made)  # Envoy asks for these last
+            self._fresh.pop(key)
+            self._made.put(key, made)  # Envoy asks for these last
         return made.get(type_url, {}).get(name)
 
     def forget(self, key: Key) -> None:
         """Forget a site, because it has changed or gone."""
-        self._made.pop(key, None)
-        self._fresh.pop(key, None)
+        self._made.pop(key)
+        self._fresh.pop(key)
 
     def _site(self, key: Key) -> _Made:
-        if key in self._fresh:
-            return self._fresh[key]
-        made = self._made.pop(key, None) or self._make_anew(key)
-        self._remember(key, made)
-        return made
-
-    def _remember(self, key: Key, made: _Made) -> None:
-        self._made[key] = made
-        if len(self._made) > _MOST:
-            del self._made[next(iter(self._made))]
+        fresh = self._fresh.get(key)
+        if fresh is not None:
+            return fresh
+        made = self._made.get(key)
+        return self._made.put(key, self._make_anew(key)) if made is None else made
 
     def _make_anew(self, key: Key) -> _Made:
         made = self._make(*key)
@@ -86,6 +84,10 @@ class SiteMemo:
             }
             for type_url in SITE_TYPES
         }
+
+
+def _size(_: Key, made: _Made) -> int:
+    return sum(each.body_size for resources in made.values() for each in resources.values())
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,6 @@ import logging
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from time import perf_counter
 from typing import Protocol
 
@@ -23,6 +22,7 @@ from control_plane.compiler.outcome import Plan, Rejection
 from control_plane.compiler.plan import PlanSettings, decide
 from control_plane.compiler.policies import Policies
 from control_plane.compiler.prefetch import PrefetchSet, prefetched
+from control_plane.memo import Memo
 from control_plane.passed_over import PassedOver
 from control_plane.scope import (
     ScopeError,
@@ -44,10 +44,10 @@ from xds.types import CLUSTER, ROUTE, SECRET
 
 _log = logging.getLogger(__name__)
 
-_MEMO_CLUSTERS = 512
-"""Compiled clusters kept for other nodes; some 4 kB each."""
-_MEMO_NAMES = 4096
-"""Parsed target names kept; some 1 kB each."""
+_MEMO_CLUSTERS = 16 << 20
+"""Bytes of compiled clusters that are kept for other nodes, with their plans; some 4 kB each."""
+_MEMO_NAMES = 16 << 20
+"""Bytes of parsed target names that are kept; some 25 for each character."""
 
 
 class Changes(Protocol):
@@ -115,8 +115,12 @@ class ScopewaySource:
         self._policies = Policies(self._peer_routes)
         self._passed_over = PassedOver()
         self._stats = SourceStats(passed_over=self._passed_over.counts)
-        self._parse = lru_cache(_MEMO_NAMES)(_parse)
-        self._compile = lru_cache(_MEMO_CLUSTERS)(self._compile_anew)
+        self._parsed: Memo[str, Target | Rejection] = Memo(
+            _MEMO_NAMES, lambda name, _: 500 + 25 * len(name)
+        )
+        self._compiled: Memo[tuple[str, Plan], Resource] = Memo(
+            _MEMO_CLUSTERS, lambda _, cluster: 1000 + 3 * cluster.body_size
+        )
         self._site_memo = SiteMemo(self._make_site)
 
     def type_urls(self) -> Collection[str]:
@@ -328,9 +332,16 @@ class ScopewaySource:
 
         return peer_routes(policy, members, trust_domain=self._settings.trust_domain)
 
-    def _compile_anew(self, name: str, outcome: Plan) -> Resource:
+    def _parse(self, name: str) -> Target | Rejection:
+        return self._parsed.get(name) or self._parsed.put(name, _parse(name))
+
+    def _compile(self, name: str, outcome: Plan) -> Resource:
+        known = self._compiled.get((name, outcome))
+        if known is not None:
+            return known
         self._stats.compiled += 1
-        return resource(CLUSTER, name, compile_cluster(name, outcome))
+        cluster = resource(CLUSTER, name, compile_cluster(name, outcome))
+        return self._compiled.put((name, outcome), cluster)
 
     def _refuse(self, view: "_View", name: str, what: str) -> None:
         self._stats.refused += 1

@@ -11,6 +11,7 @@ import yaml
 
 from control_plane import descriptors
 from control_plane.admin import MAX_CLIENTS
+from control_plane.claims import MAX_PATH
 from control_plane.clouds import limits
 from control_plane.clouds.caller_limits import DEFAULT
 from control_plane.clouds.fields import AT_ONCE_RANGE, PER_SECOND_RANGE
@@ -99,6 +100,7 @@ EXPECTED: dict[str, list[float]] = {
     "types on a stream": [TYPES_LIMIT],
     "bytes of a request to the control plane": [ONE.request_bytes],
     "characters of a node's metadata, as paths and texts": [MAX_METADATA],
+    "bytes of a path in it (access log, certificate, key, authorities)": [MAX_PATH],
     "streams of a node": [SOURCE.streams_per_node],
     "streams of a certificate (a cloud)": [SOURCE.streams_per_cloud],
     "sites without a stream that are remembered": [SOURCE.sites_away],

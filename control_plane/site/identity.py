@@ -25,6 +25,9 @@ SDS_FILES: Final = {names.IDENTITY: "identity.yaml", names.AUTHORITIES: "authori
 _TLS: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 _METADATA: Final = ("certificate", "key", "authorities")
 _MEMO: Final = 1024
+_LONGEST_REMEMBERED: Final = 512
+"""Characters of all three paths: the memo takes 4 MiB at most. Honest sites have short paths, and
+most of them the same; longer ones are encoded for each stream, in microseconds."""
 
 # Secret, TlsCertificate, CertificateValidationContext, DataSource
 _NAME, _TLS_CERTIFICATE, _VALIDATION_CONTEXT = 1, 2, 4
@@ -55,9 +58,13 @@ def to_metadata(identity: SiteIdentity) -> dict[str, str]:
     return {each: getattr(identity, each) for each in _METADATA}
 
 
-@lru_cache(_MEMO)
 def secrets(identity: SiteIdentity) -> Mapping[str, bytes]:
     """Return name to encoded `Secret`: file names only."""
+    length = sum(map(len, (identity.certificate, identity.key, identity.authorities)))
+    return _known_secrets(identity) if length <= _LONGEST_REMEMBERED else _secrets(identity)
+
+
+def _secrets(identity: SiteIdentity) -> Mapping[str, bytes]:
     certificate = (
         _file(_CERTIFICATE_CHAIN, identity.certificate)
         + _file(_PRIVATE_KEY, identity.key)
@@ -71,6 +78,9 @@ def secrets(identity: SiteIdentity) -> Mapping[str, bytes]:
         names.AUTHORITIES: field_string(_NAME, names.AUTHORITIES)
         + field_bytes(_VALIDATION_CONTEXT, authorities),
     }
+
+
+_known_secrets = lru_cache(_MEMO)(_secrets)
 
 
 def sds_files(identity: SiteIdentity) -> Mapping[str, str]:
