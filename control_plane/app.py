@@ -26,6 +26,7 @@ from control_plane.admin import AdminServer, BadCommand
 from control_plane.channel import POLL_SECONDS, Channel
 from control_plane.clouds.inventory import Inventory
 from control_plane.compiler.plan import PlanSettings
+from control_plane.compiler.policies import Timer
 from control_plane.compiler.prefetch import PrefetchSet
 from control_plane.compiler.transport import is_loopback
 from control_plane.errors import ControlPlaneError
@@ -65,6 +66,8 @@ class ControlPlane:
         self.current: float | None = None
         """Where it is stale: until when it was known not to be, in seconds since 1970."""
         self.change: Change | None = None
+        self.timer: Timer | None = None
+        """The event loop, where there is one."""
         self.leaving = asyncio.Event()
         """Set when the streams are to be sent elsewhere."""
         self.metrics.lag.set_function(self.lag)
@@ -127,6 +130,7 @@ class ControlPlane:
             stale=self.stale,
             lag=self.lag(),
             held=self.catalog.held,
+            policies=self.source.policy_problems() if self.source else {},
         )
 
     async def streams(self) -> list[Mapping[str, Any]]:
@@ -157,6 +161,7 @@ class ControlPlane:
                 trust_domain=trust_domain,
             ),
             prefetch=self._prefetch_set(change.inventory),
+            timer=self.timer,
         )
         self.metrics.watch_source(source.stats)
         return source
@@ -218,6 +223,7 @@ async def _serve(control_plane: ControlPlane) -> None:
     with _admin(control_plane) as admin:
         registry = open_registry(settings.registry, state_dir=settings.state_dir)
         control_plane.registry = registry
+        control_plane.timer = asyncio.get_running_loop()
         try:
             async with aclosing(registry.watch()) as batches:
                 with memory.no_collections():

@@ -7,7 +7,7 @@ started, and nothing can be served, before that. Everything runs on one event lo
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -15,12 +15,12 @@ from typing import Protocol
 from control_plane.claims import check_bootstrap, check_claims
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
-from control_plane.clouds.policy import Policy, Selector
+from control_plane.clouds.policy import Policy
 from control_plane.compiler.cluster import compile_cluster, warm
 from control_plane.compiler.dependencies import Dependencies, is_another_caller
 from control_plane.compiler.outcome import Plan, Rejection
 from control_plane.compiler.plan import PlanSettings, decide
-from control_plane.compiler.policies import Policies
+from control_plane.compiler.policies import Policies, Timer
 from control_plane.compiler.prefetch import PrefetchSet, prefetched
 from control_plane.memo import Memo
 from control_plane.passed_over import PassedOver
@@ -30,7 +30,7 @@ from control_plane.scope import (
     parse_target,
     target_name,
 )
-from control_plane.site import peer_routes
+from control_plane.site import PeerRoutes, peer_routes
 from control_plane.site.identity import from_metadata, secrets
 from control_plane.site.names import PEER
 from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
@@ -90,6 +90,7 @@ class ScopewaySource:
         settings: PlanSettings,
         limits: Limits | None = None,
         prefetch: PrefetchSet | None = None,
+        timer: Timer | None = None,
     ) -> None:
         """Make the source of a registry that has been listed.
 
@@ -101,6 +102,8 @@ class ScopewaySource:
             settings: What the operator decides about plans.
             limits: What one stream may use.
             prefetch: The clouds, of this inventory, whose targets every Envoy gets before it asks.
+            timer: Calls back when a policy has rested that takes long to compile (the event loop);
+                None: all are compiled when they are asked for.
         """
         warm()
         self._inventory = inventory
@@ -112,7 +115,7 @@ class ScopewaySource:
         self._sites: dict[str, Site] = {}
         self._away = Away(sites=self._limits.sites_away, targets=self._limits.targets_away)
         self._dependencies = Dependencies()
-        self._policies = Policies(self._peer_routes)
+        self._policies = Policies(self._peer_routes, self._tell_peers, timer)
         self._passed_over = PassedOver()
         self._stats = SourceStats(passed_over=self._passed_over.counts)
         self._parsed: Memo[str, Target | Rejection] = Memo(
@@ -180,12 +183,15 @@ class ScopewaySource:
             self._update_site(name, old, new, concerned)
             if self._policies.set(name, new):
                 peers.add(name)
-        for name in peers:
-            self._changes.resources_changed(ROUTE, (PEER,), group=name)
+        self._tell_peers(peers)
         if fetched:
             for group in self._sites:
                 if self._fetch(group, fetched):
                     self._changes.wildcard_changed(CLUSTER, group)
+
+    def policy_problems(self) -> Mapping[str, str]:
+        """Return the connected sites whose policy lets nobody in as it is too large, with why."""
+        return self._policies.problems
 
     def activity(self) -> object:
         """Return what is another value after a stream has come or gone, or a target has."""
@@ -326,11 +332,12 @@ class ScopewaySource:
         self._passed_over.note(group, name, decision.skipped)
         return decision.plan
 
-    def _peer_routes(self, policy: Policy) -> bytes:
-        def members(selector: Selector) -> Collection[str]:
-            return self._inventory.select(dict(selector), limit=len(self._inventory))
+    def _peer_routes(self, policy: Policy) -> PeerRoutes:
+        return peer_routes(policy, self._inventory, trust_domain=self._settings.trust_domain)
 
-        return peer_routes(policy, members, trust_domain=self._settings.trust_domain)
+    def _tell_peers(self, sites: Iterable[str]) -> None:
+        for name in sites:
+            self._changes.resources_changed(ROUTE, (PEER,), group=name)
 
     def _parse(self, name: str) -> Target | Rejection:
         return self._parsed.get(name) or self._parsed.put(name, _parse(name))

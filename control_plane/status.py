@@ -16,7 +16,13 @@ from xds.types import CLUSTER
 
 
 def registry_status(
-    *, name: str, change: Change | None, stale: str | None, lag: float, held: Mapping[str, str]
+    *,
+    name: str,
+    change: Change | None,
+    stale: str | None,
+    lag: float,
+    held: Mapping[str, str],
+    policies: Mapping[str, str],
 ) -> Mapping[str, Any]:
     """Return what is known of the registry and its clouds.
 
@@ -26,6 +32,7 @@ def registry_status(
         stale: Why the registry cannot be read, None where it can.
         lag: Seconds since what is known was surely what the registry holds.
         held: The clouds that stay after a storm, to where they were registered.
+        policies: The connected sites whose policy is too large, so that it lets nobody in, to why.
     """
     inventory = change.inventory if change else Inventory()
     return {
@@ -37,6 +44,7 @@ def registry_status(
         "lag_seconds": round(lag, 3),
         "refused": [str(problem) for problem in change.problems.values()] if change else [],
         "held": dict(sorted(held.items())),
+        "policies_too_large": dict(sorted(policies.items())),
         "cordoned": dict(sorted(inventory.cordons.items())),
     }
 

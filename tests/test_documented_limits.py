@@ -17,6 +17,7 @@ from control_plane.clouds.caller_limits import DEFAULT
 from control_plane.clouds.fields import AT_ONCE_RANGE, PER_SECOND_RANGE
 from control_plane.clouds.manifest import MAX_PROBLEMS
 from control_plane.compiler.plan import LABEL_WINDOW, MAX_HOPS, PlanSettings
+from control_plane.compiler.policies import REST
 from control_plane.registry.documents import MAX_BYTES
 from control_plane.registry.yaml_documents import (
     MAX_CHARACTERS,
@@ -27,6 +28,8 @@ from control_plane.registry.yaml_documents import (
 from control_plane.scope import text
 from control_plane.site import connection, resources, route
 from control_plane.site.bootstrap import resource_monitor
+from control_plane.site.callers import MAX_LOOKED_AT
+from control_plane.site.policy import MAX_GRANTS
 from control_plane.source import Limits as SourceLimits
 from xds.limits import Limits
 from xds.node import MAX_METADATA
@@ -160,6 +163,9 @@ EXPECTED: dict[str, list[float]] = {
         connection.MAX_WINDOW_UPDATES,
     ],
     "requests on it that are taken back within a second": [],
+    "rights of a policy (a class of clouds, services, methods)": [MAX_GRANTS],
+    "sets of labels, for each selector, and names that are looked at for a policy": [MAX_LOOKED_AT],
+    "share of a processor that a policy takes which is slow to compile": [1, REST],
     "problems that are kept of a refused document": [MAX_PROBLEMS],
     "labels of a cloud, or of one `[label=value,…]`": [limits.LABELS],
     "services of a cloud, of a rule, or with a port of a front": [limits.SERVICES],

@@ -6,32 +6,16 @@ shares nearly everything with the old one, so neither a change nor a selection c
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeAlias
 
-from rpds import HashTrieMap, HashTrieSet
+from rpds import HashTrieMap
 
 from control_plane.clouds import sorted_names
+from control_plane.clouds.label_index import Bearers, Label, LabelIndex, LabelSet
 from control_plane.clouds.model import NO_LABELS, Cloud, Labels
 from control_plane.clouds.sorted_names import SortedNames
-
-LabelSet = frozenset[tuple[str, str]]
-
-# quoted: the classes of rpds take no parameters at run time
-_Names: TypeAlias = "HashTrieMap[LabelSet, SortedNames]"
-_Sets: TypeAlias = "HashTrieMap[tuple[str, str], HashTrieSet[LabelSet]]"
-
-
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """Which clouds bear which labels."""
-
-    names: _Names = field(default_factory=HashTrieMap)
-    """The distinct sets of labels, each with the clouds that bear exactly it."""
-    sets: _Sets = field(default_factory=HashTrieMap)
-    """One label with its value to all the keys of `names` that contain it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +25,7 @@ class Inventory:
     revision: int = 0
     """Grows with each change; means nothing outside this process."""
     _clouds: "HashTrieMap[str, Cloud]" = field(default_factory=HashTrieMap)
-    _index: _Index = field(default_factory=_Index)
+    _index: LabelIndex = field(default_factory=LabelIndex)
     _cordons: "HashTrieMap[str, str]" = field(default_factory=HashTrieMap)
     """Cordoned clouds, known or not, to the operator's reason."""
 
@@ -83,14 +67,25 @@ class Inventory:
         wanted = frozenset(labels.items())
         home = frozenset(near.items())
         by_likeness: dict[int, list[SortedNames]] = {}
-        for found in self._sets_with(wanted):
-            by_likeness.setdefault(len(found & home), []).append(self._index.names[found])
+        for found in self._index.containing(wanted):
+            by_likeness.setdefault(len(found.labels & home), []).append(found.names)
         if first is not None and self._bears(first, wanted):
             yield first
         for likeness in sorted(by_likeness, reverse=True):
             for name in heapq.merge(*map(sorted_names.in_order, by_likeness[likeness])):
                 if name != first:
                     yield name
+
+    def bearers(self, labels: Collection[Label]) -> Iterator[Bearers]:
+        """Yield the clouds that bear all of `labels`, by the set of all labels that they bear.
+
+        In an order that depends on the labels alone. O(`reach`).
+        """
+        return self._index.containing(frozenset(labels))
+
+    def reach(self, labels: Collection[Label]) -> int:
+        """Return how many sets of labels `bearers` looks at; O(1) for each 128 of them."""
+        return self._index.reach(labels)
 
     def apply(self, upserts: Mapping[str, Cloud], deletes: Iterable[str] = ()) -> "Inventory":
         """Return the inventory after a change; this one stays as it is.
@@ -101,19 +96,19 @@ class Inventory:
         gone = {name for name in deletes if name in self._clouds and name not in upserts}
         if not upserts and not gone:
             return self
-        names, sets = self._index.names, self._index.sets
+        changes: dict[LabelSet, dict[str, bool]] = {}
         for name in (*gone, *upserts):
             old, new = self._clouds.get(name), upserts.get(name)
             if old is not None and new is not None and old.labels == new.labels:
                 continue
             if old is not None:
-                names, sets = _without(names, sets, label_set(old), name)
+                changes.setdefault(label_set(old), {})[name] = False
             if new is not None:
-                names, sets = _with(names, sets, label_set(new), name)
+                changes.setdefault(label_set(new), {})[name] = True
         clouds = self._clouds.update(upserts)
         for name in gone:
             clouds = clouds.remove(name)
-        return Inventory(self.revision + 1, clouds, _Index(names, sets), self._cordons)
+        return Inventory(self.revision + 1, clouds, self._index.change(changes), self._cordons)
 
     def with_cordons(self, changes: Mapping[str, str | None]) -> "Inventory":
         """Return the inventory after clouds were cordoned (a reason) or uncordoned (None)."""
@@ -128,32 +123,7 @@ class Inventory:
         cloud = self._clouds.get(name)
         return cloud is not None and wanted <= label_set(cloud)
 
-    def _sets_with(self, wanted: LabelSet) -> Iterable[LabelSet]:
-        """Return the distinct sets of labels that contain `wanted`."""
-        if not wanted:
-            return self._index.names
-        candidates = [self._index.sets.get(label, HashTrieSet()) for label in wanted]
-        return [found for found in min(candidates, key=len) if wanted <= found]
-
 
 def label_set(cloud: Cloud) -> LabelSet:
     """Return the labels of a cloud as a set of (label, value)."""
     return frozenset(cloud.labels.items())
-
-
-def _with(names: _Names, sets: _Sets, labels: LabelSet, name: str) -> tuple[_Names, _Sets]:
-    bearers = names.get(labels)
-    if bearers is None:
-        for label in labels:
-            sets = sets.insert(label, sets.get(label, HashTrieSet()).insert(labels))
-    return names.insert(labels, sorted_names.add(bearers or sorted_names.EMPTY, name)), sets
-
-
-def _without(names: _Names, sets: _Sets, labels: LabelSet, name: str) -> tuple[_Names, _Sets]:
-    bearers = sorted_names.remove(names[labels], name)
-    if bearers:
-        return names.insert(labels, bearers), sets
-    for label in labels:
-        others = sets[label].remove(labels)
-        sets = sets.insert(label, others) if others else sets.remove(label)
-    return names.remove(labels), sets

@@ -5,7 +5,7 @@ of the next. Knows nothing of clouds. Invariant: no block is empty.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 
 BLOCK = 128
@@ -38,6 +38,25 @@ def remove(names: SortedNames, name: str) -> SortedNames:
         return names
     rest = block[:index] + block[index + 1 :]
     return names[:at] + ((rest,) if rest else ()) + names[at + 1 :]
+
+
+def change(names: SortedNames, changes: Mapping[str, bool]) -> SortedNames:
+    """Return `names` with those that are true and without those that are false.
+
+    O(changes x (BLOCK + blocks)), or O(all of them), whichever is less.
+    """
+    if len(changes) < BLOCK:
+        for name, present in changes.items():
+            names = add(names, name) if present else remove(names, name)
+        return names
+    left = sorted(
+        chain(
+            (name for name in in_order(names) if name not in changes),
+            (name for name, present in changes.items() if present),
+        )
+    )
+    half = BLOCK // 2  # as blocks are after many changes one by one
+    return tuple(tuple(left[start : start + half]) for start in range(0, len(left), half))
 
 
 def in_order(names: SortedNames) -> Iterator[str]:

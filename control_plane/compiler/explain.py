@@ -7,11 +7,12 @@ from typing import Final, Literal
 from control_plane.clouds.caller_limits import limits_text
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
-from control_plane.clouds.policy import AUDIT, judge, rule_name
+from control_plane.clouds.policy import AUDIT, Verdict, judge, policy_of, rule_name
 from control_plane.compiler.outcome import Decision, PeerHop, Rejection, Route
 from control_plane.compiler.plan import PlanSettings, decide
 from control_plane.compiler.policy import denial
 from control_plane.scope import ScopeError, binding_for, parse_scope, parse_target, target_name
+from control_plane.site.policy import policy_problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,8 @@ def _with_rules(
         verdict = judge(owner, caller, service, method)
         if isinstance(hop, PeerHop):
             limits[owner.name] = limits_text(owner, caller)
+            if problem := policy_problem(policy_of(owner), inventory):
+                verdict = Verdict(False, None, problem)
         said = rule_name(verdict.rule) if verdict.rule is not None and verdict.allowed else ""
         if not verdict.allowed:
             said = f"denied: {verdict.reason}"

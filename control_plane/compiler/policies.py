@@ -2,11 +2,15 @@
 
 Sites with equal policies share one compiled. A cloud that changes its labels, comes or goes
 concerns the policies whose labels select it, and no other; those are compiled anew when a stream
-next asks. Not a value: it follows which sites are connected.
+next asks. A policy that takes long to compile waits before it is compiled again: many changes are
+one then, and it takes a small share of the processor, whatever its rules. Not a value: it follows
+which sites are connected.
 """
 
-from collections.abc import Callable, Collection
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from control_plane.clouds.model import Cloud
 from control_plane.clouds.policy import Policy, policy_of
@@ -16,6 +20,35 @@ from xds.codec import resource
 from xds.resource import Resource
 from xds.types import ROUTE
 
+_log = logging.getLogger(__name__)
+
+QUICK: Final = 0.002
+"""Seconds; what compiles as quickly is compiled at each change."""
+REST: Final = 20
+"""How many times as long as it took to compile a policy it rests: 5 % of a processor."""
+
+
+class Compiled(Protocol):
+    """The routes of a peer (`site.PeerRoutes`)."""
+
+    @property
+    def body(self) -> bytes:
+        """The encoded `RouteConfiguration`."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why they let nobody in; None where they are what the rules say."""
+
+
+class Timer(Protocol):
+    """What tells the time and calls back (an event loop)."""
+
+    def time(self) -> float:
+        """Return seconds that never go back."""
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> object:
+        """Call back after so many seconds."""
+
 
 @dataclass(slots=True, eq=False)
 class _InUse:
@@ -24,18 +57,48 @@ class _InUse:
     policy: Policy
     sites: set[str] = field(default_factory=set)
     routes: Resource | None = None
-    """None: compiled when it is asked for."""
+    """As they were compiled last; until the first time, those of a site that came from another."""
+    outdated: bool = True
+    """To be compiled when it is asked for, and has rested."""
+    rested: float = 0.0
+    """When it may be compiled again."""
+    waiting: bool = False
+    """The timer is set."""
+    problem: str | None = None
 
 
 class Policies:
     """The policies of connected sites with a peer."""
 
-    def __init__(self, compile_policy: Callable[[Policy], bytes]) -> None:
-        """Compile with a function that returns a peer's encoded `RouteConfiguration`."""
+    def __init__(
+        self,
+        compile_policy: Callable[[Policy], Compiled],
+        tell: Callable[[Iterable[str]], None],
+        timer: Timer | None = None,
+    ) -> None:
+        """Make it.
+
+        Args:
+            compile_policy: Returns a peer's routes.
+            tell: Is called with sites whose routes may be others now, after a rest.
+            timer: None: nothing ever rests.
+        """
         self._compile = compile_policy
+        self._tell = tell
+        self._timer = timer
         self._in_use: dict[Policy, _InUse] = {}
         self._of_site: dict[str, _InUse] = {}
         self._selectors: Selectors[_InUse] = Selectors()
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """The sites whose policy is too large, so that nobody is let in, each with the reason."""
+        return {
+            site: used.problem
+            for used in self._in_use.values()
+            if used.problem is not None
+            for site in sorted(used.sites)
+        }
 
     def set(self, site: str, cloud: Cloud | None) -> bool:
         """Take the policy of a site from its cloud; return whether it is another one than before.
@@ -49,16 +112,16 @@ class Policies:
         if before is not None:
             self._leave(site, before)
         if policy is not None:
-            self._join(site, policy)
+            self._join(site, policy, before)
         return True
 
     def routes(self, site: str) -> Resource | None:
-        """Return the routes of a site's peer."""
+        """Return the routes of a site's peer: while its policy rests, those before the change."""
         used = self._of_site.get(site)
         if used is None:
             return None
-        if used.routes is None:
-            used.routes = resource(ROUTE, PEER, self._compile(used.policy))
+        if used.outdated and not self._rests(used):
+            self._compile_anew(used)
         return used.routes
 
     def change(self, old: Cloud | None, new: Cloud | None) -> Collection[str]:
@@ -73,14 +136,50 @@ class Policies:
             if cloud is not None:
                 for selecting in self._selectors.selecting(cloud):
                     for used in selecting:
-                        used.routes = None
+                        used.outdated = True
                         sites |= used.sites
         return sites
 
-    def _join(self, site: str, policy: Policy) -> None:
+    def _compile_anew(self, used: _InUse) -> None:
+        start = self._now()
+        compiled = self._compile(used.policy)
+        used.routes = resource(ROUTE, PEER, compiled.body)
+        used.outdated = False
+        took = self._now() - start
+        used.rested = self._now() + (REST * took if took > QUICK else 0)
+        if compiled.problem != used.problem:
+            used.problem = compiled.problem
+            if used.problem is not None:
+                _log.warning(
+                    "a policy is too large and lets nobody in: %s",
+                    used.problem,
+                    extra={"cloud": min(used.sites), "sites": len(used.sites)},
+                )
+
+    def _rests(self, used: _InUse) -> bool:
+        """Return whether a policy may not be compiled yet; its sites are told when it may."""
+        left = used.rested - self._now()
+        if self._timer is None or used.routes is None or left <= 0:
+            return False
+        if not used.waiting:
+            used.waiting = True
+            self._timer.call_later(left, lambda: self._awake(used))
+        return True
+
+    def _awake(self, used: _InUse) -> None:
+        used.waiting = False
+        if used.outdated and used.sites:
+            self._tell(sorted(used.sites))
+
+    def _now(self) -> float:
+        return 0.0 if self._timer is None else self._timer.time()
+
+    def _join(self, site: str, policy: Policy, before: _InUse | None) -> None:
         used = self._in_use.get(policy)
         if used is None:
             used = self._in_use[policy] = _InUse(policy)
+            if before is not None:  # a site doesn't escape its rest by other rules
+                used.rested, used.routes = before.rested, before.routes
             for rule in policy.rules:
                 for selector in rule.selectors:
                     self._selectors.add(selector, used)

@@ -5,16 +5,16 @@ as the policy does, so that a change reaches live connections; labels have becom
 are equal bytes.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 from control_plane.clouds.caller_limits import peer_limits
+from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import UNLIMITED, CallerLimits, Cloud
-from control_plane.clouds.policy import Policy, Selector
+from control_plane.clouds.policy import Policy
+from control_plane.site.callers import caller_classes
 from xds.wire import any_message, field_bytes, field_string
-
-Members = Callable[[Selector], Collection[str]]
-"""From labels to the names of all clouds that bear them."""
 
 KEY: Final = "limits"
 """In the `filter_context` of the Lua."""
@@ -37,14 +37,13 @@ def lua_constants(cloud: Cloud) -> Mapping[str, object]:
     return {name: value for name, value in figures.items() if value != UNLIMITED}
 
 
-def route_limits(policy: Policy, members: Members) -> bytes:
+def route_limits(policy: Policy, inventory: Inventory) -> bytes:
     """Return the encoded `LuaPerRoute` with the limits of rules, as an Any; "" if none has any.
 
-    Args:
-        policy: Of the cloud.
-        members: Who bears some labels now.
+    Raises:
+        PolicyTooLarge: as `caller_classes` does.
     """
-    text = limits_of_rules(policy, members)
+    text = limits_of_rules(policy, inventory)
     if not text:
         return b""
     value = field_bytes(_MAP_VALUE, field_string(_STRING, text))
@@ -52,37 +51,34 @@ def route_limits(policy: Policy, members: Members) -> bytes:
     return any_message(_TYPE, field_bytes(_FILTER_CONTEXT, struct))
 
 
-def limits_of_rules(policy: Policy, members: Members) -> str:
+def limits_of_rules(policy: Policy, inventory: Inventory) -> str:
     """Return a line for each pair of figures: the figures, each with its rule, and whose they are.
 
     "200 0 - - cloud-1 cloud-3" are 200 requests a second, by the rule 0. Each cloud stands once, so
     the text grows with the clouds and not with the rules.
     """
-    per_second = _first_stated(policy, members, lambda limits: limits.requests_per_second)
-    at_once = _first_stated(policy, members, lambda limits: limits.requests_at_once)
+    per_second = _stated(policy, lambda limits: limits.requests_per_second)
+    at_once = _stated(policy, lambda limits: limits.requests_at_once)
+    if not per_second and not at_once:
+        return ""
     clouds: dict[tuple[str, ...], list[str]] = {}
-    for name in dict.fromkeys((*per_second, *at_once)):
-        figures = (*per_second.get(name, _NOTHING), *at_once.get(name, _NOTHING))
-        clouds.setdefault(figures, []).append(name)
+    for each in caller_classes(policy, inventory):
+        figures = (*_first(per_second, each.rules), *_first(at_once, each.rules))
+        if figures != (*_NOTHING, *_NOTHING):
+            clouds.setdefault(figures, []).extend(chain(*each.blocks, each.others))
     return "".join(f"{' '.join((*figures, *names))}\n" for figures, names in clouds.items())
 
 
-def _first_stated(
-    policy: Policy, members: Members, figure: Callable[[CallerLimits], int | None]
-) -> dict[str, _Stated]:
-    """Return for each cloud the first figure that a rule states for it."""
-    first: dict[str, _Stated] = {}
-    seen: set[Selector] = set()  # labels that stand in many rules are looked up once
-    for index, rule in enumerate(policy.rules):
-        value = figure(rule.limits)
-        if value is None:
-            continue
-        stated = (ANY_NUMBER if value == UNLIMITED else str(value), str(index))
-        for name in rule.names:
-            first.setdefault(name, stated)
-        for selector in rule.selectors:
-            if selector not in seen:
-                seen.add(selector)
-                for name in members(selector):
-                    first.setdefault(name, stated)
-    return first
+def _stated(policy: Policy, figure: Callable[[CallerLimits], int | None]) -> list[_Stated]:
+    """Return the figures that rules state, in the order of the rules."""
+    values = ((index, figure(rule.limits)) for index, rule in enumerate(policy.rules))
+    return [
+        (ANY_NUMBER if value == UNLIMITED else str(value), str(index))
+        for index, value in values
+        if value is not None
+    ]
+
+
+def _first(stated: Sequence[_Stated], rules: int) -> _Stated:
+    """Return the first figure that one of some rules states: bit i is rule i."""
+    return next((each for each in stated if rules >> int(each[1]) & 1), _NOTHING)

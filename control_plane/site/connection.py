@@ -48,7 +48,7 @@ from envoy_data_plane.google.protobuf import Any
 from control_plane.site import links, names, replies, route
 from control_plane.site.access_log import log_format
 from control_plane.site.envoy_types import ads, default, extension, overwrite
-from control_plane.site.policy import deny_all
+from control_plane.site.policy import deny_all, no_class
 from xds.wire import field_bytes, field_string
 
 IDLE = timedelta(hours=1)
@@ -267,7 +267,7 @@ def last_filters(*, policy: bool) -> tuple[bytes, ...]:
     # the policy behind the Lua, which says the service, and before anybody is asked for a cluster;
     # on_demand behind the Lua, which makes the name; the router is always the last
     last = bytes(_on_demand()), bytes(links.http_filter()), bytes(_router())
-    return (_policy(), *last) if policy else last
+    return (*_policy(), *last) if policy else last
 
 
 def _edge(
@@ -400,9 +400,10 @@ def _matching(names_of: StringMatcher) -> HeaderMutation:
     return HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=names_of))
 
 
-def _policy() -> bytes:
-    name = field_string(_FILTER_NAME, names.RBAC)
-    return name + field_bytes(_FILTER_CONFIG, deny_all())
+def _policy() -> tuple[bytes, bytes]:
+    classes = field_string(_FILTER_NAME, names.CLASSES) + field_bytes(_FILTER_CONFIG, no_class())
+    rbac = field_string(_FILTER_NAME, names.RBAC) + field_bytes(_FILTER_CONFIG, deny_all())
+    return classes, rbac
 
 
 def _on_demand() -> HttpFilter:

@@ -46,6 +46,10 @@ cluster, which is "false"."""
 RBAC: Final = "rbac"
 """The filter of peers that enforces the policy, and the key of what it enforces in their routes."""
 
+CLASSES: Final = "classes"
+"""The filter before it, which notes in which class of callers a request's is; and the key of these
+classes in their routes."""
+
 CERTIFICATE: Final = "front"
 """The secret of a front: its certificate, for all of its ports."""
 IDENTITY: Final = "identity"

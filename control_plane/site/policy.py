@@ -1,33 +1,54 @@
 """From a cloud's policy to the RBAC of its peer: what the target itself enforces.
 
-One matcher, in the routes of the peer, so that a change takes effect on the next request of a live
-connection. It looks at the caller, which is the URI of its certificate, at the service and at the
-method, as the Lua before it has found them, and at nothing else. Labels have become
-names. Equal policies are equal bytes: the site's own name is not among them.
+Two filters, with their configuration in the routes of the peer, so that a change takes effect on
+the next request of a live connection. The first says in which class the caller is (`callers`): one
+map from the URI of its certificate to the number of the class, as a shadow rule, which only notes
+it in the request's metadata. The second decides by class, service and method, as the Lua before has
+found the last two, and looks at nothing else. So each caller stands in the configuration once,
+whatever the number of rules, services and methods. A caller without a class is denied.
+
+Labels have become names. Equal policies are equal bytes: the site's own name is not among them.
 
 Invariant: what `control_plane.clouds.policy.judge` says, for every caller, service and method; but
-where it denies for want of a service, without saying so.
+where it denies for want of a service, without saying so. A policy that is too large denies.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import islice
+from typing import Final
 
+from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.policy import (
+    IDENTITY,
     VALIDATION,
     Policy,
-    Rule,
-    Selector,
-    allows,
     methods_of,
     rule_name,
 )
 from control_plane.identity import spiffe_id
+from control_plane.memo import Memo
 from control_plane.site import names
-from xds.wire import any_message, field_bytes, field_string, field_varint
+from control_plane.site.callers import Block, CallerClass, PolicyTooLarge, caller_classes
+from xds.wire import any_message, field_bytes, field_string, field_varint, nested
 
 NONE = "none"
 """The name of the outcome where no rule that is about the service is for the caller."""
+
+TOO_LARGE = "too-large"
+"""The name of the outcome where a policy is too large to be worked out: nobody is let in."""
+
+MAX_GRANTS: Final = 2048
+"""Parts of all classes of callers of one policy together; some 0.2 to 2 kB and 6 us each."""
+
+_CLASS = "class_"
+_RBAC_METADATA = "envoy.filters.http.rbac"
+"""Where Envoy's RBAC notes what its matchers came to; with a prefix for the first filter."""
+_CLASS_KEY = f"{_CLASS}shadow_effective_policy_id"
+_MEMO_ENTRIES: Final = 32 << 20
+"""Bytes of encoded callers that are kept: a block of the inventory is encoded once, however many
+policies and changes of other clouds there are."""
 
 # xds.type.matcher.v3.Matcher, OnMatch, MatcherList, FieldMatcher, Predicate, PredicateList
 _MATCHER_LIST, _MATCHER_TREE, _ON_NO_MATCH = 1, 2, 3
@@ -43,76 +64,125 @@ _MAP, _KEY, _VALUE = 1, 1, 2
 # TypedExtensionConfig; envoy.config.rbac.v3.Action; RBAC, RBACPerRoute
 _NAME, _TYPED_CONFIG = 1, 2
 _ACTION_NAME, _ACTION_KIND, _DENY = 1, 2, 1
-_MATCHER, _SHADOW_MATCHER, _RBAC = 4, 5, 2
+_SHADOW_PREFIX, _MATCHER, _SHADOW_MATCHER, _RBAC = 3, 4, 5, 2
+# DynamicMetadataInput and a segment of its path
+_FILTER, _PATH, _SEGMENT_KEY = 1, 2, 1
+# SinglePredicate; matching.input_matchers.metadata.v3.Metadata, ValueMatcher, StringMatcher
+_CUSTOM_MATCH, _METADATA_VALUE, _VALUE_STRING, _EXACT = 3, 1, 3, 1
 
 _ACTION_TYPE = "type.googleapis.com/envoy.config.rbac.v3.Action"
 _RBAC_TYPE = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
 _PER_ROUTE_TYPE = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute"
 _HEADER_INPUT = "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
+_METADATA_INPUT = (
+    "type.googleapis.com/envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput"
+)
+_METADATA_MATCHER = (
+    "type.googleapis.com/envoy.extensions.matching.input_matchers.metadata.v3.Metadata"
+)
 _URI_SAN_INPUT = "type.googleapis.com/envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput"
 
-Members = Callable[[Selector], Collection[str]]
-"""From labels to the names of all clouds that bear them."""
+
+@dataclass(frozen=True, slots=True)
+class PeerPolicy:
+    """What the two filters of a peer are told in its routes: two encoded `RBACPerRoute`, as Any."""
+
+    classes: bytes
+    decision: bytes
+    problem: str | None = None
+    """Why nobody is let in; None where the policy is enforced as it is written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What some clouds may do with some services and methods."""
+    """What becomes of requests of a class of callers for some services with some methods."""
 
     services: tuple[str, ...] | None
     """None: all that no grant before it is about."""
     methods: tuple[str, ...] | None
     """The same of methods."""
-    allowing: tuple[int, ...]
-    """The rules that allow it to their clouds."""
-    denying: tuple[int, ...]
-    """The rules that are about these services, but not with these methods."""
+    rule: int | None
+    """The first rule that allows it, or else comes nearest to it; None: none is about it."""
+    allowed: bool
 
 
-def grants(policy: Policy) -> Iterator[Grant]:
-    """Yield what a policy comes to: of all that are about a request, the first decides."""
-    rules = policy.rules
-    words = {VALIDATION, *(word for rule in rules for word in rule.services or ())}
-    by_rules: dict[tuple[int, ...], list[str]] = {}
-    for word in sorted(words):
-        about = tuple(index for index, rule in enumerate(rules) if allows(rule.services, word))
-        by_rules.setdefault(about, []).append(word)
-    others = tuple(index for index, rule in enumerate(rules) if rule.services is None)
-    for about, services in by_rules.items():
-        if about != others:
-            yield from _by_method(rules, tuple(services), about)
-    yield from _by_method(rules, None, others)
+@dataclass(frozen=True, slots=True)
+class RulesByWord:
+    """Which rules are about what, as sets of bits: bit i is rule i."""
+
+    services: dict[str, int]
+    methods: dict[str, int]
+    other_services: int
+    """The rules that are about a service that none names."""
+    other_methods: int
 
 
-def peer_policy(policy: Policy, members: Members, *, trust_domain: str | None) -> bytes:
-    """Return the encoded `RBACPerRoute`, as an Any.
+def by_word(policy: Policy) -> RulesByWord:
+    """Return which rules are about each word that some rule names. O(words of all rules)."""
+    services: dict[str, int] = {VALIDATION: 0}
+    methods: dict[str, int] = {}
+    every_service = every_method = 0
+    for index, rule in enumerate(policy.rules):
+        bit = 1 << index
+        if rule.services is None:
+            every_service |= bit
+        if rule.methods is None:
+            every_method |= bit
+        for word in rule.services or ():
+            services[word] = services.get(word, 0) | bit
+        for word in rule.methods or ():
+            methods[word] = methods.get(word, 0) | bit
+    services[VALIDATION] |= services.get(IDENTITY, 0)
+    return RulesByWord(
+        services={word: services[word] | every_service for word in sorted(services)},
+        methods={word: methods[word] | every_method for word in sorted(methods)},
+        other_services=every_service,
+        other_methods=every_method,
+    )
+
+
+def grants(words: RulesByWord, rules: int) -> Iterator[Grant]:
+    """Yield what a policy comes to for a class: of all that are about a request, the first decides.
+
+    `rules` has bit i for the rule i that is for this class. O(services x methods).
+    """
+    others = rules & words.other_services
+    by_rules: dict[int, list[str]] = {}
+    for word, mask in words.services.items():
+        if rules & mask != others:
+            by_rules.setdefault(rules & mask, []).append(word)
+    for mask, services in by_rules.items():
+        yield from _by_method(words, tuple(services), mask)
+    yield from _by_method(words, None, others)
+
+
+def peer_policy(policy: Policy, inventory: Inventory, *, trust_domain: str | None) -> PeerPolicy:
+    """Return what a peer enforces.
 
     Args:
         policy: What is enforced, or with `audit` only logged and counted.
-        members: Who bears some labels now.
+        inventory: All clouds.
         trust_domain: Of the callers' certificates; None: peers speak without TLS, and callers are
             who they say.
     """
-    clouds = [_clouds(rule, members) for rule in policy.rules]
-    matchers = b""
-    for grant in grants(policy):
-        tree = _tree(policy.rules, grant, clouds, trust_domain)
-        predicates = [
-            _predicate(header, tuple(values))
-            for header, values in ((names.SERVICE, grant.services), (names.METHOD, grant.methods))
-            if values is not None
-        ]
-        if not predicates:
-            matcher = field_bytes(_MATCHER_LIST, matchers) + field_bytes(_ON_NO_MATCH, tree)
-            break
-        matchers += field_bytes(
-            _MATCHERS,
-            field_bytes(_PREDICATE, _all_of(predicates)) + field_bytes(_ON_MATCH, tree),
-        )
-    if not matchers:
-        matcher = field_bytes(_ON_NO_MATCH, tree)
+    problem = None
+    try:
+        classes = caller_classes(policy, inventory)
+        decision = _decision(policy, classes)
+    except PolicyTooLarge as error:
+        problem, classes = str(error), []
+        decision = field_bytes(_ON_NO_MATCH, _outcome(TOO_LARGE, allowed=False))
     kind = _SHADOW_MATCHER if policy.audit else _MATCHER
-    return any_message(_PER_ROUTE_TYPE, field_bytes(_RBAC, field_bytes(kind, matcher)))
+    return PeerPolicy(
+        classes=_callers(classes, trust_domain),
+        decision=any_message(_PER_ROUTE_TYPE, field_bytes(_RBAC, field_bytes(kind, decision))),
+        problem=problem,
+    )
+
+
+def policy_problem(policy: Policy, inventory: Inventory) -> str | None:
+    """Return why a policy lets nobody in, whatever it says; None where it is enforced."""
+    return peer_policy(policy, inventory, trust_domain=None).problem
 
 
 @cache
@@ -122,65 +192,172 @@ def deny_all() -> bytes:
     return any_message(_RBAC_TYPE, field_bytes(_MATCHER, nothing))
 
 
-def _by_method(
-    rules: Sequence[Rule], services: tuple[str, ...] | None, about: tuple[int, ...]
-) -> Iterator[Grant]:
-    words = sorted({word for index in about for word in rules[index].methods or ()})
-    by_rules: dict[tuple[int, ...], list[str]] = {}
-    for word in words:
-        by_rules.setdefault(_allowing(rules, about, word), []).append(word)
-    others = _allowing(rules, about, "")
-    for allowing, methods in [*by_rules.items(), (others, None)]:
-        if methods is None or allowing != others:
-            denying = tuple(index for index in about if index not in allowing)
-            yield Grant(services, None if methods is None else tuple(methods), allowing, denying)
+@cache
+def no_class() -> bytes:
+    """Return the encoded `RBAC` of the filter before it: nobody has a class, as an Any."""
+    return any_message(_RBAC_TYPE, field_string(_SHADOW_PREFIX, _CLASS))
 
 
-def _allowing(rules: Sequence[Rule], about: tuple[int, ...], method: str) -> tuple[int, ...]:
-    return tuple(
-        index for index in about if (methods := rules[index].methods) is None or method in methods
-    )
+def _by_method(words: RulesByWord, services: tuple[str, ...] | None, about: int) -> Iterator[Grant]:
+    if not about:
+        yield Grant(services, None, None, allowed=False)
+        return
+    others = _first(about & words.other_methods)
+    by_rule: dict[int | None, list[str]] = {}
+    for word, mask in words.methods.items():
+        rule = _first(about & mask)
+        if rule != others:
+            by_rule.setdefault(rule, []).append(word)
+    nearest = _first(about)
+    for rule, methods in by_rule.items():
+        yield _grant(services, tuple(methods), rule, nearest)
+    yield _grant(services, None, others, nearest)
 
 
-def _clouds(rule: Rule, members: Members) -> dict[str, None]:
-    """Return the names of the clouds that a rule is for, each once, in a fixed order."""
-    return dict.fromkeys(
-        (*rule.names, *(name for each in rule.selectors for name in members(each)))
-    )
+def _grant(
+    services: tuple[str, ...] | None,
+    methods: tuple[str, ...] | None,
+    allowing: int | None,
+    nearest: int | None,
+) -> Grant:
+    if allowing is not None:
+        return Grant(services, methods, allowing, allowed=True)
+    return Grant(services, methods, nearest, allowed=False)
 
 
-def _tree(
-    rules: Sequence[Rule], grant: Grant, clouds: Sequence[dict[str, None]], trust_domain: str | None
-) -> bytes:
-    """Return the `OnMatch` that looks at the caller."""
-    outcomes: dict[str, bytes] = {}
-    for index in grant.allowing:
-        outcome = _outcome(rule_name(index), allowed=True)
-        for cloud in clouds[index]:
-            outcomes.setdefault(cloud, outcome)
-    for index in grant.denying:
-        outcome = _outcome(methods_of(index, rules[index].methods), allowed=False)
-        for cloud in clouds[index]:
-            outcomes.setdefault(cloud, outcome)
-    if not outcomes:
-        return _outcome(NONE, allowed=False)
-    entries = b"".join(
-        field_bytes(
-            _MAP,
-            field_string(_KEY, caller_key(cloud, trust_domain)) + field_bytes(_VALUE, outcome),
+def _first(rules: int) -> int | None:
+    """Return the index of the first rule of a set."""
+    return (rules & -rules).bit_length() - 1 if rules else None
+
+
+def _callers(classes: Sequence[CallerClass], trust_domain: str | None) -> bytes:
+    """Return the encoded `RBACPerRoute` of the first filter, as an Any."""
+    entries: list[bytes] = []
+    for number, each in enumerate(classes):
+        entries += (_entries(block, number, trust_domain) for block in each.blocks)
+        entries.append(_encode(each.others, number, trust_domain))
+    if not classes:
+        matcher = [field_bytes(_ON_NO_MATCH, _outcome(NONE, allowed=True))]
+    else:
+        by_caller = _caller_input(by_certificate=trust_domain is not None)
+        tree = nested(_EXACT_MATCH_MAP, entries)
+        matcher = nested(_MATCHER_TREE, [field_bytes(_INPUT, by_caller), *tree])
+    prefix = field_string(_SHADOW_PREFIX, _CLASS)
+    rbac = nested(_RBAC, [prefix, *nested(_SHADOW_MATCHER, matcher)])
+    return b"".join([field_string(1, _PER_ROUTE_TYPE), *nested(2, rbac)])
+
+
+_encoded: Memo[tuple[str | None, int, Block], bytes] = Memo(
+    _MEMO_ENTRIES, lambda key, entries: len(entries) + 100 * len(key[2]) + 200
+)
+
+
+def _entries(block: Block, number: int, trust_domain: str | None) -> bytes:
+    """Return the entries of the map for the callers of a block, which are in class `number`."""
+    key = (trust_domain, number, block)
+    return _encoded.get(key) or _encoded.put(key, _encode(block, number, trust_domain))
+
+
+def _encode(callers: Iterable[str], number: int, trust_domain: str | None) -> bytes:
+    # entries of one class differ by the name and its length: text, which joins quickly
+    value = field_bytes(_VALUE, _outcome(str(number), allowed=True))
+    tail = value.decode("latin-1")
+    heads = [_head(length, value, trust_domain) for length in range(64)]
+    entries = [f"{heads[len(name)]}{name}{tail}" for name in callers]
+    return "".join(entries).encode("latin-1")
+
+
+def _head(length: int, value: bytes, trust_domain: str | None) -> str:
+    """Return what comes before a name of some length in an entry of the map."""
+    before = caller_key("", trust_domain)
+    entry = field_string(_KEY, before + "x" * length) + value
+    whole = field_bytes(_MAP, entry)
+    return whole[: len(whole) - len(value) - length].decode("latin-1")
+
+
+def _decision(policy: Policy, classes: Sequence[CallerClass]) -> bytes:
+    """Return the `Matcher` that looks at the class, the service and the method.
+
+    Raises:
+        PolicyTooLarge: more than MAX_GRANTS.
+    """
+    matchers = []
+    words = by_word(policy)
+    left = MAX_GRANTS
+    for number, each in enumerate(classes):
+        found = list(islice(grants(words, each.rules), left + 1))
+        left -= len(found)
+        if left < 0:
+            raise PolicyTooLarge(
+                f"its accept rules come to more than {MAX_GRANTS} different rights: "
+                f"{len(classes)} classes of clouds, each with its services and methods"
+            )
+        matchers.append(
+            field_bytes(
+                _MATCHERS,
+                field_bytes(_PREDICATE, _is_class(number))
+                + field_bytes(_ON_MATCH, _on_class(policy, found)),
+            )
         )
-        for cloud, outcome in outcomes.items()
-    )
-    tree = field_bytes(_INPUT, _caller_input(by_certificate=trust_domain is not None))
-    tree += field_bytes(_EXACT_MATCH_MAP, entries)
-    nested = field_bytes(_MATCHER_TREE, tree)
-    nested += field_bytes(_ON_NO_MATCH, _outcome(NONE, allowed=False))
-    return field_bytes(_NESTED, nested)
+    nobody = field_bytes(_ON_NO_MATCH, _outcome(NONE, allowed=False))
+    if not matchers:
+        return nobody
+    return b"".join([*nested(_MATCHER_LIST, matchers), nobody])
+
+
+def _on_class(policy: Policy, found: Sequence[Grant]) -> bytes:
+    """Return the `OnMatch` that looks at service and method."""
+    matchers = b""
+    for grant in found:
+        outcome = _outcome_of(policy, grant)
+        predicates = [
+            _predicate(header, tuple(values))
+            for header, values in ((names.SERVICE, grant.services), (names.METHOD, grant.methods))
+            if values is not None
+        ]
+        if not predicates:  # the last
+            if not matchers:
+                return outcome
+            break
+        matchers += field_bytes(
+            _MATCHERS,
+            field_bytes(_PREDICATE, _all_of(predicates)) + field_bytes(_ON_MATCH, outcome),
+        )
+    whole = field_bytes(_MATCHER_LIST, matchers) + field_bytes(_ON_NO_MATCH, outcome)
+    return field_bytes(_NESTED, whole)
+
+
+def _outcome_of(policy: Policy, grant: Grant) -> bytes:
+    if grant.rule is None:
+        return _outcome(NONE, allowed=False)
+    if grant.allowed:
+        return _outcome(rule_name(grant.rule), allowed=True)
+    return _outcome(methods_of(grant.rule, policy.rules[grant.rule].methods), allowed=False)
 
 
 def caller_key(cloud: str, trust_domain: str | None) -> str:
     """Return what is compared: the URI of a certificate, or the header of a peer without TLS."""
     return cloud if trust_domain is None else spiffe_id(trust_domain, cloud)
+
+
+@lru_cache(maxsize=MAX_GRANTS)
+def _is_class(number: int) -> bytes:
+    """Return a `Predicate` of what the first filter has noted.
+
+    Metadata is no text to Envoy's matchers, so a map can't look at it: classes are few.
+    """
+    value = field_bytes(_VALUE_STRING, field_string(_EXACT, str(number)))
+    match = any_message(_METADATA_MATCHER, field_bytes(_METADATA_VALUE, value))
+    matcher = field_string(_NAME, "class") + field_bytes(_TYPED_CONFIG, match)
+    single = field_bytes(_INPUT, _class_input()) + field_bytes(_CUSTOM_MATCH, matcher)
+    return field_bytes(_SINGLE, single)
+
+
+@cache
+def _class_input() -> bytes:
+    segment = field_bytes(_PATH, field_string(_SEGMENT_KEY, _CLASS_KEY))
+    config = any_message(_METADATA_INPUT, field_string(_FILTER, _RBAC_METADATA) + segment)
+    return field_string(_NAME, "class") + field_bytes(_TYPED_CONFIG, config)
 
 
 @lru_cache(maxsize=1024)

@@ -36,7 +36,7 @@ from envoy_data_plane.google.protobuf import Any
 from control_plane.clouds.policy import FORM
 from control_plane.site import names
 from control_plane.site.envoy_types import error_body, overwrite
-from control_plane.site.policy import NONE
+from control_plane.site.policy import NONE, TOO_LARGE
 from control_plane.site.route import LOGIN_BODY_WITHIN, MAX_LOGIN, WITHIN
 
 _TARGET = f"%REQ({names.TARGET})%"
@@ -104,6 +104,8 @@ Envoy's own 507 would say that a disk is full."""
 
 NOT_ACCEPTED = f'response.code_details == "rbac_access_denied_matched_policy[{NONE}]"'
 """In CEL: no rule of a peer's policy that is about the service is for the caller."""
+TOO_MANY_RULES = f'response.code_details == "rbac_access_denied_matched_policy[{TOO_LARGE}]"'
+"""In CEL: the policy of this peer is too large, so nobody is let in."""
 NOT_LIKE_THIS = 'response.code_details.startsWith("rbac_access_denied")'
 """In CEL: one is, but not with this method. Which one only the access log says: a reply can show no
 more than the details as they are, where the rule stands among words of Envoy's."""
@@ -143,6 +145,7 @@ def local_replies(*, mark_unsent: bool = False, mark_unreachable: bool = False) 
     )
     denied = f"{names.SITE_NAME} does not let %REQ({names.ORIGIN})% use its {_SERVICE} service"
     not_accepted = f"{denied}: none of its accept rules for it names %REQ({names.ORIGIN})%"
+    too_large = f"{denied}: its accept rules are too large to be enforced, so nobody is let in"
     not_like_this = (
         f"{denied} with %REQ(:METHOD)%: "
         f"its accept rules for it allow %REQ({names.ORIGIN})% other methods"
@@ -174,6 +177,7 @@ def local_replies(*, mark_unsent: bool = False, mark_unreachable: bool = False) 
         mappers=[
             ResponseMapper(filter=_expression(OURS), headers_to_add=here),
             _json(_expression(NOT_ACCEPTED), "Forbidden", not_accepted, here),
+            _json(_expression(TOO_MANY_RULES), "Forbidden", too_large, here),
             _json(_expression(NOT_A_FORM), "Forbidden", not_a_form, here),
             _json(_expression(NOT_LIKE_THIS), "Forbidden", not_like_this, here),
             _json(away, unavailable, no_cluster, unsent),

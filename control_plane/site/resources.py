@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud, Front, Peer
 from control_plane.clouds.policy import Policy
 from control_plane.clouds.urls import front_url, is_secure, service_urls
@@ -18,7 +20,7 @@ from control_plane.scope import ALIASES, SERVICE_TYPES
 from control_plane.site import names
 from control_plane.site.caller_limits import lua_constants, route_limits
 from control_plane.site.ids import id_constants
-from control_plane.site.policy import Members, peer_policy
+from control_plane.site.policy import peer_policy
 from lua_filters import bundle
 from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
 from xds.wire import any_message, field_bytes, field_string, field_varint, nested
@@ -70,6 +72,16 @@ _MANAGER_TYPE = (
 _FILE_LOG_TYPE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 
 
+@dataclass(frozen=True, slots=True)
+class PeerRoutes:
+    """The routes of a peer, with its policy."""
+
+    body: bytes
+    """The encoded `RouteConfiguration`."""
+    problem: str | None
+    """Why the policy lets nobody in; None where it is enforced as it is written."""
+
+
 def site_resources(
     cloud: Cloud,
     access_log: str = "",
@@ -112,27 +124,34 @@ def warm(*, trust_domain: str | None = None) -> None:
             route.front(listener, behind_tls=behind_tls)
     tls.front()
     tls.to_peer("any")
-    peer_routes(Policy(rules=(), audit=False), lambda _: (), trust_domain=trust_domain)
+    peer_routes(Policy(rules=(), audit=False), Inventory(), trust_domain=trust_domain)
 
 
-def peer_routes(policy: Policy, members: Members, *, trust_domain: str | None = None) -> bytes:
-    """Return the encoded `RouteConfiguration` of a peer; equal policies have equal ones.
+def peer_routes(
+    policy: Policy, inventory: Inventory, *, trust_domain: str | None = None
+) -> PeerRoutes:
+    """Return the `RouteConfiguration` of a peer; equal policies have equal ones.
 
     Args:
         policy: Of the cloud.
-        members: Who bears some labels now.
+        inventory: All clouds.
         trust_domain: Of the callers' certificates; None: peers speak without TLS.
     """
     from control_plane.site import route
 
-    rbac = peer_policy(policy, members, trust_domain=trust_domain)
-    config = field_string(_KEY, names.RBAC) + field_bytes(_VALUE, rbac)
-    host = route.peer() + field_bytes(_TYPED_PER_FILTER_CONFIG, config)
-    limits = route_limits(policy, members)
-    if limits:
-        config = field_string(_KEY, names.lua(names.PEER)) + field_bytes(_VALUE, limits)
-        host += field_bytes(_TYPED_PER_FILTER_CONFIG, config)
-    return field_string(_NAME, names.PEER) + field_bytes(_VIRTUAL_HOSTS, host)
+    made = peer_policy(policy, inventory, trust_domain=trust_domain)
+    filters = [(names.CLASSES, made.classes), (names.RBAC, made.decision)]
+    if made.problem is None and (limits := route_limits(policy, inventory)):
+        filters.append((names.lua(names.PEER), limits))
+    configs = (
+        nested(
+            _TYPED_PER_FILTER_CONFIG,
+            [field_string(_KEY, filter_), *nested(_VALUE, [config])],
+        )
+        for filter_, config in filters
+    )
+    host = nested(_VIRTUAL_HOSTS, [route.peer(), *chain.from_iterable(configs)])
+    return PeerRoutes(b"".join([field_string(_NAME, names.PEER), *host]), made.problem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

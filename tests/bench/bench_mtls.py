@@ -25,6 +25,7 @@ from harness.envoy import Envoy
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, send
 
+from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
 from control_plane.clouds.policy import policy_of
 from control_plane.site import peer_routes
@@ -157,7 +158,7 @@ def measure_weight(pair: Pair) -> None:
     grown = pair.envoy("cloud-2").memory() - before
     cloud = pair.fleet.control_plane.inventory.get("cloud-2")
     assert cloud
-    routes = peer_routes(policy_of(cloud), lambda _: (), trust_domain="fleet.test")
+    routes = peer_routes(policy_of(cloud), Inventory(), trust_domain="fleet.test").body
     report.value("a caller in the routes", len(routes) / CALLERS, "bytes", n=CALLERS)
     report.value("a caller in Envoy, at most", grown / CALLERS, "bytes", n=CALLERS)
 

@@ -47,6 +47,7 @@ def test_there_is_nothing_to_serve_before_the_first_batch(control_plane: Control
         "lag_seconds": 0,
         "refused": [],
         "held": {},
+        "policies_too_large": {},
         "cordoned": {},
     }
     assert asyncio.run(control_plane.streams()) == []

@@ -15,10 +15,12 @@ from harness.http import Connection, Response, send
 from harness.http2 import Connection2, Refused, send2
 
 from control_plane.clouds.model import Cloud
+from control_plane.scope import SERVICE_TYPES
 
 pytestmark = pytest.mark.fleet(certificates=True)
 
 READS = ["GET", "HEAD"]
+SERVICES = ("image", "compute", *sorted(SERVICE_TYPES - {"image", "compute"}))
 FORM = ("content-type", "application/x-www-form-urlencoded")
 EMPTY = ("content-length", "0")
 BODY = b"_method=DELETE"
@@ -171,6 +173,39 @@ class TestRules:
         )
         assert response.headers["x-scopeway-rejected"] == "true"
         assert response.headers["x-scopeway-served-by"] == "cloud-2"
+
+    def test_rules_that_are_too_large_let_nobody_in_and_say_so(
+        self, fleet: Fleet, target: Target
+    ) -> None:
+        """The last ones that Envoy is sent are as large as may be, and it takes them."""
+
+        def rules(classes: int) -> list[dict[str, Any]]:
+            """Each cloud in a class of its own, with a right for each of seven methods."""
+            methods = ["DELETE", "GET", "HEAD", "PATCH", "POST", "PUT", "OPTIONS"]
+            named = [f"cloud-{number}" for number in range(1, 128)]
+            return [
+                {
+                    "clouds": [n for number, n in enumerate(named, 1) if number & 1 << bit]
+                    + ["cloud-3"],
+                    "services": list(SERVICES[bit : bit + classes]),
+                    "methods": [method],
+                }
+                for bit, method in enumerate(methods)
+            ]
+
+        target.accept(*rules(14))
+        response = target.ask("cloud-3")
+        assert response.status == 403
+        assert response.error["message"] == (
+            "cloud-2 does not let cloud-3 use its image service: "
+            "its accept rules are too large to be enforced, so nobody is let in"
+        )
+        assert "different rights" in fleet.control_plane.policy_problems()["cloud-2"]
+
+        target.accept(*rules(3))
+        assert fleet.control_plane.policy_problems() == {}
+        assert target.ask("cloud-3", f"/{SERVICES[0]}/v2", method="DELETE").status != 403
+        assert target.ask("cloud-300").status == 403
 
     def test_without_rules_everybody_is_denied(self, target: Target) -> None:
         target.accept()

@@ -44,6 +44,7 @@ STATUS = {
     "refused": [],
     "held": {},
     "cordoned": {},
+    "policies_too_large": {},
     "streams": [STREAM],
 }
 

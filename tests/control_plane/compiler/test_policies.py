@@ -1,12 +1,13 @@
 """Which peers' policies a change concerns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Peer
 from control_plane.clouds.policy import Policy
-from control_plane.compiler.policies import Policies
+from control_plane.compiler.policies import REST, Policies
+from control_plane.site import PeerRoutes
 
 EDGE = CloudPattern(labels={"tier": "edge"})
 EU_EDGE = CloudPattern(labels={"region": "eu", "tier": "edge"})
@@ -32,15 +33,43 @@ def cloud(
 class Counting(Policies):
     """Counts what is compiled."""
 
-    def __init__(self, *clouds: Cloud) -> None:
-        super().__init__(self._count)
+    takes = 0.0
+    """Seconds."""
+    problem: str | None = None
+
+    def __init__(self, *clouds: Cloud, timer: "Clock | None" = None) -> None:
+        super().__init__(self._count, lambda sites: self.told.append(list(sites)), timer)
+        self.told: list[list[str]] = []
         self.compiled: list[Policy] = []
         for each in clouds:
             self.set(each.name, each)
 
-    def _count(self, policy: Policy) -> bytes:
+    def _count(self, policy: Policy) -> PeerRoutes:
         self.compiled.append(policy)
-        return str(len(self.compiled)).encode()
+        if isinstance(self._timer, Clock):
+            self._timer.now += self.takes
+        return PeerRoutes(str(len(self.compiled)).encode(), self.problem)
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.calls: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        self.calls.append((self.now + delay, callback))
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        due = [each for each in self.calls if each[0] <= self.now]
+        self.calls = [each for each in self.calls if each[0] > self.now]
+        for _, callback in due:
+            callback()
 
 
 def test_sites_with_equal_policies_share_one_and_it_is_compiled_when_it_is_asked_for() -> None:
@@ -102,3 +131,84 @@ def test_what_no_site_uses_is_forgotten() -> None:
     assert not policies._in_use
     assert not policies._selectors._by_first
     assert not policies.set("a", None)
+
+
+def labelled(number: int) -> Cloud:
+    return cloud(f"x-{number}", labels={"tier": "edge"})
+
+
+def test_a_policy_that_takes_long_rests_and_many_changes_are_one() -> None:
+    clock = Clock()
+    policies = Counting(cloud("a", EDGE), timer=clock)
+    policies.takes = 0.01
+    first = policies.routes("a")
+    for number in range(10):
+        assert set(policies.change(None, labelled(number))) == {"a"}
+        assert policies.routes("a") is first
+    assert len(policies.compiled) == 1
+    assert policies.told == []
+
+    clock.advance(REST * 0.01 + 0.001)
+    assert policies.told == [["a"]]
+    assert policies.routes("a") is not first
+    assert len(policies.compiled) == 2
+    clock.advance(10)
+    assert policies.told == [["a"]]
+
+
+def test_a_site_does_not_escape_the_rest_by_other_rules() -> None:
+    clock = Clock()
+    policies = Counting(cloud("a", EDGE), timer=clock)
+    policies.takes = 0.01
+    first = policies.routes("a")
+    for pattern in (EU_EDGE, EDGE, EU_EDGE):
+        assert policies.set("a", cloud("a", pattern))
+        assert policies.routes("a") is first
+    clock.advance(REST * 0.01 + 0.001)
+
+    assert policies.told[-1] == ["a"]
+    assert policies.routes("a") is not first
+    assert len(policies.compiled) == 2
+
+
+def test_a_quick_one_is_compiled_at_each_change_and_other_sites_wait_for_nobody() -> None:
+    clock = Clock()
+    policies = Counting(cloud("a", EDGE), cloud("b", EU_EDGE), timer=clock)
+    policies.takes = 0.01
+    policies.routes("a")
+    policies.takes = 0.001
+    for number in range(5):
+        policies.change(None, cloud(f"x-{number}", labels=LABELS))
+        policies.routes("b")
+
+    assert len(policies.compiled) == 6
+
+
+def test_what_rests_and_is_left_by_its_sites_is_not_told() -> None:
+    clock = Clock()
+    policies = Counting(cloud("a", EDGE), timer=clock)
+    policies.takes = 0.01
+    policies.routes("a")
+    policies.change(None, labelled(1))
+    policies.routes("a")
+    policies.set("a", None)
+    clock.advance(10)
+
+    assert policies.told == []
+
+
+def test_who_has_a_policy_that_is_too_large_is_known(caplog: pytest.LogCaptureFixture) -> None:
+    policies = Counting(cloud("a", EDGE), cloud("b", EDGE), cloud("c", "x"))
+    policies.routes("c")
+    policies.problem = "it is too large"
+    policies.routes("a")
+    policies.routes("b")
+    assert policies.problems == {"a": "it is too large", "b": "it is too large"}
+    assert [record.message for record in caplog.records] == [
+        "a policy is too large and lets nobody in: it is too large"
+    ]
+
+    policies.problem = None
+    policies.change(None, labelled(1))
+    policies.routes("a")
+    assert policies.problems == {}

@@ -1,14 +1,17 @@
 """What the RBAC of a peer says is what the rules say."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from envoy_data_plane.envoy.config.rbac.v3 import Action, RbacAction
-from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import RbacPerRoute
+from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac, RbacPerRoute
+from envoy_data_plane.envoy.extensions.matching.common_inputs.network.v3 import DynamicMetadataInput
 from envoy_data_plane.envoy.extensions.matching.common_inputs.ssl.v3 import UriSanInput
+from envoy_data_plane.envoy.extensions.matching.input_matchers.metadata.v3 import Metadata
 from envoy_data_plane.envoy.type.matcher.v3 import HttpRequestHeaderMatchInput
 from envoy_data_plane.google.protobuf import Any as AnyMessage
 from hypothesis import given
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
-from control_plane.clouds.policy import FORM, Selector, judge, policy_of
+from control_plane.clouds.policy import FORM, judge, policy_of
 from control_plane.site.policy import NONE, deny_all, peer_policy
 
 GOLDEN = Path(__file__).parents[2] / "testdata" / "site" / "policy.yaml"
@@ -30,20 +33,39 @@ CALLERS = [
 INVENTORY = Inventory().apply({each.name: each for each in CALLERS})
 
 
-def members(selector: Selector) -> tuple[str, ...]:
-    return INVENTORY.select(dict(selector), limit=len(INVENTORY))
+@dataclass
+class Encoded:
+    """What the two filters of a peer are told."""
+
+    classes: Any
+    rbac: Any
 
 
-def encoded(owner: Cloud, trust_domain: str | None = DOMAIN) -> RbacPerRoute:
-    per_route = AnyMessage.parse(
-        peer_policy(policy_of(owner), members, trust_domain=trust_domain)
-    ).unpack()
+def encoded(
+    owner: Cloud, trust_domain: str | None = DOMAIN, inventory: Inventory = INVENTORY
+) -> Encoded:
+    made = peer_policy(policy_of(owner), inventory, trust_domain=trust_domain)
+    return Encoded(_rbac(made.classes), _rbac(made.decision))
+
+
+def _rbac(body: bytes) -> Rbac:
+    per_route = AnyMessage.parse(body).unpack()
     assert isinstance(per_route, RbacPerRoute)
     assert AnyMessage.parse(bytes(AnyMessage.pack(per_route))).unpack() == per_route
-    return per_route
+    assert per_route.rbac is not None
+    return per_route.rbac
 
 
-def decision(matcher: Any, seen: Mapping[str, str]) -> Action:
+def decided(policy: Encoded, seen: Mapping[str, str]) -> Action:
+    """Return what the second filter comes to after the first one."""
+    noted = decision(policy.classes.shadow_matcher, seen)
+    metadata = {} if noted is None else {"class": noted.name}
+    found = decision(policy.rbac.matcher, {**seen, **metadata})
+    assert found is not None
+    return found
+
+
+def decision(matcher: Any, seen: Mapping[str, str]) -> Action | None:
     """Return what Envoy's matcher comes to, for the inputs that are used here."""
     found = None
     if matcher.matcher_list is not None:
@@ -52,9 +74,11 @@ def decision(matcher: Any, seen: Mapping[str, str]) -> Action:
                 found = each.on_match
                 break
     elif matcher.matcher_tree is not None:
-        value = seen[_input(matcher.matcher_tree.input)]
+        value = seen.get(_input(matcher.matcher_tree.input))
         found = matcher.matcher_tree.exact_match_map.map.get(value)
     found = found or matcher.on_no_match
+    if found is None:
+        return None
     if found.matcher is not None:
         return decision(found.matcher, seen)
     action = found.action.typed_config.unpack()
@@ -66,6 +90,13 @@ def _holds(predicate: Any, seen: Mapping[str, str]) -> bool:
     if predicate.and_matcher is not None:
         return all(_holds(each, seen) for each in predicate.and_matcher.predicate)
     single = predicate.single_predicate
+    if single.custom_match is not None:
+        matcher = single.custom_match.typed_config.unpack()
+        assert isinstance(matcher, Metadata)
+        assert matcher.value is not None
+        assert matcher.value.string_match is not None
+        wanted = matcher.value.string_match.exact
+        return seen.get(_input(single.input)) == wanted
     alternatives = single.value_match.safe_regex.regex.replace("[.]", ".").split("|")
     return seen[_input(single.input)] in alternatives
 
@@ -74,6 +105,10 @@ def _input(config: Any) -> str:
     found = config.typed_config.unpack()
     if isinstance(found, UriSanInput):
         return "uri"
+    if isinstance(found, DynamicMetadataInput):
+        assert found.filter == "envoy.filters.http.rbac"
+        assert [each.key for each in found.path] == ["class_shadow_effective_policy_id"]
+        return "class"
     assert isinstance(found, HttpRequestHeaderMatchInput)
     return found.header_name
 
@@ -101,8 +136,7 @@ RULES = st.builds(
 @given(st.lists(RULES, max_size=4).map(tuple), st.sampled_from([DOMAIN, None]))
 def test_it_decides_as_the_rules_do(rules: tuple[AcceptRule, ...], domain: str | None) -> None:
     owner = Cloud(name="cloud-7", accept=rules)
-    per_route = encoded(owner, domain)
-    assert per_route.rbac is not None
+    policy = encoded(owner, domain)
     for caller in [*CALLERS, Cloud(name="cloud-9")]:
         for service in [*SERVICES, "network"]:
             for method in [*METHODS, "DELETE", FORM]:
@@ -113,7 +147,7 @@ def test_it_decides_as_the_rules_do(rules: tuple[AcceptRule, ...], domain: str |
                     "x-scopeway-method": method,
                 }
                 verdict = judge(owner, caller, service, method)
-                action = decision(per_route.rbac.matcher, seen)
+                action = decided(policy, seen)
 
                 assert (action.action == RbacAction.ALLOW) is verdict.allowed
                 if verdict.allowed:
@@ -136,13 +170,12 @@ def test_it_decides_as_the_rules_do(rules: tuple[AcceptRule, ...], domain: str |
 )
 def test_no_other_name_is_that_cloud(uri: str) -> None:
     owner = Cloud(name="cloud-7", accept=(AcceptRule(clouds=(CloudPattern(name="cloud-1"),)),))
-    rbac = encoded(owner).rbac
-    assert rbac is not None
+    policy = encoded(owner)
 
     seen = {"uri": uri, "x-scopeway-service": "image", "x-scopeway-method": "GET"}
-    assert decision(rbac.matcher, seen).action == RbacAction.DENY
+    assert decided(policy, seen).action == RbacAction.DENY
     seen["uri"] = "spiffe://fleet/cloud/cloud-1"
-    assert decision(rbac.matcher, seen).action == RbacAction.ALLOW
+    assert decided(policy, seen).action == RbacAction.ALLOW
 
 
 def test_audit_mode_enforces_nothing_and_looks_at_the_same() -> None:
@@ -150,8 +183,6 @@ def test_audit_mode_enforces_nothing_and_looks_at_the_same() -> None:
     enforced = encoded(Cloud(name="cloud-7", accept=rules)).rbac
     audited = encoded(Cloud(name="cloud-7", accept=rules, accept_mode="audit")).rbac
 
-    assert enforced is not None
-    assert audited is not None
     assert enforced.shadow_matcher is None
     assert audited.matcher is None
     assert audited.shadow_matcher == enforced.matcher
@@ -170,8 +201,10 @@ def test_equal_policies_are_equal_bytes_whosever_they_are() -> None:
 def test_without_a_policy_everything_is_denied() -> None:
     rbac: Any = AnyMessage.parse(deny_all()).unpack()
     seen = {"uri": "spiffe://fleet/cloud/cloud-1"}
+    found = decision(rbac.matcher, seen)
 
-    assert decision(rbac.matcher, seen).action == RbacAction.DENY
+    assert found is not None
+    assert found.action == RbacAction.DENY
 
 
 def test_golden(rewrite: bool) -> None:
@@ -184,7 +217,9 @@ def test_golden(rewrite: bool) -> None:
             AcceptRule(clouds=(CloudPattern(name="cloud-3"),)),
         ),
     )
-    made = yaml.safe_dump(encoded(owner).to_dict(), sort_keys=False, width=100)
+    policy = encoded(owner)
+    parts = {"classes": policy.classes.to_dict(), "rbac": policy.rbac.to_dict()}
+    made = yaml.safe_dump(parts, sort_keys=False, width=100)
     if rewrite:
         GOLDEN.write_text(made)
 

@@ -18,6 +18,7 @@ from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac  # noqa: F401
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
 
+from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Certificate, Cloud, Front, Peer
 from control_plane.clouds.policy import policy_of
 from control_plane.site import peer_routes, site_resources
@@ -50,7 +51,7 @@ def filters(cloud: Cloud, *, trust_domain: str | None = None) -> Mapping[str, by
 
 
 def all_routes(cloud: Cloud) -> Mapping[str, bytes]:
-    return {**routes(cloud), "peer": peer_routes(policy_of(cloud), lambda _: ())}
+    return {**routes(cloud), "peer": peer_routes(policy_of(cloud), Inventory()).body}
 
 
 def decoded(message: type[betterproto2.Message], bodies: Mapping[str, bytes]) -> dict[str, Any]:

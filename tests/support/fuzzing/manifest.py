@@ -183,8 +183,8 @@ def _compiled(cloud: Cloud) -> None:
     other = parse_json(json.dumps(_OTHER).encode(), "/other")
     assert isinstance(other, Cloud)
     site_resources(cloud)
-    peer_routes(policy_of(cloud), lambda _: ())
     inventory = Inventory().apply({cloud.name: cloud, other.name: other})
+    peer_routes(policy_of(cloud), inventory)
     settings = PlanSettings(direct=(*_EVERYWHERE, *_addresses(cloud), *_addresses(other)))
     for caller, name in ((other, NAME), (cloud, "cloud-2")):
         for service in ("image", "identity", "identity.validate", "compute"):

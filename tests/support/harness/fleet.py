@@ -83,6 +83,11 @@ class ControlPlane:
         """Return the clusters that a cloud's Envoys do not take, and in which words."""
         return self._background.call(partial(self._rejected, cloud))
 
+    def policy_problems(self) -> Mapping[str, str]:
+        """Return the sites whose policy lets nobody in, each with the reason."""
+        assert self._source is not None
+        return self._background.call(self._source.policy_problems)
+
     def replace_lua(self, script: str | None) -> None:
         """Give all sites another Lua filter; None gives them back their own."""
         self._lua = script
