@@ -33,6 +33,7 @@ from control_plane.errors import ControlPlaneError
 from control_plane.metrics import Metrics
 from control_plane.registry import Batch, Catalog, Change, Registry, open_registry
 from control_plane.settings import Settings
+from control_plane.slices import Steps, at_once, in_slices
 from control_plane.source import ScopewaySource
 from xds.errors import ListenError
 from xds.hub import Hub
@@ -66,6 +67,7 @@ class ControlPlane:
         self.current: float | None = None
         """Where it is stale: until when it was known not to be, in seconds since 1970."""
         self.change: Change | None = None
+        self._changing = asyncio.Lock()
         self.timer: Timer | None = None
         """The event loop, where there is one."""
         self.leaving = asyncio.Event()
@@ -74,8 +76,19 @@ class ControlPlane:
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch of the registry, and tell the streams that it concerns."""
+        at_once(self._steps(batch))
+
+    async def follow(self, batch: Batch) -> None:
+        """Do the same in slices: streams and commands have their turn in between.
+
+        Streams see the clouds as they were before, or those of the whole batch.
+        """
+        async with self._changing:
+            await in_slices(self._steps(batch))
+
+    def _steps(self, batch: Batch) -> Steps[None]:
         start, held = time.perf_counter(), len(self.catalog.held)
-        change = self.catalog.apply(batch, now=time.monotonic())
+        change = yield from self.catalog.steps(batch, now=time.monotonic())
         for problem in change.new_problems[:LOGGED_PROBLEMS]:
             _log.warning("refused, the last good version stays: %s", problem)
         if len(change.new_problems) > LOGGED_PROBLEMS:
@@ -91,16 +104,21 @@ class ControlPlane:
             _log.warning("%s", batch.stale or "the registry is reachable again")
         self.stale = batch.stale
         self.current = (batch.current or time.time()) if batch.stale else None
-        self._take_over(change)
+        yield from self._take_over(change)
         self.metrics.updates.observe(time.perf_counter() - start)
 
-    def _take_over(self, change: Change) -> None:
+    def _take_over(self, change: Change) -> Steps[None]:
         self.change = change
         self._measure(change)
         if self.source is None:
             self.source = self._make_source(change)
         elif change.clouds:
-            self.source.update(change.inventory, change.clouds)
+            yield from self.source.steps(change.inventory, change.clouds)
+
+    async def give_up(self, names: Collection[str] | None) -> tuple[list[str], list[str]]:
+        """Do what `release` does, after what is being taken over."""
+        async with self._changing:
+            return self.release(names)
 
     def release(self, names: Collection[str] | None) -> tuple[list[str], list[str]]:
         """Give up clouds that are held after a storm; None means all of them.
@@ -113,7 +131,7 @@ class ControlPlane:
         released = [name for name in wanted if name in held]
         if released:
             _log.warning("given up by an operator: %s", _some(released))
-            self._take_over(self.catalog.release(released))
+            at_once(self._take_over(self.catalog.release(released)))
             if self.registry is not None:
                 self.registry.release(released)
         return released, [name for name in wanted if name not in released]
@@ -267,7 +285,7 @@ async def _serve_envoys(
                 _address(control_plane.settings.admin_listen[0], admin.port),
             )
             async for batch in batches:
-                control_plane.apply(batch)
+                await control_plane.follow(batch)
     except ListenError as error:
         raise ControlPlaneError(f"{error} (--xds-listen)") from None
 
@@ -367,7 +385,7 @@ def _admin(control_plane: ControlPlane) -> Iterator[AdminServer]:
         return {**control_plane.status(), "streams": await control_plane.streams()}
 
     async def release(names: list[str] | None) -> Mapping[str, Any]:
-        released, not_held = control_plane.release(names)
+        released, not_held = await control_plane.give_up(names)
         return {"released": released, "not_held": not_held}
 
     server = AdminServer(

@@ -62,6 +62,11 @@ class Site:
                 if target in table:
                     table[target] = UNKNOWN
 
+    def outdate_all(self) -> None:
+        """Note the same of all of them; costs O(all of them)."""
+        for table in self._tables():
+            table.update(dict.fromkeys(table, UNKNOWN))
+
     def take_up(self, stream: Stream, target: str, version: str) -> None:
         """Note that a stream uses a target, whose cluster has that version."""
         stream.targets[target] = version

@@ -35,6 +35,7 @@ from control_plane.site.identity import from_metadata, secrets
 from control_plane.site.names import PEER
 from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
 from control_plane.sites import UNKNOWN, Away, Site, names_of
+from control_plane.slices import Steps, at_once
 from control_plane.source_stats import ANSWER_BOUNDS, SourceStats
 from xds.codec import resource
 from xds.errors import ProtocolError
@@ -48,6 +49,10 @@ _MEMO_CLUSTERS = 16 << 20
 """Bytes of compiled clusters that are kept for other nodes, with their plans; some 4 kB each."""
 _MEMO_NAMES = 16 << 20
 """Bytes of parsed target names that are kept; some 25 for each character."""
+
+
+_STEP = 256
+"""Targets, each at one site, of one step of a change."""
 
 
 class Changes(Protocol):
@@ -158,36 +163,68 @@ class ScopewaySource:
     def update(self, inventory: Inventory, changed: Collection[str]) -> None:
         """Take a new inventory, and tell the hub which resources may be others now.
 
-        Costs what the changed clouds concern: the targets in use that depend on them, and their own
-        sites. Nothing is compiled here.
+        See `steps`, all of them at once.
+        """
+        at_once(self.steps(inventory, changed))
+
+    def steps(self, inventory: Inventory, changed: Collection[str]) -> Steps[None]:
+        """Take a new inventory, then tell the hub step by step which resources may be others now.
+
+        Streams may ask meanwhile: they get what is true of the new inventory, and are told once
+        more. Costs what the changed clouds concern: the targets in use that depend on them, and
+        their own sites. Nothing is compiled here.
 
         Args:
             inventory: All clouds.
             changed: The names of those that aren't what they were in the inventory before.
         """
         before, self._inventory = self._inventory, inventory
-        concerned: set[str] = set()
-        peers: set[str] = set()
-        at_home: list[tuple[str, Cloud | None, Cloud | None]] = []
-        for name in changed:
-            old, new = before.get(name), inventory.get(name)
-            concerned |= self._dependencies.affected(old, new)
-            peers.update(self._policies.change(old, new))
-            if name in self._sites:
-                at_home.append((name, old, new))
+        changes = [(before.get(name), inventory.get(name)) for name in changed]
         fetched = self._prefetch.update(inventory, changed) if self._prefetch else ()
-        for group, names in self._dependencies.by_user(concerned).items():
-            self._sites[group].outdate(names)
-            self._changes.resources_changed(CLUSTER, names, group=group)
-        for name, old, new in at_home:
-            self._update_site(name, old, new, concerned)
-            if self._policies.set(name, new):
-                peers.add(name)
-        self._tell_peers(peers)
-        if fetched:
-            for group in self._sites:
-                if self._fetch(group, fetched):
-                    self._changes.wildcard_changed(CLUSTER, group)
+        yield
+        told = yield from self._tell_users(changes)
+        peers: set[str] = set()
+        for name, (old, new) in zip(changed, changes, strict=True):
+            if name in self._sites:
+                yield from self._update_site(name, old, new, told)
+                if self._policies.set(name, new):
+                    peers.add(name)
+            yield
+        for sites in self._policies.change(changes):
+            peers.update(sites)
+            yield
+        for name in peers:
+            self._tell_peers((name,))
+            yield
+        for group in list(self._sites) if fetched else ():
+            if group in self._sites and self._fetch(group, fetched):
+                self._changes.wildcard_changed(CLUSTER, group)
+            yield
+
+    def _tell_users(self, changes: Iterable[tuple[Cloud | None, Cloud | None]]) -> Steps[set[str]]:
+        """Tell those who use targets that changed clouds concern; return these targets."""
+        clouds = [each for change in changes for each in change if each is not None]
+        told: set[str] = set()
+        some: list[str] = []
+        users = 0
+        for names in self._dependencies.affected(clouds):
+            told.update(names)
+            for name in names:
+                some.append(name)
+                users += self._dependencies.users(name)
+                if users >= _STEP:
+                    yield from self._tell(some)
+                    some, users = [], 0
+            yield
+        yield from self._tell(some)
+        return told
+
+    def _tell(self, targets: Collection[str]) -> Steps[None]:
+        for group, names in self._dependencies.by_user(targets).items():
+            if group in self._sites:
+                self._sites[group].outdate(names)
+                self._changes.resources_changed(CLUSTER, names, group=group)
+            yield
 
     def policy_problems(self) -> Mapping[str, str]:
         """Return the connected sites whose policy lets nobody in as it is too large, with why."""
@@ -362,7 +399,8 @@ class ScopewaySource:
 
     def _update_site(
         self, name: str, old: Cloud | None, new: Cloud | None, told: Collection[str]
-    ) -> None:
+    ) -> Steps[None]:
+        """Tell the streams of a cloud that has changed; the streams may have left meanwhile."""
         site = self._sites[name]
         before = site.versions
         for access_log in before:
@@ -373,10 +411,12 @@ class ScopewaySource:
             _log.exception("the listeners of a site cannot be made", extra={"cloud": name})
         renamed = _local_targets(old) != _local_targets(new)
         if is_another_caller(old, new):
-            targets = site.targets()
-            site.outdate(targets)
-            if untold := targets.difference(told):
-                self._changes.resources_changed(CLUSTER, untold, group=name)
+            site.outdate_all()
+            untold = [target for target in site.targets() if target not in told]
+            for start in range(0, len(untold), _STEP):
+                some = untold[start : start + _STEP]
+                self._changes.resources_changed(CLUSTER, some, group=name)
+                yield
             if self._prefetch is not None:
                 renamed |= self._fetch(name, self._prefetch.clouds)
         if renamed:

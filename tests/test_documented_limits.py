@@ -30,6 +30,7 @@ from control_plane.site import connection, resources, route
 from control_plane.site.bootstrap import resource_monitor
 from control_plane.site.callers import MAX_LOOKED_AT
 from control_plane.site.policy import MAX_GRANTS
+from control_plane.slices import SLICE
 from control_plane.source import Limits as SourceLimits
 from xds.limits import Limits
 from xds.node import MAX_METADATA
@@ -166,6 +167,7 @@ EXPECTED: dict[str, list[float]] = {
     "rights of a policy (a class of clouds, services, methods)": [MAX_GRANTS],
     "sets of labels, for each selector, and names that are looked at for a policy": [MAX_LOOKED_AT],
     "share of a processor that a policy takes which is slow to compile": [1, REST],
+    "milliseconds that a change of the registry holds up the streams at a time": [SLICE * 1000],
     "problems that are kept of a refused document": [MAX_PROBLEMS],
     "labels of a cloud, or of one `[label=value,…]`": [limits.LABELS],
     "services of a cloud, of a rule, or with a port of a front": [limits.SERVICES],

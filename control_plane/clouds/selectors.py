@@ -4,8 +4,7 @@ A change of a cloud costs what selects it, whatever the number of selectors. Not
 what is in use.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from control_plane.clouds.model import Cloud
@@ -18,32 +17,54 @@ class Selectors(Generic[_User]):
     """Label selectors, each with its users."""
 
     def __init__(self) -> None:
-        self._by_first: dict[tuple[str, str], dict[Selector, set[_User]]] = defaultdict(dict)
-        """The first label of a selector to the selectors that begin so, and their users."""
+        self._by_label: dict[tuple[str, str], dict[Selector, set[_User]]] = {}
+        """One label of a selector to the selectors that are found by it, and their users."""
+        self._label_of: dict[Selector, tuple[str, str]] = {}
 
     def __len__(self) -> int:
-        """Return the number of first labels."""
-        return len(self._by_first)
+        """Return the number of selectors."""
+        return len(self._label_of)
 
     def add(self, selector: Selector, user: _User) -> None:
         """Note a user of a selector; harmless when it is known."""
-        self._by_first[selector[0]].setdefault(selector, set()).add(user)
+        label = self._label_of.get(selector)
+        if label is None:
+            # by the label that finds fewest others: a label that all selectors share finds none
+            label = min(selector, key=lambda each: len(self._by_label.get(each, ())))
+            self._label_of[selector] = label
+        self._by_label.setdefault(label, {}).setdefault(selector, set()).add(user)
 
     def discard(self, selector: Selector, user: _User) -> None:
         """Forget a user of a selector; harmless when it isn't known."""
-        selectors = self._by_first.get(selector[0], {})
-        users = selectors.get(selector)
-        if users is None:
+        label = self._label_of.get(selector)
+        if label is None:
             return
+        users = self._by_label[label][selector]
         users.discard(user)
-        if not users:
-            del selectors[selector]
-        if not selectors:
-            del self._by_first[selector[0]]
+        if users:
+            return
+        del self._label_of[selector]
+        del self._by_label[label][selector]
+        if not self._by_label[label]:
+            del self._by_label[label]
 
-    def selecting(self, cloud: Cloud) -> Iterator[Collection[_User]]:
-        """Yield the users of each selector that selects a cloud."""
-        for label in cloud.labels.items():
-            for selector, users in self._by_first.get(label, {}).items():
-                if bears(cloud, selector):
-                    yield users
+    def selecting(self, clouds: Iterable[Cloud]) -> Iterator[Collection[_User]]:
+        """Yield the users of each selector that selects one of some clouds, each selector once.
+
+        Clouds with equal labels cost as much as one; nobody is yielded for each cloud besides, so
+        that little work lies between. Selectors may come and go meanwhile; users
+        have to be copied before anything else runs.
+        """
+        known: set[frozenset[tuple[str, str]]] = set()
+        found: set[Selector] = set()
+        for cloud in clouds:
+            yield ()
+            labels = frozenset(cloud.labels.items())
+            if labels in known:
+                continue
+            known.add(labels)
+            for label in labels:
+                for selector, users in list(self._by_label.get(label, {}).items()):
+                    if selector not in found and bears(cloud, selector):
+                        found.add(selector)
+                        yield users

@@ -5,7 +5,7 @@ their pairs. A change costs what it concerns, whatever the number of targets. No
 follows what the Envoys use.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from control_plane.clouds.model import Cloud
 from control_plane.clouds.selectors import Selectors
@@ -13,6 +13,9 @@ from control_plane.compiler.plan import atoms
 from control_plane.scope import Target
 from control_plane.scope.ast import CloudName, LabelSelector, Local
 from xds.index import Index
+
+_STEP = 256
+"""Targets that are looked at before others have their turn."""
 
 
 class Dependencies:
@@ -30,6 +33,10 @@ class Dependencies:
 
     def __len__(self) -> int:
         return len(self._users)
+
+    def users(self, target: str) -> int:
+        """Return how many sites use a target."""
+        return len(self._users.get(target))
 
     def by_user(self, targets: Collection[str]) -> dict[str, list[str]]:
         """Return the sites that use some of these targets, each with those that it uses."""
@@ -64,22 +71,28 @@ class Dependencies:
                 case LabelSelector(labels) if unused:
                     self._selecting.discard(labels, name)
 
-    def affected(self, old: Cloud | None, new: Cloud | None) -> frozenset[str]:
-        """Return the targets that name a cloud, or whose labels it bore or bears.
+    def affected(self, clouds: Collection[Cloud]) -> Iterator[list[str]]:
+        """Yield the targets that name one of some clouds, or whose labels one bears; each once.
 
-        `old` and `new` are the same cloud before and after, None where there is none. These are
-        all targets whose plan may have changed at the sites of other clouds, and at its own unless
-        `is_another_caller`.
+        They come in lists of at most 256, many of them empty, each after little work. With all
+        clouds of a change, as they were before and as they are now, these are all targets whose
+        plan may have changed at the sites of other clouds, and at their own unless
+        `is_another_caller`. Targets may come and go meanwhile.
         """
-        names: set[str] = set()
-        for cloud in (old, new):
-            if cloud is None:
-                continue
-            names.update(self._naming.get(cloud.name))
-            names.update(self._at_home.get(cloud.name))
-            for selecting in self._selecting.selecting(cloud):
-                names.update(selecting)
-        return frozenset(names)
+        seen: set[str] = set()
+        for names in self._affected(clouds):
+            for start in range(0, len(names), _STEP):
+                some = [name for name in names[start : start + _STEP] if name not in seen]
+                seen.update(some)
+                yield some
+            yield []
+
+    def _affected(self, clouds: Collection[Cloud]) -> Iterator[list[str]]:
+        for cloud in clouds:
+            yield list(self._naming.get(cloud.name))
+            yield list(self._at_home.get(cloud.name))
+        for selecting in self._selecting.selecting(clouds):
+            yield list(selecting)
 
 
 def is_another_caller(old: Cloud | None, new: Cloud | None) -> bool:

@@ -8,7 +8,7 @@ which sites are connected.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -124,21 +124,26 @@ class Policies:
             self._compile_anew(used)
         return used.routes
 
-    def change(self, old: Cloud | None, new: Cloud | None) -> Collection[str]:
-        """Note a change of one cloud; return the sites whose policies speak of its labels.
+    def change(
+        self, changes: Iterable[tuple[Cloud | None, Cloud | None]]
+    ) -> Iterator[Collection[str]]:
+        """Note a change of clouds; yield the sites whose policies speak of their labels.
 
-        `old` and `new` are the same cloud before and after, None where there is none.
+        `changes` has each cloud before and after, None where there is none. The sites of a policy
+        may be yielded more than once.
         """
-        if old and new and old.labels == new.labels:
-            return ()
-        sites: set[str] = set()
-        for cloud in (old, new):
-            if cloud is not None:
-                for selecting in self._selectors.selecting(cloud):
-                    for used in selecting:
-                        used.outdated = True
-                        sites |= used.sites
-        return sites
+        clouds = [
+            each
+            for old, new in changes
+            if old is None or new is None or old.labels != new.labels
+            for each in (old, new)
+            if each is not None
+        ]
+        for selecting in self._selectors.selecting(clouds):
+            yield ()
+            for used in list(selecting):
+                used.outdated = True
+                yield used.sites
 
     def _compile_anew(self, used: _InUse) -> None:
         start = self._now()

@@ -17,8 +17,11 @@ from control_plane.clouds.model import Cloud
 from control_plane.registry.cordons import Cordons
 from control_plane.registry.protocol import Batch, Place
 from control_plane.registry.storm import Loss, RecentLosses, StormLimits
+from control_plane.slices import Steps, at_once
 
 _OTHERS_SHOWN = 3
+_STEP = 32
+"""Clouds that change the inventory in one step, some 1 ms where all bear other labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,21 +85,40 @@ class Catalog:
             batch: What the registry said.
             now: Seconds of a clock that never goes back; it only tells storms of losses.
         """
+        return at_once(self.steps(batch, now=now))
+
+    def steps(self, batch: Batch, *, now: float) -> Steps[Change]:
+        """Take over a batch, step by step; until the last, the inventory is the one before.
+
+        Nothing else may be done with the catalog meanwhile, but to look.
+        """
         self._new_problems = {}
         upserts: dict[str, Cloud] = {}
         lost: dict[str, Loss] = {}
-        for name, place in self._take_over(batch).items():
+        touched = yield from self._take_over(batch)
+        for name, place in touched.items():
             self._decide(name, place, upserts, lost)
+            yield
         if lost:
             storm = self._losses.add(lost, known=self._inventory, now=now)
             for name, loss in storm.items():
                 self._hold(name, loss, upserts, lost)
+                yield
         cordons = {
             name: reason
             for name, reason in self._cordons.apply(batch).items()
             if reason != self._inventory.cordon(name)
         }
-        self._inventory = self._inventory.apply(upserts, lost).with_cordons(cordons)
+        yield
+        inventory = self._inventory
+        clouds, gone = list(upserts.items()), list(lost)
+        for start in range(0, len(clouds), _STEP):
+            inventory = inventory.apply(dict(clouds[start : start + _STEP]))
+            yield
+        for start in range(0, len(gone), _STEP):
+            inventory = inventory.apply({}, gone[start : start + _STEP])
+            yield
+        self._inventory = inventory.with_cordons(cordons)
         return self._change((*upserts, *lost, *cordons))
 
     def _change(self, clouds: Iterable[str]) -> Change:
@@ -107,14 +129,16 @@ class Catalog:
             new_problems=tuple(self._new_problems.values()),
         )
 
-    def _take_over(self, batch: Batch) -> dict[str, Place]:
+    def _take_over(self, batch: Batch) -> Steps[dict[str, Place]]:
         """Change the entries; return the clouds that may be concerned, each with a place of it."""
         touched: dict[str, Place] = {}
         gone = self._entries.keys() - batch.upserts.keys() if batch.complete else batch.deletes
         for place in gone:
             self._enter(place, None, touched)
+            yield
         for place, value in batch.upserts.items():
             self._enter(place, None if isinstance(value, Cordon) else value, touched)
+            yield
         return touched
 
     def _enter(

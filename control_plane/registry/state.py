@@ -14,9 +14,10 @@ from pathlib import Path
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.registry import state_file
-from control_plane.registry.catalog import Catalog
+from control_plane.registry.catalog import Catalog, Change
 from control_plane.registry.protocol import Batch, Registry, RegistryUnavailable
 from control_plane.registry.state_file import StateDamaged
+from control_plane.slices import in_slices
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,9 @@ class StateRegistry:
         self._catalog = Catalog()
         """As that of whoever folds what is told here: it holds the same clouds after a storm."""
         self._writer: _Writer | None = None
+        self._applying = False
+        self._given_up: set[str] = set()
+        """Clouds that were given up while a batch was applied, for when it is."""
 
     @property
     def name(self) -> str:
@@ -73,6 +77,9 @@ class StateRegistry:
 
     def release(self, names: Collection[str]) -> None:
         """See `Registry.release`; the saved clouds lose them, too."""
+        if self._applying:
+            self._given_up.update(names)
+            return
         change = self._catalog.release(names)
         if change.clouds and self._writer is not None:
             self._writer.write_soon(change.inventory)
@@ -80,6 +87,15 @@ class StateRegistry:
     async def close(self) -> None:
         """Close the registry itself."""
         await self._registry.close()
+
+    async def _apply(self, batch: Batch) -> Change:
+        self._applying = True
+        change = await in_slices(self._catalog.steps(batch, now=time.monotonic()))
+        self._applying = False
+        if self._given_up:
+            given_up, self._given_up = self._given_up, set()
+            self.release(given_up)
+        return change
 
     def _make_folder(self) -> None:
         try:
@@ -106,7 +122,7 @@ class StateRegistry:
         async with aclosing(self._registry.watch()) as batches:
             try:
                 async for batch in batches:
-                    change = self._catalog.apply(batch, now=time.monotonic())
+                    change = await self._apply(batch)
                     if change.clouds or batch.complete:
                         writer.write_soon(change.inventory)
                     writer.current = batch.stale is None

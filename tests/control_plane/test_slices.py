@@ -1,0 +1,210 @@
+"""A change of many clouds, or one that concerns many targets, is taken over in small steps."""
+
+import asyncio
+from collections.abc import Collection
+
+import pytest
+from growth import LINEAR, growth
+from harness.fleet import at, manifest
+from harness.source import Fleet, Recorder, cloud, node
+
+from control_plane.app import ControlPlane
+from control_plane.clouds import selectors
+from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.model import Cloud
+from control_plane.clouds.selectors import Selectors
+from control_plane.compiler.dependencies import Dependencies
+from control_plane.registry import Batch
+from control_plane.registry.catalog import Catalog
+from control_plane.scope import parse_target
+from control_plane.settings import Settings
+from control_plane.slices import at_once, in_slices
+from control_plane.source import ScopewaySource
+from xds.types import CLUSTER
+
+MANY = 2000
+
+
+def labelled(number: int, label: str = "v") -> Cloud:
+    return Cloud(name=f"c-{number}", labels={"fleet": label, "host": f"h{number}"})
+
+
+def batch(count: int, label: str = "v") -> Batch:
+    return Batch(upserts={f"/{number}": labelled(number, label) for number in range(count)})
+
+
+def test_a_step_of_a_batch_changes_few_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog, sizes = Catalog(), []
+    catalog.apply(batch(MANY), now=0)
+    apply = Inventory.apply
+
+    def counting(
+        self: Inventory, upserts: dict[str, Cloud], deletes: Collection[str] = ()
+    ) -> Inventory:
+        sizes.append(len(upserts) + len(deletes))
+        return apply(self, upserts, deletes)
+
+    monkeypatch.setattr(Inventory, "apply", counting)
+    before, seen = catalog.inventory, set()
+    for _ in catalog.steps(batch(MANY, "other"), now=1):
+        seen.add(catalog.inventory.revision)
+    assert (sum(sizes), max(sizes)) == (MANY, 32)
+    assert seen == {before.revision}
+    assert catalog.inventory.select({"fleet": "v"}) == ()
+
+    sizes.clear()
+    list(catalog.steps(Batch(deletes=[f"/{number}" for number in range(MANY // 4)]), now=2))
+    assert max(sizes) <= 32
+
+
+def told_in_a_step(source: ScopewaySource, hub: Recorder, *changed: Cloud) -> list[int]:
+    """Return how many names each step of a change tells somebody."""
+    inventory = source._inventory.apply({each.name: each for each in changed})
+    found, before = [], 0
+    for _ in source.steps(inventory, [each.name for each in changed]):
+        told = [names for type_url, names, _ in hub.told if type_url == CLUSTER and names]
+        after = sum(map(len, told))
+        found.append(after - before)
+        before = after
+    return found
+
+
+def test_a_step_tells_of_few_targets_whatever_a_change_concerns() -> None:
+    fleet = Fleet(*(cloud(f"cloud-{number}") for number in range(5)))
+    views = [fleet.attach(f"cloud-{number}") for number in range(5)]
+    for view in views:
+        for number in range(400):
+            view.resource(CLUSTER, f"image@[fleet=f]|x-{number}")
+
+    told = told_in_a_step(fleet.source, fleet.hub, Cloud(name="cloud-9", labels={"fleet": "f"}))
+    assert sum(told) == 2000
+    assert max(told) <= 256
+
+
+def test_a_step_tells_one_site_of_a_target_that_all_use() -> None:
+    fleet = Fleet(*(cloud(f"cloud-{number}") for number in range(300)))
+    for number in range(300):
+        fleet.attach(f"cloud-{number}").resource(CLUSTER, "image@cloud-9")
+
+    told = told_in_a_step(fleet.source, fleet.hub, Cloud(name="cloud-9", labels={"a": "b"}))
+    assert (sum(told), max(told)) == (300, 1)
+
+
+def test_streams_may_leave_in_the_midst_of_it() -> None:
+    fleet = Fleet(*(cloud(f"cloud-{number}") for number in range(5)))
+    views = [fleet.attach(f"cloud-{number}") for number in range(5)]
+    for view in views:
+        view.resource(CLUSTER, "image@cloud-1")
+    new = {
+        f"cloud-{number}": Cloud(name=f"cloud-{number}", labels={"a": "b"}) for number in range(5)
+    }
+    for count, _ in enumerate(fleet.source.steps(fleet.source._inventory.apply(new), list(new))):
+        if count < 5:
+            views[count].close()
+            fleet.source._sites.pop(f"cloud-{count}", None)
+
+    assert fleet.source._inventory.get("cloud-4") == new["cloud-4"]
+
+
+def test_what_is_asked_for_in_the_midst_of_it_is_as_of_the_change() -> None:
+    fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
+    view = fleet.attach("cloud-1")
+    before = view.resource(CLUSTER, "image@cloud-2")
+    without = Cloud(name="cloud-2")
+    steps = fleet.source.steps(fleet.source._inventory.apply({"cloud-2": without}), ["cloud-2"])
+    next(steps)
+    other = fleet.source.attach(node("cloud-1"))
+
+    assert other.resource(CLUSTER, "image@cloud-2") != before
+    at_once(steps)
+    assert (CLUSTER, frozenset({"image@cloud-2"}), "cloud-1") in fleet.hub.told
+
+
+def test_a_batch_of_clouds_that_bear_a_label_costs_once_what_selects_it() -> None:
+    """Before, each cloud of a batch looked at all targets of the label."""
+
+    def prepare(count: int):
+        dependencies = Dependencies()
+        for number in range(count):
+            name = f"image@[fleet=v]|x-{number}"
+            dependencies.add(name, parse_target(name), "cloud-1")
+        clouds = [labelled(number) for number in range(count)]
+        return lambda: list(dependencies.affected(clouds))
+
+    assert growth(prepare, 400) < LINEAR
+
+
+def test_selectors_that_have_a_label_in_common_cost_a_change_no_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = []
+    monkeypatch.setattr(selectors, "bears", lambda *_: looks.append(1) or True)
+    index: Selectors[str] = Selectors()
+    for number in range(500):
+        index.add((("a", "common"), ("b", f"own-{number}")), f"user-{number}")
+    list(index.selecting([Cloud(name="x", labels={"a": "common"})]))
+    assert len(looks) <= 1
+
+    found = index.selecting([Cloud(name="x", labels={"a": "common", "b": "own-7"})])
+    assert ["user-7"] in [list(users) for users in found]
+
+
+def test_others_have_their_turn_while_a_batch_is_taken_over() -> None:
+    async def scene() -> None:
+        listen = ("127.0.0.1", 0)
+        plane = ControlPlane(Settings(registry="memory", xds_listen=listen, admin_listen=listen))
+        first = manifest("cloud-1", front=at(8080))
+        plane.apply(Batch(upserts={"one": first}, complete=True))
+        work = asyncio.create_task(plane.follow(batch(MANY)))
+        turns = 0
+        while not work.done():
+            assert len(plane.catalog.inventory) in (1, MANY + 1)
+            turns += 1
+            await asyncio.sleep(0)
+        assert turns > 3
+        assert len(plane.catalog.inventory) == MANY + 1
+
+    asyncio.run(scene())
+
+
+def test_commands_wait_for_what_is_being_taken_over() -> None:
+    async def scene() -> None:
+        listen = ("127.0.0.1", 0)
+        plane = ControlPlane(Settings(registry="memory", xds_listen=listen, admin_listen=listen))
+        plane.apply(Batch(upserts=batch(MANY).upserts, complete=True))
+        plane.apply(Batch(complete=True))
+        assert len(plane.catalog.held) == MANY
+
+        work = asyncio.create_task(plane.follow(batch(MANY // 2, "other")))
+        await asyncio.sleep(0)
+        released, not_held = await plane.give_up(None)
+        await work
+
+        assert (len(released), not_held) == (MANY // 2, [])
+        assert len(plane.catalog.inventory) == MANY // 2
+
+    asyncio.run(scene())
+
+
+def test_slices_are_cut_by_time_and_return_what_the_work_does() -> None:
+    def work():
+        for _ in range(10):
+            yield
+        return "done"
+
+    async def scene() -> tuple[str, int]:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        result = await in_slices(work(), seconds=0)
+        task.cancel()
+        return result, turns
+
+    assert at_once(work()) == "done"
+    assert asyncio.run(scene()) == ("done", 10)
