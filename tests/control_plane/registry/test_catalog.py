@@ -1,3 +1,4 @@
+import json
 from collections.abc import Mapping
 
 import pytest
@@ -8,6 +9,8 @@ from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.manifest import InvalidCloud, Problem
 from control_plane.clouds.model import Cloud
 from control_plane.registry import Batch, Catalog, Change
+from control_plane.registry.documents import parse_json
+from control_plane.registry.files import read_manifests
 
 Entries = Mapping[str, Cloud | InvalidCloud]
 
@@ -345,3 +348,36 @@ def test_a_cloud_kept_in_a_storm_can_be_cordoned() -> None:
 
     assert change.inventory.get("a") == cloud("a")
     assert change.inventory.cordon("a") == "why"
+
+
+@pytest.mark.parametrize("registry", ["etcd", "dir"])
+def test_an_entry_that_declares_too_much_is_reported_and_its_last_good_version_stays(
+    registry: str,
+) -> None:
+    """Also one that an older version has taken: after a restart its cloud is unknown."""
+
+    def entry(labels: int) -> Entries:
+        document = {
+            "apiVersion": "scopeway.io/v1alpha1",
+            "kind": "EdgeCloud",
+            "metadata": {"name": "a", "labels": {f"k{number}": "v" for number in range(labels)}},
+        }
+        if registry == "dir":
+            (found,) = read_manifests(json.dumps(document), "/clouds.yaml").entries.values()
+        else:
+            found = parse_json(json.dumps(document).encode(), "place", "a")
+        assert not isinstance(found, Cordon)
+        return {"place": found}
+
+    fold = Fold()
+    good = fold(entry(64), complete=True).inventory.get("a")
+    change = fold(entry(65))
+    assert good is not None
+    assert change.inventory.get("a") is good
+    (problem,) = change.new_problems
+    assert str(problem).endswith("metadata.labels: has 65 entries, more than 64")
+
+    restarted = Fold()
+    change = restarted(entry(65), complete=True)
+    assert change.inventory.get("a") is None
+    assert list(change.problems) == ["place"]

@@ -134,6 +134,25 @@ async def test_what_a_returned_registry_has_lost_is_held_and_saved_until_it_is_g
     assert [entry.name for entry in saved.entries.values()] == sorted(set(names) - {"cloud-11"})
 
 
+async def test_what_is_given_up_while_a_batch_is_taken_over_is_so_after_it(tmp_path: Path) -> None:
+    names = [f"cloud-{number}" for number in range(12)]
+    save(tmp_path, *names)
+    inner = AwayAtFirst(*names[:3])
+    registry = StateRegistry(inner, tmp_path, retry=0, debounce=0)
+    async with reading(registry) as reader:
+        inner.back.set()
+        await reader.until(lambda: len(reader.batches) == 2)
+        registry._applying = True
+        registry.release(["cloud-11"])
+        assert "cloud-11" in registry._catalog.held
+        await registry._apply(Batch())
+        assert "cloud-11" not in registry._catalog.held
+    saved = state_file.load(tmp_path)
+
+    assert saved is not None
+    assert "cloud-11" not in {entry.name for entry in saved.entries.values()}
+
+
 async def test_how_old_the_saved_clouds_are_is_told(tmp_path: Path) -> None:
     save(tmp_path, "a")
     saved = (tmp_path / "clouds.jsonl").stat().st_mtime
