@@ -16,7 +16,7 @@ from control_plane.claims import check_bootstrap, check_claims
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
 from control_plane.clouds.policy import Policy
-from control_plane.compiler.cluster import compile_cluster, warm
+from control_plane.compiler.cluster import compile_cluster, waits_for_names, warm
 from control_plane.compiler.dependencies import Dependencies, is_another_caller
 from control_plane.compiler.outcome import Plan, Rejection
 from control_plane.compiler.plan import PlanSettings, decide
@@ -41,7 +41,7 @@ from xds.codec import resource
 from xds.errors import ProtocolError
 from xds.resource import Resource
 from xds.source import Node, NodeView
-from xds.types import CLUSTER, ROUTE, SECRET
+from xds.types import CLUSTER, LISTENER, ROUTE, SECRET
 
 _log = logging.getLogger(__name__)
 
@@ -384,7 +384,9 @@ class ScopewaySource:
         if known is not None:
             return known
         self._stats.compiled += 1
-        cluster = resource(CLUSTER, name, compile_cluster(name, outcome))
+        # an Envoy opens no listener before all that it is sent at first has warmed up
+        after = LISTENER if waits_for_names(name, outcome) else None
+        cluster = resource(CLUSTER, name, compile_cluster(name, outcome), after=after)
         return self._compiled.put((name, outcome), cluster)
 
     def _refuse(self, view: "_View", name: str, what: str) -> None:

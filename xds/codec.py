@@ -85,7 +85,9 @@ class SotwRequest:
         return 0
 
 
-def resource(type_url: str, name: str, body: bytes, *, ttl: float | None = None) -> Resource:
+def resource(
+    type_url: str, name: str, body: bytes, *, ttl: float | None = None, after: str | None = None
+) -> Resource:
     """Encode a resource once, for every stream that will see it.
 
     Args:
@@ -94,6 +96,7 @@ def resource(type_url: str, name: str, body: bytes, *, ttl: float | None = None)
         body: The encoded message of that type.
         ttl: After so many seconds without a server the client drops it: at least 1, counted in
             milliseconds. Changing it makes another version. None: the client keeps it.
+        after: As `Resource.after`; not part of the version.
 
     Raises:
         ValueError: the TTL is too short to be refreshed in time.
@@ -104,15 +107,17 @@ def resource(type_url: str, name: str, body: bytes, *, ttl: float | None = None)
             raise ValueError(f"a TTL of {ttl:g} s; at least {MIN_TTL:g} s can be kept up")
         ttl = round(ttl, 3)
         digest = blake2b(body, digest_size=_DIGEST, salt=_duration(ttl))
-    return _resource(type_url, name, digest.hexdigest(), body, ttl)
+    return _resource(type_url, name, digest.hexdigest(), body, ttl, after)
 
 
 def without_ttl(found: Resource) -> Resource:
     """Return the same version of a resource, for a client that doesn't know TTLs."""
-    return _resource(found.type_url, found.name, found.version, found.body, None)
+    return _resource(found.type_url, found.name, found.version, found.body, None, found.after)
 
 
-def _resource(type_url: str, name: str, version: str, body: bytes, ttl: float | None) -> Resource:
+def _resource(
+    type_url: str, name: str, version: str, body: bytes, ttl: float | None, after: str | None
+) -> Resource:
     message = (wire.field_string(1, type_url), *wire.nested(2, (body,)))
     envelope = (
         wire.field_string(1, version),
@@ -121,7 +126,7 @@ def _resource(type_url: str, name: str, version: str, body: bytes, ttl: float | 
         *wire.nested(2, message),
     )
     framed = b"".join(wire.nested(2, envelope))
-    return Resource(name, type_url, version, framed, len(body), ttl)
+    return Resource(name, type_url, version, framed, len(body), ttl, after)
 
 
 def heartbeat(type_url: str, name: str, version: str, ttl: float) -> Resource:

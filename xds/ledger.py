@@ -4,7 +4,7 @@ The books are the same in delta and in the state of the world; when what is ente
 the rules (`xds.subscription`, `xds.sotw`), which write here too. Does not know what is sent when.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -65,6 +65,7 @@ class Ledger:
         "_refreshes",
         "_unnamed",
         "_view",
+        "deferred",
         "doubted",
         "due",
         "failures",
@@ -73,6 +74,7 @@ class Ledger:
         "members",
         "members_stale",
         "named",
+        "opened",
         "pending",
         "rejected",
         "retries",
@@ -99,6 +101,10 @@ class Ledger:
         """Names to look at before the next answer; True: answer even if unchanged."""
         self.due = False
         """An answer is due even if it has nothing new to say."""
+        self.opened: Collection[str] = ()
+        """The types that the client has asked for on this stream."""
+        self.deferred: dict[str, None] | None = None
+        """Names that wait for another type to be asked for (`Resource.after`)."""
         self.in_flight: dict[str, str] | None = None
         """The versions in the response that is not acknowledged yet."""
         self.ttls: Mapping[str, float] = _NO_TTLS
@@ -198,6 +204,26 @@ class Ledger:
         """Note that the wildcard means other names; return whether the client has one."""
         self.members_stale = self.wildcard
         return self.wildcard
+
+    def defer(self, name: str, resource: Resource | None) -> bool:
+        """Return whether a resource has to wait (`Resource.after`), and note it then."""
+        if (
+            resource is None
+            or resource.after is None
+            or resource.after in self.opened
+            or name in self.named
+            or self.version(name) != ABSENT
+        ):
+            return False
+        self.deferred = self.deferred or {}
+        self.deferred[name] = None
+        return True
+
+    def resume(self) -> None:
+        """Owe the client what was deferred, as far as it need not wait any longer."""
+        deferred, self.deferred = self.deferred or {}, None
+        for name in deferred:
+            self.pending.setdefault(name, False)
 
     def look_at_members(self) -> None:
         """Take over what the wildcard means now, if that may have changed."""

@@ -27,6 +27,10 @@ class Resource:
     """In bytes."""
     ttl: float | None = None
     """After so many seconds without a word from the server the client drops it; None: never."""
+    after: str | None = None
+    """A type URL: on delta, a wildcard subscriber gets a new resource only once it has asked for
+    that type, too. For what takes long to warm up while the client does nothing else: an Envoy asks
+    for listeners when all clusters that it was sent first are warm. None: at once."""
 
     @property
     def body(self) -> bytes:

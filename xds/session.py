@@ -81,6 +81,7 @@ class Session(Generic[Request]):
         self._identities = identities
         self._view: NodeView | None = None
         self._subscriptions: dict[str, TypeRules[Request]] = {}  # in the order of sending
+        self._opened: set[str] = set()
         self._flights: dict[str, _Flight] = {}
         self._last_nacks: dict[str, Nack] = {}
         self._events: list[SessionEvent] = []
@@ -216,6 +217,10 @@ class Session(Generic[Request]):
             key: self._subscriptions[key]
             for key in sorted(self._subscriptions, key=types.send_rank)
         }
+        self._opened.add(type_url)
+        self._subscriptions[type_url].ledger.opened = self._opened
+        for ledger in self._ledgers():
+            ledger.resume()
         return self._subscriptions[type_url]
 
     def _pair(self, subscription: TypeRules[Request], request: Request, now: float) -> bool:

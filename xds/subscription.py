@@ -260,7 +260,7 @@ class Subscription:
             ledger.found_out(name)
             return
         found, resource = ledger.look_up(name, asked=asked)
-        if not found:
+        if not found or ledger.defer(name, resource):
             return
         version = resource.version if resource else ABSENT
         ledger.there_is(name, version)

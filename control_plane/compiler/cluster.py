@@ -22,7 +22,7 @@ from control_plane.compiler.outcome import (
     Route,
 )
 from control_plane.compiler.transport import transport_fields
-from control_plane.site.names import DISPATCH, ERRORS, METADATA
+from control_plane.site.names import DIALLED, DISPATCH, ERRORS, METADATA, UNRESOLVED
 from xds.wire import field_bytes, field_string, field_varint
 
 MAX_REASON = 512
@@ -49,21 +49,19 @@ def compile_cluster(name: str, plan: Plan) -> bytes:
     match plan:
         case Rejection():
             return _negative(name, plan)
-        case Route(hops=(Local(cloud=cloud),)) if name.partition("@")[2] != cloud:
-            # what is left of several: `dispatch` knows that it is the site's own, the front doesn't
-            return _cluster_of_clouds(name, plan.hops)
-        case Route(hops=(hop,), honoured=honoured):
-            return _one_cloud(name, hop, honoured)
-        case Route(hops=hops):
-            return _cluster_of_clouds(name, hops)
+        case Route(hops=hops, honoured=honoured):
+            if _is_of_clouds(name, plan):
+                return _cluster_of_clouds(name, hops)
+            return _one_cloud(name, hops[0], honoured)
         case _:
             assert_never(plan)
 
 
 def warm() -> None:
     """Encode all prototypes, so that no request waits for it."""
+    prototypes.peer()
+    prototypes.one_name("any", 1)
     for by_name in (False, True):
-        prototypes.peer(by_name=by_name)
         for endpoints in range(1, prototypes.MAX_ENDPOINT_RETRIES + 2):
             prototypes.service(endpoints, by_name=by_name)
     prototypes.negative()
@@ -78,28 +76,60 @@ def header_value(text: str) -> str:
     return printable if len(printable) <= MAX_REASON else f"{printable[: MAX_REASON - 3]}..."
 
 
+def waits_for_names(name: str, plan: Plan) -> bool:
+    """Return whether a cluster warms up only when Envoy has an address of several endpoints."""
+    if not isinstance(plan, Route) or _is_of_clouds(name, plan):
+        return False
+    endpoints = _endpoints(plan.hops[0])
+    return len(endpoints) > 1 and bool(_host_names(endpoints))
+
+
+def _is_of_clouds(name: str, route: Route) -> bool:
+    # what is left of several: `dispatch` knows that it is the site's own, the front doesn't
+    first, *others = route.hops
+    return bool(others) or (isinstance(first, Local) and name.partition("@")[2] != first.cloud)
+
+
+def _endpoints(hop: Hop) -> tuple[Endpoint, ...]:
+    if isinstance(hop, PeerHop):
+        return (Endpoint(address=hop.address, port=hop.port),)
+    return hop.service.endpoints
+
+
+def _host_names(endpoints: Sequence[Endpoint]) -> list[str]:
+    return sorted({each.address for each in endpoints if not is_ip(each.address)})
+
+
 def _one_cloud(name: str, hop: Hop, honoured: Honoured | None) -> bytes:
-    endpoints: tuple[Endpoint, ...]
+    endpoints = _endpoints(hop)
+    host_names = _host_names(endpoints)
+    one_name = bool(host_names) and len(endpoints) == 1
     match hop:
-        case PeerHop(cloud=cloud, address=address, port=port, prefix=prefix):
-            fields = prototypes.peer(by_name=not is_ip(address)) + transport_fields(hop)
-            endpoints, host = (Endpoint(address=address, port=port),), ""
+        case PeerHop(cloud=cloud, prefix=prefix):
+            fields, host = prototypes.peer() + transport_fields(hop), ""
         case Local(cloud=cloud, service=service) | Direct(cloud=cloud, service=service):
-            endpoints, prefix, host = service.endpoints, service.path, service.host
-            by_name = not all(is_ip(endpoint.address) for endpoint in endpoints)
+            by_name = bool(host_names) and not one_name
             fields = prototypes.service(len(endpoints), by_name=by_name)
+            prefix, host = service.path, service.host
         case _:
             assert_never(hop)
     locality = b"".join(
         field_bytes(_LB_ENDPOINTS, _lb_endpoint(_socket(endpoint))) for endpoint in endpoints
     )
     values = {"prefix": prefix, "host": host, "cloud": cloud}
+    if host_names:  # for the answer where none of them can be resolved
+        names = "host name" if len(host_names) == 1 else "host names"
+        values[UNRESOLVED] = header_value(f"{names} {', '.join(host_names)}")
+    if one_name:
+        values[DIALLED] = f"{endpoints[0].address}:{endpoints[0].port}"
+        fields += prototypes.one_name(endpoints[0].address, endpoints[0].port)
     if not isinstance(hop, PeerHop):
         values["rejected"] = "false"  # of what a service answers, whatever it claims
         values["places"] = " ".join(hop.places)
     if honoured is not None:
         values["honoured"] = f"{honoured.namespace};{','.join(honoured.roles)}"
-    return _assemble(fields, name, field_bytes(_ENDPOINTS, locality), _metadata(values))
+    assigned = b"" if one_name else field_bytes(_ENDPOINTS, locality)
+    return _assemble(fields, name, assigned, _metadata(values))
 
 
 def _cluster_of_clouds(name: str, hops: Sequence[Hop]) -> bytes:
@@ -133,13 +163,10 @@ def _negative(name: str, rejection: Rejection) -> bytes:
 
 
 def _assemble(fields: bytes, name: str, endpoints: bytes, metadata: bytes) -> bytes:
-    assignment = field_string(_CLUSTER_NAME, name) + endpoints
-    return (
-        field_string(_NAME, name)
-        + fields
-        + field_bytes(_LOAD_ASSIGNMENT, assignment)
-        + field_bytes(_METADATA, metadata)
-    )
+    if endpoints:
+        assignment = field_string(_CLUSTER_NAME, name) + endpoints
+        fields += field_bytes(_LOAD_ASSIGNMENT, assignment)
+    return field_string(_NAME, name) + fields + field_bytes(_METADATA, metadata)
 
 
 def _lb_endpoint(address: bytes) -> bytes:

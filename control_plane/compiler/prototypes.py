@@ -7,12 +7,15 @@ envoy-data-plane takes half a second: import this module where it is used, not a
 
 from datetime import timedelta
 from functools import cache
+from hashlib import blake2b
 
 from envoy_data_plane.envoy.config.cluster.v3 import (
     CircuitBreakers,
     CircuitBreakersThresholds,
     Cluster,
     ClusterCustomClusterType,
+    ClusterDnsLookupFamily,
+    ClusterRefreshRate,
     OutlierDetection,
     UpstreamConnectionOptions,
 )
@@ -26,6 +29,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     KeepaliveSettings,
     TcpKeepalive,
     TransportSocket,
+    TypedExtensionConfig,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     HttpProtocolOptions as CommonOptions,
@@ -38,7 +42,12 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RetryPolicyRetryPriority,
 )
 from envoy_data_plane.envoy.extensions.clusters.common.dns.v3 import DnsLookupFamily
-from envoy_data_plane.envoy.extensions.clusters.dns.v3 import DnsCluster
+from envoy_data_plane.envoy.extensions.clusters.dns.v3 import DnsCluster, DnsClusterRefreshRate
+from envoy_data_plane.envoy.extensions.common.dynamic_forward_proxy.v3 import (
+    DnsCacheCircuitBreakers,
+    DnsCacheConfig,
+)
+from envoy_data_plane.envoy.extensions.network.dns_resolver.cares.v3 import CaresDnsResolverConfig
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.extensions.retry.priority.previous_priorities.v3 import (
     PreviousPrioritiesConfig,
@@ -67,7 +76,28 @@ from control_plane.site.connection import (
     PEER_STREAMS,
 )
 from control_plane.site.names import METADATA, UNREACHABLE, UNSENT
-from xds.wire import any_message, field_bytes, field_string, field_varint
+from xds.wire import any_message, field_bool, field_bytes, field_string, field_varint
+
+DNS_WITHIN = timedelta(seconds=2)
+"""How long a request waits for the address of a host name, however many name servers are silent."""
+
+DNS_QUERY_SECONDS = 1
+DNS_TRIES = 2
+"""How long, and how often, each name server of the machine is asked; each further try takes longer.
+First for an address of IPv4, and then, where there is none, of IPv6."""
+
+DNS_REFRESH = timedelta(seconds=5)
+"""How often a name is asked for at most, whatever TTL its answers have."""
+
+DNS_RETRY = timedelta(seconds=1)
+DNS_LONGEST_RETRY = timedelta(seconds=30)
+"""How soon a name is asked for again that could not be resolved, and how late after many times."""
+
+DNS_KEPT = timedelta(days=1)
+"""How long an address is kept, and asked for, that nobody uses: a site that is cut off goes on."""
+
+DNS_WAITING = 1024
+"""Requests that wait for one host name at a time; further ones are answered at once."""
 
 CONNECT_TIMEOUT = timedelta(seconds=2)
 """Outlives one lost SYN; it is what a silent cloud of an `|` costs before it is ejected."""
@@ -106,14 +136,25 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 # Cluster, and an entry of its map; HttpProtocolOptions, RetryPolicy, UInt32Value
 _PROTOCOL_OPTIONS, _KEY, _ENTRY_VALUE = 36, 1, 2
 _RETRY_POLICY, _NUM_RETRIES, _VALUE = 11, 2, 1
+# Cluster and its CustomClusterType; ClusterConfig (dynamic_forward_proxy), DnsCacheConfig, and
+# SocketAddress
+_LB_POLICY, _CLUSTER_PROVIDED, _CLUSTER_TYPE = 6, 6, 38
+_TYPE_NAME, _TYPED_CONFIG = 1, 2
+_DNS_CACHE_CONFIG, _ALLOW_INSECURE = 1, 2
+_NAME, _PRERESOLVE_HOSTNAMES = 1, 10
+_SOCKET_HOST, _SOCKET_PORT = 2, 3
+_DYNAMIC_FORWARD_PROXY = (
+    "type.googleapis.com/envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig"
+)
 _Explicit = HttpProtocolOptionsExplicitHttpConfig
 _HTTP1 = _Explicit(http_protocol_options=Http1ProtocolOptions())
 
 
 def service(endpoints: int, *, by_name: bool) -> bytes:
-    """Return what clusters of a cloud's own endpoints share; `by_name`: Envoy resolves them."""
-    if by_name:
-        endpoints = max(endpoints, 2)  # one name may stand for several addresses
+    """Return what clusters of a cloud's own endpoints share.
+
+    `by_name`: there are several, and Envoy resolves the host names of some; for one see `one_name`.
+    """
     return _service(min(endpoints, MAX_ENDPOINT_RETRIES + 1), by_name)
 
 
@@ -121,7 +162,7 @@ def service(endpoints: int, *, by_name: bool) -> bytes:
 def _service(endpoints: int, by_name: bool) -> bytes:
     return bytes(
         Cluster(
-            cluster_type=_by_name() if by_name else None,
+            cluster_type=_several_names() if by_name else None,
             connect_timeout=CONNECT_TIMEOUT,
             per_connection_buffer_limit_bytes=SERVICE_BUFFER,
             circuit_breakers=_circuit_breakers(),
@@ -135,7 +176,7 @@ def _service(endpoints: int, by_name: bool) -> bytes:
 
 
 @cache
-def peer(*, by_name: bool) -> bytes:
+def peer() -> bytes:
     """Return what clusters of another site's Envoy share."""
     pings = KeepaliveSettings(interval=PING, timeout=PING / 2)
     http2 = Http2ProtocolOptions(
@@ -147,7 +188,6 @@ def peer(*, by_name: bool) -> bytes:
     )
     return bytes(
         Cluster(
-            cluster_type=_by_name() if by_name else None,
             connect_timeout=CONNECT_TIMEOUT,
             circuit_breakers=_circuit_breakers(),
             upstream_connection_options=_tcp_keepalive(),
@@ -208,10 +248,68 @@ def negative() -> bytes:
     )
 
 
-def _by_name() -> ClusterCustomClusterType:
+def one_name(host: str, port: int) -> bytes:
+    """Return what a cluster besides has whose one endpoint is a host name.
+
+    It warms up without an address, and requests wait for that. In Envoy's `DnsCluster` the cluster
+    waits, and with one everything that comes after it: the opening of listeners, all first uses.
+    Which host is meant a filter says (`control_plane.site.connection`), by the cluster's metadata.
+    """
+    settings, version = _dns_cache()
+    # one for all clusters of the host; Envoy takes no other settings for a name that it has
+    cache = field_string(_NAME, f"{host}:{port}/{version}") + settings
+    address = field_string(_SOCKET_HOST, host) + field_varint(_SOCKET_PORT, port)
+    cache += field_bytes(_PRERESOLVE_HOSTNAMES, address)
+    config = field_bytes(_DNS_CACHE_CONFIG, cache) + field_bool(_ALLOW_INSECURE, True)
+    type_ = field_string(_TYPE_NAME, "envoy.clusters.dynamic_forward_proxy") + field_bytes(
+        _TYPED_CONFIG, any_message(_DYNAMIC_FORWARD_PROXY, config)
+    )
+    return field_varint(_LB_POLICY, _CLUSTER_PROVIDED) + field_bytes(_CLUSTER_TYPE, type_)
+
+
+@cache
+def _dns_cache() -> tuple[bytes, str]:
+    """Return the `DnsCacheConfig` that host names share, and a word that differs with it."""
+    config = bytes(
+        DnsCacheConfig(
+            dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
+            dns_refresh_rate=DNS_REFRESH,
+            dns_min_refresh_rate=DNS_REFRESH,
+            dns_failure_refresh_rate=ClusterRefreshRate(
+                base_interval=DNS_RETRY, max_interval=DNS_LONGEST_RETRY
+            ),
+            dns_query_timeout=DNS_WITHIN,
+            host_ttl=DNS_KEPT,
+            # one more than there are: Envoy turns requests away while so many are looked up
+            max_hosts=2,
+            dns_cache_circuit_breaker=DnsCacheCircuitBreakers(max_pending_requests=DNS_WAITING),
+            typed_dns_resolver_config=_resolver(DNS_TRIES),
+        )
+    )
+    return config, blake2b(config, digest_size=4).hexdigest()
+
+
+def _several_names() -> ClusterCustomClusterType:
     # v4 first: "localhost" and many services have an address of each family, and listen on v4
-    dns = DnsCluster(respect_dns_ttl=True, dns_lookup_family=DnsLookupFamily.V4_PREFERRED)
+    dns = DnsCluster(
+        dns_lookup_family=DnsLookupFamily.V4_PREFERRED,
+        respect_dns_ttl=True,
+        dns_min_refresh_rate=DNS_REFRESH,
+        dns_refresh_rate=DNS_REFRESH,
+        dns_failure_refresh_rate=DnsClusterRefreshRate(
+            base_interval=DNS_RETRY, max_interval=DNS_LONGEST_RETRY
+        ),
+        typed_dns_resolver_config=_resolver(1),  # it holds up others
+    )
     return ClusterCustomClusterType(name="envoy.cluster.dns", typed_config=Any.pack(dns))
+
+
+def _resolver(tries: int) -> TypedExtensionConfig:
+    # with Envoy's own figures one silent name server takes up to 118 s
+    config = CaresDnsResolverConfig(query_timeout_seconds=DNS_QUERY_SECONDS, query_tries=tries)
+    return TypedExtensionConfig(
+        name="envoy.network.dns_resolver.cares", typed_config=Any.pack(config)
+    )
 
 
 def _circuit_breakers() -> CircuitBreakers:

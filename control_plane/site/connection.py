@@ -14,6 +14,7 @@ from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     CidrRange,
+    DataSource,
     ExtensionConfigSource,
     Http1ProtocolOptions,
     Http2ProtocolOptions,
@@ -21,12 +22,17 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HttpProtocolOptionsHeadersWithUnderscoresAction,
     KeepaliveSettings,
     SocketOption,
+    SubstitutionFormatString,
     TcpKeepalive,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Listener
+from envoy_data_plane.envoy.extensions.filters.common.set_filter_state.v3 import FilterStateValue
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer
 from envoy_data_plane.envoy.extensions.filters.http.on_demand.v3 import OnDemand, OnDemandCds
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.http.set_filter_state.v3 import (
+    Config as SetFilterState,
+)
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerCodecType,
@@ -265,9 +271,10 @@ def login_filter() -> bytes:
 def last_filters(*, policy: bool) -> tuple[bytes, ...]:
     """Return the filters behind the Lua, in their order; `policy`: with that of a peer."""
     # the policy behind the Lua, which says the service, and before anybody is asked for a cluster;
-    # on_demand behind the Lua, which makes the name; the router is always the last
-    last = bytes(_on_demand()), bytes(links.http_filter()), bytes(_router())
-    return (*_policy(), *last) if policy else last
+    # on_demand behind the Lua, which makes the name; then what reads the cluster's metadata; the
+    # router is always the last
+    last = [bytes(each) for each in (_on_demand(), _dial(), links.http_filter(), _router())]
+    return (*_policy(), *last) if policy else tuple(last)
 
 
 def _edge(
@@ -409,6 +416,22 @@ def _policy() -> tuple[bytes, bytes]:
 def _on_demand() -> HttpFilter:
     config = OnDemand(odcds=OnDemandCds(source=ads(), timeout=ON_DEMAND_TIMEOUT))
     return HttpFilter(name="on_demand", typed_config=Any.pack(config))
+
+
+def _dial() -> HttpFilter:
+    # tells clusters of one host name which it is; without it Envoy would take the client's Host
+    target = FilterStateValue(
+        object_key="envoy.upstream.dynamic_host",
+        format_string=SubstitutionFormatString(
+            text_format_source=DataSource(
+                inline_string=f"%CLUSTER_METADATA({names.METADATA}:{names.DIALLED})%"
+            ),
+            omit_empty_values=True,
+        ),
+        skip_if_empty=True,
+    )
+    config = SetFilterState(on_request_headers=[target])
+    return HttpFilter(name="dial", typed_config=Any.pack(config))
 
 
 def _router() -> HttpFilter:

@@ -43,6 +43,11 @@ REJECTED: Final = "x-scopeway-rejected"
 scope. Where a service sent it, it is overwritten with the metadata `rejected` of the service's
 cluster, which is "false"."""
 
+UNRESOLVED: Final = "unresolved"
+"""The key in a cluster's metadata of its host names, as an answer says them."""
+DIALLED: Final = "dialled"
+"""The key of host name and port, where a cluster has one endpoint and that is a host name."""
+
 RBAC: Final = "rbac"
 """The filter of peers that enforces the policy, and the key of what it enforces in their routes."""
 

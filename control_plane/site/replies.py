@@ -102,6 +102,25 @@ TOO_LONG_TO_REPEAT = 'response.code_details == "request_payload_exceeded_retry_b
 """In CEL: the first cloud of several is dead, and no longer all of the body is there for the next.
 Envoy's own 507 would say that a disk is full."""
 
+UNRESOLVED = 'response.code_details.startsWith("dns_")'
+"""In CEL: the host name of a target's one endpoint has no address."""
+WHY_UNRESOLVED: Mapping[str, str] = {
+    "resolve_timeout": "the name server did not answer in time",
+    "Domain_name_not_found": "no such name exists",
+    "answer_with_no_data": "it has no address",
+    "cares_norecords": "it has no address",
+    "cares_failure:Timeout": "the name server did not answer in time",
+    "cares_failure": "the name server failed",
+    "overflow": "too many requests wait for that",
+}
+"""The same for these."""
+NONE_RESOLVED = (
+    'response.code_details == "no_healthy_upstream" && '
+    f'"{names.UNRESOLVED}" in xds.cluster_metadata.filter_metadata["{names.METADATA}"]'
+)
+"""In CEL: a target has several endpoints, some of them host names, and no address. Envoy does not
+say why."""
+
 NOT_ACCEPTED = f'response.code_details == "rbac_access_denied_matched_policy[{NONE}]"'
 """In CEL: no rule of a peer's policy that is about the service is for the caller."""
 TOO_MANY_RULES = f'response.code_details == "rbac_access_denied_matched_policy[{TOO_LARGE}]"'
@@ -143,6 +162,9 @@ def local_replies(*, mark_unsent: bool = False, mark_unreachable: bool = False) 
         f"the control plane did not answer for {_TARGET}, "
         "or this site has too many that cannot be served"
     )
+    host_name = f"%CLUSTER_METADATA({names.METADATA}:{names.UNRESOLVED})%"
+    unresolved = f"{_TARGET} cannot be reached: its {host_name} could not be resolved"
+    none_resolved = f"{unresolved}: no name server answered in time, or there is no address"
     denied = f"{names.SITE_NAME} does not let %REQ({names.ORIGIN})% use its {_SERVICE} service"
     not_accepted = f"{denied}: none of its accept rules for it names %REQ({names.ORIGIN})%"
     too_large = f"{denied}: its accept rules are too large to be enforced, so nobody is let in"
@@ -181,6 +203,8 @@ def local_replies(*, mark_unsent: bool = False, mark_unreachable: bool = False) 
             _json(_expression(NOT_A_FORM), "Forbidden", not_a_form, here),
             _json(_expression(NOT_LIKE_THIS), "Forbidden", not_like_this, here),
             _json(away, unavailable, no_cluster, unsent),
+            *_because(_expression(UNRESOLVED), WHY_UNRESOLVED, unavailable, unresolved, unsent),
+            _json(_expression(NONE_RESOLVED), unavailable, none_resolved, unsent),
             *_because(
                 _flags(NOT_CONNECTED),
                 WHY_NOT_SENT,

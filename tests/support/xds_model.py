@@ -72,7 +72,9 @@ class View:
         text = self.store.texts.get((type_url, name))
         if text is None:
             return None
-        return resource(type_url, name, text.encode(), ttl=self.store.ttls.get((type_url, name)))
+        after = LISTENER if text.startswith("late:") else None
+        ttl = self.store.ttls.get((type_url, name))
+        return resource(type_url, name, text.encode(), ttl=ttl, after=after)
 
     def wildcard(self, type_url: str) -> Collection[str]:
         return self.store.wildcards.get(type_url, [])

@@ -20,7 +20,8 @@ A block is commands, `----`, and what comes of them. Commands:
 
 Types are short names. Versions are shown as the text of the resource that has them, those of the
 state of the world as @1, @2 as they come up. The text `eds:NAME:TEXT` is a Cluster that is filled
-by the ClusterLoadAssignment NAME; `TEXT[9s]` has a TTL. Of what is sent, `NAME~TEXT[9s]` is a
+by the ClusterLoadAssignment NAME; `TEXT[9s]` has a TTL; `late:TEXT` waits for listeners
+(`Resource.after`). Of what is sent, `NAME~TEXT[9s]` is a
 heartbeat of that version, and `again at` says when the session wants to be asked again.
 """
 

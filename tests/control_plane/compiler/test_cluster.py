@@ -10,6 +10,7 @@ import yaml
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
 from envoy_data_plane.envoy.extensions.bootstrap.internal_listener.v3 import InternalListener
+from envoy_data_plane.envoy.extensions.clusters.dynamic_forward_proxy.v3 import ClusterConfig
 from envoy_data_plane.google.protobuf import Any as AnyMessage
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,8 @@ from control_plane.scope import parse_target
 from xds.wire import field_bytes
 
 CASES = sorted((Path(__file__).parents[2] / "testdata" / "compile").glob("*.in.yaml"))
+KNOWN = (ClusterConfig,)
+"""Types that are in the goldens, and that nothing else here imports."""
 ENVOY = Path(sys.executable).parent / "envoy"
 
 

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,16 @@ def xds_cluster(port: int) -> dict[str, Any]:
 class Envoy:
     """One Envoy, started from a bootstrap; its admin interface gets a free port."""
 
-    def __init__(self, bootstrap: Mapping[str, Any], folder: Path, name: str = "envoy") -> None:
+    def __init__(
+        self,
+        bootstrap: Mapping[str, Any],
+        folder: Path,
+        name: str = "envoy",
+        *,
+        before: Sequence[str] = (),
+        options: Sequence[str] = ("--disable-hot-restart",),
+    ) -> None:
+        """Start it; `before` is a command that runs it, such as `NameServer.command`."""
         self.folder, self.name = folder, name
         self.node = str(bootstrap["node"]["id"])
         self.log = folder / f"{name}.log"
@@ -51,7 +60,7 @@ class Envoy:
         with self.log.open("wb") as log, self.access_log_file.open("ab") as access_log:
             self.process = subprocess.Popen(
                 [
-                    *(PROGRAM, "-c", config, "--concurrency", "1", "--disable-hot-restart"),
+                    *(*before, PROGRAM, "-c", config, "--concurrency", "1", *options),
                     *("--admin-address-path", admin, "--file-flush-interval-msec", "20"),
                     *("--drain-time-s", "1", "--log-level", "info"),
                 ],

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.background import Background
+from harness.dns import NameServer
 from harness.echo import Echo
 from harness.envoy import Envoy
 
@@ -21,6 +22,8 @@ class Services:
         self.folder = folder
         self.envoys: dict[str, Envoy] = {}
         self.echoes: dict[str, Echo] = {}
+        self.name_server: NameServer | None = None
+        """Where set, Envoys that are started ask it for host names."""
         self._closing = ExitStack()
         self.background = Background()
         self._closing.callback(self.background.close)
@@ -38,7 +41,8 @@ class Services:
 
     def run_envoy(self, cloud: str, config: dict[str, Any]) -> Envoy:
         """Start the Envoy of a site from its bootstrap."""
-        envoy = self.envoys[cloud] = Envoy(config, self.folder, cloud)
+        before = self.name_server.command() if self.name_server else ()
+        envoy = self.envoys[cloud] = Envoy(config, self.folder, cloud, before=before)
         self._closing.callback(envoy.stop)
         return envoy
 

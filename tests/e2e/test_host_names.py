@@ -1,0 +1,136 @@
+"""Host names in manifests, and name servers that don't answer: they hold up nobody else."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+from harness.dns import NameServer
+from harness.fleet import Fleet, manifest
+from harness.http import Response, send
+
+from control_plane.compiler import prototypes
+from control_plane.compiler.transport import LOOPBACK
+
+SILENT, UNKNOWN, KNOWN, LATER = "silent.test", "unknown.test", "known.test", "later.test"
+ANYONE = [{"clouds": ["cloud-1"]}]
+
+pytestmark = pytest.mark.fleet(certificates=True, direct=(*LOOPBACK, SILENT, UNKNOWN, KNOWN, LATER))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def refresh() -> Iterator[None]:
+    """Names are asked for again sooner than else, also those that could not be resolved."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(prototypes, "DNS_REFRESH", timedelta(seconds=1))
+        prototypes._dns_cache.cache_clear()
+        yield
+    prototypes._dns_cache.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def name_server(fleet: Fleet) -> Iterator[NameServer]:
+    with closing(NameServer(fleet.folder)) as server:
+        server.addresses[KNOWN] = ["127.0.0.1"]
+        server.silent |= {SILENT, f"also.{SILENT}", LATER}
+        fleet.name_server = server
+        yield server
+
+
+@pytest.fixture(scope="module")
+def front(fleet: Fleet, name_server: NameServer) -> int:
+    """The front of cloud-1, some of whose own services have host names."""
+    port = fleet.echo("own").port
+    cloud = fleet.site(
+        "cloud-1",
+        services={
+            "image": fleet.service("glance-1"),
+            "compute": named(SILENT, port),
+            "network": named(KNOWN, port),
+        },
+    )
+    assert cloud.front is not None
+    return cloud.front.port
+
+
+def named(name: str, port: int) -> dict[str, object]:
+    return {"endpoints": [{"address": name, "port": port}]}
+
+
+def image(front: int, cloud: str) -> Response:
+    return send(front, "/image/v2/images", [("X-Scope", f"{{image:{cloud}}}")])
+
+
+def unresolved(target: str, name: str, why: str = "the name server did not answer in time") -> str:
+    return f"{target} cannot be reached: its host name {name} could not be resolved: {why}"
+
+
+NOWHERE = unresolved("image@nowhere", UNKNOWN, "no such name exists")
+
+
+def test_a_silent_name_server_keeps_no_front_closed(front: int, name_server: NameServer) -> None:
+    """It opens at once, for all services whose addresses are known."""
+    assert send(front, "/image/v2/images").json["name"] == "glance-1"
+    assert send(front, "/network/v2.0").json["name"] == "own"
+    assert SILENT in name_server.asked
+
+
+def test_the_answer_says_which_host_name(fleet: Fleet, front: int, name_server: NameServer) -> None:
+    """Of a service, own or not, of a peer, and of a first choice: they wait at the same time."""
+    port = fleet.echo("other").port
+    peer = {"address": SILENT, "bind": "127.0.0.1", "port": port}
+    images = {
+        each: {"image": named(name, port)}
+        for each, name in (
+            ("direct", SILENT),
+            ("first", SILENT),
+            ("later", LATER),
+            ("nowhere", UNKNOWN),
+            ("known", KNOWN),
+        )
+    }
+    fleet.control_plane.put(
+        *(manifest(name, services=services, accept=ANYONE) for name, services in images.items()),
+        manifest("peer", peer=peer, services={"image": fleet.service("glance-2")}, accept=ANYONE),
+    )
+    with ThreadPoolExecutor() as pool:
+        own = pool.submit(send, front, "/compute/v2.1")
+        direct, behind_peer, later, either = (
+            pool.submit(image, front, each) for each in ("direct", "peer", "later", "first|cloud-1")
+        )
+
+        assert image(front, "known").json["name"] == "other"
+        assert image(front, "nowhere").error["message"] == NOWHERE
+        assert not any(each.done() for each in (direct, behind_peer, later, either))
+
+        for answer, target, name in (
+            (own, "compute@cloud-1", SILENT),
+            (direct, "image@direct", SILENT),
+            (behind_peer, "image@peer", SILENT),
+            (later, "image@later", LATER),
+        ):
+            assert answer.result().status == 503
+            assert answer.result().error["message"] == unresolved(target, name)
+        assert either.result().json["name"] == "glance-1"
+
+    # without another start
+    name_server.addresses[LATER] = ["127.0.0.1"]
+    name_server.silent.remove(LATER)
+    assert fleet.eventually(lambda: image(front, "later").status == 200)
+
+
+def test_several_names_of_one_service_keep_no_front_closed(fleet: Fleet, front: int) -> None:
+    """Their cluster waits for one of them, and comes after the listeners."""
+    port = fleet.echo("own").port
+    both = [{"address": name, "port": port} for name in (SILENT, f"also.{SILENT}")]
+    cloud = fleet.site(
+        "cloud-2", services={"image": fleet.service("glance-2"), "compute": {"endpoints": both}}
+    )
+    assert cloud.front is not None
+    assert send(cloud.front.port, "/image/v2").json["name"] == "glance-2"
+
+    assert send(cloud.front.port, "/compute/v2.1").error["message"] == (
+        "compute@cloud-2 cannot be reached: its host names also.silent.test, silent.test could not "
+        "be resolved: no name server answered in time, or there is no address"
+    )
