@@ -85,9 +85,10 @@ def waits_for_names(name: str, plan: Plan) -> bool:
 
 
 def _is_of_clouds(name: str, route: Route) -> bool:
-    # what is left of several: `dispatch` knows that it is the site's own, the front doesn't
+    # also what is left of several: `dispatch` knows that it is the site's own, the front doesn't,
+    # and the front's retry headers, which are for several, would repeat a 404 here
     first, *others = route.hops
-    return bool(others) or (isinstance(first, Local) and name.partition("@")[2] != first.cloud)
+    return bool(others) or name.partition("@")[2] != first.cloud
 
 
 def _endpoints(hop: Hop) -> tuple[Endpoint, ...]:

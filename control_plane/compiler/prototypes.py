@@ -102,6 +102,9 @@ DNS_WAITING = 1024
 CONNECT_TIMEOUT = timedelta(seconds=2)
 """Outlives one lost SYN; it is what a silent cloud of an `|` costs before it is ejected."""
 
+SERVICE_CONNECT_TIMEOUT = timedelta(seconds=1.1)
+"""The same for a service, without TLS: a read tries twice, and is to give up as soon."""
+
 EJECTION = timedelta(seconds=10)
 """How long a dead endpoint or cloud is left alone after its first failure."""
 
@@ -112,7 +115,11 @@ SWEEP = timedelta(seconds=5)
 """How often Envoy looks for endpoints whose ejection is over."""
 
 IDLE = timedelta(seconds=60)
-"""How long an upstream connection without requests is kept; each costs Envoy some 80 kB."""
+"""How long a connection to another site without requests is kept; each costs Envoy some 80 kB."""
+
+SERVICE_IDLE = timedelta(seconds=4)
+"""The same for a service. Many servers close after 5 s (Apache, Node); a request that crosses with
+that is lost, and only reads can be sent again."""
 
 PING = timedelta(seconds=10)
 """How often an HTTP/2 peer is asked whether it lives: routes have no time-out that would tell."""
@@ -128,6 +135,9 @@ On such a short way, Envoy's default of 1 MiB makes no transfer faster."""
 DISPATCH_BUFFER = 64 * 1024
 """Bytes on the way to the listener `dispatch`: what is under way when the first cloud is found dead
 must fit into the request's buffer (`control_plane.site.route`), or it cannot be sent again."""
+
+READS = ("GET", "HEAD")
+"""Methods that change nothing, so that a request whose answer is lost may be sent again."""
 
 MAX_ENDPOINT_RETRIES = 4
 """How many further endpoints of one cloud are tried."""
@@ -163,13 +173,13 @@ def _service(endpoints: int, by_name: bool) -> bytes:
     return bytes(
         Cluster(
             cluster_type=_several_names() if by_name else None,
-            connect_timeout=CONNECT_TIMEOUT,
+            connect_timeout=SERVICE_CONNECT_TIMEOUT,
             per_connection_buffer_limit_bytes=SERVICE_BUFFER,
             circuit_breakers=_circuit_breakers(),
             upstream_connection_options=_tcp_keepalive(),
             outlier_detection=_endpoint_ejection() if endpoints > 1 else None,
             typed_extension_protocol_options=_http(
-                _HTTP1, _endpoint_retries(endpoints), of_a_service=True
+                _HTTP1, _service_retries(endpoints), of_a_service=True
             ),
         )
     )
@@ -192,7 +202,7 @@ def peer() -> bytes:
             circuit_breakers=_circuit_breakers(),
             upstream_connection_options=_tcp_keepalive(),
             typed_extension_protocol_options=_http(
-                _Explicit(http2_protocol_options=http2), _endpoint_retries(1)
+                _Explicit(http2_protocol_options=http2), _peer_retries()
             ),
         )
     )
@@ -243,7 +253,8 @@ def negative() -> bytes:
         Cluster(
             connect_timeout=CONNECT_TIMEOUT,
             circuit_breakers=_circuit_breakers(),
-            typed_extension_protocol_options=_http(_HTTP1, _endpoint_retries(1)),
+            # said explicitly: the retry headers that the front sets for an `|` would allow one
+            typed_extension_protocol_options=_http(_HTTP1, RetryPolicy(num_retries=0)),
         )
     )
 
@@ -343,7 +354,7 @@ def _http_options(protocol: _Explicit, *, of_a_service: bool = False) -> HttpPro
     # a service's answer may have as many headers as a request, and each hop adds some of its own
     return HttpProtocolOptions(
         common_http_protocol_options=CommonOptions(
-            idle_timeout=IDLE,
+            idle_timeout=SERVICE_IDLE if of_a_service else IDLE,
             max_headers_count=MAX_HEADERS + (0 if of_a_service else ADDED_HEADERS),
             max_response_headers_kb=MAX_HEADERS_KB + (0 if of_a_service else ADDED_HEADERS_KB),
         ),
@@ -351,10 +362,19 @@ def _http_options(protocol: _Explicit, *, of_a_service: bool = False) -> HttpPro
     )
 
 
-def _endpoint_retries(endpoints: int) -> RetryPolicy:
+def _service_retries(endpoints: int) -> RetryPolicy:
     if endpoints == 1:
-        # said explicitly: the retry headers that the front sets for an `|` would allow one
-        return RetryPolicy(num_retries=0)
+        # a service may close an idle connection just as a request comes. Only for reads: of a write
+        # nobody knows whether it was carried out
+        return RetryPolicy(
+            retry_on="connect-failure,refused-stream,reset",
+            num_retries=1,
+            retriable_request_headers=[
+                HeaderMatcher(name=":method", string_match=StringMatcher(exact=method))
+                for method in READS
+            ],
+            retry_back_off=_soon(),
+        )
     return RetryPolicy(
         retry_on="connect-failure,refused-stream",
         num_retries=min(endpoints - 1, MAX_ENDPOINT_RETRIES),
@@ -362,6 +382,12 @@ def _endpoint_retries(endpoints: int) -> RetryPolicy:
         host_selection_retry_max_attempts=5,
         retry_back_off=_soon(),
     )
+
+
+def _peer_retries() -> RetryPolicy:
+    # what a peer has refused unread, as when it ends a connection for its age: writes, too. No more
+    # than that: a read that tried twice would be twice as long at a site that is silent
+    return RetryPolicy(retry_on="refused-stream", num_retries=1, retry_back_off=_soon())
 
 
 def _cloud_retries() -> RetryPolicy:

@@ -70,6 +70,16 @@ WHY_BROKEN: Mapping[str, str] = {
 }
 """The same for these."""
 NO_HTTP = "UPE"
+UPLOAD_BYTES = 64 * 1024
+"""Of a request's body, beyond which an answer that breaks off may be one to an upload."""
+_PERHAPS = "; it may have been carried out, or not"
+PERHAPS_DONE = (
+    'request.method in ["GET", "HEAD"] ? "" : '
+    f'request.size <= {UPLOAD_BYTES} ? "{_PERHAPS}" : "{_PERHAPS}, and an upload that breaks off '
+    "is often one that the service refused before it had read it: too large, no quota, or an "
+    'expired token"'
+)
+"""In CEL: what else there is to say of an answer that broke off. Reads have been sent again."""
 NO_FILTERS = ("NFCF",)
 """Response flags where the Lua has never come, or Envoy could not take it."""
 SLOW = ("UT", "SI", "DT")
@@ -229,9 +239,17 @@ def local_replies(*, mark_unsent: bool = False, mark_unreachable: bool = False) 
             ),
             _json(_and(_flags(SLOW), _status(408)), "Timeout", half_sent, here),
             _json(_flags(SLOW), "Timeout", f"no answer from {_TARGET} in time", here),
-            *_because(_flags(BROKEN), WHY_BROKEN, unavailable, f"no answer from {_TARGET}", here),
-            _json(_flags(NO_FILTERS), "Internal Server Error", no_filters, here),
+            # before those: a read has been sent again, and failed the same way
             _json(_flags((NO_HTTP,)), "Bad Gateway", no_http, here),
+            *_because(
+                _flags(BROKEN),
+                WHY_BROKEN,
+                unavailable,
+                f"no answer from {_TARGET}",
+                here,
+                more=PERHAPS_DONE,
+            ),
+            _json(_flags(NO_FILTERS), "Internal Server Error", no_filters, here),
             ResponseMapper(
                 filter=_expression(TOO_LONG_TO_REPEAT),
                 status_code=503,
@@ -265,12 +283,15 @@ def _because(
     headers: list[HeaderValueOption],
     *,
     known: list[HeaderValueOption] | None = None,
+    more: str = "",
 ) -> Iterator[ResponseMapper]:
     """A sentence for the causes that have words; where to look for all others.
 
-    `known`: the headers of those that have words, where they differ.
+    `known`: the headers of those that have words, where they differ. `more` is in CEL and stands at
+    the end of either.
     """
     causes = list(whys.items())
+    end = f"%CEL({more})%" if more else ""
     for start in range(0, len(causes), _CAUSES):
         some = causes[start : start + _CAUSES]
         any_of_them = " || ".join(_details_contain(part) for part, _ in some)
@@ -281,10 +302,10 @@ def _because(
         yield _json(
             _and(which, _expression(any_of_them)),
             title,
-            f"{what}: %CEL({words})%",
+            f"{what}: %CEL({words})%{end}",
             headers if known is None else known,
         )
-    yield _json(which, title, f"{what}; {_LOG}", headers)
+    yield _json(which, title, f"{what}; {_LOG}{end}", headers)
 
 
 def _details_contain(part: str) -> str:
