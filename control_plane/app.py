@@ -18,13 +18,13 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from functools import partial
 from typing import Any, TypeVar
 
 from control_plane import descriptors, logs, memory, site, status
 from control_plane.admin import AdminServer, BadCommand
 from control_plane.channel import POLL_SECONDS, Channel
 from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.model import Cloud
 from control_plane.compiler.plan import PlanSettings
 from control_plane.compiler.policies import Timer
 from control_plane.compiler.prefetch import PrefetchSet
@@ -33,6 +33,8 @@ from control_plane.errors import ControlPlaneError
 from control_plane.metrics import Metrics
 from control_plane.registry import Batch, Catalog, Change, Registry, open_registry
 from control_plane.settings import Settings
+from control_plane.site.setup import Setup
+from control_plane.site_memo import SiteResources
 from control_plane.slices import Steps, at_once, in_slices
 from control_plane.source import ScopewaySource
 from xds.errors import ListenError
@@ -169,10 +171,20 @@ class ControlPlane:
         trust_domain = self.settings.trust_domain if self.settings.tls is not None else None
         site.warm(trust_domain=trust_domain)
         insecure = self.settings.insecure_peers
+
+        def make(cloud: Cloud, setup: Setup) -> SiteResources:
+            return site.site_resources(
+                cloud,
+                setup.access_log,
+                earlier=setup.earlier,
+                insecure_peers=insecure,
+                trust_domain=trust_domain,
+            )
+
         source = ScopewaySource(
             inventory=change.inventory,
             changes=self.hub,
-            site=partial(site.site_resources, insecure_peers=insecure, trust_domain=trust_domain),
+            site=make,
             settings=PlanSettings(
                 insecure_peers=insecure,
                 direct=self.settings.direct,

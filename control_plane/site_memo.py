@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from control_plane.memo import Memo
+from control_plane.site.setup import Setup
 from xds.codec import resource
 from xds.resource import Resource
 from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
@@ -19,8 +20,8 @@ SITE_TYPES: Final = (LISTENER, ROUTE, SECRET, EXTENSION)
 SiteResources = Mapping[str, Mapping[str, bytes]]
 """Type URL to name to encoded message: listeners, routes, secrets and filters of one site."""
 
-Key = tuple[str, str]
-"""A cloud, and the path of an Envoy's access log, the one thing in which a site's Envoys differ."""
+Key = tuple[str, Setup]
+"""A cloud, and in what an Envoy of its site may differ from others."""
 
 _Made = Mapping[str, Mapping[str, Resource]]
 """The same, encoded for streams."""
@@ -35,8 +36,8 @@ _MOST_FRESH = 64 << 20
 class SiteMemo:
     """What each site's Envoys are sent besides clusters."""
 
-    def __init__(self, make: Callable[[str, str], SiteResources]) -> None:
-        """Keep what `make` makes of a cloud's name and the path of an access log."""
+    def __init__(self, make: Callable[[str, Setup], SiteResources]) -> None:
+        """Keep what `make` makes of a cloud's name and a setup."""
         self._make = make
         self._made: Memo[Key, _Made] = Memo(_MOST, _size)
         self._fresh: Memo[Key, _Made] = Memo(_MOST_FRESH, _size)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from control_plane.site.setup import Setup
 from xds.source import Node
 
 UNKNOWN = ""
@@ -25,8 +26,8 @@ class Stream(Protocol):
     targets: dict[str, str]
     """Those that it uses, to the version of the cluster now: UNKNOWN where it was not made since
     something changed, and where the target cannot be served."""
-    access_log: str
-    """The path of its Envoy's access log, the one thing in which a site's Envoys may differ."""
+    setup: Setup
+    """In what its Envoy may differ from others of the site."""
 
 
 @dataclass(slots=True)
@@ -34,8 +35,8 @@ class Site:
     """One site, with the streams of its Envoys; without any, it is remembered."""
 
     streams: list[Stream] = field(default_factory=list)
-    versions: dict[str, Versions] = field(default_factory=dict)
-    """Of its listeners, routes, secrets and filters, by the path of an Envoy's access log."""
+    versions: dict[Setup, Versions] = field(default_factory=dict)
+    """Of its listeners, routes, secrets and filters, by the setup of an Envoy."""
     left: dict[str, str] = field(default_factory=dict)
     """Targets of the stream that went last, to the versions of their clusters; those that another
     one has taken up since are not in it any more."""
@@ -80,16 +81,16 @@ class Site:
         """
         self.streams.remove(stream)
         if not self.streams:
-            self.versions = {stream.access_log: self.versions[stream.access_log]}
+            self.versions = {stream.setup: self.versions[stream.setup]}
             unused, self.left = self.left, stream.targets
             return unused
-        if not self.has_access_log(stream.access_log):
-            del self.versions[stream.access_log]
+        if not self.has_setup(stream.setup):
+            del self.versions[stream.setup]
         return stream.targets.keys() - self.targets()
 
-    def has_access_log(self, path: str) -> bool:
-        """Return whether the Envoy of some stream has that path."""
-        return any(stream.access_log == path for stream in self.streams)
+    def has_setup(self, setup: Setup) -> bool:
+        """Return whether the Envoy of some stream has that setup."""
+        return any(stream.setup == setup for stream in self.streams)
 
     def _tables(self) -> Iterator[dict[str, str]]:
         yield self.left

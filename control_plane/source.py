@@ -33,6 +33,7 @@ from control_plane.scope import (
 from control_plane.site import PeerRoutes, peer_routes
 from control_plane.site.identity import from_metadata, secrets
 from control_plane.site.names import PEER
+from control_plane.site.setup import Setup, setup_of
 from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
 from control_plane.sites import UNKNOWN, Away, Site, names_of
 from control_plane.slices import Steps, at_once
@@ -91,7 +92,7 @@ class ScopewaySource:
         *,
         inventory: Inventory,
         changes: Changes,
-        site: Callable[[Cloud, str], SiteResources],
+        site: Callable[[Cloud, Setup], SiteResources],
         settings: PlanSettings,
         limits: Limits | None = None,
         prefetch: PrefetchSet | None = None,
@@ -103,7 +104,7 @@ class ScopewaySource:
             inventory: All clouds.
             changes: Is told what an `update` changed.
             site: Makes the listeners, routes and filters of a cloud's site, for an Envoy with that
-                path of its access log ("" where it names none).
+                setup.
             settings: What the operator decides about plans.
             limits: What one stream may use.
             prefetch: The clouds, of this inventory, whose targets every Envoy gets before it asks.
@@ -126,7 +127,7 @@ class ScopewaySource:
         self._parsed: Memo[str, Target | Rejection] = Memo(
             _MEMO_NAMES, lambda name, _: 500 + 25 * len(name)
         )
-        self._compiled: Memo[tuple[str, Plan], Resource] = Memo(
+        self._compiled: Memo[tuple[str, Plan, bool], Resource] = Memo(
             _MEMO_CLUSTERS, lambda _, cluster: 1000 + 3 * cluster.body_size
         )
         self._site_memo = SiteMemo(self._make_site)
@@ -149,12 +150,12 @@ class ScopewaySource:
         self._check_streams(node)
         view = _View(self, node)
         site = self._sites.get(view.group)
-        versions = site.versions.get(view.access_log) if site else None
+        versions = site.versions.get(view.setup) if site else None
         if versions is None:  # this may fail: nothing is noted before
             versions = self._site_memo.come(view.key)
         site = site or self._meet(view.group)
         self._away.come(view.group)
-        site.versions[view.access_log] = versions
+        site.versions[view.setup] = versions
         site.streams.append(view)
         self._stats.streams += 1
         self._stats.attached += 1
@@ -277,7 +278,7 @@ class ScopewaySource:
         else:
             view.negative.pop(name, None)
             view.withheld.pop(name, None)
-        cluster = self._compile(name, outcome)
+        cluster = self._compile(name, outcome, view.setup.earlier)
         if not isinstance(outcome, Rejection):
             view.targets[name] = cluster.version
         return cluster
@@ -286,7 +287,7 @@ class ScopewaySource:
         """Return whether a resource is known to have that version; a cluster is in use then."""
         site = self._sites[view.group]
         if type_url != CLUSTER:
-            return site.versions[view.access_log].get((type_url, name)) == version
+            return site.versions[view.setup].get((type_url, name)) == version
         if version == UNKNOWN or site.version(name) != version:
             return False
         if name not in view.targets and len(view.targets) >= self._limits.targets:
@@ -306,7 +307,7 @@ class ScopewaySource:
 
     def site_names(self, view: "_View", type_url: str) -> Collection[str]:
         """Return the names of the resources of a type that one Envoy of a site needs."""
-        return names_of(type_url, self._sites[view.group].versions[view.access_log])
+        return names_of(type_url, self._sites[view.group].versions[view.setup])
 
     def targets_of_all(self, group: str) -> Collection[str]:
         """Return the targets that all Envoys of a site have: its own services and the prefetched.
@@ -321,7 +322,7 @@ class ScopewaySource:
         site = self._sites[view.group]
         self._release(view.group, site.leave(view))
         self._stats.streams -= 1
-        if not site.has_access_log(view.access_log):
+        if not site.has_setup(view.setup):
             self._site_memo.forget(view.key)
         if not site.streams:
             for group in self._away.leave(view.group, len(site.left)):
@@ -379,15 +380,16 @@ class ScopewaySource:
     def _parse(self, name: str) -> Target | Rejection:
         return self._parsed.get(name) or self._parsed.put(name, _parse(name))
 
-    def _compile(self, name: str, outcome: Plan) -> Resource:
-        known = self._compiled.get((name, outcome))
+    def _compile(self, name: str, outcome: Plan, earlier: bool) -> Resource:
+        key = name, outcome, earlier
+        known = self._compiled.get(key)
         if known is not None:
             return known
         self._stats.compiled += 1
         # an Envoy opens no listener before all that it is sent at first has warmed up
-        after = LISTENER if waits_for_names(name, outcome) else None
-        cluster = resource(CLUSTER, name, compile_cluster(name, outcome), after=after)
-        return self._compiled.put((name, outcome), cluster)
+        after = LISTENER if waits_for_names(name, outcome, earlier=earlier) else None
+        body = compile_cluster(name, outcome, earlier=earlier)
+        return self._compiled.put(key, resource(CLUSTER, name, body, after=after))
 
     def _refuse(self, view: "_View", name: str, what: str) -> None:
         self._stats.refused += 1
@@ -405,8 +407,8 @@ class ScopewaySource:
         """Tell the streams of a cloud that has changed; the streams may have left meanwhile."""
         site = self._sites[name]
         before = site.versions
-        for access_log in before:
-            self._site_memo.forget((name, access_log))
+        for setup in before:
+            self._site_memo.forget((name, setup))
         try:
             site.versions = {path: self._site_memo.versions((name, path)) for path in before}
         except Exception:  # its Envoys keep what they have, and nobody else is to miss anything
@@ -423,8 +425,8 @@ class ScopewaySource:
                 renamed |= self._fetch(name, self._prefetch.clouds)
         if renamed:
             self._changes.wildcard_changed(CLUSTER, name)
-        for access_log, after in site.versions.items():
-            was = before[access_log]
+        for setup, after in site.versions.items():
+            was = before[setup]
             for type_url in SITE_TYPES:
                 old_names, new_names = names_of(type_url, was), names_of(type_url, after)
                 changed = [
@@ -453,9 +455,9 @@ class ScopewaySource:
                 site.prefetched |= {name: targets} if targets else {}
         return changed
 
-    def _make_site(self, group: str, access_log: str) -> SiteResources:
+    def _make_site(self, group: str, setup: Setup) -> SiteResources:
         cloud = self._inventory.get(group)
-        return {} if cloud is None else self._site(cloud, access_log)
+        return {} if cloud is None else self._site(cloud, setup)
 
 
 class _View:
@@ -472,7 +474,7 @@ class _View:
         self.withheld: dict[str, None] = {}
         """Those that could not be served, one too many of them, and have not been since."""
         self.warned = False
-        self.access_log = node.metadata.get("scopeway.access_log", "")
+        self.setup = setup_of(node.metadata)
         self.identity = _identity_secrets(node)
         """The secrets that differ between the Envoys of a site: the files of their machines."""
 
@@ -481,9 +483,9 @@ class _View:
         return self.node.cluster
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> tuple[str, Setup]:
         """What its Envoy's listeners, routes, secrets and filters are kept by."""
-        return self.node.cluster, self.access_log
+        return self.node.cluster, self.setup
 
     def is_current(self, type_url: str, name: str, version: str) -> bool:
         # what is made for it alone, or kept already, is compared when it is looked up

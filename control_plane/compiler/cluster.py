@@ -44,26 +44,29 @@ _FILTER_METADATA, _STRUCT_FIELDS, _STRING_VALUE = 1, 1, 3
 _KEY, _VALUE = 1, 2
 
 
-def compile_cluster(name: str, plan: Plan) -> bytes:
-    """Return the encoded `Cluster` of that name which carries out a plan."""
+def compile_cluster(name: str, plan: Plan, *, earlier: bool = False) -> bytes:
+    """Return the encoded `Cluster` of that name which carries out a plan.
+
+    `earlier`: for an Envoy with listeners of an earlier version (`control_plane.site.setup`).
+    """
     match plan:
         case Rejection():
             return _negative(name, plan)
         case Route(hops=hops, honoured=honoured):
             if _is_of_clouds(name, plan):
                 return _cluster_of_clouds(name, hops)
-            return _one_cloud(name, hops[0], honoured)
+            return _one_cloud(name, hops[0], honoured, earlier=earlier)
         case _:
             assert_never(plan)
 
 
 def warm() -> None:
     """Encode all prototypes, so that no request waits for it."""
-    prototypes.peer()
     prototypes.one_name("any", 1)
-    for by_name in (False, True):
+    for waits in (False, True):
+        prototypes.peer(waits=waits)
         for endpoints in range(1, prototypes.MAX_ENDPOINT_RETRIES + 2):
-            prototypes.service(endpoints, by_name=by_name)
+            prototypes.service(endpoints, waits=waits)
     prototypes.negative()
     prototypes.cluster_of_clouds(2)
 
@@ -76,12 +79,12 @@ def header_value(text: str) -> str:
     return printable if len(printable) <= MAX_REASON else f"{printable[: MAX_REASON - 3]}..."
 
 
-def waits_for_names(name: str, plan: Plan) -> bool:
-    """Return whether a cluster warms up only when Envoy has an address of several endpoints."""
+def waits_for_names(name: str, plan: Plan, *, earlier: bool = False) -> bool:
+    """Return whether a cluster warms up only when Envoy has the address of a host name."""
     if not isinstance(plan, Route) or _is_of_clouds(name, plan):
         return False
     endpoints = _endpoints(plan.hops[0])
-    return len(endpoints) > 1 and bool(_host_names(endpoints))
+    return bool(_host_names(endpoints)) and (earlier or len(endpoints) > 1)
 
 
 def _is_of_clouds(name: str, route: Route) -> bool:
@@ -101,16 +104,16 @@ def _host_names(endpoints: Sequence[Endpoint]) -> list[str]:
     return sorted({each.address for each in endpoints if not is_ip(each.address)})
 
 
-def _one_cloud(name: str, hop: Hop, honoured: Honoured | None) -> bytes:
+def _one_cloud(name: str, hop: Hop, honoured: Honoured | None, *, earlier: bool) -> bytes:
     endpoints = _endpoints(hop)
     host_names = _host_names(endpoints)
-    one_name = bool(host_names) and len(endpoints) == 1
+    one_name = bool(host_names) and len(endpoints) == 1 and not earlier
+    waits = bool(host_names) and not one_name
     match hop:
         case PeerHop(cloud=cloud, prefix=prefix):
-            fields, host = prototypes.peer() + transport_fields(hop), ""
+            fields, host = prototypes.peer(waits=waits) + transport_fields(hop), ""
         case Local(cloud=cloud, service=service) | Direct(cloud=cloud, service=service):
-            by_name = bool(host_names) and not one_name
-            fields = prototypes.service(len(endpoints), by_name=by_name)
+            fields = prototypes.service(len(endpoints), waits=waits)
             prefix, host = service.path, service.host
         case _:
             assert_never(hop)

@@ -160,19 +160,19 @@ _Explicit = HttpProtocolOptionsExplicitHttpConfig
 _HTTP1 = _Explicit(http_protocol_options=Http1ProtocolOptions())
 
 
-def service(endpoints: int, *, by_name: bool) -> bytes:
+def service(endpoints: int, *, waits: bool) -> bytes:
     """Return what clusters of a cloud's own endpoints share.
 
-    `by_name`: there are several, and Envoy resolves the host names of some; for one see `one_name`.
+    `waits`: for the addresses of host names, where `one_name` is not for them.
     """
-    return _service(min(endpoints, MAX_ENDPOINT_RETRIES + 1), by_name)
+    return _service(min(endpoints, MAX_ENDPOINT_RETRIES + 1), waits)
 
 
 @cache
-def _service(endpoints: int, by_name: bool) -> bytes:
+def _service(endpoints: int, waits: bool) -> bytes:
     return bytes(
         Cluster(
-            cluster_type=_several_names() if by_name else None,
+            cluster_type=_names() if waits else None,
             connect_timeout=SERVICE_CONNECT_TIMEOUT,
             per_connection_buffer_limit_bytes=SERVICE_BUFFER,
             circuit_breakers=_circuit_breakers(),
@@ -186,8 +186,8 @@ def _service(endpoints: int, by_name: bool) -> bytes:
 
 
 @cache
-def peer() -> bytes:
-    """Return what clusters of another site's Envoy share."""
+def peer(*, waits: bool) -> bytes:
+    """Return what clusters of another site's Envoy share; `waits`: as in `service`."""
     pings = KeepaliveSettings(interval=PING, timeout=PING / 2)
     http2 = Http2ProtocolOptions(
         connection_keepalive=pings,
@@ -198,6 +198,7 @@ def peer() -> bytes:
     )
     return bytes(
         Cluster(
+            cluster_type=_names() if waits else None,
             connect_timeout=CONNECT_TIMEOUT,
             circuit_breakers=_circuit_breakers(),
             upstream_connection_options=_tcp_keepalive(),
@@ -300,7 +301,7 @@ def _dns_cache() -> tuple[bytes, str]:
     return config, blake2b(config, digest_size=4).hexdigest()
 
 
-def _several_names() -> ClusterCustomClusterType:
+def _names() -> ClusterCustomClusterType:
     # v4 first: "localhost" and many services have an address of each family, and listen on v4
     dns = DnsCluster(
         dns_lookup_family=DnsLookupFamily.V4_PREFERRED,

@@ -25,7 +25,11 @@ from envoy_data_plane.envoy.config.core.v3 import (
     SubstitutionFormatString,
     TcpKeepalive,
 )
-from envoy_data_plane.envoy.config.listener.v3 import Listener
+from envoy_data_plane.envoy.config.listener.v3 import (
+    Listener,
+    ListenerConnectionBalanceConfig,
+    ListenerConnectionBalanceConfigExactBalance,
+)
 from envoy_data_plane.envoy.extensions.filters.common.set_filter_state.v3 import FilterStateValue
 from envoy_data_plane.envoy.extensions.filters.http.buffer.v3 import Buffer
 from envoy_data_plane.envoy.extensions.filters.http.on_demand.v3 import OnDemand, OnDemandCds
@@ -220,18 +224,27 @@ def errors() -> bytes:
 
 
 @cache
-def listener(kind: str) -> bytes:
-    """Return what all listeners with an address share; `kind` is `front` or `peer`."""
-    # a client that vanished would hold its connection for the whole of IDLE
-    return bytes(
-        Listener(
-            tcp_keepalive=TcpKeepalive(
-                keepalive_probes=3, keepalive_time=60, keepalive_interval=10
-            ),
-            # peers are asked by HTTP/2 whether they live, and always read
-            socket_options=[_user_timeout()] if kind == names.FRONT else [],
-        )
+def listener(kind: str, *, shared: bool) -> bytes:
+    """Return what all listeners with an address share.
+
+    Args:
+        kind: `front` or `peer`.
+        shared: Another Envoy may listen on the same port, as earlier versions had it.
+    """
+    made = Listener(
+        # a client that vanished would hold its connection for the whole of IDLE
+        tcp_keepalive=TcpKeepalive(keepalive_probes=3, keepalive_time=60, keepalive_interval=10)
     )
+    if not shared:
+        # two Envoys on one port would each get some of its connections, and nobody would be told.
+        # All workers then wait at one socket, and the kernel no longer spreads connections
+        made.enable_reuse_port = False
+        made.connection_balance_config = ListenerConnectionBalanceConfig(
+            exact_balance=ListenerConnectionBalanceConfigExactBalance()
+        )
+        if kind == names.FRONT:  # peers are asked by HTTP/2 whether they live, and always read
+            made.socket_options = [_user_timeout()]
+    return bytes(made)
 
 
 @cache
@@ -268,13 +281,19 @@ def login_filter() -> bytes:
 
 
 @cache
-def last_filters(*, policy: bool) -> tuple[bytes, ...]:
-    """Return the filters behind the Lua, in their order; `policy`: with that of a peer."""
+def last_filters(*, policy: bool, dial: bool) -> tuple[bytes, ...]:
+    """Return the filters behind the Lua, in their order.
+
+    Args:
+        policy: With that of a peer.
+        dial: With the one that clusters of one host name need.
+    """
     # the policy behind the Lua, which says the service, and before anybody is asked for a cluster;
     # on_demand behind the Lua, which makes the name; then what reads the cluster's metadata; the
     # router is always the last
-    last = [bytes(each) for each in (_on_demand(), _dial(), links.http_filter(), _router())]
-    return (*_policy(), *last) if policy else tuple(last)
+    filters = (_on_demand(), *([_dial()] if dial else []), links.http_filter(), _router())
+    last = tuple(bytes(each) for each in filters)
+    return (*_policy(), *last) if policy else last
 
 
 def _edge(

@@ -86,6 +86,7 @@ def site_resources(
     cloud: Cloud,
     access_log: str = "",
     *,
+    earlier: bool = False,
     insecure_peers: bool = False,
     trust_domain: str | None = None,
 ) -> Mapping[str, Mapping[str, bytes]]:
@@ -96,13 +97,14 @@ def site_resources(
     Args:
         cloud: Whose site it is.
         access_log: A file as that Envoy sees it; "" is its standard output.
+        earlier: Whether it may have listeners of an earlier version (`Setup`).
         insecure_peers: True lets a peer listen beyond loopback, though it speaks without TLS.
         trust_domain: Of the certificates of peers; None: they speak without TLS.
     """
     log = access_log or DEFAULT_ACCESS_LOG
     peers = _Peers(insecure=insecure_peers, trust_domain=trust_domain)
     return {
-        LISTENER: _listeners(cloud, log, peers),
+        LISTENER: _listeners(cloud, log, peers, earlier),
         ROUTE: _routes(cloud, peers),
         SECRET: secrets(cloud),
         EXTENSION: _filters(cloud, peers),
@@ -164,7 +166,7 @@ class _Peers:
     """None: without TLS."""
 
 
-def _listeners(cloud: Cloud, access_log: str, peers: _Peers) -> dict[str, bytes]:
+def _listeners(cloud: Cloud, access_log: str, peers: _Peers, earlier: bool) -> dict[str, bytes]:
     """Return name to encoded `Listener`; the internal ones only beside one that can use them."""
     # imported late: Envoy's types take half a second
     from control_plane.site import connection
@@ -177,7 +179,7 @@ def _listeners(cloud: Cloud, access_log: str, peers: _Peers) -> dict[str, bytes]
         else:
             prototype = connection.front()
         rds = connection.rds_source() + field_string(_ROUTE_CONFIG_NAME, entry.name)
-        manager = prototype + field_bytes(_RDS, rds) + _http_filters(entry)
+        manager = prototype + field_bytes(_RDS, rds) + _http_filters(entry, earlier)
         made[entry.name] = (
             _listener(
                 entry.name,
@@ -186,7 +188,7 @@ def _listeners(cloud: Cloud, access_log: str, peers: _Peers) -> dict[str, bytes]
             )
             + field_bytes(_ADDRESS, _socket(entry.address, entry.port))
             + field_string(_STAT_PREFIX, entry.name)
-            + connection.listener(entry.kind)
+            + connection.listener(entry.kind, shared=earlier)
             + metadata
         )
     if made:
@@ -194,7 +196,7 @@ def _listeners(cloud: Cloud, access_log: str, peers: _Peers) -> dict[str, bytes]
         lua = connection.lua_filter() + field_string(_NAME, names.lua(names.DISPATCH))
         dispatch = connection.dispatch() + b"".join(
             field_bytes(_HTTP_FILTERS, each)
-            for each in (lua, *connection.last_filters(policy=False))
+            for each in (lua, *connection.last_filters(policy=False, dial=not earlier))
         )
         dispatch += _access_log(names.DISPATCH, access_log)
         made[names.DISPATCH] = _listener(names.DISPATCH, dispatch) + internal
@@ -358,11 +360,11 @@ def _within(transport_socket: bytes) -> bytes:
     return transport_socket + field_bytes(_TRANSPORT_SOCKET_CONNECT_TIMEOUT, duration)
 
 
-def _http_filters(entry: _Entry) -> bytes:
+def _http_filters(entry: _Entry, earlier: bool) -> bytes:
     from control_plane.site import connection
 
     lua = connection.lua_filter() + field_string(_NAME, names.lua(entry.name))
-    last = connection.last_filters(policy=entry.kind == names.PEER)
+    last = connection.last_filters(policy=entry.kind == names.PEER, dial=not earlier)
     first = [connection.login_filter()] if entry.kind == names.FRONT else []
     return b"".join(field_bytes(_HTTP_FILTERS, each) for each in (*first, lua, *last))
 

@@ -1,6 +1,5 @@
 """A control plane names files of keys and never reads them, whoever names which file."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,7 +38,7 @@ def test_who_names_the_file_of_a_key_is_sent_its_name_and_not_the_key(
     source = ScopewaySource(
         inventory=Inventory().apply({SITE: cloud}, ()),
         changes=Hub(),
-        site=partial(site_resources, trust_domain="fleet.test"),
+        site=lambda cloud, _: site_resources(cloud, trust_domain="fleet.test"),
         settings=PlanSettings(trust_domain="fleet.test"),
     )
     named = identity.key if by == "node" else "/elsewhere"

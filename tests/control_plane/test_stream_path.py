@@ -1,7 +1,6 @@
 """What a stream costs: nothing on its path parses or encodes a message of envoy-data-plane."""
 
 from collections.abc import Collection, Iterable, Iterator
-from functools import partial
 from typing import Any
 
 import betterproto2
@@ -176,7 +175,7 @@ def test_no_stream_path_parses_or_encodes_a_message(
     source = ScopewaySource(
         inventory=inventory,
         changes=hub,
-        site=partial(site.site_resources, trust_domain=trust_domain),
+        site=lambda cloud, _: site.site_resources(cloud, trust_domain=trust_domain),
         settings=PlanSettings(trust_domain=trust_domain, direct=(*LOOPBACK, "service.example")),
     )
     counter = Counter()

@@ -127,7 +127,7 @@ def test_any_text_becomes_a_header_value(text: str) -> None:
 def test_more_endpoints_mean_more_retries_up_to_a_bound() -> None:
     retries = []
     for count in (1, 2, 20):
-        options = Cluster.parse(prototypes.service(count, by_name=False)).to_dict()
+        options = Cluster.parse(prototypes.service(count, waits=False)).to_dict()
         (http,) = options["typedExtensionProtocolOptions"].values()
         retries.append(http["retryPolicy"]["numRetries"])
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from control_plane.site.bootstrap import bootstrap, render_bootstrap, template
+from control_plane.site.setup import LISTENERS
 
 ENVOY = Path(sys.executable).parent / "envoy"
 TEMPLATE = Path(__file__).parents[3] / "envoy" / "bootstrap.yaml"
@@ -36,7 +37,11 @@ def test_the_node_says_cloud_instance_and_protocol() -> None:
     node = made(instance="two", access_log="/var/log/a")["node"]
 
     assert (node["id"], node["cluster"]) == ("cloud-9/two", "cloud-9")
-    assert node["metadata"]["scopeway"] == {"protocol": "1", "access_log": "/var/log/a"}
+    assert node["metadata"]["scopeway"] == {
+        "protocol": "1",
+        "listeners": LISTENERS,
+        "access_log": "/var/log/a",
+    }
 
 
 def test_every_control_plane_is_an_endpoint() -> None:

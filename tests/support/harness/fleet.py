@@ -19,6 +19,7 @@ from control_plane.compiler.transport import LOOPBACK, Place
 from control_plane.site import site_resources
 from control_plane.site.bootstrap import bootstrap
 from control_plane.site.identity import to_metadata
+from control_plane.site.setup import Setup
 from control_plane.site_memo import SiteResources
 from control_plane.source import Limits, ScopewaySource
 from harness.background import Background
@@ -79,9 +80,9 @@ class ControlPlane:
         """Register clouds, and forget others."""
         self._background.call(partial(self._put, clouds, delete))
 
-    def rejected(self, cloud: str) -> dict[str, str]:
-        """Return the clusters that a cloud's Envoys do not take, and in which words."""
-        return self._background.call(partial(self._rejected, cloud))
+    def rejected(self, cloud: str, type_url: str = CLUSTER) -> dict[str, str]:
+        """Return the resources that a cloud's Envoys do not take, and in which words."""
+        return self._background.call(partial(self._rejected, cloud, type_url))
 
     def policy_problems(self) -> Mapping[str, str]:
         """Return the sites whose policy lets nobody in, each with the reason."""
@@ -111,14 +112,14 @@ class ControlPlane:
         await self._serving.__aexit__(None, None, None)
         self._serving = self._source = None
 
-    def _rejected(self, cloud: str) -> dict[str, str]:
+    def _rejected(self, cloud: str, type_url: str) -> dict[str, str]:
         assert self._server
         return {
             name: each.message
             for stream in self._server.statuses()
             for kind in stream.types
             for name, each in kind.rejected.items()
-            if stream.node.cluster == cloud and kind.type_url == CLUSTER
+            if stream.node.cluster == cloud and kind.type_url == type_url
         }
 
     def _put(self, clouds: tuple[Cloud, ...], delete: tuple[str, ...]) -> None:
@@ -126,8 +127,12 @@ class ControlPlane:
         if self._source is not None:
             self._source.update(self.inventory, {*(each.name for each in clouds), *delete})
 
-    def _site_resources(self, cloud: Cloud, access_log: str) -> SiteResources:
-        made = dict(site_resources(cloud, access_log, trust_domain=self.trust_domain))
+    def _site_resources(self, cloud: Cloud, setup: Setup) -> SiteResources:
+        made = dict(
+            site_resources(
+                cloud, setup.access_log, earlier=setup.earlier, trust_domain=self.trust_domain
+            )
+        )
         if self._lua is not None:
             replaced = {
                 name: _lua_config(name, self._lua)

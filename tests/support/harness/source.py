@@ -8,6 +8,7 @@ from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Peer, Service
 from control_plane.compiler.plan import PlanSettings
 from control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
+from control_plane.site.setup import LISTENERS, Setup
 from control_plane.source import Limits, ScopewaySource
 from xds.source import Node, NodeView
 from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
@@ -32,16 +33,16 @@ BROKEN = "/broken"
 """The access log of an Envoy, or a label of a cloud, whose site cannot be made."""
 
 
-def site(cloud: Cloud, access_log: str) -> Mapping[str, Mapping[str, bytes]]:
+def site(cloud: Cloud, setup: Setup) -> Mapping[str, Mapping[str, bytes]]:
     """Stand in for the listeners, routes and filters of a site."""
-    if access_log == BROKEN or BROKEN in cloud.labels.values():
+    if setup.access_log == BROKEN or BROKEN in cloud.labels.values():
         raise ValueError("this site cannot be made")
     fronts = {f"front/{service}": b"port" for service in cloud.services}
     return {
         LISTENER: {"front": cloud.name.encode(), "peer": b"peer", **fronts},
         ROUTE: {"front": b"route"},
         SECRET: {"front": b"files"},
-        EXTENSION: {"lua/front": f"lua {access_log}".encode()},
+        EXTENSION: {"lua/front": f"lua {setup.access_log}".encode()},
     }
 
 
@@ -90,6 +91,7 @@ class Fleet:
 
 def node(cloud: str, protocol: str | None = "1", access_log: str = "") -> Node:
     metadata = {} if protocol is None else {"scopeway.protocol": protocol}
+    metadata["scopeway.listeners"] = LISTENERS
     if access_log:
         metadata["scopeway.access_log"] = access_log
     return Node(id=f"{cloud}/0", cluster=cloud, metadata=metadata)
