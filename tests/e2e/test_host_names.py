@@ -76,6 +76,18 @@ def test_a_silent_name_server_keeps_no_front_closed(front: int, name_server: Nam
     assert SILENT in name_server.asked
 
 
+def test_a_client_s_host_leads_nowhere_else(fleet: Fleet, front: int) -> None:
+    """Envoy's cluster for a host name would take it from there, were it not told which it is."""
+    other = fleet.echo("other")
+    host = f"127.0.0.1:{other.port}"
+    before = other.requests
+
+    response = send(front, "/network/v2.0", host=host)
+
+    assert (response.json["name"], dict(response.json["headers"])["host"]) == ("own", host)
+    assert other.requests == before
+
+
 def test_the_answer_says_which_host_name(fleet: Fleet, front: int, name_server: NameServer) -> None:
     """Of a service, own or not, of a peer, and of a first choice: they wait at the same time."""
     port = fleet.echo("other").port
