@@ -27,7 +27,7 @@ from control_plane.registry.yaml_documents import (
 )
 from control_plane.scope import text
 from control_plane.site import connection, resources, route
-from control_plane.site.bootstrap import resource_monitor
+from control_plane.site.bootstrap import PRESSURE_SCALE, resource_monitor
 from control_plane.site.callers import MAX_LOOKED_AT
 from control_plane.site.policy import MAX_GRANTS
 from control_plane.slices import SLICE
@@ -146,7 +146,7 @@ EXPECTED: dict[str, list[float]] = {
         connection.BETWEEN_REQUESTS / timedelta(minutes=1)
     ],
     "bytes of memory of an Envoy": [
-        resource_monitor(bootstrap(), "fixed_heap")["max_heap_size_bytes"]
+        resource_monitor(bootstrap(), "fixed_heap")["max_heap_size_bytes"] / PRESSURE_SCALE
     ],
     "requests a second of a calling cloud, at a worker of a peer, where its manifest states no "
     "other": [stated(DEFAULT.requests_per_second)],

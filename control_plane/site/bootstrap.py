@@ -20,6 +20,10 @@ Linux's abstract namespace."""
 PRIVATE = 0o600
 """The mode of a unix socket for the admin interface; one without a file has none."""
 
+PRESSURE_SCALE = 4
+"""How many times the memory of an Envoy full pressure is, in the template: Envoy ends requests each
+time that the pressure changes, so it must never come to full pressure."""
+
 _LONGEST = 107
 """Bytes of a socket's name that Envoy takes."""
 
@@ -54,8 +58,8 @@ def bootstrap(
         access_log: The file that gets a line for each request, as this Envoy sees it.
         channel: How both sides of the channel to the control plane prove who they are; None: not at
             all, which a control plane takes on loopback only.
-        max_heap_size: Bytes of memory that this Envoy may allocate
-            (`FixedHeapConfig.max_heap_size_bytes`); None: as the template has it.
+        max_heap_size: Bytes of memory that this Envoy is to take at most; None: as the template
+            has it.
     """
     filled: dict[str, Any] = yaml.safe_load(template())
     node = filled["node"]
@@ -74,7 +78,8 @@ def bootstrap(
         )
     filled["admin"]["address"] = _admin(*admin)
     if max_heap_size is not None:
-        resource_monitor(filled, "fixed_heap")["max_heap_size_bytes"] = max_heap_size
+        monitor = resource_monitor(filled, "fixed_heap")
+        monitor["max_heap_size_bytes"] = max_heap_size * PRESSURE_SCALE
     return filled
 
 

@@ -114,8 +114,8 @@ def test_a_cloud_without_a_peer_is_asked_nowhere_that_the_operator_has_not_named
 
         assert response.status == 503
         assert response.error["message"] == (
-            f"{cloud} has no peer, and its image service at {address.lower()} would be asked in plain "
-            "HTTP; --direct allows it"
+            f"{cloud} has no peer, and its image service at {address.lower()} would be asked in "
+            "plain HTTP; --direct allows it"
         )
         assert listener.connections == 0
 

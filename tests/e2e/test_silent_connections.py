@@ -12,7 +12,7 @@ from harness.http2 import send2
 from harness.services import at
 
 from control_plane.clouds.model import Cloud
-from control_plane.site.bootstrap import bootstrap
+from control_plane.site.bootstrap import bootstrap, resource_monitor
 from control_plane.site.identity import to_metadata
 
 pytestmark = pytest.mark.fleet(certificates=True)
@@ -30,8 +30,8 @@ def start(fleet: Fleet, cloud: Cloud) -> Cloud:
     config = bootstrap(
         cloud=cloud.name, xds=[("127.0.0.1", fleet.control_plane.port)], admin=("127.0.0.1", 0)
     )
-    (monitor,) = config["overload_manager"]["resource_monitors"]
-    monitor["typed_config"]["max_active_downstream_connections"] = MOST
+    monitor = resource_monitor(config, "global_downstream_max_connections")
+    monitor["max_active_downstream_connections"] = MOST
     (layer,) = config["layered_runtime"]["layers"]
     (limit,) = layer["static_layer"]
     assert 0 < layer["static_layer"][limit] <= 25_000

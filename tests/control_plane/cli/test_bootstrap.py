@@ -15,7 +15,7 @@ from harness.process import until
 
 from control_plane.identity.authority import AuthorityFolder
 from control_plane.identity.files import in_folder
-from control_plane.site.bootstrap import resource_monitor
+from control_plane.site.bootstrap import PRESSURE_SCALE, resource_monitor
 
 
 @pytest.mark.envoy
@@ -47,7 +47,7 @@ def test_it_has_the_memory_that_it_is_told(scopeway: Callable[..., Any]) -> None
     outcome = scopeway("bootstrap", "cloud-1", "--max-heap-size", "512MiB")
 
     monitor = resource_monitor(yaml.safe_load(outcome.out), "fixed_heap")
-    assert monitor["max_heap_size_bytes"] == 512 << 20
+    assert monitor["max_heap_size_bytes"] == (512 << 20) * PRESSURE_SCALE
 
 
 @pytest.mark.parametrize(
