@@ -16,6 +16,7 @@ from control_plane.clouds import limits
 from control_plane.clouds.caller_limits import DEFAULT
 from control_plane.clouds.fields import AT_ONCE_RANGE, PER_SECOND_RANGE
 from control_plane.clouds.manifest import MAX_PROBLEMS
+from control_plane.compiler import prototypes
 from control_plane.compiler.plan import LABEL_WINDOW, MAX_HOPS, PlanSettings
 from control_plane.compiler.policies import REST
 from control_plane.registry.documents import MAX_BYTES
@@ -128,6 +129,10 @@ EXPECTED: dict[str, list[float]] = {
     "seconds of a login, its body included; of one attempt at a cloud of several; at the peer": [
         route.WITHIN[each]["login"].total_seconds() for each in ("front", "dispatch", "peer")
     ],
+    "seconds that a request waits for the address of a host name": [
+        prototypes.DNS_WITHIN.total_seconds()
+    ],
+    "times that a read reaches a cloud whose service breaks off": [],
     "connections of an Envoy": [connections()],
     "connections to an Envoy's peer, of these": [connections_to_peer()],
     "seconds until TLS is agreed on, at a peer and a front with TLS": [resources.HANDSHAKE_SECONDS],
