@@ -59,7 +59,10 @@ def test_every_control_plane_is_an_endpoint() -> None:
 def test_a_name_is_resolved_by_envoy() -> None:
     cluster = control_plane(made(xds=[("10.0.0.1", 1), ("control.example", 2)]))
 
+    resolver = cluster["typed_dns_resolver_config"]["typed_config"]
     assert cluster["type"] == "STRICT_DNS"
+    assert (resolver["query_timeout_seconds"], resolver["query_tries"]) == (1, 2)
+    assert "typed_dns_resolver_config" not in control_plane(made(xds=[("10.0.0.1", 1)]))
 
 
 def test_the_admin_interface_may_be_a_socket_that_only_its_user_opens() -> None:
