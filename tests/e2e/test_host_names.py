@@ -88,6 +88,20 @@ def test_a_client_s_host_leads_nowhere_else(fleet: Fleet, front: int) -> None:
     assert other.requests == before
 
 
+def test_a_peer_may_have_one(fleet: Fleet, front: int) -> None:
+    """Over mutual TLS, in which the name plays no part."""
+    images = {"image": fleet.service("glance-3")}
+    cloud = fleet.site("cloud-3", services=images, accept=ANYONE)
+    assert cloud.peer is not None
+    peer = {"address": KNOWN, "bind": "127.0.0.1", "port": cloud.peer.port}
+    fleet.control_plane.put(manifest("cloud-3", peer=peer, services=images, accept=ANYONE))
+
+    response = image(front, "cloud-3")
+
+    assert (response.status, response.headers["x-scopeway-served-by"]) == (200, "cloud-3")
+    assert image(front, "cloud-3|cloud-1").json["name"] == "glance-3"
+
+
 def test_the_answer_says_which_host_name(fleet: Fleet, front: int, name_server: NameServer) -> None:
     """Of a service, own or not, of a peer, and of a first choice: they wait at the same time."""
     port = fleet.echo("other").port
