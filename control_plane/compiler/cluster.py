@@ -91,7 +91,9 @@ def _is_of_clouds(name: str, route: Route) -> bool:
     # also what is left of several: `dispatch` knows that it is the site's own, the front doesn't,
     # and the front's retry headers, which are for several, would repeat a 404 here
     first, *others = route.hops
-    return bool(others) or name.partition("@")[2] != first.cloud
+    expression = name.partition("@")[2]
+    is_spread = "|" in expression or "[" in expression  # as `lua_filters/target.lua` has it
+    return bool(others) or is_spread or (isinstance(first, Local) and expression != first.cloud)
 
 
 def _endpoints(hop: Hop) -> tuple[Endpoint, ...]:

@@ -58,7 +58,7 @@ def test_the_attempts_at_clouds_of_an_alternative_are_joined_too(fleet: Fleet, f
 
     assert (at_front["attempts"], at_front["served_by"]) == (2, "cloud-2")
     assert [(each["target"], each["flags"]) for each in attempts] == [
-        ("image@cloud-down", "UF"),
+        ("image@cloud-down", "URX,UF"),  # a read is tried twice
         ("image@cloud-2", "-"),
     ]
     assert lines(fleet, "cloud-2", word)[0]["request_id"] == at_front["request_id"]
@@ -105,5 +105,5 @@ def test_a_line_of_a_request_that_failed_says_why(fleet: Fleet, front: int) -> N
     send(front, f"/image/{word}", [("X-Scope", "{image:cloud-down}")])
     (line,) = lines(fleet, "cloud-1", word)
 
-    assert (line["status"], line["flags"], line["served_by"]) == (503, "UF", "cloud-1")
+    assert (line["status"], line["flags"], line["served_by"]) == (503, "URX,UF", "cloud-1")
     assert "Connection_refused" in line["details"]

@@ -297,7 +297,7 @@ def test_the_admin_address_and_the_logs_hold_no_secret(
     serve = ServeProcess(registry, stack.folder, *options, "--log-level", "debug", name="secrets")
     try:
         serve.start()
-        envoy = stack.start_envoy("cloud-1", serve, name="secrets")
+        envoy = stack.start_envoy("cloud-1", serve, name="secrets-envoy")
         serve.wait_until(lambda: serve.serves(envoy), "the Envoy is served")
         identities.issue(None)
         serve.wait_until(lambda: "tls.crt is taken, until" in serve.log(), "it has the new one")

@@ -2,6 +2,7 @@
 
 import ssl
 import threading
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -144,27 +145,29 @@ def test_a_target_that_was_refused_beside_a_wrong_key_is_served_on_a_new_stream(
     fleet: Fleet, clouds: tuple[Cloud, Cloud]
 ) -> None:
     """Envoy doesn't name it again on the old one, and what it rejected isn't sent unasked."""
-    first, _ = clouds
+    first, second = clouds
     sites = fleet.sites
     assert sites
     assert first.front
-    envoy, scope = fleet.envoys["cloud-1"], "{image:(cloud-2|cloud-2|cloud-2)}"
+    envoy, scope = fleet.envoys["cloud-1"], "{compute:cloud-2}"
     failed = "sds.identity.key_rotation_failed"
     before = envoy.stats("sds.identity")[failed]
+    services = {**second.services, "compute": second.services["image"]}
+    fleet.control_plane.put(replace(second, services=services))
     sites.break_key("cloud-1")
     assert fleet.eventually(lambda: envoy.stats("sds.identity")[failed] > before)
 
-    refused = send(first.front.port, "/image/v2", [("X-Scope", scope)])
+    refused = send(first.front.port, "/compute/v2", [("X-Scope", scope)])
     assert refused.status == 503
     assert "the control plane did not answer" in refused.error["message"]
     rejected = fleet.control_plane.rejected
     assert fleet.eventually(lambda: "KEY_VALUES_MISMATCH" in "".join(rejected("cloud-1").values()))
-    assert set(rejected("cloud-1")) == {"image@(cloud-2|cloud-2|cloud-2)"}
+    assert set(rejected("cloud-1")) == {"compute@cloud-2"}
 
     sites.renew()
     assert loaded(fleet, sites, clouds)
     fleet.control_plane.stop()
     fleet.control_plane.start()
     assert fleet.eventually(
-        lambda: send(first.front.port, "/image/v2", [("X-Scope", scope)]).status == 200
+        lambda: send(first.front.port, "/compute/v2", [("X-Scope", scope)]).status == 200
     )
