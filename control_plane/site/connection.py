@@ -381,9 +381,6 @@ def _manager(stat_prefix: str) -> HttpConnectionManager:
         ),
         max_request_headers_kb=MAX_HEADERS_KB,
         stream_idle_timeout=IDLE,
-        # the service itself says whether it wants the body: told to go on by us, a client meets the
-        # end of the connection in place of a 413
-        proxy_100_continue=True,
     )
 
 
