@@ -30,6 +30,7 @@ ENTRIES = tuple(_MODULES)
 """The filters that can be bundled: the last module of each has its hooks."""
 
 _HOOKS = ("envoy_on_request", "envoy_on_response")
+_PLAIN = re.compile(r"[-A-Za-z0-9_.]*")
 _COMMENT_OR_STRING = re.compile(r"""--[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
 
 
@@ -50,7 +51,7 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
     Raises:
         KeyError: There is no such entry.
         ValueError: `service` is no official type of `services`.
-        TypeError: A constant is neither None, bool, int, str nor a mapping of str to these.
+        TypeError: A constant is neither None, bool, int, str, Literal nor a mapping of str to these.
     """
     _check_service(constants)
     return f"local modules = {{ constants = {_literal(constants)} }}\n{_modules(entry)}"
@@ -87,8 +88,23 @@ def _source(module: str) -> str:
     return "\n".join(line.strip() for line in code.splitlines() if line.strip())
 
 
+class Literal(str):
+    """A constant that is Lua already: what many filters have in common is written once."""
+
+
+def literal(value: object) -> Literal:
+    """Returns a constant as Lua, to be a constant of filters itself.
+
+    Raises:
+        TypeError: see `bundle`.
+    """
+    return Literal(_literal(value))
+
+
 def _literal(value: object) -> str:
     match value:
+        case Literal():
+            return value
         case None:
             return "nil"
         case bool():
@@ -115,6 +131,8 @@ def _table_of_words(words: tuple[tuple[str, str], ...]) -> str:
 @lru_cache(maxsize=1024)
 def _quoted(text: str) -> str:
     """A Lua string of the text's UTF-8 bytes; all but plain letters, digits and `-_.` escaped."""
+    if _PLAIN.fullmatch(text):
+        return f'"{text}"'
     return '"' + "".join(_escaped(byte) for byte in text.encode()) + '"'
 
 

@@ -21,7 +21,7 @@ from control_plane.site import names
 from control_plane.site.caller_limits import lua_constants, route_limits
 from control_plane.site.ids import id_constants
 from control_plane.site.policy import peer_policy
-from lua_filters import bundle
+from lua_filters import bundle, literal
 from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
 from xds.wire import any_message, field_bytes, field_string, field_varint, nested
 
@@ -240,11 +240,13 @@ def secrets(cloud: Cloud) -> dict[str, bytes]:
 def _filters(cloud: Cloud, peers: _Peers) -> dict[str, bytes]:
     """Return name to encoded `TypedExtensionConfig`: the Lua of listeners, and that of links."""
     made = {}
+    common = _constants(cloud)
     for entry in _entries(cloud, peers):
-        lua = nested(_DEFAULT_SOURCE_CODE, _inline(_script(cloud, entry, entry.kind, peers)))
+        script = _script(cloud, entry, entry.kind, peers, common)
+        lua = nested(_DEFAULT_SOURCE_CODE, _inline(script))
         if entry.kind == names.FRONT:
             # in one resource with that: no Envoy has a front's Lua without the one for its answers
-            answers = nested(_VALUE, _inline(_script(cloud, entry, names.ANSWERS, peers)))
+            answers = nested(_VALUE, _inline(_script(cloud, entry, names.ANSWERS, peers, common)))
             lua += nested(_SOURCE_CODES, (field_string(_KEY, names.ANSWERS), *answers))
         else:
             upgrades = nested(_VALUE, _inline(_script(cloud, entry, names.UPGRADES, peers)))
@@ -252,9 +254,9 @@ def _filters(cloud: Cloud, peers: _Peers) -> dict[str, bytes]:
         made[names.lua(entry.name)] = _filter(names.lua(entry.name), lua)
     if made:
         made[names.LINKS] = _links()
-        script = _inline(bundle(names.DISPATCH, _constants(cloud)))
+        dispatch = _inline(bundle(names.DISPATCH, common))
         name = names.lua(names.DISPATCH)
-        made[name] = _filter(name, nested(_DEFAULT_SOURCE_CODE, script))
+        made[name] = _filter(name, nested(_DEFAULT_SOURCE_CODE, dispatch))
     return made
 
 
@@ -295,8 +297,10 @@ def _entries(cloud: Cloud, peers: _Peers) -> Iterator[_Entry]:
             yield _Entry(name=names.PEER, kind=names.PEER, address=bind, port=peer.port)
 
 
-def _script(cloud: Cloud, entry: _Entry, which: str, peers: _Peers) -> str:
-    constants = _constants(cloud)
+def _script(
+    cloud: Cloud, entry: _Entry, which: str, peers: _Peers, common: Mapping[str, object]
+) -> str:
+    constants = dict(common)
     constants["max_targets"] = MAX_TARGETS
     constants["new_targets_per_second"] = NEW_TARGETS_PER_SECOND
     constants["new_targets_burst"] = NEW_TARGETS_BURST
@@ -312,7 +316,9 @@ def _script(cloud: Cloud, entry: _Entry, which: str, peers: _Peers) -> str:
 
 
 def _constants(cloud: Cloud) -> dict[str, object]:
-    return {"site": cloud.name, "services": _service_words(), **id_constants(cloud)}
+    # thousands of names perhaps, in each of a hundred scripts
+    ids = {name: literal(value) for name, value in id_constants(cloud).items()}
+    return {"site": cloud.name, "services": _service_words(), **ids}
 
 
 @cache

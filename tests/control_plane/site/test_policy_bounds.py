@@ -1,18 +1,20 @@
 """What a policy costs, whatever its rules and whoever bears the labels; and what is too much."""
 
 import random
+import sys
 from collections.abc import Callable, Mapping
 
 import pytest
 from growth import LINEAR, growth
 
 from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
+from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Front, IdentityRule
 from control_plane.clouds.policy import Policy, policy_of
 from control_plane.scope import SERVICE_TYPES
-from control_plane.site import callers, peer_routes, policy
+from control_plane.site import callers, peer_routes, policy, site_resources
 from control_plane.site.callers import MAX_LOOKED_AT
 from control_plane.site.policy import MAX_GRANTS, peer_policy
+from xds.types import EXTENSION
 
 SERVICES = tuple(sorted(SERVICE_TYPES))
 METHODS = ("COPY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
@@ -214,3 +216,19 @@ def test_five_rules_for_labels_that_all_of_a_large_fleet_bear_are_within_the_lim
     assert made.problem is None
     assert made.classes.count(b"/cloud/cloud-") == 10_000
     assert len(made.classes) < 1_500_000
+
+
+def test_names_whose_ids_are_kept_are_written_once_for_all_listeners(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = sys.modules["lua_filters.bundle"]
+    quoted, quote = [], module._quoted
+    monkeypatch.setattr(module, "_quoted", lambda text: quoted.append(text) or quote(text))
+    kept = tuple(CloudPattern(name=f"cloud-{number}") for number in range(500))
+    rule = AcceptRule(clouds=kept, identity=IdentityRule(clouds=kept, ids="kept"))
+    ports = {service: 1000 + number for number, service in enumerate(SERVICES)}
+    front = Front(address="127.0.0.1", port=1, ports=ports)
+    made = site_resources(Cloud(name="owner", front=front, accept=(rule,)))
+
+    assert quoted.count("cloud-7") == 1
+    assert sum(b'"cloud-7"' in body for body in made[EXTENSION].values()) > len(SERVICES)
