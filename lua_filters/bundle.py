@@ -51,7 +51,7 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
     Raises:
         KeyError: There is no such entry.
         ValueError: `service` is no official type of `services`.
-        TypeError: A constant is neither None, bool, int, str, Literal nor a mapping of str to these.
+        TypeError: A constant is none of None, bool, int, str, Literal and mappings of these.
     """
     _check_service(constants)
     return f"local modules = {{ constants = {_literal(constants)} }}\n{_modules(entry)}"

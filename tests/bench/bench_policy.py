@@ -4,8 +4,8 @@
 
 A sample: one connection to cloud-2's peer asks all the time; cloud-2 is put with other rules, and
 the time runs from before the put to the first answer that follows them. Real etcd, `scopeway serve`
-and Envoy. Rules by name, and by a label that 1,000 other clouds bear, where the cloud that asks
-comes to bear it and loses it again.
+and Envoy. Rules by name, and by a label that 1,000 and 10,000 other clouds bear, where the cloud
+that asks comes to bear it and loses it again; with one rule and with five.
 """
 
 import time
@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import report
 from fixtures import LABELS, Stack, clouds, stack
+from fleet.usage import cpu
 from harness.fleet import manifest
 from harness.http2 import Connection2
 
@@ -21,20 +22,38 @@ from control_plane.clouds.manifest import parse_manifest
 from control_plane.clouds.model import Cloud
 
 SAMPLES = 60
-OTHERS = 1_000
+OTHERS = (1_000, 10_000)
+MIB = 1 << 20
 
 
 def measure(stack: Stack) -> None:
-    """Print both."""
+    """Print all."""
     image = {"image": stack.service("image")}
-    stack.put(*clouds(OTHERS, stack.echo("image").port))
-    stack.serve()
+    serve = stack.serve()
     target = stack.site("cloud-2", services=image, accept=[])
-    by_name, by_label = (_accepting(target, each) for each in ("cloud-1", "[tier=edge]"))
-    _samples(stack, target, "rules by name", [by_name, target])
-    stack.put(by_label)
+    before = stack.envoys["cloud-2"].memory()
+    _samples(stack, target, "rules by name", [_accepting(target, _rule("cloud-1")), target])
     here, there = (manifest("cloud-1", labels) for labels in (LABELS, {"tier": "core"}))
-    _samples(stack, target, "labels of the caller, 1,000 others bear them", [here, there])
+    known = 0
+    for others in OTHERS:
+        stack.put(*clouds(others - known, stack.echo("image").port, first=known))
+        known = others
+        for rules in (1, 5):
+            case = f"label of the caller, {others} others bear it, {rules} rules"
+            stack.put(
+                _accepting(target, *(_rule("[tier=edge]", number) for number in range(rules)))
+            )
+            start = cpu(serve.pid)
+            _samples(stack, target, case, [here, there])
+            spent = (cpu(serve.pid) - start) * 1000 / SAMPLES
+            report.value(f"control plane for each change: {case}", spent, "ms CPU")
+            grown = stack.envoys["cloud-2"].memory() - before
+            report.value(f"growth of the target's Envoy: {case}", grown / MIB, "MiB")
+
+
+def _rule(clouds: str, number: int = 0) -> dict[str, object]:
+    services = ["image", "compute", "network", "identity", "object-store"]
+    return {"clouds": [clouds], "services": [services[number]]}
 
 
 def _samples(stack: Stack, target: Cloud, case: str, steps: list[Cloud]) -> None:
@@ -60,9 +79,9 @@ def _until(condition: Callable[[], bool], stack: Stack, cloud: Cloud) -> float:
     return (time.perf_counter() - begin) * 1000
 
 
-def _accepting(cloud: Cloud, clouds: str) -> Cloud:
+def _accepting(cloud: Cloud, *rules: dict[str, object]) -> Cloud:
     document = to_document(cloud)
-    document["spec"]["accept"] = [{"clouds": [clouds]}]
+    document["spec"]["accept"] = list(rules)
     return parse_manifest(document, cloud.name)
 
 
