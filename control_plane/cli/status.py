@@ -166,7 +166,7 @@ def _summary(admin: str, status: Status) -> Iterator[list[tuple[str, str]]]:
     cordoned = [f"{name} ({why})" if why else name for name, why in status["cordoned"].items()]
     if cordoned:
         yield [("  cordoned: ", "bold"), (_some(cordoned), "")]
-    too_large = [f"{site} ({why})" for site, why in status["policies_too_large"].items()]
+    too_large = [f"{site} ({why})" for site, why in status.get("policies_too_large", {}).items()]
     if too_large:
         yield [("  let nobody in: ", "bold red"), (_some(too_large), "")]
     problems = [each for each in status["refused"] if not _is_held(each, status)]

@@ -86,6 +86,15 @@ def test_an_envoy_is_a_line(scopeway: Callable[..., Any], serve: Serve) -> None:
     assert line.split() == ["cloud-1", "a", "envoy/1.40.0", "2", "min", "3", "12", "-", "-"]
 
 
+def test_sites_that_let_nobody_in_are_named_with_the_reason(
+    scopeway: Callable[..., Any], serve: Serve
+) -> None:
+    admin = serve(policies_too_large={"cloud-2": "its accept rules come to too much"})
+
+    lines = scopeway("status", "--admin", admin).out.splitlines()
+    assert lines[1] == "  let nobody in: cloud-2 (its accept rules come to too much)"
+
+
 def test_what_is_wrong_stands_above_or_in_its_line(
     scopeway: Callable[..., Any], serve: Serve
 ) -> None:

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 
+import pytest
+
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Peer, Service
 from control_plane.compiler.explain import Explanation, explain_request, explain_target
@@ -178,3 +180,22 @@ class TestMethods:
 
         assert explanation.outcome == "route"
         assert explanation.rules["cloud-2"].startswith("not enforced, as no Envoy of ours")
+
+
+def test_a_policy_that_is_too_large_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = Peer(address="127.0.0.1", port=1)
+    rule = AcceptRule(clouds=(CloudPattern(name="cloud-1"),))
+    owner = Cloud(name="cloud-2", services=SERVICES, peer=peer, accept=(rule,))
+    inventory = CLOUDS.apply({"cloud-2": owner})
+
+    def explanation() -> Explanation:
+        return explain_request("{image: cloud-2}", "image", HOME, inventory, PlanSettings())
+
+    assert explanation().outcome == "route"
+    monkeypatch.setattr("control_plane.site.policy.MAX_GRANTS", 0)
+    found = explanation()
+    assert (found.outcome, found.status) == ("reject", 403)
+    assert found.reason == (
+        "cloud-2 does not let cloud-1 use its image service: its accept rules come to more than 0 "
+        "different rights: 1 classes of clouds, each with its services and methods"
+    )
