@@ -93,6 +93,11 @@ class Process:
         """Wait until it ends by itself; return its exit status."""
         return self._end(lambda _: None)
 
+    def cpu(self) -> float:
+        """Return the CPU time so far, in seconds."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(each.read_text().split()[0]) for each in tasks) / 1e9
+
     def memory(self) -> int:
         """Return the resident set, in bytes."""
         return self._status("VmRSS")
