@@ -273,9 +273,8 @@ def _answers() -> bytes:
 @cache
 def peer() -> bytes:
     """Return the virtual host of peers, all but the policy."""
-    *limited, forward = (route for route, _ in _limited(_forward(), names.PEER))
-    routes = [*limited, _upgrade(), forward, _no_target()]
-    host = _virtual_host(routes, _negative_headers())
+    routes = [route for kind in (_upgrade(), _forward()) for route, _ in _limited(kind, names.PEER)]
+    host = _virtual_host([*routes, _no_target()], _negative_headers())
     # fronts drop it already; this side doesn't rely on them (docs/adr/0009)
     host.request_headers_to_remove.append("x-service-token")
     return bytes(host)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from harness.fleet import Fleet, at, manifest
-from harness.http import Connection, Response
+from harness.http import Connection, Response, send
 from harness.http2 import Refused, send2
 from harness.raw import RawService, answer, saying
 
@@ -39,10 +39,13 @@ def service() -> Iterator[RawService]:
 
 @pytest.fixture(scope="module")
 def front(fleet: Fleet, service: RawService) -> int:
-    spec = {"services": {"image": {"endpoints": [at(service.port)]}}, "accept": ANYONE}
+    one = {"endpoints": [at(service.port)]}
+    spec = {"services": {"image": one, "identity": one}, "accept": ANYONE}
     fleet.site("cloud-2", **spec)
     fleet.control_plane.put(manifest("cloud-3", **spec))
-    cloud = fleet.site("cloud-1", **spec)
+    identity = {"clouds": ["cloud-2"]}
+    honours = {**identity, "services": ["identity.validate"], "identity": identity}
+    cloud = fleet.site("cloud-1", **{**spec, "accept": [honours]})
     assert cloud.front
     return cloud.front.port
 
@@ -108,6 +111,15 @@ def test_at_a_peer_by_another_clients_hand(fleet: Fleet, front: int, service: Ra
 
     assert response.status == 502
     assert [each.split()[0] for each in service.heads] == [b"GET"]
+
+
+def test_a_request_with_a_time_limit_is_no_exception(front: int, service: RawService) -> None:
+    upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+    token = ("X-Subject-Token", "abc~1~*:cloud-2")
+    response = send(front, "/identity/v3/auth/tokens", [token, *upgrade])
+
+    assert response.status == 502
+    assert "a WebSocket was asked for" in response.error["message"]
 
 
 def test_by_http_2_no_other_protocol_is_taken(front: int, service: RawService) -> None:
