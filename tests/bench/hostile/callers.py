@@ -6,6 +6,7 @@ after the other over a connection of its own. Cases have the limits, or none to 
 
 import json
 import logging
+import resource
 import socket
 import subprocess
 import sys
@@ -34,6 +35,9 @@ class World:
     """A site with a peer, an honest caller and one that floods."""
 
     def __init__(self, folder: Path, limits: dict[str, object]) -> None:
+        # the service has a connection for each request that is held
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self.sites = Sites(folder / "ca")
         self.fleet = Fleet(folder, sites=self.sites)
         accept = [

@@ -48,7 +48,12 @@ class Echo:
         background.run(self._stop())
 
     async def _start(self, port: int) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=1 << 20)
+        self._server = await asyncio.start_server(
+            # by default a burst of more than 100 connections would wait, and fail in the end
+            *(self._serve, "127.0.0.1", port),
+            limit=1 << 20,
+            backlog=4096,
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _stop(self) -> None:
