@@ -12,11 +12,11 @@ import report
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hostile import stalled
+from hostile import callers, stalled
 
 CASES = {
     f"{module.__name__.rpartition('.')[2]}: {name}": case
-    for module in (stalled,)
+    for module in (callers, stalled)
     for name, case in module.CASES.items()
 }
 

@@ -1,30 +1,27 @@
-"""A site that floods the peer of another one, in a process of its own, held to half a core.
+"""A site that floods the peer of another one: flooding_site.py PORT CERTIFICATE KEY HELD READS.
 
-    flooding_site.py PORT CERTIFICATE KEY HELD SECONDS
-
-Over HTTP/2 of its own making: it first begins HELD requests that it never ends and says "ready".
-Then it sends reads as fast as it can, a hundred on their way, for so many seconds, and prints one
-JSON object. What it holds stays until its standard input is closed.
+Over HTTP/2 of its own making, which costs it little: it begins HELD requests that it never ends,
+over as many connections as they need, and prints `ready`. Then it has READS reads on their way all
+the time.
 """
 
-import json
 import socket
 import ssl
 import struct
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 
 from hpack import Encoder, NeverIndexedHeaderTuple
 
-UNDER_WAY = 100
-STREAMS = 1000
+STREAMS = 100
 """Of one connection: below what a peer takes."""
 HEADERS, SETTINGS, GOAWAY, WINDOW_UPDATE, DATA, PING = 1, 4, 7, 8, 0, 6
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 LARGE = 1 << 28
+LARGEST_STREAM = 2**31 - 1
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-SHARE = 0.5
-"""Of a core that it may use."""
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -53,7 +50,7 @@ class Connection:
         )
         self._next = 1
         self._rest = b""
-        self._taken = 0
+        self._taken = self._pongs = 0
         self.sent = self.ended = 0
 
     def begin(self, count: int, block: bytes, *, end: bool) -> None:
@@ -63,6 +60,13 @@ class Connection:
         self.socket.sendall(b"".join(frame(HEADERS, flags, each, block) for each in streams))
         self._next += 2 * count
         self.sent += count
+
+    def settle(self) -> None:
+        """Wait until the other side has read all this."""
+        self.socket.sendall(frame(PING, 0, 0, bytes(8)))
+        while not self._pongs:
+            self.read()
+        self._pongs = 0
 
     def read(self) -> None:
         """Take what has come."""
@@ -82,7 +86,9 @@ class Connection:
                 self._taken += length
             elif kind == SETTINGS and not flags & ACK:
                 answer += frame(SETTINGS, ACK, 0)
-            elif kind == PING and not flags & ACK:
+            elif kind == PING and flags & ACK:
+                self._pongs += 1
+            elif kind == PING:
                 answer += frame(PING, ACK, 0, data[at + 9 : at + 17])
             elif kind == GOAWAY:
                 raise ConnectionError("sent away")
@@ -95,43 +101,48 @@ class Connection:
             self.socket.sendall(answer)
 
 
-def rest(began: float, spent: float) -> None:
-    """Sleep as long as this process has used more than its share."""
-    ahead = (time.process_time() - spent) / SHARE - (time.monotonic() - began)
-    if ahead > 0:
-        time.sleep(ahead)
+def hold(connections: Iterator[Connection], count: int) -> list[Connection]:
+    """Begin so many requests that never end."""
+    holding = []
+    for _ in range(0, count, STREAMS):
+        holding.append(next(connections))
+        holding[-1].begin(min(STREAMS, count), fields("POST"), end=False)
+    for each in holding:
+        each.settle()
+    return holding
 
 
-def main(port: int, certificate: str, key: str, held: int, seconds: float) -> None:
-    """Flood; print what was sent."""
+def flood(connections: Iterator[Connection], under_way: int) -> None:
+    """Have so many reads on their way, for ever."""
+    block = fields("GET")
+    for connection in connections:
+        with suppress(ConnectionError):
+            while connection.sent < LARGEST_STREAM // 2 - under_way:
+                connection.begin(under_way - connection.sent + connection.ended, block, end=True)
+                connection.read()
+        connection.socket.close()
+
+
+def connections(port: int, certificate: str, key: str) -> Iterator[Connection]:
+    """Yield new connections."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     context.load_cert_chain(certificate, key)
-    began, spent = time.monotonic(), time.process_time()
-    holding = []
-    for _ in range(0, held, STREAMS):
-        holding.append(Connection(port, context))
-        for _ in range(STREAMS // UNDER_WAY):
-            holding[-1].begin(UNDER_WAY, fields("POST"), end=False)
-            rest(began, spent)
+    while True:
+        yield Connection(port, context)
+
+
+def main(port: int, certificate: str, key: str, held: int, reads: int) -> None:
+    """Hold, then flood until this process is ended."""
+    new = connections(port, certificate, key)
+    holding = hold(new, held)
     print("ready", flush=True)
-    reads, block = 0, fields("GET")
-    began, spent = time.monotonic(), time.process_time()
-    while time.monotonic() - began < seconds:
-        connection = Connection(port, context)
-        try:
-            while time.monotonic() - began < seconds and connection.sent < 1_000_000:
-                connection.begin(UNDER_WAY - connection.sent + connection.ended, block, end=True)
-                connection.read()
-                rest(began, spent)
-        except ConnectionError:
-            pass
-        reads += connection.ended
-        connection.socket.close()
-    print(json.dumps({"held": held, "reads": reads, "seconds": seconds}), flush=True)
-    sys.stdin.read()
+    if reads:
+        flood(new, reads)
+    while holding:
+        time.sleep(1)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), float(sys.argv[5]))
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
