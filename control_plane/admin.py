@@ -25,6 +25,7 @@ from typing import Any, Final
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from control_plane.errors import ControlPlaneError
+from xds.text import shown
 
 Status = Callable[[], Mapping[str, Any]]
 Command = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -113,7 +114,7 @@ class AdminServer:
     def answer(self, path: str, host: str | None) -> Answer:
         """Return what a GET of `path` gets; `host` is its `Host`, which every browser sends."""
         if not self._is_named(host):
-            return _text(421, f"this is not {host!r}: ask for localhost or an address")
+            return _text(421, f"this is not '{shown(host or '')}': ask for localhost or an address")
         match path:
             case "/healthz":
                 return _text(200, "ok")

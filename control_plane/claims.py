@@ -10,6 +10,7 @@ from control_plane.identity import cloud_of
 from control_plane.site.identity import from_metadata
 from xds.errors import ProtocolError
 from xds.source import Node
+from xds.text import shown
 
 PROTOCOL: Final = "1"
 """What `node.metadata.scopeway.protocol` has to be."""
@@ -23,7 +24,7 @@ _PATHS: Final = (
     *(f"scopeway.identity.{each}" for each in ("certificate", "key", "authorities")),
 )
 _SHOWN = 100
-"""Characters of a claim that an error repeats: a client may claim anything."""
+"""Characters of a claim that an error repeats."""
 
 
 def check_claims(node: Node, trust_domain: str | None) -> None:
@@ -62,7 +63,7 @@ def check_bootstrap(node: Node, *, with_identity: bool) -> None:
     protocol = node.metadata.get("scopeway.protocol")
     if protocol != PROTOCOL:
         raise ProtocolError(
-            f"node {node.id[:_SHOWN]!r} has scopeway.protocol {_shown(protocol)} in its metadata, "
+            f"node {_quoted(node.id)} has scopeway.protocol {_quoted(protocol)} in its metadata, "
             f"not {PROTOCOL!r}: make its bootstrap with `scopeway bootstrap` of this version",
             status="FAILED_PRECONDITION",
         )
@@ -70,29 +71,29 @@ def check_bootstrap(node: Node, *, with_identity: bool) -> None:
         size = len(node.metadata.get(field, "").encode(errors="replace"))
         if size > MAX_PATH:
             raise ProtocolError(
-                f"node {node.id[:_SHOWN]!r} has a path of {size} bytes in its metadata, at "
+                f"node {_quoted(node.id)} has a path of {size} bytes in its metadata, at "
                 f"{field}; a path has at most {MAX_PATH}"
             )
     if not node.cluster:
-        raise ProtocolError(f"node {node.id[:_SHOWN]!r} names no cloud as its cluster")
+        raise ProtocolError(f"node {_quoted(node.id)} names no cloud as its cluster")
     if with_identity and from_metadata(node.metadata) is None:
         # its clusters of other sites would wait for a certificate for ever
         raise ProtocolError(
-            f"node {node.id[:_SHOWN]!r} says in its metadata, at scopeway.identity, no files "
-            "of its certificate, by which other sites know it: make its bootstrap with `scopeway "
+            f"node {_quoted(node.id)} says in its metadata, at scopeway.identity, no files of its "
+            "certificate, by which other sites know it: make its bootstrap with `scopeway "
             "bootstrap --tls-…`",
             status="FAILED_PRECONDITION",
         )
 
 
-def _shown(text: str | None) -> str:
-    return repr(text if text is None else text[:_SHOWN])
-
-
 def _denied(reason: str, node: Node) -> ProtocolError:
-    claims = f"node {node.id[:_SHOWN]!r} claims the cloud {node.cluster[:_SHOWN]!r}"
+    claims = f"node {_quoted(node.id)} claims the cloud {_quoted(node.cluster)}"
     return ProtocolError(f"{claims}, but {reason}", status="PERMISSION_DENIED")
 
 
+def _quoted(text: str | None) -> str:
+    return "None" if text is None else f"'{shown(text, _SHOWN)}'"
+
+
 def _list(identities: tuple[str, ...]) -> str:
-    return ", ".join(each[:_SHOWN] for each in identities[:3]) or "no URI"
+    return ", ".join(shown(each, _SHOWN) for each in identities[:3]) or "no URI"

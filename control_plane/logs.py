@@ -8,8 +8,15 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from typing import Any, Final
+
+from xds.text import shown
 
 _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+MAX_LINE: Final = 8192
+"""Characters of a line, and of each line of a traceback; longer ones are cut."""
 
 
 class Formatter(logging.Formatter):
@@ -22,8 +29,13 @@ class Formatter(logging.Formatter):
         """Return the line without a traceback."""
         extra = {name: value for name, value in vars(record).items() if name not in _KNOWN}
         fields = "".join(f" {name}={value!r}" for name, value in sorted(extra.items()))
-        line = super().formatMessage(record) + fields
-        return line.replace("\n", "\\n")  # what a client says must not look like a line of ours
+        # what a client says must neither look like a line of ours nor move anybody's cursor
+        return shown(super().formatMessage(record) + fields, MAX_LINE)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Return the traceback, each line of it indented: none looks like a line of the log."""
+        lines = super().formatException(ei).splitlines()
+        return "\n".join(f"    {shown(line, MAX_LINE)}" for line in lines)
 
 
 def set_up(level: str) -> None:

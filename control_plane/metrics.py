@@ -31,6 +31,7 @@ from xds.events import (
     StreamHeld,
     StreamOpened,
     StreamRefused,
+    Throttled,
     TypeNotServed,
 )
 from xds.source import Node
@@ -91,6 +92,11 @@ class Metrics:
         self._turned_away = Counter(
             "xds_streams_refused", "New streams refused: too many at once.", registry=registry
         )
+        self._throttled = Counter(
+            "xds_throttled",
+            "Times that work waited since its client's budget of CPU time was used up.",
+            registry=registry,
+        )
         self._responses = self._counter("xds_responses", "Responses sent.")
         self._resources = self._counter("xds_resources_sent", "Resources sent.")
         self._removals = self._counter("xds_removals_sent", "Names sent as removed.")
@@ -126,6 +132,8 @@ class Metrics:
                 self._held.inc()
             case StreamRefused():
                 self._turned_away.inc()
+            case Throttled():
+                self._throttled.inc()
             case StreamOpened():
                 self._streams.inc()
             case StreamClosed(status, opened=opened):

@@ -14,16 +14,20 @@ class Bucket:
         self._tokens = burst
         self._at: float | None = None
 
-    def wait(self, count: int, now: float) -> float:
+    def wait(self, count: float, now: float) -> float:
         """Return the seconds until so many tokens are there, if nobody else takes any."""
         self._fill(now)
         return max(0.0, (count - self._tokens) / self._rate)
 
-    def take(self, count: int, now: float) -> float:
+    def take(self, count: float, now: float) -> float:
         """Take tokens, also those that aren't there yet; return the seconds to wait before more."""
         self._fill(now)
         self._tokens -= count
         return self.wait(0, now)
+
+    def until_full(self, now: float) -> float:
+        """Return the seconds until it is as if nobody had ever taken any."""
+        return self.wait(self._burst, now)
 
     def _fill(self, now: float) -> None:
         if self._at is not None:

@@ -9,18 +9,38 @@ https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discover
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import islice
 
 from xds import wire
 from xds.errors import MalformedRequestError
-from xds.node import read_node
+from xds.node import node_steps
 from xds.resource import Resource
 from xds.source import Node
+from xds.steps import STRIDE, Steps, finish
+from xds.text import shown
 
 MAX_NAME_BYTES = 4096
+MAX_TYPE_BYTES = 256
+"""Of a type URL; the longest of Envoy's has 94."""
+MAX_NONCE_BYTES = 256
+"""Of a nonce; ours are numbers."""
+MAX_VERSION_BYTES = 256
+"""Of a version; ours have 14 or 16. A longer one is no version of ours: it counts as none."""
+MAX_ERROR_BYTES = 4096
+"""Of the message of a NACK, which is cut there; Envoy repeats the bad resource's field in it."""
+MAX_NAMES = 40_000
+"""Names of one field of a request that are read: twice what a client may be subscribed to."""
+_MAX_ERROR_FIELDS = 64
+"""Fields of an error that are looked at; it has three, one of them repeated."""
 MIN_TTL = 1.0
 """Seconds."""
 _DIGEST = 7
 """Bytes of a version: as text one takes 64 bytes of memory at each stream; with 8 it takes 80."""
+
+_ENTRY_BYTES = 64
+"""Of an entry of `initial_resource_versions` besides name and version."""
+
+WILDCARD = "*"
 
 # envoy.config.cluster.v3.Cluster
 _CLUSTER_TYPE, _EDS_CLUSTER_CONFIG, _SERVICE_NAME, _EDS = 2, 3, 2, 3
@@ -178,19 +198,20 @@ def encode_delta_response(
 
 
 def encode_sotw_response(
-    *, type_url: str, nonce: str, version_info: str, resources: Iterable[Resource]
+    *, type_url: str, nonce: str, version_info: str, framed: Iterable[bytes | memoryview]
 ) -> bytes:
-    """Encode a DiscoveryResponse by joining what is encoded already."""
+    """Encode a DiscoveryResponse by joining what `sotw_framed` has made of its resources."""
     parts: list[bytes | memoryview] = [
         wire.field_string(1, version_info),
         wire.field_string(4, type_url),
         wire.field_string(5, nonce),
     ]
-    parts += [_sotw_framed(resource) for resource in resources]
+    parts += framed
     return b"".join(parts)
 
 
-def _sotw_framed(resource: Resource) -> bytes | memoryview:
+def sotw_framed(resource: Resource) -> bytes | memoryview:
+    """Return the field `resources` of a DiscoveryResponse that holds a resource."""
     if resource.ttl is not None:  # only a wrapper has a place for it
         ((_, start, end),) = wire.fields(resource.framed)
         return wire.field_bytes(2, wire.any_message(_RESOURCE, resource.framed[start:end]))
@@ -205,42 +226,58 @@ def decode_sotw_request(
     *,
     with_node: bool = True,
     max_name_bytes: int = MAX_NAME_BYTES,
+    max_names: int = MAX_NAMES,
     type_url: str = "",
 ) -> SotwRequest:
     """Read a DiscoveryRequest; arguments and errors as of `decode_delta_request`."""
+    return finish(sotw_request_steps(data, with_node, max_name_bytes, max_names, type_url))
+
+
+def sotw_request_steps(
+    data: bytes, with_node: bool, max_name_bytes: int, max_names: int, type_url: str
+) -> Steps[SotwRequest]:
+    """Do what `decode_sotw_request` does, in steps."""
     try:
-        return _decode_sotw(data, with_node, max_name_bytes, type_url)
+        return (yield from _decode_sotw(data, with_node, max_name_bytes, max_names, type_url))
     except ValueError as error:
         raise MalformedRequestError(f"malformed DiscoveryRequest: {error}") from None
 
 
-def _decode_sotw(data: bytes, with_node: bool, max_name_bytes: int, implied: str) -> SotwRequest:
-    texts = {1: "", 5: ""}
-    type_url = ""
-    listed: list[str | None] = []
+def _decode_sotw(
+    data: bytes, with_node: bool, max_name_bytes: int, max_names: int, implied: str
+) -> Steps[SotwRequest]:
+    version = nonce = type_url = ""
+    names: list[str] = []
+    listed = 0
     error: ErrorDetail | None = None
     node: Node | None = None
-    for number, start, end in wire.fields(data):
+    for count, (number, start, end) in enumerate(wire.fields(data), 1):
         if number == 3:
-            listed.append(_name(data, start, end, max_name_bytes))
+            listed += 1
+            name = _name(data, start, end, max_name_bytes)
+            if name is not None and (len(names) < max_names or name == WILDCARD):
+                names.append(name)
         elif number == 4:
-            type_url = data[start:end].decode()
-        elif number in texts:
-            texts[number] = wire.text(data, start, end)
+            type_url = _read_type_url(data, start, end)
+        elif number == 1:
+            version = _version_text(data, start, end)
+        elif number == 5:
+            nonce = _nonce(data, start, end)
         elif number == 6:
             error = _error(data, start, end)
         elif number == 2 and with_node:
-            node = read_node(data, start, end)
-    names = tuple(name for name in listed if name is not None)
+            node = yield from node_steps(data, start, end)
+        if not count % STRIDE:
+            yield
     return SotwRequest(
         type_url=_type_url(type_url, implied),
-        version_info=texts[1],
-        response_nonce=texts[5],
-        names=names,
+        version_info=version,
+        response_nonce=nonce,
+        names=tuple(names),
         error=error,
         node=node,
         names_nothing=not listed,
-        skipped=len(listed) - len(names),
+        skipped=listed - len(names),
     )
 
 
@@ -249,29 +286,40 @@ def decode_delta_request(
     *,
     with_node: bool = True,
     max_name_bytes: int = MAX_NAME_BYTES,
+    max_names: int = MAX_NAMES,
     type_url: str = "",
 ) -> DeltaRequest:
     """Read a DeltaDiscoveryRequest.
 
-    A name that is too long or not UTF-8 is skipped and counted, wherever it stands: a client
-    repeats it on every reconnect, so an error would end its streams for ever.
+    A name that is too long, not UTF-8 or one too many is skipped and counted, wherever it stands:
+    a client repeats it on every reconnect, so an error would end its streams for ever.
 
     Args:
         data: The message.
         with_node: False skips the node, which counts on the first request of a stream only.
         max_name_bytes: The longest name that is taken.
+        max_names: So many names of each field are taken.
         type_url: What the stream is about, where that is one type; a request may leave it out.
 
     Raises:
-        MalformedRequestError: the bytes are no such message.
+        MalformedRequestError: the bytes are no such message, or a field of it is too long.
     """
+    return finish(delta_request_steps(data, with_node, max_name_bytes, max_names, type_url))
+
+
+def delta_request_steps(
+    data: bytes, with_node: bool, max_name_bytes: int, max_names: int, type_url: str
+) -> Steps[DeltaRequest]:
+    """Do what `decode_delta_request` does, in steps."""
     try:
-        return _decode(data, with_node, max_name_bytes, type_url)
+        return (yield from _decode(data, with_node, max_name_bytes, max_names, type_url))
     except ValueError as error:
         raise MalformedRequestError(f"malformed DeltaDiscoveryRequest: {error}") from None
 
 
-def _decode(data: bytes, with_node: bool, max_name_bytes: int, implied: str) -> DeltaRequest:
+def _decode(
+    data: bytes, with_node: bool, max_name_bytes: int, max_names: int, implied: str
+) -> Steps[DeltaRequest]:
     type_url = nonce = ""
     subscribe: list[str] = []
     unsubscribe: list[str] = []
@@ -279,31 +327,36 @@ def _decode(data: bytes, with_node: bool, max_name_bytes: int, implied: str) -> 
     error: ErrorDetail | None = None
     node: Node | None = None
     names = skipped = 0
-    for number, start, end in wire.fields(data):
+    for count, (number, start, end) in enumerate(wire.fields(data), 1):
         if number in (_SUBSCRIBE, _UNSUBSCRIBE):
             names += 1
             name = _name(data, start, end, max_name_bytes)
-            if name is None:
+            field_names = subscribe if number == _SUBSCRIBE else unsubscribe
+            if name is None or (len(field_names) >= max_names and name != WILDCARD):
                 skipped += 1
             else:
-                (subscribe if number == _SUBSCRIBE else unsubscribe).append(name)
+                field_names.append(name)
         elif number == _INITIAL_VERSIONS:
             name, version = _version(data, start, end, max_name_bytes)
-            if name is None:
+            if name is None or len(versions) >= max_names:
                 skipped += 1
-            else:
+            elif version is not None:
                 versions[name] = version
         elif number == _TYPE_URL:
-            type_url = data[start:end].decode()
+            type_url = _read_type_url(data, start, end)
         elif number == _NONCE:
-            nonce = wire.text(data, start, end)
+            nonce = _nonce(data, start, end)
         elif number == _ERROR:
             error = _error(data, start, end)
         elif number == _NODE and with_node:
-            node = read_node(data, start, end)
+            node = yield from node_steps(data, start, end)
+        if not count % STRIDE:
+            yield
     if versions:  # a name is kept as long as the stream: once, not once for each place
         same = dict(zip(subscribe, subscribe, strict=True))
+        yield
         versions = {same.get(name, name): version for name, version in versions.items()}
+        yield
     return DeltaRequest(
         type_url=_type_url(type_url, implied),
         response_nonce=nonce,
@@ -317,12 +370,25 @@ def _decode(data: bytes, with_node: bool, max_name_bytes: int, implied: str) -> 
     )
 
 
+def _read_type_url(data: bytes, start: int, end: int) -> str:
+    return wire.bounded("type_url", data, start, end, MAX_TYPE_BYTES).decode()
+
+
 def _type_url(found: str, implied: str) -> str:
     if implied and found and found != implied:
-        raise ValueError(f"it asks a service of {implied} for {found}")
+        raise ValueError(f"it asks a service of {implied} for {shown(found)}")
     if not (found or implied):
         raise ValueError("it has no type_url")
     return found or implied
+
+
+def _nonce(data: bytes, start: int, end: int) -> str:
+    found = wire.bounded("response_nonce", data, start, end, MAX_NONCE_BYTES)
+    return found.decode(errors="replace")
+
+
+def _version_text(data: bytes, start: int, end: int) -> str:
+    return wire.text(data, start, end) if end - start <= MAX_VERSION_BYTES else ""
 
 
 def _name(data: bytes, start: int, end: int, max_bytes: int) -> str | None:
@@ -334,24 +400,30 @@ def _name(data: bytes, start: int, end: int, max_bytes: int) -> str | None:
         return None
 
 
-def _version(data: bytes, start: int, end: int, max_bytes: int) -> tuple[str | None, str]:
+def _version(data: bytes, start: int, end: int, max_bytes: int) -> tuple[str | None, str | None]:
+    """Return name and version of an entry, None for one that is longer than it may be."""
+    if end - start > max_bytes + MAX_VERSION_BYTES + _ENTRY_BYTES:
+        return None, None
     name: str | None = ""
-    version = ""
+    version: str | None = ""
     for number, begin, stop in wire.fields(data, start, end):
         if number == 1:
             name = _name(data, begin, stop, max_bytes)
         elif number == 2:
-            version = wire.text(data, begin, stop)
+            fits = stop - begin <= MAX_VERSION_BYTES
+            version = wire.text(data, begin, stop) if fits else None
     return name, version
 
 
 def _error(data: bytes, start: int, end: int) -> ErrorDetail:
     code, message = 0, ""
-    for number, wire_type, begin, stop in wire.raw_fields(data, start, end):
+    for number, wire_type, begin, stop in islice(
+        wire.raw_fields(data, start, end), _MAX_ERROR_FIELDS
+    ):
         if number == 1 and wire_type == wire.VARINT:
             code = _signed32(wire.read_varint(data, begin, stop)[0])
         elif number == 2 and wire_type == wire.BYTES:
-            message = wire.text(data, begin, stop)
+            message = wire.text(data, begin, min(stop, begin + MAX_ERROR_BYTES))
     return ErrorDetail(code=code, message=message)
 
 

@@ -6,8 +6,7 @@ content of resources never is, since keys are among them.
 https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/status/v3/csds.proto
 """
 
-from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 from xds import wire
 from xds.errors import MalformedRequestError, ProtocolError
@@ -64,6 +63,13 @@ def _exact(place: str, matcher: bytes) -> str | None:
     return exact
 
 
+_Key: TypeAlias = tuple[str, str, tuple[str, ...] | None]
+
+
+def _key(node: Node) -> _Key:
+    return node.id, node.cluster, node.identities
+
+
 class Report:
     """A ClientStatusResponse in the making: a ClientConfig for each node.
 
@@ -76,26 +82,28 @@ class Report:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
-        self._configs: dict[tuple[str, str, tuple[str, ...] | None], list[bytes]] = {}
+        self._configs: dict[_Key, list[bytes]] = {}
 
-    def add(self, node: Node, states: Iterable[ResourceState]) -> None:
-        """Take in what a stream of `node` carries.
+    def begin(self, node: Node) -> None:
+        """Take in that `node` has a stream; errors as of `add`."""
+        key = _key(node)
+        if key not in self._configs:
+            self._configs[key] = []
+            self._append(key, wire.field_bytes(1, _string(1, node.id) + _string(2, node.cluster)))
+
+    def add(self, node: Node, state: ResourceState) -> None:
+        """Take in a resource of a stream of `node`, which `begin` was told of.
 
         Raises:
             ProtocolError: the response would get too large.
         """
-        key = node.id, node.cluster, node.identities
-        if key not in self._configs:
-            self._configs[key] = []
-            self._append(key, wire.field_bytes(1, _string(1, node.id) + _string(2, node.cluster)))
-        for state in states:
-            self._append(key, wire.field_bytes(3, _generic_xds_config(state)))
+        self._append(_key(node), wire.field_bytes(3, _generic_xds_config(state)))
 
     def encode(self) -> bytes:
         """Return the message, the nodes in the order in which they were first added."""
         return b"".join(wire.field_bytes(1, b"".join(parts)) for parts in self._configs.values())
 
-    def _append(self, key: tuple[str, str, tuple[str, ...] | None], part: bytes) -> None:
+    def _append(self, key: _Key, part: bytes) -> None:
         self._size += len(part)
         if self._size > self._limit:
             raise ProtocolError(

@@ -7,7 +7,8 @@ TLS it tells only about nodes that have proven the same identities as the one wh
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeAlias
+from time import perf_counter
+from typing import Final, Protocol, TypeAlias
 
 import grpc
 import grpc.aio
@@ -17,6 +18,10 @@ from xds.errors import ProtocolError
 from xds.security import Security, proof_of
 from xds.source import Node
 from xds.state import ResourceState
+from xds.text import shown
+
+_SLICE: Final = 0.003
+"""Seconds of one answer in one turn of the loop."""
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
@@ -70,7 +75,7 @@ class ClientStatusService:
             async with self._reporting:
                 return await self._report(ids, asker)
         except ProtocolError as error:
-            await context.abort(grpc.StatusCode[error.status], str(error))
+            await context.abort(grpc.StatusCode[error.status], shown(str(error), 1024))
             raise  # not reached: abort raises
 
     def _asker(self, context: _Context) -> tuple[str, ...] | None:
@@ -90,6 +95,12 @@ class ClientStatusService:
             node = session.node
             if node is None or node.identities != asker or not (ids is None or node.id in ids):
                 continue
-            report.add(node, session.states())
+            end = perf_counter() + _SLICE
+            report.begin(node)
+            for state in session.states():
+                report.add(node, state)
+                if perf_counter() >= end:  # a lookup may take milliseconds
+                    await asyncio.sleep(0)
+                    end = perf_counter() + _SLICE
             await asyncio.sleep(0)  # the loop may do others' work between
         return report.encode()

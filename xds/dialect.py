@@ -9,17 +9,20 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from xds import types
 from xds.codec import (
+    WILDCARD,
     DeltaRequest,
     ErrorDetail,
     SotwRequest,
-    decode_delta_request,
-    decode_sotw_request,
+    delta_request_steps,
     encode_delta_response,
     encode_sotw_response,
+    sotw_framed,
+    sotw_request_steps,
 )
 from xds.ledger import Answer, Ledger
-from xds.sotw import SotwSubscription
+from xds.sotw import NOTHING, WHOLE, SotwSubscription
 from xds.source import NodeView
+from xds.steps import STRIDE, Steps
 from xds.subscription import Subscription
 
 Request = TypeVar("Request", DeltaRequest, SotwRequest)
@@ -39,19 +42,19 @@ class TypeRules(Protocol[_Contra]):
     def acked(self) -> int:
         """The number of resources that the client has, as far as is known."""
 
-    def receive(self, request: _Contra, stale: bool) -> int:
+    def receive(self, request: _Contra, stale: bool) -> Steps[int]:
         """Take in what a request says of names; return how many were skipped as too many.
 
         `stale`: it bears the nonce of an earlier response than the one in flight.
         """
 
-    def acknowledge(self, now: float) -> None:
+    def acknowledge(self, now: float) -> Steps[None]:
         """The client took the response in flight."""
 
-    def reject(self, error: ErrorDetail) -> tuple[str, ...]:
+    def reject(self, error: ErrorDetail) -> Steps[tuple[str, ...]]:
         """The client rejected the response in flight; return the names that it held."""
 
-    def take(self, now: float) -> Answer | None:
+    def take(self, now: float) -> Steps[Answer | None]:
         """Return what to send now, which is in flight from then on; None if there is nothing."""
 
     def take_removals(self) -> Answer | None:
@@ -62,18 +65,20 @@ class TypeRules(Protocol[_Contra]):
 class Dialect(Generic[Request]):
     """In what delta and the state of the world differ on a stream."""
 
-    open: Callable[[str, NodeView | None, int, int], TypeRules[Request]]
+    open: Callable[[str, NodeView, int, int], TypeRules[Request]]
     """From a type, its view, the limits of an answer's bytes and of names."""
-    decode: Callable[..., Request]
-    """From bytes, as `xds.codec.decode_delta_request`."""
-    encode: Callable[[str, str, Answer], bytes]
+    decode: Callable[[bytes, bool, int, int, str], Steps[Request]]
+    """From bytes, as `xds.codec.delta_request_steps`."""
+    encode: Callable[[str, str, Answer], Steps[bytes]]
     """From a type, a nonce and what to say."""
+    unserved: Callable[[Request, bool], Answer | None]
+    """What to say to a request for a type that isn't served, and whether it is the first one."""
     ttls_wrapped: bool
     """Whether a TTL goes into a wrapper that not every client knows."""
 
 
 def _open_delta(
-    type_url: str, view: NodeView | None, limit: int, names_limit: int
+    type_url: str, view: NodeView, limit: int, names_limit: int
 ) -> TypeRules[DeltaRequest]:
     return Subscription(
         type_url,
@@ -85,27 +90,54 @@ def _open_delta(
 
 
 def _open_sotw(
-    type_url: str, view: NodeView | None, limit: int, names_limit: int
+    type_url: str, view: NodeView, limit: int, names_limit: int
 ) -> TypeRules[SotwRequest]:
     return SotwSubscription(type_url, view, limit=limit, names_limit=names_limit)
 
 
+def _encode_delta(type_url: str, nonce: str, answer: Answer) -> Steps[bytes]:
+    yield  # the bytes are copied: some milliseconds for MiB
+    return encode_delta_response(
+        type_url=type_url, nonce=nonce, resources=answer.resources, removed=answer.removed
+    )
+
+
+def _encode_sotw(type_url: str, nonce: str, answer: Answer) -> Steps[bytes]:
+    yield
+    parts: list[bytes | memoryview] = []
+    for count, found in enumerate(answer.resources, 1):
+        parts.append(sotw_framed(found))
+        if not count % STRIDE:
+            yield
+    return encode_sotw_response(
+        type_url=type_url, nonce=nonce, version_info=answer.version_info, framed=parts
+    )
+
+
+def _unserved_delta(request: DeltaRequest, first: bool) -> Answer | None:
+    """Say of each name that there is nothing; a new wildcard is answered, too."""
+    names = [name for name in dict.fromkeys(request.subscribe) if name != WILDCARD]
+    wildcard = WILDCARD in request.subscribe or (first and request.names_nothing)
+    return Answer(removed=names) if names or wildcard else None
+
+
+def _unserved_sotw(request: SotwRequest, first: bool) -> Answer | None:
+    """Say once that the complete state is empty; of other types a client is told no absence."""
+    whole = request.type_url in WHOLE or request.names_nothing or WILDCARD in request.names
+    return Answer(version_info=NOTHING) if first and whole else None
+
+
 DELTA: Final = Dialect[DeltaRequest](
     open=_open_delta,
-    decode=decode_delta_request,
-    encode=lambda type_url, nonce, answer: encode_delta_response(
-        type_url=type_url, nonce=nonce, resources=answer.resources, removed=answer.removed
-    ),
+    decode=delta_request_steps,
+    encode=_encode_delta,
+    unserved=_unserved_delta,
     ttls_wrapped=False,
 )
 SOTW: Final = Dialect[SotwRequest](
     open=_open_sotw,
-    decode=decode_sotw_request,
-    encode=lambda type_url, nonce, answer: encode_sotw_response(
-        type_url=type_url,
-        nonce=nonce,
-        version_info=answer.version_info,
-        resources=answer.resources,
-    ),
+    decode=sotw_request_steps,
+    encode=_encode_sotw,
+    unserved=_unserved_sotw,
     ttls_wrapped=True,
 )

@@ -48,3 +48,7 @@ class Door:
             return Refuse(random.uniform(seconds, 2 * seconds))
         self._bucket.take(1, now)
         return Enter(seconds)
+
+    def until_full(self, now: float) -> float:
+        """Return the seconds until it is as if nobody had ever come."""
+        return self._bucket.until_full(now)

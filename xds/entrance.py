@@ -11,7 +11,7 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
-from xds.door import Door, Refuse
+from xds.door import Door, Enter, Refuse
 from xds.events import CrowdEvent, Observer, StreamHeld, StreamRefused
 from xds.limits import Limits
 
@@ -31,13 +31,19 @@ class Entrance:
         self._observer = observer
         self._crowd = Crowd()
 
-    async def admit(self, context: "grpc.aio.ServicerContext[Any, Any]") -> float:
+    async def admit(
+        self, context: "grpc.aio.ServicerContext[Any, Any]", own: Door | None = None
+    ) -> float:
         """Return the seconds until it is a new stream's turn; before, nothing of it is to be read.
+
+        `own`: where its client's streams come in; who is refused there takes no turn of others.
 
         Raises:
             grpc.aio.AbortError: it is refused, and its client has been told.
         """
-        entry = self._door.knock(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        first = Enter(0.0) if own is None else own.knock(now)
+        entry = first if isinstance(first, Refuse) else self._door.knock(now)
         if isinstance(entry, Refuse):
             self._note(StreamRefused(entry.retry_after))
             # gRPC's clients heed it only where no header came before
@@ -45,9 +51,11 @@ class Entrance:
             text = "too many new streams at once: come again later"
             await context.abort(grpc.StatusCode.UNAVAILABLE, text, (hint,))
             raise AssertionError("abort has returned")  # its types don't say that it can't
-        if entry.after:
-            self._note(StreamHeld(entry.after))
-        return entry.after
+        assert isinstance(first, Enter)
+        after = max(first.after, entry.after)
+        if after:
+            self._note(StreamHeld(after))
+        return after
 
     def close(self) -> None:
         """Log what was not logged yet."""

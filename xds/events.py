@@ -113,11 +113,21 @@ class SlowClient:
     type_url: str
 
 
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """The client's budget of CPU time is used up: its work waits, and nobody else's."""
+
+    seconds: float
+    """How long, at least."""
+
+
 SessionEvent: TypeAlias = Acked | Nacked | NamesSkipped | TypeNotServed | LookupFailed
 """What a session tells (`xds.session.Session.events`)."""
 CrowdEvent: TypeAlias = StreamHeld | StreamRefused
 """What happens to a stream before anything of it is read."""
-Event: TypeAlias = SessionEvent | CrowdEvent | StreamOpened | StreamClosed | Sent | SlowClient
+Event: TypeAlias = (
+    SessionEvent | CrowdEvent | StreamOpened | StreamClosed | Sent | SlowClient | Throttled
+)
 """What an observer is told."""
 
 

@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from xds.codec import WILDCARD as WILDCARD
 from xds.events import LookupFailed
 from xds.resource import Resource
 from xds.retries import Retries
 from xds.source import NodeView
 from xds.state import ABSENT, Rejection, ResourceState, Status
+from xds.steps import STRIDE, Steps
 from xds.ttl import Refreshes
-
-WILDCARD: Final = "*"
 
 _NO_TTLS: Final[Mapping[str, float]] = {}
 _NO_NAMES: Final[frozenset[str]] = frozenset()
@@ -58,7 +58,7 @@ class Ledger:
 
     Args:
         type_url: The type.
-        view: What the source shows; None: the type is not served, so none of its names exists.
+        view: What the source shows.
     """
 
     __slots__ = (
@@ -71,6 +71,7 @@ class Ledger:
         "failures",
         "in_flight",
         "interest",
+        "interrupted",
         "members",
         "members_stale",
         "named",
@@ -83,7 +84,7 @@ class Ledger:
         "wildcard",
     )
 
-    def __init__(self, type_url: str, view: NodeView | None) -> None:
+    def __init__(self, type_url: str, view: NodeView) -> None:
         self.type_url = type_url
         self._view = view
         self.wildcard = False
@@ -99,6 +100,9 @@ class Ledger:
         """Names that came (True) or went (False) since the owner last emptied this."""
         self.pending: dict[str, bool] = {}
         """Names to look at before the next answer; True: answer even if unchanged."""
+        self.interrupted = False
+        """Set when the answer in the making must end with what it has, as something has changed
+        that goes before it; see `xds.session.Session.resources_changed`."""
         self.due = False
         """An answer is due even if it has nothing new to say."""
         self.opened: Collection[str] = ()
@@ -169,12 +173,19 @@ class Ledger:
         version = self.named.pop(name)
         self.hold(name, version)
 
-    def set_names(self, names: Iterable[str]) -> None:
+    def set_names(self, names: Iterable[str]) -> Steps[None]:
         """The client is subscribed to these names now; what it holds is not forgotten."""
         before, self.named = self.named, dict.fromkeys(names, ABSENT)
-        for name, version in (before | self._unnamed).items():
+        for count, (name, version) in enumerate((before | self._unnamed).items(), 1):
             self._unnamed.pop(name, None)
             self.hold(name, version)
+            if not count % STRIDE:
+                yield
+
+    @property
+    def wanted_count(self) -> int:
+        """The number of names that the client wants."""
+        return len(self.named) + len(self.members - self.named.keys())
 
     def wants(self, name: str) -> bool:
         """Return whether the client wants a name, by itself or by the wildcard."""
@@ -242,7 +253,7 @@ class Ledger:
         What isn't known comes up again; `asked`: then to be answered even if unchanged.
         """
         resource = None
-        if self._view is not None and self.wants(name):
+        if self.wants(name):
             try:
                 resource = self._view.resource(self.type_url, name)
             except Exception as error:
@@ -349,7 +360,7 @@ class Ledger:
         if self.in_flight and name in self.in_flight:
             return Status.STALE, self.in_flight[name]
         try:
-            resource = self._view.resource(self.type_url, name) if self._view else None
+            resource = self._view.resource(self.type_url, name)
         except Exception:  # the stream itself has met it, and told its observer
             return Status.UNKNOWN, self.version(name)
         version = resource.version if resource else ABSENT
@@ -360,4 +371,4 @@ class Ledger:
         return Status.SYNCED, version
 
     def _members_now(self) -> frozenset[str]:
-        return frozenset(self._view.wildcard(self.type_url)) if self._view else frozenset()
+        return frozenset(self._view.wildcard(self.type_url))

@@ -12,7 +12,7 @@ class Limits:
 
     send_timeout: float = 30.0
     """Seconds that a client may take to accept a response before it loses its stream."""
-    request_bytes: int = 64 << 20
+    request_bytes: int = 16 << 20
     """The largest request; a returning client lists every version that it has."""
     answer_bytes: int = ANSWER_LIMIT
     """A response ends with the resource that takes it to so many bytes."""
@@ -36,6 +36,17 @@ class Limits:
     connect_wait: float = 5.0
     """Seconds that a new stream may have to wait for its turn; who would wait longer is refused at
     once. Below Envoy's `initial_fetch_timeout` (15 s), after which it starts without an answer."""
+    client_connects_per_second: float | None = None
+    """New streams of one client, as `xds.server.serve` tells them apart by what TLS has proven,
+    that the server goes on to serve; faster ones wait and are refused as above. None: only all
+    clients together have a limit."""
+    client_connects_burst: int = 64
+    """New streams of one client at once."""
+    cpu_share: float | None = None
+    """The share of one core that the work for one client may take in the long run; when its budget
+    is used up, its requests are left unread and its responses wait. None: no limit."""
+    cpu_burst: float = 10.0
+    """Seconds of CPU that the work for one client may take at once."""
     connections: int = 10_000
     """Connections at a time; further ones are closed at once. Each costs a file descriptor, and
     20 kB also before its client has said a word: without one left, the whole process stands."""

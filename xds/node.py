@@ -11,41 +11,61 @@ from collections.abc import Mapping
 
 from xds import wire
 from xds.source import NOWHERE, Locality, Node
+from xds.steps import STRIDE, Steps, finish
 
-MAX_METADATA = 1 << 20
+MAX_TEXT_BYTES = 1024
+"""Of each text of a node: id, cluster, region, zone, sub_zone, user agent and its version."""
+MAX_FEATURES = 64
+"""Client features; Envoy has five."""
+MAX_METADATA_BYTES = 64 << 10
+"""Of a node's encoded metadata."""
+MAX_METADATA = 48 << 10
 """Characters of a node's metadata, as paths and texts; Envoys tell some hundred."""
 _MAX_METADATA_DEPTH = 16
+_MAX_BUILD_BYTES = 4096
 
 
 def read_node(data: bytes, start: int, end: int) -> Node:
     """Read the Node at these places.
 
     Raises:
-        ValueError: the bytes are none; id or cluster are not UTF-8; more than MAX_METADATA.
+        ValueError: the bytes are none; id or cluster are not UTF-8; a field is longer than it may
+            be, which the message names.
     """
+    return finish(node_steps(data, start, end))
+
+
+def node_steps(data: bytes, start: int, end: int) -> Steps[Node]:
+    """Do what `read_node` does, in steps."""
     node_id = cluster = agent = version = ""
     metadata: dict[str, str] = {}
     locality = NOWHERE
-    features: list[str] = []
-    for number, begin, stop in wire.fields(data, start, end):
+    features: dict[str, None] = {}
+    for count, (number, begin, stop) in enumerate(wire.fields(data, start, end), 1):
         if number == 1:
-            node_id = data[begin:stop].decode()
+            node_id = _bounded("node.id", data, begin, stop).decode()
         elif number == 2:
-            cluster = data[begin:stop].decode()
+            cluster = _bounded("node.cluster", data, begin, stop).decode()
         elif number == 3:
+            wire.check_length("node.metadata", begin, stop, MAX_METADATA_BYTES)
             leaves = _Leaves()
             leaves.add(_struct(data, begin, stop))
             metadata = leaves.by_path
+            yield
         elif number == 4:
             locality = _locality(data, begin, stop)
         elif number == 6:
-            agent = wire.text(data, begin, stop)
+            agent = _text("node.user_agent_name", data, begin, stop)
         elif number == 7:
-            version = wire.text(data, begin, stop)
+            version = _text("node.user_agent_version", data, begin, stop)
         elif number == 8:
             version = _build_version(data, begin, stop)
         elif number == 10:
-            features.append(wire.text(data, begin, stop))
+            features[_text("node.client_features", data, begin, stop)] = None
+            if len(features) > MAX_FEATURES:
+                raise ValueError(f"node.client_features has more than {MAX_FEATURES} entries")
+        if not count % STRIDE:
+            yield
     user_agent = "/".join(part for part in (agent, version) if part)
     return Node(
         id=node_id,
@@ -57,16 +77,27 @@ def read_node(data: bytes, start: int, end: int) -> Node:
     )
 
 
+def _bounded(field: str, data: bytes, start: int, end: int) -> bytes:
+    return wire.bounded(field, data, start, end, MAX_TEXT_BYTES)
+
+
+def _text(field: str, data: bytes, start: int, end: int) -> str:
+    return _bounded(field, data, start, end).decode(errors="replace")
+
+
 def _locality(data: bytes, start: int, end: int) -> Locality:
+    wire.check_length("node.locality", start, end, 4 * MAX_TEXT_BYTES)
+    names = {1: "region", 2: "zone", 3: "sub_zone"}
     parts = {1: "", 2: "", 3: ""}
     for number, begin, stop in wire.fields(data, start, end):
         if number in parts:
-            parts[number] = wire.text(data, begin, stop)
+            parts[number] = _text(f"node.locality.{names[number]}", data, begin, stop)
     return Locality(region=parts[1], zone=parts[2], sub_zone=parts[3])
 
 
 def _build_version(data: bytes, start: int, end: int) -> str:
     """Return the numbers of an envoy.config.core.v3.BuildVersion: "1.40.0"."""
+    wire.check_length("node.user_agent_build_version", start, end, _MAX_BUILD_BYTES)
     numbers = [0, 0, 0]
     for number, begin, stop in wire.fields(data, start, end):
         if number == 1:  # the envoy.type.v3.SemanticVersion

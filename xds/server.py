@@ -16,6 +16,7 @@ import grpc
 import grpc.aio
 
 from xds.codec import DeltaRequest, SotwRequest
+from xds.cpu import Accounts
 from xds.csds_service import ClientStatusService
 from xds.dialect import DELTA, SOTW, Dialect
 from xds.entrance import Entrance
@@ -23,18 +24,23 @@ from xds.errors import ListenError
 from xds.events import Observer
 from xds.hub import Hub
 from xds.limits import Limits
-from xds.security import Security
+from xds.security import Security, proof_of
 from xds.services import SERVICES
 from xds.session import Session
 from xds.source import Node, Source
 from xds.state import TypeStatus
-from xds.stream import Method, Outcome, Stream
+from xds.stream import BudgetKey, Method, Outcome, Stream, budget_key
+from xds.text import shown
 
 _log = logging.getLogger(__name__)
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 _MANY: Final = 1 << 20
+_DETAILS: Final = 1024
+"""Characters of what a client is told; some of it are its own words."""
+UNTAKEN_SECONDS: Final = 86_400
+"""How long gRPC keeps a call that Python hasn't taken."""
 _DRAIN_STEP: Final = 0.05
 """Seconds."""
 
@@ -63,6 +69,7 @@ class Server:
         security: Security | None,
         *,
         csds: bool = False,
+        key: BudgetKey = budget_key,
     ) -> None:
         self.port = 0
         """The port it listens on."""
@@ -74,6 +81,8 @@ class Server:
         self._security = security
         self._streams: dict[Stream[DeltaRequest] | Stream[SotwRequest], None] = {}
         self._entrance = Entrance(limits, observer)
+        self._accounts = Accounts(limits)
+        self._key = key
         handlers = self.handlers()
         if csds:
             status = ClientStatusService(
@@ -146,18 +155,22 @@ class Server:
         return grpc.stream_stream_rpc_method_handler(partial(self._serve, method))
 
     async def _serve(self, method: Method[Any], _requests: object, context: _Context) -> None:
-        hold = await self._entrance.admit(context)
+        proof = None if self._security is None else proof_of(context)
         arguments = self._source, self.hub, self._observer, self._limits
-        stream = Stream(method, *arguments, context, self._security, hold)
-        self._streams[stream] = None
+        stream = Stream(
+            method, *arguments, context, self._security, proof, self._accounts, self._key
+        )
         try:
+            stream.hold = await self._entrance.admit(context, stream.account.door)
+            self._streams[stream] = None
             # before any response: gRPC cannot end a call whose first write was given up half-way
             await context.send_initial_metadata(())
             outcome = await stream.run()
         finally:
-            del self._streams[stream]
+            self._streams.pop(stream, None)
+            self._accounts.close(stream.account)
         if outcome.status != "OK":
-            await context.abort(grpc.StatusCode[outcome.status], outcome.message)
+            await context.abort(grpc.StatusCode[outcome.status], shown(outcome.message, _DETAILS))
 
     def recheck(self) -> None:
         """End the streams (UNAUTHENTICATED) whose client's certificate is believed no longer.
@@ -212,6 +225,7 @@ async def serve(
     limits: Limits | None = None,
     security: Security | None = None,
     csds: bool = False,
+    key: BudgetKey = budget_key,
 ) -> AsyncIterator[Server]:
     """Serve a source until the block is left: delta and state of the world, ADS and each type.
 
@@ -226,12 +240,16 @@ async def serve(
         security: How clients prove who they are; None: plain text, nobody proves anything.
         csds: Answer what nodes run (CSDS): to whoever can connect, and where `security` proves
             who that is, of the nodes with the same identities only.
+        key: Tells which streams have one budget (`Limits.cpu_share`); by default those whose
+            certificates bear the same URIs, or without TLS those whose nodes name one cluster.
 
     Raises:
         ListenError: the address is in use, or not one of this machine.
     """
     limits = limits or Limits()
-    server = Server(source, Hub() if hub is None else hub, observer, limits, security, csds=csds)
+    server = Server(
+        source, Hub() if hub is None else hub, observer, limits, security, csds=csds, key=key
+    )
     await server.start(listen)
     try:
         yield server
@@ -249,6 +267,9 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         # without a word; who comes too fast is for the entrance to say
         ("grpc.server.max_pending_requests", _MANY),
         ("grpc.server.max_pending_requests_hard_limit", _MANY),
+        # a call that Python has not taken within 30 s, as the loop was busy, gRPC would cancel
+        # without a word; who comes too fast is for the entrance to say
+        ("grpc.server_max_unrequested_time_in_server", UNTAKEN_SECONDS),
         # its books, 0.6 kB a stream, are for a service that isn't offered here
         ("grpc.enable_channelz", 0),
         # two servers on one port would share the clients without a word

@@ -24,6 +24,7 @@ from xds.ledger import Answer, Ledger
 from xds.retries import spread
 from xds.source import Node, NodeView, Source
 from xds.state import Nack, ResourceState, TypeStatus
+from xds.steps import STRIDE, Steps, finish
 from xds.ttl import WithoutTtls, supports_ttl
 
 ANSWER_LIMIT = 2 << 20
@@ -82,6 +83,9 @@ class Session(Generic[Request]):
         self._view: NodeView | None = None
         self._subscriptions: dict[str, TypeRules[Request]] = {}  # in the order of sending
         self._opened: set[str] = set()
+        self._unserved: set[str] = set()
+        self._unserved_answers: list[tuple[str, Answer]] = []  # until the next `respond`
+        self._taking: Ledger | None = None  # what the answer in the making is of
         self._flights: dict[str, _Flight] = {}
         self._last_nacks: dict[str, Nack] = {}
         self._events: list[SessionEvent] = []
@@ -103,6 +107,13 @@ class Session(Generic[Request]):
             ProtocolError: the stream must end with its status. The session is of no further use,
                 but must be closed.
         """
+        finish(self.take_in(request, now))
+
+    def take_in(self, request: Request, now: float) -> Steps[None]:
+        """Do what `receive` does, in steps; changes may be noted between them, no more.
+
+        `is_attached` is true after the first step.
+        """
         if self._view is None:
             if request.node is None:
                 raise MissingNodeError("the first request of the stream names no node")
@@ -110,11 +121,22 @@ class Session(Generic[Request]):
             self._view = self._source.attach(self.node)
             if not supports_ttl(self.node, wrapped=self._dialect.ttls_wrapped):
                 self._view = WithoutTtls(self._view)
-        subscription = self._subscriptions.get(request.type_url) or self._open(request.type_url)
-        stale = self._pair(subscription, request, now)
-        skipped = request.skipped + subscription.receive(request, stale)
+            yield
+        skipped = request.skipped
+        if request.type_url in self._source.type_urls():
+            subscription = self._subscriptions.get(request.type_url) or self._open(request.type_url)
+            subscription.ledger.interrupted = False
+            stale = yield from self._pair(subscription, request, now)
+            skipped += yield from subscription.receive(request, stale)
+        else:
+            self._pass_over(request, now)
         if skipped:
             self._events.append(NamesSkipped(request.type_url, skipped))
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the node is known, and served."""
+        return self._view is not None
 
     def resources_changed(self, type_url: str, names: Iterable[str]) -> bool:
         """Note that resources came, changed or went; return whether the client wants any of them.
@@ -122,7 +144,10 @@ class Session(Generic[Request]):
         Costs O(names).
         """
         subscription = self._subscriptions.get(type_url)
-        return subscription is not None and subscription.ledger.changed(names)
+        if subscription is None or not subscription.ledger.changed(names):
+            return False
+        self._interrupt(type_url)
+        return True
 
     def wildcard_changed(self, type_url: str) -> bool:
         """Note that the wildcard means other names now; return whether the client has one.
@@ -130,7 +155,10 @@ class Session(Generic[Request]):
         Tells which names are meant, not what they hold: `resources_changed` does that.
         """
         subscription = self._subscriptions.get(type_url)
-        return subscription is not None and subscription.ledger.wildcard_changed()
+        if subscription is None or not subscription.ledger.wildcard_changed():
+            return False
+        self._interrupt(type_url)
+        return True
 
     def responses_to_send(self, now: float) -> list[Response]:
         """Return the responses that are due, which count as sent from then on.
@@ -138,10 +166,22 @@ class Session(Generic[Request]):
         At most one of a type is in flight; an empty list says nothing can be sent before the next
         request or change, or `next_deadline`.
         """
-        responses = [
-            self._respond(subscription, answer, now)
-            for subscription, answer in self._send_in_order(now)
-        ]
+        return finish(self.respond(now))
+
+    def respond(self, now: float) -> Steps[list[Response]]:
+        """Do what `responses_to_send` does, in steps; changes may be noted between them, no more.
+
+        After each step the caller collects `interest_changes`. Where something changes meanwhile
+        that goes before what is being answered, the answer ends with what it has.
+        """
+        responses: list[Response] = []
+        try:
+            yield from self._send_in_order(responses, now)
+        finally:
+            self._taking = None
+        for type_url, answer in self._unserved_answers:
+            responses.append((yield from self._encode(type_url, answer)))
+        self._unserved_answers = []
         for ledger in self._ledgers():
             if ledger.failures:
                 assert self.node is not None
@@ -203,15 +243,10 @@ class Session(Generic[Request]):
         return [subscription.ledger for subscription in self._subscriptions.values()]
 
     def _open(self, type_url: str) -> TypeRules[Request]:
-        if len(self._subscriptions) >= TYPES_LIMIT:
-            raise ProtocolError(
-                f"the stream asks for more than {TYPES_LIMIT} types", status="RESOURCE_EXHAUSTED"
-            )
-        served = type_url in self._source.type_urls()
-        if not served:
-            self._events.append(TypeNotServed(type_url))
+        self._check_types()
+        assert self._view is not None
         self._subscriptions[type_url] = self._dialect.open(
-            type_url, self._view if served else None, self._answer_limit, self._names_limit
+            type_url, self._view, self._answer_limit, self._names_limit
         )
         self._subscriptions = {
             key: self._subscriptions[key]
@@ -223,7 +258,32 @@ class Session(Generic[Request]):
             ledger.resume()
         return self._subscriptions[type_url]
 
-    def _pair(self, subscription: TypeRules[Request], request: Request, now: float) -> bool:
+    def _check_types(self) -> None:
+        if len(self._subscriptions) + len(self._unserved) >= TYPES_LIMIT:
+            raise ProtocolError(
+                f"the stream asks for more than {TYPES_LIMIT} types", status="RESOURCE_EXHAUSTED"
+            )
+
+    def _pass_over(self, request: Request, now: float) -> None:
+        """Answer a request for a type that isn't served, and keep nothing of it but the type."""
+        type_url = request.type_url
+        first = type_url not in self._unserved
+        if first:
+            self._check_types()
+            self._unserved.add(type_url)
+            self._events.append(TypeNotServed(type_url))
+        if request.error is not None:
+            self._events.append(Nacked(type_url, (), request.error.code, request.error.message))
+        answer = self._dialect.unserved(request, first)
+        if answer is not None:
+            self._unserved_answers.append((type_url, answer))
+
+    def _interrupt(self, type_url: str) -> None:
+        taking = self._taking
+        if taking is not None and types.send_rank(type_url) < types.send_rank(taking.type_url):
+            taking.interrupted = True
+
+    def _pair(self, subscription: TypeRules[Request], request: Request, now: float) -> Steps[bool]:
         """Pair an ACK or NACK with its response; return whether it is of an earlier one."""
         type_url, error = request.type_url, request.error
         flight = self._flights.get(type_url)
@@ -232,62 +292,73 @@ class Session(Generic[Request]):
             del self._flights[type_url]
             self._flights = self._flights or {}  # an emptied one keeps its room
         if error is not None:
-            names = subscription.reject(error) if paired else ()
+            names = (yield from subscription.reject(error)) if paired else ()
             nack = Nack(names=names, code=error.code, message=error.message, at=now)
             self._last_nacks[type_url] = nack
             self._events.append(Nacked(type_url, names, error.code, error.message))
         elif flight is not None and paired:
-            subscription.acknowledge(now)
+            yield from subscription.acknowledge(now)
             last = self._last_nacks.get(type_url)
             if last is not None and last.stands:
                 self._last_nacks[type_url] = replace(last, stands=False)
             self._events.append(Acked(type_url, now - flight.since))
         return flight is not None and not paired and request.response_nonce != ""
 
-    def _send_in_order(self, now: float) -> Iterator[tuple[TypeRules[Request], Answer]]:
-        """Yield what can be sent, so that nothing overtakes what it may refer to.
+    def _send_in_order(self, responses: list[Response], now: float) -> Steps[None]:
+        """Make what can be sent, so that nothing overtakes what it may refer to.
 
         A type with news that must wait (for an ACK, or because an answer was split) holds back the
         types behind it. Removals of clusters go when all else has been sent and acknowledged.
         """
-        for subscription in self._subscriptions.values():
-            answer = subscription.take(now)
+        for subscription in tuple(self._subscriptions.values()):
+            ledger = self._taking = subscription.ledger
+            ledger.interrupted = False
+            answer = yield from subscription.take(now)
             if answer is not None:
-                self._refresh_endpoints(subscription, answer)
-                yield subscription, answer
-            if subscription.ledger.has_news:
+                yield from self._refresh_endpoints(subscription, answer)
+                responses.append((yield from self._respond(subscription, answer, now)))
+            if ledger.has_news or ledger.interrupted:
                 return
         if all(subscription.settled for subscription in self._subscriptions.values()):
             for subscription in self._subscriptions.values():
                 removals = subscription.take_removals()
                 if removals is not None:
-                    yield subscription, removals
+                    responses.append((yield from self._respond(subscription, removals, now)))
 
-    def _refresh_endpoints(self, subscription: TypeRules[Request], answer: Answer) -> None:
+    def _refresh_endpoints(self, subscription: TypeRules[Request], answer: Answer) -> Steps[None]:
         """Owe the client the endpoints of clusters that it is sent.
 
         It takes a changed cluster into use only with an answer of its endpoints, and doesn't ask
         for what it is subscribed to already.
         """
         endpoints = self._subscriptions.get(types.ENDPOINT)
-        if endpoints is not None and subscription.ledger.type_url == types.CLUSTER:
-            names = (
-                endpoints_name(resource)
-                for resource in answer.resources
-                if resource.name not in answer.repeated
-            )
-            endpoints.ledger.refresh(name for name in names if name is not None)
+        if endpoints is None or subscription.ledger.type_url != types.CLUSTER:
+            return
+        for count, resource in enumerate(answer.resources, 1):
+            if resource.name not in answer.repeated:
+                name = endpoints_name(resource)
+                if name is not None:
+                    endpoints.ledger.refresh((name,))
+            if not count % STRIDE:
+                yield
 
-    def _respond(self, subscription: TypeRules[Request], answer: Answer, now: float) -> Response:
+    def _respond(
+        self, subscription: TypeRules[Request], answer: Answer, now: float
+    ) -> Steps[Response]:
+        response = yield from self._encode(subscription.ledger.type_url, answer)
+        self._flights[response.type_url] = _Flight(response.nonce, now)
+        return response
+
+    def _encode(self, type_url: str, answer: Answer) -> Steps[Response]:
         self._nonces += 1
-        nonce, type_url = str(self._nonces), subscription.ledger.type_url
-        self._flights[type_url] = _Flight(nonce, now)
+        nonce = str(self._nonces)
+        data = yield from self._dialect.encode(type_url, nonce, answer)
         return Response(
             type_url=type_url,
             nonce=nonce,
             resources=len(answer.resources),
             removed=len(answer.removed),
-            data=self._dialect.encode(type_url, nonce, answer),
+            data=data,
         )
 
     def _type_status(self, subscription: TypeRules[Request]) -> TypeStatus:
@@ -296,7 +367,7 @@ class Session(Generic[Request]):
         return TypeStatus(
             type_url=ledger.type_url,
             wildcard=ledger.wildcard,
-            subscribed=sum(1 for _ in ledger.wanted()),
+            subscribed=ledger.wanted_count,
             acked=subscription.acked,
             in_flight=len(ledger.in_flight or ()),
             in_flight_since=flight.since if flight else None,

@@ -16,12 +16,18 @@ from typing import Final
 
 from xds import types
 from xds.codec import ErrorDetail, SotwRequest
+from xds.errors import ProtocolError
 from xds.ledger import WILDCARD, Answer, Ledger
 from xds.source import NodeView
 from xds.state import ABSENT, Rejection
+from xds.steps import STRIDE, Steps
 
 WHOLE: Final = frozenset({types.CLUSTER, types.LISTENER, types.SCOPED_ROUTE})
 """Types whose answers are the complete state of what the client wants."""
+NOTHING: Final = f"{0:016x}"
+"""The `version_info` of an empty state."""
+STATE_LIMIT: Final = 16 << 20
+"""Bytes of a complete state; delta splits its answers, here none can be."""
 
 
 class SotwSubscription:
@@ -42,7 +48,7 @@ class SotwSubscription:
     def __init__(
         self,
         type_url: str,
-        view: NodeView | None,
+        view: NodeView,
         *,
         limit: int,
         names_limit: int,
@@ -70,7 +76,7 @@ class SotwSubscription:
 
     # what the client says
 
-    def receive(self, request: SotwRequest, stale: bool) -> int:
+    def receive(self, request: SotwRequest, stale: bool) -> Steps[int]:
         """Take over the list of names; ACK and NACK are the caller's to pair.
 
         Args:
@@ -93,19 +99,22 @@ class SotwSubscription:
             kept_first = sorted(names, key=lambda name: name not in self.ledger.named)
             names = dict.fromkeys(kept_first[: self._names_limit])
         self._has_named = self._has_named or not request.names_nothing
-        self._set_wildcard(explicit or not self._has_named)
-        self._set_names(names)
+        yield
+        yield from self._set_wildcard(explicit or not self._has_named)
+        yield from self._set_names(names)
         if not self._started:
             self._started = True
-            self._spare(request.version_info)
+            yield from self._spare(request.version_info)
         return skipped
 
-    def acknowledge(self, now: float) -> None:
+    def acknowledge(self, now: float) -> Steps[None]:
         """The client took the response in flight, and counts the seconds of its TTLs."""
-        for name in self.ledger.landed():
+        for count, name in enumerate(self.ledger.landed(), 1):
             self.ledger.taken(name, now)
+            if not count % STRIDE:
+                yield
 
-    def reject(self, error: ErrorDetail) -> tuple[str, ...]:
+    def reject(self, error: ErrorDetail) -> Steps[tuple[str, ...]]:
         """The client rejected the response in flight; return the names that it held.
 
         Of a complete state the same is not sent again until it changes. Of other types each
@@ -120,16 +129,20 @@ class SotwSubscription:
             ledger.doubted.pop(names[0], None)
             ledger.rejected[names[0]] = Rejection(versions[names[0]], error.message)
         elif len(names) > 1:
-            for name in filter(ledger.wants, names):
+            for count, name in enumerate(filter(ledger.wants, names), 1):
                 ledger.doubted[name] = Rejection(versions[name], error.message)
+                if not count % STRIDE:
+                    yield
             if not self._whole:
                 self._suspects |= dict.fromkeys(names)
         return names
 
     # what is to be sent
 
-    def take(self, now: float) -> Answer | None:
+    def take(self, now: float) -> Steps[Answer | None]:
         """Return what to send now, which is in flight from then on; None if there is nothing.
+
+        Yields after each lookup, which may compile a resource: milliseconds.
 
         To keep a resource with a TTL alive it is sent again. A heartbeat would leave out the rest
         of a complete state, and Envoy takes it for that, or doesn't count it.
@@ -143,7 +156,7 @@ class SotwSubscription:
         if self.settled:
             return None
         ledger.look_at_members()
-        answer = self._take_whole() if self._whole else self._take_news()
+        answer = yield from (self._take_whole() if self._whole else self._take_news())
         if answer is not None:
             answer.version_info = f"{self._sum:016x}"
             ledger.sent(answer)
@@ -153,30 +166,45 @@ class SotwSubscription:
         """Return None: here a removal is what an answer leaves out."""
         return None
 
-    def _take_whole(self) -> Answer | None:
+    def _take_whole(self) -> Steps[Answer | None]:
         ledger = self.ledger
         asked = self._asked or ledger.due or any(ledger.pending.values())
         ledger.pending, ledger.due = {}, False
         before = self._sum
-        answer = self._state()
+        answer = yield from self._state()
         self._asked = asked and answer is None
         if answer is None:
+            ledger.due = ledger.due or ledger.interrupted
             return None
         answer.repeated = frozenset(
             name for name, version in answer.versions.items() if self._has_taken(name, version)
         )
-        self._show(answer.versions)
+        yield
+        yield from self._show(answer.versions)
         return answer if asked or self._sum != before else None
 
-    def _state(self) -> Answer | None:
-        """Return all there is; None where it is not known, since what is left out is removed."""
+    def _state(self) -> Steps[Answer | None]:
+        """Return all there is; None where it is not known, since what is left out is removed.
+
+        Raises:
+            ProtocolError: it is too large.
+        """
         answer = Answer()
-        for name in self.ledger.wanted():
+        for name in list(self.ledger.wanted()):
             found, resource = self.ledger.look_up(name)
             if not found and self.ledger.version(name) != ABSENT:
                 return None
             if resource is not None:
                 answer.add(name, resource)
+            if answer.size > STATE_LIMIT:
+                raise ProtocolError(
+                    f"the complete state of {self.ledger.type_url} has more than {STATE_LIMIT} "
+                    "bytes: ask for fewer resources, or use delta xDS",
+                    status="RESOURCE_EXHAUSTED",
+                )
+            yield
+            if self.ledger.interrupted:
+                return None
         return answer
 
     def _has_taken(self, name: str, version: str) -> bool:
@@ -184,21 +212,26 @@ class SotwSubscription:
         refused = name in ledger.rejected or name in ledger.doubted
         return ledger.version(name) == version and not refused
 
-    def _take_news(self) -> Answer | None:
+    def _take_news(self) -> Steps[Answer | None]:
         ledger, answer = self.ledger, Answer()
         due, ledger.due = ledger.due, False
         for name, asked in list(ledger.pending.items()):
-            if answer.size >= self._limit:
+            if answer.size >= self._limit or ledger.interrupted:
                 break
             del ledger.pending[name]
             suspect = name in self._suspects
             self._suspects.pop(name, None)
             # a suspect counts as shown, though the client has thrown it away with the others
             self._consider(answer, name, asked or suspect)
-        while not answer.versions and self._suspects:
+            yield
+        while not (answer.versions or ledger.interrupted) and self._suspects:
             name = next(iter(self._suspects))
             del self._suspects[name]
             self._consider(answer, name, asked=True)
+            yield
+        if ledger.interrupted and not answer.versions:
+            ledger.due = due
+            return None
         return answer if answer.versions or due else None
 
     def _consider(self, answer: Answer, name: str, asked: bool) -> None:
@@ -212,13 +245,17 @@ class SotwSubscription:
             answer.add(name, resource)
             self._mark(name, resource.version)
 
-    def _show(self, versions: dict[str, str]) -> None:
-        for name in set(self.ledger.held()) - versions.keys():
+    def _show(self, versions: dict[str, str]) -> Steps[None]:
+        for count, name in enumerate(set(self.ledger.held()) - versions.keys(), 1):
             self._mark(name, ABSENT)
             self.ledger.rejected.pop(name, None)
             self.ledger.doubted.pop(name, None)
-        for name, version in versions.items():
+            if not count % STRIDE:
+                yield
+        for count, (name, version) in enumerate(versions.items(), 1):
             self._mark(name, version)
+            if not count % STRIDE:
+                yield
 
     def _mark(self, name: str, version: str) -> None:
         ledger = self.ledger
@@ -231,7 +268,7 @@ class SotwSubscription:
         else:
             self._sum ^= _digest(name, version)
 
-    def _spare(self, version_info: str) -> None:
+    def _spare(self, version_info: str) -> Steps[None]:
         """Send a returning client nothing where it has the complete state.
 
         Of other types it may have forgotten a part, and does not say which; and so it may where
@@ -239,32 +276,41 @@ class SotwSubscription:
         """
         if not self._whole or not version_info or self._has_named:
             return
-        self.ledger.look_at_members()
-        state = self._state()
+        ledger = self.ledger
+        ledger.look_at_members()
+        owed, ledger.pending = ledger.pending, {}
+        state = yield from self._state()
         if state is None:
+            ledger.pending = owed | ledger.pending
             return
-        self._show(state.versions)
+        yield from self._show(state.versions)
         # of a TTL nobody knows how much is left
         if f"{self._sum:016x}" == version_info and not state.ttls:
-            self.ledger.pending, self.ledger.due = {}, False
+            ledger.due = False
         else:
-            self._show({})
+            ledger.pending = owed | ledger.pending
+            yield from self._show({})
 
-    def _set_wildcard(self, wanted: bool) -> None:
+    def _set_wildcard(self, wanted: bool) -> Steps[None]:
         ledger = self.ledger
         if wanted == ledger.wildcard:
             return
         ledger.wildcard = ledger.members_stale = ledger.due = wanted
         if not wanted:
-            for name in ledger.members - ledger.named.keys():
-                self._forget(name)
+            left = ledger.members - ledger.named.keys()
             ledger.members = frozenset()
+            for count, name in enumerate(left, 1):
+                self._forget(name)
+                if not count % STRIDE:
+                    yield
 
-    def _set_names(self, names: dict[str, None]) -> None:
+    def _set_names(self, names: dict[str, None]) -> Steps[None]:
         ledger = self.ledger
         before = ledger.named
-        ledger.set_names(names)
-        for name in before:
+        yield from ledger.set_names(names)
+        for count, name in enumerate(before, 1):
+            if not count % STRIDE:
+                yield
             if name in names:
                 continue
             if name not in ledger.members:
@@ -272,10 +318,12 @@ class SotwSubscription:
             if ledger.wildcard:
                 # the client cannot know whether the wildcard has it too, so it must be told
                 ledger.pending[name] = True
-        for name in names:
+        for count, name in enumerate(names, 1):
             if name not in before:
                 ledger.interest[name] = True
                 ledger.pending[name] = True
+            if not count % STRIDE:
+                yield
 
     def _forget(self, name: str) -> None:
         if self._whole and name in self.ledger.doubted:

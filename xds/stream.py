@@ -8,14 +8,15 @@ to the observer.
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, Generic
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
 
 from xds.bucket import Bucket
+from xds.cpu import REQUEST_SECONDS, Account, Accounts
 from xds.dialect import Dialect, Request
 from xds.errors import ProtocolError
 from xds.events import (
@@ -26,15 +27,18 @@ from xds.events import (
     SlowClient,
     StreamClosed,
     StreamOpened,
+    Throttled,
 )
 from xds.hub import Hub, Member
 from xds.limits import Limits
-from xds.log import log_event
-from xds.security import Security, proof_of
+from xds.security import Proof, Security
 from xds.session import Response, Session
-from xds.source import Source
+from xds.source import Node, Source
+from xds.steps import Steps
+from xds.text import shown
 
 _log = logging.getLogger("xds.server")
+_T = TypeVar("_T")
 
 _BYTES_OF_A_NAME: Final = 1024
 """So much of a request counts as one name more: whatever it holds has to be read."""
@@ -48,6 +52,18 @@ class Outcome:
 
     status: str
     message: str = ""
+
+
+BudgetKey: TypeAlias = Callable[[tuple[str, ...] | None, Node | None], str | None]
+"""From what TLS has proven of a client and what it claims, the key of the budget that its streams
+have together; None: of one stream alone. The node is None until the first request."""
+
+
+def budget_key(identities: tuple[str, ...] | None, node: Node | None) -> str | None:
+    """Return what a certificate says, or without TLS what the node claims as its cluster."""
+    if identities is not None:
+        return " ".join(identities)
+    return None if node is None else node.cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +87,24 @@ class Stream(Generic[Request]):
         limits: Limits,
         context: grpc.aio.ServicerContext[bytes, bytes],
         security: Security | None,
-        hold: float,
+        proof: Proof | None,
+        accounts: Accounts,
+        key: BudgetKey,
     ) -> None:
-        self._hold = hold
-        self._proof = None if security is None else proof_of(context)
+        self.hold = 0.0
+        """Seconds until it is its turn to be read."""
+        self._proof = proof
+        self._accounts = accounts
+        self._key = key
+        self.account: Account = accounts.open(key(self._identities, None))
+        """What its client may use; another one when an unproven node has said what it is."""
         self._method: Method[Request] = method
         self.session: Session[Request] = Session(
             method.dialect,
             source,
             answer_limit=limits.answer_bytes,
             names_limit=limits.names,
-            identities=None if self._proof is None else self._proof.identities,
+            identities=self._identities,
         )
         self.peer: str = context.peer()
         self.since = asyncio.get_running_loop().time()
@@ -95,9 +118,13 @@ class Stream(Generic[Request]):
         self._pushing: asyncio.Task[None] | None = None  # only while there may be news
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None  # wakes at the deadline
-        self._writing = asyncio.Lock()  # gRPC takes one response at a time
+        self._working = asyncio.Lock()  # requests are taken in, and responses made, one by one
         self._outcome: Outcome | None = None
         self._reading: asyncio.Timeout | None = None  # ends what the handler's own task does
+
+    @property
+    def _identities(self) -> tuple[str, ...] | None:
+        return None if self._proof is None else self._proof.identities
 
     def finish(self, outcome: Outcome) -> None:
         """End the stream; the first outcome counts."""
@@ -167,15 +194,16 @@ class Stream(Generic[Request]):
         except grpc.aio.BaseError as error:
             # nearly always the client has gone, and gRPC is about to cancel the handler
             await asyncio.sleep(_CANCEL_SECONDS)
-            _log.warning("gRPC failed under a stream: %s", error, extra={"node": self._node_id()})
+            node = shown(self._node_id())
+            _log.warning("gRPC failed under a stream: %s", error, extra={"node": node})
             self.finish(Outcome("UNAVAILABLE", f"gRPC failed: {error}"))
         except Exception:
-            _log.exception("stream failed", extra={"node": self._node_id()})
+            _log.exception("stream failed", extra={"node": shown(self._node_id())})
             self.finish(Outcome("INTERNAL", "internal error"))
 
     async def _read(self) -> None:
-        if self._hold:
-            await asyncio.sleep(self._hold)
+        if self.hold:
+            await asyncio.sleep(self.hold)
         bucket = Bucket(rate=self._limits.names_per_second, burst=self._limits.names_burst)
         data = await self._read_first()
         while data is not grpc.aio.EOF:
@@ -198,19 +226,50 @@ class Stream(Generic[Request]):
 
     async def _take(self, data: bytes) -> int:
         """Answer a request; return how many names it counts for."""
-        first = self._member is None
-        request = self._method.dialect.decode(
+        limits = self._limits
+        decoding = self._method.dialect.decode(
             data,
-            with_node=first,
-            max_name_bytes=self._limits.name_bytes,
-            type_url=self._method.type_url,
+            self._member is None,
+            limits.name_bytes,
+            2 * limits.names,
+            self._method.type_url,
         )
-        self.session.receive(request, asyncio.get_running_loop().time())
-        if first:
+        self.account.charge(REQUEST_SECONDS)
+        request = await self._work(decoding)
+        async with self._working:
+            self._name(request.node)
+            await self._work(self.session.take_in(request, self._now()))
+            self._follow()
+            await self._respond()
+        return request.size + len(data) // _BYTES_OF_A_NAME
+
+    def _name(self, node: Node | None) -> None:
+        """Go on with the account of a client that has now said what it is."""
+        if self.account.key is not None or self._member is not None:
+            return
+        key = self._key(self._identities, node)
+        if key is not None:
+            before, self.account = self.account, self._accounts.open(key)
+            self._accounts.close(before)
+            self.account.charge(before.used)
+
+    async def _work(self, steps: Steps[_T]) -> _T:
+        return await self.account.run(steps, self._follow, self._throttled)
+
+    def _throttled(self, seconds: float) -> None:
+        self._report(Throttled(seconds))
+
+    def _follow(self) -> None:
+        """Have the hub know what the client wants, before anything else runs."""
+        if self._member is not None:
+            self._hub.follow(self._member)
+        elif self.session.is_attached:
             self._member = self._hub.join(self.session, self.session.group, self._ring)
             self._report(StreamOpened())
-        await self._send()
-        return request.size + len(data) // _BYTES_OF_A_NAME
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     def _ring(self) -> None:
         """Send what is new; all the changes of one turn of the loop go together."""
@@ -221,19 +280,18 @@ class Stream(Generic[Request]):
     async def _push(self) -> None:
         while self._rung:
             self._rung = False
-            await self._send()
+            async with self._working:
+                await self._respond()
         self._pushing = None
 
-    async def _send(self) -> None:
-        assert self._member is not None
-        async with self._writing:
-            responses = self.session.responses_to_send(asyncio.get_running_loop().time())
-            self._hub.follow(self._member)
-            for event in self.session.events():
-                self._report(event)
-            self._follow_deadline()
-            for response in responses:
-                await self._write(response)
+    async def _respond(self) -> None:
+        responses = await self._work(self.session.respond(self._now()))
+        self._follow()
+        for event in self.session.events():
+            self._report(event)
+        self._follow_deadline()
+        for response in responses:
+            await self._write(response)
 
     def _follow_deadline(self) -> None:
         deadline = self.session.next_deadline()
@@ -261,7 +319,7 @@ class Stream(Generic[Request]):
         )
 
     def _report(self, event: Event) -> None:
-        log_event(self._node_id(), event)
+        self.account.log.log(self._node_id(), event)
         if self._observer is not None:
             self._observer.observe(self.session.node, event)
 

@@ -19,6 +19,7 @@ from xds.ledger import WILDCARD, Answer, Ledger
 from xds.resource import Resource
 from xds.source import KnowsVersions, NodeView
 from xds.state import ABSENT, Rejection
+from xds.steps import STRIDE, Steps
 
 
 class Subscription:
@@ -39,7 +40,7 @@ class Subscription:
     def __init__(
         self,
         type_url: str,
-        view: NodeView | None,
+        view: NodeView,
         *,
         limit: int,
         names_limit: int,
@@ -68,7 +69,7 @@ class Subscription:
 
     # what the client says
 
-    def receive(self, request: DeltaRequest, stale: bool) -> int:
+    def receive(self, request: DeltaRequest, stale: bool) -> Steps[int]:
         """Apply the changes of a request; ACK and NACK are the caller's to pair.
 
         Args:
@@ -84,14 +85,18 @@ class Subscription:
             versions = {}
         legacy_wildcard = not self._started and request.names_nothing
         self._started = True
-        for name in request.unsubscribe:
+        for count, name in enumerate(request.unsubscribe, 1):
             if name == WILDCARD:
-                self._leave_wildcard()
+                yield from self._leave_wildcard()
             else:
                 self._unsubscribe(name)
+            if not count % STRIDE:
+                yield
         if legacy_wildcard or WILDCARD in request.subscribe:
-            self._enter_wildcard(versions)
-        for name in request.subscribe:
+            yield from self._enter_wildcard(versions)
+        for count, name in enumerate(request.subscribe, 1):
+            if not count % STRIDE:
+                yield
             if name == WILDCARD:
                 continue
             named = self.ledger.named
@@ -127,29 +132,36 @@ class Subscription:
         if self._removals:
             self._removals.pop(name, None)
 
-    def _enter_wildcard(self, versions: Mapping[str, str]) -> None:
+    def _enter_wildcard(self, versions: Mapping[str, str]) -> Steps[None]:
         ledger = self.ledger
         for name in ledger.members:  # asked for again: the client may have forgotten them
             ledger.pending[name] = True
-        for name, version in versions.items():
+        for count, (name, version) in enumerate(versions.items(), 1):
             ledger.hold(name, version)
             ledger.pending.setdefault(name, False)
+            if not count % STRIDE:
+                yield
         ledger.wildcard = ledger.members_stale = True
         # a new client waits for its first answer, be it empty; a returning one has had it
         ledger.due = not versions
 
-    def _leave_wildcard(self) -> None:
+    def _leave_wildcard(self) -> Steps[None]:
         # the client drops all that it did not name by itself, and expects no word about it
         ledger = self.ledger
         ledger.wildcard = ledger.members_stale = ledger.due = False
-        for name in {*ledger.members, *ledger.held(), *ledger.pending} - ledger.named.keys():
-            self._forget(name)
+        left = {*ledger.members, *ledger.held(), *ledger.pending} - ledger.named.keys()
         ledger.members = frozenset()
+        for count, name in enumerate(left, 1):
+            self._forget(name)
+            if not count % STRIDE:
+                yield
 
-    def acknowledge(self, now: float) -> None:
+    def acknowledge(self, now: float) -> Steps[None]:
         """The client took the response in flight, and counts the seconds of its TTLs."""
         ledger = self.ledger
-        for name, version in ledger.landed().items():
+        for count, (name, version) in enumerate(ledger.landed().items(), 1):
+            if not count % STRIDE:
+                yield
             if version == ABSENT or not self._may_hold(name):
                 ledger.hold(name, ABSENT)
             else:
@@ -158,7 +170,7 @@ class Subscription:
                     ledger.pending.setdefault(name, False)
             ledger.taken(name, now)
 
-    def reject(self, error: ErrorDetail) -> tuple[str, ...]:
+    def reject(self, error: ErrorDetail) -> Steps[tuple[str, ...]]:
         """The client rejected the response in flight; return the names that it held.
 
         A client may have applied some of several resources, and does not say which. So they are
@@ -174,20 +186,26 @@ class Subscription:
         if len(names) > 1:
             middle = len(names) // 2
             self._suspects |= {names[:middle]: None, names[middle:]: None}
-            for name in filter(self._may_hold, names):
+            for count, name in enumerate(filter(self._may_hold, names), 1):
                 ledger.doubted[name] = Rejection(versions[name], error.message)
+                if not count % STRIDE:
+                    yield
         for name in names if len(names) == 1 else ():
             ledger.doubted.pop(name, None)
             # it may have been asked for before its group's turn came
-            self._suspects = dict.fromkeys(_without(name, self._suspects))
+            if any(name in group for group in self._suspects):
+                self._suspects = dict.fromkeys(_without(name, self._suspects))
             if self._may_hold(name):
                 ledger.rejected[name] = Rejection(versions[name], error.message)
         return names or self._beats
 
     # what is to be sent
 
-    def take(self, now: float) -> Answer | None:
-        """Return what to send now, which is in flight from then on; None if there is nothing."""
+    def take(self, now: float) -> Steps[Answer | None]:
+        """Return what to send now, which is in flight from then on; None if there is nothing.
+
+        Yields after each lookup, which may compile a resource: milliseconds.
+        """
         if self.ledger.in_flight is not None:
             return None
         self.ledger.look_at_members()
@@ -195,8 +213,10 @@ class Subscription:
         # heartbeats go alone, and first, as others may take long; but not twice before some news
         answer = None if self._beats and self.ledger.has_news else self._take_heartbeats(now)
         if answer is None and self._suspects_next:
-            answer = self._take_suspects()
-        answer = answer or self._take_pending() or self._take_suspects()
+            answer = yield from self._take_suspects()
+        answer = answer or (yield from self._take_pending())
+        if answer is None and not self.ledger.interrupted:
+            answer = yield from self._take_suspects()
         return answer or self._take_heartbeats(now)
 
     def take_removals(self) -> Answer | None:
@@ -230,19 +250,20 @@ class Subscription:
         self._send(answer, tuple(beat.name for beat in answer.resources))
         return answer
 
-    def _take_pending(self) -> Answer | None:
+    def _take_pending(self) -> Steps[Answer | None]:
         ledger = self.ledger
         if not ledger.has_news:
             return None
         answer = Answer()
         for name, asked in list(ledger.pending.items()):
-            if answer.size >= self._limit:
+            if answer.size >= self._limit or ledger.interrupted:
                 break
             del ledger.pending[name]
             self._consider(answer, name, asked)
+            yield
         if not ledger.pending:
             ledger.pending = {}  # an emptied one keeps its room, 1.5 kB for 50 names
-        if not answer.versions and not ledger.due:
+        if not answer.versions and (not ledger.due or ledger.interrupted):
             return None
         ledger.due = False
         self._suspects_next = True
@@ -292,7 +313,7 @@ class Subscription:
         has_ttl = resource is not None and resource.ttl is not None
         return has_ttl and not self.ledger.refreshed(name)
 
-    def _take_suspects(self) -> Answer | None:
+    def _take_suspects(self) -> Steps[Answer | None]:
         while self._suspects:
             group = next(iter(self._suspects))
             del self._suspects[group]
@@ -303,6 +324,10 @@ class Subscription:
                     self.ledger.pending.pop(name, None)
                     if found:
                         answer.add(name, resource)
+                    yield
+                    if self.ledger.interrupted:
+                        self._suspects[group] = None
+                        return None
             if answer.versions:
                 self._suspects_next = False
                 self._send(answer)

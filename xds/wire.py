@@ -96,6 +96,22 @@ def text(data: bytes, start: int, end: int) -> str:
     return data[start:end].decode(errors="replace")  # Envoy cuts long messages inside a character
 
 
+def check_length(field: str, start: int, end: int, most: int) -> None:
+    """Let a field pass that has at most so many bytes.
+
+    Raises:
+        ValueError: it has more; names the field and both figures.
+    """
+    if end - start > most:
+        raise ValueError(f"{field} has {end - start} bytes; at most {most} are taken")
+
+
+def bounded(field: str, data: bytes, start: int, end: int, most: int) -> bytes:
+    """Return the bytes of a field that is kept; errors as of `check_length`."""
+    check_length(field, start, end, most)
+    return data[start:end]
+
+
 def raw_fields(
     data: bytes, start: int = 0, end: int | None = None
 ) -> Iterator[tuple[int, int, int, int]]:

@@ -14,6 +14,7 @@ from control_plane.cli.ca import ca
 from control_plane.cli.cloud import cloud
 from control_plane.cli.demo import demo
 from control_plane.cli.explain import explain
+from control_plane.cli.output import say
 from control_plane.cli.serve import serve
 from control_plane.cli.status import status
 from control_plane.errors import ControlPlaneError, sentence
@@ -43,5 +44,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         cli.main(args=arguments, prog_name="scopeway")
     except (ControlPlaneError, OSError) as error:
-        click.echo(f"scopeway: {sentence(error)}", err=True)
+        say(f"scopeway: {sentence(error)}", err=True)
         sys.exit(1)

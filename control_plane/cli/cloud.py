@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from control_plane.cli.options import admin_option, format_option, registry_option
-from control_plane.cli.output import console, table
+from control_plane.cli.output import add_row, console, say, table
 from control_plane.errors import ControlPlaneError
 
 if TYPE_CHECKING:
@@ -67,12 +67,12 @@ def get(registry: str, output: str, name: str) -> None:
     if registry.startswith("dir:"):  # can be read all the same
         found = _registered(registry)
         for problem in found.problems.values():
-            click.echo(f"refused: {problem}", err=True)
+            say(f"refused: {problem}", err=True)
         value, cordon = found.inventory.get(name), found.inventory.cordon(name)
     else:
         value, cordon = asyncio.run(_stored(registry, name))
     if cordon is not None:
-        click.echo(_cordoned(name, cordon), err=True)
+        say(_cordoned(name, cordon), err=True)
     if value is None:
         raise ControlPlaneError(f"no cloud is named {name}")
     _show(to_document(value), output)
@@ -90,10 +90,10 @@ def list_clouds(registry: str, output: str) -> None:
 
     found = _registered(registry)
     for problem in found.problems.values():
-        click.echo(f"refused: {problem}", err=True)
+        say(f"refused: {problem}", err=True)
     for name, reason in sorted(found.inventory.cordons.items()):
         registered = "" if found.inventory.get(name) else " (not registered)"
-        click.echo(f"{_cordoned(name, reason)}{registered}", err=True)
+        say(f"{_cordoned(name, reason)}{registered}", err=True)
     clouds: list[Cloud] = sorted(found.inventory, key=lambda one: one.name)
     if output == "json":
         from control_plane.clouds.document import to_document
@@ -285,7 +285,8 @@ def _table(clouds: "Sequence[Cloud]", inventory: "Inventory") -> None:
 
     shown = table("cloud", "labels", "services", "front", "peer", "cordoned")
     for one in clouds:
-        shown.add_row(
+        add_row(
+            shown,
             one.name,
             ", ".join(f"{key}={value}" for key, value in sorted(one.labels.items())) or "-",
             ", ".join(sorted(one.services)) or "-",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from control_plane.cli.options import direct_option, format_option, registry_option
-from control_plane.cli.output import console, table
+from control_plane.cli.output import add_row, console, say, table
 from control_plane.clouds.fields import METHODS
 from control_plane.clouds.policy import FORM
 
@@ -82,7 +82,7 @@ def explain(
     except RegistryUnavailable as error:
         raise click.UsageError(str(error)) from None
     for problem in found.problems.values():
-        click.echo(f"warning: {problem}", err=True)
+        say(f"warning: {problem}", err=True)
     inventory = found.inventory
     caller = inventory.get(origin)
     if caller is None:
@@ -110,18 +110,18 @@ def _print(explanation: "Explanation") -> None:
     shown = table("", "")
     shown.show_header = False
     shown.columns[0].style = "bold"
-    shown.add_row("target", explanation.target or "-")
+    add_row(shown, "target", explanation.target or "-")
     if explanation.outcome == "route":
-        shown.add_row("goes to", ", then ".join(explanation.clouds))
+        add_row(shown, "goes to", ", then ".join(explanation.clouds))
     else:
-        shown.add_row("refused", str(explanation.status))
-        shown.add_row("because", explanation.reason)
+        add_row(shown, "refused", str(explanation.status))
+        add_row(shown, "because", explanation.reason or "-")
     for cloud, rule in explanation.rules.items():
-        shown.add_row("policy", f"{cloud}: {rule}")
+        add_row(shown, "policy", f"{cloud}: {rule}")
     for cloud, limits in explanation.limits.items():
-        shown.add_row("limits", f"{cloud} takes {limits}")
+        add_row(shown, "limits", f"{cloud} takes {limits}")
     for cloud, reason in explanation.skipped.items():
-        shown.add_row("skipped", f"{cloud}: {reason}")
+        add_row(shown, "skipped", f"{cloud}: {reason}")
     for warning in explanation.warnings:
-        shown.add_row("warning", warning)
+        add_row(shown, "warning", warning)
     console().print(shown)

@@ -1,11 +1,32 @@
-"""How tables reach standard output: as wide as the terminal, or whole where there is none."""
+"""How texts reach a terminal: safe to print, in tables as wide as it, or whole where there is none.
+
+What comes from a registry or from Envoys may hold anything, also what moves a terminal's cursor.
+"""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from xds.text import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+
+LINE: Final = 4096
+"""Characters of a line or a cell; what is longer is cut."""
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print lines; what is not printable in them is escaped."""
+    click.echo("\n".join(shown(line, LINE) for line in text.split("\n")), err=err)
+
+
+def add_row(to: "Table", *cells: str, style: str | None = None) -> None:
+    """Add a row to a table; what is not printable in its cells is escaped."""
+    to.add_row(*(shown(cell, LINE) for cell in cells), style=style)
 
 
 def console() -> "Console":

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from control_plane.cli.options import admin_option, format_option
-from control_plane.cli.output import console, table
+from control_plane.cli.output import LINE, add_row, console, table
 from control_plane.errors import ControlPlaneError
+from xds.text import shown
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -129,7 +130,7 @@ def _screen(
     from rich.text import Text
 
     lines = [
-        Text.assemble(*((_plain(text), style) for text, style in line))
+        Text.assemble(*((shown(text, LINE), style) for text, style in line))
         for admin, each in found.items()
         for line in _summary(admin, each)
     ]
@@ -187,7 +188,7 @@ def _is_well(row: Row) -> bool:
 
 def _envoys(rows: Sequence[Row], *, several: bool) -> "RenderableType":
     columns = ("cloud", "instance", "version", "connected", "targets", "acked", "nacked", "lag")
-    shown = table(*columns, *(["control plane"] if several else []))
+    envoys = table(*columns, *(["control plane"] if several else []))
     for each, admin in rows:
         nacked = each["nacked"]
         cells = (
@@ -201,13 +202,8 @@ def _envoys(rows: Sequence[Row], *, several: bool) -> "RenderableType":
             _duration(each["lag_seconds"]) if each["lag_seconds"] else "-",
             *([admin] if several else []),
         )
-        shown.add_row(*map(_plain, cells), style="red" if nacked else None)
-    return shown
-
-
-def _plain(text: str) -> str:
-    # what Envoys say of themselves must not move the cursor of who reads it
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+        add_row(envoys, *cells, style="red" if nacked else None)
+    return envoys
 
 
 def _is_held(problem: str, status: Status) -> bool:

@@ -249,7 +249,7 @@ def _filters(cloud: Cloud, peers: _Peers) -> dict[str, bytes]:
             answers = nested(_VALUE, _inline(_script(cloud, entry, names.ANSWERS, peers, common)))
             lua += nested(_SOURCE_CODES, (field_string(_KEY, names.ANSWERS), *answers))
         else:
-            upgrades = nested(_VALUE, _inline(_script(cloud, entry, names.UPGRADES, peers)))
+            upgrades = nested(_VALUE, _inline(_script(cloud, entry, names.UPGRADES, peers, common)))
             lua += nested(_SOURCE_CODES, (field_string(_KEY, names.UPGRADES), *upgrades))
         made[names.lua(entry.name)] = _filter(names.lua(entry.name), lua)
     if made:

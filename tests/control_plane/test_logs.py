@@ -1,8 +1,9 @@
 """What a line of the log shows."""
 
 import logging
+import sys
 
-from control_plane.logs import Formatter, LogBudget
+from control_plane.logs import MAX_LINE, Formatter, LogBudget
 
 
 def test_a_line_names_what_it_is_about() -> None:
@@ -42,3 +43,28 @@ def test_a_budget_withholds_what_is_too_much_and_says_how_much_it_was() -> None:
     assert first == [0, 0, None, None, None]
     assert still is None
     assert later == [4, 0, None]
+
+
+def test_no_text_moves_a_cursor_or_looks_like_a_line() -> None:
+    """Neither in the sentence nor in a field, nor in an error's traceback."""
+    hostile = "a\n2026-11-30 05:00:00,000 INFO forged\x1b[31m\u202e\u2028b"
+    try:
+        raise ValueError(hostile)
+    except ValueError:
+        found = sys.exc_info()
+    record = logging.makeLogRecord(
+        {"name": "a", "levelname": "INFO", "msg": "%s", "args": (hostile,), "exc_info": found}
+    )
+    vars(record)["field"] = hostile
+    first, *others = Formatter().format(record).split("\n")
+
+    assert first.count("forged") == 2
+    assert first.isprintable()
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
+    assert any("forged" in line for line in others)
+
+
+def test_a_line_is_cut() -> None:
+    record = logging.makeLogRecord({"name": "a", "levelname": "INFO", "msg": "x" * (1 << 20)})
+
+    assert len(Formatter().format(record)) < MAX_LINE + 40

@@ -31,6 +31,7 @@ from xds.codec import (
     endpoints_name,
     heartbeat,
     resource,
+    sotw_framed,
     without_ttl,
 )
 from xds.errors import MalformedRequestError
@@ -132,7 +133,13 @@ class TestTtl:
             type_url=CLUSTER,
             nonce="1",
             version_info="v",
-            resources=[self.FOUND, without_ttl(self.FOUND)],
+            framed=[
+                sotw_framed(each)
+                for each in (
+                    self.FOUND,
+                    without_ttl(self.FOUND),
+                )
+            ],
         )
 
         wrapped, plain = DiscoveryResponse.parse(data).resources
@@ -314,7 +321,9 @@ class TestRequest:
         node = read(long).node
         assert node is not None
         assert node.metadata == {"a": long, "n.b": ""}
-        with pytest.raises(MalformedRequestError, match="more than 1048576 characters") as refused:
+        with pytest.raises(
+            MalformedRequestError, match=f"more than {MAX_METADATA} characters"
+        ) as refused:
             read(long + "v")
         assert refused.value.status == "INVALID_ARGUMENT"
 
@@ -323,7 +332,7 @@ class TestRequest:
         inside = b"".join(_entry(f"{number}", below) for number in range(200))
         above = _entry("k" * 10_000, wire.field_bytes(5, inside))
         data = _request() + wire.field_bytes(1, wire.field_bytes(3, above))
-        assert len(data) < MAX_METADATA / 50
+        assert len(data) < MAX_METADATA / 2
 
         with pytest.raises(MalformedRequestError, match="metadata has more than"):
             decode_delta_request(data)

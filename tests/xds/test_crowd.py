@@ -1,7 +1,10 @@
 """Many new streams at once: they wait for their turn, or are refused with a hint."""
 
+import asyncio
 import json
 import logging
+import sys
+import time
 
 import grpc
 import grpc.aio
@@ -134,3 +137,59 @@ async def test_a_crowd_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -
     assert record.getMessage() == (
         "new streams came too fast: 1000 waited for their turn, up to 4.0 s, 50 were refused"
     )
+
+
+async def test_a_client_that_comes_too_often_takes_no_turn_of_others(store: Store) -> None:
+    """It is known by its certificate; here by the word of the test."""
+    recorder = Recorder()
+    limits = Limits(
+        connects_burst=3,
+        connects_per_second=NEVER,
+        client_connects_burst=1,
+        client_connects_per_second=NEVER,
+        connect_wait=1,
+    )
+    keys = iter(["hostile"] * 9 + ["honest"])
+    async with serve(
+        store,
+        listen="127.0.0.1:0",
+        observer=recorder,
+        limits=limits,
+        key=lambda *_: next(keys),
+    ) as server:
+        for number in range(9):
+            async with connect(server, f"site/{number}") as client:
+                await client.send(subscribe=["a"])
+                if number == 0:
+                    assert (await client.take()).texts == {"a": "1"}
+                else:
+                    assert (await client.ended())[0] is grpc.StatusCode.UNAVAILABLE
+        async with connect(server, "site/honest") as client:
+            await client.send(subscribe=["a"])
+            assert (await client.take()).texts == {"a": "1"}
+
+    assert len(recorder.of(StreamRefused)) == 8
+
+
+@pytest.mark.parametrize(("seconds", "served"), [(1, False), (None, True)], ids=["grpc", "ours"])
+async def test_who_was_not_taken_for_long_is_served_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch, seconds: int | None, served: bool
+) -> None:
+    """gRPC would cancel all but the first, by itself after 30 s (`seconds` in the first case)."""
+    if seconds is not None:
+        monkeypatch.setattr("xds.server.UNTAKEN_SECONDS", seconds)
+    code = "import sys; sys.path[:0] = sys.argv[2:]; import crowd_client; crowd_client.main()"
+    async with serve(store, listen="127.0.0.1:0") as server:
+        client = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", code, str(server.port), *sys.path),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert client.stdout is not None
+        assert await client.stdout.readline() == b"connected\n"
+        time.sleep(1.5)  # noqa: ASYNC251 - the loop is busy, that is the point
+        answers, _ = await client.communicate()
+
+    codes = answers.decode().split()
+    assert len(codes) == 3
+    assert (codes.count("OK") == 3) is served
+    assert served or codes.count("CANCELLED") == 2

@@ -13,8 +13,9 @@ from xds_model import Received, Store, read_response, write_node, write_request
 
 from xds.codec import DeltaRequest, decode_delta_request
 from xds.retries import LONGEST_PAUSE
-from xds.session import DeltaSession
+from xds.session import DeltaSession, Response
 from xds.source import Node
+from xds.steps import finish
 from xds.ttl import TTL_FEATURE
 from xds.types import CLUSTER, ROUTE
 
@@ -214,13 +215,33 @@ class Stream(RuleBasedStateMachine):
 
     @rule()
     def push(self) -> None:
-        for response in self.session.responses_to_send(self.clock):
+        self.sent(self.session.responses_to_send(self.clock))
+
+    @rule(type_url=type_urls, name=names, text=texts | st.none(), after=st.integers(0, 4))
+    def push_meanwhile(self, type_url: str, name: str, text: str | None, after: int) -> None:
+        """Something changes while the answers are being made."""
+        steps = self.session.respond(self.clock)
+        try:
+            for _ in range(after):
+                next(steps)
+                self.follow()
+            self.change(type_url, name, text, None)
+            responses = finish(steps)
+        except StopIteration as done:
+            responses = done.value
+        self.sent(responses)
+
+    def sent(self, responses: list[Response]) -> None:
+        for response in responses:
             received = read_response(response.data)
             self.check(received)
             self.unanswered[received.type_url] = received
             self.responses.append(received)
         deadline = self.session.next_deadline()
         assert deadline is None or deadline > self.clock
+        self.follow()
+
+    def follow(self) -> None:
         for type_url, name, wanted in self.session.interest_changes():
             (self.interest.add if wanted else self.interest.discard)((type_url, name))
 

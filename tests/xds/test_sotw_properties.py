@@ -13,7 +13,8 @@ from xds_model import State, Store, read_state, write_node, write_sotw_request
 
 from xds.codec import decode_sotw_request
 from xds.retries import LONGEST_PAUSE
-from xds.session import SotwSession
+from xds.session import Response, SotwSession
+from xds.steps import finish
 from xds.types import CLUSTER, ROUTE
 
 LONGEST = 30
@@ -173,7 +174,23 @@ class Stream(RuleBasedStateMachine):
 
     @rule()
     def push(self) -> None:
-        for response in self.session.responses_to_send(self.clock):
+        self.sent(self.session.responses_to_send(self.clock))
+
+    @rule(type_url=type_urls, name=names, text=texts | st.none(), after=st.integers(0, 4))
+    def push_meanwhile(self, type_url: str, name: str, text: str | None, after: int) -> None:
+        """Something changes while the answers are being made."""
+        steps = self.session.respond(self.clock)
+        try:
+            for _ in range(after):
+                next(steps)
+            self.change(type_url, name, text, None)
+            responses = finish(steps)
+        except StopIteration as done:
+            responses = done.value
+        self.sent(responses)
+
+    def sent(self, responses: list[Response]) -> None:
+        for response in responses:
             state = read_state(response.data)
             assert state.type_url not in self.unanswered, "two in flight"
             asked = {n for t, n in self.asked if t == state.type_url}

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from harness.fleet import at, manifest
 from rich.console import Console
 
-from control_plane.cli.output import table
+from control_plane.cli.output import LINE, add_row, console, say, table
 from control_plane.clouds.document import to_document
 
 SERVICES = ("block-storage", "compute", "identity", "image", "network", "placement")
@@ -52,3 +53,23 @@ def test_what_a_narrow_terminal_has_no_room_for_goes_on_below() -> None:
 
     assert "".join(row[:9].strip() for row in rows) == "a-cloud-of-a-long-name"
     assert "".join(row[9:].strip() for row in rows) == "203.0.113.1:8443"
+
+
+HOSTILE = "a\x1b[2J\u202eb\r\ud800"
+
+
+def test_what_is_not_printable_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    say(f"refused: {HOSTILE}\nanother line", err=True)
+    shown = table("a")
+    add_row(shown, HOSTILE)
+    console().print(shown)
+    out, err = capsys.readouterr()
+
+    assert err == "refused: a\\x1b[2J\\u202eb\\r\\ud800\nanother line\n"
+    assert "a\\x1b[2J\\u202eb\\r\\ud800" in out
+
+
+def test_what_is_long_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    say("x" * (1 << 20))
+
+    assert len(capsys.readouterr().out) < LINE + 40

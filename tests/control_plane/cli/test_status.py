@@ -116,7 +116,7 @@ def test_what_is_wrong_stands_above_or_in_its_line(
     assert lines[4] == "  refused: /clouds/bad-0: is bad"
     assert lines[14] == "  and 2 more refused entries"
     # what an Envoy says is no markup, and no terminal sequence
-    assert "image@cloud-2: [bold] no\N{REPLACEMENT CHARACTER}[2J such" in lines[-1]
+    assert "image@cloud-2: [bold] no\\x1b[2J such" in lines[-1]
     assert lines[-1].split()[-2:] == ["3.2", "s"]
 
 

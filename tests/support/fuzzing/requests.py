@@ -11,6 +11,7 @@ from xds import wire
 from xds.codec import MAX_NAME_BYTES, decode_delta_request, decode_sotw_request
 from xds.csds import decode_request
 from xds.errors import ProtocolError
+from xds.node import MAX_METADATA
 from xds.session import DeltaSession, SotwSession
 from xds.source import Node
 from xds.types import CLUSTER, ENDPOINT, LISTENER
@@ -30,7 +31,7 @@ DICTIONARY = (
     *(b"\x1a\x01a", b"\x22\x01a", b"\x2a\x06\x0a\x01a\x12\x01v", b"\x3a\x02\x08\x0d", b"\x80\x00"),
 )
 _MAX_DEPTH = 16
-_STRICTER = re.compile(r"has no type_url|wire type [34]|node.metadata")
+_STRICTER = re.compile(r"has no type_url|wire type [34]|node.metadata|bytes; at most|entries")
 """What ours refuses and protobuf doesn't: as documented, and groups, which xDS never had."""
 
 
@@ -88,7 +89,7 @@ def _delta(data: bytes) -> None:
     read, model = _read(decode_delta_request, data), parsed("Delta", data)
     if read is None:
         return
-    assert _size(read.node) <= (1 << 20) + 8 * len(data)
+    assert _size(read.node) <= MAX_METADATA + 8 * len(data)
     if model is not None:
         assert read.type_url == model.type_url
         assert read.response_nonce == _text(model.nonce)
