@@ -102,8 +102,9 @@ DNS_WAITING = 1024
 CONNECT_TIMEOUT = timedelta(seconds=2)
 """Outlives one lost SYN; it is what a silent cloud of an `|` costs before it is ejected."""
 
-SERVICE_CONNECT_TIMEOUT = timedelta(seconds=1.1)
-"""The same for a service, without TLS: a read tries twice, and is to give up as soon."""
+SERVICE_CONNECT_TIMEOUT = timedelta(seconds=1.5)
+"""The same for a service, without TLS: shorter, as a read tries twice. A SYN is repeated after 1 s,
+and a busy service with a full backlog needs some time then."""
 
 EJECTION = timedelta(seconds=10)
 """How long a dead endpoint or cloud is left alone after its first failure."""
