@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 Figures = Mapping[str, float]
 
@@ -30,30 +31,38 @@ def attacker(*command: object) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-B", *map(str, command)], stdout=subprocess.PIPE, text=True
     )
-    ended = threading.Event()
-    throttle = threading.Thread(target=_hold_back, args=(process, ended))
-    throttle.start()
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line == "ready\n", f"the attacker said {line!r}"
-        yield process
+        with held_back(process.pid):
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line == "ready\n", f"the attacker said {line!r}"
+            yield process
     finally:
-        ended.set()
-        throttle.join()
         process.kill()
         process.wait()
 
 
-def _hold_back(process: subprocess.Popen[str], ended: threading.Event) -> None:
-    """Stop the process whenever it has used more than its share."""
-    began, used = time.monotonic(), _cpu(process.pid)
-    while not ended.wait(SLICE) and process.poll() is None:
-        over = (_cpu(process.pid) - used) / SHARE - (time.monotonic() - began)
+@contextmanager
+def held_back(pid: int) -> Iterator[None]:
+    """Stop a child process whenever it has used more than its share of a core."""
+    ended = threading.Event()
+    throttle = threading.Thread(target=_hold_back, args=(pid, ended))
+    throttle.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        throttle.join()
+
+
+def _hold_back(pid: int, ended: threading.Event) -> None:
+    began, used = time.monotonic(), _cpu(pid)
+    while not ended.wait(SLICE):
+        over = (_cpu(pid) - used) / SHARE - (time.monotonic() - began)
         if over > 0:
-            os.kill(process.pid, signal.SIGSTOP)
+            os.kill(pid, signal.SIGSTOP)
             ended.wait(over)
-            os.kill(process.pid, signal.SIGCONT)
+            os.kill(pid, signal.SIGCONT)
 
 
 def _cpu(pid: int) -> float:
@@ -63,6 +72,16 @@ def _cpu(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def in_folder(measure: Callable[[Path], Figures]) -> Callable[[], Figures]:
+    """Return a measurement that gets a fresh folder for all that it starts."""
+
+    def measured() -> Figures:
+        with TemporaryDirectory(prefix="scopeway-bench-") as folder:
+            return measure(Path(folder))
+
+    return measured
 
 
 def timed(ask: Callable[[], bool], count: int, pause: float) -> list[float]:

@@ -1,23 +1,16 @@
 """Attacks on a front by one client: what an honest client beside it feels, and Envoy's memory.
 
-`FIGURES` has a function for each attack; it gets a fresh folder and returns figures by name: p50
-and p99 (ms) of the honest client alone and beside the attack, for requests to a target in use and
+`CASES` has a function for each attack, which returns figures by name: p50 and p99 (ms) of the honest client alone and beside the attack, for requests to a target in use and
 for first uses, its errors and the answers of another cloud than it named first, and Envoy's
 resident set (MiB) before and at most. The attacker is held to half a core.
-
-By itself: python tests/bench/hostile/front.py [<name> ...]
 """
 
-import json
-import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Any
 
@@ -28,6 +21,7 @@ from fixtures import Stack, at, manifest  # noqa: E402 - the path has to be ther
 from harness.envoy import Envoy  # noqa: E402
 from harness.http import Connection  # noqa: E402
 from harness.raw import RawService, answer, saying  # noqa: E402
+from hostile.attacker import attacker, in_folder  # noqa: E402
 
 REQUESTS = 400
 FIRST_USES = 40
@@ -35,35 +29,10 @@ PAUSE = 0.01
 """Seconds between two requests of the honest client."""
 WARM_UP = 3.0
 """Seconds that an attack runs before the honest client beside it is measured."""
-SLICE = 0.005
-"""Seconds that the attacker runs, and then rests."""
+ATTACKS = Path(__file__).with_name("front_attacks.py")
 
 Figures = dict[str, float]
 ANYONE = [{"clouds": ["cloud-1"]}]
-
-
-@contextmanager
-def half_a_core(name: str, port: int) -> Iterator[None]:
-    """Run an attacker, which is stopped half of the time."""
-    program = Path(__file__).with_name("front_attacks.py")
-    process = subprocess.Popen([sys.executable, program, name, str(port)])
-    ended = Event()
-
-    def hold() -> None:
-        while not ended.wait(SLICE):
-            process.send_signal(signal.SIGSTOP)
-            ended.wait(SLICE)
-            process.send_signal(signal.SIGCONT)
-
-    thread = Thread(target=hold)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        process.kill()
-        process.wait()
 
 
 def honest(
@@ -123,7 +92,7 @@ def beside(attack: str, folder: Path, *, method: str = "GET", **clouds: Any) -> 
 
         scopes = [f"{{image:{each}}}" for each in firsts]
         measure("alone", scopes[:FIRST_USES])
-        with half_a_core(attack, port), _most(envoy) as most:
+        with attacker(ATTACKS, attack, port), _most(envoy) as most:
             time.sleep(WARM_UP)
             measure("beside", scopes[FIRST_USES:])
         figures["envoy_most_mib"] = _mib(max(most))
@@ -196,12 +165,7 @@ def ejection_by_a_user(folder: Path) -> Figures:
         return beside("refused_uploads", folder, method="POST", refusing=refusing)
 
 
-FIGURES: Mapping[str, Callable[[Path], Figures]] = {
-    each.__name__: each
+CASES: Mapping[str, Callable[[], Figures]] = {
+    each.__name__.replace("_", " "): in_folder(each)
     for each in (endless_logins_http1, endless_logins_http2, silent_keystone, ejection_by_a_user)
 }
-
-if __name__ == "__main__":
-    for name in sys.argv[1:] or FIGURES:
-        with TemporaryDirectory(prefix="scopeway-bench-") as place:
-            print(json.dumps({"case": name, **FIGURES[name](Path(place))}), flush=True)

@@ -107,4 +107,5 @@ ATTACKS: Mapping[str, Callable[[int], None]] = {
 }
 
 if __name__ == "__main__":
+    print("ready", flush=True)
     ATTACKS[sys.argv[1]](int(sys.argv[2]))

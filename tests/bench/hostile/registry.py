@@ -3,10 +3,7 @@
 Each function runs one attack against real etcd, `scopeway serve` and Envoy with mutual TLS, and
 returns its figures by name: the first uses of an honest client (milliseconds, p50, p99 and the
 longest) alone and beside the attack, and the memory of the control plane (MiB). The longest first
-use bounds the longest turn of its event loop. The attacker runs in a process of its own and works
-half of the time at most.
-
-    python tests/bench/hostile/registry.py [labels|churn|policy|identity_cache ...]
+use bounds the longest turn of its event loop. The attacker gets half a core.
 """
 
 import json
@@ -22,13 +19,13 @@ BENCH = Path(__file__).parents[1]
 sys.path.insert(0, str(BENCH))
 
 import grpc  # noqa: E402 - the path has to be there first
-import report  # noqa: E402
 from fixtures import stack  # noqa: E402
 from harness.fleet import at, manifest  # noqa: E402
 from harness.http import Connection  # noqa: E402
 from harness.identities import Identities  # noqa: E402
 from harness.ports import free_ports  # noqa: E402
 from harness.stack import ServeProcess, Stack  # noqa: E402
+from hostile.attacker import held_back  # noqa: E402
 
 from control_plane.clouds.model import Cloud  # noqa: E402
 from control_plane.scope import SERVICE_TYPES  # noqa: E402
@@ -212,7 +209,7 @@ def identity_cache() -> Figures:
     return _beside(other_files)
 
 
-BENCHES: Mapping[str, Callable[[], Figures]] = {
+CASES: Mapping[str, Callable[[], Figures]] = {
     "labels": labels,
     "churn": churn,
     "policy": policy,
@@ -250,9 +247,11 @@ def _beside(attack: Attack) -> Figures:
 def _running(attack: Attack, target: Target) -> Iterator[None]:
     process = multiprocessing.get_context("spawn").Process(target=attack, args=(target,))
     process.start()
+    assert process.pid is not None
     try:
-        yield
-        assert process.is_alive(), "the attack has failed"
+        with held_back(process.pid):
+            yield
+            assert process.is_alive(), "the attack has failed"
     finally:
         process.kill()
         process.join()
@@ -274,9 +273,3 @@ def _first_uses(connection: Connection, name: str, count: int) -> list[float]:
 def _figures(when: str, times: list[float]) -> Figures:
     p99 = times[min(len(times) - 1, len(times) * 99 // 100)]
     return {f"{when} p50": times[len(times) // 2], f"{when} p99": p99, f"{when} most": times[-1]}
-
-
-if __name__ == "__main__":
-    for bench in sys.argv[1:] or BENCHES:
-        for figure, value in BENCHES[bench]().items():
-            report.value(f"{bench}: {figure}", value, "MiB" if "memory" in figure else "ms")

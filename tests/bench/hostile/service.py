@@ -1,7 +1,7 @@
 """Services and name servers that behave badly: what an honest client notices, as figures.
 
-Each function starts its own control plane and Envoys in a folder, and returns name to figure:
-milliseconds, MiB or counts, as the name says.
+Each of `CASES` starts its own control plane and Envoys, and returns name to figure: milliseconds,
+MiB or counts, as the name says.
 """
 
 import random
@@ -18,6 +18,7 @@ from harness.dns import NameServer
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, send
 from harness.services import at
+from hostile.attacker import in_folder
 
 from control_plane.compiler.transport import LOOPBACK
 
@@ -162,11 +163,7 @@ def _serve(service: socket.socket, seen: list[str]) -> None:
             Thread(target=answer, args=(service.accept()[0],), daemon=True).start()
 
 
-if __name__ == "__main__":
-    import sys
-    from tempfile import TemporaryDirectory
-
-    for measure in (silent_dns, idle_closes):
-        with TemporaryDirectory() as folder:
-            for name, figure in measure(Path(folder)).items():
-                sys.stdout.write(f"{name}: {figure:.1f}\n")
+CASES = {
+    "silent name servers": in_folder(silent_dns),
+    "idle connections that close": in_folder(idle_closes),
+}
