@@ -142,6 +142,7 @@ function _M.choose(handle, headers, path, path_text)
     return validation(headers, resolved, subject)
   elseif target.foreign and find(path, CATALOG) and headers:get(":method") == "GET" then
     awaited.expect(handle, awaited.CATALOG)
+    headers:replace("x-scopeway-limit", "validation") -- what is read has to end
   elseif login then
     local what = target.foreign and awaited.FOREIGN_LOGIN or awaited.LOGIN
     awaited.expect(handle, what, { suffix = resolved.suffix })

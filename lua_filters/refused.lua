@@ -49,7 +49,17 @@ local function with_hint(body, hint)
 end
 
 
+-- Whether the length of the body is known to be one that may be held: a body without an end is not read.
+local function is_short(headers)
+  local length = headers:get("content-length") or ""
+  return find(length, "^%d+$") and tonumber(length) <= MAX_BYTES
+end
+
+
 local function unauthorized(handle, headers, cloud, issuer)
+  if not is_short(headers) then
+    return
+  end
   headers:remove("content-encoding")
   headers:remove("etag")
   headers:replace("content-type", errors.CONTENT_TYPE)

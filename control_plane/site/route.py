@@ -97,6 +97,9 @@ WITHIN: Mapping[str, Mapping[str, timedelta]] = {
 """How long a Keystone may take for the whole of a request, by listener: a silent one holds a thread
 of each service that asks it. The listener nearest to the Keystone is the first to say so."""
 
+KEYSTONE_BUFFER = 1 << 20
+"""Bytes that are held of an answer that the Lua reads, and of a login for the next cloud."""
+
 VIA = f"1.1 {names.SITE_NAME}.scopeway"
 """Appended by fronts, and looked for by them: every way back into a site leads through one."""
 
@@ -234,6 +237,7 @@ def _limited(
             0, HeaderMatcher(name=names.LIMIT, string_match=StringMatcher(exact=limit))
         )
         _end_after(limited, WITHIN[listener][limit])
+        limited.request_body_buffer_limit = KEYSTONE_BUFFER
         yield limited, limit
     yield route, None
 

@@ -102,3 +102,16 @@ def test_all_else_passes_unread(front: Any, status: str, headers: dict[str, str]
 )
 def test_answers_to_own_users_and_to_nobody_are_not_awaited(front: Any, headers: Any) -> None:
     assert "x-scopeway-answer" not in front.request("/image/v2", headers).headers
+
+
+@pytest.mark.parametrize("length", [None, "65537", "", "0x1"])
+def test_a_401_of_which_no_end_is_known_is_not_read(front: Any, length: str | None) -> None:
+    """Else a service could have as much held as it wants, for as long as it wants."""
+    headers = {":status": "401", "x-scopeway-served-by": "cloud-3"}
+    if length is not None:
+        headers["content-length"] = length
+    asked = front.request("/image", {"x-scope": "glance:cloud-3", "x-auth-token": "t"})
+    said = front.response(asked, headers, body="<html>")
+
+    assert (said.headers, said.body) == (headers, "<html>")
+    assert not said.body_was_read

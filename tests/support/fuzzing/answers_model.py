@@ -98,6 +98,9 @@ def _to_foreign_user(headers: dict[str, str], body: str | None) -> Edited:
     if cloud in {None, ISSUER} or headers.get("x-scopeway-rejected") == "true":
         return headers, body, False
     if headers[":status"] == "401":
+        length = headers.get("content-length", "")
+        if not re.fullmatch("[0-9]+", length) or int(length) > MAX_REFUSAL:
+            return headers, body, False
         left = {n: v for n, v in headers.items() if n not in {"content-encoding", "etag"}}
         left |= {"content-type": "application/json", "x-scopeway-rejected": "true"}
         return left, {"code": 401, "cloud": cloud}, True

@@ -180,6 +180,7 @@ def _identity(
         sent.awaited.update(answer=answer, suffix=f"~1~{scope.completed}")
     elif foreign and _CATALOG.fullmatch(path) and request.method == "GET":
         sent.awaited.update(answer="catalog")
+        headers["x-scopeway-limit"] = "validation"
     return sent, scope, target
 
 
