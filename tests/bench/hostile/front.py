@@ -1,8 +1,9 @@
 """Attacks on a front by one client: what an honest client beside it feels, and Envoy's memory.
 
-`CASES` has a function for each attack, which returns figures by name: p50 and p99 (ms) of the honest client alone and beside the attack, for requests to a target in use and
-for first uses, its errors and the answers of another cloud than it named first, and Envoy's
-resident set (MiB) before and at most. The attacker is held to half a core.
+`CASES` has a function for each attack, which returns figures by name: p50 and p99 (ms) of the
+honest client alone and beside the attack, for requests to a target in use and for first uses, its
+errors and the answers of another cloud than it named first, and Envoy's resident set (MiB) before
+and at most. The attacker is held to half a core.
 """
 
 import statistics
