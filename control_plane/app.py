@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from control_plane import descriptors, logs, memory, site, status
 from control_plane.admin import AdminServer, BadCommand
 from control_plane.channel import POLL_SECONDS, Channel
+from control_plane.chores import Chores
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
 from control_plane.compiler.plan import PlanSettings
@@ -35,13 +36,14 @@ from control_plane.registry import Batch, Catalog, Change, Registry, open_regist
 from control_plane.settings import Settings
 from control_plane.site.setup import Setup
 from control_plane.site_memo import SiteResources
-from control_plane.slices import Steps, at_once, in_slices
+from control_plane.slices import in_slices
 from control_plane.source import ScopewaySource
 from xds.errors import ListenError
 from xds.hub import Hub
 from xds.limits import Limits
 from xds.server import Server
 from xds.server import serve as serve_xds
+from xds.steps import Steps, finish
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -50,6 +52,15 @@ STATUS_SECONDS = 5.0
 """How long /status, or a command, waits for the event loop."""
 STATUS_SLICE = 16
 """Streams looked at between two turns of the event loop, about 1 ms."""
+SLICE_SECONDS = 0.002
+"""Fewer of them, where these use much, after so long a time."""
+CPU_SHARE = 0.25
+"""Of one core, for all Envoys of one cloud, in the long run."""
+CPU_BURST = 10.0
+"""Seconds of CPU for them at once: eight Envoys come back to a control plane that has started anew,
+with 10,000 targets each."""
+CLOUD_CONNECTS_PER_SECOND = 4.0
+"""New streams of all Envoys of one cloud, after 64 at once."""
 LOGGED_PROBLEMS = 20
 """Entries of one batch that are refused with a line of their own."""
 
@@ -62,6 +73,7 @@ class ControlPlane:
         self.metrics = Metrics()
         self.hub = Hub(by_name=False)
         self.catalog = Catalog()
+        self.chores = Chores()
         self.source: ScopewaySource | None = None
         self.server: Server | None = None
         self.registry: Registry | None = None
@@ -78,7 +90,7 @@ class ControlPlane:
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch of the registry, and tell the streams that it concerns."""
-        at_once(self._steps(batch))
+        finish(self._steps(batch))
 
     async def follow(self, batch: Batch) -> None:
         """Do the same in slices: streams and commands have their turn in between.
@@ -133,7 +145,7 @@ class ControlPlane:
         released = [name for name in wanted if name in held]
         if released:
             _log.warning("given up by an operator: %s", _some(released))
-            at_once(self._take_over(self.catalog.release(released)))
+            finish(self._take_over(self.catalog.release(released)))
             if self.registry is not None:
                 self.registry.release(released)
         return released, [name for name in wanted if name not in released]
@@ -160,10 +172,12 @@ class ControlPlane:
         """
         found: list[Mapping[str, Any]] = []
         now = time.monotonic()  # which is the clock of event loops
+        end = time.perf_counter() + SLICE_SECONDS
         for stream in self.server.statuses() if self.server else ():
             found.append(status.stream_status(stream, now))
-            if len(found) % STATUS_SLICE == 0:
+            if len(found) % STATUS_SLICE == 0 or time.perf_counter() >= end:
                 await asyncio.sleep(0)
+                end = time.perf_counter() + SLICE_SECONDS
         return found
 
     def _make_source(self, change: Change) -> ScopewaySource:
@@ -192,6 +206,7 @@ class ControlPlane:
             ),
             prefetch=self._prefetch_set(change.inventory),
             timer=self.timer,
+            defer=self.chores.add,
         )
         self.metrics.watch_source(source.stats)
         return source
@@ -280,7 +295,7 @@ async def _serve_envoys(
                 listen=_address(host, port),
                 hub=control_plane.hub,
                 observer=control_plane.metrics,
-                limits=Limits(connections=descriptors.for_clients(Limits().connections)),
+                limits=xds_limits(),
                 security=None if channel is None else channel.security(),
             ) as server,
             _renewed(channel, server),
@@ -300,6 +315,16 @@ async def _serve_envoys(
                 await control_plane.follow(batch)
     except ListenError as error:
         raise ControlPlaneError(f"{error} (--xds-listen)") from None
+
+
+def xds_limits() -> Limits:
+    """Return what one client, which is all Envoys of one cloud, may cost this process."""
+    return Limits(
+        connections=descriptors.for_clients(Limits().connections),
+        cpu_share=CPU_SHARE,
+        cpu_burst=CPU_BURST,
+        client_connects_per_second=CLOUD_CONNECTS_PER_SECOND,
+    )
 
 
 def _channel(settings: Settings) -> Channel | None:

@@ -47,26 +47,21 @@ class Site:
         """Return the number of streams of a node."""
         return sum(stream.node.id == node_id for stream in self.streams)
 
-    def targets(self) -> set[str]:
-        """Return the targets that its streams use, or used; costs O(all of them)."""
-        return set().union(*self._tables())
+    def uses(self, target: str) -> bool:
+        """Return whether one of its streams uses a target, or used it last."""
+        return any(target in table for table in self.tables())
 
     def version(self, target: str) -> str:
         """Return the version of a target's cluster for this site, UNKNOWN where it isn't known."""
-        versions = (table.get(target, UNKNOWN) for table in self._tables())
+        versions = (table.get(target, UNKNOWN) for table in self.tables())
         return next(filter(None, versions), UNKNOWN)
 
     def outdate(self, targets: Iterable[str]) -> None:
         """Note that the clusters of some of its targets may have other versions now."""
         for target in targets:
-            for table in self._tables():
+            for table in self.tables():
                 if target in table:
                     table[target] = UNKNOWN
-
-    def outdate_all(self) -> None:
-        """Note the same of all of them; costs O(all of them)."""
-        for table in self._tables():
-            table.update(dict.fromkeys(table, UNKNOWN))
 
     def take_up(self, stream: Stream, target: str, version: str) -> None:
         """Note that a stream uses a target, whose cluster has that version."""
@@ -75,7 +70,7 @@ class Site:
             self.left = {}  # an emptied one keeps its room
 
     def leave(self, stream: Stream) -> Collection[str]:
-        """Take out a stream; return the targets that nobody uses any more.
+        """Take out a stream; return the targets that it used and maybe nobody uses any more.
 
         What the last one used is kept.
         """
@@ -86,13 +81,14 @@ class Site:
             return unused
         if not self.has_setup(stream.setup):
             del self.versions[stream.setup]
-        return stream.targets.keys() - self.targets()
+        return stream.targets
 
     def has_setup(self, setup: Setup) -> bool:
         """Return whether the Envoy of some stream has that setup."""
         return any(stream.setup == setup for stream in self.streams)
 
-    def _tables(self) -> Iterator[dict[str, str]]:
+    def tables(self) -> Iterator[dict[str, str]]:
+        """Yield the targets of each stream to their versions, and of the stream that went last."""
         yield self.left
         for stream in self.streams:
             yield stream.targets

@@ -7,7 +7,7 @@ started, and nothing can be served, before that. Everything runs on one event lo
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -36,12 +36,13 @@ from control_plane.site.names import PEER
 from control_plane.site.setup import Setup, setup_of
 from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
 from control_plane.sites import UNKNOWN, Away, Site, names_of
-from control_plane.slices import Steps, at_once
 from control_plane.source_stats import ANSWER_BOUNDS, SourceStats
 from xds.codec import resource
 from xds.errors import ProtocolError
 from xds.resource import Resource
 from xds.source import Node, NodeView
+from xds.steps import Steps, finish
+from xds.text import shown
 from xds.types import CLUSTER, LISTENER, ROUTE, SECRET
 
 _log = logging.getLogger(__name__)
@@ -50,10 +51,8 @@ _MEMO_CLUSTERS = 16 << 20
 """Bytes of compiled clusters that are kept for other nodes, with their plans; some 4 kB each."""
 _MEMO_NAMES = 16 << 20
 """Bytes of parsed target names that are kept; some 25 for each character."""
-
-
 _STEP = 256
-"""Targets, each at one site, of one step of a change."""
+"""Targets, each at one site, of one step of a change: some 0.5 ms."""
 
 
 class Changes(Protocol):
@@ -78,6 +77,9 @@ class Limits:
     """Streams of one `node.id` at a time; one whose connection vanished may stand for 40 s."""
     streams_per_cloud: int = 32
     """Streams of all Envoys of one cloud, which is one certificate's name."""
+    atoms_per_cloud: int = 40_000
+    """Clouds and labels in all targets that the Envoys of one cloud use: each costs some memory,
+    and work when such a cloud changes."""
     sites_away: int = 10_000
     """Sites without a stream that are remembered, for their Envoys that come back; 6 kB each."""
     targets_away: int = 500_000
@@ -97,6 +99,7 @@ class ScopewaySource:
         limits: Limits | None = None,
         prefetch: PrefetchSet | None = None,
         timer: Timer | None = None,
+        defer: Callable[[Steps[None]], None] = finish,
     ) -> None:
         """Make the source of a registry that has been listed.
 
@@ -107,17 +110,20 @@ class ScopewaySource:
                 setup.
             settings: What the operator decides about plans.
             limits: What one stream may use.
+            defer: Takes work that may be done in slices, soon and in order (`Chores.add`).
             prefetch: The clouds, of this inventory, whose targets every Envoy gets before it asks.
             timer: Calls back when a policy has rested that takes long to compile (the event loop);
                 None: all are compiled when they are asked for.
         """
         warm()
+        parse_target("image@(a)")  # makes the parser, 30 ms, which no request is to wait for
         self._inventory = inventory
         self._changes = changes
         self._site = site
         self._settings = settings
         self._limits = limits or Limits()
         self._prefetch = prefetch
+        self._defer = defer
         self._sites: dict[str, Site] = {}
         self._away = Away(sites=self._limits.sites_away, targets=self._limits.targets_away)
         self._dependencies = Dependencies()
@@ -166,7 +172,7 @@ class ScopewaySource:
 
         See `steps`, all of them at once.
         """
-        at_once(self.steps(inventory, changed))
+        finish(self.steps(inventory, changed))
 
     def steps(self, inventory: Inventory, changed: Collection[str]) -> Steps[None]:
         """Take a new inventory, then tell the hub step by step which resources may be others now.
@@ -223,13 +229,25 @@ class ScopewaySource:
     def _tell(self, targets: Collection[str]) -> Steps[None]:
         for group, names in self._dependencies.by_user(targets).items():
             if group in self._sites:
-                self._sites[group].outdate(names)
-                self._changes.resources_changed(CLUSTER, names, group=group)
+                self._tell_site(group, names)
             yield
 
     def policy_problems(self) -> Mapping[str, str]:
         """Return the connected sites whose policy lets nobody in as it is too large, with why."""
         return self._policies.problems
+
+    def _tell_of_all(self, group: str, told: Collection[str]) -> Steps[None]:
+        """Tell a site that all that it uses may be others now; `told` it has been told already."""
+        for table in list(self._sites[group].tables()):
+            for some in _batches(table):
+                if group in self._sites:
+                    self._tell_site(group, [name for name in some if name not in told])
+                yield
+
+    def _tell_site(self, group: str, names: Collection[str]) -> None:
+        if names:
+            self._sites[group].outdate(names)
+            self._changes.resources_changed(CLUSTER, names, group=group)
 
     def activity(self) -> object:
         """Return what is another value after a stream has come or gone, or a target has."""
@@ -265,6 +283,9 @@ class ScopewaySource:
             self._refuse(view, name, "targets")
             return None
         target = self._parse(name)
+        if new and self._has_too_much(view.group, name):
+            self._refuse(view, name, "clouds and labels in the targets of its cloud's Envoys")
+            return None
         outcome = self._plan(name, target, view.group)
         if new:
             self._use(view, name, target)
@@ -282,6 +303,10 @@ class ScopewaySource:
         if not isinstance(outcome, Rejection):
             view.targets[name] = cluster.version
         return cluster
+
+    def _has_too_much(self, group: str, name: str) -> bool:
+        most = self._limits.atoms_per_cloud
+        return self._dependencies.size(group) >= most and not self._sites[group].uses(name)
 
     def is_current(self, view: "_View", type_url: str, name: str, version: str) -> bool:
         """Return whether a resource is known to have that version; a cluster is in use then."""
@@ -337,17 +362,24 @@ class ScopewaySource:
         return site
 
     def _release(self, group: str, names: Collection[str]) -> None:
-        for name in names:
-            target = self._parse(name)
-            if isinstance(target, Target):
-                self._dependencies.discard(name, target, group)
+        if names:
+            self._defer(self._release_unused(group, names))
+
+    def _release_unused(self, group: str, names: Collection[str]) -> Steps[None]:
+        """Note that a site uses these targets no more, but for those that a stream of it uses."""
+        for some in _batches(names):
+            site = self._sites.get(group)
+            for name in some:
+                if site is None or not site.uses(name):
+                    self._dependencies.discard(name, group)
+            yield
 
     def _check_streams(self, node: Node) -> None:
         site = self._sites.get(node.cluster)
         if site is None:
             return
         for count, limit, whose in (
-            (site.of_node(node.id), self._limits.streams_per_node, f"node {node.id!r}"),
+            (site.of_node(node.id), self._limits.streams_per_node, f"node '{shown(node.id)}'"),
             (len(site.streams), self._limits.streams_per_cloud, f"cloud {node.cluster}"),
         ):
             if count >= limit:
@@ -398,7 +430,7 @@ class ScopewaySource:
             _log.warning(
                 "node has too many %s; further ones are refused",
                 what,
-                extra={"node": view.node.id, "type_url": CLUSTER, "target": name},
+                extra={"node": shown(view.node.id), "type_url": CLUSTER, "target": shown(name)},
             )
 
     def _update_site(
@@ -415,12 +447,7 @@ class ScopewaySource:
             _log.exception("the listeners of a site cannot be made", extra={"cloud": name})
         renamed = _local_targets(old) != _local_targets(new)
         if is_another_caller(old, new):
-            site.outdate_all()
-            untold = [target for target in site.targets() if target not in told]
-            for start in range(0, len(untold), _STEP):
-                some = untold[start : start + _STEP]
-                self._changes.resources_changed(CLUSTER, some, group=name)
-                yield
+            yield from self._tell_of_all(name, told)
             if self._prefetch is not None:
                 renamed |= self._fetch(name, self._prefetch.clouds)
         if renamed:
@@ -509,6 +536,13 @@ class _View:
 
     def close(self) -> None:
         self._source.detach(self)
+
+
+def _batches(names: Collection[str]) -> Iterator[list[str]]:
+    """Yield the names as they are now, some at a time."""
+    listed = list(names)
+    for start in range(0, len(listed), _STEP):
+        yield listed[start : start + _STEP]
 
 
 def _parse(name: str) -> Target | Rejection:

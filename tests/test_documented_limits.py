@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from control_plane import descriptors
+from control_plane import app, descriptors, slices
 from control_plane.admin import MAX_CLIENTS
 from control_plane.claims import MAX_PATH
 from control_plane.clouds import limits
@@ -31,11 +31,21 @@ from control_plane.site import connection, resources, route
 from control_plane.site.bootstrap import PRESSURE_SCALE, resource_monitor
 from control_plane.site.callers import MAX_LOOKED_AT
 from control_plane.site.policy import MAX_GRANTS
-from control_plane.slices import SLICE
 from control_plane.source import Limits as SourceLimits
+from xds.codec import (
+    MAX_ERROR_BYTES,
+    MAX_NAMES,
+    MAX_NONCE_BYTES,
+    MAX_TYPE_BYTES,
+    MAX_VERSION_BYTES,
+)
+from xds.cpu import SLICE
 from xds.limits import Limits
-from xds.node import MAX_METADATA
+from xds.log import LINES, SECONDS
+from xds.node import MAX_FEATURES, MAX_METADATA, MAX_METADATA_BYTES, MAX_TEXT_BYTES
+from xds.server import UNTAKEN_SECONDS
 from xds.session import TYPES_LIMIT
+from xds.sotw import STATE_LIMIT
 
 REPOSITORY = Path(__file__).parents[1]
 XDS = (REPOSITORY / "docs/xds.md").read_text().partition("## Limits")[2].partition("\n## ")[0]
@@ -104,6 +114,24 @@ EXPECTED: dict[str, list[float]] = {
     "bytes of a name": [ONE.name_bytes],
     "types on a stream": [TYPES_LIMIT],
     "bytes of a request to the control plane": [ONE.request_bytes],
+    "names that are kept of a type that isn't served": [0],
+    "names that are read of one field of a request": [MAX_NAMES],
+    "bytes of a complete state (state of the world)": [STATE_LIMIT],
+    "bytes of each text of a node: id, cluster, region, zone, sub-zone, user agent, its version, a "
+    "client feature": [MAX_TEXT_BYTES],
+    "client features of a node": [MAX_FEATURES],
+    "bytes of a type URL; of a nonce": [MAX_TYPE_BYTES, MAX_NONCE_BYTES],
+    "bytes of a version that a client says it has": [MAX_VERSION_BYTES],
+    "bytes of a NACK's message": [MAX_ERROR_BYTES],
+    "lines of the log of one kind for a site": [LINES, SECONDS],
+    "milliseconds of work for one site in one turn of the event loop": [SLICE * 1000],
+    "CPU time of the control plane for one certificate (a cloud; without TLS the cloud that the "
+    "node claims)": [app.CPU_BURST, app.CPU_SHARE * 100],
+    "new streams of a certificate": [app.CLOUD_CONNECTS_PER_SECOND, ONE.client_connects_burst],
+    "clouds and labels in all targets of a cloud's Envoys": [SOURCE.atoms_per_cloud],
+    "bytes of a node's encoded metadata": [MAX_METADATA_BYTES],
+    "seconds until gRPC gives up a stream that the control plane has not taken, as its event loop "
+    "was busy": [UNTAKEN_SECONDS],
     "characters of a node's metadata, as paths and texts": [MAX_METADATA],
     "bytes of a path in it (access log, certificate, key, authorities)": [MAX_PATH],
     "streams of a node": [SOURCE.streams_per_node],
@@ -172,7 +200,9 @@ EXPECTED: dict[str, list[float]] = {
     "rights of a policy (a class of clouds, services, methods)": [MAX_GRANTS],
     "sets of labels, for each selector, and names that are looked at for a policy": [MAX_LOOKED_AT],
     "share of a processor that a policy takes which is slow to compile": [1, REST],
-    "milliseconds that a change of the registry holds up the streams at a time": [SLICE * 1000],
+    "milliseconds that a change of the registry holds up the streams at a time": [
+        slices.SLICE * 1000
+    ],
     "problems that are kept of a refused document": [MAX_PROBLEMS],
     "labels of a cloud, or of one `[label=value,…]`": [limits.LABELS],
     "services of a cloud, of a rule, or with a port of a front": [limits.SERVICES],
@@ -199,7 +229,7 @@ def numbers(cell: str) -> list[int]:
 def test_the_library_s_page_has_the_defaults(names: str, default: str) -> None:
     values = [getattr(ONE, name) for name in re.findall(r"`(\w+)`", names)]
 
-    assert numbers(default) == values
+    assert numbers(default) == [value for value in values if value is not None]
 
 
 def test_the_library_s_page_has_every_limit() -> None:

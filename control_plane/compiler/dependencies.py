@@ -5,12 +5,13 @@ their pairs. A change costs what it concerns, whatever the number of targets. No
 follows what the Envoys use.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 
 from control_plane.clouds.model import Cloud
 from control_plane.clouds.selectors import Selectors
-from control_plane.compiler.plan import atoms
-from control_plane.scope import Target
+from control_plane.compiler.plan import Atom, atoms
+from control_plane.scope import Target, is_quickly_read, parse_target
 from control_plane.scope.ast import CloudName, LabelSelector, Local
 from xds.index import Index
 
@@ -24,6 +25,10 @@ class Dependencies:
     def __init__(self) -> None:
         self._users: Index[str, str] = Index()
         """Target name to the sites that use it."""
+        self._atoms: dict[str, tuple[Atom, ...]] = {}
+        """Of those targets whose names take long to read, what `discard` needs to know."""
+        self._sizes: Counter[str] = Counter()
+        """Site to the number of clouds and labels in the targets that it uses."""
         self._naming: Index[str, str] = Index()
         """Cloud to the targets whose expression names it."""
         self._at_home: Index[str, str] = Index()
@@ -38,6 +43,10 @@ class Dependencies:
         """Return how many sites use a target."""
         return len(self._users.get(target))
 
+    def size(self, site: str) -> int:
+        """Return the number of clouds and labels in all targets that a site uses."""
+        return self._sizes[site]
+
     def by_user(self, targets: Collection[str]) -> dict[str, list[str]]:
         """Return the sites that use some of these targets, each with those that it uses."""
         found: dict[str, list[str]] = {}
@@ -48,8 +57,14 @@ class Dependencies:
 
     def add(self, name: str, target: Target, site: str) -> None:
         """Note that the site of the cloud `site` uses a target; harmless when it is known."""
+        if site in self._users.get(name):
+            return
         self._users.add(name, site)
-        for atom in atoms(target.expression):
+        found = tuple(atoms(target.expression))
+        self._sizes[site] += len(found)
+        if name not in self._atoms and not is_quickly_read(name):
+            self._atoms[name] = found
+        for atom in found:
             match atom:
                 case CloudName(cloud):
                     self._naming.add(cloud, name)
@@ -58,11 +73,20 @@ class Dependencies:
                 case LabelSelector(labels):
                     self._selecting.add(labels, name)
 
-    def discard(self, name: str, target: Target, site: str) -> None:
-        """Note that no Envoy of `site` uses a target any more; harmless when it isn't known."""
+    def discard(self, name: str, site: str) -> None:
+        """Note that no Envoy of `site` uses a target any more; harmless when it isn't known.
+
+        Takes microseconds, whatever the target is.
+        """
+        if site not in self._users.get(name):
+            return
         self._users.discard(name, site)
         unused = not self._users.get(name)
-        for atom in atoms(target.expression):
+        found = self._atoms_of(name)
+        self._sizes[site] -= len(found)
+        if not self._sizes[site]:
+            del self._sizes[site]
+        for atom in found:
             match atom:
                 case CloudName(cloud) if unused:
                     self._naming.discard(cloud, name)
@@ -70,6 +94,11 @@ class Dependencies:
                     self._at_home.discard(site, name)
                 case LabelSelector(labels) if unused:
                     self._selecting.discard(labels, name)
+        if unused:
+            self._atoms.pop(name, None)
+
+    def _atoms_of(self, name: str) -> Collection[Atom]:
+        return self._atoms.get(name) or tuple(atoms(parse_target(name).expression))
 
     def affected(self, clouds: Collection[Cloud]) -> Iterator[list[str]]:
         """Yield the targets that name one of some clouds, or whose labels one bears; each once.

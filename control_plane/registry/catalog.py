@@ -17,7 +17,7 @@ from control_plane.clouds.model import Cloud
 from control_plane.registry.cordons import Cordons
 from control_plane.registry.protocol import Batch, Place
 from control_plane.registry.storm import Loss, RecentLosses, StormLimits
-from control_plane.slices import Steps, at_once
+from xds.steps import Steps, finish
 
 _OTHERS_SHOWN = 3
 _STEP = 32
@@ -85,7 +85,7 @@ class Catalog:
             batch: What the registry said.
             now: Seconds of a clock that never goes back; it only tells storms of losses.
         """
-        return at_once(self.steps(batch, now=now))
+        return finish(self.steps(batch, now=now))
 
     def steps(self, batch: Batch, *, now: float) -> Steps[Change]:
         """Take over a batch, step by step; until the last, the inventory is the one before.

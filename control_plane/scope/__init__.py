@@ -21,7 +21,13 @@ from control_plane.scope.errors import ScopeError
 from control_plane.scope.lexical import binding_for, complete, lexical_form
 from control_plane.scope.parser import parse_expression, parse_scope
 from control_plane.scope.services import official_type
-from control_plane.scope.target import IDENTITY_VALIDATE, Target, parse_target, target_name
+from control_plane.scope.target import (
+    IDENTITY_VALIDATE,
+    Target,
+    is_quickly_read,
+    parse_target,
+    target_name,
+)
 from control_plane.scope.text import is_cloud_name, is_label_word
 
 SERVICE_TYPES: frozenset[str]
@@ -45,6 +51,7 @@ __all__ = [
     "complete",
     "is_cloud_name",
     "is_label_word",
+    "is_quickly_read",
     "lexical_form",
     "official_type",
     "parse_expression",

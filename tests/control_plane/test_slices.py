@@ -18,8 +18,9 @@ from control_plane.registry import Batch
 from control_plane.registry.catalog import Catalog
 from control_plane.scope import parse_target
 from control_plane.settings import Settings
-from control_plane.slices import at_once, in_slices
+from control_plane.slices import in_slices
 from control_plane.source import ScopewaySource
+from xds.steps import finish
 from xds.types import CLUSTER
 
 MANY = 2000
@@ -116,7 +117,7 @@ def test_what_is_asked_for_in_the_midst_of_it_is_as_of_the_change() -> None:
     other = fleet.source.attach(node("cloud-1"))
 
     assert other.resource(CLUSTER, "image@cloud-2") != before
-    at_once(steps)
+    finish(steps)
     assert (CLUSTER, frozenset({"image@cloud-2"}), "cloud-1") in fleet.hub.told
 
 
@@ -206,5 +207,5 @@ def test_slices_are_cut_by_time_and_return_what_the_work_does() -> None:
         task.cancel()
         return result, turns
 
-    assert at_once(work()) == "done"
+    assert finish(work()) == "done"
     assert asyncio.run(scene()) == ("done", 10)

@@ -56,7 +56,7 @@ def test_a_cloud_concerns_the_selectors_that_it_matched_or_matches() -> None:
 
 def test_local_means_the_cloud_of_each_site_that_uses_it() -> None:
     dependencies = using(("image@local", "a"), ("image@local", "b"))
-    dependencies.discard("image@local", parse_target("image@local"), "a")
+    dependencies.discard("image@local", "a")
 
     assert affected(dependencies, None, Cloud(name="a")) == frozenset()
     assert affected(dependencies, None, Cloud(name="b")) == {"image@local"}
@@ -65,7 +65,7 @@ def test_local_means_the_cloud_of_each_site_that_uses_it() -> None:
 def test_a_site_that_gives_up_what_means_its_own_cloud_too_leaves_it_to_others() -> None:
     name = "image@a|local"
     dependencies = using((name, "a"), (name, "b"))
-    dependencies.discard(name, parse_target(name), "a")
+    dependencies.discard(name, "a")
 
     assert affected(dependencies, None, Cloud(name="a")) == {name}
     assert dependencies.by_user({name}) == {"b": [name]}
@@ -87,9 +87,9 @@ def test_a_target_is_known_until_its_last_site_gives_it_up() -> None:
     dependencies = using((name, "s"), (name, "t"))
     change = None, Cloud(name="a", labels={"region": "eu"})
 
-    dependencies.discard(name, parse_target(name), "s")
+    dependencies.discard(name, "s")
     assert affected(dependencies, *change) == {name}
-    dependencies.discard(name, parse_target(name), "t")
+    dependencies.discard(name, "t")
 
     assert affected(dependencies, *change) == frozenset()
     assert len(dependencies) == 0
@@ -102,7 +102,7 @@ def test_nothing_is_left_when_all_targets_are_given_up() -> None:
 
     for name in names:
         for site in ("s", "t", "never"):
-            dependencies.discard(name, parse_target(name), site)
+            dependencies.discard(name, site)
 
     assert all(not index for index in vars(dependencies).values())
 
