@@ -31,6 +31,7 @@ from control_plane.compiler.policies import Timer
 from control_plane.compiler.prefetch import PrefetchSet
 from control_plane.compiler.transport import is_loopback
 from control_plane.errors import ControlPlaneError
+from control_plane.loop_lag import LoopLag
 from control_plane.metrics import Metrics
 from control_plane.registry import Batch, Catalog, Change, Registry, open_registry
 from control_plane.settings import Settings
@@ -74,6 +75,7 @@ class ControlPlane:
         self.hub = Hub(by_name=False)
         self.catalog = Catalog()
         self.chores = Chores()
+        self.loop_lag = LoopLag()
         self.source: ScopewaySource | None = None
         self.server: Server | None = None
         self.registry: Registry | None = None
@@ -87,6 +89,7 @@ class ControlPlane:
         self.leaving = asyncio.Event()
         """Set when the streams are to be sent elsewhere."""
         self.metrics.lag.set_function(self.lag)
+        self.metrics.loop_lag.set_function(self.loop_lag.take)
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch of the registry, and tell the streams that it concerns."""
@@ -299,6 +302,7 @@ async def _serve_envoys(
                 security=None if channel is None else channel.security(),
             ) as server,
             _renewed(channel, server),
+            _in_background(control_plane.loop_lag.watch(), "loop lag"),
             _in_background(memory.give_back(control_plane.source.activity), "memory"),
             _left_when_told(control_plane, server, admin),
         ):

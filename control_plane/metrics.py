@@ -69,6 +69,11 @@ class Metrics:
             "Time since what is known was surely what the registry holds.",
             registry=registry,
         )
+        self.loop_lag = Gauge(
+            "scopeway_event_loop_lag_seconds_max",
+            "Longest turn of the event loop since the last scrape, without collections of garbage.",
+            registry=registry,
+        )
         self.updates = Histogram(
             "scopeway_update_seconds",
             "Time to take over what the registry told, until the streams are woken.",

@@ -42,7 +42,7 @@ def test_without_a_trust_domain_nobody_is_a_cloud() -> None:
         (node(CLOUD_1, CLOUD_1), f"bears {CLOUD_1}, {CLOUD_1}, which is no cloud"),
         (node(CLOUD_1.replace("edge", "other")), "no cloud of the trust domain edge.example"),
         (node("spiffe://edge.example/control-plane"), "which is no cloud"),
-        (node(CLOUD_1, cluster="x" * 5000), "'" + "x" * 100 + "', but"),
+        (node(CLOUD_1, cluster="x" * 5000), "'" + "x" * 100 + "… (5000 characters)', but"),
     ],
 )
 def test_a_node_that_claims_more_is_denied_with_the_reason(checked: Node, reason: str) -> None:

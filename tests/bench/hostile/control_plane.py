@@ -1,0 +1,166 @@
+"""An honest client's first uses while a certified site attacks the control plane.
+
+`World.measure(name)` returns the figures of one attack of `xds_attacker.py`; by itself it prints
+those of the attacks that its arguments name, or of all. Real etcd, `scopeway serve` with mutual TLS
+and 10,000 clouds, one Envoy of an honest site; the attacker has half a core, by turns of 10 ms.
+"""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import report  # noqa: E402
+from fixtures import ACCEPT_ALL, LABELS, REPOSITORY, Stack, at, clouds, stack  # noqa: E402
+from harness.fleet import manifest  # noqa: E402
+from harness.http import Connection  # noqa: E402
+from harness.identities import Identities  # noqa: E402
+from harness.stack import ServeProcess  # noqa: E402
+from xds_attacker import ATTACKS  # noqa: E402
+
+CLOUDS = 10_000
+SAMPLES = 150
+PAUSE = 0.05
+"""Seconds between two first uses: fewer than a front lets pass."""
+WARM_UP = 2.0
+"""Seconds until the attack is under way."""
+HALF = 0.01
+"""Seconds that the attacker may run, and that it then stands still."""
+MIB = 1 << 20
+
+
+class Honest:
+    """A client of an honest site."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._used = 0
+
+    def first_uses(self) -> tuple[list[float], int]:
+        """Return the milliseconds of each first use, and how many of them failed."""
+        took, failed = [], 0
+        with Connection(self._port) as connection:
+            for _ in range(SAMPLES):
+                self._used += 1
+                scope = f"{{image:edge-{self._used}}}"
+                begin = time.perf_counter()
+                answer = connection.send("/image/v2/images", [("X-Scope", scope)])
+                took.append((time.perf_counter() - begin) * 1e3)
+                # nobody serves these clouds: what counts is that the cluster has come
+                failed += b"did not answer for" in answer.body
+                time.sleep(PAUSE)
+        return took, failed
+
+
+@contextmanager
+def attacker(name: str, serve: ServeProcess, stack: Stack, cloud: str) -> Iterator[None]:
+    """Run an attack, for half of the time, until the block is left."""
+    assert stack.identities is not None
+    folder = stack.identities.of(cloud).certificate.parent
+    command = [sys.executable, str(HERE / "xds_attacker.py"), name, str(serve.xds_port)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen([*command, str(folder), cloud], env=environment)
+    over = threading.Event()
+
+    def hold() -> None:
+        while not over.is_set():
+            for each in (signal.SIGSTOP, signal.SIGCONT):
+                process.send_signal(each)
+                over.wait(HALF)
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    try:
+        yield
+    finally:
+        over.set()
+        holding.join()
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait()
+
+
+class World:
+    """The control plane and the honest site of all attacks."""
+
+    def __init__(self, started: Stack) -> None:
+        self.stack = started
+        started.identities = Identities(started.folder)
+        port = started.echo("image").port
+        started.put(*clouds(CLOUDS, port))
+        self.serve = started.serve()
+        services = {"image": {"endpoints": [at(port)]}}
+        site = started.site("cloud-1", labels=LABELS, services=services, accept=ACCEPT_ALL)
+        started.put(manifest("cloud-3", LABELS, services=services, accept=ACCEPT_ALL))
+        assert site.front is not None
+        self.honest = Honest(site.front.port)
+        self.honest.first_uses()
+
+    def measure(self, name: str) -> dict[str, float]:
+        """Return the figures of one attack: milliseconds, MiB, and the control plane's cores."""
+        alone, _ = self.honest.first_uses()
+        before = self.serve.memory()
+        self.serve.get("/metrics")  # the longest turn counts from here
+        with attacker(name, self.serve, self.stack, "cloud-3"):
+            most, lag = [0], [0.0]
+            over = threading.Event()
+
+            def look() -> None:
+                while not over.wait(0.25):
+                    most[0] = max(most[0], self.serve.memory())
+                    found = self.serve.metrics()
+                    lag[0] = max(lag[0], found.get("scopeway_event_loop_lag_seconds_max", -1.0))
+
+            looking = threading.Thread(target=look)
+            looking.start()
+            time.sleep(WARM_UP)
+            begin, cpu = time.monotonic(), self._cpu()
+            beside, failed = self.honest.first_uses()
+            cores = (self._cpu() - cpu) / (time.monotonic() - begin)
+            over.set()
+            looking.join()
+        time.sleep(2)
+        return {
+            "alone p50": statistics.median(alone),
+            "alone p99": p99(alone),
+            "beside p50": statistics.median(beside),
+            "beside p99": p99(beside),
+            "beside longest": max(beside),
+            "failed": failed,
+            "longest turn": lag[0] * 1e3,
+            "cores": cores,
+            "memory before": before / MIB,
+            "memory at most": most[0] / MIB,
+            "log": self.serve.log_file.stat().st_size / MIB,
+        }
+
+    def _cpu(self) -> float:
+        fields = Path(f"/proc/{self.serve.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def p99(values: list[float]) -> float:
+    """Return the 99th percentile."""
+    return sorted(values)[len(values) * 99 // 100]
+
+
+def main(names: list[str]) -> None:
+    """Print the figures of some attacks, or of all."""
+    with stack() as started:
+        world = World(started)
+        for name in names or ATTACKS:
+            for figure, value in world.measure(name).items():
+                report.value(f"{name}: {figure}", value, "", n=SAMPLES)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

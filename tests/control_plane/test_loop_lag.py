@@ -1,0 +1,30 @@
+"""The longest turn of the event loop."""
+
+import asyncio
+import gc
+import time
+
+from control_plane.loop_lag import PERIOD, LoopLag
+
+
+def test_a_long_turn_is_seen_once_and_a_collection_is_not() -> None:
+    lag = LoopLag()
+
+    async def go() -> tuple[float, float]:
+        watching = asyncio.create_task(lag.watch())
+        await asyncio.sleep(0)
+        time.sleep(0.3)  # noqa: ASYNC251 - a turn of the loop
+        await asyncio.sleep(3 * PERIOD)
+        found = lag.take()
+        lag._collected("start", {})
+        time.sleep(0.3)  # noqa: ASYNC251 - as a collection would
+        lag._collected("stop", {})
+        await asyncio.sleep(3 * PERIOD)
+        watching.cancel()
+        return found, lag.take()
+
+    before = len(gc.callbacks)
+    long, collection = asyncio.run(go())
+    assert long >= 0.3 - PERIOD
+    assert collection < 0.2
+    assert len(gc.callbacks) == before
