@@ -28,7 +28,8 @@ from harness.stack import ServeProcess  # noqa: E402
 from xds_attacker import ATTACKS  # noqa: E402
 
 CLOUDS = 10_000
-SAMPLES = 150
+SAMPLES = 100
+"""Before and during each attack; all together a worker may name 2,000 targets."""
 PAUSE = 0.05
 """Seconds between two first uses: fewer than a front lets pass."""
 WARM_UP = 2.0
@@ -51,12 +52,11 @@ class Honest:
         with Connection(self._port) as connection:
             for _ in range(SAMPLES):
                 self._used += 1
-                scope = f"{{image:edge-{self._used}}}"
+                scope = f"{{image:cloud-1|edge-{self._used}}}"
                 begin = time.perf_counter()
                 answer = connection.send("/image/v2/images", [("X-Scope", scope)])
                 took.append((time.perf_counter() - begin) * 1e3)
-                # nobody serves these clouds: what counts is that the cluster has come
-                failed += b"did not answer for" in answer.body
+                failed += answer.status != 200
                 time.sleep(PAUSE)
         return took, failed
 
