@@ -2,19 +2,22 @@
 --
 -- Contract: a target is a table {name, foreign, spread, issuer} that nobody changes but `admit`. Envoy
 -- keeps about 1 kB for every name for ever, so a worker hands out a bounded number of them, and
--- not all at once: each is a question to the control plane.
+-- not all at once: each is a question to the control plane. A long name counts as several: it costs
+-- more to read, and Envoy repeats all names in one request whenever it comes back.
 -- Cost: `make` concatenates; resolve.lua keeps its results. `admit` is one look-up, and for a new
 -- name a look at the clock.
 
 local constants = require("constants")
 
 local find = string.find
+local floor = math.floor
 local min = math.min
 local time = os.time
 local SITE = constants.site
 local MAX_TARGETS = constants.max_targets or 2000
 local RATE = constants.new_targets_per_second or 100
 local BURST = constants.new_targets_burst or 1000
+local BYTES_OF_A_NAME = 256
 
 local _M = {}
 
@@ -37,8 +40,9 @@ function _M.make(service, expression)
 end
 
 
--- Whether there is a token for one more name. The clock counts whole seconds.
-local function take_token()
+-- Whether there is a token for one more name, which may then take some on credit: it counts for
+-- so many. The clock counts whole seconds.
+local function take_tokens(names)
   local now = time()
   if now ~= filled then
     if now > filled then
@@ -49,7 +53,7 @@ local function take_token()
   if tokens < 1 then
     return false
   end
-  tokens = tokens - 1
+  tokens = tokens - names
   return true
 end
 
@@ -62,14 +66,15 @@ function _M.admit(target)
   end
   local name = target.name
   if not admitted[name] then
+    local names = 1 + floor(#name / BYTES_OF_A_NAME)
     if count >= MAX_TARGETS then
       return nil, TOO_MANY
     end
-    if not take_token() then
+    if not take_tokens(names) then
       return nil, TOO_FAST
     end
     admitted[name] = true
-    count = count + 1
+    count = count + names
   end
   target.admitted = true
   return true

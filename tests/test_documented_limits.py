@@ -98,7 +98,9 @@ EXPECTED: dict[str, list[float]] = {
     "clouds that labels select": [PlanSettings().label_limit],
     "clouds with some labels that are looked at for those that may be used": [LABEL_WINDOW],
     "priorities of a cluster (`or`)": [MAX_HOPS],
-    "new targets of an Envoy worker": [resources.MAX_TARGETS],
+    "new targets of an Envoy worker; each 256 bytes of a name count as one more": [
+        resources.MAX_TARGETS
+    ],
     "first uses of an Envoy worker": [
         resources.NEW_TARGETS_PER_SECOND,
         resources.NEW_TARGETS_BURST,

@@ -18,14 +18,14 @@ class Clock:
     def at(self, seconds: int) -> None:
         self._lua.execute(f"clock = {seconds}")
 
-    def new(self) -> bool:
+    def new(self, size: int = 0) -> bool:
         """Name another target; return whether it may be."""
         self.named += 1
-        found = self._target.admit(self._target.make("image", f"cloud-{self.named}x"))
+        found = self._target.admit(self._target.make("image", f"cloud-{self.named}{'x' * size}"))
         return found is True
 
-    def how_many(self, tries: int = 100) -> int:
-        return sum(self.new() for _ in range(tries))
+    def how_many(self, tries: int = 100, size: int = 1) -> int:
+        return sum(self.new(size) for _ in range(tries))
 
 
 @pytest.fixture
@@ -63,3 +63,14 @@ def test_all_together_are_bounded_all_the_same(clock: Clock) -> None:
         total += clock.how_many(10)
 
     assert total == 50
+
+
+def test_a_long_name_counts_as_several(clock: Clock) -> None:
+    """Two of 300 bytes for each, of the five at once and of the fifty in all."""
+    assert clock.how_many(size=300) == 3
+    total = 3
+    for second in range(1001, 1100):
+        clock.at(second)
+        total += clock.how_many(size=300)
+
+    assert total == 25
