@@ -1,13 +1,14 @@
 """How long the turns of the event loop are: while one lasts, nobody is served.
 
-Owns the measure: a timer that is due every 20 ms, and how late it is. Collections of garbage, whose
-length depends on what is kept and not on what one client asks for, are left out.
+Owns the measure: a timer that is due every 20 ms, and how late it is. Left out are collections of
+garbage, whose length depends on what is kept and not on what one client asks for, and the time in
+which the system ran other processes.
 """
 
 import asyncio
 import gc
 from collections.abc import Mapping
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any, Final
 
 PERIOD: Final = 0.02
@@ -32,9 +33,10 @@ class LoopLag:
         gc.callbacks.append(self._collected)
         try:
             while True:
-                due, collecting = perf_counter() + PERIOD, self._collecting
+                due, collecting, used = perf_counter() + PERIOD, self._collecting, thread_time()
                 await asyncio.sleep(PERIOD)
-                late = perf_counter() - due - (self._collecting - collecting)
+                collected = self._collecting - collecting
+                late = min(perf_counter() - due, thread_time() - used) - collected
                 self._longest = max(self._longest, late)
         finally:
             gc.callbacks.remove(self._collected)

@@ -71,7 +71,7 @@ class Metrics:
         )
         self.loop_lag = Gauge(
             "scopeway_event_loop_lag_seconds_max",
-            "Longest turn of the event loop since the last scrape, without collections of garbage.",
+            "CPU time of the longest turn of the event loop since the last scrape.",
             registry=registry,
         )
         self.updates = Histogram(

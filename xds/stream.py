@@ -226,22 +226,31 @@ class Stream(Generic[Request]):
 
     async def _take(self, data: bytes) -> int:
         """Answer a request; return how many names it counts for."""
-        limits = self._limits
-        decoding = self._method.dialect.decode(
-            data,
-            self._member is None,
-            limits.name_bytes,
-            2 * limits.names,
-            self._method.type_url,
-        )
         self.account.charge(REQUEST_SECONDS)
-        request = await self._work(decoding)
         async with self._working:
-            self._name(request.node)
-            await self._work(self.session.take_in(request, self._now()))
-            self._follow()
-            await self._respond()
+            if self._member is None:  # whose account it is, is known when it has been read
+                request = await self._work(self._decode(data, with_node=True))
+                self._name(request.node)
+                responses = await self._work(self._answer(request))
+            else:
+                request, responses = await self._work(self._decode_and_answer(data))
+            await self._send(responses)
         return request.size + len(data) // _BYTES_OF_A_NAME
+
+    def _decode(self, data: bytes, *, with_node: bool) -> Steps[Request]:
+        limits, method = self._limits, self._method
+        return method.dialect.decode(
+            data, with_node, limits.name_bytes, 2 * limits.names, method.type_url
+        )
+
+    def _answer(self, request: Request) -> Steps[list[Response]]:
+        yield from self.session.take_in(request, self._now())
+        self._follow()
+        return (yield from self.session.respond(self._now()))
+
+    def _decode_and_answer(self, data: bytes) -> Steps[tuple[Request, list[Response]]]:
+        request = yield from self._decode(data, with_node=False)
+        return request, (yield from self._answer(request))
 
     def _name(self, node: Node | None) -> None:
         """Go on with the account of a client that has now said what it is."""
@@ -281,11 +290,10 @@ class Stream(Generic[Request]):
         while self._rung:
             self._rung = False
             async with self._working:
-                await self._respond()
+                await self._send(await self._work(self.session.respond(self._now())))
         self._pushing = None
 
-    async def _respond(self) -> None:
-        responses = await self._work(self.session.respond(self._now()))
+    async def _send(self, responses: list[Response]) -> None:
         self._follow()
         for event in self.session.events():
             self._report(event)
