@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from xds.bucket import Bucket
-from xds.cpu import REQUEST_SECONDS, Account, Accounts
+from xds.cpu import BYTE_SECONDS, REQUEST_SECONDS, Account, Accounts
 from xds.dialect import Dialect, Request
 from xds.errors import ProtocolError
 from xds.events import (
@@ -226,7 +226,7 @@ class Stream(Generic[Request]):
 
     async def _take(self, data: bytes) -> int:
         """Answer a request; return how many names it counts for."""
-        self.account.charge(REQUEST_SECONDS)
+        self.account.charge(REQUEST_SECONDS + len(data) * BYTE_SECONDS)
         async with self._working:
             if self._member is None:  # whose account it is, is known when it has been read
                 request = await self._work(self._decode(data, with_node=True))
