@@ -198,3 +198,22 @@ async def test_one_connection_too_many_is_closed_and_the_others_go_on() -> None:
         async with asyncio.timeout(GUARD):
             assert read_response(await call.read()).removed == ["b"]
         silent.close()
+
+
+async def test_new_streams_are_counted_by_certificate_whatever_the_nodes_say() -> None:
+    other = certificates.issue(AUTHORITY, "other", now=NOW, lifetime=timedelta(hours=1))
+    limits = Limits(
+        client_connects_per_second=1e-3, client_connects_burst=1, connect_wait=1, cpu_share=1
+    )
+    store = Store(texts={(CLUSTER, "a"): "1"})
+    async with (
+        serve(store, listen="127.0.0.1:0", security=security(), limits=limits) as server,
+        connect(server.port) as channel,
+        connect(server.port, other) as others,
+    ):
+        first = await begin(channel)
+        assert read_response(await first.read()).texts == {"a": "1"}
+        second = await begin(channel)
+        assert (await end(second)).startswith("UNAVAILABLE: too many new streams")
+        third = await begin(others)
+        assert read_response(await third.read()).texts == {"a": "1"}
