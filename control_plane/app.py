@@ -58,8 +58,8 @@ SLICE_SECONDS = 0.002
 CPU_SHARE = 0.25
 """Of one core, for all Envoys of one cloud, in the long run."""
 CPU_BURST = 10.0
-"""Seconds of CPU for them at once: twenty Envoys come to a control plane that has started anew, with
-10,000 targets each, 0.5 s; to one that knows their site they come back in 0.05 s."""
+"""Seconds of CPU for them at once: as much as twenty Envoys with 10,000 targets each need at a
+control plane that has started anew, 0.5 s each; they come back to one that knows them in 0.05 s."""
 CLOUD_CONNECTS_PER_SECOND = 4.0
 """New streams of all Envoys of one cloud, after 64 at once."""
 LOGGED_PROBLEMS = 20
