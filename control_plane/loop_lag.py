@@ -1,6 +1,6 @@
 """How long the turns of the event loop are: while one lasts, nobody is served.
 
-Owns the measure: a timer that is due every 10 ms, and how late it is. Left out are collections of
+Owns the measure: a timer that is due every 20 ms, and how late it is. Left out are collections of
 garbage, whose length depends on what is kept and not on what one client asks for, and the time in
 which the system ran other processes.
 """
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from time import perf_counter, thread_time
 from typing import Any, Final
 
-PERIOD: Final = 0.01
+PERIOD: Final = 0.02
 """Seconds; a turn is seen but for so much of it at most."""
 
 
