@@ -21,6 +21,8 @@ local UNLIMITED = math.huge
 local SHARE, PAUSE = 10, 1000
 -- Entries of all lists together that are added before all are made anew.
 local ENTRIES = 10000
+-- Refusals of a caller that the access log has of each second.
+local LOGGED = 10
 local WEAK = { __mode = "v" }
 
 local BY_DEFAULT = constants.limits or {}
@@ -171,16 +173,30 @@ local function refill(handle, caller, per_second)
 end
 
 
-local function refuse(handle, counter, limit, message)
+local function is_logged(caller)
+  if caller.refused_in ~= second then
+    caller.refused_in, caller.refused = second, 0
+  end
+  caller.refused = caller.refused + 1
+  return caller.refused <= LOGGED
+end
+
+
+local function refuse(handle, caller, counter, limit, message)
   handle:stats():counter(counter):inc()
-  handle:streamInfo():dynamicMetadata():set("scopeway", "limit", limit)
+  local metadata = handle:streamInfo():dynamicMetadata()
+  metadata:set("scopeway", "limit", limit)
+  if not is_logged(caller) then
+    metadata:set("scopeway", "unlogged", "true")
+  end
   return 429, message .. " (" .. limit .. ")", 1
 end
 
 
-local function refuse_rate(handle, name, limits)
+local function refuse_rate(handle, name, caller, limits)
   return refuse(
     handle,
+    caller,
     "limited_per_second",
     limits.per_second_of .. ".requestsPerSecond",
     SITE .. " takes at most " .. limits.per_second .. " requests a second from " .. name
@@ -188,9 +204,10 @@ local function refuse_rate(handle, name, limits)
 end
 
 
-local function refuse_at_once(handle, name, limits)
+local function refuse_at_once(handle, name, caller, limits)
   return refuse(
     handle,
+    caller,
     "limited_at_once",
     limits.at_once_of .. ".requestsAtOnce",
     SITE .. " takes at most " .. limits.at_once .. " requests at once from " .. name
@@ -216,7 +233,7 @@ function _M.admit(handle, name)
   if tokens < 1 or caller.filled_in ~= second then
     tokens = refill(handle, caller, limits.per_second)
     if tokens < 1 then
-      return refuse_rate(handle, name, limits)
+      return refuse_rate(handle, name, caller, limits)
     end
   end
   caller.tokens = tokens - 1
@@ -232,7 +249,7 @@ function _M.admit(handle, name)
       clean(caller)
     end
     if caller.n >= limits.at_once then
-      return refuse_at_once(handle, name, limits)
+      return refuse_at_once(handle, name, caller, limits)
     end
   end
   local n = caller.n + 1

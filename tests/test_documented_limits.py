@@ -186,6 +186,9 @@ EXPECTED: dict[str, list[float]] = {
     "requests a second of a calling cloud, at a worker of a peer, where its manifest states no "
     "other": [stated(DEFAULT.requests_per_second)],
     "requests at once of a calling cloud, there": [stated(DEFAULT.requests_at_once)],
+    "lines of a peer's access log for refused requests of a calling cloud, at a worker": [
+        constant("limits.lua", "LOGGED")
+    ],
     "what a manifest may state for the first": [*PER_SECOND_RANGE],
     "what it may state for the second": [*AT_ONCE_RANGE],
     "entries in the lists of requests under way, of all callers at a worker, before all lists are "

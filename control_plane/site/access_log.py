@@ -5,6 +5,13 @@ Never in it: queries, tokens, bodies, and any header but those named here.
 
 from functools import cache
 
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter, MetadataFilter
+from envoy_data_plane.envoy.type.matcher.v3 import (
+    MetadataMatcher,
+    MetadataMatcherPathSegment,
+    StringMatcher,
+    ValueMatcher,
+)
 from envoy_data_plane.google.protobuf import Struct
 
 from control_plane.site import names
@@ -44,6 +51,18 @@ _POLICY = {
     "limit": f"%DYNAMIC_METADATA({names.METADATA}:limit)%",
 }
 
+_UNLOGGED = AccessLogFilter(
+    metadata_filter=MetadataFilter(
+        matcher=MetadataMatcher(
+            filter=names.METADATA,
+            path=[MetadataMatcherPathSegment(key=names.UNLOGGED)],
+            # Envoy doesn't mind `invert` here: what is set to anything else is not logged
+            value=ValueMatcher(string_match=StringMatcher(exact="false")),
+        ),
+        match_if_key_not_found=True,
+    )
+)
+
 _SHORT = ("time", "site", "request_id", "target", "status", "served_by", "flags", "details")
 
 
@@ -54,6 +73,16 @@ def log_format(listener: str) -> bytes:
     entry = field_bytes(_STRUCT_FIELDS, field_string(_KEY, "listener") + value)
     kind = listener if listener in (names.DISPATCH, names.PEER) else names.FRONT
     return field_bytes(_JSON_FORMAT, _fields_but_listener(kind) + entry)
+
+
+@cache
+def log_filter(listener: str) -> bytes:
+    """Return the `AccessLogFilter` of a listener; "" where each request is logged.
+
+    At peers the Lua chooses, of the requests of a caller beyond its limits, some for the log: else
+    who floods would fill the disk.
+    """
+    return bytes(_UNLOGGED) if listener == names.PEER else b""
 
 
 @cache

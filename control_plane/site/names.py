@@ -9,6 +9,8 @@ ERRORS: Final = "errors"
 
 METADATA: Final = "scopeway"
 """The namespace of all metadata."""
+UNLOGGED: Final = "unlogged"
+"""The key of a request's metadata that keeps it out of a peer's access log."""
 SITE: Final = "site"
 """The key of a listener's metadata under which its cloud's name stands."""
 

@@ -48,7 +48,7 @@ _INTERNAL_LISTENER, _STAT_PREFIX = 27, 28
 _FILTERS, _TYPED_CONFIG, _TRANSPORT_SOCKET = 3, 4, 6
 _TRANSPORT_SOCKET_CONNECT_TIMEOUT, _DURATION_SECONDS = 9, 1
 # HttpConnectionManager, Rds, AccessLog, FileAccessLog
-_RDS, _HTTP_FILTERS, _ACCESS_LOG = 3, 5, 13
+_RDS, _HTTP_FILTERS, _ACCESS_LOG, _LOG_FILTER = 3, 5, 13, 2
 _ROUTE_CONFIG_NAME, _PATH = 2, 1
 # envoy.config.core.v3.Address, SocketAddress
 _SOCKET_ADDRESS, _SOCKET_HOST, _SOCKET_PORT = 1, 2, 3
@@ -377,10 +377,13 @@ def _http_filters(entry: _Entry, earlier: bool) -> bytes:
 
 def _access_log(listener: str, path: str) -> bytes:
     from control_plane.site import connection
+    from control_plane.site.access_log import log_filter
 
     log = field_string(_PATH, path) + connection.access_log(listener)
     config = field_bytes(_TYPED_CONFIG, any_message(_FILE_LOG_TYPE, log))
-    return field_bytes(_ACCESS_LOG, field_string(_NAME, "file") + config)
+    which = log_filter(listener)
+    chosen = field_bytes(_LOG_FILTER, which) if which else b""
+    return field_bytes(_ACCESS_LOG, field_string(_NAME, "file") + chosen + config)
 
 
 def _socket(address: str, port: int) -> bytes:

@@ -188,8 +188,21 @@ class TestRequestsASecond:
         assert refused.headers["retry-after"] == "1"
         assert refused.headers["x-scopeway-rejected"] == "true"
         assert refused.headers["x-scopeway-served-by"] == "cloud-2"
-        lines = target.fleet.envoys["cloud-2"].access_log(FAST[1], 100)
+        lines = target.fleet.envoys["cloud-2"].access_log(FAST[1], PER_SECOND + 1)
         assert {(each["status"], each["limit"]) for each in lines} == {(200, None), (429, limit)}
+
+    def test_who_floods_does_not_fill_the_disk(self, target: Target) -> None:
+        """Of a caller's refused requests the access log has ten a second; the counter has all."""
+        counted, began = target.counter("limited_per_second"), time.monotonic()
+        with target.connect(FAST[2]) as flooding:
+            told = statuses(many(flooding, 500))
+            most = 10 * (2 + int(time.monotonic() - began))
+
+        lines = target.fleet.envoys["cloud-2"].access_log(FAST[2], told.count(200) + 10)
+        refused = [each for each in lines if each["status"] == 429]
+        assert told.count(429) > 2 * most
+        assert 10 <= len(refused) <= most
+        assert target.counter("limited_per_second") - counted == told.count(429)
 
     def test_the_denied_count_too_and_cost_no_service_anything(self, target: Target) -> None:
         """No rule is for this cloud: after so many 403 it gets 429, by the limit of the peer."""

@@ -103,6 +103,20 @@ class TestRequestsASecond:
         assert dict(peer.filter.stats.items()) == {"limited_per_second": 1}
         assert sent.metadata["scopeway"]["limit"] == "peer.limits.requestsPerSecond"
 
+    def test_of_those_refused_within_a_second_the_access_log_has_ten(self, peer_with: Make) -> None:
+        peer = peer_with(per_second=1)
+        peer.ask()
+
+        def logged(tries: int) -> int:
+            origin = {"x-scopeway-origin": f"{CALLERS}cloud-7"}
+            sent = [peer.filter.request("/image/v2", origin) for _ in range(tries)]
+            noted = [each.metadata["scopeway"] for each in sent if each.answer]
+            return sum(each["unlogged"] is None for each in noted)
+
+        assert logged(30) == 10
+        peer.after(1000)
+        assert logged(31) == 10
+
 
 class TestRequestsAtOnce:
     def test_so_many_may_be_under_way(self, peer_with: Make) -> None:
