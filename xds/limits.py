@@ -12,7 +12,7 @@ class Limits:
 
     send_timeout: float = 30.0
     """Seconds that a client may take to accept a response before it loses its stream."""
-    request_bytes: int = 16 << 20
+    request_bytes: int = 8 << 20
     """The largest request; a returning client lists every version that it has."""
     answer_bytes: int = ANSWER_LIMIT
     """A response ends with the resource that takes it to so many bytes."""

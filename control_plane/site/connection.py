@@ -66,8 +66,7 @@ IDLE = timedelta(hours=1)
 at. Envoy's own five minutes would cut them off; forgotten streams still end."""
 
 BETWEEN_REQUESTS = timedelta(minutes=5)
-"""How long a client may keep a connection without a request. This also ends connections whose
-upload over HTTP/1.1 the overload manager has ended: Envoy answers these nothing, and reads on."""
+"""How long a client may keep a connection without a request."""
 
 HEADERS_WITHIN = timedelta(seconds=30)
 """Who sends its headers slower holds a connection for nothing."""
@@ -124,6 +123,15 @@ UPGRADE = "websocket"
 PEER_PING = timedelta(seconds=30)
 """How often a quiet peer is asked whether it is still there."""
 
+FRONT_AGE = timedelta(minutes=10)
+"""After so long, a connection to a front takes no further request; what is under way goes on. This
+ends connections whose upload over HTTP/1.1 the overload manager has ended: Envoy answers these
+nothing, and reads on."""
+
+DISPATCH_AGE = timedelta(minutes=1)
+"""The same for connections inside Envoy, between a target of several clouds and `dispatch`: its
+client is then told that the upload broke off."""
+
 _LOG_FORMAT = 5
 """In a FileAccessLog."""
 
@@ -163,6 +171,8 @@ def front() -> bytes:
             HeaderMutation(remove="forwarded"),
         ],
     )
+    assert manager.common_http_protocol_options is not None
+    manager.common_http_protocol_options.max_connection_duration = FRONT_AGE
     # as RFC 9110, 7.8, has it: the request is served as if it had not asked
     manager.http_protocol_options = Http1ProtocolOptions(
         ignore_http_11_upgrade=[StringMatcher(safe_regex=RegexMatcher(regex=all_but(UPGRADE)))]
@@ -204,6 +214,9 @@ def peer(*, by_certificate: bool) -> bytes:
 def dispatch() -> bytes:
     """Return the manager of `dispatch`, all but the access log."""
     manager = _inner(names.DISPATCH)
+    assert manager.common_http_protocol_options is not None
+    manager.common_http_protocol_options.max_connection_duration = DISPATCH_AGE
+    manager.drain_timeout = timedelta(seconds=1)
     # the target of the outer cluster: left in place, a request without metadata would loop for ever
     manager.early_header_mutation_extensions = [
         extension("strip", EarlyHeaderMutation(mutations=[HeaderMutation(remove=names.TARGET)]))

@@ -14,13 +14,13 @@ import report
 BENCH = Path(__file__).parent
 sys.path[:0] = [str(BENCH), str(BENCH.parents[1]), str(BENCH.parent / "support")]
 
-from hostile import callers, front, registry, service, stalled  # noqa: E402 - the path is needed
+from hostile import callers, control_plane, front, registry, service, stalled  # noqa: E402 - the path is needed
 
 Case = Callable[[], Mapping[str, float]]
 
 CASES: dict[str, Case] = {
     f"{module.__name__.rpartition('.')[2]}: {name}": case
-    for module in (callers, front, registry, service, stalled)
+    for module in (callers, control_plane, front, registry, service, stalled)
     for name, case in module.CASES.items()
 }
 

@@ -97,8 +97,8 @@ def impatient(fleet: Fleet, service: Service) -> int:
 def test_a_client_that_takes_nothing_is_ended(fleet: Fleet, impatient: int) -> None:
     with Clients(impatient, []) as clients:
         clients.download("/image/endless", "h1", 3)
-        assert fleet.eventually(lambda: requests(fleet) == 3)
-        assert fleet.eventually(lambda: requests(fleet) == 0)
+        assert fleet.eventually(lambda: active(fleet, "cloud-3") == 3)
+        assert fleet.eventually(lambda: active(fleet, "cloud-3") == 0)
 
 
 def test_one_that_reads_slowly_is_not(fleet: Fleet, impatient: int) -> None:
@@ -109,7 +109,7 @@ def test_one_that_reads_slowly_is_not(fleet: Fleet, impatient: int) -> None:
         while time.monotonic() < until:
             time.sleep(STALLED / 5)
             assert client.recv(1 << 15)
-        assert requests(fleet) == 1
+        assert active(fleet, "cloud-3") == 1
 
 
 def test_a_connection_without_a_request_is_closed(fleet: Fleet, impatient: int) -> None:
@@ -124,6 +124,7 @@ def forget() -> None:
     connection.front.cache_clear()
 
 
-def requests(fleet: Fleet) -> int:
+def active(fleet: Fleet, cloud: str) -> int:
+    """How many requests a front has under way."""
     name = "http.front.downstream_rq_active"
-    return fleet.envoys["cloud-3"].stats(name)[name]
+    return fleet.envoys[cloud].stats(name)[name]

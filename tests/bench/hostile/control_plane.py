@@ -1,30 +1,30 @@
 """An honest client's first uses while a certified site attacks the control plane.
 
-`World.measure(name)` returns the figures of one attack of `xds_attacker.py`; by itself it prints
-those of the attacks that its arguments name, or of all. Real etcd, `scopeway serve` with mutual TLS
-and 10,000 clouds, one Envoy of an honest site; the attacker has half a core, by turns of 10 ms.
+Each of `CASES` returns the figures of one attack of `xds_attacker.py`: milliseconds, MiB, and the
+cores that the control plane used. Real etcd, `scopeway serve` with mutual TLS and 10,000 clouds,
+and one Envoy of an honest site.
 """
 
 import os
-import signal
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-import report  # noqa: E402
 from fixtures import ACCEPT_ALL, LABELS, REPOSITORY, Stack, at, clouds, stack  # noqa: E402
 from harness.fleet import manifest  # noqa: E402
 from harness.http import Connection  # noqa: E402
 from harness.identities import Identities  # noqa: E402
 from harness.stack import ServeProcess  # noqa: E402
+from hostile.attacker import held_back  # noqa: E402
 from xds_attacker import ATTACKS  # noqa: E402
 
 CLOUDS = 10_000
@@ -34,8 +34,6 @@ PAUSE = 0.05
 """Seconds between two first uses: fewer than a front lets pass."""
 WARM_UP = 2.0
 """Seconds until the attack is under way."""
-HALF = 0.01
-"""Seconds that the attacker may run, and that it then stands still."""
 MIB = 1 << 20
 
 
@@ -62,29 +60,17 @@ class Honest:
 
 
 @contextmanager
-def attacker(name: str, serve: ServeProcess, stack: Stack, cloud: str) -> Iterator[None]:
-    """Run an attack, for half of the time, until the block is left."""
+def attacked(name: str, serve: ServeProcess, stack: Stack, cloud: str) -> Iterator[None]:
+    """Run an attack until the block is left."""
     assert stack.identities is not None
     folder = stack.identities.of(cloud).certificate.parent
     command = [sys.executable, str(HERE / "xds_attacker.py"), name, str(serve.xds_port)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen([*command, str(folder), cloud], env=environment)
-    over = threading.Event()
-
-    def hold() -> None:
-        while not over.is_set():
-            for each in (signal.SIGSTOP, signal.SIGCONT):
-                process.send_signal(each)
-                over.wait(HALF)
-
-    holding = threading.Thread(target=hold)
-    holding.start()
     try:
-        yield
+        with held_back(process.pid):
+            yield
     finally:
-        over.set()
-        holding.join()
-        process.send_signal(signal.SIGCONT)
         process.kill()
         process.wait()
 
@@ -110,7 +96,7 @@ class World:
         alone, _ = self.honest.first_uses()
         before = self.serve.memory()
         self.serve.get("/metrics")  # the longest turn counts from here
-        with attacker(name, self.serve, self.stack, "cloud-3"):
+        with attacked(name, self.serve, self.stack, "cloud-3"):
             most, lag = [0], [0.0]
             over = threading.Event()
 
@@ -153,14 +139,12 @@ def p99(values: list[float]) -> float:
     return sorted(values)[len(values) * 99 // 100]
 
 
-def main(names: list[str]) -> None:
-    """Print the figures of some attacks, or of all."""
+def beside(name: str) -> Mapping[str, float]:
+    """Return the figures of one attack on a control plane of its own."""
     with stack() as started:
-        world = World(started)
-        for name in names or ATTACKS:
-            for figure, value in world.measure(name).items():
-                report.value(f"{name}: {figure}", value, "", n=SAMPLES)
+        return World(started).measure(name)
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+CASES: dict[str, Callable[[], Mapping[str, float]]] = {
+    name.replace("_", " "): partial(beside, name) for name in ATTACKS
+}

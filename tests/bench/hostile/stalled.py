@@ -7,6 +7,7 @@ stalled. Memory is what Envoy has allocated, beyond what it had before.
 import itertools
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +24,8 @@ from hostile.attacker import Figures, attacker, compared, timed  # noqa: E402
 
 STALLED = 100
 SAMPLES, FIRST_USES = 300, 100
+FILLING = 50
+"""Requests while the stalled ones fill the buffers on their way."""
 PAUSE = 0.01
 MIB = 1 << 20
 SCOPES = {
@@ -59,6 +62,13 @@ class World:
         """Send a request to a target that nobody has used before."""
         return self.ask(f"{{image:none-{next(self._number)}|cloud-2}}")
 
+    def settle(self) -> None:
+        """Wait until the stalled requests take no more memory."""
+        before, now = [0, 0], self.allocated()
+        while any(abs(one - other) > MIB for one, other in zip(before, now, strict=True)):
+            time.sleep(0.3)
+            before, now = now, self.allocated()
+
     def allocated(self) -> list[int]:
         """Return what the front's and the peer's Envoy have allocated, in bytes."""
         return [int(each.admin("/memory").json["allocated"]) for each in self.envoys]
@@ -87,11 +97,14 @@ def beside(where: str, way: str) -> Figures:
         alone = timed(use, SAMPLES, PAUSE), timed(sites.first_use, FIRST_USES, PAUSE)
         before = sites.allocated()
         with attacker(CLIENTS, sites.front, scope, way, STALLED):
+            filling = timed(use, FILLING, PAUSE)
+            sites.settle()
             used = timed(use, SAMPLES, PAUSE), timed(sites.first_use, FIRST_USES, PAUSE)
             grown = [now - less for now, less in zip(sites.allocated(), before, strict=True)]
     return {
         **compared("in use", alone[0], used[0]),
         **compared("first use", alone[1], used[1]),
+        "in use while they fill, longest ms": round(max(filling), 2),
         "front MiB a stalled request": round(grown[0] / MIB / STALLED, 2),
         "peer MiB a stalled request": round(grown[1] / MIB / STALLED, 2),
     }
