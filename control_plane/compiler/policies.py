@@ -26,6 +26,9 @@ QUICK: Final = 0.002
 """Seconds; what compiles as quickly is compiled at each change."""
 REST: Final = 20
 """How many times as long as it took to compile a policy it rests: 5 % of a processor."""
+LONGEST_REST: Final = 0.5
+"""Seconds; so long at most an outdated policy is enforced, also after a compilation during which
+the machine stood still."""
 
 
 class Compiled(Protocol):
@@ -57,7 +60,7 @@ class _InUse:
     policy: Policy
     sites: set[str] = field(default_factory=set)
     routes: Resource | None = None
-    """As they were compiled last; until the first time, those of a site that came from another."""
+    """As they were compiled last."""
     outdated: bool = True
     """To be compiled when it is asked for, and has rested."""
     rested: float = 0.0
@@ -88,6 +91,8 @@ class Policies:
         self._timer = timer
         self._in_use: dict[Policy, _InUse] = {}
         self._of_site: dict[str, _InUse] = {}
+        self._before: dict[str, Resource] = {}
+        """The routes that a site had by its last policy, while its new one has none."""
         self._selectors: Selectors[_InUse] = Selectors()
 
     @property
@@ -111,18 +116,24 @@ class Policies:
             return False
         if before is not None:
             self._leave(site, before)
-        if policy is not None:
+        if policy is None:
+            self._before.pop(site, None)
+        else:
             self._join(site, policy, before)
         return True
 
     def routes(self, site: str) -> Resource | None:
-        """Return the routes of a site's peer: while its policy rests, those before the change."""
+        """Return the routes of a site's peer: while its policy rests, those before the change.
+
+        Never those of another site's policy.
+        """
         used = self._of_site.get(site)
         if used is None:
             return None
-        if used.outdated and not self._rests(used):
-            self._compile_anew(used)
-        return used.routes
+        had = used.routes or self._before.get(site)
+        if used.outdated and (had is None or not self._rests(used)):
+            return self._compile_anew(used)
+        return had
 
     def change(
         self, changes: Iterable[tuple[Cloud | None, Cloud | None]]
@@ -145,13 +156,15 @@ class Policies:
                 used.outdated = True
                 yield used.sites
 
-    def _compile_anew(self, used: _InUse) -> None:
+    def _compile_anew(self, used: _InUse) -> Resource:
         start = self._now()
         compiled = self._compile(used.policy)
         used.routes = resource(ROUTE, PEER, compiled.body)
         used.outdated = False
+        for site in used.sites:
+            self._before.pop(site, None)
         took = self._now() - start
-        used.rested = self._now() + (REST * took if took > QUICK else 0)
+        used.rested = self._now() + (min(REST * took, LONGEST_REST) if took > QUICK else 0)
         if compiled.problem != used.problem:
             used.problem = compiled.problem
             if used.problem is not None:
@@ -160,11 +173,12 @@ class Policies:
                     used.problem,
                     extra={"cloud": min(used.sites), "sites": len(used.sites)},
                 )
+        return used.routes
 
     def _rests(self, used: _InUse) -> bool:
         """Return whether a policy may not be compiled yet; its sites are told when it may."""
         left = used.rested - self._now()
-        if self._timer is None or used.routes is None or left <= 0:
+        if self._timer is None or left <= 0:
             return False
         if not used.waiting:
             used.waiting = True
@@ -172,22 +186,26 @@ class Policies:
         return True
 
     def _awake(self, used: _InUse) -> None:
+        # also where it was compiled for another site meanwhile: some got those before the change
         used.waiting = False
-        if used.outdated and used.sites:
+        if used.sites:
             self._tell(sorted(used.sites))
 
     def _now(self) -> float:
         return 0.0 if self._timer is None else self._timer.time()
 
     def _join(self, site: str, policy: Policy, before: _InUse | None) -> None:
+        had = None if before is None else before.routes or self._before.pop(site, None)
         used = self._in_use.get(policy)
         if used is None:
             used = self._in_use[policy] = _InUse(policy)
             if before is not None:  # a site doesn't escape its rest by other rules
-                used.rested, used.routes = before.rested, before.routes
+                used.rested = before.rested
             for rule in policy.rules:
                 for selector in rule.selectors:
                     self._selectors.add(selector, used)
+        if had is not None and used.routes is None:
+            self._before[site] = had
         used.sites.add(site)
         self._of_site[site] = used
 

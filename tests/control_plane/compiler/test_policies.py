@@ -6,7 +6,7 @@ import pytest
 
 from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Peer
 from control_plane.clouds.policy import Policy
-from control_plane.compiler.policies import REST, Policies
+from control_plane.compiler.policies import LONGEST_REST, REST, Policies
 from control_plane.site import PeerRoutes
 
 EDGE = CloudPattern(labels={"tier": "edge"})
@@ -175,6 +175,54 @@ def test_a_site_does_not_escape_the_rest_by_other_rules() -> None:
     assert policies.told[-1] == ["a"]
     assert policies.routes("a") is not first
     assert len(policies.compiled) == 2
+
+
+def test_a_site_that_comes_meanwhile_gets_its_own_policy_and_not_that_of_another() -> None:
+    """Before, it got the one that a site with equal rules had had before."""
+    clock = Clock()
+    policies = Counting(cloud("a", EDGE), timer=clock)
+    policies.takes = 0.01
+    first = policies.routes("a")
+    policies.set("a", cloud("a", EU_EDGE))
+    assert policies.routes("a") is first
+    policies.set("b", cloud("b", EU_EDGE))
+
+    assert policies.routes("b") is not first
+    assert [policy.rules[0].selectors for policy in policies.compiled] == [
+        ((("tier", "edge"),),),
+        ((("region", "eu"), ("tier", "edge")),),
+    ]
+    assert policies.routes("a") is policies.routes("b")
+    clock.advance(1)
+    assert policies.told == [["a", "b"]]
+
+
+def test_who_got_the_one_before_is_told_also_where_another_site_was_quicker_to_ask() -> None:
+    """Before, it kept the old one until the next change."""
+    clock = Clock()
+    policies = Counting(cloud("a", EDGE), cloud("b", EDGE), timer=clock)
+    policies.takes = 0.01
+    first = policies.routes("a")
+    change(policies, None, labelled(1))
+    assert policies.routes("a") is first
+    clock.now += REST * 0.01 + 0.001  # the loop has not called back yet
+    assert policies.routes("b") is not first
+    clock.advance(0)
+
+    assert policies.told == [["a", "b"]]
+
+
+def test_a_policy_rests_for_half_a_second_at_most() -> None:
+    clock = Clock()
+    policies = Counting(cloud("a", EDGE), timer=clock)
+    policies.takes = 10.0  # the machine stood still
+    first = policies.routes("a")
+    change(policies, None, labelled(1))
+    assert policies.routes("a") is first
+    clock.advance(LONGEST_REST)
+
+    assert policies.told == [["a"]]
+    assert policies.routes("a") is not first
 
 
 def test_a_quick_one_is_compiled_at_each_change_and_other_sites_wait_for_nobody() -> None:
