@@ -99,6 +99,15 @@ def names_of(type_url: str, versions: Versions) -> set[str]:
     return {name for each, name in versions if each == type_url}
 
 
+def changed_names(type_url: str, was: Versions, now: Versions) -> tuple[list[str], list[str]]:
+    """Return the names of one type that have another version now, and those that came or went."""
+    before, after = names_of(type_url, was), names_of(type_url, now)
+    changed = [
+        name for name in sorted(before & after) if was[type_url, name] != now[type_url, name]
+    ]
+    return changed, sorted(before ^ after)
+
+
 class Away:
     """The sites that are remembered, those that left first in front."""
 

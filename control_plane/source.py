@@ -35,7 +35,7 @@ from control_plane.site.identity import from_metadata, secrets
 from control_plane.site.names import PEER
 from control_plane.site.setup import Setup, setup_of
 from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
-from control_plane.sites import UNKNOWN, Away, Site, names_of
+from control_plane.sites import UNKNOWN, Away, Site, Versions, changed_names, names_of
 from control_plane.source_stats import ANSWER_BOUNDS, SourceStats
 from xds.codec import resource
 from xds.errors import ProtocolError
@@ -194,8 +194,8 @@ class ScopewaySource:
         for name, (old, new) in zip(changed, changes, strict=True):
             if name in self._sites:
                 yield from self._update_site(name, old, new, told)
-                if self._policies.set(name, new):
-                    peers.add(name)
+            if name in self._sites and self._policies.set(name, new):
+                peers.add(name)
             yield
         for sites in self._policies.change(changes):
             peers.update(sites)
@@ -351,7 +351,10 @@ class ScopewaySource:
             self._site_memo.forget(view.key)
         if not site.streams:
             for group in self._away.leave(view.group, len(site.left)):
-                self._release(group, self._sites.pop(group).left)
+                forgotten = self._sites.pop(group)
+                for setup in forgotten.versions:  # made at a change while it was away
+                    self._site_memo.forget((group, setup))
+                self._release(group, forgotten.left)
                 self._policies.set(group, None)
 
     def _meet(self, group: str) -> Site:
@@ -436,36 +439,38 @@ class ScopewaySource:
     def _update_site(
         self, name: str, old: Cloud | None, new: Cloud | None, told: Collection[str]
     ) -> Steps[None]:
-        """Tell the streams of a cloud that has changed; the streams may have left meanwhile."""
-        site = self._sites[name]
-        before = site.versions
-        for setup in before:
-            self._site_memo.forget((name, setup))
-        try:
-            site.versions = {path: self._site_memo.versions((name, path)) for path in before}
-        except Exception:  # its Envoys keep what they have, and nobody else is to miss anything
-            _log.exception("the listeners of a site cannot be made", extra={"cloud": name})
+        """Tell the streams of a cloud that has changed; streams may come and leave meanwhile."""
+        before, after = self._make_anew(name)
         renamed = _local_targets(old) != _local_targets(new)
         if is_another_caller(old, new):
             yield from self._tell_of_all(name, told)
-            if self._prefetch is not None:
+            if self._prefetch is not None and name in self._sites:
                 renamed |= self._fetch(name, self._prefetch.clouds)
         if renamed:
             self._changes.wildcard_changed(CLUSTER, name)
-        for setup, after in site.versions.items():
-            was = before[setup]
+        for setup, was in before.items():
+            now = after[setup]
             for type_url in SITE_TYPES:
-                old_names, new_names = names_of(type_url, was), names_of(type_url, after)
-                changed = [
-                    each
-                    for each in sorted(old_names & new_names)
-                    if was[type_url, each] != after[type_url, each]
-                ]
-                named = sorted(old_names ^ new_names)
+                changed, named = changed_names(type_url, was, now)
                 if changed or named:
                     self._changes.resources_changed(type_url, [*changed, *named], group=name)
                 if named:
                     self._changes.wildcard_changed(type_url, name)
+
+    def _make_anew(self, name: str) -> tuple[Mapping[Setup, Versions], Mapping[Setup, Versions]]:
+        """Make a site's listeners, routes, secrets and filters; return the versions, old and new.
+
+        Both are copies: setups come and go with the streams of the site.
+        """
+        site = self._sites[name]
+        before = dict(site.versions)
+        for setup in before:
+            self._site_memo.forget((name, setup))
+        try:
+            site.versions = {setup: self._site_memo.versions((name, setup)) for setup in before}
+        except Exception:  # its Envoys keep what they have, and nobody else is to miss anything
+            _log.exception("the listeners of a site cannot be made", extra={"cloud": name})
+        return before, dict(site.versions)
 
     def _fetch(self, group: str, clouds: Collection[str]) -> bool:
         """Find out what a site is to get of some clouds unasked; return whether it is new."""

@@ -80,6 +80,17 @@ class TestLeaving:
             for view, each in zip(views, known, strict=True)
         ] == [True, False, True]
 
+    def test_of_a_site_that_is_forgotten_nothing_is_kept(self) -> None:
+        """Before, what was made of its cloud at a change was served for ever."""
+        clouds = [cloud(f"cloud-{number}") for number in range(2)]
+        fleet = Fleet(*clouds, limits=Limits(sites_away=1))
+        fleet.attach("cloud-0").close()
+        fleet.put(cloud("cloud-0", port=1))
+        fleet.attach("cloud-1").close()
+        fleet.delete("cloud-0")
+
+        assert fleet.attach("cloud-0").resource(LISTENER, "front") is None
+
     @pytest.mark.parametrize(("targets", "forgotten"), [(5, []), (4, ["a"]), (2, ["a", "b"])])
     def test_so_many_targets_are_remembered_of_all_sites_together(
         self, targets: int, forgotten: list[str]

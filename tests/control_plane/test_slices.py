@@ -6,7 +6,7 @@ from collections.abc import Collection
 import pytest
 from growth import LINEAR, growth
 from harness.fleet import at, manifest
-from harness.source import Fleet, Recorder, cloud, node
+from harness.source import ANYBODY, Fleet, Recorder, cloud, node, peered
 
 from control_plane.app import ControlPlane
 from control_plane.clouds import selectors
@@ -105,6 +105,38 @@ def test_streams_may_leave_in_the_midst_of_it() -> None:
             fleet.source._sites.pop(f"cloud-{count}", None)
 
     assert fleet.source._inventory.get("cloud-4") == new["cloud-4"]
+
+
+def test_streams_may_come_in_the_midst_of_it() -> None:
+    """Before, one whose Envoy has another access log ended the control plane."""
+    fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
+    view = fleet.attach("cloud-1")
+    for number in range(1000):
+        view.resource(CLUSTER, f"image@cloud-2|x-{number}")
+    new = {"cloud-1": cloud("cloud-1", region="eu")}
+    last = None
+    for count, _ in enumerate(fleet.source.steps(fleet.source._inventory.apply(new), list(new))):
+        came = fleet.attach("cloud-1", access_log=f"/log/{count}")
+        if last is not None:
+            last.close()
+        last = came
+
+    assert fleet.source._inventory.get("cloud-1") == new["cloud-1"]
+
+
+def test_a_site_may_be_forgotten_in_the_midst_of_it() -> None:
+    fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), prefetch="cloud-2")
+    view = fleet.attach("cloud-1")
+    for number in range(1000):
+        view.resource(CLUSTER, f"image@cloud-2|x-{number}")
+    view.close()
+    new = {"cloud-1": peered("cloud-1", ANYBODY)}
+    for _ in fleet.source.steps(fleet.source._inventory.apply(new), list(new)):
+        if fleet.hub.told:  # it is being told of all that it uses
+            fleet.source._sites.pop("cloud-1", None)
+            fleet.source._policies.set("cloud-1", None)
+
+    assert not fleet.source._policies._in_use
 
 
 def test_what_is_asked_for_in_the_midst_of_it_is_as_of_the_change() -> None:
