@@ -21,29 +21,24 @@ from control_plane.compiler.dependencies import Dependencies, is_another_caller
 from control_plane.compiler.outcome import Plan, Rejection
 from control_plane.compiler.plan import PlanSettings, decide
 from control_plane.compiler.policies import Policies, Timer
-from control_plane.compiler.prefetch import PrefetchSet, prefetched
+from control_plane.compiler.prefetch import PrefetchSet, own_targets, prefetched
 from control_plane.memo import Memo
 from control_plane.passed_over import PassedOver
-from control_plane.scope import (
-    ScopeError,
-    Target,
-    parse_target,
-    target_name,
-)
+from control_plane.scope import ScopeError, Target, parse_target
 from control_plane.site import PeerRoutes, peer_routes
-from control_plane.site.identity import from_metadata, secrets
 from control_plane.site.names import PEER
-from control_plane.site.setup import Setup, setup_of
+from control_plane.site.setup import Setup
 from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
 from control_plane.sites import UNKNOWN, Away, Site, Versions, changed_names, names_of
 from control_plane.source_stats import ANSWER_BOUNDS, SourceStats
+from control_plane.view import View
 from xds.codec import resource
 from xds.errors import ProtocolError
 from xds.resource import Resource
 from xds.source import Node, NodeView
 from xds.steps import Steps, finish
 from xds.text import shown
-from xds.types import CLUSTER, LISTENER, ROUTE, SECRET
+from xds.types import CLUSTER, LISTENER, ROUTE
 
 _log = logging.getLogger(__name__)
 
@@ -154,7 +149,7 @@ class ScopewaySource:
         check_claims(node, self._settings.trust_domain)
         check_bootstrap(node, with_identity=self._settings.trust_domain is not None)
         self._check_streams(node)
-        view = _View(self, node)
+        view = View(self, node)
         site = self._sites.get(view.group)
         versions = site.versions.get(view.setup) if site else None
         if versions is None:  # this may fail: nothing is noted before
@@ -263,7 +258,7 @@ class ScopewaySource:
 
     # for the views
 
-    def take_up(self, view: "_View", name: str) -> Resource | None:
+    def take_up(self, view: View, name: str) -> Resource | None:
         """Return the cluster of a target as a view sees it; None where the view has too many.
 
         What cannot be served and is one too many is in use all the same: Envoy stays subscribed to
@@ -277,7 +272,7 @@ class ScopewaySource:
             self._stats.answers[bisect_left(ANSWER_BOUNDS, seconds)] += 1
             self._stats.answer_seconds += seconds
 
-    def _take_up(self, view: "_View", name: str) -> Resource | None:
+    def _take_up(self, view: View, name: str) -> Resource | None:
         new = name not in view.targets
         if new and len(view.targets) >= self._limits.targets:
             self._refuse(view, name, "targets")
@@ -308,7 +303,7 @@ class ScopewaySource:
         most = self._limits.atoms_per_cloud
         return self._dependencies.size(group) >= most and not self._sites[group].uses(name)
 
-    def is_current(self, view: "_View", type_url: str, name: str, version: str) -> bool:
+    def is_current(self, view: View, type_url: str, name: str, version: str) -> bool:
         """Return whether a resource is known to have that version; a cluster is in use then."""
         site = self._sites[view.group]
         if type_url != CLUSTER:
@@ -322,7 +317,7 @@ class ScopewaySource:
         view.withheld.pop(name, None)
         return True
 
-    def site_resource(self, view: "_View", type_url: str, name: str) -> Resource | None:
+    def site_resource(self, view: View, type_url: str, name: str) -> Resource | None:
         """Return a resource that one Envoy of a site needs."""
         return self._site_memo.resource(view.key, type_url, name)
 
@@ -330,19 +325,16 @@ class ScopewaySource:
         """Return the routes of a site's peer."""
         return self._policies.routes(group)
 
-    def site_names(self, view: "_View", type_url: str) -> Collection[str]:
+    def site_names(self, view: View, type_url: str) -> Collection[str]:
         """Return the names of the resources of a type that one Envoy of a site needs."""
         return names_of(type_url, self._sites[view.group].versions[view.setup])
 
     def targets_of_all(self, group: str) -> Collection[str]:
-        """Return the targets that all Envoys of a site have: its own services and the prefetched.
-
-        Costs O(answer).
-        """
-        own = _local_targets(self._inventory.get(group))
+        """Return the targets that all Envoys of a site have: own and prefetched. O(answer)."""
+        own = own_targets(self._inventory.get(group))
         return own.union(*self._sites[group].prefetched.values())
 
-    def detach(self, view: "_View") -> None:
+    def detach(self, view: View) -> None:
         """Forget a view; its site is remembered for a while when it was the last one."""
         site = self._sites[view.group]
         self._release(view.group, site.leave(view))
@@ -390,7 +382,7 @@ class ScopewaySource:
                     f"{whose} has {count} streams already", status="RESOURCE_EXHAUSTED"
                 )
 
-    def _use(self, view: "_View", name: str, target: Target | Rejection) -> None:
+    def _use(self, view: View, name: str, target: Target | Rejection) -> None:
         self._sites[view.group].take_up(view, name, UNKNOWN)
         if isinstance(target, Target):
             self._dependencies.add(name, target, view.group)
@@ -426,7 +418,7 @@ class ScopewaySource:
         body = compile_cluster(name, outcome, earlier=earlier)
         return self._compiled.put(key, resource(CLUSTER, name, body, after=after))
 
-    def _refuse(self, view: "_View", name: str, what: str) -> None:
+    def _refuse(self, view: View, name: str, what: str) -> None:
         self._stats.refused += 1
         if not view.warned:
             view.warned = True
@@ -441,7 +433,7 @@ class ScopewaySource:
     ) -> Steps[None]:
         """Tell the streams of a cloud that has changed; streams may come and leave meanwhile."""
         before, after = self._make_anew(name)
-        renamed = _local_targets(old) != _local_targets(new)
+        renamed = own_targets(old) != own_targets(new)
         if is_another_caller(old, new):
             yield from self._tell_of_all(name, told)
             if self._prefetch is not None and name in self._sites:
@@ -492,57 +484,6 @@ class ScopewaySource:
         return {} if cloud is None else self._site(cloud, setup)
 
 
-class _View:
-    """What one stream may ask for, and which targets it does use."""
-
-    def __init__(self, source: ScopewaySource, node: Node) -> None:
-        self._source = source
-        self.node = node
-        self.targets: dict[str, str] = {}
-        """Those in use by this stream, to versions (`Site`). A connected Envoy gives up none."""
-        # dicts, as empty ones take a third of the room of sets
-        self.negative: dict[str, None] = {}
-        """Those that could not be served when they were last compiled."""
-        self.withheld: dict[str, None] = {}
-        """Those that could not be served, one too many of them, and have not been since."""
-        self.warned = False
-        self.setup = setup_of(node.metadata)
-        self.identity = _identity_secrets(node)
-        """The secrets that differ between the Envoys of a site: the files of their machines."""
-
-    @property
-    def group(self) -> str:
-        return self.node.cluster
-
-    @property
-    def key(self) -> tuple[str, Setup]:
-        """What its Envoy's listeners, routes, secrets and filters are kept by."""
-        return self.node.cluster, self.setup
-
-    def is_current(self, type_url: str, name: str, version: str) -> bool:
-        # what is made for it alone, or kept already, is compared when it is looked up
-        if (type_url == SECRET and name in self.identity) or (type_url == ROUTE and name == PEER):
-            return False
-        return self._source.is_current(self, type_url, name, version)
-
-    def resource(self, type_url: str, name: str) -> Resource | None:
-        if type_url == CLUSTER:
-            return self._source.take_up(self, name)
-        if type_url == SECRET and name in self.identity:
-            return self.identity[name]
-        if type_url == ROUTE and name == PEER:
-            return self._source.peer_routes(self.group)
-        return self._source.site_resource(self, type_url, name)
-
-    def wildcard(self, type_url: str) -> Collection[str]:
-        if type_url == CLUSTER:
-            return self._source.targets_of_all(self.group)
-        return self._source.site_names(self, type_url)
-
-    def close(self) -> None:
-        self._source.detach(self)
-
-
 def _batches(names: Collection[str]) -> Iterator[list[str]]:
     """Yield the names as they are now, some at a time."""
     listed = list(names)
@@ -555,15 +496,3 @@ def _parse(name: str) -> Target | Rejection:
         return parse_target(name)
     except ScopeError as error:
         return Rejection(status=error.status, reason=str(error))
-
-
-def _identity_secrets(node: Node) -> Mapping[str, Resource]:
-    identity = from_metadata(node.metadata)
-    made = {} if identity is None else secrets(identity)
-    return {name: resource(SECRET, name, body) for name, body in made.items()}
-
-
-def _local_targets(cloud: Cloud | None) -> frozenset[str]:
-    if cloud is None:
-        return frozenset()
-    return frozenset(target_name(service, cloud.name) for service in cloud.services)

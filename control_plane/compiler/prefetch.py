@@ -1,4 +1,4 @@
-"""Which targets an Envoy gets before it asks for them: `serve --prefetch`.
+"""Which targets an Envoy gets before it asks for them: those of its own cloud, and `--prefetch`.
 
 Owns the set of clouds that the operator's expressions select, and what of a cloud is prefetched for
 a caller. The set is the same for every Envoy and at every replica, so that one may move without a
@@ -108,6 +108,13 @@ class PrefetchSet:
         elif was and not now:
             del self._selected[at]
         return was != now
+
+
+def own_targets(cloud: Cloud | None) -> frozenset[str]:
+    """Return the names of the targets that all Envoys of a cloud have: its own services."""
+    if cloud is None:
+        return frozenset()
+    return frozenset(target_name(service, cloud.name) for service in cloud.services)
 
 
 def prefetched(
