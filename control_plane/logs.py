@@ -29,7 +29,7 @@ class Formatter(logging.Formatter):
         """Return the line without a traceback."""
         extra = {name: value for name, value in vars(record).items() if name not in _KNOWN}
         fields = "".join(f" {name}={value!r}" for name, value in sorted(extra.items()))
-        # what a client says must neither look like a line of ours nor move anybody's cursor
+        # a client's text must neither look like a line of this log nor move a terminal's cursor
         return shown(super().formatMessage(record) + fields, MAX_LINE)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name

@@ -1,7 +1,7 @@
 -- A local reply that Envoy has made one of gRPC, with the status that it stands for.
 --
 -- Contract: docs/lua.md, "Links". Envoy answers a request with `Content-Type: application/grpc` by a 200
--- with `grpc-status`, whoever asks: a denial then looks like a success in the access log, and to clients
+-- with `grpc-status`, also of clients that speak no gRPC: a denial then looks like a success in the access log, and to clients
 -- of HTTP/1.1, which cannot speak gRPC. `restore` gives it back its status, and a client of a front that
 -- speaks HTTP/1.1 its body. Over HTTP/2 it stays a reply of gRPC, which has no body.
 -- Cost: one read of a header for answers with a `Location`; all else for such replies only.
@@ -18,7 +18,7 @@ local CODE = '^{"error": ?{"code": ?([45]%d%d),'
 local STATUS = { ["7"] = "403", ["12"] = "404", ["13"] = "400", ["14"] = "503", ["16"] = "401" }
 
 
--- Whether the client is one of HTTP/1.1, and no Envoy: inside of ours it is spoken, too.
+-- Whether the client is one of HTTP/1.1, and no Envoy, which speaks it to its own listeners.
 local function is_http_1(handle)
   local info = handle:streamInfo()
   return find(info:protocol(), "HTTP/1", 1, true) == 1
@@ -35,7 +35,7 @@ function _M.restore(handle, headers)
   end)
   local status = match(message, CODE)
   if not status and message ~= "" then
-    return -- not ours, whoever says so
+    return -- the message is no error of Scopeway's
   end
   if headers:get(":status") == "200" then
     headers:replace(":status", status or STATUS[headers:get("grpc-status")] or "500")

@@ -1,4 +1,4 @@
-"""What a peer's Lua is told of the limits of calling clouds (`lua_filters/limits.lua`).
+"""The limits of calling clouds, as a peer's Lua gets them (`lua_filters/limits.lua`).
 
 Those of the site itself are constants of its Lua. Those of rules come with the routes of the peer,
 as the policy does, so that a change reaches live connections; labels have become names. Equal rules

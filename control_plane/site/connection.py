@@ -249,7 +249,7 @@ def listener(kind: str, *, shared: bool) -> bytes:
         tcp_keepalive=TcpKeepalive(keepalive_probes=3, keepalive_time=60, keepalive_interval=10)
     )
     if not shared:
-        # two Envoys on one port would each get some of its connections, and nobody would be told.
+        # two Envoys on one port would each get some of its connections, without a message.
         # All workers then wait at one socket, and the kernel no longer spreads connections
         made.enable_reuse_port = False
         made.connection_balance_config = ListenerConnectionBalanceConfig(

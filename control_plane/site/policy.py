@@ -85,7 +85,7 @@ _URI_SAN_INPUT = "type.googleapis.com/envoy.extensions.matching.common_inputs.ss
 
 @dataclass(frozen=True, slots=True)
 class PeerPolicy:
-    """What the two filters of a peer are told in its routes: two encoded `RBACPerRoute`, as Any."""
+    """The two filters' configuration in the routes of a peer: encoded `RBACPerRoute`, as Any."""
 
     classes: bytes
     decision: bytes

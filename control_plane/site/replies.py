@@ -48,7 +48,7 @@ NO_CLUSTER = ("NC", "OM", "NR")
 NOT_CONNECTED = ("UF", "UH")
 """Response flags where no byte has left: no connection, or no live endpoint."""
 OVERFLOW = ("UO",)
-"""The same, because of a limit of ours: it says nothing about the service."""
+"""The same, because of a limit of this Envoy: it says nothing about the service."""
 WHY_NOT_SENT: Mapping[str, str] = {
     "Connection_refused": "connection refused",
     "connection_timeout": "no connection in time",
