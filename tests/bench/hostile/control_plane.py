@@ -1,12 +1,10 @@
 """An honest client's first uses while a certified site attacks the control plane.
 
-Each of `CASES` returns the figures of one attack of `xds_attacker.py`: milliseconds, MiB, and the
-cores that the control plane used. Real etcd, `scopeway serve` with mutual TLS and 10,000 clouds,
-and one Envoy of an honest site.
+`CASES` has each attack of `xds_attacker.py`. Real etcd, `scopeway serve` with mutual TLS and 10,000
+clouds, one Envoy of an honest site; the attacker is held to half a core.
 """
 
 import os
-import statistics
 import subprocess
 import sys
 import threading
@@ -16,24 +14,24 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(Path(__file__).parents[1])]
 
 from fixtures import ACCEPT_ALL, LABELS, REPOSITORY, Stack, at, clouds, stack  # noqa: E402
 from harness.fleet import manifest  # noqa: E402
 from harness.http import Connection  # noqa: E402
 from harness.identities import Identities  # noqa: E402
 from harness.stack import ServeProcess  # noqa: E402
-from hostile.attacker import held_back  # noqa: E402
-from xds_attacker import ATTACKS  # noqa: E402
+from hostile.attacker import Figures, compared, held_back  # noqa: E402
+from hostile.xds_attacker import ATTACKS  # noqa: E402
 
 CLOUDS = 10_000
 SAMPLES = 100
-"""Before and during each attack; all together a worker may name 2,000 targets."""
+"""Before and during an attack."""
 PAUSE = 0.05
 """Seconds between two first uses: fewer than a front lets pass."""
 WARM_UP = 2.0
 """Seconds until the attack is under way."""
+ATTACKER = Path(__file__).with_name("xds_attacker.py")
 MIB = 1 << 20
 
 
@@ -60,13 +58,13 @@ class Honest:
 
 
 @contextmanager
-def attacked(name: str, serve: ServeProcess, stack: Stack, cloud: str) -> Iterator[None]:
+def attacker(name: str, serve: ServeProcess, stack: Stack, cloud: str) -> Iterator[None]:
     """Run an attack until the block is left."""
     assert stack.identities is not None
     folder = stack.identities.of(cloud).certificate.parent
-    command = [sys.executable, str(HERE / "xds_attacker.py"), name, str(serve.xds_port)]
+    command = [sys.executable, str(ATTACKER), name, str(serve.xds_port), str(folder), cloud]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen([*command, str(folder), cloud], env=environment)
+    process = subprocess.Popen(command, env=environment)
     try:
         with held_back(process.pid):
             yield
@@ -76,7 +74,7 @@ def attacked(name: str, serve: ServeProcess, stack: Stack, cloud: str) -> Iterat
 
 
 class World:
-    """The control plane and the honest site of all attacks."""
+    """A control plane and an honest site."""
 
     def __init__(self, started: Stack) -> None:
         self.stack = started
@@ -92,11 +90,11 @@ class World:
         self.honest.first_uses()
 
     def measure(self, name: str) -> dict[str, float]:
-        """Return the figures of one attack: milliseconds, MiB, and the control plane's cores."""
+        """Return the figures of one attack."""
         alone, _ = self.honest.first_uses()
         before = self.serve.memory()
         self.serve.get("/metrics")  # the longest turn counts from here
-        with attacked(name, self.serve, self.stack, "cloud-3"):
+        with attacker(name, self.serve, self.stack, "cloud-3"):
             most, lag = [0], [0.0]
             over = threading.Event()
 
@@ -109,42 +107,29 @@ class World:
             looking = threading.Thread(target=look)
             looking.start()
             time.sleep(WARM_UP)
-            begin, cpu = time.monotonic(), self._cpu()
+            begin, cpu = time.monotonic(), self.serve.cpu()
             beside, failed = self.honest.first_uses()
-            cores = (self._cpu() - cpu) / (time.monotonic() - begin)
+            cores = (self.serve.cpu() - cpu) / (time.monotonic() - begin)
             over.set()
             looking.join()
         time.sleep(2)
         return {
-            "alone p50": statistics.median(alone),
-            "alone p99": p99(alone),
-            "beside p50": statistics.median(beside),
-            "beside p99": p99(beside),
-            "beside longest": max(beside),
+            **compared("first use", alone, beside),
+            "first use beside, longest ms": max(beside),
             "failed": failed,
-            "longest turn": lag[0] * 1e3,
+            "longest turn, CPU ms": lag[0] * 1e3,
             "cores": cores,
-            "memory before": before / MIB,
-            "memory at most": most[0] / MIB,
-            "log": self.serve.log_file.stat().st_size / MIB,
+            "memory before, MiB": before / MIB,
+            "memory at most, MiB": most[0] / MIB,
+            "log, MiB": self.serve.log_file.stat().st_size / MIB,
         }
 
-    def _cpu(self) -> float:
-        fields = Path(f"/proc/{self.serve.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-
-def p99(values: list[float]) -> float:
-    """Return the 99th percentile."""
-    return sorted(values)[len(values) * 99 // 100]
-
-
-def beside(name: str) -> Mapping[str, float]:
-    """Return the figures of one attack on a control plane of its own."""
+def _measured(attack: str) -> Figures:
     with stack() as started:
-        return World(started).measure(name)
+        return World(started).measure(attack)
 
 
-CASES: dict[str, Callable[[], Mapping[str, float]]] = {
-    name.replace("_", " "): partial(beside, name) for name in ATTACKS
+CASES: Mapping[str, Callable[[], Figures]] = {
+    name.replace("_", " "): partial(_measured, name) for name in ATTACKS
 }
