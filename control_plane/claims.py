@@ -8,12 +8,10 @@ from typing import Final
 
 from control_plane.identity import cloud_of
 from control_plane.site.identity import from_metadata
+from control_plane.site.setup import EARLIER, PROTOCOL
 from xds.errors import ProtocolError
 from xds.source import Node
 from xds.text import shown
-
-PROTOCOL: Final = "1"
-"""What `node.metadata.scopeway.protocol` has to be."""
 
 MAX_PATH: Final = 4096
 """Bytes of a file's path: PATH_MAX of Linux. What a node says of its files is sent back in its
@@ -61,7 +59,7 @@ def check_bootstrap(node: Node, *, with_identity: bool) -> None:
             needed.
     """
     protocol = node.metadata.get("scopeway.protocol")
-    if protocol != PROTOCOL:
+    if protocol not in (EARLIER, PROTOCOL):
         raise ProtocolError(
             f"node {_quoted(node.id)} has scopeway.protocol {_quoted(protocol)} in its metadata, "
             f"not {PROTOCOL!r}: make its bootstrap with `scopeway bootstrap` of this version",

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-LISTENERS: Final = "2"
-"""What `node.metadata.scopeway.listeners` is in bootstraps of this version."""
+PROTOCOL: Final = "2"
+"""What `node.metadata.scopeway.protocol` is in bootstraps of this version. Control planes of
+earlier versions refuse it, so such an Envoy has never had their listeners."""
+EARLIER: Final = "1"
+"""The same in bootstraps of earlier versions, which are served all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,5 +27,5 @@ def setup_of(metadata: Mapping[str, str]) -> Setup:
     """Return what the metadata of a node says."""
     return Setup(
         access_log=metadata.get("scopeway.access_log", ""),
-        earlier=metadata.get("scopeway.listeners") != LISTENERS,
+        earlier=metadata.get("scopeway.protocol") == EARLIER,
     )

@@ -10,7 +10,7 @@ from harness.source import ANYBODY, BROKEN, Fleet, Recorder, cloud, node, peered
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud, CloudPattern, Endpoint, Service
 from control_plane.compiler.plan import PlanSettings
-from control_plane.site.setup import LISTENERS
+from control_plane.site.setup import EARLIER, PROTOCOL
 from control_plane.source import Limits, ScopewaySource
 from control_plane.source_stats import ANSWER_BOUNDS
 from xds.errors import ProtocolError
@@ -22,7 +22,7 @@ class TestAttach:
     def test_a_node_is_of_the_group_of_its_cloud(self) -> None:
         assert Fleet(cloud("cloud-1")).attach("cloud-1").group == "cloud-1"
 
-    @pytest.mark.parametrize("protocol", [None, "", "2"])
+    @pytest.mark.parametrize("protocol", [None, "", "3"])
     def test_a_node_of_another_protocol_is_refused_with_a_hint(self, protocol: str | None) -> None:
         with pytest.raises(ProtocolError, match="scopeway bootstrap") as refused:
             Fleet().source.attach(node("cloud-1", protocol))
@@ -233,23 +233,21 @@ class TestTargets:
         assert stats.answer_seconds > ANSWER_BOUNDS[0]
 
 
-@pytest.mark.parametrize("listeners", [LISTENERS, None])
+@pytest.mark.parametrize("protocol", [EARLIER, PROTOCOL])
 @pytest.mark.parametrize("names", [("a.test",), ("a.test", "b.test"), ("127.0.0.1",)])
 def test_a_cluster_that_waits_for_a_name_server_comes_after_the_listeners(
-    names: tuple[str, ...], listeners: str | None
+    names: tuple[str, ...], protocol: str
 ) -> None:
     """An Envoy with listeners of an earlier version knows no clusters that don't wait."""
     endpoints = tuple(Endpoint(address=name, port=80) for name in names)
     home = Cloud(name="cloud-1", services={"image": Service(endpoints=endpoints)})
-    metadata = {"scopeway.protocol": "1"}
-    metadata |= {} if listeners is None else {"scopeway.listeners": listeners}
-    node = Node(id="cloud-1/0", cluster="cloud-1", metadata=metadata)
+    asking = node("cloud-1", protocol)
 
-    found = Fleet(home).source.attach(node).resource(CLUSTER, "image@cloud-1")
+    found = Fleet(home).source.attach(asking).resource(CLUSTER, "image@cloud-1")
 
     assert found is not None
     waits = "envoy.cluster.dns" in found.body.decode(errors="replace")
-    assert waits == (names[0] == "a.test" and (len(names) > 1 or listeners is None))
+    assert waits == (names[0] == "a.test" and (len(names) > 1 or protocol == EARLIER))
     assert found.after == (LISTENER if waits else None)
 
 

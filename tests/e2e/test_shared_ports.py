@@ -14,6 +14,7 @@ from harness.process import until
 from harness.services import at
 
 from control_plane.site.bootstrap import bootstrap
+from control_plane.site.setup import EARLIER
 from xds.types import LISTENER
 
 IN_USE = "cannot bind '127.0.0.1:{}': Address already in use"
@@ -65,7 +66,7 @@ def test_a_hot_restart_loses_no_request(fleet: Fleet) -> None:
     base = ("--base-id", str(random.randrange(1 << 10, 1 << 14)), "--parent-shutdown-time-s", "1")
     now = config(fleet, "cloud-1")
     before = config(fleet, "cloud-1")
-    del before["node"]["metadata"]["scopeway"]["listeners"]
+    before["node"]["metadata"]["scopeway"]["protocol"] = EARLIER
     found: list[Response] = []
     ended = Event()
 
@@ -100,7 +101,7 @@ def test_an_envoy_that_has_run_since_before_keeps_taking_updates(fleet: Fleet) -
     named = {"endpoints": [{"address": "localhost", "port": fleet.echo("nova").port}]}
     fleet.control_plane.put(manifest("cloud-2", front=at(port), services=images))
     before = config(fleet, "cloud-2")
-    del before["node"]["metadata"]["scopeway"]["listeners"]
+    before["node"]["metadata"]["scopeway"]["protocol"] = EARLIER
     envoy = fleet.run_envoy("cloud-2", before).wait_ready()
     (listener,) = dynamic(envoy)
     assert "enable_reuse_port" not in listener

@@ -97,7 +97,7 @@ class Target:
 def node(cloud: str, **paths: str) -> bytes:
     """Return the field of a request that says who asks."""
     files = {"certificate": "/c", "key": "/k", "authorities": "/a", **paths}
-    metadata = {"scopeway": {"protocol": "1", "identity": files}}
+    metadata = {"scopeway": {"protocol": "2", "identity": files}}
     body = field_string(1, f"{cloud}/envoy") + field_string(2, cloud)
     return field_bytes(1, body + field_bytes(3, _struct(metadata)))
 

@@ -49,7 +49,7 @@ class Site:
 
     def node(self, instance: object, pad: str = "") -> bytes:
         files = {"certificate": "/c", "key": "/k", "authorities": "/a"}
-        metadata = {"scopeway": {"protocol": "1", "access_log": "/dev/null", "identity": files}}
+        metadata = {"scopeway": {"protocol": "2", "access_log": "/dev/null", "identity": files}}
         return (
             field_string(1, f"{self.cloud}/{instance}{pad}")
             + field_string(2, self.cloud)

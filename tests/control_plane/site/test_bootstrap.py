@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from control_plane.site.bootstrap import bootstrap, render_bootstrap, template
-from control_plane.site.setup import LISTENERS
+from control_plane.site.setup import PROTOCOL
 
 ENVOY = Path(sys.executable).parent / "envoy"
 TEMPLATE = Path(__file__).parents[3] / "envoy" / "bootstrap.yaml"
@@ -38,8 +38,7 @@ def test_the_node_says_cloud_instance_and_protocol() -> None:
 
     assert (node["id"], node["cluster"]) == ("cloud-9/two", "cloud-9")
     assert node["metadata"]["scopeway"] == {
-        "protocol": "1",
-        "listeners": LISTENERS,
+        "protocol": PROTOCOL,
         "access_log": "/var/log/a",
     }
 

@@ -8,7 +8,7 @@ from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Peer, Service
 from control_plane.compiler.plan import PlanSettings
 from control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
-from control_plane.site.setup import LISTENERS, Setup
+from control_plane.site.setup import PROTOCOL, Setup
 from control_plane.source import Limits, ScopewaySource
 from xds.source import Node, NodeView
 from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
@@ -89,9 +89,8 @@ class Fleet:
         self.source.update(self.inventory, frozenset({*upserts, *deletes}))
 
 
-def node(cloud: str, protocol: str | None = "1", access_log: str = "") -> Node:
+def node(cloud: str, protocol: str | None = PROTOCOL, access_log: str = "") -> Node:
     metadata = {} if protocol is None else {"scopeway.protocol": protocol}
-    metadata["scopeway.listeners"] = LISTENERS
     if access_log:
         metadata["scopeway.access_log"] = access_log
     return Node(id=f"{cloud}/0", cluster=cloud, metadata=metadata)
