@@ -169,7 +169,7 @@ class Policies:
             used.problem = compiled.problem
             if used.problem is not None:
                 _log.warning(
-                    "a policy is too large and lets nobody in: %s",
+                    "a policy is too large to be enforced, which lets nobody in: %s",
                     used.problem,
                     extra={"cloud": min(used.sites), "sites": len(used.sites)},
                 )

@@ -13,7 +13,7 @@ from control_plane.clouds.caller_limits import peer_limits
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import UNLIMITED, CallerLimits, Cloud
 from control_plane.clouds.policy import Policy
-from control_plane.site.callers import caller_classes
+from control_plane.site.callers import PolicyTooLarge, caller_classes
 from xds.wire import any_message, field_bytes, field_string
 
 KEY: Final = "limits"
@@ -40,10 +40,12 @@ def lua_constants(cloud: Cloud) -> Mapping[str, object]:
 def route_limits(policy: Policy, inventory: Inventory) -> bytes:
     """Return the encoded `LuaPerRoute` with the limits of rules, as an Any; "" if none has any.
 
-    Raises:
-        PolicyTooLarge: as `caller_classes` does.
+    Where the clouds of the rules are too many to be worked out, those of the site itself hold.
     """
-    text = limits_of_rules(policy, inventory)
+    try:
+        text = limits_of_rules(policy, inventory)
+    except PolicyTooLarge:
+        return b""
     if not text:
         return b""
     value = field_bytes(_MAP_VALUE, field_string(_STRING, text))
@@ -56,6 +58,9 @@ def limits_of_rules(policy: Policy, inventory: Inventory) -> str:
 
     "200 0 - - cloud-1 cloud-3" are 200 requests a second, by the rule 0. Each cloud stands once, so
     the text grows with the clouds and not with the rules.
+
+    Raises:
+        PolicyTooLarge: as `caller_classes` does.
     """
     per_second = _stated(policy, lambda limits: limits.requests_per_second)
     at_once = _stated(policy, lambda limits: limits.requests_at_once)

@@ -90,7 +90,7 @@ class PeerPolicy:
     classes: bytes
     decision: bytes
     problem: str | None = None
-    """Why nobody is let in; None where the policy is enforced as it is written."""
+    """Why nobody is let in, or would be; None where the policy is enforced as it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,8 @@ def peer_policy(policy: Policy, inventory: Inventory, *, trust_domain: str | Non
         decision = _decision(policy, classes)
     except PolicyTooLarge as error:
         problem, classes = str(error), []
+        if policy.audit:
+            problem += "; as acceptMode is audit, nobody is denied yet"
         decision = field_bytes(_ON_NO_MATCH, _outcome(TOO_LARGE, allowed=False))
     kind = _SHADOW_MATCHER if policy.audit else _MATCHER
     return PeerPolicy(

@@ -8,7 +8,14 @@ import pytest
 from growth import LINEAR, growth
 
 from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Front, IdentityRule
+from control_plane.clouds.model import (
+    AcceptRule,
+    CallerLimits,
+    Cloud,
+    CloudPattern,
+    Front,
+    IdentityRule,
+)
 from control_plane.clouds.policy import Policy, policy_of
 from control_plane.scope import SERVICE_TYPES
 from control_plane.site import callers, peer_routes, policy, site_resources
@@ -186,6 +193,20 @@ def test_rights_beyond_the_limit_let_nobody_in() -> None:
             f"its accept rules come to more than {exactly - 1} different rights: "
             "100 classes of clouds, each with its services and methods"
         )
+
+
+def test_in_audit_mode_it_denies_nobody_and_the_limits_of_its_rules_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = CallerLimits(requests_at_once=20)
+    rule = AcceptRule(clouds=(CloudPattern(name="cloud-1"),), limits=limits)
+    audited = policy_of(Cloud(name="owner", accept=(rule,), accept_mode="audit"))
+    monkeypatch.setattr(policy, "MAX_GRANTS", 0)
+
+    made = peer_routes(audited, Inventory())
+    assert made.problem is not None
+    assert made.problem.endswith("; as acceptMode is audit, nobody is denied yet")
+    assert b"- - 20 0 cloud-1" in made.body
 
 
 def test_clouds_looked_at_beyond_the_limit_let_nobody_in() -> None:
