@@ -53,6 +53,12 @@ function _M.on_request(handle, filter)
 end
 
 
+-- For a Lua of answers, which another Lua chooses after it has run: a request that begins there has forged that.
+function _M.no_request(handle)
+  refuse(handle, 500, "a request began where only answers are expected")
+end
+
+
 -- The value of a header or nil; nil and a sentence for two of them, of which a service may take
 -- another than we do. `get` joins them with a comma.
 function _M.single(headers, name)

@@ -147,12 +147,8 @@ function _M.on_response(handle)
 end
 
 
--- Only the front's Lua chooses this one, after it has run: a request that begins here has forged that.
-function _M.envoy_on_request(handle)
-  adapter.on_request(handle, function()
-    return 500, "a request began where only answers are expected"
-  end)
-end
+-- Only the front's Lua chooses this one.
+_M.envoy_on_request = adapter.no_request
 
 
 function _M.envoy_on_response(handle)

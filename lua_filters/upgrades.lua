@@ -21,12 +21,8 @@ local function on_response(handle)
 end
 
 
--- Only the peer's Lua chooses the route that names this one: a request that begins here has forged that.
-function _M.envoy_on_request(handle)
-  adapter.on_request(handle, function()
-    return 500, "a request began where only answers are expected"
-  end)
-end
+-- Only the peer's Lua chooses the route that names this one.
+_M.envoy_on_request = adapter.no_request
 
 
 function _M.envoy_on_response(handle)
