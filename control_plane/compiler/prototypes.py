@@ -445,7 +445,11 @@ def _cloud_ejection() -> OutlierDetection:
 
 
 def _evidence_of_a_dead_cloud() -> HttpProtocolOptionsOutlierDetection:
-    """What counts as a failure of a cloud: nothing that a client or a service can bring about."""
+    """What counts as a failure of a cloud: that no connection to it, or to its service, opens.
+
+    No answer of a service counts, and nothing that becomes of a request once it was sent. A client
+    brings it about only by filling the service's queue of connections, for everybody.
+    """
     unreachable = HeaderMatcher(name=UNREACHABLE, string_match=StringMatcher(exact="true"))
     headers = HttpHeadersMatch(headers=[unreachable])
     return HttpProtocolOptionsOutlierDetection(
