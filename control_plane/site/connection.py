@@ -123,14 +123,11 @@ UPGRADE = "websocket"
 PEER_PING = timedelta(seconds=30)
 """How often a quiet peer is asked whether it is still there."""
 
-FRONT_AGE = timedelta(minutes=10)
-"""After so long, a connection to a front takes no further request; what is under way goes on. This
-ends connections whose upload over HTTP/1.1 the overload manager has ended: Envoy answers these
-nothing, and reads on."""
-
 DISPATCH_AGE = timedelta(minutes=1)
-"""The same for connections inside Envoy, between a target of several clouds and `dispatch`: its
-client is then told that the upload broke off."""
+"""The same for connections inside Envoy, between a target of several clouds and `dispatch`. This
+ends those whose upload the overload manager has ended: Envoy answers these nothing, and reads on.
+Connections of clients have no age: some libraries of HTTP/2 fail when they get a GOAWAY while a
+download is under way."""
 
 _LOG_FORMAT = 5
 """In a FileAccessLog."""
@@ -171,8 +168,6 @@ def front() -> bytes:
             HeaderMutation(remove="forwarded"),
         ],
     )
-    assert manager.common_http_protocol_options is not None
-    manager.common_http_protocol_options.max_connection_duration = FRONT_AGE
     # as RFC 9110, 7.8, has it: the request is served as if it had not asked
     manager.http_protocol_options = Http1ProtocolOptions(
         ignore_http_11_upgrade=[StringMatcher(safe_regex=RegexMatcher(regex=all_but(UPGRADE)))]
