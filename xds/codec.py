@@ -16,7 +16,7 @@ from xds.errors import MalformedRequestError
 from xds.node import node_steps
 from xds.resource import Resource
 from xds.source import Node
-from xds.steps import STRIDE, Steps, finish
+from xds.steps import LARGE, STRIDE, Steps, finish
 from xds.text import shown
 
 MAX_NAME_BYTES = 4096
@@ -342,6 +342,8 @@ def _decode(
                 skipped += 1
             elif version is not None:
                 versions[name] = version
+            if end - start > LARGE:
+                yield
         elif number == _TYPE_URL:
             type_url = _read_type_url(data, start, end)
         elif number == _NONCE:

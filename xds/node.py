@@ -54,12 +54,14 @@ def node_steps(data: bytes, start: int, end: int) -> Steps[Node]:
             yield
         elif number == 4:
             locality = _locality(data, begin, stop)
+            yield
         elif number == 6:
             agent = _text("node.user_agent_name", data, begin, stop)
         elif number == 7:
             version = _text("node.user_agent_version", data, begin, stop)
         elif number == 8:
             version = _build_version(data, begin, stop)
+            yield
         elif number == 10:
             features[_text("node.client_features", data, begin, stop)] = None
             if len(features) > MAX_FEATURES:

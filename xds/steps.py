@@ -13,6 +13,8 @@ Steps: TypeAlias = Generator[None, None, _T]
 """Work that returns a `_T`, a step at a time."""
 STRIDE: Final = 64
 """A loop whose rounds take some microseconds yields once in so many rounds."""
+LARGE: Final = 128
+"""A round that reads a message of more bytes than that, which may have as many fields, yields."""
 
 
 def finish(steps: Steps[_T]) -> _T:

@@ -70,7 +70,8 @@ def any_message(type_url: str, body: bytes) -> bytes:
 def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int]]:
     """Yield `(number, start, end)` for the payload of each length-delimited field, in order.
 
-    Fields of other wire types are skipped. The payload is `data[start:end]`; nothing is copied.
+    A field of another wire type has the number 0, which no other has: a caller that works in steps
+    counts it, however many follow each other. The payload is `data[start:end]`; nothing is copied.
 
     Raises:
         ValueError: the bytes are no protobuf message.
@@ -84,8 +85,7 @@ def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tupl
         stop = position + 2 + length
         if tag & 0x87 != BYTES or tag < 8 or length >= 0x80 or stop > limit:
             number, wire_type, begin, stop = next(raw_fields(data, position, limit))
-            if wire_type == BYTES:
-                yield number, begin, stop
+            yield number if wire_type == BYTES else 0, begin, stop
         else:
             yield tag >> 3, position + 2, stop
         position = stop

@@ -8,6 +8,7 @@ import pytest
 from loop_turns import Turns
 from xds_model import Store, write_node, write_request, write_sotw_request
 
+from xds import wire
 from xds.codec import delta_request_steps, sotw_request_steps
 from xds.cpu import SLICE, Accounts
 from xds.limits import Limits
@@ -270,3 +271,37 @@ class TestInterruption:
 
 def _decoded(type_url: str, **fields: Any) -> Steps[Any]:
     return delta_request_steps(write_request(type_url, **fields), True, 4096, 40_000, "")
+
+
+def request_of(case: str) -> tuple[bytes, int]:
+    """Return a request of as many fields as may stand in so many bytes, and their number."""
+    entry = b"\x0a\x00" * 2000  # of empty names, or texts
+    fields = {
+        "fields that are not known": (b"\x98\x06\x01" * 100_000, 100_000),
+        "numbers in the place of names": (b"\x18\x01" * 100_000, 100_000),
+        "names of fixed length": (b"\x1d0000" * 100_000, 100_000),
+        "entries of versions": (wire.field_bytes(5, entry) * 100, 200_000),
+        "a node's fields": (wire.field_bytes(1, b"\x98\x06\x01" * 100_000), 100_000),
+        "a node's localities": (wire.field_bytes(1, wire.field_bytes(4, entry) * 100), 200_000),
+    }
+    data, count = fields[case]
+    return wire.field_string(2, CLUSTER) + data, count
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "fields that are not known",
+        "numbers in the place of names",
+        "names of fixed length",
+        "entries of versions",
+        "a node's fields",
+        "a node's localities",
+    ],
+)
+def test_no_step_reads_more_than_a_few_thousand_fields(case: str) -> None:
+    data, count = request_of(case)
+
+    steps = sum(1 for _ in delta_request_steps(data, True, 4096, 20_000, ""))
+
+    assert steps >= count // 4096

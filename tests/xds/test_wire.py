@@ -42,7 +42,7 @@ def test_any_holds_type_and_body(type_url: str, body: bytes) -> None:
     assert message.value == body
 
 
-def test_fields_of_every_wire_type_are_passed_over() -> None:
+def test_fields_of_every_other_wire_type_have_no_number() -> None:
     data = (
         wire.field_varint(1, 300)
         + b"\x11"
@@ -54,6 +54,9 @@ def test_fields_of_every_wire_type_are_passed_over() -> None:
     )
 
     assert [(number, data[start:end]) for number, start, end in wire.fields(data)] == [
+        (0, wire.varint(300)),
+        (0, bytes(8)),
+        (0, bytes(4)),
         (4, b"payload"),
         (5, b""),
     ]
@@ -95,7 +98,7 @@ def test_what_is_no_message_is_refused(data: bytes, message: str) -> None:
 @given(st.binary())
 def test_the_quick_way_reads_the_same(data: bytes) -> None:
     def slow() -> list[tuple[int, int, int]]:
-        return [(n, s, e) for n, kind, s, e in wire.raw_fields(data) if kind == wire.BYTES]
+        return [(n * (kind == wire.BYTES), s, e) for n, kind, s, e in wire.raw_fields(data)]
 
     try:
         expected = slow()

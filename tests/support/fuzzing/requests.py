@@ -79,7 +79,7 @@ def _fields(data: bytes) -> None:
     except ValueError:
         fast = None
     wanted = (
-        None if slow is None else [(n, start, end) for n, kind, start, end in slow if kind == 2]
+        None if slow is None else [(n * (kind == 2), start, end) for n, kind, start, end in slow]
     )
     assert fast == wanted
     assert all(0 <= start <= end <= len(data) for _, _, start, end in slow or [])
