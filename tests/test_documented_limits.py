@@ -174,6 +174,9 @@ EXPECTED: dict[str, list[float]] = {
     "bytes of an answer over HTTP/2 that a front keeps for a client": [
         connection.FRONT_STREAM_WINDOW
     ],
+    "bytes that an Envoy reads of a connection before others have their turn": [
+        connection.READ_AHEAD
+    ],
     "minutes in which a client of a front takes nothing of an answer over HTTP/1.1": [
         connection.STALLED / timedelta(minutes=1)
     ],

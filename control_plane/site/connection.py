@@ -112,6 +112,11 @@ FRONT_STREAM_WINDOW = 256 * 1024
 """Bytes that Envoy accepts ahead of one upload over HTTP/2 at a front. It is also Envoy's limit for
 the answer that it keeps for a client that does not read: 17 MiB by default."""
 
+READ_AHEAD = 16 * 1024
+"""Bytes that Envoy reads of one connection before others have their turn, and that it keeps for one
+before it stops reading. With its own 1 MiB, 40 uploads in chunks of one byte held up everybody for
+most of a second."""
+
 STALLED = timedelta(minutes=5)
 """How long a client of a front may take nothing of what was sent: TCP then ends its connection. A
 client that reads slowly is not affected. Envoy does not count what answers over HTTP/1.1 hold, so
@@ -241,7 +246,8 @@ def listener(kind: str, *, shared: bool) -> bytes:
     """
     made = Listener(
         # a client that vanished would hold its connection for the whole of IDLE
-        tcp_keepalive=TcpKeepalive(keepalive_probes=3, keepalive_time=60, keepalive_interval=10)
+        tcp_keepalive=TcpKeepalive(keepalive_probes=3, keepalive_time=60, keepalive_interval=10),
+        per_connection_buffer_limit_bytes=READ_AHEAD,
     )
     if not shared:
         # two Envoys on one port would each get some of its connections, without a message.
