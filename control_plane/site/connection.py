@@ -94,8 +94,8 @@ MAX_PRIORITIES = 100
 MAX_WINDOW_UPDATES = 10
 """Frames of HTTP/2 that cost the sender nothing: answers to SETTINGS and PING that it doesn't take,
 empty DATA and CONTINUATION in a row, PRIORITY for each stream, WINDOW_UPDATE for each DATA that it
-was sent. Beyond, its connection is ended. Envoy's own figures, and said so that they stay; but for the
-first, which is half of it: more than that come with the bytes that are read at a time."""
+was sent. Beyond, its connection is ended. Envoy's own figures, and said so that they stay; but half
+of the first, since Envoy counts after each read, which brings at most 900 of these frames."""
 
 PEER_STREAMS = 128
 """Requests at a time on one connection between two sites. For more, a front opens another
