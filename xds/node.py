@@ -17,9 +17,9 @@ MAX_TEXT_BYTES = 1024
 """Of each text of a node: id, cluster, region, zone, sub_zone, user agent and its version."""
 MAX_FEATURES = 64
 """Client features; Envoy has five."""
-MAX_METADATA_BYTES = 64 << 10
+MAX_METADATA_BYTES = 32 << 10
 """Of a node's encoded metadata."""
-MAX_METADATA = 48 << 10
+MAX_METADATA = 24 << 10
 """Characters of a node's metadata, as paths and texts; Envoys tell some hundred."""
 _MAX_METADATA_DEPTH = 16
 _MAX_BUILD_BYTES = 4096
