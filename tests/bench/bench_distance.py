@@ -161,10 +161,12 @@ def service() -> None:
 
 def serve(windows: str, registry: str, state: str) -> None:
     """Run a control plane with other windows."""
+    from control_plane.compiler import prototypes
     from control_plane.site import connection
 
     for name, size in json.loads(windows).items():
-        setattr(connection, name, size)
+        setattr(connection, name, size)  # of peers, for uploads
+        setattr(prototypes, name, size)  # of clusters, for downloads: has names of its own
     from control_plane.cli import main
 
     sys.argv[1:] = [
