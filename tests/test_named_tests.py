@@ -1,4 +1,4 @@
-"""Documents that name a test as the proof of a sentence name one that is there."""
+"""Documents that name a test as a proof, or a decision, name one that is there."""
 
 import re
 from pathlib import Path
@@ -10,6 +10,7 @@ NAMED = re.compile(r"`(tests/[\w/.-]+)(?:::(\w+))?`")
 MEANT = re.compile(r"`tests/[^`]*`")
 TRANSCRIPT = re.compile(r"`(\w+\.txt)`")
 ROW = re.compile(r"^\| (.+) \| (.+) \|$", re.MULTILINE)
+DECISION = re.compile(r"\badr/(\d{4})|\bADR (\d+)")
 DOCUMENTS = ["docs/limits.md", "docs/xds.md", "SECURITY.md"]
 
 
@@ -46,6 +47,25 @@ def test_every_row_of_a_table_of_bounds_names_a_test_and_not_only_its_file(
 
     assert rows
     assert vague == []
+
+
+def test_every_decision_that_is_named_is_there() -> None:
+    files = list(REPOSITORY.glob("*.md"))
+    for folder in ("control_plane", "docs", "envoy", "lua_filters", "tests", "xds"):
+        files += [
+            each
+            for each in (REPOSITORY / folder).rglob("*")
+            if each.suffix in (".md", ".py", ".lua", ".yaml")
+        ]
+    there = {int(each.name[:4]) for each in (REPOSITORY / "docs" / "adr").glob("0*.md")}
+    named = {
+        (int(number or word), str(each.relative_to(REPOSITORY)))
+        for each in files
+        for number, word in DECISION.findall(each.read_text())
+    }
+
+    assert named
+    assert {(number, file) for number, file in named if number not in there} == set()
 
 
 class TestProtocol:
