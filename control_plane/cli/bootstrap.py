@@ -16,10 +16,12 @@ from control_plane.cli.options import (
 
 
 def _control_plane(text: str | tuple[str, int]) -> tuple[str, int]:
-    """Read --xds: host:port, where somebody can listen."""
+    """Read --xds: host:port, where Envoy can connect to."""
     host, port = address(text)
     if port == 0:
         raise click.BadParameter(f"{text!r} names no port")
+    if host in ("0.0.0.0", "::"):
+        raise click.BadParameter(f"{host!r} can be listened on but not connected to")
     return host, port
 
 

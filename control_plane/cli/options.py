@@ -16,17 +16,31 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 def address(text: str | tuple[str, int]) -> tuple[str, int]:
     """Read host:port, the port 0 to 65535; return the host without the brackets of IPv6.
 
+    The host is a host name or an IP address, which may have a zone: [fe80::1%eth0]:18000.
+
     Raises:
         click.BadParameter: it isn't that; names the part that is wrong.
     """
     if isinstance(text, tuple):  # a default that has been read already
         return text
+    from control_plane.clouds import fields
+
+    if "://" in text:
+        raise click.BadParameter(f"{text!r} is a URL; give host:port alone")
+    if ":" in text and fields.is_ip(text):
+        raise click.BadParameter(f"{text!r} is not host:port; write IPv6 as [{text}]:18000")
     host, colon, port = text.rpartition(":")
-    if not colon or not host:
+    if not colon or not host or port.endswith("]"):
         raise click.BadParameter(f"{text!r} is not host:port")
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise click.BadParameter(f"{port!r} in {text!r} is not a port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    bare = host.removeprefix("[").removesuffix("]")
+    is_ip = fields.is_ip(bare.partition("%")[0])
+    if is_ip and host != (f"[{bare}]" if ":" in bare else bare):
+        raise click.BadParameter(f"{text!r} is not host:port; brackets are for IPv6, [::1]:18000")
+    if not is_ip and (problem := fields.address(host)) is not None:
+        raise click.BadParameter(f"{host!r} in {text!r} {problem}")
+    return bare, int(port)
 
 
 def cloud_name(text: str) -> str:
