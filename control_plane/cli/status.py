@@ -64,22 +64,20 @@ def status(
 
 
 def _watch(ask: Callable[[], Mapping[str, Status]], seconds: float, output: str) -> None:
-    if output == "json":
+    to = console()
+    if output == "json" or not to.is_terminal:
         while True:
             _show(ask(), output)
+            if output != "json":
+                click.echo()  # between one block and the next
+            sys.stdout.flush()
             time.sleep(seconds)
     from rich.live import Live
 
-    to = console()
-
-    def screen() -> "RenderableType":
-        found = ask()
-        return _fitting(found, to) if to.is_terminal else _screen(found)
-
-    with Live(screen(), console=to, screen=to.is_terminal, auto_refresh=False) as live:
+    with Live(_fitting(ask(), to), console=to, screen=True, auto_refresh=False) as live:
         while True:
             time.sleep(seconds)
-            live.update(screen(), refresh=True)
+            live.update(_fitting(ask(), to), refresh=True)
 
 
 def _fitting(found: Mapping[str, Status], to: "Console") -> "RenderableType":

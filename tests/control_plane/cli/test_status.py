@@ -12,6 +12,7 @@ from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -206,6 +207,28 @@ def test_it_can_be_watched(serve: Serve, options: tuple[str, ...], text: str) ->
             screen.until_it_shows(text.format(clouds["clouds"]))
 
         assert screen.interrupt() == 0
+
+
+def test_off_a_terminal_it_is_watched_as_plain_blocks(serve: Serve, tmp_path: Path) -> None:
+    shown = tmp_path / "shown"
+    command = [sys.executable, "-m", "control_plane", "status", "--watch", "0.2"]
+    with shown.open("wb") as file:
+        process = subprocess.Popen([*command, "--admin", serve()], stdout=file)
+    try:
+        until(lambda: shown.read_text().count("\n\n") > 1, "two blocks are there")
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0
+    finally:
+        process.kill()
+        process.wait()
+    first, second, *_ = shown.read_text().split("\n\n")
+
+    assert "\x1b" not in first
+    assert first.startswith("http://")
+    assert first.splitlines()[1].startswith("cloud ")
+    assert [line.split()[0] for line in first.splitlines()] == [
+        line.split()[0] for line in second.splitlines()
+    ]
 
 
 @pytest.mark.parametrize("columns", [100, 40])
