@@ -6,6 +6,7 @@ and the small commands don't wait for gRPC.
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 import click
 
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: What follows the word `scopeway`; None: what this process was given.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a reason may be in letters that ASCII has not
+            stream.reconfigure(errors="backslashreplace")
     try:
         cli.main(args=arguments, prog_name="scopeway")
     except (ControlPlaneError, OSError) as error:

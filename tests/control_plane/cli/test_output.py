@@ -1,6 +1,9 @@
 """Tables: nothing that they say is cut off, however narrow it gets."""
 
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from harness.fleet import at, manifest
 from rich.console import Console
 
 from control_plane.cli.output import LINE, add_row, console, say, table
+from control_plane.clouds.cordon import Cordon, cordon_document
 from control_plane.clouds.document import to_document
 
 SERVICES = ("block-storage", "compute", "identity", "image", "network", "placement")
@@ -53,6 +57,23 @@ def test_what_a_narrow_terminal_has_no_room_for_goes_on_below() -> None:
 
     assert "".join(row[:9].strip() for row in rows) == "a-cloud-of-a-long-name"
     assert "".join(row[9:].strip() for row in rows) == "203.0.113.1:8443"
+
+
+@pytest.mark.parametrize("command", [["cloud", "list"], ["cloud", "get", "cloud-1"]], ids=" ".join)
+def test_what_the_output_cannot_encode_is_escaped(
+    write: Callable[..., Path], command: list[str]
+) -> None:
+    mark = cordon_document(Cordon(name="cloud-1", reason="до обеда"))
+    folder = write("clouds/a.yaml", to_document(manifest("cloud-1")), mark).parent
+    done = subprocess.run(
+        [sys.executable, "-m", "control_plane", *command, "--registry", f"dir:{folder}"],
+        env={**os.environ, "PYTHONIOENCODING": "iso8859-1"},
+        capture_output=True,
+        check=False,
+    )
+
+    assert done.returncode == 0
+    assert rb"\u0434\u043e \u043e\u0431" in done.stdout + done.stderr
 
 
 HOSTILE = "a\x1b[2J\u202eb\r\ud800"
