@@ -16,7 +16,7 @@ COMPILE = .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.
 	--generate-hashes --no-emit-index-url --custom-compile-command 'make pins'
 
 .DEFAULT_GOAL = help
-.PHONY: help setup fmt check test test-openstack bench bench-scale fuzz demo up down demo-openstack openstack-up openstack-down \
+.PHONY: help setup fmt check test test-envoy test-openstack bench bench-scale fuzz demo up down demo-openstack openstack-up openstack-down \
 	pins sbom clean
 
 help:  ## show this
@@ -39,6 +39,9 @@ test: setup  ## every test, with real etcd, real Envoy, Keystone and Glance
 
 test-openstack: setup .venv-openstack/full  ## the tests with whole clouds: Nova, Neutron, Cinder, MariaDB, RabbitMQ
 	$(BIN)/pytest -m whole_clouds tests/whole_clouds
+
+test-envoy: .venv/ready .venv-envoy/ready  ## the tests with Envoy, with the oldest that is supported
+	SCOPEWAY_TEST_ENVOY=.venv-envoy/bin/envoy $(BIN)/pytest --numprocesses=auto -m envoy
 
 fuzz: .venv/ready .venv-tools/atheris  ## FUZZERS (all) led by coverage, for FUZZ_SECONDS (300) each
 	for reader in $(FUZZERS); do \
@@ -78,7 +81,8 @@ pins: .venv-tools/ready  ## pin every dependency anew, with hashes, as pyproject
 	$(COMPILE) $(PINS)/openstack.in pyproject.toml --extra openstack \
 		-c deploy/openstack/constraints.txt -o $(PINS)/openstack.txt && \
 	$(COMPILE) $(PINS)/openstack.in $(PINS)/openstack-full.in pyproject.toml --extra openstack \
-		-c deploy/openstack/constraints.txt -o $(PINS)/openstack-full.txt
+		-c deploy/openstack/constraints.txt -o $(PINS)/openstack-full.txt && \
+	$(COMPILE) $(PINS)/envoy-oldest.in -o $(PINS)/envoy-oldest.txt
 
 sbom: .venv/ready .venv-tools/ready  ## what is installed in .venv, as CycloneDX in build/sbom.json
 	mkdir -p build
@@ -86,7 +90,7 @@ sbom: .venv/ready .venv-tools/ready  ## what is installed in .venv, as CycloneDX
 		--output-reproducible --output-file build/sbom.json
 
 clean:  ## remove what can be made again
-	rm -rf .venv .venv-openstack .venv-tools .scopeway/openstack/saved .scopeway/openstack/logs build dist *.egg-info .*_cache .hypothesis
+	rm -rf .venv .venv-envoy .venv-openstack .venv-tools .scopeway/openstack/saved .scopeway/openstack/logs build dist *.egg-info .*_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready: pyproject.toml $(PINS)/dev.txt
@@ -104,6 +108,11 @@ clean:  ## remove what can be made again
 
 .venv-openstack/full: .venv-openstack/ready $(PINS)/openstack-full.txt
 	.venv-openstack/$(PIP_INSTALL) $(PINNED)/openstack-full.txt $(BUILT)
+	@touch $@
+
+.venv-envoy/ready: $(PINS)/envoy-oldest.txt
+	@$(call new_environment,.venv-envoy)
+	.venv-envoy/$(PIP_INSTALL) $(PINNED)/envoy-oldest.txt
 	@touch $@
 
 .venv-tools/ready:

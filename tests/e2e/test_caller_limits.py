@@ -15,6 +15,7 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived, StreamEnded
+from harness.envoy import version
 from harness.fleet import Fleet, manifest
 from harness.http import TIMEOUT, Response, send
 from harness.http2 import Connection2
@@ -123,7 +124,13 @@ class Target:
         return Held(self._ports[1], self._tls(cloud))
 
     def counter(self, name: str) -> int:
-        name = f"http.peer.lua.{name}"
+        # Envoy 1.39 names them otherwise: docs/envoy.md, "Which Envoys"
+        of = (
+            "http.peer"
+            if version() > (1, 39)
+            else "extension_config_discovery.http_filter.lua/peer"
+        )
+        name = f"{of}.lua.{name}"
         return self.fleet.envoys["cloud-2"].stats(name).get(name, 0)
 
     def _tls(self, cloud: str) -> ssl.SSLContext:

@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 from harness.certificates import Sites
+from harness.envoy import version
 from harness.fleet import Fleet
 from harness.http import Connection, send
 from harness.http2 import Refused, send2
@@ -63,6 +64,8 @@ def clouds(fleet: Fleet) -> tuple[Cloud, Cloud]:
 
 def loaded(fleet: Fleet, sites: Sites, clouds: tuple[Cloud, Cloud]) -> bool:
     """Whether both Envoys use what stands in their files now."""
+    if version() < (1, 40) and len(sites.trusted(clouds[0].name)) > 1:
+        pytest.skip("/certs of this Envoy shows the first authority only: docs/envoy.md")
 
     def uses(cloud: Cloud) -> bool:
         (found,) = fleet.envoys[cloud.name].admin("/certs").json["certificates"][:1]

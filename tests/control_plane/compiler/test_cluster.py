@@ -1,7 +1,6 @@
 """The bytes of clusters: the goldens show what Envoy receives."""
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
 from envoy_data_plane.envoy.extensions.bootstrap.internal_listener.v3 import InternalListener
 from envoy_data_plane.envoy.extensions.clusters.dynamic_forward_proxy.v3 import ClusterConfig
 from envoy_data_plane.google.protobuf import Any as AnyMessage
+from harness.envoy import PROGRAM
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +28,6 @@ from xds.wire import field_bytes
 CASES = sorted((Path(__file__).parents[2] / "testdata" / "compile").glob("*.in.yaml"))
 KNOWN = (ClusterConfig,)
 """Types that are in the goldens, and that nothing else here imports."""
-ENVOY = Path(sys.executable).parent / "envoy"
 
 
 def compiled(case: Path) -> bytes:
@@ -89,7 +88,7 @@ def test_envoy_accepts_every_golden_and_as_many_clouds_as_may_be(tmp_path: Path)
     )
 
     result = subprocess.run(
-        [ENVOY, "--mode", "validate", "-c", config, "--log-level", "warning"],
+        [PROGRAM, "--mode", "validate", "-c", config, "--log-level", "warning"],
         capture_output=True,
         text=True,
         timeout=60,

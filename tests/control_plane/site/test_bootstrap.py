@@ -1,17 +1,16 @@
 """The bootstrap: the template with what differs between sites filled in."""
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from harness.envoy import PROGRAM
 
 from control_plane.site.bootstrap import bootstrap, render_bootstrap, template
 from control_plane.site.setup import PROTOCOL
 
-ENVOY = Path(sys.executable).parent / "envoy"
 TEMPLATE = Path(__file__).parents[3] / "envoy" / "bootstrap.yaml"
 
 
@@ -96,7 +95,7 @@ def test_envoy_takes_the_template_as_it_stands() -> None:
 def validated(file: Path) -> str:
     """The reason why Envoy refuses a configuration."""
     done = subprocess.run(
-        [ENVOY, "--mode", "validate", "-c", file], capture_output=True, text=True, check=False
+        [PROGRAM, "--mode", "validate", "-c", file], capture_output=True, text=True, check=False
     )
     assert yaml.safe_load(file.read_text())
     return "" if done.returncode == 0 else done.stderr[-2000:]

@@ -1,7 +1,6 @@
 """What a cloud's manifest makes of its site's Envoy."""
 
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessL
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac  # noqa: F401
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
+from harness.envoy import PROGRAM
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Certificate, Cloud, Front, Peer
@@ -27,7 +27,6 @@ from control_plane.site.resources import MAX_TARGETS, NEW_TARGETS_BURST, NEW_TAR
 from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
 
 GOLDEN = Path(__file__).parents[2] / "testdata" / "site"
-ENVOY = Path(sys.executable).parent / "envoy"
 
 FRONT = Front(address="127.0.0.1", port=8080)
 PEER = Peer(address="127.0.0.1", port=8443)
@@ -200,7 +199,7 @@ def test_envoy_takes_the_listeners(tmp_path: Path, trust_domain: str | None) -> 
     file = tmp_path / "envoy.yaml"
     file.write_text(yaml.safe_dump(config))
     done = subprocess.run(
-        [ENVOY, "--mode", "validate", "-c", file], capture_output=True, text=True, check=False
+        [PROGRAM, "--mode", "validate", "-c", file], capture_output=True, text=True, check=False
     )
 
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,10 +1,13 @@
 """A real Envoy as a child process."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,20 @@ import yaml
 
 from harness.http import Response, send
 
-PROGRAM = Path(sys.executable).parent / "envoy"
+PROGRAM = Path(os.environ.get("SCOPEWAY_TEST_ENVOY", Path(sys.executable).parent / "envoy"))
+"""What is tried: the Envoy beside this Python, or another (`make test-envoy`)."""
+
 READY_SECONDS = 30.0
 LOG_TAIL = 4000
+
+
+@cache
+def version() -> tuple[int, int]:
+    """Return the version of that Envoy, such as (1, 40)."""
+    told = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"/(\d+)\.(\d+)\.\d+/", told)
+    assert found, told
+    return int(found[1]), int(found[2])
 
 
 def xds_cluster(port: int) -> dict[str, Any]:
