@@ -183,6 +183,9 @@ EXPECTED: dict[str, list[float]] = {
     "minutes between two requests on a connection": [
         connection.BETWEEN_REQUESTS / timedelta(minutes=1)
     ],
+    "seconds in which a connection that is about to close takes nothing of what is left": [
+        connection.CLOSING.total_seconds()
+    ],
     "bytes of memory of an Envoy": [
         resource_monitor(bootstrap(), "fixed_heap")["max_heap_size_bytes"] / PRESSURE_SCALE
     ],

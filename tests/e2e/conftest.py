@@ -1,12 +1,16 @@
 """The fleets of the end-to-end tests: one for each module, and the Envoys' logs on failure."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from harness.certificates import Sites
 from harness.fleet import Fleet
 from harness.stack import Stack
+
+from control_plane.site import connection
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,13 +30,33 @@ def fleet(
     options = dict(mark.kwargs) if mark else {}
     if options.pop("certificates", False):
         options["sites"] = Sites(folder / "ca")
-    fleet = Fleet(folder, **options)
-    try:
-        yield fleet
-    finally:
-        fleet.close()
-        if request.session.testsfailed > failed:
-            print(fleet.logs())
+    with closing_within(options.pop("closing", None)):
+        fleet = Fleet(folder, **options)
+        try:
+            yield fleet
+        finally:
+            fleet.close()
+            if request.session.testsfailed > failed:
+                print(fleet.logs())
+
+
+@contextmanager
+def closing_within(seconds: float | None) -> Iterator[None]:
+    """Have refused connections closed so soon, for tests that wait for the end of many."""
+    if seconds is None:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "CLOSING", timedelta(seconds=seconds))
+        forget()
+        yield
+    forget()
+
+
+def forget() -> None:
+    """Forget what sites share, so that it is made with the constants of now."""
+    connection.front.cache_clear()
+    connection.peer.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from harness.http import Connection, Response
 
 from control_plane.clouds.model import Cloud
 
-pytestmark = pytest.mark.fleet(certificates=True)
+pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 
 SCOPE = ("x-scope", "{image:cloud-2}")
 

@@ -15,6 +15,8 @@ from harness.fleet import Fleet, at, manifest
 from harness.http import Connection, Response, send
 from harness.raw import Handler, RawService, answer, saying
 
+pytestmark = pytest.mark.fleet(closing=0.1)
+
 ANYONE = [{"clouds": ["cloud-1"]}]
 GOOD = saying(answer(200))
 KINDS = ["behind", "direct"]

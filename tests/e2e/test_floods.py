@@ -20,7 +20,7 @@ from harness.http2 import Connection2
 
 from control_plane.site.connection import FRONT_STREAMS, PEER_STREAMS
 
-pytestmark = pytest.mark.fleet(certificates=True)
+pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 
 GET = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/image/v2")]
 POST = [(":method", "POST"), *GET[1:]]

@@ -11,7 +11,7 @@ from harness.http2 import Headers, Refused, send2
 
 from control_plane.clouds.model import Cloud
 
-pytestmark = pytest.mark.fleet(certificates=True)
+pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 
 OURS = [
     *("target", "service", "answer", "origin", "status", "reason", "unsent", "served-by"),

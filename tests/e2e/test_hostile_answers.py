@@ -14,7 +14,7 @@ from harness.abuse import GROUPS, is_documented, wire
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, send
 
-pytestmark = pytest.mark.fleet(certificates=True)
+pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 
 ANYONE = [{"clouds": ["cloud-1"]}]
 

@@ -21,7 +21,7 @@ from harness.http import send
 from harness.http2 import Refused, send2
 from harness.services import at
 
-pytestmark = pytest.mark.fleet(certificates=True)
+pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 
 FORGED = [
     ("x-scopeway-served-by", "forged"),

@@ -24,7 +24,7 @@ from harness.http2 import Headers
 
 from control_plane.clouds.model import Cloud
 
-pytestmark = pytest.mark.fleet(certificates=True)
+pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 
 DATA = Path(__file__).parents[1] / "testdata" / "abuse.yaml"
 GROUPS: dict[str, list[dict[str, Any]]] = yaml.safe_load(DATA.read_text())

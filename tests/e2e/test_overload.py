@@ -86,6 +86,7 @@ def impatient(fleet: Fleet, service: Service) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connection, "STALLED", timedelta(seconds=STALLED))
         patch.setattr(connection, "BETWEEN_REQUESTS", timedelta(seconds=STALLED))
+        patch.setattr(connection, "CLOSING", timedelta(seconds=0.1))
         forget()
         services = {"image": {"endpoints": [at(service.port)]}}
         cloud = fleet.site("cloud-3", peer=False, services=services)

@@ -17,7 +17,7 @@ from harness.http2 import Connection2, Refused, send2
 from control_plane.clouds.model import Cloud
 from control_plane.scope import SERVICE_TYPES
 
-pytestmark = pytest.mark.fleet(certificates=True)
+pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 
 READS = ["GET", "HEAD"]
 SERVICES = ("image", "compute", *sorted(SERVICE_TYPES - {"image", "compute"}))

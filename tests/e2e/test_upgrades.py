@@ -12,7 +12,7 @@ from harness.http import Connection, Response, send
 from harness.http2 import Refused, send2
 from harness.raw import RawService, answer, saying
 
-pytestmark = pytest.mark.fleet(certificates=True)
+pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 
 ANYONE = [{"clouds": ["cloud-1"]}]
 CLOUDS = ["cloud-1", "cloud-2", "cloud-3"]
