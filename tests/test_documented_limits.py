@@ -186,6 +186,9 @@ EXPECTED: dict[str, list[float]] = {
     "seconds in which a connection that is about to close takes nothing of what is left": [
         connection.CLOSING.total_seconds()
     ],
+    "seconds in which a client takes the last 1 MiB of an answer of one cloud of several (`or`)": [
+        connection.DISPATCH_IDLE.total_seconds()
+    ],
     "bytes of memory of an Envoy": [
         resource_monitor(bootstrap(), "fixed_heap")["max_heap_size_bytes"] / PRESSURE_SCALE
     ],

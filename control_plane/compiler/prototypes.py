@@ -137,6 +137,10 @@ DISPATCH_BUFFER = 64 * 1024
 """Bytes on the way to the listener `dispatch`: what is under way when the first cloud is found dead
 must fit into the request's buffer (`control_plane.site.route`), or it cannot be sent again."""
 
+CLOUDS_IDLE = timedelta(seconds=4)
+"""How long a connection to `dispatch` without requests is kept: `dispatch` ends it after a minute
+(ten seconds when memory is short) and does not say so. A request that came then would be lost."""
+
 READS = ("GET", "HEAD")
 """Methods that change nothing, so that a request whose answer is lost may be sent again."""
 
@@ -244,6 +248,8 @@ def _cluster_of_clouds() -> tuple[bytes, bytes, bytes]:
         ),
     )
     options = _http_options(_HTTP1)
+    assert options.common_http_protocol_options is not None
+    options.common_http_protocol_options.idle_timeout = CLOUDS_IDLE
     options.outlier_detection = _evidence_of_a_dead_cloud()
     return bytes(cluster), bytes(options), bytes(_cloud_retries())
 

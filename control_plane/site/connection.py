@@ -66,7 +66,8 @@ IDLE = timedelta(hours=1)
 at. Envoy's own five minutes would cut them off; forgotten streams still end."""
 
 BETWEEN_REQUESTS = timedelta(minutes=5)
-"""How long a client may keep a connection without a request."""
+"""How long a client may keep a connection without a request. Connections of clients have no age:
+some libraries of HTTP/2 fail when they get a GOAWAY while a download is under way."""
 
 HEADERS_WITHIN = timedelta(seconds=30)
 """Who sends its headers slower holds a connection for nothing."""
@@ -136,11 +137,12 @@ UPGRADE = "websocket"
 PEER_PING = timedelta(seconds=30)
 """How often a quiet peer is asked whether it is still there."""
 
-DISPATCH_AGE = timedelta(minutes=1)
-"""The same for connections inside Envoy, between a target of several clouds and `dispatch`. This
-ends those whose upload the overload manager has ended: Envoy answers these nothing, and reads on.
-Connections of clients have no age: some libraries of HTTP/2 fail when they get a GOAWAY while a
-download is under way."""
+DISPATCH_IDLE = timedelta(minutes=1)
+"""How long a connection inside Envoy, between a target of several clouds and `dispatch`, is open
+without a request that `dispatch` knows. This ends those whose upload the overload manager has
+ended: Envoy answers these nothing, and reads on. The others are idle for less, see
+`control_plane.compiler.prototypes`. An age would cut off answers: when it closes a connection,
+`dispatch` sends no more of what it still holds."""
 
 _LOG_FORMAT = 5
 """In a FileAccessLog."""
@@ -225,7 +227,7 @@ def dispatch() -> bytes:
     """Return the manager of `dispatch`, all but the access log."""
     manager = _inner(names.DISPATCH)
     assert manager.common_http_protocol_options is not None
-    manager.common_http_protocol_options.max_connection_duration = DISPATCH_AGE
+    manager.common_http_protocol_options.idle_timeout = DISPATCH_IDLE
     manager.drain_timeout = timedelta(seconds=1)
     # the target of the outer cluster: left in place, a request without metadata would loop for ever
     manager.early_header_mutation_extensions = [

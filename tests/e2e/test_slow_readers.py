@@ -6,13 +6,16 @@ When the service has sent everything, Envoy still holds what the client's connec
 import socket
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from threading import Event
 
 import pytest
 from harness.fleet import Fleet
+from harness.http import send
 from harness.raw import RawService
 from harness.services import at
 
+from control_plane.compiler import prototypes
 from control_plane.site import connection
 
 SCOPES = {
@@ -24,37 +27,51 @@ PAUSE = 1.5
 """Seconds; without a limit of ours, Envoy closes after one."""
 BLOCK = bytes(1 << 16)
 LAST = b"\r\n0\r\n\r\n"
-BUFFERED = "http.front.downstream_cx_tx_bytes_buffered"
-ACTIVE = "http.front.downstream_rq_active"
+IDLE = timedelta(seconds=0.8)
+"""Of connections to the `dispatch` of cloud-3; without a request, it closes them a second later."""
+CLOSED = 2.1
 
 
 class Service:
-    """Answers until the front's Envoy has to hold some of it, and ends the answer there."""
+    """Answers until a listener of an Envoy has to hold some of it, and ends the answer there."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        self.cloud, self.manager, self.waits = "cloud-1", "front", 0.0
+        """Whose listener; how many seconds until the end then comes."""
         self.ended = Event()
         self.raw = RawService(self._answer)
 
-    def _answer(self, client: socket.socket, _: bytes) -> bool:
+    def _answer(self, client: socket.socket, head: bytes) -> bool:
+        if head.startswith(b"PUT"):
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            return True
         client.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        while not self._front_is_full():
+        while not self._is_full():
             client.sendall(b"%x\r\n%b\r\n" % (len(BLOCK), BLOCK))
+        time.sleep(self.waits)
         client.sendall(LAST.removeprefix(b"\r\n"))
         self.ended.set()
         return True
 
-    def _front_is_full(self) -> bool:
-        """Whether the client's connection takes no more, and not just for a moment."""
+    def _is_full(self) -> bool:
+        """Whether the other side takes no more, and not just for a moment."""
         for _ in range(5):
-            if counter(self._fleet, BUFFERED) == 0:
+            if self.buffered() == 0:
                 return False
             time.sleep(0.01)
         return True
 
+    def buffered(self) -> int:
+        """Bytes that the listener holds of answers."""
+        return self._counter("downstream_cx_tx_bytes_buffered")
 
-def counter(fleet: Fleet, name: str) -> int:
-    return fleet.envoys["cloud-1"].stats(name)[name]
+    def requests(self) -> int:
+        return self._counter("downstream_rq_active")
+
+    def _counter(self, name: str) -> int:
+        name = f"http.{self.manager}.{name}"
+        return self._fleet.envoys[self.cloud].stats(name)[name]
 
 
 @pytest.fixture(scope="module")
@@ -78,21 +95,70 @@ def front(fleet: Fleet, service: Service) -> int:
     return cloud.front.port
 
 
-@pytest.mark.parametrize("where", SCOPES)
-def test_who_pauses_at_the_end_gets_all_of_an_answer(
-    fleet: Fleet, front: int, service: Service, where: str
-) -> None:
+@pytest.fixture(scope="module")
+def impatient(fleet: Fleet, service: Service, front: int) -> int:
+    """The port of a front whose `dispatch` soon closes connections without a request."""
+    assert front
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "DISPATCH_IDLE", IDLE)
+        patch.setattr(prototypes, "CLOUDS_IDLE", IDLE / 2)
+        forget()
+        services = {"image": {"endpoints": [at(service.raw.port)]}}
+        cloud = fleet.site("cloud-3", peer=False, services=services)
+        assert cloud.front is not None
+        head = [("X-Scope", "{image:cloud-3|cloud-2}")]
+        assert send(cloud.front.port, "/image/x", head, method="PUT").status == 200
+    forget()
+    return cloud.front.port
+
+
+def forget() -> None:
+    """Forget what sites and targets share, so that it is made with the constants of now."""
+    connection.dispatch.cache_clear()
+    prototypes.cluster_of_clouds.cache_clear()
+    prototypes._cluster_of_clouds.cache_clear()
+
+
+def slow_answer(fleet: Fleet, front: int, service: Service, *headers: str) -> bytes:
+    """What a client gets that takes nothing until the service has ended, and then pauses."""
     service.ended.clear()
-    head = ["GET /image/x HTTP/1.1", "Host: front.example", "Connection: close"]
-    head += [f"X-Scope: {SCOPES[where]}"] if SCOPES[where] else []
+    head = ["GET /image/x HTTP/1.1", "Host: front.example", *headers]
     with socket.socket() as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)  # as in a real network
         client.connect(("127.0.0.1", front))
         client.sendall("\r\n".join([*head, "", ""]).encode())
         assert service.ended.wait(10)
-        assert fleet.eventually(lambda: counter(fleet, ACTIVE) == 0)
-        assert counter(fleet, BUFFERED) > 0
+        assert fleet.eventually(lambda: service.requests() == 0)
+        assert service.buffered() > 0
         time.sleep(PAUSE)
-        received = b"".join(iter(lambda: client.recv(1 << 16), b""))
+        received = bytearray()
+        while not received.endswith(LAST) and (more := client.recv(1 << 16)):
+            received += more
+        return bytes(received)
 
-    assert received.endswith(LAST)
+
+@pytest.mark.parametrize("where", SCOPES)
+def test_who_pauses_at_the_end_gets_all_of_an_answer(
+    fleet: Fleet, front: int, service: Service, where: str
+) -> None:
+    scope = [f"X-Scope: {SCOPES[where]}"] if SCOPES[where] else []
+
+    assert slow_answer(fleet, front, service, "Connection: close", *scope).endswith(LAST)
+
+
+def test_no_connection_inside_envoy_closes_under_an_answer(
+    fleet: Fleet, impatient: int, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one cloud of several, and however long it takes."""
+    monkeypatch.setattr(service, "cloud", "cloud-3")
+    monkeypatch.setattr(service, "manager", "dispatch")
+    monkeypatch.setattr(service, "waits", CLOSED)
+
+    assert slow_answer(fleet, impatient, service, "X-Scope: {image:cloud-3|cloud-2}").endswith(LAST)
+
+
+def test_no_request_comes_to_a_connection_that_closes(impatient: int) -> None:
+    head = [("X-Scope", "{image:cloud-3|cloud-2}")]
+    assert send(impatient, "/image/x", head, method="PUT").status == 200
+    time.sleep(CLOSED)
+    assert send(impatient, "/image/x", head, method="PUT").status == 200
