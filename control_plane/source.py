@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Protocol
 
 from control_plane.claims import check_bootstrap, check_claims
-from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.inventory import Inventory, let_go
 from control_plane.clouds.model import Cloud
 from control_plane.clouds.policy import Policy
 from control_plane.compiler.cluster import compile_cluster, waits_for_names, warm
@@ -36,7 +36,7 @@ from xds.codec import resource
 from xds.errors import ProtocolError
 from xds.resource import Resource
 from xds.source import Node, NodeView
-from xds.steps import Steps, finish
+from xds.steps import STRIDE, Steps, finish
 from xds.text import shown
 from xds.types import CLUSTER, LISTENER, ROUTE
 
@@ -180,10 +180,16 @@ class ScopewaySource:
             inventory: All clouds.
             changed: The names of those that aren't what they were in the inventory before.
         """
-        before, self._inventory = self._inventory, inventory
-        changes = [(before.get(name), inventory.get(name)) for name in changed]
-        fetched = self._prefetch.update(inventory, changed) if self._prefetch else ()
-        yield
+        held = [self._inventory]
+        self._inventory = inventory
+        changes: list[tuple[Cloud | None, Cloud | None]] = []
+        for count, name in enumerate(changed, 1):
+            changes.append((held[0].get(name), inventory.get(name)))
+            if not count % STRIDE:
+                yield
+        fetched: Collection[str] = ()
+        if self._prefetch is not None:
+            fetched = yield from self._prefetch.update(inventory, changed)
         told = yield from self._tell_users(changes)
         peers: set[str] = set()
         for name, (old, new) in zip(changed, changes, strict=True):
@@ -202,6 +208,8 @@ class ScopewaySource:
             if group in self._sites and self._fetch(group, fetched):
                 self._changes.wildcard_changed(CLUSTER, group)
             yield
+        changes.clear()
+        yield from let_go(held, changed)
 
     def _tell_users(self, changes: Iterable[tuple[Cloud | None, Cloud | None]]) -> Steps[set[str]]:
         """Tell those who use targets that changed clouds concern; return these targets."""

@@ -6,7 +6,7 @@ shares nearly everything with the old one, so neither a change nor a selection c
 """
 
 import heapq
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -16,6 +16,10 @@ from control_plane.clouds import sorted_names
 from control_plane.clouds.label_index import Bearers, Label, LabelIndex, LabelSet
 from control_plane.clouds.model import NO_LABELS, Cloud, Labels
 from control_plane.clouds.sorted_names import SortedNames
+from xds.steps import Steps
+
+_PORTION = 128
+"""Clouds, and labels of these, by which an inventory changes in one step: some 2 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,40 @@ class Inventory:
     def _bears(self, name: str, wanted: LabelSet) -> bool:
         cloud = self._clouds.get(name)
         return cloud is not None and wanted <= label_set(cloud)
+
+
+def portions(names: Iterable[str], *clouds: Callable[[str], Cloud | None]) -> Iterator[list[str]]:
+    """Yield names in portions that change an inventory within some 2 ms.
+
+    Args:
+        names: Of the clouds that change.
+        clouds: Each returns a cloud, as it was before or will be.
+    """
+    portion: list[str] = []
+    size = 0
+    for name in names:
+        portion.append(name)
+        found = (get(name) for get in clouds)
+        size += 1 + sum(len(each.labels) for each in found if each is not None)
+        if size >= _PORTION:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def let_go(held: list[Inventory], changed: Iterable[str]) -> Steps[None]:
+    """Free an outdated inventory step by step.
+
+    To free 10,000 clouds at once takes 30 ms, and with eight labels each 110 ms.
+
+    Args:
+        held: A list with the only reference to it.
+        changed: The clouds that other inventories don't share with it.
+    """
+    for names in portions(changed, lambda name: held[0].get(name)):
+        held[0] = held[0].apply({}, names)
+        yield
 
 
 def label_set(cloud: Cloud) -> LabelSet:

@@ -143,13 +143,11 @@ class Policies:
         `changes` has each cloud before and after, None where there is none. The sites of a policy
         may be yielded more than once.
         """
-        clouds = [
-            each
-            for old, new in changes
-            if old is None or new is None or old.labels != new.labels
-            for each in (old, new)
-            if each is not None
-        ]
+        clouds: list[Cloud] = []
+        for old, new in changes:
+            if old is None or new is None or old.labels != new.labels:
+                clouds += (each for each in (old, new) if each is not None)
+            yield ()
         for selecting in self._selectors.selecting(clouds):
             yield ()
             for used in list(selecting):

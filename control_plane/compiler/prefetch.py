@@ -28,6 +28,7 @@ from control_plane.scope import (
     target_name,
     unsupported_operator,
 )
+from xds.steps import Steps
 
 LIMIT: Final = 100
 """Clouds; each costs an Envoy a cluster for every service that it may use there."""
@@ -82,13 +83,16 @@ class PrefetchSet:
         """How many more were selected than the limit allows."""
         return max(len(self._selected) - self._limit, 0)
 
-    def update(self, inventory: Inventory, changed: Collection[str]) -> frozenset[str]:
+    def update(self, inventory: Inventory, changed: Collection[str]) -> Steps[frozenset[str]]:
         """Take over changed clouds; return those whose prefetched targets may be others now.
 
-        These are the clouds of the set among them, and those that came into it or left it.
+        In steps. These are the clouds of the set among them, and those that came or left it.
         """
         before = self._clouds
-        moved = [name for name in changed if self._move(name, inventory.get(name))]
+        moved = False
+        for name in changed:
+            moved |= self._move(name, inventory.get(name))
+            yield
         if moved:
             self._clouds = frozenset(self._selected[: self._limit])
         return (before ^ self._clouds if moved else frozenset()) | self._clouds.intersection(

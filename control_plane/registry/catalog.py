@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rpds import HashTrieMap
 
 from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.inventory import Inventory, portions
 from control_plane.clouds.manifest import InvalidCloud, Problem
 from control_plane.clouds.model import Cloud
 from control_plane.registry.cordons import Cordons
@@ -20,8 +20,6 @@ from control_plane.registry.storm import Loss, RecentLosses, StormLimits
 from xds.steps import Steps, finish
 
 _OTHERS_SHOWN = 3
-_STEP = 32
-"""Clouds that change the inventory in one step, some 1 ms where all bear other labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +109,11 @@ class Catalog:
         }
         yield
         inventory = self._inventory
-        clouds, gone = list(upserts.items()), list(lost)
-        for start in range(0, len(clouds), _STEP):
-            inventory = inventory.apply(dict(clouds[start : start + _STEP]))
-            yield
-        for start in range(0, len(gone), _STEP):
-            inventory = inventory.apply({}, gone[start : start + _STEP])
+        for names in portions((*upserts, *lost), upserts.get, self._inventory.get):
+            inventory = inventory.apply(
+                {name: upserts[name] for name in names if name in upserts},
+                [name for name in names if name in lost],
+            )
             yield
         self._inventory = inventory.with_cordons(cordons)
         return self._change((*upserts, *lost, *cordons))

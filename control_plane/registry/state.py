@@ -12,12 +12,13 @@ from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing, suppress
 from pathlib import Path
 
-from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.inventory import Inventory, let_go
 from control_plane.registry import state_file
-from control_plane.registry.catalog import Catalog, Change
+from control_plane.registry.catalog import Catalog
 from control_plane.registry.protocol import Batch, Registry, RegistryUnavailable
 from control_plane.registry.state_file import StateDamaged
 from control_plane.slices import in_slices
+from xds.steps import Steps
 
 log = logging.getLogger(__name__)
 
@@ -82,20 +83,23 @@ class StateRegistry:
             return
         change = self._catalog.release(names)
         if change.clouds and self._writer is not None:
-            self._writer.write_soon(change.inventory)
+            self._writer.write_soon()
 
     async def close(self) -> None:
         """Close the registry itself."""
         await self._registry.close()
 
-    async def _apply(self, batch: Batch) -> Change:
+    async def _apply(self, batch: Batch) -> bool:
+        """Take over a batch; return whether there is something to write."""
         self._applying = True
+        before = [self._catalog.inventory]
         change = await in_slices(self._catalog.steps(batch, now=time.monotonic()))
+        await in_slices(let_go(before, change.clouds))
         self._applying = False
         if self._given_up:
             given_up, self._given_up = self._given_up, set()
             self.release(given_up)
-        return change
+        return bool(change.clouds) or batch.complete
 
     def _make_folder(self) -> None:
         try:
@@ -118,13 +122,12 @@ class StateRegistry:
 
     async def _remembered(self) -> AsyncGenerator[Batch, None]:
         """Yield the registry's own batches and write what they lead to."""
-        writer = self._writer = _Writer(self._folder, self.name, self._debounce)
+        writer = self._writer = _Writer(self._folder, self.name, self._debounce, self._catalog)
         async with aclosing(self._registry.watch()) as batches:
             try:
                 async for batch in batches:
-                    change = await self._apply(batch)
-                    if change.clouds or batch.complete:
-                        writer.write_soon(change.inventory)
+                    if await self._apply(batch):
+                        writer.write_soon()
                     writer.current = batch.stale is None
                     yield batch
             finally:
@@ -135,19 +138,20 @@ class StateRegistry:
 class _Writer:
     """Writes the latest inventory now and then, in a thread."""
 
-    def __init__(self, folder: Path, registry: str, debounce: float) -> None:
+    def __init__(self, folder: Path, registry: str, debounce: float, catalog: Catalog) -> None:
         self._folder = folder
         self._registry = registry
         self._debounce = debounce
-        self._unwritten: Inventory | None = None
+        self._catalog = catalog
+        self._unwritten = False
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.current = False
         """The registry can be reached: no change is its answer, not our ignorance."""
 
-    def write_soon(self, inventory: Inventory) -> None:
-        self._unwritten = inventory
+    def write_soon(self) -> None:
+        self._unwritten = True
         self._changed.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="state writer")
@@ -171,14 +175,27 @@ class _Writer:
         await self._write()
 
     async def _write(self) -> None:
-        inventory, self._unwritten = self._unwritten, None
+        unwritten, self._unwritten = self._unwritten, False
+        written = [self._catalog.inventory]
         try:
-            if inventory is not None:
-                await asyncio.to_thread(state_file.save, self._folder, inventory, self._registry)
+            if unwritten:
+                await asyncio.to_thread(state_file.save, self._folder, written[0], self._registry)
             elif self.current:
                 await asyncio.to_thread(state_file.still_current, self._folder)
         except OSError as error:
             log.error("the clouds cannot be saved: %s", error, extra={"registry": self._registry})
+        await in_slices(self._let_go(written))
+
+    def _let_go(self, held: list[Inventory]) -> Steps[None]:
+        """Free an inventory that may be outdated by now, step by step."""
+        if held[0] is self._catalog.inventory:
+            return
+        changed: list[str] = []
+        for cloud in held[0]:
+            if self._catalog.inventory.get(cloud.name) is not cloud:
+                changed.append(cloud.name)
+            yield
+        yield from let_go(held, changed)
 
 
 async def _unless_longer(event: asyncio.Event, seconds: float) -> None:

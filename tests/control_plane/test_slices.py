@@ -1,9 +1,12 @@
 """A change of many clouds, or one that concerns many targets, is taken over in small steps."""
 
 import asyncio
-from collections.abc import Collection
+import gc
+from collections.abc import Collection, Mapping
+from time import thread_time
 
 import pytest
+from counted import Counted, Freed
 from growth import LINEAR, growth
 from harness.fleet import at, manifest
 from harness.source import ANYBODY, Fleet, Recorder, cloud, node, peered
@@ -11,6 +14,7 @@ from harness.source import ANYBODY, Fleet, Recorder, cloud, node, peered
 from control_plane.app import ControlPlane
 from control_plane.clouds import selectors
 from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.label_index import LabelIndex, LabelSet
 from control_plane.clouds.model import Cloud
 from control_plane.clouds.selectors import Selectors
 from control_plane.compiler.dependencies import Dependencies
@@ -49,13 +53,85 @@ def test_a_step_of_a_batch_changes_few_clouds(monkeypatch: pytest.MonkeyPatch) -
     before, seen = catalog.inventory, set()
     for _ in catalog.steps(batch(MANY, "other"), now=1):
         seen.add(catalog.inventory.revision)
-    assert (sum(sizes), max(sizes)) == (MANY, 32)
+    assert sum(sizes) == MANY
+    assert max(sizes) <= 64
     assert seen == {before.revision}
     assert catalog.inventory.select({"fleet": "v"}) == ()
 
     sizes.clear()
     list(catalog.steps(Batch(deletes=[f"/{number}" for number in range(MANY // 4)]), now=2))
-    assert max(sizes) <= 32
+    assert max(sizes) <= 64
+
+
+def test_clouds_with_many_labels_change_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The labels count that they bore before, too."""
+    catalog, sizes = Catalog(), []
+    many = {
+        f"/{number}": Cloud(
+            name=f"c-{number}", labels={f"l{label}": f"v{number}" for label in range(64)}
+        )
+        for number in range(10)
+    }
+    catalog.apply(Batch(upserts=many), now=0)
+    change = LabelIndex.change
+
+    def counting(self: LabelIndex, changes: Mapping[LabelSet, Mapping[str, bool]]) -> LabelIndex:
+        sizes.append(sum(map(len, changes)))
+        return change(self, changes)
+
+    monkeypatch.setattr(LabelIndex, "change", counting)
+    catalog.apply(batch(10), now=1)
+    catalog.apply(Batch(upserts=many), now=2)
+    assert max(sizes) <= 256
+
+
+def test_a_step_frees_few_clouds_of_those_before_a_batch() -> None:
+    def batch_of(label: str) -> Batch:
+        return Batch(
+            upserts={
+                f"/{number}": Counted(name=f"c-{number}", labels={"own": f"{label}{number}"})
+                for number in range(MANY)
+            }
+        )
+
+    listen = ("127.0.0.1", 0)
+    plane = ControlPlane(Settings(registry="memory", xds_listen=listen, admin_listen=listen))
+    plane.apply(batch_of("a"))
+    freed, steps = Freed(), plane._steps(batch_of("b"))
+    found = [freed.take() for _ in steps]
+    del steps
+    found.append(freed.take())
+
+    assert sum(found) == MANY
+    assert max(found) <= 64
+
+
+def test_no_step_takes_longer_for_a_larger_batch() -> None:
+    """Where a policy selects all of its clouds, and a site uses some."""
+
+    def longest(count: int) -> float:
+        clouds = [labelled(number) for number in range(count)]
+        fleet = Fleet(peered("cloud-1", ANYBODY), *clouds, prefetch="c-1")
+        view = fleet.attach("cloud-1")
+        for number in range(0, count, 20):
+            view.resource(CLUSTER, f"image@c-{number}")
+        changed = {each.name: each for each in (labelled(n, "other") for n in range(count))}
+        inventory = fleet.inventory.apply(changed)
+        del fleet.inventory
+        steps = fleet.source.steps(inventory, list(changed))
+        found, begin = [], thread_time()
+        for _ in steps:
+            found.append(thread_time() - begin)
+            begin = thread_time()
+        found.append(thread_time() - begin)
+        return max(found)
+
+    gc.disable()
+    try:
+        small, large = (min(longest(count) for _ in range(2)) for count in (MANY, 4 * MANY))
+    finally:
+        gc.enable()
+    assert large < 2.5 * small
 
 
 def told_in_a_step(source: ScopewaySource, hub: Recorder, *changed: Cloud) -> list[int]:

@@ -19,6 +19,7 @@ from control_plane.clouds.model import (
 from control_plane.compiler.plan import PlanSettings
 from control_plane.compiler.prefetch import PrefetchSet, parse_prefetch, prefetched
 from control_plane.scope import ScopeError
+from xds.steps import finish
 
 SERVICE = Service(endpoints=(Endpoint(address="127.0.0.1", port=9292),))
 SETTINGS = PlanSettings()
@@ -77,7 +78,7 @@ def test_beyond_the_limit_the_last_by_name_are_left_out() -> None:
     few = selected(["[tier=core] | [tier=edge] | d"], *FLEET, limit=2)
     before = (few.clouds, few.left_out)
     more = inventory(*FLEET, cloud("aa", **CORE))
-    touched = few.update(more, ["aa"])
+    touched = finish(few.update(more, ["aa"]))
 
     assert before == ({"a", "b"}, 2)
     assert few.clouds == {"a", "aa"}
@@ -89,10 +90,10 @@ def test_a_change_is_told_where_it_concerns_the_set() -> None:
     chosen = selected(["[tier=core]"], *FLEET)
     clouds = inventory(*FLEET)
 
-    assert chosen.update(clouds, ["b", "d"]) == set()
-    assert chosen.update(clouds, ["a", "b"]) == {"a"}
-    assert chosen.update(clouds.apply({}, ["c"]), ["c"]) == {"c"}
-    assert chosen.update(clouds.apply({"b": cloud("b", **CORE)}), ["b"]) == {"b"}
+    assert finish(chosen.update(clouds, ["b", "d"])) == set()
+    assert finish(chosen.update(clouds, ["a", "b"])) == {"a"}
+    assert finish(chosen.update(clouds.apply({}, ["c"]), ["c"])) == {"c"}
+    assert finish(chosen.update(clouds.apply({"b": cloud("b", **CORE)}), ["b"])) == {"b"}
     assert chosen.clouds == {"a", "b"}
 
 
@@ -109,7 +110,7 @@ def test_following_changes_comes_to_what_a_new_set_selects(changes, limit) -> No
     for upserts, deletes in changes:
         before = following.clouds
         known = known.apply({each.name: each for each in upserts}, deletes)
-        touched = following.update(known, {*(each.name for each in upserts), *deletes})
+        touched = finish(following.update(known, {*(each.name for each in upserts), *deletes}))
         anew = PrefetchSet(expressions, known, limit=limit)
 
         assert (following.clouds, following.left_out) == (anew.clouds, anew.left_out)

@@ -1,14 +1,19 @@
 import asyncio
+import threading
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import pytest
+from counted import Counted, Freed
 from registry_model import a_cloud, reading
 
 from control_plane.clouds.inventory import Inventory
-from control_plane.registry import Batch, RegistryUnavailable, state_file
+from control_plane.registry import Batch, RegistryUnavailable, state, state_file
 from control_plane.registry.memory import MemoryRegistry
 from control_plane.registry.state import StateRegistry
+from control_plane.slices import in_slices
 
 pytestmark = pytest.mark.asyncio
 
@@ -57,6 +62,51 @@ async def test_changes_are_saved_meanwhile(tmp_path: Path) -> None:
                 if saved is not None and len(saved.entries) == 2:
                     break
                 await asyncio.sleep(0.01)
+
+
+async def test_the_clouds_of_before_a_batch_are_freed_step_by_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by the writer, which has those of before when a batch comes while it writes."""
+    monkeypatch.setattr(state, "in_slices", partial(in_slices, seconds=0))
+    save, writes, may_end = state_file.save, threading.Semaphore(0), threading.Semaphore(0)
+
+    def slow(folder: Path, inventory: Inventory, registry: str) -> None:
+        save(folder, inventory, registry)
+        writes.release()
+        may_end.acquire(timeout=30)
+
+    monkeypatch.setattr(state_file, "save", slow)
+    found, freed = [0], Freed()
+
+    async def look() -> None:
+        while sum(found) < 500:
+            found.append(freed.take())
+            await asyncio.sleep(0)
+
+    def batch(label: str) -> Batch:
+        clouds = (Counted(name=f"c-{n}", labels={"own": f"{label}{n}"}) for n in range(500))
+        return Batch(upserts={each.name: each for each in clouds})
+
+    inner = MemoryRegistry()
+    registry = StateRegistry(inner, tmp_path, debounce=0)
+    async with aclosing(registry.watch()) as batches:
+        await anext(batches)
+        await asyncio.to_thread(writes.acquire)  # of nothing
+        may_end.release()
+        watching = asyncio.create_task(look())
+        inner.tell(batch("a"))
+        await anext(batches)
+        await asyncio.to_thread(writes.acquire)  # it is being written when the second comes
+        for each in (Batch(), batch("b")):
+            inner.tell(each)
+            await anext(batches)
+        assert sum(found) == 0
+        may_end.release(10)
+        async with asyncio.timeout(30):
+            await watching
+
+    assert max(found) <= 64
 
 
 async def test_saved_clouds_are_served_and_marked_while_the_registry_is_away(
