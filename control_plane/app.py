@@ -69,13 +69,13 @@ LOGGED_PROBLEMS = 20
 class ControlPlane:
     """The state that the parts share: the catalog, and the source once there is one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, loop_lag: LoopLag | None = None) -> None:
         self.settings = settings
         self.metrics = Metrics()
         self.hub = Hub(by_name=False)
         self.catalog = Catalog()
         self.chores = Chores()
-        self.loop_lag = LoopLag()
+        self.loop_lag = loop_lag or LoopLag()
         self.source: ScopewaySource | None = None
         self.server: Server | None = None
         self.registry: Registry | None = None
@@ -239,14 +239,19 @@ class ControlPlane:
         self.metrics.cordoned.set(len(change.inventory.cordons))
 
 
-async def run(settings: Settings) -> None:
+def run(settings: Settings) -> None:
     """Serve until SIGINT, or SIGTERM and the drain that it begins.
 
     Raises:
         ControlPlaneError: an address is used, or the registry cannot be read at the start.
     """
     logs.set_up(settings.log_level)
-    control_plane = ControlPlane(settings)
+    loop_lag = LoopLag()
+    with loop_lag.measured() as runner:
+        runner.run(_run(ControlPlane(settings, loop_lag)))
+
+
+async def _run(control_plane: ControlPlane) -> None:
     serving = asyncio.create_task(_serve(control_plane), name="serve")
 
     def leave() -> None:
@@ -302,11 +307,11 @@ async def _serve_envoys(
                 security=None if channel is None else channel.security(),
             ) as server,
             _renewed(channel, server),
-            _in_background(control_plane.loop_lag.watch(), "loop lag"),
             _in_background(memory.give_back(control_plane.source.activity), "memory"),
             _left_when_told(control_plane, server, admin),
         ):
             control_plane.server = server
+            control_plane.loop_lag.take()  # nobody has waited for the first listing
             admin.ready = True
             _log.info(
                 "ready: %d clouds from %s, xDS on %s, admin on %s",

@@ -1,18 +1,18 @@
 """How long the turns of the event loop are: while one lasts, nobody is served.
 
-Owns the measure: a timer that is due every 20 ms, and how late it is. Left out are collections of
-garbage, whose length depends on what is kept and not on what one client asks for, and the time in
-which the system ran other processes.
+Owns the measure: the CPU time of the loop's thread between two waits for what comes next. Left out
+are collections of garbage, whose length depends on what is kept and not on what one client asks
+for, and the time in which the system ran other processes.
 """
 
 import asyncio
 import gc
-from collections.abc import Mapping
-from time import perf_counter, thread_time
-from typing import Any, Final
-
-PERIOD: Final = 0.02
-"""Seconds; a turn is seen but for so much of it at most."""
+import selectors
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import get_ident
+from time import thread_time
+from typing import Any
 
 
 class LoopLag:
@@ -20,29 +20,59 @@ class LoopLag:
 
     def __init__(self) -> None:
         self._longest = 0.0
-        self._collecting = 0.0  # seconds, of all time
-        self._began = 0.0
+        self._thread = 0
+        self._began: float | None = None
+        """When the turn began, in seconds of CPU, later by the collections since; None: none is
+        under way."""
+        self._collection_began = 0.0
 
     def take(self) -> float:
-        """Return it in seconds, and begin anew; from any thread."""
+        """Return it in seconds of CPU, and begin anew; from any thread."""
         longest, self._longest = self._longest, 0.0
         return longest
 
-    async def watch(self) -> None:
-        """Look, for ever."""
+    @contextmanager
+    def measured(self) -> Iterator[asyncio.Runner]:
+        """Return a runner of coroutines whose event loop is measured, in this thread."""
+        self._thread = get_ident()
         gc.callbacks.append(self._collected)
         try:
-            while True:
-                due, collecting, used = perf_counter() + PERIOD, self._collecting, thread_time()
-                await asyncio.sleep(PERIOD)
-                collected = self._collecting - collecting
-                late = min(perf_counter() - due, thread_time() - used) - collected
-                self._longest = max(self._longest, late)
+            with asyncio.Runner(loop_factory=self._loop) as runner:
+                yield runner
         finally:
             gc.callbacks.remove(self._collected)
 
+    def end_turn(self) -> None:
+        """The loop is about to wait."""
+        if self._began is not None:
+            self._longest = max(self._longest, thread_time() - self._began)
+
+    def begin_turn(self) -> None:
+        """The loop has something to do."""
+        self._began = thread_time()
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.SelectorEventLoop(_Watched(self))
+
     def _collected(self, phase: str, info: Mapping[str, Any]) -> None:
+        if get_ident() != self._thread or self._began is None:
+            return
         if phase == "start":
-            self._began = perf_counter()
+            self._collection_began = thread_time()
         else:
-            self._collecting += perf_counter() - self._began
+            self._began += thread_time() - self._collection_began
+
+
+class _Watched(selectors.DefaultSelector):
+    """What an event loop waits by: all else that it does is its turn."""
+
+    def __init__(self, lag: LoopLag) -> None:
+        super().__init__()
+        self._lag = lag
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._lag.end_turn()
+        try:
+            return super().select(timeout)
+        finally:
+            self._lag.begin_turn()

@@ -1,6 +1,5 @@
 """`scopeway serve`: the control plane."""
 
-import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -182,4 +181,4 @@ def serve(
         drain_seconds=drain_seconds,
         log_level=log_level,
     )
-    asyncio.run(run(settings))
+    run(settings)
