@@ -5,6 +5,12 @@ nothing of this changes when clouds come or go; but the routes of a peer, whose 
 clouds that bear the labels it speaks of. docs/envoy.md says what Envoy makes of it.
 """
 
-from control_plane.site.resources import PeerRoutes, peer_routes, site_resources, warm
+from control_plane.site.resources import (
+    PeerRoutes,
+    peer_routes,
+    peer_routes_steps,
+    site_resources,
+    warm,
+)
 
-__all__ = ["PeerRoutes", "peer_routes", "site_resources", "warm"]
+__all__ = ["PeerRoutes", "peer_routes", "peer_routes_steps", "site_resources", "warm"]

@@ -5,15 +5,15 @@ as the policy does, so that a change reaches live connections; labels have becom
 are equal bytes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
 from control_plane.clouds.caller_limits import peer_limits
-from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import UNLIMITED, CallerLimits, Cloud
 from control_plane.clouds.policy import Policy
-from control_plane.site.callers import PolicyTooLarge, caller_classes
+from control_plane.site.callers import CallerClass
+from xds.steps import Steps
 from xds.wire import any_message, field_bytes, field_string
 
 KEY: Final = "limits"
@@ -37,15 +37,9 @@ def lua_constants(cloud: Cloud) -> Mapping[str, object]:
     return {name: value for name, value in figures.items() if value != UNLIMITED}
 
 
-def route_limits(policy: Policy, inventory: Inventory) -> bytes:
-    """Return the encoded `LuaPerRoute` with the limits of rules, as an Any; "" if none has any.
-
-    Where the clouds of the rules are too many to be worked out, those of the site itself hold.
-    """
-    try:
-        text = limits_of_rules(policy, inventory)
-    except PolicyTooLarge:
-        return b""
+def route_limits(policy: Policy, classes: Sequence[CallerClass]) -> Steps[bytes]:
+    """Return the encoded `LuaPerRoute` with the limits of rules, as an Any; "" if none has any."""
+    text = yield from limits_of_rules(policy, classes)
     if not text:
         return b""
     value = field_bytes(_MAP_VALUE, field_string(_STRING, text))
@@ -53,37 +47,36 @@ def route_limits(policy: Policy, inventory: Inventory) -> bytes:
     return any_message(_TYPE, field_bytes(_FILTER_CONTEXT, struct))
 
 
-def limits_of_rules(policy: Policy, inventory: Inventory) -> str:
+def limits_of_rules(policy: Policy, classes: Iterable[CallerClass]) -> Steps[str]:
     """Return a line for each pair of figures: the figures, each with its rule, and whose they are.
 
     "200 0 - - cloud-1 cloud-3" are 200 requests a second, by the rule 0. Each cloud stands once, so
     the text grows with the clouds and not with the rules.
-
-    Raises:
-        PolicyTooLarge: as `caller_classes` does.
     """
     per_second = _stated(policy, lambda limits: limits.requests_per_second)
     at_once = _stated(policy, lambda limits: limits.requests_at_once)
     if not per_second and not at_once:
         return ""
     clouds: dict[tuple[str, ...], list[str]] = {}
-    for each in caller_classes(policy, inventory):
+    for each in classes:
+        yield
         figures = (*_first(per_second, each.rules), *_first(at_once, each.rules))
         if figures != (*_NOTHING, *_NOTHING):
             clouds.setdefault(figures, []).extend(chain(*each.blocks, each.others))
     return "".join(f"{' '.join((*figures, *names))}\n" for figures, names in clouds.items())
 
 
-def _stated(policy: Policy, figure: Callable[[CallerLimits], int | None]) -> list[_Stated]:
-    """Return the figures that rules state, in the order of the rules."""
+def _stated(policy: Policy, figure: Callable[[CallerLimits], int | None]) -> dict[int, _Stated]:
+    """Return the figures that rules state: of the rule i by 1 << i."""
     values = ((index, figure(rule.limits)) for index, rule in enumerate(policy.rules))
-    return [
-        (ANY_NUMBER if value == UNLIMITED else str(value), str(index))
+    return {
+        1 << index: (ANY_NUMBER if value == UNLIMITED else str(value), str(index))
         for index, value in values
         if value is not None
-    ]
+    }
 
 
-def _first(stated: Sequence[_Stated], rules: int) -> _Stated:
+def _first(stated: Mapping[int, _Stated], rules: int) -> _Stated:
     """Return the first figure that one of some rules states: bit i is rule i."""
-    return next((each for each in stated if rules >> int(each[1]) & 1), _NOTHING)
+    rules &= sum(stated)
+    return stated.get(rules & -rules, _NOTHING)

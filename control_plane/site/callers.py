@@ -14,6 +14,7 @@ from control_plane.clouds.inventory import Inventory, label_set
 from control_plane.clouds.label_index import LabelSet
 from control_plane.clouds.policy import Policy, Selector
 from control_plane.clouds.sorted_names import SortedNames
+from xds.steps import STRIDE, Steps, finish
 
 MAX_LOOKED_AT: Final = 50_000
 """Names, and sets of labels for each selector, that are looked at for one policy: some 20 ms."""
@@ -48,6 +49,11 @@ def caller_classes(policy: Policy, inventory: Inventory) -> list[CallerClass]:
     Raises:
         PolicyTooLarge: more than MAX_LOOKED_AT.
     """
+    return finish(caller_class_steps(policy, inventory))
+
+
+def caller_class_steps(policy: Policy, inventory: Inventory) -> Steps[list[CallerClass]]:
+    """Do what `caller_classes` does, in steps."""
     named: dict[str, int] = {}
     selectors: dict[Selector, int] = {}
     for index, rule in enumerate(policy.rules):
@@ -55,21 +61,27 @@ def caller_classes(policy: Policy, inventory: Inventory) -> list[CallerClass]:
             named[name] = named.get(name, 0) | 1 << index
         for selector in rule.selectors:
             selectors[selector] = selectors.get(selector, 0) | 1 << index
+        yield
     _check(selectors, inventory, more=len(named))
     of_labels: dict[LabelSet, int] = {}
     names_of: dict[LabelSet, SortedNames] = {}
     for selector, rules in selectors.items():
-        for _, labels, names in inventory.bearers(selector):
+        for count, (_, labels, names) in enumerate(inventory.bearers(selector), 1):
             of_labels[labels] = of_labels.get(labels, 0) | rules
             names_of[labels] = names
+            if not count % STRIDE:
+                yield
+        yield
     apart: dict[LabelSet, set[str]] = {}
-    for name in named:
+    for count, name in enumerate(named, 1):
         cloud = inventory.get(name)
         labels = label_set(cloud) if cloud is not None and cloud.labels else frozenset()
         if labels in of_labels:
             named[name] |= of_labels[labels]
             apart.setdefault(labels, set()).add(name)
-    return _classes(named, of_labels, names_of, apart)
+        if not count % STRIDE:
+            yield
+    return (yield from _classes(named, of_labels, names_of, apart))
 
 
 def _check(selectors: Iterable[Selector], inventory: Inventory, *, more: int) -> None:
@@ -86,12 +98,16 @@ def _classes(
     of_labels: dict[LabelSet, int],
     names_of: dict[LabelSet, SortedNames],
     apart: dict[LabelSet, set[str]],
-) -> list[CallerClass]:
+) -> Steps[list[CallerClass]]:
     blocks: dict[int, list[SortedNames]] = {}
     others: dict[int, list[str]] = {}
-    for name, rules in named.items():
+    for count, (name, rules) in enumerate(named.items(), 1):
         others.setdefault(rules, []).append(name)
-    for labels, rules in of_labels.items():
+        if not count % STRIDE:
+            yield
+    for count, (labels, rules) in enumerate(of_labels.items(), 1):
+        if not count % STRIDE:
+            yield
         names = names_of[labels]
         if labels in apart:
             left = (tuple(each for each in block if each not in apart[labels]) for block in names)
@@ -100,12 +116,10 @@ def _classes(
             blocks.setdefault(rules, []).append(names)
         else:
             others.setdefault(rules, []).extend(chain.from_iterable(names))
-    return [
-        CallerClass(
-            rules,
-            # sets of labels have no name in common: the first orders them, wherever blocks end
-            tuple(chain.from_iterable(sorted(blocks.get(rules, ())))),
-            tuple(sorted(others.get(rules, ()))),
-        )
-        for rules in sorted(blocks.keys() | others.keys())
-    ]
+    classes: list[CallerClass] = []
+    for rules in sorted(blocks.keys() | others.keys()):
+        # sets of labels have no name in common: the first orders them, wherever blocks end
+        in_order = tuple(chain.from_iterable(sorted(blocks.get(rules, ()))))
+        classes.append(CallerClass(rules, in_order, tuple(sorted(others.get(rules, ())))))
+        yield
+    return classes

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.policy import (
@@ -31,6 +31,7 @@ from control_plane.identity import spiffe_id
 from control_plane.memo import Memo
 from control_plane.site import names
 from control_plane.site.callers import Block, CallerClass, PolicyTooLarge, caller_classes
+from xds.steps import Steps, finish
 from xds.wire import any_message, field_bytes, field_string, field_varint, nested
 
 NONE = "none"
@@ -165,18 +166,41 @@ def peer_policy(policy: Policy, inventory: Inventory, *, trust_domain: str | Non
         trust_domain: Of the callers' certificates; None: peers speak without TLS, and callers are
             who they say.
     """
+    try:
+        classes: Classes = caller_classes(policy, inventory)
+    except PolicyTooLarge as error:
+        classes = error
+    return finish(peer_policy_steps(policy, classes, trust_domain=trust_domain))
+
+
+Classes: TypeAlias = list[CallerClass] | PolicyTooLarge
+"""The classes of a policy's callers, or why they are not worked out."""
+
+
+def peer_policy_steps(
+    policy: Policy, classes: Classes, *, trust_domain: str | None
+) -> Steps[PeerPolicy]:
+    """Do what `peer_policy` does, in steps.
+
+    Args:
+        policy: As there.
+        classes: Of its callers.
+        trust_domain: As there.
+    """
     problem = None
     try:
-        classes = caller_classes(policy, inventory)
-        decision = _decision(policy, classes)
+        if isinstance(classes, PolicyTooLarge):
+            raise classes
+        decision = yield from _decision(policy, classes)
     except PolicyTooLarge as error:
         problem, classes = str(error), []
         if policy.audit:
             problem += "; as acceptMode is audit, nobody is denied yet"
         decision = field_bytes(_ON_NO_MATCH, _outcome(TOO_LARGE, allowed=False))
     kind = _SHADOW_MATCHER if policy.audit else _MATCHER
+    yield
     return PeerPolicy(
-        classes=_callers(classes, trust_domain),
+        classes=(yield from _callers(classes, trust_domain)),
         decision=any_message(_PER_ROUTE_TYPE, field_bytes(_RBAC, field_bytes(kind, decision))),
         problem=problem,
     )
@@ -232,12 +256,15 @@ def _first(rules: int) -> int | None:
     return (rules & -rules).bit_length() - 1 if rules else None
 
 
-def _callers(classes: Sequence[CallerClass], trust_domain: str | None) -> bytes:
+def _callers(classes: Sequence[CallerClass], trust_domain: str | None) -> Steps[bytes]:
     """Return the encoded `RBACPerRoute` of the first filter, as an Any."""
     entries: list[bytes] = []
     for number, each in enumerate(classes):
-        entries += (_entries(block, number, trust_domain) for block in each.blocks)
+        for block in each.blocks:
+            entries.append(_entries(block, number, trust_domain))
+            yield
         entries.append(_encode(each.others, number, trust_domain))
+        yield
     if not classes:
         matcher = [field_bytes(_ON_NO_MATCH, _outcome(NONE, allowed=True))]
     else:
@@ -277,7 +304,7 @@ def _head(length: int, value: bytes, trust_domain: str | None) -> str:
     return whole[: len(whole) - len(value) - length].decode("latin-1")
 
 
-def _decision(policy: Policy, classes: Sequence[CallerClass]) -> bytes:
+def _decision(policy: Policy, classes: Sequence[CallerClass]) -> Steps[bytes]:
     """Return the `Matcher` that looks at the class, the service and the method.
 
     Raises:
@@ -301,6 +328,7 @@ def _decision(policy: Policy, classes: Sequence[CallerClass]) -> bytes:
                 + field_bytes(_ON_MATCH, _on_class(policy, found)),
             )
         )
+        yield
     nobody = field_bytes(_ON_NO_MATCH, _outcome(NONE, allowed=False))
     if not matchers:
         return nobody

@@ -19,9 +19,11 @@ from control_plane.identity import spiffe_id
 from control_plane.scope import ALIASES, SERVICE_TYPES
 from control_plane.site import names
 from control_plane.site.caller_limits import lua_constants, route_limits
+from control_plane.site.callers import PolicyTooLarge, caller_class_steps
 from control_plane.site.ids import id_constants
-from control_plane.site.policy import peer_policy
+from control_plane.site.policy import Classes, peer_policy_steps
 from lua_filters import bundle, literal
+from xds.steps import Steps, finish
 from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
 from xds.wire import any_message, field_bytes, field_string, field_varint, nested
 
@@ -139,13 +141,27 @@ def peer_routes(
         inventory: All clouds.
         trust_domain: Of the callers' certificates; None: peers speak without TLS.
     """
+    return finish(peer_routes_steps(policy, inventory, trust_domain=trust_domain))
+
+
+def peer_routes_steps(
+    policy: Policy, inventory: Inventory, *, trust_domain: str | None = None
+) -> Steps[PeerRoutes]:
+    """Do what `peer_routes` does, in steps."""
     from control_plane.site import route
 
-    made = peer_policy(policy, inventory, trust_domain=trust_domain)
+    try:
+        classes: Classes = yield from caller_class_steps(policy, inventory)
+    except PolicyTooLarge as error:
+        classes = error
+    made = yield from peer_policy_steps(policy, classes, trust_domain=trust_domain)
     filters = [(names.CLASSES, made.classes), (names.RBAC, made.decision)]
     # also of a policy with too many rights: in audit mode its callers get in
-    if limits := route_limits(policy, inventory):
+    if not isinstance(classes, PolicyTooLarge) and (
+        limits := (yield from route_limits(policy, classes))
+    ):
         filters.append((names.lua(names.PEER), limits))
+    yield
     configs = (
         nested(
             _TYPED_PER_FILTER_CONFIG,

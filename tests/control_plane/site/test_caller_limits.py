@@ -22,6 +22,8 @@ from control_plane.clouds.model import (
 from control_plane.clouds.policy import policy_of
 from control_plane.site import peer_routes
 from control_plane.site.caller_limits import limits_of_rules, lua_constants
+from control_plane.site.callers import caller_classes
+from xds.steps import finish
 
 CALLERS = [
     Cloud(name="cloud-1", labels={"region": "eu", "tier": "edge"}),
@@ -30,6 +32,11 @@ CALLERS = [
 ]
 INVENTORY = Inventory().apply({each.name: each for each in CALLERS})
 EU = CloudPattern(labels={"region": "eu"})
+
+
+def text_of(cloud: Cloud) -> str:
+    policy = policy_of(cloud)
+    return finish(limits_of_rules(policy, caller_classes(policy, INVENTORY)))
 
 
 def site(*rules: AcceptRule, peer: CallerLimits | None = None) -> Cloud:
@@ -52,7 +59,7 @@ def test_each_cloud_stands_once_with_the_first_figure_that_is_stated_for_it() ->
         rule("cloud-3", "cloud-1", requests_at_once=UNLIMITED),
     )
 
-    assert limits_of_rules(policy_of(cloud), INVENTORY) == (
+    assert text_of(cloud) == (
         "200 1 - - cloud-9\n100 2 50 2 cloud-2\n- - * 3 cloud-3\n200 1 50 2 cloud-1\n"
     )
 
@@ -101,7 +108,7 @@ def test_the_lua_comes_to_what_people_are_told(
 ) -> None:
     cloud = site(*rules, peer=of_peer)
     peer = make_filter("peer", limits=lua_constants(cloud))
-    peer.context["limits"] = limits_of_rules(policy_of(cloud), INVENTORY)
+    peer.context["limits"] = text_of(cloud)
     headers = {"x-scopeway-origin": caller.name}
     told = limits_text(cloud, caller).split(", ")
 
