@@ -25,7 +25,7 @@ from control_plane.compiler.prefetch import PrefetchSet, own_targets, prefetched
 from control_plane.memo import Memo
 from control_plane.passed_over import PassedOver
 from control_plane.scope import ScopeError, Target, parse_target
-from control_plane.site import PeerRoutes, peer_routes
+from control_plane.site import PeerRoutes, peer_routes_steps
 from control_plane.site.names import PEER
 from control_plane.site.setup import Setup
 from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
@@ -333,6 +333,11 @@ class ScopewaySource:
         """Return the routes of a site's peer."""
         return self._policies.routes(group)
 
+    def prepare_resource(self, view: View, type_url: str, name: str) -> Steps[None]:
+        """Do what takes long of `peer_routes`."""
+        if type_url == ROUTE and name == PEER:
+            yield from self._policies.prepare(view.group)
+
     def site_names(self, view: View, type_url: str) -> Collection[str]:
         """Return the names of the resources of a type that one Envoy of a site needs."""
         return names_of(type_url, self._sites[view.group].versions[view.setup])
@@ -405,8 +410,8 @@ class ScopewaySource:
         self._passed_over.note(group, name, decision.skipped)
         return decision.plan
 
-    def _peer_routes(self, policy: Policy) -> PeerRoutes:
-        return peer_routes(policy, self._inventory, trust_domain=self._settings.trust_domain)
+    def _peer_routes(self, policy: Policy) -> Steps[PeerRoutes]:
+        return peer_routes_steps(policy, self._inventory, trust_domain=self._settings.trust_domain)
 
     def _tell_peers(self, sites: Iterable[str]) -> None:
         for name in sites:

@@ -13,6 +13,7 @@ from control_plane.site.setup import Setup, setup_of
 from xds.codec import resource
 from xds.resource import Resource
 from xds.source import Node
+from xds.steps import Steps
 from xds.types import CLUSTER, ROUTE, SECRET
 
 
@@ -30,6 +31,9 @@ class Behind(Protocol):
 
     def peer_routes(self, group: str) -> Resource | None:
         """Return the routes of a site's peer."""
+
+    def prepare_resource(self, view: "View", type_url: str, name: str) -> Steps[None]:
+        """Do what takes long of `peer_routes` and `site_resource`."""
 
     def site_names(self, view: "View", type_url: str) -> Collection[str]:
         """Return the names of the resources of a type that one Envoy of a site needs."""
@@ -86,6 +90,12 @@ class View:
         if type_url == ROUTE and name == PEER:
             return self._source.peer_routes(self.group)
         return self._source.site_resource(self, type_url, name)
+
+    def prepare(self, type_url: str, name: str) -> Steps[None] | None:
+        """See `xds.source.MakesInSteps`."""
+        if type_url == CLUSTER or (type_url == SECRET and name in self.identity):
+            return None
+        return self._source.prepare_resource(self, type_url, name)
 
     def wildcard(self, type_url: str) -> Collection[str]:
         """See `xds.source.NodeView`."""

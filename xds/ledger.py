@@ -12,7 +12,7 @@ from xds.codec import WILDCARD as WILDCARD
 from xds.events import LookupFailed
 from xds.resource import Resource
 from xds.retries import Retries
-from xds.source import NodeView
+from xds.source import MakesInSteps, NodeView
 from xds.state import ABSENT, Rejection, ResourceState, Status
 from xds.steps import STRIDE, Steps
 from xds.ttl import Refreshes
@@ -62,6 +62,7 @@ class Ledger:
     """
 
     __slots__ = (
+        "_prepare",
         "_refreshes",
         "_unnamed",
         "_view",
@@ -87,6 +88,7 @@ class Ledger:
     def __init__(self, type_url: str, view: NodeView) -> None:
         self.type_url = type_url
         self._view = view
+        self._prepare = view.prepare if isinstance(view, MakesInSteps) else None
         self.wildcard = False
         """Whether the client has a wildcard subscription."""
         self.named: dict[str, str] = {}
@@ -247,14 +249,22 @@ class Ledger:
             self.interest[name] = name in members or name in self.named
         self.members = members
 
-    def look_up(self, name: str, *, asked: bool = False) -> tuple[bool, Resource | None]:
+    def look_up(self, name: str, *, asked: bool = False) -> Steps[tuple[bool, Resource | None]]:
         """Return whether it is known what there is for the client by this name, and that.
 
-        What isn't known comes up again; `asked`: then to be answered even if unchanged.
+        What isn't known comes up again; `asked`: then to be answered even if unchanged. Others
+        have their turn only where the source makes the resource in steps.
         """
         resource = None
         if self.wants(name):
             try:
+                if self._prepare is not None:
+                    steps = self._prepare(self.type_url, name)
+                    if steps is not None:
+                        yield from steps
+                    if steps is not None and self.interrupted:  # it may refer to what goes first
+                        self.pending[name] = asked or self.pending.get(name, False)
+                        return False, None
                 resource = self._view.resource(self.type_url, name)
             except Exception as error:
                 # one name that cannot be looked up must not cost the client all the others

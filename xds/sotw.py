@@ -191,7 +191,7 @@ class SotwSubscription:
         """
         answer = Answer()
         for name in list(self.ledger.wanted()):
-            found, resource = self.ledger.look_up(name)
+            found, resource = yield from self.ledger.look_up(name)
             if not found and self.ledger.version(name) != ABSENT:
                 return None
             if resource is not None:
@@ -222,21 +222,21 @@ class SotwSubscription:
             suspect = name in self._suspects
             self._suspects.pop(name, None)
             # a suspect counts as shown, though the client has thrown it away with the others
-            self._consider(answer, name, asked or suspect)
+            yield from self._consider(answer, name, asked or suspect)
             yield
         while not (answer.versions or ledger.interrupted) and self._suspects:
             name = next(iter(self._suspects))
             del self._suspects[name]
-            self._consider(answer, name, asked=True)
+            yield from self._consider(answer, name, asked=True)
             yield
         if ledger.interrupted and not answer.versions:
             ledger.due = due
             return None
         return answer if answer.versions or due else None
 
-    def _consider(self, answer: Answer, name: str, asked: bool) -> None:
+    def _consider(self, answer: Answer, name: str, asked: bool) -> Steps[None]:
         asked = asked or self.ledger.was_asked(name)
-        found, resource = self.ledger.look_up(name, asked=asked)
+        found, resource = yield from self.ledger.look_up(name, asked=asked)
         if not found:
             return
         if resource is None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
 from xds.resource import Resource
+from xds.steps import Steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,20 @@ class KnowsVersions(Protocol):
 
         False where it isn't known: then `resource` is asked. Raises nothing. The client counts as
         one that has the resource. Never True for a resource with a TTL.
+        """
+
+
+@runtime_checkable
+class MakesInSteps(Protocol):
+    """What a `NodeView` may have besides, where making a resource takes milliseconds.
+
+    Others have their turn between the steps, so something may change meanwhile.
+    """
+
+    def prepare(self, type_url: str, name: str) -> Steps[None] | None:
+        """Do, in steps, what takes long of `resource`, which is asked right afterwards.
+
+        None: nothing does. What it raises counts as raised by `resource`.
         """
 
 

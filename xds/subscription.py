@@ -259,7 +259,7 @@ class Subscription:
             if answer.size >= self._limit or ledger.interrupted:
                 break
             del ledger.pending[name]
-            self._consider(answer, name, asked)
+            yield from self._consider(answer, name, asked)
             yield
         if not ledger.pending:
             ledger.pending = {}  # an emptied one keeps its room, 1.5 kB for 50 names
@@ -270,7 +270,7 @@ class Subscription:
         self._send(answer)
         return answer
 
-    def _consider(self, answer: Answer, name: str, asked: bool) -> None:
+    def _consider(self, answer: Answer, name: str, asked: bool) -> Steps[None]:
         """Put a pending name where it belongs: into the answer, apart, to the last, or nowhere."""
         ledger = self.ledger
         asked = asked or ledger.was_asked(name)
@@ -280,7 +280,7 @@ class Subscription:
             ledger.there_is(name, ledger.version(name))
             ledger.found_out(name)
             return
-        found, resource = ledger.look_up(name, asked=asked)
+        found, resource = yield from ledger.look_up(name, asked=asked)
         if not found or ledger.defer(name, resource):
             return
         version = resource.version if resource else ABSENT
@@ -320,7 +320,7 @@ class Subscription:
             answer = Answer()
             for name in group:
                 if self._may_hold(name):
-                    found, resource = self.ledger.look_up(name, asked=True)
+                    found, resource = yield from self.ledger.look_up(name, asked=True)
                     self.ledger.pending.pop(name, None)
                     if found:
                         answer.add(name, resource)

@@ -12,7 +12,8 @@ from typing import Final
 
 from xds.codec import without_ttl
 from xds.resource import Resource
-from xds.source import KnowsVersions, Node, NodeView
+from xds.source import KnowsVersions, MakesInSteps, Node, NodeView
+from xds.steps import Steps
 
 _SHARE: Final = 1 / 3
 """A refresh is due after so much of a TTL: one that is late or lost leaves time for another."""
@@ -86,11 +87,12 @@ def supports_ttl(node: Node, *, wrapped: bool) -> bool:
 class WithoutTtls:
     """The view of a client that cannot be told of TTLs: to it nothing runs out."""
 
-    __slots__ = ("_versions", "_view")
+    __slots__ = ("_prepare", "_versions", "_view")
 
     def __init__(self, view: NodeView) -> None:
         self._view = view
         self._versions = view if isinstance(view, KnowsVersions) else None
+        self._prepare = view.prepare if isinstance(view, MakesInSteps) else None
 
     @property
     def group(self) -> str:
@@ -101,6 +103,10 @@ class WithoutTtls:
         """As of the view itself, without the TTL."""
         found = self._view.resource(type_url, name)
         return found if found is None or found.ttl is None else without_ttl(found)
+
+    def prepare(self, type_url: str, name: str) -> Steps[None] | None:
+        """As of the view itself, if it makes resources in steps."""
+        return None if self._prepare is None else self._prepare(type_url, name)
 
     def is_current(self, type_url: str, name: str, version: str) -> bool:
         """As of the view itself, if it knows versions."""

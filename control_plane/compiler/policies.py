@@ -18,6 +18,7 @@ from control_plane.clouds.selectors import Selectors
 from control_plane.site.names import PEER
 from xds.codec import resource
 from xds.resource import Resource
+from xds.steps import Steps
 from xds.types import ROUTE
 
 _log = logging.getLogger(__name__)
@@ -63,6 +64,14 @@ class _InUse:
     """As they were compiled last."""
     outdated: bool = True
     """To be compiled when it is asked for, and has rested."""
+    compiling: Steps[Compiled] | None = None
+    """What is left of a compilation, which all its sites take further."""
+    took: float = 0.0
+    """Seconds of that so far."""
+    changed: bool = False
+    """Since it began."""
+    waiters: int = 0
+    """How many streams take it further."""
     rested: float = 0.0
     """When it may be compiled again."""
     waiting: bool = False
@@ -75,14 +84,14 @@ class Policies:
 
     def __init__(
         self,
-        compile_policy: Callable[[Policy], Compiled],
+        compile_policy: Callable[[Policy], Steps[Compiled]],
         tell: Callable[[Iterable[str]], None],
         timer: Timer | None = None,
     ) -> None:
         """Make it.
 
         Args:
-            compile_policy: Returns a peer's routes.
+            compile_policy: Returns a peer's routes, as of all clouds now.
             tell: Is called with sites whose routes may be others now, after a rest.
             timer: None: nothing ever rests.
         """
@@ -125,15 +134,32 @@ class Policies:
     def routes(self, site: str) -> Resource | None:
         """Return the routes of a site's peer: while its policy rests, those before the change.
 
-        Never those of another site's policy.
+        Never those of another site's policy. Compiles what `prepare` has not.
         """
         used = self._of_site.get(site)
         if used is None:
             return None
-        had = used.routes or self._before.get(site)
-        if used.outdated and (had is None or not self._rests(used)):
-            return self._compile_anew(used)
-        return had
+        while self._is_due(site, used):
+            self._compile_on(used)
+        return used.routes or self._before.get(site)
+
+    def prepare(self, site: str) -> Steps[None]:
+        """Compile, in steps, what `routes` is to return.
+
+        The sites with a policy share the work. What changes meanwhile is compiled after a rest.
+        """
+        used = self._of_site.get(site)
+        if used is None or not self._is_due(site, used):
+            return
+        used.waiters += 1
+        try:
+            while self._of_site.get(site) is used and self._is_due(site, used):
+                self._compile_on(used)
+                yield
+        finally:
+            used.waiters -= 1
+            if not used.waiters:  # what nobody waits for any more would keep its inventory
+                used.compiling = None
 
     def change(
         self, changes: Iterable[tuple[Cloud | None, Cloud | None]]
@@ -151,17 +177,34 @@ class Policies:
         for selecting in self._selectors.selecting(clouds):
             yield ()
             for used in list(selecting):
-                used.outdated = True
+                used.outdated = used.changed = True
                 yield used.sites
 
-    def _compile_anew(self, used: _InUse) -> Resource:
+    def _is_due(self, site: str, used: _InUse) -> bool:
+        had = used.routes or self._before.get(site)
+        return used.outdated and (had is None or not self._rests(used))
+
+    def _compile_on(self, used: _InUse) -> None:
+        """Take the next step of a compilation."""
         start = self._now()
-        compiled = self._compile(used.policy)
+        if used.compiling is None:
+            used.compiling, used.took, used.changed = self._compile(used.policy), 0.0, False
+        try:
+            next(used.compiling)
+        except StopIteration as done:
+            used.compiling = None
+            self._compiled(used, done.value, start)
+        except Exception:
+            used.compiling = None
+            raise
+        used.took += self._now() - start
+
+    def _compiled(self, used: _InUse, compiled: Compiled, start: float) -> None:
         used.routes = resource(ROUTE, PEER, compiled.body)
-        used.outdated = False
+        used.outdated = used.changed
         for site in used.sites:
             self._before.pop(site, None)
-        took = self._now() - start
+        took = used.took + self._now() - start
         used.rested = self._now() + (min(REST * took, LONGEST_REST) if took > QUICK else 0)
         if compiled.problem != used.problem:
             used.problem = compiled.problem
@@ -171,7 +214,6 @@ class Policies:
                     used.problem,
                     extra={"cloud": min(used.sites), "sites": len(used.sites)},
                 )
-        return used.routes
 
     def _rests(self, used: _InUse) -> bool:
         """Return whether a policy may not be compiled yet; its sites are told when it may."""

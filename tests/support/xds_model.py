@@ -8,6 +8,7 @@ from xds.codec import resource
 from xds.errors import ProtocolError
 from xds.resource import Resource
 from xds.source import Node
+from xds.steps import Steps
 from xds.types import (
     CLUSTER,
     ENDPOINT,
@@ -44,6 +45,8 @@ class Store:
     failing: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     views: list["View"] = field(default_factory=list)
+    steps: int = 0
+    """Of making a resource."""
 
     def type_urls(self) -> Collection[str]:
         return TYPES.values()
@@ -65,6 +68,13 @@ class View:
     @property
     def group(self) -> str:
         return self.node.cluster
+
+    def prepare(self, type_url: str, name: str) -> Steps[None] | None:
+        return self._steps() if self.store.steps else None
+
+    def _steps(self) -> Steps[None]:
+        for _ in range(self.store.steps):
+            yield
 
     def resource(self, type_url: str, name: str) -> Resource | None:
         if name in self.store.failing:

@@ -268,6 +268,49 @@ class TestInterruption:
         (rest,) = session.responses_to_send(0)
         assert (rest.type_url, rest.resources) == (LISTENER, 2)
 
+    @pytest.mark.parametrize("dialect", [DeltaSession, SotwSession])
+    def test_what_is_made_in_steps_does_not_overtake_either(self, dialect: Any) -> None:
+        """A cluster changes while the listener that may refer to it is being made."""
+        sotw = dialect is SotwSession
+        decode, write = (
+            (sotw_request_steps, write_sotw_request)
+            if sotw
+            else (delta_request_steps, write_request)
+        )
+
+        def say(type_url: str, names: list[str], **fields: Any) -> None:
+            asked = {"names": names} if sotw else {"subscribe": names}
+            data = write(type_url, **asked, **fields)
+            session.receive(finish(decode(data, True, 4096, 40_000, "")), 0)
+
+        store = Store(texts={(CLUSTER, "c"): "1", (LISTENER, "l"): "1"}, steps=3)
+        session = dialect(store)
+        say(CLUSTER, ["c"], node=NODE)
+        (response,) = session.responses_to_send(0)
+        say(CLUSTER, ["c"] if sotw else [], nonce=response.nonce)
+        say(LISTENER, ["l"])
+        steps = session.respond(0)
+        next(steps)  # the listener is being made
+        store.texts |= {(CLUSTER, "c"): "2", (LISTENER, "l"): "2"}
+        assert session.resources_changed(CLUSTER, ["c"])
+
+        assert finish(steps) == []
+        responses = session.responses_to_send(0)
+        assert [each.type_url for each in responses] == [CLUSTER, LISTENER]
+
+    @pytest.mark.parametrize("dialect", [DeltaSession, SotwSession])
+    def test_a_resource_may_take_many_steps(self, dialect: Any) -> None:
+        session = dialect(Store(texts={(CLUSTER, "c"): "1"}, steps=50))
+        asked = {"names": ["c"]} if dialect is SotwSession else {"subscribe": ["c"]}
+        data = (write_sotw_request if dialect is SotwSession else write_request)(
+            CLUSTER, node=NODE, **asked
+        )
+        decode = sotw_request_steps if dialect is SotwSession else delta_request_steps
+        session.receive(finish(decode(data, True, 4096, 40_000, "")), 0)
+        count, (response,) = TestSteps.counted(session.respond(0))
+        assert count >= 50
+        assert response.resources == 1
+
 
 def _decoded(type_url: str, **fields: Any) -> Steps[Any]:
     return delta_request_steps(write_request(type_url, **fields), True, 4096, 40_000, "")

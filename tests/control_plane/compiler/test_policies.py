@@ -8,6 +8,7 @@ from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Peer
 from control_plane.clouds.policy import Policy
 from control_plane.compiler.policies import LONGEST_REST, REST, Policies
 from control_plane.site import PeerRoutes
+from xds.steps import Steps
 
 EDGE = CloudPattern(labels={"tier": "edge"})
 EU_EDGE = CloudPattern(labels={"region": "eu", "tier": "edge"})
@@ -49,10 +50,12 @@ class Counting(Policies):
         for each in clouds:
             self.set(each.name, each)
 
-    def _count(self, policy: Policy) -> PeerRoutes:
+    def _count(self, policy: Policy) -> Steps[PeerRoutes]:
         self.compiled.append(policy)
-        if isinstance(self._timer, Clock):
-            self._timer.now += self.takes
+        for _ in range(4):
+            if isinstance(self._timer, Clock):
+                self._timer.now += self.takes / 4
+            yield
         return PeerRoutes(str(len(self.compiled)).encode(), self.problem)
 
 
@@ -236,6 +239,64 @@ def test_a_quick_one_is_compiled_at_each_change_and_other_sites_wait_for_nobody(
         policies.routes("b")
 
     assert len(policies.compiled) == 6
+
+
+def test_sites_that_ask_at_a_time_share_the_steps_of_one_compilation() -> None:
+    clock = Clock()
+    policies = Counting(cloud("a", EDGE), cloud("b", EDGE), timer=clock)
+    policies.takes = 0.01
+    first, second = policies.prepare("a"), policies.prepare("b")
+    steps = 0
+    for _ in zip(first, second, strict=False):
+        steps += 2
+        clock.now += 5  # others have their turn
+
+    assert len(policies.compiled) == 1
+    assert steps <= 6
+    assert policies.routes("a") is policies.routes("b")
+    assert len(policies.compiled) == 1
+    change(policies, None, cloud("x", labels=LABELS))
+    policies.routes("a")
+    clock.advance(0.01 * REST - 0.001)  # a rest for what it took itself, and no longer
+    policies.routes("a")
+    assert len(policies.compiled) == 1
+    clock.advance(0.002)
+    policies.routes("a")
+    assert len(policies.compiled) == 2
+
+
+def test_what_changes_while_a_policy_is_compiled_is_compiled_after_a_rest() -> None:
+    clock = Clock()
+    policies = Counting(cloud("a", EDGE), timer=clock)
+    policies.takes = 0.01
+    steps = policies.prepare("a")
+    next(steps)
+    change(policies, None, cloud("x", labels=LABELS))
+    list(steps)
+    first = policies.routes("a")
+    assert first is not None
+    assert len(policies.compiled) == 1
+
+    clock.advance(1)
+    assert policies.told == [["a"]]
+    assert policies.routes("a") is not first
+
+
+def test_a_compilation_that_nobody_waits_for_any_more_is_given_up() -> None:
+    policies = Counting(cloud("a", EDGE), cloud("b", EDGE))
+    first, second = policies.prepare("a"), policies.prepare("b")
+    next(first)
+    next(second)
+    first.close()
+    list(second)
+    assert len(policies.compiled) == 1
+
+    change(policies, None, cloud("x", labels=LABELS))
+    third = policies.prepare("a")
+    next(third)
+    third.close()
+    assert policies.routes("a") is not None
+    assert len(policies.compiled) == 3
 
 
 def test_what_rests_and_is_left_by_its_sites_is_not_told() -> None:
