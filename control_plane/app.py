@@ -190,7 +190,7 @@ class ControlPlane:
         insecure = self.settings.insecure_peers
 
         def make(cloud: Cloud, setup: Setup) -> SiteResources:
-            return site.site_resources(
+            return site.each_site_resource(
                 cloud,
                 setup.access_log,
                 earlier=setup.earlier,

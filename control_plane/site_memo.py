@@ -5,7 +5,7 @@ stream costs, so only those of the last sites are kept, and of sites that have j
 neither streams nor which clouds there are.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -13,17 +13,19 @@ from control_plane.memo import Memo
 from control_plane.site.setup import Setup
 from xds.codec import resource
 from xds.resource import Resource
+from xds.steps import Steps, finish
 from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
 
 SITE_TYPES: Final = (LISTENER, ROUTE, SECRET, EXTENSION)
 
-SiteResources = Mapping[str, Mapping[str, bytes]]
-"""Type URL to name to encoded message: listeners, routes, secrets and filters of one site."""
+SiteResources = Iterable[tuple[str, str, bytes]]
+"""Type URL, name and encoded message: listeners, routes, secrets and filters of one site, made one
+by one."""
 
 Key = tuple[str, Setup]
 """A cloud, and in what an Envoy of its site may differ from others."""
 
-_Made = Mapping[str, Mapping[str, Resource]]
+Made = Mapping[str, Mapping[str, Resource]]
 """The same, encoded for streams."""
 
 _MOST = 4 << 20
@@ -39,12 +41,27 @@ class SiteMemo:
     def __init__(self, make: Callable[[str, Setup], SiteResources]) -> None:
         """Keep what `make` makes of a cloud's name and a setup."""
         self._make = make
-        self._made: Memo[Key, _Made] = Memo(_MOST, _size)
-        self._fresh: Memo[Key, _Made] = Memo(_MOST_FRESH, _size)
+        self._made: Memo[Key, Made] = Memo(_MOST, _size)
+        self._fresh: Memo[Key, Made] = Memo(_MOST_FRESH, _size)
         """Of sites that have just come, until they have asked for all of it."""
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._fresh or key in self._made
+
+    def make(self, key: Key) -> Steps[Made]:
+        """Make what a site needs, in steps, to be `put` if it is still what it needs then."""
+        made: dict[str, dict[str, Resource]] = {type_url: {} for type_url in SITE_TYPES}
+        for type_url, name, body in self._make(*key):
+            made[type_url][name] = resource(type_url, name, body)
+            yield
+        return made
+
+    def put(self, key: Key, made: Made) -> None:
+        """Keep what was made of a site."""
+        self._made.put(key, made)
+
     def come(self, key: Key) -> Mapping[tuple[str, str], str]:
-        """Make what a site needs that has come now; return its `versions`."""
+        """Keep what a site needs that has come now; return its `versions`."""
         self._fresh.put(key, self._site(key))
         return self.versions(key)
 
@@ -69,25 +86,15 @@ class SiteMemo:
         self._made.pop(key)
         self._fresh.pop(key)
 
-    def _site(self, key: Key) -> _Made:
+    def _site(self, key: Key) -> Made:
         fresh = self._fresh.get(key)
         if fresh is not None:
             return fresh
         made = self._made.get(key)
-        return self._made.put(key, self._make_anew(key)) if made is None else made
-
-    def _make_anew(self, key: Key) -> _Made:
-        made = self._make(*key)
-        return {
-            type_url: {
-                name: resource(type_url, name, body)
-                for name, body in made.get(type_url, {}).items()
-            }
-            for type_url in SITE_TYPES
-        }
+        return self._made.put(key, finish(self.make(key))) if made is None else made
 
 
-def _size(_: Key, made: _Made) -> int:
+def _size(_: Key, made: Made) -> int:
     return sum(each.body_size for resources in made.values() for each in resources.values())
 
 

@@ -27,7 +27,7 @@ from control_plane.passed_over import PassedOver
 from control_plane.scope import ScopeError, Target, parse_target
 from control_plane.site import PeerRoutes, peer_routes_steps
 from control_plane.site.names import PEER
-from control_plane.site.setup import Setup
+from control_plane.site.setup import Setup, setup_of
 from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
 from control_plane.sites import UNKNOWN, Away, Site, Versions, changed_names, names_of
 from control_plane.source_stats import ANSWER_BOUNDS, SourceStats
@@ -131,11 +131,20 @@ class ScopewaySource:
         self._compiled: Memo[tuple[str, Plan, bool], Resource] = Memo(
             _MEMO_CLUSTERS, lambda _, cluster: 1000 + 3 * cluster.body_size
         )
-        self._site_memo = SiteMemo(self._make_site)
+        self._site_memo = SiteMemo(self._site_resources)
 
     def type_urls(self) -> Collection[str]:
         """Return the types that are served."""
         return (CLUSTER, *SITE_TYPES)
+
+    def prepare(self, node: Node) -> Steps[None]:
+        """Make, in steps, what the Envoy of a site needs whose versions `attach` is to know."""
+        check_claims(node, self._settings.trust_domain)
+        check_bootstrap(node, with_identity=self._settings.trust_domain is not None)
+        self._check_streams(node)
+        site, setup = self._sites.get(node.cluster), setup_of(node.metadata)
+        if site is None or setup not in site.versions:
+            yield from self._make_site((node.cluster, setup))
 
     def attach(self, node: Node) -> NodeView:
         """Return the view of a stream that has just named its node.
@@ -334,9 +343,11 @@ class ScopewaySource:
         return self._policies.routes(group)
 
     def prepare_resource(self, view: View, type_url: str, name: str) -> Steps[None]:
-        """Do what takes long of `peer_routes`."""
+        """Do what takes long of `peer_routes` and `site_resource`."""
         if type_url == ROUTE and name == PEER:
             yield from self._policies.prepare(view.group)
+        else:
+            yield from self._make_site(view.key)
 
     def site_names(self, view: View, type_url: str) -> Collection[str]:
         """Return the names of the resources of a type that one Envoy of a site needs."""
@@ -445,7 +456,7 @@ class ScopewaySource:
         self, name: str, old: Cloud | None, new: Cloud | None, told: Collection[str]
     ) -> Steps[None]:
         """Tell the streams of a cloud that has changed; streams may come and leave meanwhile."""
-        before, after = self._make_anew(name)
+        versions = yield from self._make_anew(name)
         renamed = own_targets(old) != own_targets(new)
         if is_another_caller(old, new):
             yield from self._tell_of_all(name, told)
@@ -453,8 +464,7 @@ class ScopewaySource:
                 renamed |= self._fetch(name, self._prefetch.clouds)
         if renamed:
             self._changes.wildcard_changed(CLUSTER, name)
-        for setup, was in before.items():
-            now = after[setup]
+        for was, now in versions:
             for type_url in SITE_TYPES:
                 changed, named = changed_names(type_url, was, now)
                 if changed or named:
@@ -462,20 +472,33 @@ class ScopewaySource:
                 if named:
                     self._changes.wildcard_changed(type_url, name)
 
-    def _make_anew(self, name: str) -> tuple[Mapping[Setup, Versions], Mapping[Setup, Versions]]:
+    def _make_anew(self, name: str) -> Steps[list[tuple[Versions, Versions]]]:
         """Make a site's listeners, routes, secrets and filters; return the versions, old and new.
 
-        Both are copies: setups come and go with the streams of the site.
+        One of the pairs for each setup, which come and go with the streams of the site.
         """
-        site = self._sites[name]
-        before = dict(site.versions)
+        before, pairs = dict(self._sites[name].versions), []
         for setup in before:
             self._site_memo.forget((name, setup))
         try:
-            site.versions = {setup: self._site_memo.versions((name, setup)) for setup in before}
+            for setup, was in before.items():
+                yield from self._make_site((name, setup))
+                now = self._site_memo.versions((name, setup))
+                site = self._sites.get(name)
+                if site is not None and setup in site.versions:
+                    site.versions[setup] = now
+                    pairs.append((was, now))
         except Exception:  # its Envoys keep what they have, and nobody else is to miss anything
             _log.exception("the listeners of a site cannot be made", extra={"cloud": name})
-        return before, dict(site.versions)
+        return pairs
+
+    def _make_site(self, key: tuple[str, Setup]) -> Steps[None]:
+        """Make what a site's Envoys need, in steps, where it isn't kept."""
+        while key not in self._site_memo:
+            cloud = self._inventory.get(key[0])
+            made = yield from self._site_memo.make(key)
+            if self._inventory.get(key[0]) is cloud:
+                self._site_memo.put(key, made)
 
     def _fetch(self, group: str, clouds: Collection[str]) -> bool:
         """Find out what a site is to get of some clouds unasked; return whether it is new."""
@@ -492,9 +515,9 @@ class ScopewaySource:
                 site.prefetched |= {name: targets} if targets else {}
         return changed
 
-    def _make_site(self, group: str, setup: Setup) -> SiteResources:
+    def _site_resources(self, group: str, setup: Setup) -> SiteResources:
         cloud = self._inventory.get(group)
-        return {} if cloud is None else self._site(cloud, setup)
+        return () if cloud is None else self._site(cloud, setup)
 
 
 def _batches(names: Collection[str]) -> Iterator[list[str]]:

@@ -33,7 +33,7 @@ class Behind(Protocol):
         """Return the routes of a site's peer."""
 
     def prepare_resource(self, view: "View", type_url: str, name: str) -> Steps[None]:
-        """Do what takes long of `peer_routes` and `site_resource`."""
+        """Do what takes long of `peer_routes` and `site_resource`, in steps."""
 
     def site_names(self, view: "View", type_url: str) -> Collection[str]:
         """Return the names of the resources of a type that one Envoy of a site needs."""

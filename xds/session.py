@@ -22,7 +22,7 @@ from xds.errors import MissingNodeError, ProtocolError
 from xds.events import Acked, Nacked, NamesSkipped, SessionEvent, TypeNotServed
 from xds.ledger import Answer, Ledger
 from xds.retries import spread
-from xds.source import Node, NodeView, Source
+from xds.source import AttachesInSteps, Node, NodeView, Source
 from xds.state import Nack, ResourceState, TypeStatus
 from xds.steps import STRIDE, Steps, finish
 from xds.ttl import WithoutTtls, supports_ttl
@@ -112,12 +112,14 @@ class Session(Generic[Request]):
     def take_in(self, request: Request, now: float) -> Steps[None]:
         """Do what `receive` does, in steps; changes may be noted between them, no more.
 
-        `is_attached` is true after the first step.
+        The node is attached (`is_attached`) before names are taken in.
         """
         if self._view is None:
             if request.node is None:
                 raise MissingNodeError("the first request of the stream names no node")
             self.node = replace(request.node, identities=self._identities)
+            if isinstance(self._source, AttachesInSteps):
+                yield from self._source.prepare(self.node)
             self._view = self._source.attach(self.node)
             if not supports_ttl(self.node, wrapped=self._dialect.ttls_wrapped):
                 self._view = WithoutTtls(self._view)

@@ -112,6 +112,14 @@ class MakesInSteps(Protocol):
         """
 
 
+@runtime_checkable
+class AttachesInSteps(Protocol):
+    """What a `Source` may have besides, where to attach a node takes milliseconds."""
+
+    def prepare(self, node: Node) -> Steps[None]:
+        """Do, in steps, what takes long of `attach`, which follows at once; raises the same."""
+
+
 class Source(Protocol):
     """All resources of a server."""
 

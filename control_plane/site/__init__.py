@@ -7,10 +7,18 @@ clouds that bear the labels it speaks of. docs/envoy.md says what Envoy makes of
 
 from control_plane.site.resources import (
     PeerRoutes,
+    each_site_resource,
     peer_routes,
     peer_routes_steps,
     site_resources,
     warm,
 )
 
-__all__ = ["PeerRoutes", "peer_routes", "peer_routes_steps", "site_resources", "warm"]
+__all__ = [
+    "PeerRoutes",
+    "each_site_resource",
+    "peer_routes",
+    "peer_routes_steps",
+    "site_resources",
+    "warm",
+]

@@ -98,7 +98,7 @@ def measure_changes(fetched: int) -> None:
     source = ScopewaySource(
         inventory=inventory,
         changes=Hub(),
-        site=lambda cloud, setup: {},
+        site=lambda cloud, setup: (),
         settings=PlanSettings(),
         prefetch=chosen,
     )

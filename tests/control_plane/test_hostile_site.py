@@ -6,6 +6,7 @@ from time import thread_time
 
 import pytest
 from harness.source import Fleet, cloud
+from harness.source import Recorder as Told
 from harness.source import node as made
 from loop_turns import Turns
 from xds_client import GUARD, Client, Recorder, connect
@@ -13,15 +14,26 @@ from xds_model import write_request
 
 from control_plane import app
 from control_plane.chores import Chores
-from control_plane.clouds.model import AcceptRule, CallerLimits, Cloud, CloudPattern, Peer
-from control_plane.site import warm
-from control_plane.source import Limits
-from xds.codec import decode_delta_request
+from control_plane.clouds.inventory import Inventory
+from control_plane.clouds.model import (
+    AcceptRule,
+    CallerLimits,
+    Cloud,
+    CloudPattern,
+    Front,
+    IdentityRule,
+    Peer,
+)
+from control_plane.compiler.plan import PlanSettings
+from control_plane.scope import SERVICE_TYPES
+from control_plane.site import each_site_resource, warm
+from control_plane.source import Limits, ScopewaySource
+from xds.codec import DeltaRequest, decode_delta_request
 from xds.events import Throttled
 from xds.server import serve
 from xds.session import DeltaSession
 from xds.steps import Steps
-from xds.types import CLUSTER, ROUTE
+from xds.types import CLUSTER, EXTENSION, ROUTE
 from xds.wire import field_bytes, field_string
 
 SLOW = [
@@ -247,3 +259,36 @@ def cpu_of_each(steps: Steps[object]) -> list[float]:
     finally:
         gc.enable()
     return [*times, thread_time() - begin]
+
+
+def largest(port: int) -> Cloud:
+    """A site with as many listeners, each with as much Lua, as may be."""
+    kept = tuple(CloudPattern(name=f"{'k' * 50}-{number}") for number in range(2048))
+    rule = AcceptRule(clouds=kept, identity=IdentityRule(clouds=kept, ids="kept"))
+    ports = {service: 1000 + number for number, service in enumerate(SERVICE_TYPES)}
+    front = Front(address="127.0.0.1", port=port, ports=ports)
+    return Cloud(name="cloud-1", front=front, accept=(rule,))
+
+
+def test_no_step_makes_all_of_the_largest_site() -> None:
+    """Neither when a stream comes nor when the entry changes, whose Envoys have other logs."""
+    warm()
+    inventory = Inventory().apply({"cloud-1": largest(1)})
+    source = ScopewaySource(
+        inventory=inventory,
+        changes=Told(),
+        site=lambda cloud, setup: each_site_resource(cloud, setup.access_log),
+        settings=PlanSettings(),
+    )
+    sessions = [DeltaSession(source) for _ in range(4)]
+    for number, session in enumerate(sessions):
+        claim = made("cloud-1", access_log=f"/{number}")
+        request = DeltaRequest(type_url=EXTENSION, node=claim, subscribe=("lua/front",))
+        times = cpu_of_each(session.take_in(request, 0))
+        assert max(times) < sum(times) / 5
+
+    changed = inventory.apply({"cloud-1": largest(2)})
+    times = cpu_of_each(source.steps(changed, ["cloud-1"]))
+    assert max(times) < sum(times) / 10
+    times = cpu_of_each(sessions[0].respond(0))  # all that is kept of it is another Envoy's
+    assert max(times) < sum(times) / 5

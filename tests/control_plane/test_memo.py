@@ -8,7 +8,7 @@ from control_plane.clouds.manifest import parse_manifest
 from control_plane.memo import Memo
 from control_plane.site import identity
 from control_plane.site.identity import SiteIdentity, secrets
-from control_plane.site_memo import SiteMemo
+from control_plane.site_memo import SiteMemo, SiteResources
 from xds.errors import ProtocolError
 from xds.source import Node
 from xds.types import EXTENSION, LISTENER
@@ -126,9 +126,10 @@ def test_large_sites_that_never_ask_for_all_push_out_each_other() -> None:
     body = b"x" * (16 << 20)
     made = []
 
-    def make(cloud: str, access_log: str) -> dict[str, dict[str, bytes]]:
+    def make(cloud: str, access_log: str) -> SiteResources:
         made.append(access_log)
-        return {LISTENER: {"front": body}, EXTENSION: {"lua/front": b"lua"}}
+        yield LISTENER, "front", body
+        yield EXTENSION, "lua/front", b"lua"
 
     memo = SiteMemo(make)
     for number in range(20):

@@ -8,7 +8,7 @@ from harness.fleet import manifest
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.compiler.plan import PlanSettings
-from control_plane.site import site_resources
+from control_plane.site import each_site_resource
 from control_plane.source import ScopewaySource
 from xds.hub import Hub
 from xds.source import Node, NodeView
@@ -38,7 +38,7 @@ def test_who_names_the_file_of_a_key_is_sent_its_name_and_not_the_key(
     source = ScopewaySource(
         inventory=Inventory().apply({SITE: cloud}, ()),
         changes=Hub(),
-        site=lambda cloud, _: site_resources(cloud, trust_domain="fleet.test"),
+        site=lambda cloud, _: each_site_resource(cloud, trust_domain="fleet.test"),
         settings=PlanSettings(trust_domain="fleet.test"),
     )
     named = identity.key if by == "node" else "/elsewhere"

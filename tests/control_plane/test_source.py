@@ -5,7 +5,18 @@ from dataclasses import replace
 from typing import ClassVar
 
 import pytest
-from harness.source import ANYBODY, BROKEN, Fleet, Recorder, cloud, node, peered, site, status
+from harness.source import (
+    ANYBODY,
+    BROKEN,
+    Fleet,
+    Recorder,
+    cloud,
+    node,
+    one_by_one,
+    peered,
+    site,
+    status,
+)
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud, CloudPattern, Endpoint, Service
@@ -338,7 +349,7 @@ class TestUpdate:
         fleet.source = ScopewaySource(
             inventory=fleet.inventory,
             changes=fleet.hub,
-            site=lambda *_: bodies,
+            site=lambda *_: one_by_one(bodies),
             settings=PlanSettings(),
         )
         fleet.attach("cloud-1")

@@ -175,7 +175,7 @@ def test_no_stream_path_parses_or_encodes_a_message(
     source = ScopewaySource(
         inventory=inventory,
         changes=hub,
-        site=lambda cloud, _: site.site_resources(cloud, trust_domain=trust_domain),
+        site=lambda cloud, _: site.each_site_resource(cloud, trust_domain=trust_domain),
         settings=PlanSettings(trust_domain=trust_domain, direct=(*LOOPBACK, "service.example")),
     )
     counter = Counter()

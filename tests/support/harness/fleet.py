@@ -27,6 +27,7 @@ from harness.certificates import Sites
 from harness.envoy import Envoy
 from harness.ports import free_ports
 from harness.services import Services, at
+from harness.source import one_by_one
 from xds.hub import Hub
 from xds.server import Server, serve
 from xds.types import CLUSTER, EXTENSION
@@ -140,7 +141,7 @@ class ControlPlane:
                 if name.startswith("lua/")
             }
             made[EXTENSION] = {**made[EXTENSION], **replaced}
-        return made
+        return one_by_one(made)
 
 
 class Fleet(Services):

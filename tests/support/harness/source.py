@@ -9,6 +9,7 @@ from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint
 from control_plane.compiler.plan import PlanSettings
 from control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
 from control_plane.site.setup import PROTOCOL, Setup
+from control_plane.site_memo import SiteResources
 from control_plane.source import Limits, ScopewaySource
 from xds.source import Node, NodeView
 from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
@@ -33,17 +34,25 @@ BROKEN = "/broken"
 """The access log of an Envoy, or a label of a cloud, whose site cannot be made."""
 
 
-def site(cloud: Cloud, setup: Setup) -> Mapping[str, Mapping[str, bytes]]:
+def site(cloud: Cloud, setup: Setup) -> SiteResources:
     """Stand in for the listeners, routes and filters of a site."""
     if setup.access_log == BROKEN or BROKEN in cloud.labels.values():
         raise ValueError("this site cannot be made")
     fronts = {f"front/{service}": b"port" for service in cloud.services}
-    return {
+    made = {
         LISTENER: {"front": cloud.name.encode(), "peer": b"peer", **fronts},
         ROUTE: {"front": b"route"},
         SECRET: {"front": b"files"},
         EXTENSION: {"lua/front": f"lua {setup.access_log}".encode()},
     }
+    return one_by_one(made)
+
+
+def one_by_one(made: Mapping[str, Mapping[str, bytes]]) -> SiteResources:
+    """Yield the resources of a site."""
+    for type_url, resources in made.items():
+        for name, body in resources.items():
+            yield type_url, name, body
 
 
 def peered(name: str, *accepted: CloudPattern) -> Cloud:
