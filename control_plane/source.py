@@ -46,6 +46,8 @@ _MEMO_CLUSTERS = 16 << 20
 """Bytes of compiled clusters that are kept for other nodes, with their plans; some 4 kB each."""
 _MEMO_NAMES = 16 << 20
 """Bytes of parsed target names that are kept; some 25 for each character."""
+ATTEMPTS = 5
+"""To make the listeners of a site whose cloud changes meanwhile."""
 _STEP = 256
 """Targets, each at one site, of one step of a change: some 0.5 ms."""
 
@@ -493,12 +495,23 @@ class ScopewaySource:
         return pairs
 
     def _make_site(self, key: tuple[str, Setup]) -> Steps[None]:
-        """Make what a site's Envoys need, in steps, where it isn't kept."""
-        while key not in self._site_memo:
+        """Make what a site's Envoys need, in steps, where it isn't kept.
+
+        Raises:
+            ProtocolError: its cloud has changed each time before all was made.
+        """
+        for _ in range(ATTEMPTS):
+            if key in self._site_memo:
+                return
             cloud = self._inventory.get(key[0])
             made = yield from self._site_memo.make(key)
             if self._inventory.get(key[0]) is cloud:
                 self._site_memo.put(key, made)
+                return
+        raise ProtocolError(
+            f"cloud {key[0]} changes so often that its listeners cannot be made",
+            status="UNAVAILABLE",
+        )
 
     def _fetch(self, group: str, clouds: Collection[str]) -> bool:
         """Find out what a site is to get of some clouds unasked; return whether it is new."""

@@ -1,5 +1,6 @@
 """What each Envoy may ask for, and what a change means to whom."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
@@ -342,6 +343,28 @@ class TestUpdate:
         fleet.put(cloud("cloud-1", port=1))
 
         assert fleet.hub.told == []
+
+    def test_a_cloud_that_changes_faster_than_its_site_is_made_is_refused(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        ports = itertools.count(1)
+        steps = (
+            fleet.put(cloud("cloud-1", port=next(ports)))
+            for _ in fleet.source.prepare(node("cloud-1"))
+        )
+        with pytest.raises(ProtocolError, match="cloud cloud-1 changes so often"):
+            list(steps)
+
+        fleet.attach("cloud-1")
+
+    def test_what_changes_while_a_site_is_made_is_in_it(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        for count, _ in enumerate(fleet.source.prepare(node("cloud-1"))):
+            if not count:
+                changed = cloud("cloud-1")
+                fleet.put(replace(changed, services={"network": changed.services["image"]}))
+        view = fleet.attach("cloud-1")
+
+        assert view.wildcard(LISTENER) == {"front", "peer", "front/network"}
 
     def test_a_listener_that_changes_is_told_to_its_site_only(self) -> None:
         bodies = {LISTENER: {"front": b"1"}}
