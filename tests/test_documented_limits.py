@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from control_plane import app, descriptors, slices
+from control_plane import app, descriptors, slices, source
 from control_plane.admin import MAX_CLIENTS
 from control_plane.claims import MAX_PATH
 from control_plane.clouds import limits
@@ -19,6 +19,7 @@ from control_plane.clouds.manifest import MAX_PROBLEMS
 from control_plane.compiler import prototypes
 from control_plane.compiler.plan import LABEL_WINDOW, MAX_HOPS, PlanSettings
 from control_plane.compiler.policies import REST
+from control_plane.registry import pace
 from control_plane.registry.documents import MAX_BYTES
 from control_plane.registry.yaml_documents import (
     MAX_CHARACTERS,
@@ -216,6 +217,11 @@ EXPECTED: dict[str, list[float]] = {
     "share of a processor that a policy takes which is slow to compile": [1, REST],
     "milliseconds that a change of the registry holds up the streams at a time": [
         slices.SLICE * 1000
+    ],
+    "seconds that an entry of etcd rests before its next change is taken over; only entries whose "
+    "last change took more than 5 ms rest": [pace.REST, pace.LONGEST_REST],
+    "times that the listeners of a site are made for a new stream while its cloud changes": [
+        source.ATTEMPTS
     ],
     "problems that are kept of a refused document": [MAX_PROBLEMS],
     "labels of a cloud, or of one `[label=value,…]`": [limits.LABELS],

@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import grpc
@@ -19,6 +19,7 @@ from aetcd import rpc
 from control_plane.registry.documents import parse_json
 from control_plane.registry.etcd_client import EtcdError, Session, connected, describe
 from control_plane.registry.etcd_url import EtcdUrl
+from control_plane.registry.pace import Pace
 from control_plane.registry.protocol import Batch, Entry, Place, RegistryUnavailable
 
 log = logging.getLogger(__name__)
@@ -121,36 +122,34 @@ class EtcdRegistry:
     async def _changes(self, session: Session) -> AsyncGenerator[Batch, None]:
         """Yield the changes after `_revision`; end where these are compacted away."""
         call = rpc.WatchStub(session.channel).Watch(metadata=session.metadata)
+        watch = _Watch(call, self._revision)
         try:
             await call.write(_watch_request(self._folder, self._revision + 1))
-            while True:
-                answer = await call.read()
-                if answer is grpc.aio.EOF:
-                    raise EtcdError("it has ended the watch")
-                if answer.compact_revision:
-                    log.warning("etcd was compacted; listing anew", extra={"registry": self.name})
-                    return
-                if answer.canceled:
-                    raise EtcdError(answer.cancel_reason or "it has cancelled the watch")
-                if answer.events:
-                    yield await self._batch(answer.events)
-                elif not answer.created:  # a progress notice: nothing happened up to here
-                    self._revision = max(self._revision, answer.header.revision)
+            reading = asyncio.create_task(watch.read(), name="etcd watch")
+            try:
+                while events := await watch.take(reading):
+                    start = time.monotonic()
+                    yield await self._batch(events)
+                    now = time.monotonic()
+                    watch.pace.took(events, now - start, now)
+            finally:
+                self._revision = watch.told()
+                reading.cancel()
+                await asyncio.wait((reading,))
+            log.warning("etcd was compacted; listing anew", extra={"registry": self.name})
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             raise describe(error) from None
         finally:
             call.cancel()
 
-    async def _batch(self, events: Sequence[Any]) -> Batch:
-        """Return the state that events lead to; of several of one key only the last counts."""
-        last = {event.kv.key.decode(errors="backslashreplace"): event for event in events}
+    async def _batch(self, last: Mapping[Place, Any]) -> Batch:
+        """Return the state that the last events of some keys lead to."""
         puts = {place: event.kv for place, event in last.items() if event.type == event.PUT}
         upserts = await self._read(puts)
         deletes = last.keys() - puts.keys()
         for place in deletes:
             self._known.pop(place, None)
         self._known.update((place, kv.mod_revision) for place, kv in puts.items())
-        self._revision = max(event.kv.mod_revision for event in events)
         return Batch(upserts=upserts, deletes=deletes)
 
     async def _read(self, values: Mapping[Place, Any]) -> dict[Place, Entry]:
@@ -163,6 +162,67 @@ class EtcdRegistry:
                 await asyncio.sleep(0)
                 start = time.perf_counter()
         return entries
+
+
+class _Watch:
+    """Reads a watch as quickly as etcd tells: of each key only the last event is kept."""
+
+    def __init__(self, call: Any, revision: int) -> None:
+        self.pace: Pace[Any] = Pace()
+        self._call = call
+        self._read = revision
+        """The last revision that was read."""
+        self._under_way: Mapping[Place, Any] = {}
+        self._news = asyncio.Event()
+
+    async def read(self) -> None:
+        """Read until the changes are compacted away.
+
+        Raises:
+            EtcdError: the watch has ended.
+        """
+        try:
+            while True:
+                answer = await self._call.read()
+                if answer is grpc.aio.EOF:
+                    raise EtcdError("it has ended the watch")
+                if answer.compact_revision:
+                    return
+                if answer.canceled:
+                    raise EtcdError(answer.cancel_reason or "it has cancelled the watch")
+                for event in answer.events:
+                    self.pace.add(event.kv.key.decode(errors="backslashreplace"), event)
+                    self._read = max(self._read, event.kv.mod_revision)
+                if not answer.events and not answer.created:
+                    # a progress notice: nothing happened up to here
+                    self._read = max(self._read, answer.header.revision)
+                self._news.set()
+        finally:
+            self._news.set()
+
+    async def take(self, reading: "asyncio.Task[None]") -> Mapping[Place, Any]:
+        """Wait for events that are to be handed on; return the last of each key.
+
+        What was taken before has been told then. Nothing at all: the watch has ended.
+        """
+        self._under_way = {}
+        while True:
+            now = time.monotonic()
+            self._under_way = self.pace.take(now)
+            if self._under_way:
+                return self._under_way
+            if reading.done():
+                reading.result()
+                return {}
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.pace.pause(now)):
+                    await self._news.wait()
+
+    def told(self) -> int:
+        """Return the revision up to which all has been told."""
+        left = (*self._under_way.values(), *self.pace.waiting)
+        return min((event.kv.mod_revision - 1 for event in left), default=self._read)
 
 
 async def pages(session: Session, folder: str) -> AsyncGenerator[tuple[int, Sequence[Any]], None]:

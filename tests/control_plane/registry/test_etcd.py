@@ -1,6 +1,7 @@
 import asyncio
 import subprocess
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,48 @@ async def test_a_lease_that_runs_out_takes_the_cloud_away(url: str) -> None:
     async with reading(open_registry(url)) as reader:
         assert reader.names == {"a"}
         await reader.until(lambda: reader.names == set())
+
+
+async def test_an_entry_that_is_rewritten_all_the_time_holds_up_no_other(url: str) -> None:
+    """What comes while a change is taken over is one batch, with the last value of each entry."""
+    store = open_store(url)
+    async with aclosing(open_registry(url).watch()) as batches:
+        await anext(batches)
+        await store.put(a_cloud("a"))
+        await anext(batches)  # it is being taken over
+        for port in range(1, 101):
+            await store.put(a_cloud("a", port=port))
+        await store.put(a_cloud("b"))
+        told = {}
+        count = 0
+        async with asyncio.timeout(30):
+            while len(told) < 2:
+                told |= {entry.name: entry for entry in (await anext(batches)).upserts.values()}
+                count += 1
+
+    assert told == {"a": a_cloud("a", port=100), "b": a_cloud("b")}
+    assert count <= 5
+
+
+async def test_what_rests_is_told_over_a_restart(make_etcd: MakeEtcd) -> None:
+    etcd = make_etcd()
+    url = f"etcd://{etcd.endpoint}"
+    store = open_store(url)
+    async with aclosing(open_registry(url).watch()) as batches:
+        await anext(batches)
+        await store.put(a_cloud("a"))
+        await anext(batches)
+        await asyncio.sleep(0.05)  # so long it takes to take it over: it rests for 0.5 s
+        await store.put(a_cloud("a", port=2))
+        await store.put(a_cloud("b"))
+        assert list((await anext(batches)).upserts) == ["/scopeway/clouds/b"]
+        etcd.stop()
+        await asyncio.to_thread(etcd.start)
+        async with asyncio.timeout(30):
+            async for batch in batches:
+                if "/scopeway/clouds/a" in batch.upserts:
+                    assert batch.upserts["/scopeway/clouds/a"] == a_cloud("a", port=2)
+                    break
 
 
 @pytest.mark.parametrize("others", ["", "127.0.0.1:1,"])
