@@ -6,12 +6,14 @@ longest) alone and beside the attack, and the memory of the control plane (MiB).
 use bounds the longest turn of its event loop. The attacker gets half a core.
 """
 
+import itertools
 import json
 import multiprocessing
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -94,11 +96,11 @@ class Target:
                 rpc.KVStub(channel).Put(rpc.PutRequest(key=key, value=text))
 
 
-def node(cloud: str, **paths: str) -> bytes:
+def node(cloud: str, *, log: str = "/dev/null", **paths: str) -> bytes:
     """Return the field of a request that says who asks."""
     files = {"certificate": "/c", "key": "/k", "authorities": "/a", **paths}
-    metadata = {"scopeway": {"protocol": "2", "identity": files}}
-    body = field_string(1, f"{cloud}/envoy") + field_string(2, cloud)
+    metadata = {"scopeway": {"protocol": "2", "access_log": log, "identity": files}}
+    body = field_string(1, f"{cloud}/envoy{log}") + field_string(2, cloud)
     return field_bytes(1, body + field_bytes(3, _struct(metadata)))
 
 
@@ -176,6 +178,45 @@ def other_files(target: Target) -> None:
             continue
 
 
+def rewrites(target: Target) -> None:
+    """The largest site, rewritten 100 times a second, with eight streams that have other logs."""
+    front, peer = free_ports(2)
+    ports = {service: 20_000 + number for number, service in enumerate(SERVICE_TYPES)}
+    kept = [f"{'k' * 40}-{number}" for number in range(2048)]
+    entries = [
+        entry(
+            EVIL,
+            {},
+            front={**at(front), "ports": ports},
+            peer=at(peer),
+            accept=[
+                {
+                    "clouds": [f"version-{version}", "[fleet=f]"],
+                    "services": ["image"],
+                    "identity": {"clouds": kept, "ids": "kept"},
+                }
+            ],
+        )
+        for version in range(2)
+    ]
+
+    def follow(number: int) -> None:
+        while True:
+            read = target.stream(node(EVIL, log=f"/log/{number}"), ROUTE, ["peer"])
+            with suppress(grpc.RpcError):
+                while True:
+                    read()
+            time.sleep(1)
+
+    target.put(entries[0])
+    for number in range(8):
+        threading.Thread(target=follow, args=(number,), daemon=True).start()
+    begin = time.monotonic()
+    for count in itertools.count(1):
+        target.put(entries[count % 2])
+        time.sleep(max(begin + count / 100 - time.monotonic(), 0))
+
+
 def _turns() -> Iterator[int]:
     """Count, and rest as long as the turn before took."""
     turn, start = 0, time.perf_counter()
@@ -209,10 +250,16 @@ def identity_cache() -> Figures:
     return _beside(other_files)
 
 
+def rewritten() -> Figures:
+    """The largest site, rewritten 100 times a second."""
+    return _beside(rewrites)
+
+
 CASES: Mapping[str, Callable[[], Figures]] = {
     "labels": labels,
     "churn": churn,
     "policy": policy,
+    "rewritten": rewritten,
     "identity_cache": identity_cache,
 }
 
@@ -230,14 +277,21 @@ def _beside(attack: Attack) -> Figures:
         with Connection(site.front.port) as connection:
             _first_uses(connection, "warm", 20)
             alone = _first_uses(connection, "alone", SAMPLES)
+            puts_alone = _puts(started, connection, "put-alone")
             before = serve.memory()
             with _running(attack, Target(started, serve)):
                 time.sleep(1)
+                cpu, begin = serve.cpu(), time.monotonic()
                 beside = _first_uses(connection, "beside", SAMPLES)
+                puts_beside = _puts(started, connection, "put-beside")
+                cores = (serve.cpu() - cpu) / (time.monotonic() - begin)
             after = serve.memory()
     return {
         **_figures("alone", alone),
         **_figures("beside", beside),
+        **_figures("put alone", puts_alone),
+        **_figures("put beside", puts_beside),
+        "cores": cores,
         "memory before": before / MIB,
         "memory after": after / MIB,
     }
@@ -267,6 +321,20 @@ def _first_uses(connection: Connection, name: str, count: int) -> list[float]:
         took = (time.perf_counter() - begin) * 1000
         times.append(took if response.status == 200 else max(took, FAILED))
         time.sleep(PAUSE)
+    return sorted(times)
+
+
+def _puts(started: Stack, connection: Connection, name: str) -> list[float]:
+    """Return how long it took until ten new clouds counted, in order."""
+    times = []
+    for number in range(10):
+        scope = [("X-Scope", f"{{image:{name}-{number}}}")]
+        connection.send("/image/v2/images", scope)  # no such cloud
+        begin = time.perf_counter()
+        started.put(manifest(f"{name}-{number}"))
+        while b"no cloud is named" in connection.send("/image/v2/images", scope).body:
+            time.sleep(0.005)
+        times.append((time.perf_counter() - begin) * 1000)
     return sorted(times)
 
 
