@@ -42,6 +42,8 @@ class Site:
     one has taken up since are not in it any more."""
     prefetched: dict[str, frozenset[str]] = field(default_factory=dict)
     """Cloud of the prefetch set to its targets for this site; none stands here without one."""
+    earlier: bool = False
+    """Whether one of its Envoys has come with a bootstrap of an earlier version (`Setup`)."""
 
     def of_node(self, node_id: str) -> int:
         """Return the number of streams of a node."""

@@ -167,6 +167,10 @@ class ScopewaySource:
             versions = self._site_memo.come(view.key)
         site = site or self._meet(view.group)
         self._away.come(view.group)
+        if view.setup.earlier and not site.earlier:
+            site.earlier = True
+            self._set_policy(view.group, self._inventory.get(view.group))
+            self._tell_peers((view.group,))
         site.versions[view.setup] = versions
         site.streams.append(view)
         self._stats.streams += 1
@@ -206,7 +210,7 @@ class ScopewaySource:
         for name, (old, new) in zip(changed, changes, strict=True):
             if name in self._sites:
                 yield from self._update_site(name, old, new, told)
-            if name in self._sites and self._policies.set(name, new):
+            if name in self._sites and self._set_policy(name, new):
                 peers.add(name)
             yield
         for sites in self._policies.change(changes):
@@ -379,7 +383,7 @@ class ScopewaySource:
         site = self._sites[group] = Site()
         if self._prefetch is not None:
             self._fetch(group, self._prefetch.clouds)
-        self._policies.set(group, self._inventory.get(group))
+        self._set_policy(group, self._inventory.get(group))
         return site
 
     def _release(self, group: str, names: Collection[str]) -> None:
@@ -423,8 +427,14 @@ class ScopewaySource:
         self._passed_over.note(group, name, decision.skipped)
         return decision.plan
 
-    def _peer_routes(self, policy: Policy) -> Steps[PeerRoutes]:
-        return peer_routes_steps(policy, self._inventory, trust_domain=self._settings.trust_domain)
+    def _set_policy(self, group: str, cloud: Cloud | None) -> bool:
+        return self._policies.set(group, cloud, earlier=self._sites[group].earlier)
+
+    def _peer_routes(self, policy: Policy, earlier: bool) -> Steps[PeerRoutes]:
+        trust_domain = self._settings.trust_domain
+        return peer_routes_steps(
+            policy, self._inventory, trust_domain=trust_domain, earlier=earlier
+        )
 
     def _tell_peers(self, sites: Iterable[str]) -> None:
         for name in sites:

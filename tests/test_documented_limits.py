@@ -31,7 +31,7 @@ from control_plane.scope import text
 from control_plane.site import connection, resources, route
 from control_plane.site.bootstrap import PRESSURE_SCALE, resource_monitor
 from control_plane.site.callers import MAX_LOOKED_AT
-from control_plane.site.policy import MAX_GRANTS
+from control_plane.site.policy import MAX_ALONE, MAX_GRANTS
 from control_plane.source import Limits as SourceLimits
 from xds.codec import (
     MAX_ERROR_BYTES,
@@ -214,6 +214,8 @@ EXPECTED: dict[str, list[float]] = {
     "requests on it that are taken back within a second": [],
     "rights of a policy (a class of clouds, services, methods)": [MAX_GRANTS],
     "sets of labels, for each selector, and names that are looked at for a policy": [MAX_LOOKED_AT],
+    "bytes of a policy for a site with an Envoy of the version before: 160 and what it may do, for "
+    "each caller": [MAX_ALONE],
     "share of a processor that a policy takes which is slow to compile": [1, REST],
     "milliseconds that a change of the registry holds up the streams at a time": [
         slices.SLICE * 1000

@@ -59,6 +59,8 @@ class _InUse:
     """One policy, and the sites whose peers enforce it."""
 
     policy: Policy
+    earlier: bool
+    """Whether the Envoys of its sites may have listeners of an earlier version."""
     sites: set[str] = field(default_factory=set)
     routes: Resource | None = None
     """As they were compiled last."""
@@ -84,21 +86,22 @@ class Policies:
 
     def __init__(
         self,
-        compile_policy: Callable[[Policy], Steps[Compiled]],
+        compile_policy: Callable[[Policy, bool], Steps[Compiled]],
         tell: Callable[[Iterable[str]], None],
         timer: Timer | None = None,
     ) -> None:
         """Make it.
 
         Args:
-            compile_policy: Returns a peer's routes, as of all clouds now.
+            compile_policy: Returns a peer's routes, as of all clouds now; True: for Envoys that may
+                have listeners of an earlier version, too.
             tell: Is called with sites whose routes may be others now, after a rest.
             timer: None: nothing ever rests.
         """
         self._compile = compile_policy
         self._tell = tell
         self._timer = timer
-        self._in_use: dict[Policy, _InUse] = {}
+        self._in_use: dict[tuple[Policy, bool], _InUse] = {}
         self._of_site: dict[str, _InUse] = {}
         self._before: dict[str, Resource] = {}
         """The routes that a site had by its last policy, while its new one has none."""
@@ -114,21 +117,26 @@ class Policies:
             for site in sorted(used.sites)
         }
 
-    def set(self, site: str, cloud: Cloud | None) -> bool:
-        """Take the policy of a site from its cloud; return whether it is another one than before.
+    def set(self, site: str, cloud: Cloud | None, *, earlier: bool = False) -> bool:
+        """Take the policy of a site from its cloud; return whether its routes may be other ones.
 
-        A site whose cloud has no peer, or isn't there, has none.
+        A site whose cloud has no peer, or isn't there, has none. `earlier`: an Envoy of the site
+        may have listeners of an earlier version.
         """
         policy = None if cloud is None or cloud.peer is None else policy_of(cloud)
         before = self._of_site.get(site)
-        if policy == (None if before is None else before.policy):
+        was = None if before is None else (before.policy, before.earlier)
+        if was == (None if policy is None else (policy, earlier)):
             return False
         if before is not None:
             self._leave(site, before)
+            if before.earlier != earlier:  # what it had is not for its Envoys: nothing to wait with
+                self._before.pop(site, None)
+                before = None
         if policy is None:
             self._before.pop(site, None)
         else:
-            self._join(site, policy, before)
+            self._join(site, policy, earlier, before)
         return True
 
     def routes(self, site: str) -> Resource | None:
@@ -188,7 +196,8 @@ class Policies:
         """Take the next step of a compilation."""
         start = self._now()
         if used.compiling is None:
-            used.compiling, used.took, used.changed = self._compile(used.policy), 0.0, False
+            used.compiling = self._compile(used.policy, used.earlier)
+            used.took, used.changed = 0.0, False
         try:
             next(used.compiling)
         except StopIteration as done:
@@ -234,11 +243,11 @@ class Policies:
     def _now(self) -> float:
         return 0.0 if self._timer is None else self._timer.time()
 
-    def _join(self, site: str, policy: Policy, before: _InUse | None) -> None:
+    def _join(self, site: str, policy: Policy, earlier: bool, before: _InUse | None) -> None:
         had = None if before is None else before.routes or self._before.pop(site, None)
-        used = self._in_use.get(policy)
+        used = self._in_use.get((policy, earlier))
         if used is None:
-            used = self._in_use[policy] = _InUse(policy)
+            used = self._in_use[policy, earlier] = _InUse(policy, earlier)
             if before is not None:  # a site doesn't escape its rest by other rules
                 used.rested = before.rested
             for rule in policy.rules:
@@ -254,7 +263,7 @@ class Policies:
         used.sites.discard(site)
         if used.sites:
             return
-        del self._in_use[used.policy]
+        del self._in_use[used.policy, used.earlier]
         for rule in used.policy.rules:
             for selector in rule.selectors:
                 self._selectors.discard(selector, used)

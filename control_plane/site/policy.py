@@ -43,6 +43,12 @@ TOO_LARGE = "too-large"
 MAX_GRANTS: Final = 2048
 """Parts of all classes of callers of one policy together; some 0.2 to 2 kB and 6 us each."""
 
+MAX_ALONE: Final = 16 << 20
+"""Bytes of a policy for Envoys of an earlier version; a larger one is sent to them as to others,
+and they deny what comes over connections from before an upgrade."""
+_KEY_BYTES: Final = 160
+"""Of an entry of the map, all but what it means."""
+
 _CLASS = "class_"
 _RBAC_METADATA = "envoy.filters.http.rbac"
 """Where Envoy's RBAC notes what its matchers came to; with a prefix for the first filter."""
@@ -89,6 +95,7 @@ class PeerPolicy:
     """The two filters' configuration in the routes of a peer: encoded `RBACPerRoute`, as Any."""
 
     classes: bytes
+    """"" where the decision needs none."""
     decision: bytes
     problem: str | None = None
     """Why nobody is let in, or would be; None where the policy is enforced as it is written."""
@@ -157,7 +164,9 @@ def grants(words: RulesByWord, rules: int) -> Iterator[Grant]:
     yield from _by_method(words, None, others)
 
 
-def peer_policy(policy: Policy, inventory: Inventory, *, trust_domain: str | None) -> PeerPolicy:
+def peer_policy(
+    policy: Policy, inventory: Inventory, *, trust_domain: str | None, earlier: bool = False
+) -> PeerPolicy:
     """Return what a peer enforces.
 
     Args:
@@ -165,12 +174,15 @@ def peer_policy(policy: Policy, inventory: Inventory, *, trust_domain: str | Non
         inventory: All clouds.
         trust_domain: Of the callers' certificates; None: peers speak without TLS, and callers are
             who they say.
+        earlier: Whether its Envoys may have listeners of an earlier version (`Setup`), which have
+            the second filter only. Theirs looks at the caller itself, so that it needs no first
+            one: larger, and right for listeners of both versions.
     """
     try:
         classes: Classes = caller_classes(policy, inventory)
     except PolicyTooLarge as error:
         classes = error
-    return finish(peer_policy_steps(policy, classes, trust_domain=trust_domain))
+    return finish(peer_policy_steps(policy, classes, trust_domain=trust_domain, earlier=earlier))
 
 
 Classes: TypeAlias = list[CallerClass] | PolicyTooLarge
@@ -178,7 +190,7 @@ Classes: TypeAlias = list[CallerClass] | PolicyTooLarge
 
 
 def peer_policy_steps(
-    policy: Policy, classes: Classes, *, trust_domain: str | None
+    policy: Policy, classes: Classes, *, trust_domain: str | None, earlier: bool = False
 ) -> Steps[PeerPolicy]:
     """Do what `peer_policy` does, in steps.
 
@@ -186,12 +198,16 @@ def peer_policy_steps(
         policy: As there.
         classes: Of its callers.
         trust_domain: As there.
+        earlier: As there.
     """
     problem = None
+    classes_too = True
     try:
         if isinstance(classes, PolicyTooLarge):
             raise classes
         decision = yield from _decision(policy, classes)
+        if earlier and (alone := (yield from _decision_alone(policy, classes, trust_domain))):
+            decision, classes_too = alone, False
     except PolicyTooLarge as error:
         problem, classes = str(error), []
         if policy.audit:
@@ -200,7 +216,7 @@ def peer_policy_steps(
     kind = _SHADOW_MATCHER if policy.audit else _MATCHER
     yield
     return PeerPolicy(
-        classes=(yield from _callers(classes, trust_domain)),
+        classes=(yield from _callers(classes, trust_domain)) if classes_too else b"",
         decision=any_message(_PER_ROUTE_TYPE, field_bytes(_RBAC, field_bytes(kind, decision))),
         problem=problem,
     )
@@ -263,14 +279,12 @@ def _callers(classes: Sequence[CallerClass], trust_domain: str | None) -> Steps[
         for block in each.blocks:
             entries.append(_entries(block, number, trust_domain))
             yield
-        entries.append(_encode(each.others, number, trust_domain))
+        entries.append(_encode(each.others, _class_of(number), trust_domain))
         yield
     if not classes:
         matcher = [field_bytes(_ON_NO_MATCH, _outcome(NONE, allowed=True))]
     else:
-        by_caller = _caller_input(by_certificate=trust_domain is not None)
-        tree = nested(_EXACT_MATCH_MAP, entries)
-        matcher = nested(_MATCHER_TREE, [field_bytes(_INPUT, by_caller), *tree])
+        matcher = _by_caller(entries, trust_domain)
     prefix = field_string(_SHADOW_PREFIX, _CLASS)
     rbac = nested(_RBAC, [prefix, *nested(_SHADOW_MATCHER, matcher)])
     return b"".join([field_string(1, _PER_ROUTE_TYPE), *nested(2, rbac)])
@@ -284,12 +298,25 @@ _encoded: Memo[tuple[str | None, int, Block], bytes] = Memo(
 def _entries(block: Block, number: int, trust_domain: str | None) -> bytes:
     """Return the entries of the map for the callers of a block, which are in class `number`."""
     key = (trust_domain, number, block)
-    return _encoded.get(key) or _encoded.put(key, _encode(block, number, trust_domain))
+    return _encoded.get(key) or _encoded.put(key, _encode(block, _class_of(number), trust_domain))
 
 
-def _encode(callers: Iterable[str], number: int, trust_domain: str | None) -> bytes:
-    # entries of one class differ by the name and its length: text, which joins quickly
-    value = field_bytes(_VALUE, _outcome(str(number), allowed=True))
+def _class_of(number: int) -> bytes:
+    return _outcome(str(number), allowed=True)
+
+
+def _by_caller(entries: Iterable[bytes], trust_domain: str | None) -> list[bytes]:
+    """Return the field of a `Matcher` that looks up the caller in a map."""
+    by_caller = _caller_input(by_certificate=trust_domain is not None)
+    return nested(
+        _MATCHER_TREE, [field_bytes(_INPUT, by_caller), *nested(_EXACT_MATCH_MAP, entries)]
+    )
+
+
+def _encode(callers: Iterable[str], on_match: bytes, trust_domain: str | None) -> bytes:
+    """Return entries of the map: for each of the callers the same `OnMatch`."""
+    # they differ by the name and its length: text, which joins quickly
+    value = field_bytes(_VALUE, on_match)
     tail = value.decode("latin-1")
     heads = [_head(length, value, trust_domain) for length in range(64)]
     entries = [f"{heads[len(name)]}{name}{tail}" for name in callers]
@@ -299,9 +326,9 @@ def _encode(callers: Iterable[str], number: int, trust_domain: str | None) -> by
 def _head(length: int, value: bytes, trust_domain: str | None) -> str:
     """Return what comes before a name of some length in an entry of the map."""
     before = caller_key("", trust_domain)
-    entry = field_string(_KEY, before + "x" * length) + value
-    whole = field_bytes(_MAP, entry)
-    return whole[: len(whole) - len(value) - length].decode("latin-1")
+    entry = (field_string(_KEY, before + "x" * length), value)
+    head = b"".join(nested(_MAP, entry)[:-1])
+    return head[: len(head) - length].decode("latin-1")
 
 
 def _decision(policy: Policy, classes: Sequence[CallerClass]) -> Steps[bytes]:
@@ -333,6 +360,29 @@ def _decision(policy: Policy, classes: Sequence[CallerClass]) -> Steps[bytes]:
     if not matchers:
         return nobody
     return b"".join([*nested(_MATCHER_LIST, matchers), nobody])
+
+
+def _decision_alone(
+    policy: Policy, classes: Sequence[CallerClass], trust_domain: str | None
+) -> Steps[bytes | None]:
+    """Return the `Matcher` that looks at the caller, the service and the method.
+
+    None where it would be too large. Only for peers with an Envoy that was started with a bootstrap
+    of the version before (`setup.EARLIER`), and to be removed with that.
+    """
+    words = by_word(policy)
+    entries: list[bytes] = []
+    left = MAX_ALONE
+    for each in classes:
+        on_match = _on_class(policy, list(grants(words, each.rules)))
+        for callers in (*each.blocks, each.others):
+            left -= len(callers) * (len(on_match) + _KEY_BYTES)
+            if left < 0:
+                return None
+            entries.append(_encode(callers, on_match, trust_domain))
+            yield
+    nobody = field_bytes(_ON_NO_MATCH, _outcome(NONE, allowed=False))
+    return b"".join([*(_by_caller(entries, trust_domain) if classes else ()), nobody])
 
 
 def _on_class(policy: Policy, found: Sequence[Grant]) -> bytes:

@@ -158,7 +158,11 @@ def warm(*, trust_domain: str | None = None) -> None:
 
 
 def peer_routes(
-    policy: Policy, inventory: Inventory, *, trust_domain: str | None = None
+    policy: Policy,
+    inventory: Inventory,
+    *,
+    trust_domain: str | None = None,
+    earlier: bool = False,
 ) -> PeerRoutes:
     """Return the `RouteConfiguration` of a peer; equal policies have equal ones.
 
@@ -166,12 +170,17 @@ def peer_routes(
         policy: Of the cloud.
         inventory: All clouds.
         trust_domain: Of the callers' certificates; None: peers speak without TLS.
+        earlier: Whether an Envoy may have listeners of an earlier version (`Setup`).
     """
-    return finish(peer_routes_steps(policy, inventory, trust_domain=trust_domain))
+    return finish(peer_routes_steps(policy, inventory, trust_domain=trust_domain, earlier=earlier))
 
 
 def peer_routes_steps(
-    policy: Policy, inventory: Inventory, *, trust_domain: str | None = None
+    policy: Policy,
+    inventory: Inventory,
+    *,
+    trust_domain: str | None = None,
+    earlier: bool = False,
 ) -> Steps[PeerRoutes]:
     """Do what `peer_routes` does, in steps."""
     from control_plane.site import route
@@ -180,8 +189,9 @@ def peer_routes_steps(
         classes: Classes = yield from caller_class_steps(policy, inventory)
     except PolicyTooLarge as error:
         classes = error
-    made = yield from peer_policy_steps(policy, classes, trust_domain=trust_domain)
-    filters = [(names.CLASSES, made.classes), (names.RBAC, made.decision)]
+    made = yield from peer_policy_steps(policy, classes, trust_domain=trust_domain, earlier=earlier)
+    filters = [(names.CLASSES, made.classes)] if made.classes else []
+    filters.append((names.RBAC, made.decision))
     # also of a policy with too many rights: in audit mode its callers get in
     if not isinstance(classes, PolicyTooLarge) and (
         limits := (yield from route_limits(policy, classes))

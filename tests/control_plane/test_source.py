@@ -263,6 +263,22 @@ def test_a_cluster_that_waits_for_a_name_server_comes_after_the_listeners(
     assert found.after == (LISTENER if waits else None)
 
 
+def test_an_earlier_envoy_gets_a_policy_for_one_filter_and_so_do_the_others_of_its_site() -> None:
+    fleet = Fleet(peered("cloud-1", ANYBODY), cloud("cloud-2"))
+    first = fleet.attach("cloud-1")
+    before = first.resource(ROUTE, "peer")
+    fleet.hub.told.clear()
+
+    earlier = fleet.source.attach(node("cloud-1", EARLIER))
+
+    assert fleet.hub.told == [(ROUTE, {"peer"}, "cloud-1")]
+    now = earlier.resource(ROUTE, "peer")
+    assert before is not None
+    assert now is not None
+    assert first.resource(ROUTE, "peer") is now
+    assert [b"classes" in each.body for each in (before, now)] == [True, False]
+
+
 class TestUpdate:
     def test_a_cloud_that_nobody_names_concerns_nobody(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))

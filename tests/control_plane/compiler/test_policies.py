@@ -50,7 +50,7 @@ class Counting(Policies):
         for each in clouds:
             self.set(each.name, each)
 
-    def _count(self, policy: Policy) -> Steps[PeerRoutes]:
+    def _count(self, policy: Policy, earlier: bool) -> Steps[PeerRoutes]:
         self.compiled.append(policy)
         for _ in range(4):
             if isinstance(self._timer, Clock):
@@ -85,6 +85,19 @@ def test_sites_with_equal_policies_share_one_and_it_is_compiled_when_it_is_asked
     assert policies.compiled == []
 
     assert policies.routes("a") is policies.routes("b") is not policies.routes("c")
+    assert len(policies.compiled) == 2
+
+
+def test_a_site_that_an_earlier_envoy_has_joined_waits_with_no_routes_that_are_not_for_it() -> None:
+    clock = Clock()
+    policies = Counting(cloud("a", EDGE), cloud("b", EDGE), timer=clock)
+    policies.takes = 1.0
+    before = policies.routes("a")
+
+    assert policies.set("a", cloud("a", EDGE), earlier=True)
+    assert not policies.set("a", cloud("a", EDGE), earlier=True)
+    assert policies.routes("a") is not before
+    assert policies.routes("b") is before
     assert len(policies.compiled) == 2
 
 

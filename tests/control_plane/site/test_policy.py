@@ -38,14 +38,21 @@ class Encoded:
     """What the two filters of a peer are told."""
 
     classes: Any
+    """None: the second is told all."""
     rbac: Any
 
 
 def encoded(
-    owner: Cloud, trust_domain: str | None = DOMAIN, inventory: Inventory = INVENTORY
+    owner: Cloud,
+    trust_domain: str | None = DOMAIN,
+    inventory: Inventory = INVENTORY,
+    *,
+    earlier: bool = False,
 ) -> Encoded:
-    made = peer_policy(policy_of(owner), inventory, trust_domain=trust_domain)
-    return Encoded(_rbac(made.classes), _rbac(made.decision))
+    policy = policy_of(owner)
+    made = peer_policy(policy, inventory, trust_domain=trust_domain, earlier=earlier)
+    assert bool(made.classes) is not earlier
+    return Encoded(_rbac(made.classes) if made.classes else None, _rbac(made.decision))
 
 
 def _rbac(body: bytes) -> Rbac:
@@ -58,7 +65,7 @@ def _rbac(body: bytes) -> Rbac:
 
 def decided(policy: Encoded, seen: Mapping[str, str]) -> Action:
     """Return what the second filter comes to after the first one."""
-    noted = decision(policy.classes.shadow_matcher, seen)
+    noted = None if policy.classes is None else decision(policy.classes.shadow_matcher, seen)
     metadata = {} if noted is None else {"class": noted.name}
     found = decision(policy.rbac.matcher, {**seen, **metadata})
     assert found is not None
@@ -133,10 +140,12 @@ RULES = st.builds(
 )
 
 
-@given(st.lists(RULES, max_size=4).map(tuple), st.sampled_from([DOMAIN, None]))
-def test_it_decides_as_the_rules_do(rules: tuple[AcceptRule, ...], domain: str | None) -> None:
+@given(st.lists(RULES, max_size=4).map(tuple), st.sampled_from([DOMAIN, None]), st.booleans())
+def test_it_decides_as_the_rules_do(
+    rules: tuple[AcceptRule, ...], domain: str | None, earlier: bool
+) -> None:
     owner = Cloud(name="cloud-7", accept=rules)
-    policy = encoded(owner, domain)
+    policy = encoded(owner, domain, earlier=earlier)
     for caller in [*CALLERS, Cloud(name="cloud-9")]:
         for service in [*SERVICES, "network"]:
             for method in [*METHODS, "DELETE", FORM]:
@@ -178,10 +187,12 @@ def test_no_other_name_is_that_cloud(uri: str) -> None:
     assert decided(policy, seen).action == RbacAction.ALLOW
 
 
-def test_audit_mode_enforces_nothing_and_looks_at_the_same() -> None:
+@pytest.mark.parametrize("earlier", [False, True])
+def test_audit_mode_enforces_nothing_and_looks_at_the_same(earlier: bool) -> None:
     rules = (AcceptRule(clouds=(CloudPattern(name="cloud-1"),), methods=("GET",)),)
-    enforced = encoded(Cloud(name="cloud-7", accept=rules)).rbac
-    audited = encoded(Cloud(name="cloud-7", accept=rules, accept_mode="audit")).rbac
+    audit = Cloud(name="cloud-7", accept=rules, accept_mode="audit")
+    enforced = encoded(Cloud(name="cloud-7", accept=rules), earlier=earlier).rbac
+    audited = encoded(audit, earlier=earlier).rbac
 
     assert enforced.shadow_matcher is None
     assert audited.matcher is None

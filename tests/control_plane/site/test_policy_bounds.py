@@ -20,7 +20,7 @@ from control_plane.clouds.policy import Policy, policy_of
 from control_plane.scope import SERVICE_TYPES
 from control_plane.site import callers, peer_routes, policy, site_resources
 from control_plane.site.callers import MAX_LOOKED_AT
-from control_plane.site.policy import MAX_GRANTS, peer_policy
+from control_plane.site.policy import MAX_ALONE, MAX_GRANTS, peer_policy
 from xds.types import EXTENSION
 
 SERVICES = tuple(sorted(SERVICE_TYPES))
@@ -237,6 +237,34 @@ def test_five_rules_for_labels_that_all_of_a_large_fleet_bear_are_within_the_lim
     assert made.problem is None
     assert made.classes.count(b"/cloud/cloud-") == 10_000
     assert len(made.classes) < 1_500_000
+
+
+@pytest.mark.parametrize("callers", [1000, 2000])
+def test_a_policy_for_envoys_of_an_earlier_version_is_bounded(callers: int) -> None:
+    """One that is larger they get as others do."""
+    services = SERVICES[:20]
+    fields = [
+        (services[number : number + 1], ("GET", "POST", f"M{number}")) for number in range(20)
+    ]
+    everybody = (CloudPattern(labels={"fleet": "f"}),)
+    rules = policy_of(
+        Cloud(
+            name="owner",
+            accept=tuple(
+                AcceptRule(clouds=everybody, services=each, methods=methods)
+                for each, methods in fields
+            ),
+        )
+    )
+    made = peer_policy(rules, fleet(callers), trust_domain="fleet", earlier=True)
+    others = peer_policy(rules, fleet(callers), trust_domain="fleet")
+
+    if callers == 1000:
+        assert (made.classes, made.problem) == (b"", None)
+        assert made.decision.count(b"/cloud/cloud-") == 1000
+        assert MAX_ALONE // 2 < len(made.decision) < MAX_ALONE, len(made.decision)
+    else:
+        assert made == others
 
 
 def test_names_whose_ids_are_kept_are_written_once_for_all_listeners(
