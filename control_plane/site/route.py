@@ -287,7 +287,9 @@ def peer() -> bytes:
 @cache
 def loop() -> bytes:
     """Return the route that answers a loop, all but what it matches."""
-    return bytes(_answer(508, LOOP, f"this request has been at {names.SITE_NAME} before"))
+    looped = _answer(508, LOOP, f"this request has been at {names.SITE_NAME} before")
+    looped.name = "loop"
+    return bytes(looped)
 
 
 def dispatch() -> RouteConfiguration:
@@ -331,6 +333,7 @@ def _virtual_host(routes: Sequence[Route], headers: Sequence[HeaderValueOption])
 
 def _no_target() -> Route:
     route = _answer(500, "Internal Server Error", "the scope filter named no target")
+    route.name = "no target"
     route.match = RouteMatch(prefix="/")
     return route
 
@@ -338,6 +341,7 @@ def _no_target() -> Route:
 def _two_hosts() -> Route:
     # what Envoy makes of two Host headers; services would make links of the whole
     route = _answer(400, ERROR_TITLES[400], "more than one Host, or one with a comma")
+    route.name = "two hosts"
     comma = HeaderMatcher(name=":authority", string_match=StringMatcher(contains=","))
     route.match = RouteMatch(prefix="/", headers=[comma])
     return route

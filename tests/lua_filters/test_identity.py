@@ -86,6 +86,19 @@ class TestStripping:
         assert not sent.body_was_read
 
     @pytest.mark.parametrize(
+        ("announced", "status"), [("2", None), ("65536", None), ("65537", 500), (None, 500)]
+    )
+    def test_while_the_routes_are_of_the_version_before_a_body_announces_its_bound(
+        self, front: Any, announced: str | None, status: int | None
+    ) -> None:
+        """They have no names; for a moment of an upgrade they meet this Lua."""
+        headers = {} if announced is None else {"content-length": announced}
+        sent = front.request(TOKENS, headers, method="POST", body="{}", route="")
+
+        assert (sent.answer.status if sent.answer else None) == status
+        assert sent.body_was_read is (status is None)
+
+    @pytest.mark.parametrize(
         ("method", "path", "limit"),
         [
             ("POST", TOKENS, "login"),

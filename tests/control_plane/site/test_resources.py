@@ -73,6 +73,13 @@ class TestGolden:
         assert made == file.read_text()
 
 
+def test_every_route_of_a_front_has_a_name() -> None:
+    """By which its Lua knows those of the version before, which bound no login."""
+    (host,) = RouteConfiguration.parse(routes(SITE)["front"]).virtual_hosts
+
+    assert all(each.name for each in host.routes)
+
+
 class TestWhichThereAre:
     def test_all_have_their_routes_and_their_lua(self) -> None:
         made = site_resources(SITE)
