@@ -60,8 +60,19 @@ class Envoy:
         *,
         before: Sequence[str] = (),
         options: Sequence[str] = ("--disable-hot-restart",),
+        drain_seconds: int = 1,
     ) -> None:
-        """Start it; `before` is a command that runs it, such as `NameServer.command`."""
+        """Start it.
+
+        Args:
+            bootstrap: What it starts with, all but the admin interface.
+            folder: Gets its files.
+            name: What these begin with.
+            before: A command that runs it, such as `NameServer.command`.
+            options: Further ones of its command line.
+            drain_seconds: How long connections stay that a replaced listener had; 600 is Envoy's
+                default.
+        """
         self.folder, self.name = folder, name
         self.node = str(bootstrap["node"]["id"])
         self.log = folder / f"{name}.log"
@@ -76,7 +87,7 @@ class Envoy:
                 [
                     *(*before, PROGRAM, "-c", config, "--concurrency", "1", *options),
                     *("--admin-address-path", admin, "--file-flush-interval-msec", "20"),
-                    *("--drain-time-s", "1", "--log-level", "info"),
+                    *("--drain-time-s", str(drain_seconds), "--log-level", "info"),
                 ],
                 stdout=access_log,
                 stderr=log,

@@ -1,5 +1,6 @@
 """Sites and control planes with certificates, from the authority that operators use."""
 
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -45,6 +46,19 @@ class Identities:
             *("--tls-cert", str(files.certificate), "--tls-key", str(files.key)),
             *("--tls-ca", str(files.authorities), "--trust-domain", TRUST_DOMAIN),
         ]
+
+    def client(self, cloud: str) -> ssl.SSLContext:
+        """Return the context of a client of HTTP/2 with a cloud's certificate.
+
+        It believes any server, so that what the server does is under test.
+        """
+        files = self.of(cloud)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(["h2"])
+        context.load_cert_chain(files.certificate, files.key)
+        return context
 
     def channel(self, cloud: str) -> Channel:
         """Return how the Envoy of a cloud reaches its control plane."""

@@ -35,7 +35,7 @@ class Process:
         self.name = name
         self.command = [str(each) for each in command]
         self.log_file = folder / f"{name}.log"
-        self._cwd = cwd
+        self.cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -54,7 +54,7 @@ class Process:
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command,
-                cwd=self._cwd,
+                cwd=self.cwd,
                 env=clean_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -39,10 +39,10 @@ class Services:
         """Return a service of a manifest that an echo service answers."""
         return {"endpoints": [at(self.echo(name).port)], **more}
 
-    def run_envoy(self, cloud: str, config: dict[str, Any]) -> Envoy:
-        """Start the Envoy of a site from its bootstrap."""
+    def run_envoy(self, cloud: str, config: dict[str, Any], **more: Any) -> Envoy:
+        """Start the Envoy of a site from its bootstrap; `more` as `Envoy` takes it."""
         before = self.name_server.command() if self.name_server else ()
-        envoy = self.envoys[cloud] = Envoy(config, self.folder, cloud, before=before)
+        envoy = self.envoys[cloud] = Envoy(config, self.folder, cloud, before=before, **more)
         self._closing.callback(envoy.stop)
         return envoy
 

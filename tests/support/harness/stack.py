@@ -130,23 +130,31 @@ class Etcd(Process):
 class ServeProcess(Process):
     """One `scopeway serve`; its ports outlive a restart."""
 
-    def __init__(self, registry: str, folder: Path, *options: object, name: str = "serve") -> None:
+    def __init__(
+        self,
+        registry: str,
+        folder: Path,
+        *options: object,
+        name: str = "serve",
+        sources: Path = REPOSITORY,
+    ) -> None:
         self.xds_port, self.admin_port = free_ports(2)
         command = [
             *(sys.executable, "-m", "control_plane", "serve", "--registry", registry),
             *("--xds-listen", f"127.0.0.1:{self.xds_port}"),
             *("--admin-listen", f"127.0.0.1:{self.admin_port}"),
         ]
-        super().__init__(name, [*command, *options], folder, cwd=REPOSITORY)
+        super().__init__(name, [*command, *options], folder, cwd=sources)
 
     def start(self) -> "ServeProcess":
         self.launch()
         self.wait_until(self.is_ready, "/readyz is 200")
         return self
 
-    def restart(self) -> None:
-        """Kill it, where it runs, and start it again."""
+    def restart(self, sources: Path | None = None) -> None:
+        """Kill it, where it runs, and start it again; with `sources`, from those from now on."""
         self.kill()
+        self.cwd = sources or self.cwd
         self.start()
 
     def is_ready(self) -> bool:
@@ -216,12 +224,14 @@ class Stack(Services):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def serve(self, *options: object, start: bool = True) -> ServeProcess:
+    def serve(
+        self, *options: object, start: bool = True, sources: Path = REPOSITORY
+    ) -> ServeProcess:
         """Return a control plane over this etcd, started unless told otherwise."""
         name = f"serve-{len(self.serves) + 1}"
         if self.identities is not None:
             options = (*self.identities.serve_options(), *options)
-        serve = ServeProcess(self.etcd.url, self.folder, *options, name=name)
+        serve = ServeProcess(self.etcd.url, self.folder, *options, name=name, sources=sources)
         self.serves.append(serve)
         self._closing.callback(serve.kill)
         return serve.start() if start else serve
@@ -268,16 +278,17 @@ class Stack(Services):
         return "\n".join([*processes, super().logs()])
 
 
-def run_scopeway(*arguments: object, status: int = 0) -> str:
+def run_scopeway(*arguments: object, status: int = 0, sources: Path = REPOSITORY) -> str:
     """Run a `scopeway` command as a process; return its standard output.
 
     Args:
         arguments: As on the command line.
         status: The exit status that is expected.
+        sources: Of the version that is run.
     """
     done = subprocess.run(
         [sys.executable, "-m", "control_plane", *map(str, arguments)],
-        cwd=REPOSITORY,
+        cwd=sources,
         env=clean_environment(),
         capture_output=True,
         text=True,
