@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from harness.version_before import COMMIT
 
 REPOSITORY = Path(__file__).parents[1]
 NAMED = re.compile(r"`(tests/[\w/.-]+)(?:::(\w+))?`")
@@ -11,7 +12,7 @@ MEANT = re.compile(r"`tests/[^`]*`")
 TRANSCRIPT = re.compile(r"`(\w+\.txt)`")
 ROW = re.compile(r"^\| (.+) \| (.+) \|$", re.MULTILINE)
 DECISION = re.compile(r"\badr/(\d{4})|\bADR (\d+)")
-DOCUMENTS = ["docs/limits.md", "docs/xds.md", "SECURITY.md"]
+DOCUMENTS = ["docs/limits.md", "docs/upgrades.md", "docs/xds.md", "SECURITY.md"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -28,6 +29,12 @@ def test_every_test_that_is_named_is_there(document: str) -> None:
     assert named
     assert missing == []
     assert [each for each in MEANT.findall(text) if not NAMED.fullmatch(each)] == []
+
+
+def test_the_version_before_is_the_one_that_tests_run() -> None:
+    text = (REPOSITORY / "docs/upgrades.md").read_text()
+
+    assert f"The version before is commit {COMMIT[:7]}," in text
 
 
 @pytest.mark.parametrize(
