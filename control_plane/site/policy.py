@@ -313,12 +313,13 @@ def _by_caller(entries: Iterable[bytes], trust_domain: str | None) -> list[bytes
     )
 
 
-def _encode(callers: Iterable[str], on_match: bytes, trust_domain: str | None) -> bytes:
+def _encode(callers: Sequence[str], on_match: bytes, trust_domain: str | None) -> bytes:
     """Return entries of the map: for each of the callers the same `OnMatch`."""
     # they differ by the name and its length: text, which joins quickly
     value = field_bytes(_VALUE, on_match)
     tail = value.decode("latin-1")
-    heads = [_head(length, value, trust_domain) for length in range(64)]
+    lengths = set(map(len, callers))
+    heads = {length: _head(length, value, trust_domain) for length in lengths}
     entries = [f"{heads[len(name)]}{name}{tail}" for name in callers]
     return "".join(entries).encode("latin-1")
 
