@@ -33,7 +33,9 @@ def parse_document(document: object, place: str) -> Cloud | Cordon:
     return parse_manifest(document, place)
 
 
-def parse_json(text: bytes, place: str, key: str | None = None) -> Entry:
+def parse_json(
+    text: bytes, place: str, key: str | None = None, *, max_bytes: int = MAX_BYTES
+) -> Entry:
     """Return what a JSON document declares.
 
     Args:
@@ -41,10 +43,11 @@ def parse_json(text: bytes, place: str, key: str | None = None) -> Entry:
         place: Where it stands, for people.
         key: The end of its key: a cloud's name, alone or with CORDON_KEY. The document must be that
             cloud's, and of that kind; None: there is no key.
+        max_bytes: A longer document is refused.
     """
     name = None if key is None else key.removesuffix(CORDON_KEY)
     try:
-        document = _decode(text)
+        document = _decode(text, max_bytes)
     except (ValueError, RecursionError) as error:
         return InvalidCloud(place, Problem("", f"is not JSON: {_one_line(error)}"), name=name)
     try:
@@ -68,9 +71,9 @@ def to_json(entry: Cloud | Cordon) -> bytes:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _decode(text: bytes) -> Any:
-    if len(text) > MAX_BYTES:
-        raise ValueError(f"longer than {MAX_BYTES} bytes")
+def _decode(text: bytes, max_bytes: int) -> Any:
+    if len(text) > max_bytes:
+        raise ValueError(f"longer than {max_bytes} bytes")
     if text.count(b"{") > limits.OBJECTS:  # each takes a call of `_without_twins`
         raise ValueError(f"more than {limits.OBJECTS} objects")
     return _DECODER.decode(text.decode())

@@ -2,23 +2,33 @@
 
 Owns its form. Blocks; called in threads. Invariant: the file is either the new one or the old one,
 also after a crash; one that is damaged is refused as a whole, as half an inventory would take
-clouds away.
+clouds away, and is never written over.
 """
 
 import hashlib
 import json
 import os
+import stat
+import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
-from control_plane.registry.documents import parse_json, to_json
+from control_plane.registry.documents import MAX_BYTES, parse_json, to_json
 from control_plane.registry.protocol import Entry, Place
 
 FILE = "clouds.jsonl"
 FORMAT = 1
+"""Of the versions since the first, which wrote no other: a control plane of any of them reads what
+another has written. What is added to the first line must not change that."""
+LEFT_BEHIND = 60.0
+"""Seconds after which a temporary file is one that a crash has left."""
+LINE_BYTES = 4 * MAX_BYTES
+"""Of a document of ours: its JSON may be longer than the YAML that it was read from."""
 
 
 class StateDamaged(Exception):
@@ -36,32 +46,110 @@ class Saved:
     """Until when they are known to have been what the registry holds, in seconds since 1970."""
 
 
+class StateFile:
+    """The file in one folder, as one control plane writes it. For one thread at a time."""
+
+    def __init__(self, folder: Path, registry: str) -> None:
+        self._folder = folder
+        self._registry = registry
+        self._lines: dict[str, tuple[Cloud, bytes]] = {}
+        """What was written last, by name: most clouds are the same the next time."""
+        self._written: tuple[int, int] | None = None
+        """The file that is ours, by device and inode."""
+
+    def save(self, inventory: Inventory) -> None:
+        """Replace the file; only its owner may read it.
+
+        Raises:
+            OSError: it could not be written; the old one stays.
+        """
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        body = self._body(inventory)
+        about = {
+            "format": FORMAT,
+            "registry": self._registry,
+            "sha256": hashlib.sha256(body).hexdigest(),
+        }
+        # a name of its own: another control plane may write into the same folder just now
+        number, new = tempfile.mkstemp(prefix=f".{FILE}.", suffix=".new", dir=self._folder)
+        try:
+            with open(number, "wb") as file:
+                file.write(json.dumps(about).encode() + b"\n" + body)
+                file.flush()
+                os.fsync(number)
+                written = _identity(os.fstat(number))
+            os.replace(new, self._folder / FILE)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(new)
+            raise
+        _sync_folder(self._folder)
+        self._written = written
+
+    def still_current(self) -> bool:
+        """Note that the file is what the registry holds at this moment.
+
+        Returns:
+            Whether the file is the one that was saved; if not, it has to be saved again.
+
+        Raises:
+            OSError: it cannot be looked at.
+        """
+        path = self._folder / FILE
+        try:
+            if _identity(path.lstat()) != self._written:
+                return False
+        except FileNotFoundError:
+            return False
+        os.utime(path)
+        return True
+
+    def _body(self, inventory: Inventory) -> bytes:
+        clouds = sorted(inventory, key=lambda cloud: cloud.name)
+        for cloud in clouds:
+            known = self._lines.get(cloud.name)
+            if known is None or known[0] is not cloud:
+                self._lines[cloud.name] = (cloud, to_json(cloud) + b"\n")
+        # one by one: to free thousands of clouds at once would stop the event loop, too
+        for name in self._lines.keys() - {cloud.name for cloud in clouds}:
+            del self._lines[name]
+        cordons = [
+            to_json(Cordon(name=name, reason=why)) + b"\n"
+            for name, why in sorted(inventory.cordons.items())
+        ]
+        return b"".join([*(self._lines[cloud.name][1] for cloud in clouds), *cordons])
+
+
 def save(folder: Path, inventory: Inventory, registry: str) -> None:
-    """Replace the file.
+    """Replace the file once.
 
     Raises:
         OSError: it could not be written; the old one stays.
     """
-    entries: list[Cloud | Cordon] = sorted(inventory, key=lambda cloud: cloud.name)
-    entries += [Cordon(name=name, reason=why) for name, why in sorted(inventory.cordons.items())]
-    body = b"".join(to_json(entry) + b"\n" for entry in entries)
-    about = {"format": FORMAT, "registry": registry, "sha256": hashlib.sha256(body).hexdigest()}
-    new = folder / f".{FILE}.new"
-    with new.open("wb") as file:
-        file.write(json.dumps(about).encode() + b"\n" + body)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(folder / FILE)
-    directory = os.open(folder, os.O_RDONLY)
+    StateFile(folder, registry).save(inventory)
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Make way for a new file: keep one that cannot be used under another name, and return that.
+
+    Removes what crashed control planes have left behind.
+
+    Raises:
+        OSError: the folder cannot be changed.
+    """
+    long_ago = time.time() - LEFT_BEHIND
+    for left in folder.glob(f".{FILE}*.new"):
+        with suppress(FileNotFoundError):
+            if left.lstat().st_mtime < long_ago:
+                left.unlink()
+    path = folder / FILE
     try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def still_current(folder: Path) -> None:
-    """Note that the file is what the registry holds at this moment."""
-    os.utime(folder / FILE)
+        _read(path)
+    except StateDamaged:
+        kept = folder / f"{FILE}.unusable-{time.time_ns()}"
+        path.rename(kept)
+        return kept
+    return None
 
 
 def load(folder: Path) -> Saved | None:
@@ -71,22 +159,57 @@ def load(folder: Path) -> Saved | None:
         StateDamaged: there is a file, and it cannot be used.
     """
     path = folder / FILE
+    found = _read(path)
+    if found is None:
+        return None
+    registry, body, current = found
+    entries = {
+        f"{path}:{number}": parse_json(line, f"{path}:{number}", max_bytes=LINE_BYTES)
+        for number, line in enumerate(body.splitlines(), start=2)
+    }
+    return Saved(entries=entries, registry=registry, current=current)
+
+
+def _read(path: Path) -> tuple[str, bytes, float] | None:
+    """Return the registry, the documents and the time of a file that is whole."""
     try:
-        text = path.read_bytes()
-        current = path.stat().st_mtime
+        # what isn't a file must not be waited for
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise StateDamaged(f"{path} is not a file")
+            text = file.read()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise StateDamaged(f"{path} is a link to a file that is not there") from None
         return None
     except OSError as error:
         raise StateDamaged(f"{path} cannot be read: {error.strerror}") from None
     head, _, body = text.partition(b"\n")
     try:
         about = json.loads(head)
-        known = (about["format"], about["sha256"])
-        registry = str(about["registry"])
-    except (ValueError, LookupError, TypeError):
+        number, digest, registry = about["format"], about["sha256"], str(about["registry"])
+        if type(number) is not int:
+            raise TypeError
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise StateDamaged(f"{path} is not a file of saved clouds") from None
-    if known != (FORMAT, hashlib.sha256(body).hexdigest()):
-        raise StateDamaged(f"{path} is damaged")
-    places = [f"{path}:{number}" for number, _ in enumerate(body.splitlines(), start=2)]
-    entries = dict(zip(places, map(parse_json, body.splitlines(), places), strict=True))
-    return Saved(entries=entries, registry=registry, current=current)
+    if number > FORMAT:
+        raise StateDamaged(
+            f"{path} was written by a newer version of Scopeway "
+            f"(format {number}, and this version reads format {FORMAT})"
+        )
+    if number != FORMAT or digest != hashlib.sha256(body).hexdigest():
+        raise StateDamaged(f"{path} is damaged: its checksum is another one")
+    return registry, body, found.st_mtime
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _sync_folder(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -1,6 +1,10 @@
 import asyncio
+import errno
+import os
+import shutil
+import tempfile
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -13,6 +17,7 @@ from control_plane.clouds.inventory import Inventory
 from control_plane.registry import Batch, RegistryUnavailable, state, state_file
 from control_plane.registry.memory import MemoryRegistry
 from control_plane.registry.state import StateRegistry
+from control_plane.registry.state_file import StateFile
 from control_plane.slices import in_slices
 
 pytestmark = pytest.mark.asyncio
@@ -21,15 +26,16 @@ pytestmark = pytest.mark.asyncio
 class AwayAtFirst(MemoryRegistry):
     """A registry that cannot be read three times, and then when it is told to come back."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, reasons: Sequence[str] = ("is away",) * 3) -> None:
         super().__init__(*map(a_cloud, names))
+        self.reasons = reasons
         self.back = asyncio.Event()
         self.attempts = 0
 
     async def watch(self) -> AsyncGenerator[Batch, None]:
         self.attempts += 1
         if self.attempts <= 3:
-            raise RegistryUnavailable("memory is away")
+            raise RegistryUnavailable(f"memory {self.reasons[self.attempts - 1]}")
         await self.back.wait()
         async for batch in super().watch():
             yield batch
@@ -38,6 +44,18 @@ class AwayAtFirst(MemoryRegistry):
 def save(folder: Path, *names: str) -> None:
     inventory = Inventory().apply({name: a_cloud(name) for name in names})
     state_file.save(folder, inventory, "memory")
+
+
+def names(folder: Path) -> set[str | None]:
+    """Return the names of the saved clouds; none where nothing is saved."""
+    saved = state_file.load(folder)
+    return set() if saved is None else {entry.name for entry in saved.entries.values()}
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - a file or a counter of another thread
+            await asyncio.sleep(0.01)
 
 
 async def test_the_last_clouds_are_saved_at_the_end(tmp_path: Path) -> None:
@@ -52,16 +70,110 @@ async def test_the_last_clouds_are_saved_at_the_end(tmp_path: Path) -> None:
     assert list(saved.entries.values()) == [a_cloud("b"), a_cloud("c")]
 
 
+async def test_the_first_listing_is_saved_before_it_is_told(tmp_path: Path) -> None:
+    """Whoever is killed as soon as it serves has something to start with."""
+    watch = StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path, debounce=1000).watch()
+    await anext(watch)
+
+    assert names(tmp_path) == {"a"}
+    await watch.aclose()
+
+
+async def test_so_is_what_a_returned_registry_holds(tmp_path: Path) -> None:
+    save(tmp_path, "a", "b")
+    inner = AwayAtFirst("b", "c")
+    inner.back.set()
+    watch = StateRegistry(inner, tmp_path, retry=0, debounce=1000).watch()
+    await anext(watch)
+    assert names(tmp_path) == {"a", "b"}
+    await anext(watch)
+
+    assert names(tmp_path) == {"b", "c"}
+    await watch.aclose()
+
+
+async def test_a_disk_that_hangs_holds_up_no_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def fsync(_: int) -> None:
+        hangs.set()
+        go_on.wait()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(state, "FIRST", 0.01)
+    async with reading(StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path)) as reader:
+        assert reader.names == {"a"}
+        assert hangs.is_set()
+        go_on.set()
+
+
+async def test_what_could_not_be_saved_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the file of before is not said to be current meanwhile."""
+    inner = MemoryRegistry(a_cloud("a"))
+    monkeypatch.setattr(state, "RETRY_SAVE", 0)
+    monkeypatch.setattr(state, "IDLE", 0)
+    attempts = 0
+
+    def fail(**_: object) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with reading(StateRegistry(inner, tmp_path, debounce=0)) as reader:
+        with monkeypatch.context() as full:
+            full.setattr(tempfile, "mkstemp", fail)
+            inner.put(a_cloud("b"))
+            await eventually(lambda: attempts >= 3)
+            os.utime(tmp_path / "clouds.jsonl", (1, 1))
+            seen = attempts
+            await eventually(lambda: attempts >= seen + 3)
+            assert (tmp_path / "clouds.jsonl").stat().st_mtime == 1
+            assert names(tmp_path) == {"a"}
+        await eventually(lambda: names(tmp_path) == {"a", "b"})
+        assert reader.names == {"a", "b"}
+    told = [record.getMessage() for record in caplog.records]
+
+    assert [each for each in told if "No space left" in each] == [
+        "the clouds cannot be saved, so a restart without the registry would serve older ones or "
+        f"none: {tmp_path}: No space left on device"
+    ]
+    assert told[-1] == "the clouds are saved again"
+
+
+async def test_a_file_that_is_gone_is_saved_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "IDLE", 0)
+    folder = tmp_path / "state"
+    async with reading(StateRegistry(MemoryRegistry(a_cloud("a")), folder, debounce=0)):
+        await asyncio.to_thread(shutil.rmtree, folder)
+        await eventually(lambda: names(folder) == {"a"})
+
+
+async def test_why_the_registry_is_away_is_told_as_it_is_now(tmp_path: Path) -> None:
+    save(tmp_path, "a")
+    inner = AwayAtFirst("b", reasons=("cannot be reached", "cannot be reached", "refuses us"))
+    async with reading(StateRegistry(inner, tmp_path, retry=0)) as reader:
+        await reader.until(lambda: len(reader.batches) == 2)
+        first, second = reader.batches
+        inner.back.set()
+        await reader.until(lambda: reader.names == {"b"})
+
+    assert first.stale is not None
+    assert first.stale.startswith("memory cannot be reached; serving what memory held ")
+    assert second.stale == "memory refuses us; serving what was saved"
+    assert second.current == first.current
+
+
 async def test_changes_are_saved_meanwhile(tmp_path: Path) -> None:
     inner = MemoryRegistry(a_cloud("a"))
     async with reading(StateRegistry(inner, tmp_path, debounce=0)):
         inner.put(a_cloud("b"))
-        async with asyncio.timeout(30):
-            while True:
-                saved = state_file.load(tmp_path)
-                if saved is not None and len(saved.entries) == 2:
-                    break
-                await asyncio.sleep(0.01)
+        await eventually(lambda: names(tmp_path) == {"a", "b"})
 
 
 async def test_the_clouds_of_before_a_batch_are_freed_step_by_step(
@@ -69,14 +181,14 @@ async def test_the_clouds_of_before_a_batch_are_freed_step_by_step(
 ) -> None:
     """Also by the writer, which has those of before when a batch comes while it writes."""
     monkeypatch.setattr(state, "in_slices", partial(in_slices, seconds=0))
-    save, writes, may_end = state_file.save, threading.Semaphore(0), threading.Semaphore(0)
+    save, writes, may_end = StateFile.save, threading.Semaphore(0), threading.Semaphore(0)
 
-    def slow(folder: Path, inventory: Inventory, registry: str) -> None:
-        save(folder, inventory, registry)
+    def slow(self: StateFile, inventory: Inventory) -> None:
+        save(StateFile(tmp_path, "memory"), inventory)  # another keeps no line of it
         writes.release()
         may_end.acquire(timeout=30)
 
-    monkeypatch.setattr(state_file, "save", slow)
+    monkeypatch.setattr(StateFile, "save", slow)
     found, freed = [0], Freed()
 
     async def look() -> None:
@@ -91,9 +203,9 @@ async def test_the_clouds_of_before_a_batch_are_freed_step_by_step(
     inner = MemoryRegistry()
     registry = StateRegistry(inner, tmp_path, debounce=0)
     async with aclosing(registry.watch()) as batches:
+        may_end.release()
         await anext(batches)
         await asyncio.to_thread(writes.acquire)  # of nothing
-        may_end.release()
         watching = asyncio.create_task(look())
         inner.tell(batch("a"))
         await anext(batches)
@@ -143,6 +255,11 @@ async def test_a_damaged_file_is_told_and_is_no_hindrance_when_the_registry_is_t
             pass
     async with reading(StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path)) as reader:
         assert reader.names == {"a"}
+    (kept,) = set(os.listdir(tmp_path)) - {"clouds.jsonl"}
+
+    assert kept.startswith("clouds.jsonl.unusable-")
+    assert (tmp_path / kept).read_text() == "x"
+    assert names(tmp_path) == {"a"}
 
 
 async def test_a_cloud_lost_in_a_storm_is_saved_too(tmp_path: Path) -> None:
