@@ -19,6 +19,10 @@ from control_plane.registry.protocol import Entry, Place
 Known = Mapping[bytes, Cloud | Cordon]
 
 _NOTHING: Known = MappingProxyType({})
+_OUTSIDE = (
+    "is refused; the reason is not shown, because this is a link to a file outside of the folder: "
+    "move the file into it, or name its own folder with dir:"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +38,17 @@ class Manifests:
     """Every document could be told to be some cloud's: what is not in `entries` is not in it."""
 
 
-def read_manifests(text: str, file: str, known: Known = _NOTHING) -> Manifests:
+def read_manifests(
+    text: str, file: str, known: Known = _NOTHING, *, inside: bool = True
+) -> Manifests:
     """Return the clouds of a file's text.
 
     Args:
         text: All of it.
         file: Its name, for the places.
         known: The `documents` of an older version, not to be parsed again.
+        inside: It is in the folder of the registry. Else of a document that is refused nothing is
+            shown: whoever may put a link into the folder must not read what the control plane may.
     """
     entries: dict[Place, Entry] = {}
     documents: dict[bytes, Cloud | Cordon] = {}
@@ -53,6 +61,8 @@ def read_manifests(text: str, file: str, known: Known = _NOTHING) -> Manifests:
             continue
         if not isinstance(entry, InvalidCloud):
             documents[digest] = entry
+        elif not inside:
+            entry = InvalidCloud(f"{file}:{line}", Problem("", _OUTSIDE))
         whole = whole and entry.name is not None
         place = _place(entry, file, line)
         number = numbers[place] = numbers.get(place, 0) + 1

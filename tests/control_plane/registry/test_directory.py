@@ -1,13 +1,15 @@
 import asyncio
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from registry_model import a_cloud, reading, written
 
 from control_plane.clouds.manifest import InvalidCloud
-from control_plane.registry import Batch, RegistryUnavailable, open_registry
-from control_plane.registry.directory import Folder
+from control_plane.registry import Batch, RegistryUnavailable, directory, open_registry
+from control_plane.registry.directory import GONE, Folder
 
 
 def write(path: Path, *names: str, **labels: str) -> None:
@@ -19,6 +21,35 @@ def settled(folder: Folder) -> Batch:
     for _ in range(2):
         batch = folder.look()
     return batch
+
+
+class Clock:
+    """Seconds, as the test says."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def folder(place: Path, clock: Clock) -> Folder:
+    """The folder; time stands still."""
+    return Folder(place, clock=clock)
+
+
+def problem(path: Path, reason: str) -> dict[str, str]:
+    return {str(path): f"{path}: {reason}"}
+
+
+def told(batch: Batch) -> dict[str, str]:
+    """Return the problems of a batch, as they are told."""
+    return {at: str(one) for at, one in batch.upserts.items() if isinstance(one, InvalidCloud)}
 
 
 @pytest.fixture
@@ -46,23 +77,69 @@ def test_other_files_hidden_ones_and_folders_are_left_alone(place: Path) -> None
     write(place / ".b.yaml", "b")
     write(place / "c.yaml~", "c")
     (place / "d.yaml").mkdir()
-    (place / "e.yaml").symlink_to("nowhere")
     os.mkfifo(place / "f.yaml")
 
     assert Folder(place).look() == Batch(complete=True, deletes=set())
 
 
-def test_a_change_is_read_when_the_file_has_come_to_rest(place: Path) -> None:
+def test_a_change_is_read_when_the_file_has_come_to_rest(place: Path, folder: Folder) -> None:
     write(place / "a.yaml", "a", "b")
-    folder = Folder(place)
-    folder.look()
-    write(place / "a.yaml", "a", "c")
+    settled(folder)
+    write(place / "a.yaml", "a", "b", "c")
 
     assert folder.look() == Batch(deletes=set())
-    assert folder.look() == Batch(
-        upserts={f"{place}/a.yaml#c": a_cloud("c")}, deletes={f"{place}/a.yaml#b"}
-    )
+    assert folder.look() == Batch(upserts={f"{place}/a.yaml#c": a_cloud("c")}, deletes=set())
     assert folder.look() == Batch(deletes=set())
+
+
+def test_a_document_that_has_stayed_away_is_deleted(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    write(place / "a.yaml", "a", "b")
+    settled(folder)
+    write(place / "a.yaml", "a")
+    assert settled(folder) == Batch(deletes=set())
+    clock.now = GONE
+
+    assert folder.look() == Batch(deletes={f"{place}/a.yaml#b"})
+    assert folder.look() == Batch(deletes=set())
+
+
+def test_what_comes_back_in_time_was_never_gone(place: Path, folder: Folder, clock: Clock) -> None:
+    write(place / "a.yaml", "a", "b")
+    settled(folder)
+    write(place / "a.yaml", "a")
+    settled(folder)
+    write(place / "a.yaml", "a", "b")
+    clock.now = GONE - 0.1
+    settled(folder)
+    clock.now = 10 * GONE
+
+    assert folder.look() == Batch(deletes=set())
+
+
+def test_a_cloud_that_moves_to_another_file_is_never_gone(place: Path, folder: Folder) -> None:
+    write(place / "a.yaml", "a", "b")
+    settled(folder)
+    write(place / "a.yaml", "a")
+    settled(folder)
+    write(place / "c.yaml", "b")
+
+    assert settled(folder) == Batch(
+        upserts={f"{place}/c.yaml#b": a_cloud("b")}, deletes={f"{place}/a.yaml#b"}
+    )
+
+
+def test_a_file_that_is_renamed_is_never_gone(place: Path, folder: Folder) -> None:
+    write(place / "a.yaml", "a")
+    settled(folder)
+    (place / "a.yaml").rename(place / "b.yaml")
+    batches = [folder.look(), folder.look()]
+
+    assert batches[0] == Batch(deletes=set())
+    assert batches[1] == Batch(
+        upserts={f"{place}/b.yaml#a": a_cloud("a")}, deletes={f"{place}/a.yaml#a"}
+    )
 
 
 def test_a_file_that_never_rests_is_read_all_the_same(place: Path) -> None:
@@ -76,43 +153,342 @@ def test_a_file_that_never_rests_is_read_all_the_same(place: Path) -> None:
     assert sum(seen) >= 4
 
 
-def test_a_file_that_is_gone_takes_its_clouds_along(place: Path) -> None:
+def test_a_file_that_has_stayed_away_takes_its_clouds_along(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
     write(place / "a.yaml", "a", "b")
-    folder = Folder(place)
-    folder.look()
+    write(place / "c.yaml", "c")
+    settled(folder)
     (place / "a.yaml").unlink()
+    assert settled(folder) == Batch(deletes=set())
+    clock.now = GONE
 
     assert folder.look().deletes == {f"{place}/a.yaml#a", f"{place}/a.yaml#b"}
+    assert settled(folder) == Batch(deletes=set())
 
 
-def test_a_document_that_cannot_be_told_takes_no_cloud_away(place: Path) -> None:
+def test_a_checkout_takes_no_cloud_away(place: Path, folder: Folder, clock: Clock) -> None:
+    """git unlinks each file that differs and makes it anew; we look in between."""
+    names = [f"cloud-{number}" for number in range(30)]
+    for name in names:
+        (place / f"{name}.yaml").write_text(written(a_cloud(name, port=1)))
+    first = settled(folder)
+    batches = []
+    for name in names:
+        clock.now += 0.25
+        (place / f"{name}.yaml").unlink()
+        batches.append(folder.look())
+        (place / f"{name}.yaml").write_text(written(a_cloud(name, port=2)))
+    batches += [folder.look(), folder.look()]
+
+    assert not first.deletes
+    assert not any(batch.deletes for batch in batches)
+    assert {at: one for batch in batches for at, one in batch.upserts.items()} == {
+        f"{place}/{name}.yaml#{name}": a_cloud(name, port=2) for name in names
+    }
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_a_file_that_a_command_has_just_emptied_keeps_its_clouds(
+    place: Path, folder: Folder, clock: Clock, size: int
+) -> None:
+    """As `make-manifests > a.yaml` does before it writes, however long that takes."""
     path = place / "a.yaml"
+    write(path, "a")
+    settled(folder)
+    path.write_text("\n" * size)
+    assert settled(folder) == Batch(deletes=set())
+    clock.now = GONE
+    emptied = settled(folder)
+    clock.now = 100 * GONE
+    later = folder.look()
     write(path, "a", "b")
-    folder = Folder(place)
-    folder.look()
-    path.write_text(written(a_cloud("a")) + "---\nmetadata: {name: b\n")
-    broken = settled(folder)
-    path.write_text(written(a_cloud("a")))
     mended = settled(folder)
 
-    (problem,) = broken.upserts.values()
-    assert isinstance(problem, InvalidCloud)
+    assert told(emptied) == problem(path, "is empty; to take its clouds away, remove the file")
+    assert not emptied.deletes
+    assert later == Batch(deletes=set())
+    assert mended.deletes == {str(path)}
+    assert f"{path}#b" in mended.upserts
+
+
+def test_a_link_whose_target_is_away_keeps_its_clouds(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    target, path = place / "target", place / "a.yaml"
+    write(target, "a")
+    path.symlink_to("target")
+    settled(folder)
+    target.rename(place / "elsewhere")
+    assert settled(folder) == Batch(deletes=set())
+    clock.now = GONE
+    away = settled(folder)
+    clock.now = 100 * GONE
+    later = folder.look()
+    (place / "elsewhere").rename(target)
+    back = settled(folder)
+
+    assert told(away) == problem(path, "is a link to a file that is not there")
+    assert not away.deletes
+    assert later == Batch(deletes=set())
+    assert back.deletes == {str(path)}
+
+
+def test_a_link_that_leads_nowhere_from_the_start_is_told(place: Path, folder: Folder) -> None:
+    (place / "a.yaml").symlink_to("nowhere")
+    (place / "b.yaml").symlink_to("b.yaml")
+
+    assert told(folder.look()) == {
+        **problem(place / "a.yaml", "is a link to a file that is not there"),
+        **problem(place / "b.yaml", "cannot be read: Too many levels of symbolic links"),
+    }
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP, errno.ESTALE])
+@pytest.mark.parametrize("call", ["stat", "open"])
+def test_an_error_is_not_an_absence(
+    place: Path,
+    folder: Folder,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    call: str,
+) -> None:
+    path = place / "a.yaml"
+    write(path, "a")
+    settled(folder)
+    write(path, "b")
+    original = {"stat": os.stat, "open": os.open}[call]
+
+    def fail(file: Path, *arguments: Any, **options: Any) -> object:
+        if Path(file) == path:
+            raise OSError(number, os.strerror(number), str(file))
+        return original(file, *arguments, **options)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, call, fail)
+        assert settled(folder) == Batch(deletes=set())
+        clock.now = GONE
+        first = settled(folder)
+        clock.now = 100 * GONE
+        later = settled(folder)
+    mended = settled(folder)
+
+    assert told(first) == problem(path, f"cannot be read: {os.strerror(number)}")
+    assert not first.deletes
+    assert later == Batch(deletes=set())
+    assert mended.upserts == {f"{path}#b": a_cloud("b")}
+    assert mended.deletes == {str(path)}
+
+
+def test_a_file_that_has_become_something_else_keeps_its_clouds(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    path = place / "a.yaml"
+    write(path, "a")
+    settled(folder)
+    path.unlink()
+    os.mkfifo(path)
+    settled(folder)
+    clock.now = GONE
+    batch = settled(folder)
+
+    assert told(batch) == problem(path, "is not a file")
+    assert not batch.deletes
+
+
+def test_what_an_editor_does_is_a_change(place: Path, folder: Folder, clock: Clock) -> None:
+    """Vim moves the file away and writes it anew; others write beside it and rename."""
+    path = place / "a.yaml"
+    write(path, "a")
+    settled(folder)
+    path.rename(place / "a.yaml~")
+    between = settled(folder)
+    write(path, "a", port_of_vim="1")
+    vim = settled(folder)
+    write(place / ".a.yaml.x", "a", rsync="1")
+    (place / ".a.yaml.x").rename(path)
+    rsync = settled(folder)
+
+    assert between == Batch(deletes=set())
+    assert vim == Batch(upserts={f"{path}#a": a_cloud("a", port_of_vim="1")}, deletes=set())
+    assert rsync == Batch(upserts={f"{path}#a": a_cloud("a", rsync="1")}, deletes=set())
+
+
+def test_a_change_that_keeps_size_inode_and_time_is_seen(place: Path, folder: Folder) -> None:
+    """As `rsync --inplace -t` and `cp -p` leave them, from a backup."""
+    path = place / "a.yaml"
+    path.write_text(written(a_cloud("a", port=1111)))
+    settled(folder)
+    times = path.stat()
+    path.write_text(written(a_cloud("a", port=2222)))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    assert settled(folder).upserts == {f"{path}#a": a_cloud("a", port=2222)}
+
+
+SECRETS = [
+    "root:$6$salt$hash:19000:0:99999:7:::\n\tdaemon:*:19000:0:99999:7:::\n",
+    "root: &anchor secret\nother: *anchor\n",
+    "token: secret\ntoken: secret\n",
+    "!secret value\n",
+    "kind: Secret\nmetadata: {name: secret-name}\ndata: {secret: c2VjcmV0}\n",
+    "just a secret\n",
+    "[secret, secret]\n",
+]
+
+
+@pytest.mark.parametrize("text", SECRETS)
+@pytest.mark.parametrize("how", ["link", "link to a link", "link to a folder"])
+def test_of_a_file_outside_of_the_folder_no_word_is_shown(
+    place: Path, folder: Folder, tmp_path: Path, text: str, how: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "shadow").write_text(text)
+    if how == "link":
+        (place / "a.yaml").symlink_to(outside / "shadow")
+    elif how == "link to a link":
+        (place / "b").symlink_to(outside / "shadow")
+        (place / "a.yaml").symlink_to("b")
+    else:
+        (place / "b").symlink_to(outside)
+        (place / "a.yaml").symlink_to("b/shadow")
+    batch = folder.look()
+
+    (reason,) = told(batch).values()
+    assert reason.startswith(f"{place}/a.yaml:1: is refused; the reason is not shown")
+    (entry,) = batch.upserts.values()
+    assert entry.name is None
+
+
+def test_a_link_within_the_folder_is_told_as_any_file(place: Path, folder: Folder) -> None:
+    (place / "..1").mkdir()
+    (place / "..1" / "a.yaml").write_text("just a text\n")
+    (place / "..data").symlink_to("..1")
+    (place / "a.yaml").symlink_to("..data/a.yaml")
+
+    (reason,) = told(folder.look()).values()
+    assert reason.endswith(': "just a text" is not an object')
+
+
+def test_so_is_a_file_of_a_folder_that_is_reached_by_a_link(place: Path) -> None:
+    (place / "a.yaml").write_text("just a text\n")
+    link = place.with_name("link")
+    link.symlink_to(place)
+
+    (reason,) = told(Folder(link).look()).values()
+    assert reason.endswith(': "just a text" is not an object')
+
+
+def test_a_file_outside_of_the_folder_declares_clouds_as_any(
+    place: Path, folder: Folder, tmp_path: Path
+) -> None:
+    write(tmp_path / "outside", "a")
+    (place / "a.yaml").symlink_to(tmp_path / "outside")
+
+    assert folder.look().upserts == {f"{place}/a.yaml#a": a_cloud("a")}
+
+
+def test_an_empty_folder_in_place_of_the_one_that_was_there_takes_no_cloud_away(
+    place: Path, folder: Folder
+) -> None:
+    """As where a file system is no longer mounted."""
+    write(place / "a.yaml", "a")
+    settled(folder)
+    place.rename(place.with_name("elsewhere"))
+    place.mkdir()
+    with pytest.raises(OSError, match="an empty folder has taken its place; is it not mounted"):
+        folder.look()
+    place.rmdir()
+    place.with_name("elsewhere").rename(place)
+
+    assert settled(folder) == Batch(deletes=set())
+
+
+def test_a_folder_that_is_emptied_loses_its_clouds(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    write(place / "a.yaml", "a")
+    settled(folder)
+    (place / "a.yaml").unlink()
+    folder.look()
+    clock.now = GONE
+
+    assert folder.look().deletes == {f"{place}/a.yaml#a"}
+
+
+def test_a_document_that_cannot_be_told_takes_no_cloud_away(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    path = place / "a.yaml"
+    write(path, "a", "b")
+    settled(folder)
+    path.write_text(written(a_cloud("a")) + "---\nmetadata: {name: b\n")
+    broken = settled(folder)
+    clock.now = 100 * GONE
+    later = folder.look()
+    path.write_text(written(a_cloud("a")))
+    mended = settled(folder)
+    clock.now *= 2
+
+    assert told(broken).keys() == broken.upserts.keys()
     assert not broken.deletes
-    assert mended.deletes == {f"{place}/a.yaml#b", *broken.upserts}
-    assert not mended.upserts
+    assert later == Batch(deletes=set())
+    assert mended == Batch(deletes=set(broken.upserts))
+    assert folder.look().deletes == {f"{place}/a.yaml#b"}
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"a: \x80"])
-def test_a_file_that_cannot_be_read_takes_no_cloud_away(place: Path, content: bytes) -> None:
+def test_a_file_that_cannot_be_read_takes_no_cloud_away(
+    place: Path, folder: Folder, clock: Clock, content: bytes
+) -> None:
     path = place / "a.yaml"
     write(path, "a")
-    folder = Folder(place)
-    folder.look()
+    settled(folder)
     path.write_bytes(content)
+    assert settled(folder) == Batch(deletes=set())
+    clock.now = GONE
     broken = settled(folder)
+    clock.now = 100 * GONE
 
     assert str(broken.upserts[str(path)]).startswith(f"{path}: is not UTF-8 at byte ")
     assert not broken.deletes
+    assert settled(folder) == Batch(deletes=set())
+
+
+def test_a_trouble_that_does_not_last_is_not_told(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    """git, and whoever writes slowly, leave for a moment what cannot be read."""
+    path = place / "a.yaml"
+    write(path, "a")
+    settled(folder)
+    for _ in range(5):
+        path.write_bytes(b"")
+        settled(folder)
+        clock.now += GONE - 0.1
+        write(path, "a")
+        assert settled(folder) == Batch(deletes=set())
+
+
+def test_a_file_that_goes_while_it_is_opened_is_told_when_it_has_stayed_away(
+    place: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place / "a.yaml"
+    write(path, "a")
+    settled(folder)
+    write(path, "b")
+    opened = os.open
+
+    def gone(file: Path, *arguments: Any, **options: Any) -> int:
+        path.unlink(missing_ok=True)
+        return opened(file, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", gone)
+
+    assert settled(folder) == Batch(deletes=set())
+    assert settled(folder) == Batch(deletes=set())
 
 
 def test_a_document_that_moves_within_its_file_is_no_change(place: Path) -> None:
@@ -124,26 +500,29 @@ def test_a_document_that_moves_within_its_file_is_no_change(place: Path) -> None
     assert settled(folder) == Batch(upserts={f"{place}/a.yaml#c": a_cloud("c")}, deletes=set())
 
 
-def test_a_config_map_that_is_swapped_is_seen(place: Path) -> None:
+def test_a_config_map_that_is_swapped_is_seen(place: Path, folder: Folder, clock: Clock) -> None:
     """As the kubelet does it: the files are links through a folder that is a link itself."""
     for version, name in (("..1", "a"), ("..2", "b")):
         (place / version).mkdir()
         write(place / version / "clouds.yaml", name)
     (place / "..data").symlink_to("..1")
     (place / "clouds.yaml").symlink_to("..data/clouds.yaml")
-    folder = Folder(place)
     first = folder.look()
     (place / "..new").symlink_to("..2")
     (place / "..new").replace(place / "..data")
     second = settled(folder)
+    clock.now = GONE
 
     assert list(first.upserts) == [f"{place}/clouds.yaml#a"]
     assert list(second.upserts) == [f"{place}/clouds.yaml#b"]
-    assert second.deletes == {f"{place}/clouds.yaml#a"}
+    assert folder.look().deletes == {f"{place}/clouds.yaml#a"}
 
 
 @pytest.mark.asyncio
-async def test_changes_of_the_folder_are_told(place: Path) -> None:
+async def test_changes_of_the_folder_are_told(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "GONE", 0)
     write(place / "a.yaml", "a")
     async with reading(open_registry(f"dir:{place}")) as reader:
         write(place / "b.yaml", "b")
@@ -177,6 +556,43 @@ async def test_a_folder_that_goes_away_and_comes_back_keeps_its_clouds(place: Pa
 
         assert reader.names == {"a"}
         assert reader.batches[1].stale == f"dir:{place} cannot be read: No such file or directory"
+
+
+@pytest.mark.asyncio
+async def test_another_folder_in_its_place_is_compared_before_it_is_current(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its files look as those did."""
+    monkeypatch.setattr(directory, "GONE", 0)
+    write(place / "a.yaml", "a")
+    write(place / "b.yaml", "b")
+    elsewhere = place.with_name("elsewhere")
+    async with reading(open_registry(f"dir:{place}")) as reader:
+        await asyncio.to_thread(place.rename, elsewhere)
+        await reader.until(lambda: reader.batches[-1].stale is not None)
+        elsewhere.joinpath("a.yaml").write_text(written(a_cloud("a", port=7)))
+        elsewhere.joinpath("b.yaml").unlink()
+        await asyncio.to_thread(elsewhere.rename, place)
+        await reader.until(lambda: reader.batches[-1].stale is None)
+        assert reader.inventory.get("a") == a_cloud("a", port=7)
+        await reader.until(lambda: reader.names == {"a"})
+
+
+@pytest.mark.asyncio
+async def test_why_the_folder_is_away_is_told_as_it_is_now(place: Path) -> None:
+    write(place / "a.yaml", "a")
+    reasons = ("No such file or directory", "Not a directory")
+    async with reading(open_registry(f"dir:{place}")) as reader:
+
+        def reason() -> str:
+            return str(reader.batches[-1].stale)
+
+        await asyncio.to_thread(place.rename, place.with_name("elsewhere"))
+        await reader.until(lambda: reason().endswith(reasons[0]))
+        await asyncio.to_thread(place.touch)
+        await reader.until(lambda: reason().endswith(reasons[1]))
+
+        assert [batch.current for batch in reader.batches[1:]] == [reader.batches[1].current] * 2
 
 
 @pytest.mark.asyncio
