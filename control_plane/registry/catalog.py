@@ -49,9 +49,10 @@ class Catalog:
         self._entries: dict[Place, _Entry] = {}
         self._places: dict[str, set[Place]] = {}
         """A cloud's name to the places whose entries bear it; no empty sets."""
-        self._cordons = Cordons()
+        limits = limits or StormLimits()
+        self._cordons = Cordons(window=limits.window)
         self._inventory = Inventory()
-        self._losses = RecentLosses(limits or StormLimits())
+        self._losses = RecentLosses(limits)
         self._held: dict[str, Place] = {}
         """Clouds that were lost in a storm, to the place where they were."""
         self._problems: HashTrieMap[Place, InvalidCloud] = HashTrieMap()
@@ -64,17 +65,24 @@ class Catalog:
 
     @property
     def held(self) -> Mapping[str, Place]:
-        """The clouds that were lost in a storm and stay as they were, to where they had stood."""
-        return self._held
+        """The clouds that stay as they were after a storm, to where they had stood.
+
+        Of one that is registered again, but whose cordon was lost, that of the cordon.
+        """
+        if not self._cordons.held:
+            return self._held
+        return {name: held.place for name, held in self._cordons.held.items()} | self._held
 
     def release(self, names: Collection[str]) -> Change:
-        """Give up clouds that are held; other names have no effect. O(names)."""
+        """Give up clouds, and cordons, that are held; other names have no effect. O(names)."""
         self._new_problems = {}
         released = [name for name in names if name in self._held]
         for name in released:
             self._is_held_no_more(name)
-        self._inventory = self._inventory.apply({}, released)
-        return self._change(released)
+        lifted = {name: cordon for name in names if (cordon := self._cordons.release(name))}
+        self._forget_problems(cordon.place for cordon in lifted.values())
+        self._inventory = self._inventory.apply({}, released).with_cordons(dict.fromkeys(lifted))
+        return self._change((*released, *lifted))
 
     def apply(self, batch: Batch, *, now: float) -> Change:
         """Take over a batch. O(entries of the batch).
@@ -97,16 +105,14 @@ class Catalog:
         for name, place in touched.items():
             self._decide(name, place, upserts, lost)
             yield
+        storm: Mapping[str, Loss] = {}
+        losses = bool(lost)
         if lost:
             storm = self._losses.add(lost, known=self._inventory, now=now)
             for name, loss in storm.items():
                 self._hold(name, loss, upserts, lost)
                 yield
-        cordons = {
-            name: reason
-            for name, reason in self._cordons.apply(batch).items()
-            if reason != self._inventory.cordon(name)
-        }
+        cordons = self._change_cordons(batch, now, losses=losses, storm=bool(storm))
         yield
         inventory = self._inventory
         for names in portions((*upserts, *lost), upserts.get, self._inventory.get):
@@ -202,8 +208,32 @@ class Catalog:
         """Take note that a cloud is registered (again), or given up."""
         self._losses.returned(name)
         place = self._held.pop(name, None)
-        if place is not None and place not in self._entries:
-            self._problems = self._problems.discard(place)
+        if place is not None:
+            self._forget_problems((place,))
+
+    def _change_cordons(
+        self, batch: Batch, now: float, *, losses: bool, storm: bool
+    ) -> Mapping[str, str | None]:
+        """Take over the cordons of a batch; return the reasons that changed."""
+        before = {cordon.place for cordon in self._cordons.held.values()}
+        reasons = self._cordons.apply(batch, now=now, losses=losses, storm=storm)
+        held = {cordon.place: name for name, cordon in self._cordons.held.items()}
+        self._forget_problems(before - held.keys())
+        for place in held.keys() - before:
+            name = held[place]
+            reason = f"the cordon of {name!r} was lost together with many clouds; it is kept"
+            self._report(place, InvalidCloud(place, Problem("", reason), name=name))
+        return {
+            name: reason
+            for name, reason in reasons.items()
+            if reason != self._inventory.cordon(name)
+        }
+
+    def _forget_problems(self, places: Iterable[Place]) -> None:
+        """Forget what was wrong with places where nothing stands."""
+        for place in places:
+            if place not in self._entries:
+                self._problems = self._problems.discard(place)
 
     def _report(self, place: Place, problem: InvalidCloud) -> None:
         if str(self._problems.get(place)) != str(problem):

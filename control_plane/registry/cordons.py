@@ -1,49 +1,101 @@
 """The cordons of a registry, folded from its batches beside the clouds (`catalog`).
 
-Owns which cordon counts. Pure. Invariant: a bad entry in the place of a cordon lifts nothing; where
-a cloud has several, it is cordoned until the last of them is gone.
+Owns which cordon counts. Pure. Invariant: a bad entry in the place of a cordon lifts nothing, nor
+does a storm that takes it away together with clouds; where a cloud has several, it is cordoned
+until the last of them is gone.
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from control_plane.clouds.cordon import Cordon
 from control_plane.clouds.manifest import InvalidCloud
 from control_plane.registry.protocol import Batch, Entry, Place
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifted:
+    """A cordon that is registered no more."""
+
+    place: Place
+    reason: str
+    when: float
+    """Seconds of the clock of the batches."""
+
+
 class Cordons:
     """All cordons of one registry."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, window: float) -> None:
+        """Make it; `window` is that of storms, in seconds."""
+        self._window = window
         self._at: dict[Place, Cordon] = {}
         self._places: dict[str, set[Place]] = {}
         """A cloud's name to the places of its cordons; no empty sets."""
+        self._lifted: dict[str, Lifted] = {}
+        """Those lost within the window in a batch that lost clouds, too; by name."""
+        self._held: dict[str, Lifted] = {}
+        """Those that were lost in a storm and count all the same; by name."""
 
-    def apply(self, batch: Batch) -> Mapping[str, str | None]:
-        """Take over a batch; return the reason, or None, of each cloud that it may concern."""
-        touched: set[str] = set()
+    @property
+    def held(self) -> Mapping[str, Lifted]:
+        """The clouds whose cordon was lost in a storm and stays."""
+        return self._held
+
+    def release(self, name: str) -> Lifted | None:
+        """Give up a cordon that is held; return it."""
+        return self._held.pop(name, None)
+
+    def apply(
+        self, batch: Batch, *, now: float, losses: bool = False, storm: bool = False
+    ) -> Mapping[str, str | None]:
+        """Take over a batch; return the reason, or None, of each cloud that it may concern.
+
+        Args:
+            batch: What the registry said.
+            now: Seconds of a clock that never goes back.
+            losses: The batch loses clouds, too; a cordon alone is lifted by an operator.
+            storm: These losses are a storm, with those within the window before.
+        """
+        touched: dict[str, Lifted | None] = {}
         gone: Collection[Place] = batch.deletes
         if batch.complete:
             gone = self._at.keys() - batch.upserts.keys()
         for place in gone:
-            self._enter(place, None, touched)
+            self._enter(place, None, touched, now)
         for place, value in batch.upserts.items():
-            self._enter(place, value, touched)
+            self._enter(place, value, touched, now)
+        for name, lifted in touched.items():
+            if name in self._places:
+                self._lifted.pop(name, None)
+                self._held.pop(name, None)
+            elif losses and lifted is not None:
+                self._lifted[name] = lifted
+        if storm:
+            recent = {at: one for at, one in self._lifted.items() if now - one.when <= self._window}
+            self._held |= recent
+            self._lifted.clear()
+            touched |= recent
         return {name: self._reason(name) for name in touched}
 
-    def _enter(self, place: Place, value: Entry | None, touched: set[str]) -> None:
+    def _enter(
+        self, place: Place, value: Entry | None, touched: dict[str, Lifted | None], now: float
+    ) -> None:
         old = self._at.get(place)
         if old is not None and not isinstance(value, InvalidCloud):
             del self._at[place]
             self._places[old.name].discard(place)
             if not self._places[old.name]:
                 del self._places[old.name]
-            touched.add(old.name)
+            touched[old.name] = Lifted(place=place, reason=old.reason, when=now)
         if isinstance(value, Cordon):
             self._at[place] = value
             self._places.setdefault(value.name, set()).add(place)
-            touched.add(value.name)
+            touched.setdefault(value.name, None)
 
     def _reason(self, name: str) -> str | None:
         places = self._places.get(name)
-        return self._at[min(places)].reason if places else None
+        if places:
+            return self._at[min(places)].reason
+        held = self._held.get(name)
+        return None if held is None else held.reason

@@ -11,8 +11,9 @@ from control_plane.clouds.model import Cloud
 from control_plane.registry import Batch, Catalog, Change
 from control_plane.registry.documents import parse_json
 from control_plane.registry.files import read_manifests
+from control_plane.registry.protocol import Entry
 
-Entries = Mapping[str, Cloud | InvalidCloud]
+Entries = Mapping[str, Entry]
 
 
 def cloud(name: str, version: int = 0) -> Cloud:
@@ -31,9 +32,13 @@ class Fold:
         self.now = 0.0
 
     def __call__(
-        self, upserts: Entries | None = None, *deletes: str, complete: bool = False
+        self,
+        upserts: Entries | None = None,
+        *deletes: str,
+        complete: bool = False,
+        now: float | None = None,
     ) -> Change:
-        self.now += 60
+        self.now = self.now + 60 if now is None else 1000 + now
         batch = Batch(upserts=upserts or {}, deletes=deletes, complete=complete)
         return self.catalog.apply(batch, now=self.now)
 
@@ -348,6 +353,96 @@ def test_a_cloud_kept_in_a_storm_can_be_cordoned() -> None:
 
     assert change.inventory.get("a") == cloud("a")
     assert change.inventory.cordon("a") == "why"
+
+
+def stormy() -> "Fold":
+    """Eleven clouds, of which one is cordoned."""
+    fold = Fold()
+    fold({name: cloud(name) for name in "abcdefghijk"} | CORDON, complete=True)
+    return fold
+
+
+CORDON: Entries = {"a/cordon": Cordon(name="a", reason="why")}
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_cordon_that_is_lost_in_a_storm_stays_until_it_is_given_up(listed: bool) -> None:
+    """As where a registry is wiped: what users were kept from must not be opened to them."""
+    fold = stormy()
+    change = fold(complete=True) if listed else fold(None, *"abcdefghijk", "a/cordon")
+    back = fold({name: cloud(name) for name in "abcdefghijk"})
+
+    assert change.inventory.cordon("a") == "why"
+    assert "a" not in change.clouds
+    assert str(change.problems["a/cordon"]) == (
+        "a/cordon: the cordon of 'a' was lost together with many clouds; it is kept"
+    )
+    assert back.inventory.cordon("a") == "why"
+    assert fold.catalog.held == {"a": "a/cordon"}
+    released = fold.catalog.release(["a", "b"])
+    assert released.inventory.cordon("a") is None
+    assert released.inventory.get("a") == cloud("a")
+    assert released.clouds == {"a"}
+    assert not released.problems
+    assert not fold.catalog.held
+
+
+def test_cloud_and_cordon_that_are_held_are_given_up_together() -> None:
+    fold = stormy()
+    fold(complete=True)
+    released = fold.catalog.release(["a"])
+
+    assert released.inventory.get("a") is None
+    assert released.inventory.cordon("a") is None
+    assert "a/cordon" not in released.problems
+    assert "a" not in released.problems
+
+
+def test_a_cordon_lost_with_the_first_clouds_of_a_storm_stays() -> None:
+    fold = stormy()
+    first = fold(None, "a", "b", "a/cordon", now=0)
+    change = fold(None, *"cdef", now=20)
+
+    assert first.inventory.cordon("a") is None
+    assert change.inventory.cordon("a") == "why"
+    assert change.inventory.get("a") == cloud("a")
+
+
+def test_one_lost_long_before_the_storm_does_not() -> None:
+    fold = stormy()
+    fold(None, "b", "a/cordon", now=0)
+    change = fold(None, *"cdefghij", now=31)
+
+    assert fold.catalog.held
+    assert change.inventory.cordon("a") is None
+
+
+def test_a_cordon_that_an_operator_lifts_in_a_storm_is_lifted() -> None:
+    fold = stormy()
+    fold(None, *"abcdefgh", now=0)
+    change = fold(None, "a/cordon", now=1)
+
+    assert change.inventory.cordon("a") is None
+    assert "a/cordon" not in change.problems
+
+
+def test_a_cordon_that_is_held_is_an_ordinary_one_when_it_is_put_again() -> None:
+    fold = stormy()
+    fold(complete=True)
+    again = fold({"elsewhere": Cordon(name="a", reason="other")})
+    lifted = fold(None, "elsewhere")
+
+    assert again.inventory.cordon("a") == "other"
+    assert "a/cordon" not in again.problems
+    assert lifted.inventory.cordon("a") is None
+
+
+def test_few_clouds_that_go_take_their_cordons_along() -> None:
+    fold = stormy()
+    change = fold(None, "a", "a/cordon")
+
+    assert change.inventory.cordon("a") is None
+    assert not fold.catalog.held
 
 
 @pytest.mark.parametrize("registry", ["etcd", "dir"])

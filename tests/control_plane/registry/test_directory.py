@@ -519,9 +519,7 @@ def test_a_config_map_that_is_swapped_is_seen(place: Path, folder: Folder, clock
 
 
 @pytest.mark.asyncio
-async def test_changes_of_the_folder_are_told(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_changes_of_the_folder_are_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directory, "GONE", 0)
     write(place / "a.yaml", "a")
     async with reading(open_registry(f"dir:{place}")) as reader:
