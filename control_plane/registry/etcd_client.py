@@ -166,7 +166,8 @@ async def _first(attempts: Iterable[Coroutine[Any, Any, Session]]) -> Session:
         await asyncio.wait(tasks)
         for task in tasks:  # nobody asks for the errors of those that came too late
             _ = task.cancelled() or task.exception()
-    raise max(errors, key=lambda error: error.refused)
+    # of equal ones always the same: a reason that is another one is told again
+    raise max(errors, key=lambda error: (error.refused, str(error)))
 
 
 @asynccontextmanager

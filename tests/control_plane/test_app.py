@@ -208,6 +208,20 @@ def test_a_stale_registry_is_told_when_it_goes_and_when_it_is_back(
     assert control_plane.status()["clouds"] == 1
 
 
+def test_why_it_is_stale_is_told_as_it_is_now(
+    control_plane: ControlPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    control_plane.apply(Batch(upserts={"one": CLOUD}, complete=True))
+    seen = []
+    for reason in ("etcd is away", "etcd refuses us", "etcd is away"):
+        control_plane.apply(Batch(stale=reason, current=1.0))
+        seen.append(control_plane.status()["stale"])
+
+    told = ["etcd is away", "etcd refuses us", "etcd is away"]
+    assert seen == told
+    assert [record.message for record in caplog.records] == told
+
+
 STORM = 12
 
 

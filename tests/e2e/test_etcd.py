@@ -159,3 +159,26 @@ def test_a_restart_without_etcd_serves_what_was_saved(
     stack.put(cloud(stack, "cloud-10"))
     until(lambda: ask(site, "{glance:cloud-10}").status == 200, "etcd is followed again")
     serve.wait_until(lambda: not is_stale(serve), "nothing is stale")
+
+
+def test_an_etcd_that_is_set_up_anew_is_taken_over_as_it_is(
+    stack: Stack, serve: ServeProcess, site: Cloud
+) -> None:
+    """Also where its revisions, and the id of its cluster, are those of the old one."""
+    stack.etcd.delete(stack.etcd.names() - {"cloud-1"})
+    stack.put(cloud(stack, "cloud-2"), cloud(stack, "cloud-3"))
+    until(lambda: ask(site, "{glance:cloud-3}").status == 200, "cloud-3 works")
+    assert ask(site, "{glance:cloud-2}").json["name"] == "glance of cloud-2"
+    serve.pause()
+    try:
+        stack.etcd.wipe()
+        new = stack.service("another glance")
+        stack.put(site, manifest("cloud-2", services={"image": new}, accept=ANYONE))
+        for _ in range(50):  # further than the old one was
+            stack.put(site)
+    finally:
+        serve.resume()
+    until(lambda: ask(site, "{glance:cloud-3}").status == 404, "cloud-3 is gone")
+
+    assert ask(site, "{glance:cloud-2}").json["name"] == "another glance"
+    assert serve.metrics()["scopeway_clouds"] == 2

@@ -267,6 +267,36 @@ async def test_users_are_logged_in_and_others_refused(make_etcd: MakeEtcd) -> No
                 pass
 
 
+async def test_why_etcd_is_away_is_told_as_it_is_now(make_etcd: MakeEtcd) -> None:
+    """It is silent, then it refuses the password, then it is silent again."""
+    etcd = make_etcd()
+    line = await Forwarder.start(etcd.port)
+    url = f"etcd://edge:secret@127.0.0.1:{line.port}"
+    async with reading(open_registry(url)) as reader:
+
+        def reason() -> str:
+            return str(reader.batches[-1].stale)
+
+        await line.stop()
+        await reader.until(lambda: "is away: " in reason())
+        assert "refused" in reason()
+        for words in (
+            "user add root:secret",
+            "user grant-role root root",
+            "user add edge:another",
+            "auth enable",
+        ):
+            await asyncio.to_thread(etcd.control, *words.split())
+        await line.resume()
+        await reader.until(lambda: "refuses us: authentication failed" in reason())
+        assert "secret" not in reason()
+        await line.stop()
+        await reader.until(lambda: "is away: " in reason())
+
+        assert len({batch.current for batch in reader.batches[1:]}) == 1
+    await line.stop()
+
+
 async def test_a_login_that_nobody_asks_for_is_no_hindrance(url: str) -> None:
     async with reading(open_registry(url.replace("etcd://", "etcd://me:secret@"))) as reader:
         assert reader.names == set()

@@ -9,7 +9,7 @@ import pytest
 from registry_model import Etcd, Forwarder, Reader, a_cloud, proxied, reading
 
 from control_plane.clouds.cordon import Cordon
-from control_plane.registry import open_registry, open_store
+from control_plane.registry import RegistryUnavailable, open_registry, open_store
 from control_plane.registry.etcd import EtcdRegistry
 from control_plane.registry.etcd_url import parse_etcd_url
 
@@ -170,3 +170,22 @@ async def test_an_etcd_that_is_replaced_behind_a_proxy(make_etcd: MakeEtcd) -> N
             await asyncio.to_thread(etcd.wipe)
             await store.put(a_cloud("a", port=2))
             await reader.until(lambda: holds(reader, ("a", 2)))
+
+
+async def test_a_member_that_has_lost_the_others_is_not_believed(
+    make_cluster: Callable[[int], list[Etcd]],
+) -> None:
+    """It may lag behind, and still answers reads that need no majority."""
+    one, alone = await asyncio.to_thread(make_cluster, 2)
+    await open_store(url(one)).put(a_cloud("a", port=1))
+    await open_store(url(alone)).list()  # so that it has it
+    one.pause()
+    answer = await asyncio.to_thread(alone.control, "get", "--prefix", "/", "--consistency=s")
+    assert '"port":1' in answer
+    with pytest.raises(RegistryUnavailable, match="cannot be read: "):
+        async with reading(open_registry(url(alone), patience=0)):
+            pass
+    one.resume()
+    await open_store(url(one)).put(a_cloud("a", port=2))
+    async with reading(open_registry(url(alone), patience=30)) as reader:
+        assert reader.inventory.get("a") == a_cloud("a", port=2)

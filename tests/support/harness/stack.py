@@ -7,6 +7,7 @@ with Stack(folder) as stack:
     send(cloud.front.port, "/image/v2/images", [("X-Scope", "{glance:cloud-2}")])
 """
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -70,6 +71,12 @@ class Etcd(Process):
         self.launch()
         self.wait_until(self._is_healthy, "etcd answers")
         return self
+
+    def wipe(self) -> None:
+        """Set it up anew: the same member of the same cluster by name and id, without any data."""
+        self.kill()
+        shutil.rmtree(self.data)
+        self.start()
 
     def put(self, clouds: Iterable[Cloud]) -> None:
         """Register clouds, many at once."""
