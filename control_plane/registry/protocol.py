@@ -35,8 +35,8 @@ class Batch:
     complete: bool = False
     """`upserts` is everything: what isn't in it is gone. So is the first batch of every `watch`."""
     stale: str | None = None
-    """Not None: the registry cannot be reached just now, in words for people ("etcd ... is away;
-    serving what was saved 3 minutes ago"). Holds until the next batch."""
+    """Not None: the registry cannot be reached just now, and why, in words for people ("etcd ... is
+    away: connection refused"). Holds until the next batch."""
     current: float | None = None
     """Where it is stale: until when what was told is known to have been what the registry holds, in
     seconds since 1970."""

@@ -8,15 +8,15 @@ kind of registry. Invariant: nothing is written before the registry's first full
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
 
 from control_plane.clouds.inventory import Inventory, let_go
 from control_plane.registry import state_file
 from control_plane.registry.catalog import Catalog
-from control_plane.registry.protocol import Batch, Registry, RegistryUnavailable
-from control_plane.registry.state_file import StateDamaged
+from control_plane.registry.protocol import Batch, Entry, Place, Registry, RegistryUnavailable
+from control_plane.registry.state_file import Saved, StateDamaged
 from control_plane.slices import in_slices
 from xds.steps import Steps
 
@@ -45,13 +45,11 @@ class StateRegistry:
         *,
         debounce: float = DEBOUNCE,
         retry: float = RETRY,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._registry = registry
         self._folder = folder
         self._debounce = debounce
         self._retry = retry
-        self._clock = clock
         self._catalog = Catalog()
         """As that of whoever folds what is told here: it holds the same clouds after a storm."""
         self._writer: _Writer | None = None
@@ -67,7 +65,7 @@ class StateRegistry:
     async def watch(self) -> AsyncGenerator[Batch, None]:
         """See `Registry.watch`; without a listing the saved clouds come first."""
         await asyncio.to_thread(self._make_folder)
-        saved: Batch | None = None
+        saved: Saved | None = None
         reason = ""
         while True:
             try:
@@ -77,10 +75,11 @@ class StateRegistry:
             except RegistryUnavailable as error:
                 if saved is None:
                     saved = await self._saved(error)
-                    self._catalog.apply(saved, now=time.monotonic())
-                    yield saved
+                    batch = _stale(error, saved, saved.entries)
+                    self._catalog.apply(batch, now=time.monotonic())
+                    yield batch
                 elif str(error) != reason:
-                    yield Batch(stale=f"{error}; serving what was saved", current=saved.current)
+                    yield _stale(error, saved)
                 reason = str(error)
             await asyncio.sleep(self._retry)
 
@@ -116,17 +115,15 @@ class StateRegistry:
             reason = f"the state directory {self._folder} cannot be used: {error.strerror}"
             raise RegistryUnavailable(reason) from None
 
-    async def _saved(self, error: RegistryUnavailable) -> Batch:
-        """Return the saved clouds in place of the registry's."""
+    async def _saved(self, error: RegistryUnavailable) -> Saved:
+        """Return what was saved, to be served in place of what the registry holds."""
         try:
             saved = await asyncio.to_thread(state_file.load, self._folder)
         except StateDamaged as damage:
             raise RegistryUnavailable(f"{error}; nor can what was saved: {damage}") from None
         if saved is None:
             raise error
-        age = _duration(self._clock() - saved.current)
-        stale = f"{error}; serving what {saved.registry} held {age} ago"
-        return Batch(upserts=saved.entries, complete=True, stale=stale, current=saved.current)
+        return saved
 
     async def _remembered(self) -> AsyncGenerator[Batch, None]:
         """Yield the registry's own batches and write what they lead to."""
@@ -262,9 +259,14 @@ async def _unless_longer(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
-def _duration(seconds: float) -> str:
-    """Return a time span as people say it."""
-    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} seconds"
+def _stale(
+    error: RegistryUnavailable, saved: Saved, entries: Mapping[Place, Entry] | None = None
+) -> Batch:
+    """Return a batch that says what is served, and why; with `entries` it is a complete one."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(saved.current))
+    return Batch(
+        upserts=entries or {},
+        complete=entries is not None,
+        stale=f"{error}; serving what {saved.registry} held at {when}",
+        current=saved.current,
+    )

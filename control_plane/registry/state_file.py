@@ -200,7 +200,7 @@ def _read(path: Path) -> tuple[str, bytes, float] | None:
         )
     if number != FORMAT or digest != hashlib.sha256(body).hexdigest():
         raise StateDamaged(f"{path} is damaged: its checksum is another one")
-    return registry, body, found.st_mtime
+    return registry, body, min(found.st_mtime, time.time())  # clocks may have been set back
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:
