@@ -39,7 +39,8 @@ class Change:
 class _Entry:
     value: Cloud | InvalidCloud
     name: str | None
-    """The cloud that this place declares, or declared last before it went bad."""
+    """The cloud that this place declares, or declared last before it went bad; where it was never
+    good, the one that it is about: it may be known from another place, such as saved state."""
 
 
 class Catalog:
@@ -149,7 +150,10 @@ class Catalog:
     ) -> None:
         old = self._entries.pop(place, None)
         before = None if old is None else old.name
-        name = value.name if isinstance(value, Cloud) else None if value is None else before
+        if isinstance(value, InvalidCloud):
+            name = before or value.name
+        else:
+            name = None if value is None else value.name
         if value is not None:
             self._entries[place] = _Entry(value, name)
         if before is not None and before != name:

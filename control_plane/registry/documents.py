@@ -46,22 +46,25 @@ def parse_json(
         max_bytes: A longer document is refused.
     """
     name = None if key is None else key.removesuffix(CORDON_KEY)
+    cloud = name if name == key else None  # of what is refused, the key says whose cloud it is
     try:
         document = _decode(text, max_bytes)
     except (ValueError, RecursionError) as error:
-        return InvalidCloud(place, Problem("", f"is not JSON: {_one_line(error)}"), name=name)
+        return InvalidCloud(place, Problem("", f"is not JSON: {_one_line(error)}"), name=cloud)
     try:
         entry = parse_document(document, place)
     except InvalidCloud as error:
+        if key is not None:
+            error.name = cloud
         return error
     if name is None:
         return entry
     if isinstance(entry, Cordon) != (key != name):
         reason = f"{fields.show(document['kind'])} is not the kind of document for this key"
-        return InvalidCloud(place, Problem("kind", reason), name=name)
+        return InvalidCloud(place, Problem("kind", reason), name=cloud)
     if entry.name != name:
         reason = f"{fields.show(entry.name)} is not the name in the key, {fields.show(name)}"
-        return InvalidCloud(place, Problem("metadata.name", reason), name=name)
+        return InvalidCloud(place, Problem("metadata.name", reason), name=cloud)
     return entry
 
 

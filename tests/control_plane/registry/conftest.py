@@ -1,5 +1,4 @@
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,28 +25,6 @@ def make_etcd(tmp_path: Path) -> Iterator[Callable[..., Etcd]]:
         made.append(Etcd(folder, *options, scheme=scheme))
         made[-1].start()
         return made[-1]
-
-    yield make
-    for etcd in made:
-        etcd.stop()
-
-
-@pytest.fixture
-def make_cluster(tmp_path: Path) -> Iterator[Callable[[int], list[Etcd]]]:
-    """Make an etcd of several members."""
-    made: list[Etcd] = []
-
-    def make(size: int) -> list[Etcd]:
-        for number in range(size):
-            folder = tmp_path / f"member-{number}"
-            folder.mkdir()
-            made.append(Etcd(folder))
-        peers = [f"m{number}=http://127.0.0.1:{each.peer_port}" for number, each in enumerate(made)]
-        with ThreadPoolExecutor() as pool:
-            for number, each in enumerate(made):
-                each.options = (f"--name=m{number}", f"--initial-cluster={','.join(peers)}")
-                pool.submit(each.start)
-        return made
 
     yield make
     for etcd in made:

@@ -355,6 +355,27 @@ def test_a_cloud_kept_in_a_storm_can_be_cordoned() -> None:
     assert change.inventory.cordon("a") == "why"
 
 
+def test_a_bad_entry_keeps_the_cloud_that_was_known_from_another_place() -> None:
+    """As from saved state, while the registry was away."""
+    fold = Fold()
+    fold({"saved:2": cloud("a"), "saved:3": cloud("b")}, complete=True)
+    problem = InvalidCloud("a", Problem("spec", "null is wrong"), name="a")
+    change = fold({"a": problem, "b": cloud("b", 1)}, complete=True)
+    gone = fold(None, "a")
+
+    assert change.inventory.get("a") == cloud("a")
+    assert change.inventory.get("b") == cloud("b", 1)
+    assert list(change.problems) == ["a"]
+    assert gone.inventory.get("a") is None
+
+
+def test_a_bad_entry_of_one_never_known_is_none() -> None:
+    change = Fold()({"a": InvalidCloud("a", Problem("spec", "null is wrong"), name="a")})
+
+    assert not len(change.inventory)
+    assert not change.clouds
+
+
 def stormy() -> "Fold":
     """Eleven clouds, of which one is cordoned."""
     fold = Fold()

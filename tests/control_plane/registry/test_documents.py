@@ -93,3 +93,17 @@ def test_each_key_holds_its_kind(entry: Cloud | Cordon, key: str, words: str) ->
 
     assert isinstance(refused, InvalidCloud)
     assert words in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [("a", "a"), ("a/cordon", None), (None, "b")], ids=["cloud", "cordon", "none"]
+)
+@pytest.mark.parametrize("text", ['{"kind": "EdgeCloud", "metadata": {"name": "b"}}', "{", "[]"])
+def test_whose_cloud_a_refused_entry_is_about_is_said_by_its_key(
+    key: str | None, name: str | None, text: str
+) -> None:
+    """Not by the document: whoever writes one key could hold another cloud by it."""
+    error = parse_json(text.encode(), "place", key)
+
+    assert isinstance(error, InvalidCloud)
+    assert error.name == (name if key is not None or "b" in text else None)

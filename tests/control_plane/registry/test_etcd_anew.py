@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from registry_model import Etcd, Forwarder, Reader, a_cloud, proxied, reading
 
 from control_plane.clouds.cordon import Cordon
-from control_plane.registry import RegistryUnavailable, open_registry, open_store
+from control_plane.registry import etcd_client, open_registry, open_store
 from control_plane.registry.etcd import EtcdRegistry
 from control_plane.registry.etcd_url import parse_etcd_url
 
@@ -172,20 +173,21 @@ async def test_an_etcd_that_is_replaced_behind_a_proxy(make_etcd: MakeEtcd) -> N
             await reader.until(lambda: holds(reader, ("a", 2)))
 
 
-async def test_a_member_that_has_lost_the_others_is_not_believed(
-    make_cluster: Callable[[int], list[Etcd]],
+async def test_no_read_is_answered_by_a_member_alone(
+    make_etcd: MakeEtcd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may lag behind, and still answers reads that need no majority."""
-    one, alone = await asyncio.to_thread(make_cluster, 2)
-    await open_store(url(one)).put(a_cloud("a", port=1))
-    await open_store(url(alone)).list()  # so that it has it
-    one.pause()
-    answer = await asyncio.to_thread(alone.control, "get", "--prefix", "/", "--consistency=s")
-    assert '"port":1' in answer
-    with pytest.raises(RegistryUnavailable, match="cannot be read: "):
-        async with reading(open_registry(url(alone), patience=0)):
-            pass
-    one.resume()
-    await open_store(url(one)).put(a_cloud("a", port=2))
-    async with reading(open_registry(url(alone), patience=30)) as reader:
-        assert reader.inventory.get("a") == a_cloud("a", port=2)
+    """One that lags behind, or has lost the others, must ask the majority, or not answer."""
+    seen = []
+    call = etcd_client._call
+
+    async def noted(method: Any, request: Any, metadata: Any, seconds: float) -> Any:
+        seen.append((type(request).__name__, request.serializable, metadata))
+        return await call(method, request, metadata, seconds)
+
+    etcd = make_etcd()
+    monkeypatch.setattr(etcd_client, "_call", noted)
+    async with reading(open_registry(url(etcd))):
+        pass
+
+    assert len(seen) >= 2
+    assert set(seen) == {("RangeRequest", False, (("hasleader", "true"),))}
