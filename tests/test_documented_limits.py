@@ -19,7 +19,7 @@ from control_plane.clouds.manifest import MAX_PROBLEMS
 from control_plane.compiler import prototypes
 from control_plane.compiler.plan import LABEL_WINDOW, MAX_HOPS, PlanSettings
 from control_plane.compiler.policies import REST
-from control_plane.registry import pace
+from control_plane.registry import directory, etcd, pace, state
 from control_plane.registry.documents import MAX_BYTES
 from control_plane.registry.yaml_documents import (
     MAX_CHARACTERS,
@@ -234,6 +234,16 @@ EXPECTED: dict[str, list[float]] = {
     "entries in all lists of clouds of a manifest together": [limits.CLOUDS],
     "entries among these that are labels": [limits.SELECTORS],
     "entries in all lists `identity.clouds` of a manifest together": [limits.IDENTITY_CLOUDS],
+    "seconds until a difference between etcd and what is served is found that no watch has told": [
+        etcd.CHECK,
+        etcd.CHECK_SHARE,
+    ],
+    "seconds that a file of a folder, or a document in it, is gone or unreadable before that "
+    "counts": [directory.GONE],
+    "bytes of a file in a folder": [directory.MAX_FILE],
+    "seconds until a change is written to `--state-dir`; the first listing is written before "
+    "anybody is served": [state.DEBOUNCE],
+    "seconds that the first listing waits for the disk": [state.FIRST],
     "bytes of an entry in etcd": [MAX_BYTES],
     "objects of a document in etcd": [limits.OBJECTS],
     "characters of a document in a folder": [MAX_CHARACTERS],

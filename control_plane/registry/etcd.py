@@ -34,7 +34,7 @@ SLICE = 0.002
 takes up to 17 ms: what it may hold is bounded (`clouds.limits`)."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between attempts to connect, before jitter."""
-CHECK = 60.0
+CHECK = 30.0
 """Seconds between two listings of a connection that seems to be fine."""
 CHECK_SHARE = 100
 """The same is at least so many times what the last listing took."""

@@ -457,6 +457,22 @@ def test_a_file_that_cannot_be_read_takes_no_cloud_away(
     assert settled(folder) == Batch(deletes=set())
 
 
+def test_a_file_may_be_so_large(
+    place: Path, folder: Folder, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place / "a.yaml"
+    write(path, "a")
+    monkeypatch.setattr(directory, "MAX_FILE", path.stat().st_size)
+    assert set(folder.look().upserts) == {f"{path}#a"}
+    path.write_text(path.read_text() + " ")
+    settled(folder)
+    clock.now = GONE
+    batch = settled(folder)
+
+    assert told(batch) == problem(path, f"longer than {directory.MAX_FILE} bytes")
+    assert not batch.deletes
+
+
 def test_a_trouble_that_does_not_last_is_not_told(
     place: Path, folder: Folder, clock: Clock
 ) -> None:

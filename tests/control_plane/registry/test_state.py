@@ -78,6 +78,28 @@ async def test_the_first_listing_is_saved_before_it_is_told(tmp_path: Path) -> N
     await watch.aclose()
 
 
+async def test_a_change_is_saved_after_the_debounce(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many changes there are meanwhile, and they are one writing."""
+    inner = MemoryRegistry()
+    saved: list[int] = []
+    save_file = state_file.StateFile.save
+
+    def save(file: state_file.StateFile, inventory: Inventory) -> None:
+        saved.append(len(inventory))
+        save_file(file, inventory)
+
+    monkeypatch.setattr(state_file.StateFile, "save", save)
+    async with reading(StateRegistry(inner, tmp_path, debounce=1000)) as reader:
+        for number in range(5):
+            inner.put(a_cloud(f"cloud-{number}"))
+        await reader.until(lambda: len(reader.names) == 5)
+        assert saved == [0]
+
+    assert saved == [0, 5]
+
+
 async def test_so_is_what_a_returned_registry_holds(tmp_path: Path) -> None:
     save(tmp_path, "a", "b")
     inner = AwayAtFirst("b", "c")
