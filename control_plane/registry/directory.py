@@ -199,7 +199,8 @@ class Folder:
         missing = {at: entry for at, entry in old.entries.items() if at not in new.entries}
         # what is about no cloud in particular takes none away
         kept = {at: entry for at, entry in missing.items() if entry.name}
-        deletes |= missing.keys() - kept.keys()
+        unnamed = missing.keys() - kept.keys()
+        deletes |= unnamed
         upserts |= {
             at: one for at, one in new.entries.items() if not _is_same(old.entries.get(at), one)
         }
@@ -208,7 +209,7 @@ class Folder:
                 self._leaving.setdefault(place, (file, now))
             else:  # any of these may be the cloud of the document that cannot be told
                 self._leaving.pop(place, None)
-        for place in new.entries.keys() | deletes:
+        for place in new.entries.keys() | unnamed:
             self._leaving.pop(place, None)
         self._files[file] = replace(new, entries={**kept, **new.entries})
 

@@ -124,8 +124,9 @@ class EtcdRegistry:
             stale = False
             now = time.monotonic()
             end = now + max(self._check, CHECK_SHARE * (now - start))
-            async for batch in self._changes(session, end):
-                yield batch
+            async with aclosing(self._changes(session, end)) as batches:
+                async for batch in batches:
+                    yield batch
             await asyncio.sleep(FIRST_PAUSE)
 
     async def _listing(self, session: Session) -> Batch:

@@ -62,8 +62,6 @@ class Session:
     """To be sent with every call."""
     cluster: int
     """The id of the etcd cluster."""
-    revision: int
-    """Of the store, when the member answered."""
 
     async def call(self, method: Any, request: Any) -> Any:
         """Return the answer to one request, `session.call(session.kv.Range, ...)`.
@@ -125,7 +123,6 @@ async def _hello(url: EtcdUrl, endpoint: str, channel: Any) -> Session:
         channel=channel,
         metadata=metadata,
         cluster=header.cluster_id,
-        revision=header.revision,
     )
 
 

@@ -8,7 +8,7 @@ kind of registry. Invariant: nothing is written before the registry's first full
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
 
@@ -156,6 +156,7 @@ class _Writer:
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._has_saved = False
         self._problem: str | None = None
         """Why the clouds could not be saved the last time."""
         self.current = False
@@ -186,23 +187,23 @@ class _Writer:
             await self._task
 
     async def _run(self, first: asyncio.Event) -> None:
-        await self._write(self._save_first)
+        await self._write()
         first.set()
         while not self._closing.is_set():
             await _unless_longer(self._changed, RETRY_SAVE if self._unwritten else IDLE)
             await _unless_longer(self._closing, self._debounce)
-            await self._write(self._file.save)
+            await self._write()
         if self._unwritten:
-            await self._write(self._file.save)
+            await self._write()
 
-    async def _write(self, save: Callable[[Inventory], None]) -> None:
+    async def _write(self) -> None:
         """Write what isn't written yet; if there is nothing, note that the file is current."""
         self._changed.clear()
         written, unwritten = [self._catalog.inventory], self._unwritten
         self._unwritten = False
         try:
             if unwritten:
-                await asyncio.to_thread(save, written[0])
+                await asyncio.to_thread(self._save, written[0])
             elif self.current and not await asyncio.to_thread(self._file.still_current):
                 log.warning(
                     "%s/%s was removed, or another process writes it, too: it is saved again; "
@@ -211,7 +212,7 @@ class _Writer:
                     state_file.FILE,
                     extra={"registry": self._registry},
                 )
-                await asyncio.to_thread(save, written[0])
+                await asyncio.to_thread(self._save, written[0])
         except OSError as error:
             self._unwritten = True
             self._tell(f"{self._folder}: {error.strerror}")
@@ -230,14 +231,13 @@ class _Writer:
             yield
         yield from let_go(held, changed)
 
-    def _save_first(self, inventory: Inventory) -> None:
-        try:
+    def _save(self, inventory: Inventory) -> None:
+        if not self._has_saved:
             kept = state_file.set_aside(self._folder)
-        except FileNotFoundError:
-            kept = None  # the folder is gone; to save makes it anew
-        if kept is not None:
-            log.warning("what was saved cannot be used; it is kept as %s", kept)
+            if kept is not None:
+                log.warning("what was saved cannot be used; it is kept as %s", kept)
         self._file.save(inventory)
+        self._has_saved = True
 
     def _tell(self, problem: str | None) -> None:
         """Log why the clouds cannot be saved, if that is news."""

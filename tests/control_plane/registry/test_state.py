@@ -284,6 +284,32 @@ async def test_a_damaged_file_is_told_and_is_no_hindrance_when_the_registry_is_t
     assert names(tmp_path) == {"a"}
 
 
+async def test_a_damaged_file_that_cannot_be_moved_yet_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder that is read-only for a while."""
+    (tmp_path / "clouds.jsonl").write_text("x")
+    monkeypatch.setattr(state, "RETRY_SAVE", 0)
+    attempts = 0
+
+    def fail(*_: object) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as read_only:
+        read_only.setattr(Path, "rename", fail)
+        watch = StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path, debounce=0).watch()
+        await anext(watch)
+        await eventually(lambda: attempts >= 3)
+        assert (tmp_path / "clouds.jsonl").read_text() == "x"
+    await watch.aclose()
+    (kept,) = set(os.listdir(tmp_path)) - {"clouds.jsonl"}
+
+    assert (tmp_path / kept).read_text() == "x"
+    assert names(tmp_path) == {"a"}
+
+
 async def test_a_cloud_lost_in_a_storm_is_saved_too(tmp_path: Path) -> None:
     inner = MemoryRegistry(*(a_cloud(f"cloud-{number}") for number in range(12)))
     registry = StateRegistry(inner, tmp_path)
