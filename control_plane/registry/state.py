@@ -233,9 +233,9 @@ class _Writer:
 
     def _save(self, inventory: Inventory) -> None:
         if not self._has_saved:
-            kept = state_file.set_aside(self._folder)
+            kept = state_file.set_aside(self._folder, inventory)
             if kept is not None:
-                log.warning("what was saved cannot be used; it is kept as %s", kept)
+                log.warning("%s; what was saved is kept as %s", *kept)
         self._file.save(inventory)
         self._has_saved = True
 

@@ -8,6 +8,7 @@ clouds away, and is never written over.
 import hashlib
 import json
 import os
+import re
 import stat
 import tempfile
 import time
@@ -20,6 +21,7 @@ from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud
 from control_plane.registry.documents import MAX_BYTES, parse_json, to_json
 from control_plane.registry.protocol import Entry, Place
+from control_plane.registry.storm import is_storm
 
 FILE = "clouds.jsonl"
 FORMAT = 1
@@ -29,6 +31,12 @@ LEFT_BEHIND = 60.0
 """Seconds after which a temporary file is one that a crash has left."""
 LINE_BYTES = 4 * MAX_BYTES
 """Of a document of ours: its JSON may be longer than the YAML that it was read from."""
+
+
+_CLOUD = re.compile(
+    rb'^{"apiVersion":"[^"]*","kind":"EdgeCloud","metadata":{"name":"([^"]*)"', re.M
+)
+"""A line of a cloud as `to_json` writes it; its name."""
 
 
 class StateDamaged(Exception):
@@ -129,10 +137,17 @@ def save(folder: Path, inventory: Inventory, registry: str) -> None:
     StateFile(folder, registry).save(inventory)
 
 
-def set_aside(folder: Path) -> Path | None:
-    """Make way for a new file: keep one that cannot be used under another name, and return that.
+def set_aside(folder: Path, inventory: Inventory) -> tuple[str, Path] | None:
+    """Make way for a new file: keep what it would be a pity to lose under another name.
 
     Removes what crashed control planes have left behind.
+
+    Args:
+        folder: That of the file.
+        inventory: What is to be saved.
+
+    Returns:
+        Why the file was kept, and as what; None where it is not.
 
     Raises:
         OSError: the folder cannot be changed.
@@ -144,12 +159,21 @@ def set_aside(folder: Path) -> Path | None:
                 left.unlink()
     path = folder / FILE
     try:
-        _read(path)
-    except StateDamaged:
+        found = _read(path)
+    except StateDamaged as damage:
         kept = folder / f"{FILE}.unusable-{time.time_ns()}"
         path.rename(kept)
-        return kept
-    return None
+        return str(damage), kept
+    saved = set(_CLOUD.findall(found[1])) if found is not None else set()
+    gone = sum(inventory.get(name.decode()) is None for name in saved)
+    if not is_storm(gone, len(saved)):
+        return None
+    kept = folder / f"{FILE}.before-{time.time_ns()}"
+    try:
+        os.link(path, kept, follow_symlinks=False)
+    except OSError:  # a file system without hard links
+        path.rename(kept)
+    return f"{gone} of {len(saved)} clouds that were saved are not registered any more", kept
 
 
 def load(folder: Path) -> Saved | None:

@@ -32,6 +32,12 @@ class Loss:
     """Where it was registered."""
 
 
+def is_storm(lost: int, total: int, limits: StormLimits | None = None) -> bool:
+    """Tell whether so many of so many clouds are too many to be taken away by hand."""
+    limits = limits or StormLimits()
+    return total >= limits.least and lost > limits.share * total
+
+
 class RecentLosses:
     """The clouds lost within the window, to be given back when it turns out to be a storm."""
 
@@ -60,7 +66,7 @@ class RecentLosses:
             self._losses.pop(name, None)
             self._losses[name] = (now, loss)
             self._gone[name] = loss
-        if total < self._limits.least or len(self._losses) <= self._limits.share * total:
+        if not is_storm(len(self._losses), total, self._limits):
             return {}
         undone, self._gone = self._gone, {}
         return undone

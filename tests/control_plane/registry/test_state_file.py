@@ -97,10 +97,10 @@ def test_a_file_that_cannot_be_used_is_refused_and_kept(
 
     with pytest.raises(StateDamaged, match=reason):
         state_file.load(tmp_path)
-    kept = state_file.set_aside(tmp_path)
+    kept = state_file.set_aside(tmp_path, KNOWN)
     state_file.save(tmp_path, KNOWN, "etcd://here")
     assert kept is not None
-    assert kept.read_bytes() == content
+    assert kept[1].read_bytes() == content
     assert names(tmp_path) == ["a", "b"]
 
 
@@ -109,7 +109,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 
     with pytest.raises(StateDamaged, match="is not a file"):
         state_file.load(tmp_path)
-    assert state_file.set_aside(tmp_path) is not None
+    assert state_file.set_aside(tmp_path, KNOWN) is not None
 
 
 def test_a_good_file_is_not_set_aside_and_remnants_of_a_crash_are_removed(tmp_path: Path) -> None:
@@ -119,8 +119,29 @@ def test_a_good_file_is_not_set_aside_and_remnants_of_a_crash_are_removed(tmp_pa
     for name in (f".{FILE}.new", f".{FILE}.x.new"):
         os.utime(tmp_path / name, (1, 1))
 
-    assert state_file.set_aside(tmp_path) is None
+    assert state_file.set_aside(tmp_path, KNOWN) is None
     assert files(tmp_path) == [f".{FILE}.y.new", FILE]
+
+
+@pytest.mark.parametrize(("size", "gone", "kept"), [(10, 6, True), (10, 5, False), (9, 9, False)])
+def test_a_file_whose_clouds_are_mostly_gone_is_kept_beside_the_new_one(
+    tmp_path: Path, size: int, gone: int, kept: bool
+) -> None:
+    """What a control plane finds at its start is what there is; but it may be a wiped etcd."""
+    old = Inventory().apply({f"c{each}": a_cloud(f"c{each}") for each in range(size)})
+    old = old.with_cordons({"c1": "why"})
+    new = old.apply({}, [f"c{each}" for each in range(gone)])
+    state_file.save(tmp_path, old, "etcd://here")
+    content = (tmp_path / FILE).read_bytes()
+    aside = state_file.set_aside(tmp_path, new)
+    assert (tmp_path / FILE).read_bytes() == content
+    state_file.save(tmp_path, new, "etcd://here")
+
+    assert (aside is not None) == kept
+    if aside is not None:
+        assert aside[0] == "6 of 10 clouds that were saved are not registered any more"
+        assert aside[1].read_bytes() == content
+    assert len(names(tmp_path)) == size - gone + 1
 
 
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
