@@ -92,6 +92,8 @@ class InvalidCloud(ControlPlaneError):
         """At least one, in the order of the document; `more` were found besides."""
         self.name = name
         """The cloud that the document is about, where that much can be read."""
+        self.cordon: str | None = None
+        """The cloud whose cordon stands in this place, where the place says so."""
         shown = "; ".join(str(problem) for problem in problems[:_SHOWN_PROBLEMS])
         hidden = len(problems) + more - _SHOWN_PROBLEMS
         super().__init__(f"{place}: {shown}" + (f"; and {hidden} more" if hidden > 0 else ""))

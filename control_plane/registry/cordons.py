@@ -58,6 +58,9 @@ class Cordons:
             storm: These losses are a storm, with those within the window before.
         """
         touched: dict[str, Lifted | None] = {}
+        for place, value in batch.upserts.items():
+            if isinstance(value, InvalidCloud) and value.cordon is not None:
+                self._inherit(place, value.cordon)
         gone: Collection[Place] = batch.deletes
         if batch.complete:
             gone = self._at.keys() - batch.upserts.keys()
@@ -92,6 +95,12 @@ class Cordons:
             self._at[place] = value
             self._places.setdefault(value.name, set()).add(place)
             touched.setdefault(value.name, None)
+
+    def _inherit(self, place: Place, name: str) -> None:
+        """Let a bad entry stand for the cordon that is known from elsewhere: from saved state."""
+        if name in self._places and place not in self._at:
+            self._at[place] = self._at[min(self._places[name])]
+            self._places[name].add(place)
 
     def _reason(self, name: str) -> str | None:
         places = self._places.get(name)

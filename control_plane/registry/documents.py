@@ -45,26 +45,31 @@ def parse_json(
             cloud's, and of that kind; None: there is no key.
         max_bytes: A longer document is refused.
     """
+    entry = _read(text, place, key, max_bytes)
+    if isinstance(entry, InvalidCloud) and key is not None:  # the key says whose it is
+        name = key.removesuffix(CORDON_KEY)
+        entry.name, entry.cordon = (name, None) if name == key else (None, name)
+    return entry
+
+
+def _read(text: bytes, place: str, key: str | None, max_bytes: int) -> Entry:
     name = None if key is None else key.removesuffix(CORDON_KEY)
-    cloud = name if name == key else None  # of what is refused, the key says whose cloud it is
     try:
         document = _decode(text, max_bytes)
     except (ValueError, RecursionError) as error:
-        return InvalidCloud(place, Problem("", f"is not JSON: {_one_line(error)}"), name=cloud)
+        return InvalidCloud(place, Problem("", f"is not JSON: {_one_line(error)}"))
     try:
         entry = parse_document(document, place)
     except InvalidCloud as error:
-        if key is not None:
-            error.name = cloud
         return error
     if name is None:
         return entry
     if isinstance(entry, Cordon) != (key != name):
         reason = f"{fields.show(document['kind'])} is not the kind of document for this key"
-        return InvalidCloud(place, Problem("kind", reason), name=cloud)
+        return InvalidCloud(place, Problem("kind", reason))
     if entry.name != name:
         reason = f"{fields.show(entry.name)} is not the name in the key, {fields.show(name)}"
-        return InvalidCloud(place, Problem("metadata.name", reason), name=cloud)
+        return InvalidCloud(place, Problem("metadata.name", reason))
     return entry
 
 

@@ -369,6 +369,21 @@ def test_a_bad_entry_keeps_the_cloud_that_was_known_from_another_place() -> None
     assert gone.inventory.get("a") is None
 
 
+def test_a_bad_cordon_keeps_the_one_that_was_known_from_another_place() -> None:
+    fold = Fold()
+    fold({"saved:2": cloud("a"), "saved:3": Cordon(name="a", reason="why")}, complete=True)
+    place = "/scopeway/clouds/a/cordon"
+    problem = parse_json(b"{", place, "a/cordon")
+    change = fold({"/scopeway/clouds/a": cloud("a"), place: problem}, complete=True)
+    good = fold({place: Cordon(name="a", reason="other")})
+    gone = fold(None, place)
+
+    assert change.inventory.cordon("a") == "why"
+    assert list(change.problems) == [place]
+    assert good.inventory.cordon("a") == "other"
+    assert gone.inventory.cordon("a") is None
+
+
 def test_a_bad_entry_of_one_never_known_is_none() -> None:
     change = Fold()({"a": InvalidCloud("a", Problem("spec", "null is wrong"), name="a")})
 

@@ -107,3 +107,4 @@ def test_whose_cloud_a_refused_entry_is_about_is_said_by_its_key(
 
     assert isinstance(error, InvalidCloud)
     assert error.name == (name if key is not None or "b" in text else None)
+    assert error.cordon == ("a" if key == "a/cordon" else None)
