@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,8 +96,10 @@ class Folder:
         """The signature of each file as it was read."""
         self._changing: dict[str, tuple[_Signature, int]] = {}
         """Files not read yet as they may be half written: what they look like, since how long."""
+        self._absent: dict[str, float] = {}
+        """Files that are not there any more, and when that was seen."""
         self._leaving: dict[Place, tuple[str, float]] = {}
-        """What is not there any more: the file that held it, and when that was seen."""
+        """What a file does not hold any more: the file, and when that was seen."""
         self._troubled: dict[str, float] = {}
         """Files that cannot be read, since when; it is told when it lasts as long as an absence."""
         self._identity: tuple[int, int] | None = None
@@ -116,17 +118,16 @@ class Folder:
         deletes: set[Place] = set()
         now = self._clock()
         signatures = dict(self._signatures())
-        for file in self._files.keys() - signatures.keys():
+        self._absent = {
+            file: self._absent.get(file, now) for file in self._files.keys() - signatures.keys()
+        }
+        for file in self._absent:
             self._read.pop(file, None)
             self._troubled.pop(file, None)
-            for place in self._files[file].entries:
-                self._leaving.setdefault(place, (file, now))
-            if not self._files[file].entries:
-                del self._files[file]
         for file, signature in signatures.items():
             if self._read.get(file) != signature and self._is_settled(file, signature):
                 self._take(file, signature, upserts, deletes)
-        deletes |= self._left(now)
+        deletes |= self._left(now, signatures)
         complete, self._first, self._at_once = self._first, False, False
         return Batch(upserts=upserts, deletes=deletes - upserts.keys(), complete=complete)
 
@@ -213,27 +214,35 @@ class Folder:
             self._leaving.pop(place, None)
         self._files[file] = replace(new, entries={**kept, **new.entries})
 
-    def _left(self, now: float) -> set[Place]:
+    def _left(self, now: float, signatures: Mapping[str, _Signature]) -> set[Place]:
         """Forget what has stayed away, or stands elsewhere now; return its places."""
-        if not self._leaving:
+        if not (self._absent or self._leaving):
             return set()
+        leaving = dict(self._leaving)
+        for file, since in self._absent.items():
+            leaving |= dict.fromkeys(self._files[file].entries, (file, since))
         here = {
             _subject(entry)
             for manifests in self._files.values()
             for place, entry in manifests.entries.items()
-            if place not in self._leaving and not isinstance(entry, InvalidCloud)
+            if place not in leaving and not isinstance(entry, InvalidCloud)
         }
         gone: dict[str, set[Place]] = {}
-        for place, (file, since) in self._leaving.items():
+        for place, (file, since) in leaving.items():
             entry = self._files[file].entries[place]
-            if now - since >= GONE or entry.name is None or _subject(entry) in here:
+            # a file that has changed since it was read may hold it again
+            is_known = self._read.get(file) == signatures.get(file)
+            if (is_known and now - since >= GONE) or entry.name is None or _subject(entry) in here:
                 gone.setdefault(file, set()).add(place)
         for file, places in gone.items():
             manifests = self._files[file]
             left = {at: one for at, one in manifests.entries.items() if at not in places}
             self._files[file] = replace(manifests, entries=left)
             for place in places:
-                del self._leaving[place]
+                self._leaving.pop(place, None)
+        for file in self._absent:
+            if not self._files[file].entries:
+                del self._files[file]
         return {place for places in gone.values() for place in places}
 
     def _manifests(

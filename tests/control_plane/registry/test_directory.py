@@ -188,6 +188,25 @@ def test_a_checkout_takes_no_cloud_away(place: Path, folder: Folder, clock: Cloc
     }
 
 
+def test_a_file_that_is_back_is_not_absent_however_often_it_changes(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    """As where one checkout follows another, and no look finds the file at rest."""
+    path = place / "a.yaml"
+    write(path, "a")
+    settled(folder)
+    path.unlink()
+    batches = [folder.look()]
+    for number in range(10):
+        clock.now += GONE
+        path.write_text(written(a_cloud("a", port=number + 1)))
+        batches.append(folder.look())
+        path.unlink()
+        batches.append(folder.look())
+
+    assert not any(batch.deletes for batch in batches)
+
+
 @pytest.mark.parametrize("size", [0, 1])
 def test_a_file_that_a_command_has_just_emptied_keeps_its_clouds(
     place: Path, folder: Folder, clock: Clock, size: int
