@@ -12,7 +12,7 @@ from importlib import resources
 
 _COMMON = (
     *("errors", "adapter", "path", "target", "services", "scope", "tokens", "resolve"),
-    *("sha256", "namespace", "project_path"),
+    *("sha256", "namespace", "json_strings", "id_places", "project_ids"),
 )
 _MODULES = {
     "front": (*_COMMON, "token_body", "awaited", "identity", "front"),
@@ -45,7 +45,7 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
             out), `new_targets_per_second`, `new_targets_burst` (how fast) and `front` (`url` of
             the front, `ports`: official service type to URL, perhaps `region`); without it,
             catalogs of other clouds come out empty. `kept` and `moved`, for all but links: names of
-            clouds to true, whose ids in paths are kept, or the only ones that aren't. For the peer
+            clouds to true, whose ids are kept, or the only ones that aren't. For the peer
             `limits` (`per_second`, `at_once`: of each calling cloud; one that is missing is none).
 
     Raises:

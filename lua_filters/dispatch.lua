@@ -5,7 +5,7 @@
 -- Cost: four calls on the handle.
 
 local adapter = require("adapter")
-local project_path = require("project_path")
+local project_ids = require("project_ids")
 local services = require("services")
 
 local HOME = services.HOME
@@ -25,9 +25,15 @@ local function on_request(handle)
   local home = service and HOME[service]
   if home and home.name == target then
     local received = headers:get(":path")
-    local path = project_path.of_token(received, service, headers)
-    if path ~= received then
+    local path, status, message = project_ids.in_path(received, service, headers)
+    if not path then
+      return status, message
+    elseif path ~= received then
       headers:replace(":path", path)
+    end
+    status, message = project_ids.in_body(handle, headers, headers:get(":method"), path, service)
+    if status then
+      return status, message
     end
   end
   return adapter.PASS

@@ -10,7 +10,7 @@ local awaited = require("awaited")
 local constants = require("constants")
 local identity = require("identity")
 local paths = require("path")
-local project_path = require("project_path")
+local project_ids = require("project_ids")
 local resolve = require("resolve")
 local services = require("services")
 local targets = require("target")
@@ -124,7 +124,7 @@ local function on_request(handle)
     end
   end
 
-  local target, status, message
+  local target, status, message, own
   if service == "identity" then
     target, status, message = identity.choose(handle, headers, path, text)
     headers = handle:headers() -- the old object is dead where a body was waited for
@@ -140,7 +140,11 @@ local function on_request(handle)
       return status, message
     end
   elseif target ~= HOME[service] then -- a scope, but no other site's Envoy behind this one
-    path = project_path.of_token(path, service, headers)
+    own = true
+    path, status, message = project_ids.in_path(path, service, headers)
+    if not path then
+      return status, message
+    end
   end
 
   headers:replace("x-scopeway-target", target.name)
@@ -150,6 +154,12 @@ local function on_request(handle)
   end
   if prefix then -- without a scope in the path the route knows it
     headers:replace("x-forwarded-prefix", prefix)
+  end
+  if own then
+    status, message = project_ids.in_body(handle, headers, headers:get(":method"), path, service)
+    if status then
+      return status, message
+    end
   end
   return adapter.PASS
 end

@@ -1,15 +1,15 @@
 -- The peer: which of this site's services another site asks for.
 --
 -- Contract: docs/lua.md, "The peer". The scope was resolved at the origin: nothing is read but the
--- path, the token where a project's id stands in it, and what makes a form of the body. Who may use it is
--- decided behind this, by RBAC. Before that, who sends too many is refused.
+-- path, the token and the body where they may name a project (project_ids.lua), and what makes a form of the
+-- body. Who may use it is decided behind this, by RBAC. Before that, who sends too many is refused.
 -- Cost: nine calls on the handle, ten where callers have certificates; one more for what may be a form.
 
 local adapter = require("adapter")
 local constants = require("constants")
 local limits = require("limits")
 local paths = require("path")
-local project_path = require("project_path")
+local project_ids = require("project_ids")
 local services = require("services")
 
 local HOME, SITE = services.HOME, constants.site
@@ -123,7 +123,15 @@ local function on_request(handle)
   headers:replace("x-scopeway-target", target)
   headers:replace("x-scopeway-service", service)
   headers:replace("x-scopeway-method", method_of(headers, method))
-  headers:replace(":path", project_path.of_token(path, service, headers))
+  path, status, message = project_ids.in_path(path, service, headers)
+  if not path then
+    return status, message
+  end
+  headers:replace(":path", path)
+  status, message = project_ids.in_body(handle, headers, method, path, service)
+  if status then
+    return status, message
+  end
   return adapter.PASS
 end
 

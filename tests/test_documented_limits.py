@@ -153,6 +153,9 @@ EXPECTED: dict[str, list[float]] = {
     "seconds to take a response": [ONE.send_timeout],
     "a stream's certificate": [],
     "bytes of a login's body": [constant("token_body.lua", "MAX_BYTES")],
+    "bytes of a body in which ids of a foreign user's projects are looked for": [
+        constant("project_ids.lua", "MAX_BYTES")
+    ],
     "seconds until all of a login's body has come": [route.LOGIN_BODY_WITHIN.total_seconds()],
     "seconds of a validation of a token; at the peer of the Keystone's cloud": [
         route.WITHIN[each]["validation"].total_seconds() for each in ("front", "peer")
@@ -283,3 +286,4 @@ def test_the_page_has_the_defaults(limit: str) -> None:
 def test_lua_has_the_same_limits() -> None:
     assert constant("scope.lua", "MAX_BYTES") == text.MAX_BYTES
     assert constant("token_body.lua", "MAX_BYTES") == route.MAX_LOGIN
+    assert constant("project_ids.lua", "MAX_BYTES") == route.MAX_BODY_WITH_IDS

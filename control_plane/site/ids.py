@@ -7,7 +7,7 @@ from control_plane.clouds.model import Cloud
 
 
 def id_constants(cloud: Cloud) -> dict[str, object]:
-    """Return the constants of `project_path.lua`, none where all ids are moved.
+    """Return the constants of `project_ids.lua`, none where all ids are moved.
 
     `kept` are the clouds whose ids are kept. Where a rule keeps those of clouds with some labels,
     `moved` are the only ones that are moved: the clouds that a rule for moved ids names.

@@ -276,7 +276,7 @@ def _routes(cloud: Cloud, peers: _Peers) -> Iterator[_Named]:
             field_bytes(_ROUTES, field_bytes(_MATCH, _is_own(cloud.name, each)) + each.fields)
             for each in host.own
         )
-        whole = b"".join((host.login, check, host.head, *own, host.rest))
+        whole = b"".join((host.unnamed, check, host.head, *own, host.rest))
         yield entry.name, field_string(_NAME, entry.name) + field_bytes(_VIRTUAL_HOSTS, whole)
 
 

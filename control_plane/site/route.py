@@ -76,6 +76,9 @@ request to a target, which waits for its cluster meanwhile, can outgrow it."""
 MAX_LOGIN = 64 * 1024
 """Bytes of the body of a login, which is held until all of it has come."""
 
+MAX_BODY_WITH_IDS = 64 * 1024
+"""Bytes of a body in which the Lua looks for ids of projects: `MAX_BYTES` of `project_ids.lua`."""
+
 LOGIN_BODY_WITHIN = timedelta(seconds=10)
 """How long that body may take."""
 
@@ -119,8 +122,9 @@ every route that says this, and takes it off again."""
 class FrontHost:
     """The encoded virtual host of a front; `resources` adds the routes that name the site."""
 
-    login: bytes
-    """The route of logins before the Lua has run: the very first, for what it bounds."""
+    unnamed: bytes
+    """The routes of logins and of other writes before the Lua has run: the very first, for what
+    they bound."""
     head: bytes
     """What comes before these."""
     own: tuple["OwnRoute", ...]
@@ -161,8 +165,8 @@ def front(listener: str, *, behind_tls: bool = False) -> FrontHost:
         OwnRoute(fields=fields + (answers if awaited else b""), awaited=awaited, limit=limit)
         for fields, awaited, limit in _own()
     )
-    login = field_bytes(_ROUTES, _login())
-    return FrontHost(login=login, head=host, own=own, rest=others + fallback)
+    unnamed = b"".join(field_bytes(_ROUTES, route) for route in (_login(), _write()))
+    return FrontHost(unnamed=unnamed, head=host, own=own, rest=others + fallback)
 
 
 @cache
@@ -223,6 +227,29 @@ def _login() -> bytes:
     per_route = BufferPerRoute(buffer=Buffer(max_request_bytes=MAX_LOGIN))
     login.typed_per_filter_config = {names.BUFFER: Any.pack(per_route)}
     return bytes(login)
+
+
+@cache
+def _write() -> bytes:
+    """Return the route that other writes have until the Lua has named their target.
+
+    Over HTTP/1.1 a filter could otherwise hold no more than a listener reads ahead, and Envoy
+    answers what is longer with 413. The Lua reads no body that is announced to be longer than this.
+    """
+    write = _forward()
+    write.name = "write"
+    write.match = RouteMatch(
+        prefix="/",
+        headers=[
+            HeaderMatcher(name=names.TARGET, present_match=True, invert_match=True),
+            HeaderMatcher(
+                name=":method",
+                string_match=StringMatcher(safe_regex=RegexMatcher(regex="POST|PUT|PATCH")),
+            ),
+        ],
+    )
+    write.request_body_buffer_limit = MAX_BODY_WITH_IDS
+    return bytes(write)
 
 
 def _limited(

@@ -1,17 +1,21 @@
-"""Projects' ids in paths: the last real Envoy before a service moves those of foreign users.
+"""Projects' ids in requests: the last real Envoy before a service moves those of foreign users.
 
-`cloud-1` is where requests enter, `cloud-2` has an Envoy too; both have a Cinder and a Swift.
+`cloud-1` is where requests enter, `cloud-2` has an Envoy too; both have a Cinder, a Swift, a Glance
+and a Neutron.
 `home` has issued the tokens, and so has `kin`, whose ids are kept.
 """
 
+import hashlib
+import json
 from typing import Any
 
 import pytest
 from harness.fleet import Fleet, manifest
-from harness.http import send
+from harness.http import Response, send
 
 from control_plane.clouds.model import Cloud
 from control_plane.compiler.policy import namespace
+from control_plane.site import route
 
 LOCAL = "0123456789abcdef0123456789abcdef"
 """A project's id at the cloud that is asked; whatever a foreign user writes, it isn't asked for."""
@@ -27,12 +31,16 @@ def front(fleet: Fleet) -> int:
         return {
             "block-storage": fleet.service(f"cinder-{name}"),
             "object-store": fleet.service(f"swift-{name}"),
+            "image": fleet.service(f"glance-{name}"),
+            "network": fleet.service(f"neutron-{name}"),
         }
 
     fleet.control_plane.put(
         manifest("home", services={}),
         manifest(
-            "down", services={"block-storage": fleet.nobody()}, accept=[{"clouds": ["cloud-1"]}]
+            "down",
+            services={name: fleet.nobody() for name in ("block-storage", "network")},
+            accept=[{"clouds": ["cloud-1"]}],
         ),
     )
     fleet.site("cloud-2", services=services("2"), accept=[{"clouds": ["cloud-1"]}, identity, kept])
@@ -95,3 +103,93 @@ def test_ids_of_own_users_and_kept_ones_stay(front: int, scope: str, service: st
     path = f"/block-storage/v3/{LOCAL}/volumes"
 
     assert asked(front, path, scope) == (service, f"/v3/{LOCAL}/volumes")
+
+
+MAX_BODY = route.MAX_BODY_WITH_IDS
+IN_BODIES = [
+    ("{keystone:home;neutron:cloud-2}", "neutron-2"),  # at the peer
+    ("{keystone:home}", "neutron-1"),  # at the front
+    ("{keystone:home;neutron:down|cloud-1}", "neutron-1"),  # at dispatch
+    ("{keystone:home;neutron:down|cloud-2}", "neutron-2"),  # behind dispatch, at the peer
+]
+
+
+def written(front: int, scope: str, body: Any, path: str = "/network/v2.0/networks") -> Response:
+    headers = [("X-Auth-Token", "gAAA"), ("X-Scope", scope), ("Content-Type", "application/json")]
+    return send(front, path, headers, method="POST", body=body)
+
+
+@pytest.mark.parametrize("length", [0, MAX_BODY])
+@pytest.mark.parametrize(("scope", "service"), IN_BODIES)
+def test_an_id_in_a_body_is_moved(front: int, scope: str, service: str, length: int) -> None:
+    """However long it may be, and no other byte of it changes."""
+    body = json.dumps({"network": {"name": "\u00e4", "project_id": LOCAL}}).ljust(length)
+    moved = body.replace(LOCAL, MOVED).encode()
+    said = written(front, scope, body.encode()).json
+
+    assert said["name"] == service
+    assert (said["length"], said["sha256"]) == (len(moved), hashlib.sha256(moved).hexdigest())
+
+
+@pytest.mark.parametrize(("scope", "service"), IN_BODIES)
+def test_an_id_that_names_its_cloud_makes_a_shorter_body(
+    front: int, scope: str, service: str
+) -> None:
+    """The service's own length is that of what it gets."""
+    body = json.dumps({"network": {"project_id": f"{LOCAL}@{service.replace('neutron', 'cloud')}"}})
+    said = written(front, scope, body.encode()).json
+    plain = json.dumps({"network": {"project_id": LOCAL}}).encode()
+
+    assert (said["name"], said["length"]) == (service, len(plain))
+    assert said["sha256"] == hashlib.sha256(plain).hexdigest()
+
+
+@pytest.mark.parametrize(("scope", "service"), IN_BODIES)
+def test_a_body_that_is_too_long_to_be_read_is_refused(
+    fleet: Fleet, front: int, scope: str, service: str
+) -> None:
+    asked_before = fleet.echo(service).requests
+    too_long = written(front, scope, b" " * (MAX_BODY + 1))
+    without_length = written(front, scope, iter([b"{}"]))
+
+    cloud = service.replace("neutron", "cloud")
+    assert too_long.status == 413
+    assert f"has at most {MAX_BODY} bytes at {cloud}" in too_long.error["message"]
+    assert without_length.status == 411
+    assert f"needs a Content-Length at {cloud}" in without_length.error["message"]
+    assert fleet.echo(service).requests == asked_before
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "{}",
+        "{keystone:kin}",
+        "{keystone:kin;neutron:cloud-2}",
+        "{keystone:cloud-2;neutron:cloud-2}",
+    ],
+)
+def test_bodies_of_own_users_pass_as_they_come(front: int, scope: str) -> None:
+    body = b" " * (MAX_BODY + 1)
+
+    assert written(front, scope, iter([body])).json["length"] == len(body)
+
+
+def test_so_do_images(front: int) -> None:
+    """Nothing waits for a body that has no such place."""
+    headers = [("X-Auth-Token", "gAAA"), ("X-Scope", "{keystone:home;glance:cloud-2}")]
+    body = b"x" * (MAX_BODY + 1)
+    said = send(front, "/image/v2/images/1/file", headers, method="PUT", body=iter([body])).json
+
+    assert (said["name"], said["length"]) == ("glance-2", len(body))
+
+
+@pytest.mark.parametrize(
+    ("scope", "service"),
+    [("{keystone:home;glance:cloud-2}", "glance-2"), ("{keystone:home}", "glance-1")],
+)
+def test_so_are_ids_in_other_places_of_a_path(front: int, scope: str, service: str) -> None:
+    path = f"/image/v2/images/1/members/{LOCAL}?owner={LOCAL}&checksum={LOCAL}"
+
+    moved = f"/v2/images/1/members/{MOVED}?owner={MOVED}&checksum={LOCAL}"
+    assert asked(front, path, scope) == (service, moved)

@@ -155,6 +155,65 @@ def test_what_is_made_there_belongs_to_the_mapped_project(clouds: Clouds) -> Non
     assert made.json()["owner"] == namespace(HOME) + project[16:]
 
 
+def test_they_are_listed_by_the_owners_id_at_home(clouds: Clouds) -> None:
+    token = clouds.member()
+    project = clouds.validated(token)["project"]["id"]
+    owned = new_image("listed by its owner", owner=project)
+    made = clouds.ask("POST", IMAGES, token, scope=AT_OTHER, document=owned)
+    assert made.status == 201, made
+    assert made.json()["owner"] == namespace(HOME) + project[16:]
+    for owner in (project, made.json()["owner"]):
+        listed = clouds.ask("GET", f"{IMAGES}?owner={owner}", token, scope=AT_OTHER)
+        assert "listed by its owner" in image_names(listed)
+
+
+def test_one_is_shared_with_another_project_of_home(clouds: Clouds) -> None:
+    """Each says the ids that she knows; at the other cloud nobody else sees it."""
+    owner, friend = clouds.member(), clouds.admin()
+    image = _made(clouds, owner, "for a friend")
+    project = clouds.validated(friend)["project"]["id"]
+    assert clouds.ask("GET", f"{IMAGES}/{image}", friend, scope=AT_OTHER).status == 404
+
+    members = f"{IMAGES}/{image}/members"
+    added = clouds.ask("POST", members, owner, scope=AT_OTHER, document={"member": project})
+    assert added.json()["member_id"] == namespace(HOME) + project[16:]
+    accepted = clouds.ask(
+        "PUT", f"{members}/{project}", friend, scope=AT_OTHER, document={"status": "accepted"}
+    )
+    assert accepted.status == 200, accepted
+    assert "for a friend" in image_names(clouds.ask("GET", IMAGES, friend, scope=AT_OTHER))
+    stranger = clouds.member(OTHER)
+    assert clouds.ask("GET", f"{IMAGES}/{image}", stranger, cloud=OTHER).status == 404
+
+    removed = clouds.ask("DELETE", f"{members}/{project}", owner, scope=AT_OTHER)
+    assert removed.status == 204, removed
+    assert clouds.ask("GET", f"{IMAGES}/{image}", friend, scope=AT_OTHER).status == 404
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["home", "there"])
+def test_the_openstack_command_shares_one(clouds: Clouds, ours: bool) -> None:
+    """With a project of home, and with one of the other cloud, which is named with its cloud."""
+    image = _made(clouds, clouds.member(), "by the command")
+    cloud, friend = (HOME, clouds.admin()) if ours else (OTHER, clouds.member(OTHER))
+    identity: Any = clouds.ask("GET", TOKENS, friend, cloud=cloud, X_Subject_Token=friend).json()
+    project = identity["token"]["project"]["id"]
+    done = clouds.command(
+        *("image", "add", "project", image, project if ours else f"{project}@{OTHER}"),
+        *("--scope", f"{{keystone:{HOME};glance:{OTHER}}}"),
+    )
+    assert done[0] == 0, done
+
+    path, scope = f"{IMAGES}/{image}", AT_OTHER if ours else None
+    assert clouds.ask("GET", path, friend, cloud=cloud, scope=scope).status == 200
+
+
+def _made(clouds: Clouds, token: str, name: str) -> str:
+    """The id of an image at the other cloud that can be shared."""
+    made = clouds.ask("POST", IMAGES, token, scope=AT_OTHER, document=new_image(name))
+    assert made.status == 201, made
+    return str(made.json()["id"])
+
+
 def test_a_member_there_does_not_see_what_a_foreign_project_made(clouds: Clouds) -> None:
     made = clouds.ask(
         "POST", IMAGES, clouds.member(), scope=AT_OTHER, document=new_image("foreign")

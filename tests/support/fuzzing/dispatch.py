@@ -5,7 +5,6 @@ connection: Envoy itself removes a header of that name before the Lua. The first
 ids are moved (_MOVED); an "n" is metadata without a target.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -16,8 +15,8 @@ from lua_envoy import Filter, Sent
 
 import lua_filters
 from control_plane.scope import ScopeError, binding_for
-from fuzzing import lua_coverage, lua_models, messages
-from fuzzing.lua_models import SITE
+from fuzzing import id_models, lua_coverage, lua_models, messages
+from fuzzing.lua_models import SITE, Refused
 from fuzzing.messages import Message, text_of
 
 _TARGET, _SERVICE, _TOKEN = "x-scopeway-target", "x-scopeway-service", "x-auth-token"
@@ -27,6 +26,7 @@ _WORDS = (
     *(_TARGET, _SERVICE, _TOKEN, "x-scope", "compute", "image", "object-store", "block-storage"),
     *(f"compute@{SITE}", f"image@{SITE}", "compute@cloud-2", f"@{SITE}", "@", SITE, "cloud-2"),
     *("t~1~*:cloud-2", "t~1~keystone:cloud-2", "t~1~*:cloud-5", "~1~", "a|b", "local", "~"),
+    *("network", f"network@{SITE}", "content-length", "9", "project_id", "tenant_id", "PUT", "@"),
     *("/v2.1/", "/v1/AUTH_", "/v3/", _ID, "1", "f" * 16, "?", "/", "GET", "POST", "\xff"),
 )
 DICTIONARY = (*_WORDS, "\n")
@@ -47,13 +47,21 @@ def check(data: bytes) -> None:
     rest = [(name, value) for name, value in request.headers if name != _TARGET]
     request = replace(request, headers=rest, path=request.path or "/")
     sent = _send(letter, request, connection, 0)
-    assert sent.answer is None, sent.answer
-    assert not sent.log
-    assert sent.body == request.body
-    assert sent.headers == {":method": request.method, **_model(letter, request, target)}
-    _never(request, target, sent)
+    try:
+        wanted, ids = _model(letter, request, target)
+    except Refused as refused:
+        assert sent.answer is not None, f"it went on, and not {refused}"
+        assert sent.answer.status == refused.args[0]
+    else:
+        assert sent.answer is None, sent.answer
+        assert not sent.log
+        ids.check(sent.body)
+        assert sent.headers == {":method": request.method, **wanted}
+        _never(request, target, sent)
     if 0 < request.fails_at <= sent.calls:
         failed = _send(letter, request, connection, request.fails_at)
+        if sent.answer is not None and request.fails_at == sent.calls:
+            return  # the refusal itself has failed
         assert failed.answer is not None, "it went on though Envoy's method failed"
         assert failed.answer.status == failed.answer.error["code"] == 500
         assert failed.log
@@ -64,12 +72,16 @@ def _send(letter: str, request: Message, connection: Any, fails_at: int) -> Sent
     return _filter(letter).request(request.path, request.headers, connection=connection, **more)
 
 
-def _model(letter: str, request: Message, target: str | None) -> dict[str, str]:
-    """The headers that go on, after docs/envoy.md ("`dispatch`") and docs/lua.md ("Ids")."""
+def _model(
+    letter: str, request: Message, target: str | None
+) -> tuple[dict[str, str], id_models.Body]:
+    """The headers and the body that go on, after docs/envoy.md ("`dispatch`")."""
     assert request.path is not None
     headers = {**request.by_name(), ":path": request.path}
+    users = id_models.Users(None)
+    ids = id_models.Body(request.body, (), users)
     if target is None:
-        return headers
+        return headers, ids
     service = headers.get(_SERVICE, "")
     if target == f"{service}@{SITE}":
         identity = None
@@ -77,9 +89,10 @@ def _model(letter: str, request: Message, target: str | None) -> dict[str, str]:
         if split != "refused" and split[1] is not None:
             with suppress(ScopeError):
                 identity = binding_for(split[1].encode("latin-1"), "identity", SITE)
-        moved = _MOVED[letter]
-        headers[":path"] = lua_models.project_path(request.path, service, identity, moved)
-    return headers | {_TARGET: target}
+        users = id_models.Users(identity, _MOVED[letter])
+        headers[":path"] = id_models.path(request.path, service, users)
+        ids = id_models.body(request, service, request.path, users)
+    return headers | {_TARGET: target}, ids
 
 
 def _never(request: Message, target: str | None, sent: Sent) -> None:
@@ -92,8 +105,8 @@ def _never(request: Message, target: str | None, sent: Sent) -> None:
     if path != request.path:
         assert target is not None
         assert target.endswith(f"@{SITE}"), "a path for another site"
-        assert len(path) == len(request.path or "")
-        assert re.fullmatch(r"/v[0-9.]+/(?:AUTH_)?[0-9a-f]{32}(?:[/?].*)?", path, re.DOTALL)
+        assert len(path) <= len(request.path or "")
+        assert path.count("/") == (request.path or "").count("/")
 
 
 def mutated(data: bytes, seed: int) -> bytes | None:
@@ -123,6 +136,13 @@ def seeds() -> Iterator[bytes]:
     swift = [(_SERVICE, "object-store"), (_TARGET, f"object-store@{SITE}"), token]
     yield text_of(f"m PUT /v1/AUTH_{_ID}/a//b", swift)
     yield text_of(f"d GET {path}", [(_SERVICE, "image"), (_TARGET, f"image@{SITE}"), token])
+    neutron = [(_SERVICE, "network"), (_TARGET, f"network@{SITE}"), token]
+    body = f'{{"port": {{"project_id": "{_ID}", "name": "a"}}}}'
+    for length in ([], [("content-length", str(len(body)))], [("content-length", "65537")]):
+        yield text_of(f"d POST /v2.0/ports?tenant_id={_ID}", [*neutron, *length], body)
+        yield text_of(f"d9 POST /v2.0/quotas/{_ID}", [*neutron, *length], body)
+    cinder = [(_SERVICE, "block-storage"), (_TARGET, f"block-storage@{SITE}"), token]
+    yield text_of(f"d GET /v3/{_ID}/default-types/{_ID}", cinder)
     for fails_at in range(1, 12):
         yield text_of(f"d{fails_at} GET {path}", [service, home, token])
         yield text_of(f"d{fails_at} GET /", [(_TARGET, "image@cloud-2")])

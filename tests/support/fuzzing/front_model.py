@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from control_plane.scope import SERVICE_TYPES, ScopeError, binding_for, complete
+from fuzzing import id_models
 from fuzzing import lua_models as model
 from fuzzing.lua_models import Refused
 from fuzzing.messages import Message
@@ -22,6 +23,8 @@ class Sent:
     headers: dict[str, str]
     body: str | None
     awaited: dict[str, str] = field(default_factory=dict)
+    ids: id_models.Body | None = None
+    """Where ids in the body may be moved: in place of `body`."""
 
 
 class Unknown(Exception):
@@ -65,8 +68,10 @@ def front(request: Message, listener: str | None, moved: Any) -> Sent:
             headers["x-envoy-retriable-status-codes"] = "404"
     elif scope:
         token = model.split_token(headers.get("x-auth-token", ""))[1]
-        identity = None if token is None else scope.at("identity")
-        path = model.project_path(path, service, identity, moved)
+        users = id_models.Users(None if token is None else scope.at("identity"), moved)
+        path = id_models.path(path, service, users)
+        if service != "identity":
+            sent = replace(sent, ids=id_models.body(request, service, path, users))
     headers |= {"x-scopeway-target": target, "x-scopeway-service": service, ":path": path}
     if prefix is not None:
         headers["x-forwarded-prefix"] = prefix

@@ -13,7 +13,7 @@ from lupa.luajit21 import LuaRuntime
 
 import lua_filters
 from control_plane.scope import ScopeError, binding_for, complete, lexical_form
-from fuzzing import json_mutation, lua_coverage
+from fuzzing import id_models, json_mutation, lua_coverage
 from fuzzing import lua_models as model
 from fuzzing import scope as scopes
 
@@ -81,7 +81,7 @@ class _Lua:
         )
         self.fake = self.state.eval(f"function(...) {_FAKE} end")
         names = ("scope", "json", "path", "links", "namespace", "sha256", "tokens", "token_body")
-        more = ("foreign", "project_path", "refused", "resolve")
+        more = ("foreign", "project_ids", "refused", "resolve")
         self.modules = {name: self.state.eval(f"require('{name}')") for name in (*names, *more)}
 
     def __getitem__(self, name: str) -> Any:
@@ -186,7 +186,7 @@ def _digest(text: str) -> None:
         assert once == model.moved(text, digits)
 
 
-def _project_path(text: str) -> None:
+def _ids_in_path(text: str) -> None:
     service, _, rest = text.partition("\n")
     token, _, path = rest.partition("\n")
     _, headers, _ = _lua().handle(x_auth_token=token)
@@ -195,8 +195,13 @@ def _project_path(text: str) -> None:
     if split != "refused" and split[1] is not None:
         with suppress(ScopeError):
             identity = binding_for(split[1].encode("latin-1"), "identity", model.SITE)
-    made = _lua()["project_path"].of_token(f"/{path}", service, headers)
-    assert made == model.project_path(f"/{path}", service, identity)
+    made = _lua()["project_ids"].in_path(f"/{path}", service, headers)
+    try:
+        wanted = id_models.path(f"/{path}", service, id_models.Users(identity))
+    except model.Refused as refused:
+        assert made[:2] == (None, refused.args[0])
+    else:
+        assert made == wanted
 
 
 def _login(text: str) -> None:
@@ -268,7 +273,7 @@ CHECKS: dict[str, Callable[[str], None]] = {
     "p": _path,
     "l": _links,
     "h": _digest,
-    "i": _project_path,
+    "i": _ids_in_path,
     "b": _login,
     "t": _token,
     "f": _foreign,
@@ -350,6 +355,14 @@ def seeds() -> Iterator[bytes]:
     for digits in ("a" * 31, "a" * 32, "a" * 33, "a" * 31 + "A", "a" * 31 + "g", "a" * 32 + "g"):
         for behind in ("", "/x", "?x"):
             yield f"icompute\nt~1~*:cloud-2\nv2/{digits}{behind}".encode()
+    for service, path in (
+        ("image", "v2/images/7/members/{}?owner={}"),
+        ("network", "v2.0/quotas/{}.json?project%5fid={}&tenant_id=a"),
+        ("compute", "v2.1/{}/os-quota-sets/{}?user_id={}&x={}"),
+        ("block-storage", "v3/{}/default-types/{}"),
+    ):
+        for written in ("1f" * 16, "1f" * 16 + "@cloud-3", "1f" * 16 + "%40cloud-1", "1f" * 33):
+            yield f"i{service}\nt~1~*:cloud-2\n{path.replace('{}', written)}".encode()
     yield f"iobject-store\nt~1~*:cloud-2\nv1/AUTH_{'1f' * 16}?a".encode()
     yield b'r{"error": {"message": "no \\" \\\\", "code": 403}}'
     yield b"r<html><body>no</body></html>"

@@ -5,7 +5,7 @@ Texts are of latin-1: a character for each byte, as Lua has them.
 
 import json
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -16,10 +16,6 @@ SERVICES = {**ALIASES, **{service: service for service in SERVICE_TYPES}}
 FRONT = {"url": "http://front", "region": "R", "ports": {"compute": "http://front:8774"}}
 KEPT = {"cloud-5": True}
 MAX_LEVELS = 32
-_WITH_PROJECT = (
-    *("block-storage", "compute", "database", "object-store", "orchestration"),
-    "shared-file-system",
-)
 
 
 class Number(NamedTuple):
@@ -114,25 +110,6 @@ def moved(identifier: str, digits: str) -> str:
     if digits and re.fullmatch("[0-9a-f]{32,}", identifier):
         return digits + identifier[16:]
     return digits + identifier
-
-
-def project_path(
-    path: str, service: str, identity: str | None, only: Container[str] | None = None
-) -> str:
-    """The path with the id as this site knows it.
-
-    Args:
-        identity: Which clouds the token's scope names for it; None: it has no scope.
-        only: The clouds whose ids are moved; None: all but those of KEPT.
-    """
-    found = re.match(r"(/v[0-9][0-9.]*/(?:AUTH_)?)([0-9a-f]{32})(?=[/?]|\Z)", path)
-    if service not in _WITH_PROJECT or found is None or identity in {None, SITE, *KEPT}:
-        return path
-    if not re.fullmatch("[a-z0-9-]+", identity or "") or (
-        only is not None and identity not in only
-    ):
-        return path
-    return found[1] + moved(found[2], namespace(identity or "")) + path[found.end() :]
 
 
 def led_back(location: str, scheme: str, authority: str, prefix: str, places: str) -> str:

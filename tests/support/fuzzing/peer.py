@@ -15,7 +15,7 @@ from lua_envoy import Filter, Sent
 
 import lua_filters
 from control_plane.scope import IDENTITY_VALIDATE, SERVICE_TYPES, ScopeError, binding_for
-from fuzzing import lua_coverage, lua_models, messages
+from fuzzing import id_models, lua_coverage, lua_models, messages
 from fuzzing.lua_models import SITE, Refused
 from fuzzing.messages import Message, text_of
 
@@ -47,6 +47,8 @@ _WORDS = (
         "1f" * 16,
         "/v3/",
     ),
+    *("/image/v2/images/7/members", "/members/", "/network/v2.0/", "os-quota-sets/", "quotas/"),
+    *("project_id", "tenant_id", "owner", "member", "@cloud-1", "%40cloud-2", "PUT", "PATCH"),
     *(
         "GET",
         "HEAD",
@@ -88,7 +90,7 @@ def check(data: bytes) -> None:
     letter = "p" if request.where.startswith("p") else "t"
     sent = _send(letter, request, 0)
     try:
-        wanted = _model(request, letter == "t")
+        wanted, body = _model(request, letter == "t")
     except Refused as refused:
         assert sent.answer is not None, f"it went on, and not {refused}"
         assert sent.answer.status == sent.answer.error["code"] == refused.args[0]
@@ -96,6 +98,7 @@ def check(data: bytes) -> None:
     else:
         assert sent.answer is None, sent.answer
         assert sent.headers == {":method": request.method, **wanted}
+        body.check(sent.body)
         assert not sent.log
         _never(letter, request, sent)
     if request.fails_at:
@@ -110,8 +113,8 @@ def _send(letter: str, request: Message, fails_at: int) -> Sent:
     return _filter(letter).request(request.path, request.headers, **more)
 
 
-def _model(request: Message, by_tls: bool) -> dict[str, str]:
-    """The headers that go on, after docs/lua.md ("The peer")."""
+def _model(request: Message, by_tls: bool) -> tuple[dict[str, str], id_models.Body]:
+    """The headers and the body that go on, after docs/lua.md ("The peer")."""
     headers, path = request.by_name(), request.path
     if by_tls:
         certificate = headers.get(_ORIGIN, "")
@@ -133,12 +136,13 @@ def _model(request: Message, by_tls: bool) -> dict[str, str]:
     if split != "refused" and split[1] is not None:
         with suppress(ScopeError):
             identity = binding_for(split[1].encode("latin-1"), "identity", SITE)
+    users = id_models.Users(identity)
     limit = {}
     if service == IDENTITY_VALIDATE:
         limit = {"x-scopeway-limit": "validation"}
     elif (service, request.method) == ("identity", "POST") and about_tokens:
         limit = {"x-scopeway-limit": "login"}
-    return (
+    sent = (
         headers
         | limit
         | {
@@ -147,9 +151,10 @@ def _model(request: Message, by_tls: bool) -> dict[str, str]:
             "x-scopeway-method": "form"
             if _may_be_form(request.method, headers)
             else request.method,
-            ":path": lua_models.project_path(rest, service, identity),
+            ":path": id_models.path(rest, service, users),
         }
     )
+    return sent, id_models.body(request, service, rest, users)
 
 
 def _names_method(path: str) -> bool:
@@ -252,6 +257,18 @@ def seeds() -> Iterator[bytes]:
             *(f"/compute/v2.1/{'1' * length}" for length in (31, 32, 33)),
         ):
             yield text_of(f"t GET {path}", [cloud, ("x-auth-token", f"t~1~{scope}")])
+    foreign = [cloud, ("x-auth-token", "t~1~keystone:cloud-2")]
+    for method, path, body in (
+        ("POST", "image/v2/images/7/members", '{"member": "%s"}'),
+        ("POST", "network/v2.0/ports", '{"ports": [{"project_id": "%s", "tenant_id": 1}]}'),
+        ("PATCH", "image/v2/images/7", '[{"path": "/owner", "value": "%s"}]'),
+        ("POST", "compute/v2.1/flavors/1/action", '{"addTenantAccess": {"tenant": "%s@cloud-1"}}'),
+    ):
+        text = body % ("1f" * 16)
+        for length in (str(len(text)), "0", "65537"):
+            yield text_of(f"t {method} /{path}", [*foreign, ("content-length", length)], text)
+        yield text_of(f"t {method} /{path}", foreign, text)
+        yield text_of(f"t9 {method} /{path}", [*foreign, ("content-length", "9")], text)
     for fails_at in range(1, 10):
         yield text_of(f"t{fails_at} GET /compute/v2/{'1f' * 16}", [cloud])
         yield text_of(f"p{fails_at} GET /image/..")
