@@ -21,6 +21,9 @@ local FOREIGN_LOGIN = awaited.FOREIGN_LOGIN
 local VALIDATION, HEAD_VALIDATION = awaited.VALIDATION, awaited.HEAD_VALIDATION
 local MAX_BYTES = 524288
 local PASS = adapter.PASS
+local NOT_ASKED = "the cloud that issued the token does not let this one validate it"
+local NOT_BY_ITSELF = "the Keystone that issued the token does not let it validate itself, as those of trusts that "
+  .. "impersonate: its policy identity:validate_token decides"
 
 
 -- Replaces the body of an answer by what `edit` makes of it.
@@ -55,6 +58,9 @@ local function validation(handle, headers, what)
   if status == "401" then
     -- the token was shown as its own: nobody else is unauthorised
     return 404, "the token is not valid at the cloud that issued it"
+  elseif status == "403" then
+    -- of a 403 services make a broken Keystone, and answer 503
+    return 404, headers:get("x-scopeway-rejected") == "true" and NOT_ASKED or NOT_BY_ITSELF
   elseif find(status, "^[45]%d%d$") then
     return PASS
   elseif what == HEAD_VALIDATION and (status == "200" or status == "204") then

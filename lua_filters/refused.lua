@@ -14,8 +14,8 @@ local _M = {}
 
 local MAX_BYTES = 65536
 local TAB, RETURN, SPACE = byte("\t\r ", 1, 3)
-local UNAUTHORIZED = "%s does not accept this token of %s: it has expired or was revoked, or %s does not "
-  .. "honour identities of %s (accept[].identity)"
+local UNAUTHORIZED = "%s does not accept this token of %s: it has expired or was revoked, it is of a trust that "
+  .. "impersonates, or %s does not honour identities of %s (accept[].identity)"
 local FORBIDDEN = " (of %s, only the roles count at %s that its accept[].identity lists, by default "
   .. "member and reader)"
 

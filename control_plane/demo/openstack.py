@@ -221,6 +221,7 @@ def log_in(url: str, *, user: str, project: str, scope: str | None = None) -> st
 
 def _write_files(site: Site, openstack: Path) -> None:
     (site.folder / "keystone.conf").write_text(files.keystone_conf(site))
+    (site.folder / files.KEYSTONE_POLICY_FILE).write_text(files.KEYSTONE_POLICY)
     (site.folder / "glance-api.conf").write_text(files.glance_conf(site, openstack))
     for name in ("fernet-keys", "credential-keys"):
         keys = site.folder / name

@@ -33,6 +33,17 @@ VERSION_PATHS = {
 """What the catalog's URL of a service ends with, where it isn't the root of the service."""
 
 
+KEYSTONE_POLICY = """\
+# a trust's token may ask about tokens, so that other clouds can have it validated by itself
+"identity:validate_token": "rule:admin_required or (role:reader and system_scope:all) or \
+rule:service_role or rule:token_subject or not trust_id:None"
+"identity:check_token": "rule:admin_required or (role:reader and system_scope:all) or \
+rule:token_subject or not trust_id:None"
+"""
+"""Of each Keystone, in `KEYSTONE_POLICY_FILE`: the defaults of these rules, and the last `or`."""
+KEYSTONE_POLICY_FILE = "keystone-policy.yaml"
+
+
 def keystone_conf(site: Site, *, database: str | None = None) -> str:
     """Keystone with Fernet tokens.
 
@@ -54,6 +65,8 @@ key_repository = {site.folder}/fernet-keys
 key_repository = {site.folder}/fernet-keys
 [credential]
 key_repository = {site.folder}/credential-keys
+[oslo_policy]
+policy_file = {site.folder}/{KEYSTONE_POLICY_FILE}
 [identity]
 # passwords of a demo: the cheapest hash
 password_hash_rounds = 4

@@ -233,18 +233,18 @@ class TestPower:
         assert (response.status, response.error["code"]) == (404, 404)
 
     @pytest.mark.parametrize(
-        ("said", "status"), [("404 No", 404), ("401 No", 404), ("403 No", 403)]
+        ("said", "status"), [("404 No", 404), ("401 No", 404), ("403 No", 404)]
     )
     def test_a_revoked_token_is_unknown(
         self, front: int, keystone: Echo, issuer: str, said: str, status: int
     ) -> None:
-        """Keystone answers 401 to a token that validates itself and is none any more."""
+        """Keystone answers 401 to one that is none any more, 403 to one that may not ask."""
         keystone.raw = raw(b'{"error": {}}', "Content-Type: application/json", status=said)
 
         assert validate(front, issuer).status == status
 
     @pytest.mark.parametrize(
-        ("said", "status"), [("200 OK", 200), ("302 Found", 502), ("401 No", 404)]
+        ("said", "status"), [("200 OK", 200), ("302 Found", 502), ("401 No", 404), ("403 No", 404)]
     )
     def test_head_says_no_more_than_whether_it_is_valid(
         self, front: int, keystone: Echo, issuer: str, said: str, status: int

@@ -84,7 +84,26 @@ def test_an_answer_without_a_body_is_refused(front: Any, length: str) -> None:
     assert not refused.log
 
 
-@pytest.mark.parametrize("status", ["404", "403", "500", "503"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("rejected", "sentence"),
+    [
+        ("false", "the Keystone that issued the token does not let it validate itself"),
+        ("true", "the cloud that issued the token does not let this one validate it"),
+    ],
+)
+def test_what_may_not_be_validated_is_not_valid_here(
+    front: Any, method: str, rejected: str, sentence: str
+) -> None:
+    """Services take a 403 for a broken Keystone, and answer 503."""
+    headers = {":status": "403", "x-scopeway-rejected": rejected}
+    passed = answered(front, validation(front, method=method), body="no", **headers)
+
+    assert passed.headers[":status"] == "404"
+    assert sentence in passed.body
+
+
+@pytest.mark.parametrize("status", ["404", "429", "500", "503"])
 def test_an_error_passes(front: Any, status: str) -> None:
     passed = answered(front, validation(front), body="no", **{":status": status})
 

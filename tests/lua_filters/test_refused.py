@@ -26,7 +26,8 @@ def test_a_401_says_why_it_may_be(front: Any) -> None:
 
     assert error["code"] == 401
     assert error["message"] == (
-        "cloud-2 does not accept this token of cloud-1: it has expired or was revoked, or cloud-2 "
+        "cloud-2 does not accept this token of cloud-1: it has expired or was revoked, it is of "
+        "a trust that impersonates, or cloud-2 "
         "does not honour identities of cloud-1 (accept[].identity)"
     )
     assert (said.headers[":status"], said.headers["x-scopeway-rejected"]) == ("401", "true")

@@ -112,8 +112,9 @@ def test_the_command_says_in_one_line_that_an_identity_is_not_honoured(clouds: C
     status, output = clouds.command("image", "list", "--scope", scope)
     assert (status, output) == (
         1,
-        f"{OTHER} does not accept this token of stranger: it has expired or was revoked, or "
-        f"{OTHER} does not honour identities of stranger (accept[].identity) (HTTP 401)",
+        f"{OTHER} does not accept this token of stranger: it has expired or was revoked, it is of "
+        f"a trust that impersonates, or {OTHER} does not honour identities of stranger "
+        "(accept[].identity) (HTTP 401)",
     )
 
 

@@ -74,6 +74,20 @@ def test_nova_does_not_serve_an_identity_that_its_cloud_does_not_honour(clouds: 
     assert "\n" not in output
 
 
+def test_nova_serves_a_trusts_token_where_its_keystone_lets_it_validate_itself(
+    clouds: Clouds,
+) -> None:
+    """Heat makes such; of Keystone's 403 Nova would make a 503."""
+    token = clouds.trust_token(impersonation=True)
+    scope = "{keystone:cloud-1;nova:cloud-999}"
+    assert clouds.ask("GET", SERVERS, token, scope=scope).status == 200
+
+    with clouds.default_keystone_policy():
+        refused = clouds.ask("GET", SERVERS, token, scope=scope)
+    assert refused.status == 401
+    assert "it is of a trust that impersonates" in refused.json()["error"]["message"]
+
+
 def test_a_server_without_a_port_of_its_own_cloud_is_not_made(clouds: Clouds) -> None:
     """`network` is left unbound, and so it is the origin's: its ports are not Nova's elsewhere."""
     status, output = clouds.command(

@@ -53,6 +53,7 @@ def write_files(site: Site, backing: Backing, openstack: Path) -> None:
     """Writes all of a cloud's configuration into its folder."""
     databases = backing.databases
     texts = {
+        files.KEYSTONE_POLICY_FILE: files.KEYSTONE_POLICY,
         "keystone.conf": files.keystone_conf(site, database=databases["keystone"]),
         "glance-api.conf": files.glance_conf(site, openstack, database=databases["glance"]),
         "placement.conf": placement_conf(site, databases["placement"]),

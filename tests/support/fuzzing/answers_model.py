@@ -68,7 +68,7 @@ def _edited(headers: dict[str, str], body: str | None, edit: Any) -> Edited:
 def _validation(what: str, headers: dict[str, str], body: str | None) -> Edited:
     honoured = headers.pop("x-scopeway-honoured", None)
     status = headers[":status"]
-    if status == "401":
+    if status in {"401", "403"}:
         raise Refused(404)
     passes = re.fullmatch("[45][0-9]{2}", status)
     if passes or (what == "head" and status in {"200", "204"}):

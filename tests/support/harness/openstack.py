@@ -2,16 +2,18 @@
 
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from control_plane.demo.openstack import log_in
-from control_plane.demo.openstack_files import ADMIN, MEMBER, PROJECT
+from control_plane.demo.openstack_files import ADMIN, KEYSTONE_POLICY_FILE, MEMBER, PROJECT
 from control_plane.demo.ports import ADDRESS
 from control_plane.demo.processes import Process, Supervisor, clean_environment, tail
 from control_plane.demo.rest import Answer, request
-from control_plane.demo.site import Site
+from control_plane.demo.site import PASSWORD, Site
 from control_plane.demo.sites import ControlPlane
 
 CLOUDS = ("cloud-1", "cloud-2")
@@ -71,6 +73,38 @@ class Clouds:
     def validated(self, token: str) -> Any:
         """What the cloud itself says of a token of its own."""
         return self.ask("GET", TOKENS, token, X_Subject_Token=token).json()["token"]
+
+    def trust_token(self, *, impersonation: bool) -> str:
+        """The administrator's token for what the member of the home cloud has trusted it with."""
+        token = self.member()
+        trustor = self.validated(token)
+        trust = {
+            "trustor_user_id": trustor["user"]["id"],
+            "trustee_user_id": self.validated(self.admin())["user"]["id"],
+            "project_id": trustor["project"]["id"],
+            "impersonation": impersonation,
+            "roles": [{"name": "member"}],
+        }
+        path = "/identity/v3/OS-TRUST/trusts"
+        made: Any = self.ask("POST", path, token, document={"trust": trust}).json()
+        user = {"name": ADMIN, "domain": {"name": "Default"}, "password": PASSWORD}
+        identity = {"methods": ["password"], "password": {"user": user}}
+        scope = {"OS-TRUST:trust": {"id": made["trust"]["id"]}}
+        login = {"auth": {"identity": identity, "scope": scope}}
+        answer = self.ask("POST", TOKENS, document=login)
+        assert answer.status == 201, answer
+        return str(answer.headers["x-subject-token"])
+
+    @contextmanager
+    def default_keystone_policy(self) -> Iterator[None]:
+        """The home's Keystone has no policy of its own meanwhile."""
+        policy = self.sites[HOME].folder / KEYSTONE_POLICY_FILE
+        text = policy.read_text()
+        policy.write_text("{}")
+        try:
+            yield
+        finally:
+            policy.write_text(text)
 
     def admin_page(self, port: int, path: str) -> str:
         """A page of an Envoy's admin interface."""

@@ -1,0 +1,50 @@
+"""Tokens of Keystone's trusts, such as Heat makes, at another cloud."""
+
+from typing import Any
+
+import pytest
+from harness.openstack import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds
+
+from control_plane.compiler.policy import namespace
+
+FROM_HOME = f"~1~*:{OTHER};identity:{HOME}"
+"""Behind a token of home that a service of the other cloud has validated."""
+
+
+@pytest.mark.parametrize("impersonation", [True, False])
+def test_the_other_cloud_takes_it(clouds: Clouds, impersonation: bool) -> None:
+    token = clouds.trust_token(impersonation=impersonation)
+    answer = clouds.ask("GET", IMAGES, token, scope=AT_OTHER)
+    assert answer.status == 200, answer
+
+    subject = token + FROM_HOME
+    validated = clouds.ask("GET", TOKENS, clouds.admin(OTHER), cloud=OTHER, X_Subject_Token=subject)
+    trust: Any = validated.json()["token"]["OS-TRUST:trust"]
+    assert trust["trustor_user"]["id"].startswith(namespace(HOME))
+
+
+def test_with_keystones_default_policy_it_is_not_valid_there(clouds: Clouds) -> None:
+    """Keystone answers 403, of which Nova would make a broken Keystone: 503."""
+    token = clouds.trust_token(impersonation=True)
+    asking, subject = clouds.admin(OTHER), token + FROM_HOME
+    with clouds.default_keystone_policy():
+        assert clouds.ask("GET", TOKENS, token, X_Subject_Token=token).status == 403
+        answers = [
+            clouds.ask(method, TOKENS, asking, cloud=OTHER, X_Subject_Token=subject)
+            for method in ("GET", "HEAD")
+        ]
+        assert [answer.status for answer in answers] == [404, 404]
+        assert "does not let it validate itself" in answers[0].json()["error"]["message"]
+        refused = clouds.ask("GET", IMAGES, token, scope=AT_OTHER)
+        assert refused.status == 401
+        assert "it is of a trust that impersonates" in refused.json()["error"]["message"]
+
+
+def test_such_a_token_asks_about_no_token_that_it_does_not_hold(clouds: Clouds) -> None:
+    """What the policy of the demo lets it do: the holder of a token may ask about it anyhow."""
+    token = clouds.trust_token(impersonation=True)
+    other = clouds.admin()
+    assert clouds.ask("GET", TOKENS, token, X_Subject_Token=other).status == 200
+    for path in ("users", "projects", "OS-TRUST/trusts"):
+        assert clouds.ask("GET", f"/identity/v3/{path}", token).status == 403
+    assert clouds.ask("DELETE", TOKENS, token, X_Subject_Token=other).status == 403
