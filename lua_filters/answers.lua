@@ -142,7 +142,7 @@ function _M.on_response(handle)
   end
   local headers = handle:headers()
   if what == awaited.FOREIGN_USER then
-    refused.explain(handle, headers, state.issuer)
+    refused.explain(handle, headers, state)
     return PASS
   elseif what == VALIDATION or what == HEAD_VALIDATION then
     return validation(handle, headers, what)

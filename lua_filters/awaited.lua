@@ -14,7 +14,8 @@ _M.FOREIGN_USER = "foreign user" -- of a service of another cloud than that of t
 _M.CATALOG = "catalog"
 
 
--- `more` is for logins a `suffix`, for foreign users the `issuer` of the token. Gets the headers anew,
+-- `more` is for logins a `suffix`; for foreign users the `issuer` of the token, and of an id in the path or query that
+-- id, `where` it stands and `id_of`, the cloud that it names (project_ids.mentioned). Gets the headers anew,
 -- since a body may have been waited for.
 function _M.expect(handle, what, more)
   local metadata = handle:streamInfo():dynamicMetadata()

@@ -48,7 +48,7 @@ end
 
 
 -- The target for all but identity; the scope travels on in the token.
-local function choose(handle, headers, service, path_text)
+local function choose(handle, headers, service, path, path_text)
   local text, problem = adapter.single(headers, "x-scope")
   if problem then
     return nil, 400, problem
@@ -81,7 +81,9 @@ local function choose(handle, headers, service, path_text)
   end
   local target = resolve.target(resolved, service)
   if token and target.issuer then
-    awaited.expect(handle, awaited.FOREIGN_USER, { issuer = target.issuer })
+    local id, where, cloud = project_ids.mentioned(path, service)
+    local more = { issuer = target.issuer, id = id, where = where, id_of = cloud }
+    awaited.expect(handle, awaited.FOREIGN_USER, more)
   end
   return target
 end
@@ -129,7 +131,7 @@ local function on_request(handle)
     target, status, message = identity.choose(handle, headers, path, text)
     headers = handle:headers() -- the old object is dead where a body was waited for
   else
-    target, status, message = choose(handle, headers, service, text)
+    target, status, message = choose(handle, headers, service, path, text)
   end
   if not target then
     return status, message

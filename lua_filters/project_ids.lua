@@ -107,6 +107,13 @@ local function here(id, cloud)
 end
 
 
+local function unescaped(text)
+  return (gsub(text, "%%(%x%x)", function(digits)
+    return char(tonumber(digits, 16))
+  end))
+end
+
+
 -- Where an id ends that begins at the position, and the cloud that it names; nothing where none begins there.
 local function id_end(text, first)
   local _, last = find(text, "^[0-9a-f]+", first)
@@ -182,10 +189,34 @@ local function place_in_path(path, service)
 end
 
 
-local function unescaped(text)
-  return (gsub(text, "%%(%x%x)", function(digits)
-    return char(tonumber(digits, 16))
-  end))
+-- The id in the path or the query of a request that a service may refuse for it; nil where there is none. Gives
+-- its text, where it stands, and the cloud that it names, "" where that is the user's own; nil where it isn't moved.
+function _M.mentioned(path, service)
+  local first, last, stop, cloud = place_in_path(path, service)
+  if first then
+    return sub(path, first, last), "path", cloud or ""
+  end
+  local of_service = PLACES[service]
+  for name, value in gmatch(of_service and match(path, "%?(.*)") or "", "([^&;=]+)=([^&;]*)") do
+    if of_service.queries[unescaped(name)] then
+      value = unescaped(value)
+      last, stop, cloud = id_end(value, 1)
+      if stop == #value then
+        return sub(value, 1, last), "query", cloud or ""
+      end
+    end
+  end
+  local start = service ~= "object-store" and behind(path, service) -- names of objects look like ids
+  while start do
+    last = id_end(path, start + 1)
+    if last and find(path, "^%f[/?%z]", last + 1) then
+      return sub(path, start + 1, last), "path"
+    end
+    start = find(path, "[/?]", start + 1)
+    if start and byte(path, start) == QUESTION then
+      return nil
+    end
+  end
 end
 
 

@@ -16,8 +16,10 @@ local MAX_BYTES = 65536
 local TAB, RETURN, SPACE = byte("\t\r ", 1, 3)
 local UNAUTHORIZED = "%s does not accept this token of %s: it has expired or was revoked, it is of a trust that "
   .. "impersonates, or %s does not honour identities of %s (accept[].identity)"
-local FORBIDDEN = " (of %s, only the roles count at %s that its accept[].identity lists, by default "
+local FORBIDDEN = " (%sof %s, only the roles count at %s that its accept[].identity lists, by default "
   .. "member and reader)"
+local ID_OF = "%s in its %s is taken for an id of %s; "
+local ID_UNCHANGED = "%s in its %s goes unchanged to %s, which may know it by another id; "
 
 
 -- Where the blanks begin that end before the position. A pattern ("%s*</body>") would look at each run
@@ -69,7 +71,18 @@ local function unauthorized(handle, headers, cloud, issuer)
 end
 
 
-local function forbidden(handle, headers, cloud, issuer)
+-- What the hint says of an id in the path or query: roles may not be the reason.
+local function of_id(state, cloud)
+  if not state.id then
+    return ""
+  elseif not state.id_of then
+    return format(ID_UNCHANGED, state.id, state.where, cloud)
+  end
+  return format(ID_OF, state.id, state.where, state.id_of ~= "" and state.id_of or state.issuer)
+end
+
+
+local function forbidden(handle, headers, cloud, issuer, state)
   local length = tonumber(headers:get("content-length") or 0) or 0
   if length == 0 or length > MAX_BYTES or headers:get("content-encoding") then
     return
@@ -78,22 +91,24 @@ local function forbidden(handle, headers, cloud, issuer)
   if not buffer or buffer:length() == 0 then
     return
   end
-  local body = with_hint(buffer:getBytes(0, buffer:length()), format(FORBIDDEN, issuer, cloud))
+  local hint = format(FORBIDDEN, of_id(state, cloud), issuer, cloud)
+  local body = with_hint(buffer:getBytes(0, buffer:length()), hint)
   if body then
     buffer:setBytes(body)
   end
 end
 
 
-function _M.explain(handle, headers, issuer)
+-- `state` is what the request has left: awaited.lua.
+function _M.explain(handle, headers, state)
   local status = headers:get(":status")
   local explain = status == "401" and unauthorized or status == "403" and forbidden
   if not explain or headers:get("x-scopeway-rejected") == "true" then
     return
   end
-  local cloud = headers:get("x-scopeway-served-by")
+  local cloud, issuer = headers:get("x-scopeway-served-by"), state.issuer
   if cloud and cloud ~= issuer then
-    explain(handle, headers, cloud, issuer)
+    explain(handle, headers, cloud, issuer, state)
   end
 end
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 TOKEN = {"x-auth-token": "t~1~*:cloud-1;image:cloud-2"}
+AT_SWIFT = "t~1~*:cloud-1;object-store:cloud-2"
 SERVED = {"x-scopeway-served-by": "cloud-2"}
 HINT = (
     " (of cloud-1, only the roles count at cloud-2 that its accept[].identity lists, "
@@ -14,8 +15,13 @@ HINT = (
 )
 
 
-def answered(front: Any, status: str, body: str | None, **headers: str) -> Any:
-    request = front.request("/image/v2/images", TOKEN)
+ID = "0123456789abcdef0123456789abcdef"
+
+
+def answered(
+    front: Any, status: str, body: str | None, path: str = "/image/v2/images", **headers: str
+) -> Any:
+    request = front.request(path, TOKEN)
     length = {"content-length": str(len(body or ""))}
     return front.response(request, {":status": status, **SERVED, **length, **headers}, body=body)
 
@@ -32,6 +38,38 @@ def test_a_401_says_why_it_may_be(front: Any) -> None:
     )
     assert (said.headers[":status"], said.headers["x-scopeway-rejected"]) == ("401", "true")
     assert "content-encoding" not in said.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (f"images/1/members/{ID}?owner=x", f"{ID} in its path is taken for an id of cloud-1; "),
+        (f"images/1/members/{ID}@cloud-2", f"{ID} in its path is taken for an id of cloud-2; "),
+        (f"images?a=b&owner={ID}%40home", f"{ID} in its query is taken for an id of home; "),
+        (f"tasks/{ID}", f"{ID} in its path goes unchanged to cloud-2, which may know it by "),
+        (f"tasks/a/{ID}/b?x={'a' * 32}", f"{ID} in its path goes unchanged to cloud-2, which "),
+        (f"images?name={ID}", "of cloud-1, only"),
+        (f"images/{ID}x/{ID}@cloud-2", "of cloud-1, only"),
+        (f"images?name=a/{ID}", "of cloud-1, only"),
+        ("images/1/members/me", "of cloud-1, only"),
+    ],
+)
+def test_a_403_for_an_id_names_it(front: Any, path: str, words: str) -> None:
+    """What was refused may be the project, and not the role."""
+    said = answered(front, "403", '{"message": "no"}', f"/image/v2/{path}")
+
+    assert json.loads(said.body)["message"].startswith(f"no ({words}")
+    assert said.body.endswith(f'{HINT[2:]}"}}')
+
+
+def test_an_object_has_any_name(new_filter: Any) -> None:
+    front = new_filter("front")
+    request = front.request(f"/object-store/v1/AUTH_{ID}/{ID}/{ID}", {"x-auth-token": AT_SWIFT})
+    said = front.response(
+        request, {":status": "403", **SERVED, "content-length": "9"}, body='{"message": "no"}'
+    )
+
+    assert json.loads(said.body)["message"] == f"no{HINT}"
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,9 @@ def test_a_project_of_the_other_cloud_is_not(clouds: Clouds, user: str) -> None:
 def test_nor_by_naming_its_cloud(clouds: Clouds, token: str, path: str) -> None:
     project = project_of(clouds, clouds.member(OTHER), OTHER)
 
-    assert clouds.ask("GET", path.format(f"{project}@{OTHER}"), token).status == 403
+    refused = clouds.ask("GET", path.format(f"{project}@{OTHER}"), token)
+    assert refused.status == 403
+    assert f"({project} in its path is taken for an id of {OTHER}; " in refused.body.decode()
 
 
 @pytest.mark.parametrize(

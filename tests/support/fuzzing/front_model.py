@@ -59,6 +59,8 @@ def front(request: Message, listener: str | None, moved: Any) -> Sent:
         sent, scope, target = _identity(request, headers, path, path_scope)
     else:
         sent, scope, target = _other(request, headers, service, path_scope)
+        if sent.awaited:
+            sent.awaited.update(id_models.mentioned(path, service))
     headers = sent.headers
     expression = target.partition("@")[2]
     if expression != model.SITE:

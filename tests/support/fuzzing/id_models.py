@@ -110,6 +110,26 @@ def path(text: str, service: str, users: Users) -> str:
     return before + mark + re.sub("([^&;=]+)=([^&;]*)", parameter, query)
 
 
+def mentioned(text: str, service: str) -> dict[str, str]:
+    """What a hint says of an id in a path or a query."""
+    version, _, rest = _parts(text, service)
+    of_service = places().get(service)
+    for each in (*of_service.paths, *of_service.refused) if of_service and version else ():
+        before = _pattern(each.partition("<id>")[0])
+        if found := re.match(rf"{before}{_ID}(?=[/.?]|\Z)", rest):
+            return {"id": found[1], "where": "path", "id_of": found[2] or ""}
+    for name, value in re.findall("([^&;=]+)=([^&;]*)", rest.partition("?")[2]):
+        plain = unquote(value, "latin-1")
+        is_place = of_service and unquote(name, "latin-1") in of_service.queries
+        if is_place and (found := re.fullmatch(_ID, plain)):
+            return {"id": found[1], "where": "query", "id_of": found[2] or ""}
+    if version and service != "object-store":
+        for segment in rest.partition("?")[0].split("/")[1:]:
+            if re.fullmatch("[0-9a-f]{32,64}", segment):
+                return {"id": segment, "where": "path"}
+    return {}
+
+
 def _parts(text: str, service: str) -> tuple[str, str, str]:
     """Version, project and what stands behind; without a version all is behind."""
     found = _VERSION.match(text)

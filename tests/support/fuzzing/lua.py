@@ -252,7 +252,8 @@ def _refusal(text: str) -> None:
         **{":status": "403", "body": text, "content_length": str(len(text))},
         x_scopeway_served_by="cloud-2",
     )
-    _lua()["refused"].explain(handle, headers, "cloud-3")
+    state = _lua().state.table_from({"issuer": "cloud-3"})
+    _lua()["refused"].explain(handle, headers, state)
     try:
         document = model.read_json(text)
     except model.NotJson:
