@@ -32,6 +32,10 @@ def test_a_big_image_flows_through_two_envoys(scene: Scene) -> None:
     big_image.tell(scene)
 
 
+def test_an_image_of_another_cloud_has_members_of_both(scene: Scene) -> None:
+    steps.share(scene)
+
+
 @pytest.mark.parametrize("scope", [HEADLINE_SCOPE, None], ids=["scoped", "plain"])
 def test_a_snapshot_is_where_the_scope_has_images(
     scene: Scene, scope: str | None, plain: str

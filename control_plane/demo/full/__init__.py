@@ -1,7 +1,7 @@
 """The demo with three whole clouds: from Keystone to Nova, on MariaDB and RabbitMQ.
 
 Owns what `make demo` has no need of: the system's packages, databases that are made once and kept,
-Nova, and the six steps. Processes, screen, traces and the Scopeway part are those of
+Nova, and the steps. Processes, screen, traces and the Scopeway part are those of
 `control_plane.demo`.
 """
 

@@ -1,8 +1,8 @@
-"""The six steps of the demo with whole clouds; each fails unless what it shows is as it should be.
+"""The steps of the demo with whole clouds; each fails unless what it shows is as it should be.
 
-Owns the steps with servers (1, 2, 3, 5); the big image (4), openstacksdk (6) and volumes have files
-of their own, as have the figures at the end. Tests run the same steps: a step is a function that
-needs nothing but the running clouds and the servers that it names.
+Owns the steps with servers (1, 2, 3, 5) and a shared image (6); the big image (4), openstacksdk (7)
+and volumes have files of their own, as have the figures at the end. Tests run the same steps: a
+step is a function that needs nothing but the running clouds and the servers that it names.
 """
 
 from control_plane.demo import commands
@@ -16,6 +16,7 @@ from control_plane.demo.trace import Hop
 HEADLINE_SCOPE = "{keystone:cloud-1;glance:cloud-999}"
 THREE_CLOUDS = "{keystone:cloud-1;glance:cloud-2;nova:cloud-999}"
 WITH_NETWORK = "{keystone:cloud-1;glance:cloud-2;nova:cloud-999;neutron:cloud-999}"
+SHARING = "{keystone:cloud-1;glance:cloud-2}"
 OF_NOVA_COMPUTE = "front/image"
 """The listener that only nova-compute is told of; see `files.nova_compute_conf`."""
 
@@ -45,7 +46,9 @@ def tell(stage: Stage, screen: Screen) -> None:
         delete(scene, {"cirros1": cirros}, at="cloud-1", scope=HEADLINE_SCOPE)
         delete(scene, {"plain1": plain}, at="cloud-1", scope=None)
         delete(scene, {"deb1": without, "deb2": with_port}, at="cloud-999", scope=WITH_NETWORK)
-    with screen.step("6. openstacksdk alone, without our plug-in"):
+    with screen.step("6. An image of cloud-2 is shared by a project of cloud-1"):
+        share(scene)
+    with screen.step("7. openstacksdk alone, without our plug-in"):
         sdk.tell(scene)
     with screen.step("And volumes: a server at cloud-1, its disk in cloud-2's Cinder"):
         volumes.tell(scene)
@@ -144,6 +147,37 @@ def lists(scene: Scene) -> None:
     expect(" cirros " in far.output, "the list does not name the image of cirros1")
     there = scene.openstack("server", "list", "--long", *COLUMNS, scope=WITH_NETWORK)
     expect("deb1" in there.output and "plain1" not in there.output, "not the list of cloud-999")
+
+
+def share(scene: Scene) -> None:
+    """Shares an image of cloud-2 with another project of cloud-1, and with one of cloud-2 itself.
+
+    Each user says the id that her own cloud knows. Glance gets those that it knows.
+    """
+    made = scene.openstack("image", "create", "--shared", "ours", scope=SHARING, fields=FIELDS)
+    image = commands.field_values(made.output)["id"]
+    scene.screen.say("with the project of cloud-1's administrator, by the id that it has at home:")
+    project = _project_of(scene, "cloud-1-admin")
+    _invite(scene, image, project, "cloud-1-admin", scope=SHARING)
+    scene.screen.say("with a project of cloud-2, whose id says so:")
+    project = _project_of(scene, "cloud-2")
+    _invite(scene, image, f"{project}@cloud-2", "cloud-2", scope=None)
+    members = scene.openstack("image", "member", "list", image, scope=SHARING).output
+    expect(members.count("accepted") == 2, "the image has not two members who have accepted")
+    scene.openstack("image", "delete", image, scope=SHARING)
+
+
+def _project_of(scene: Scene, user: str) -> str:
+    """The id that the project of a user, an entry of `clouds.yaml`, has at home."""
+    shown = scene.openstack("token", "issue", cloud=user, fields=("project_id",)).output
+    return commands.field_values(shown)["project_id"]
+
+
+def _invite(scene: Scene, image: str, project: str, guest: str, *, scope: str | None) -> None:
+    scene.openstack("image", "add", "project", image, project, scope=SHARING)
+    scene.openstack("image", "set", "--accept", image, scope=scope, cloud=guest)
+    listed = scene.openstack("image", "list", "--shared", scope=scope, cloud=guest).output
+    expect(image in listed, f"{guest} does not see the image")
 
 
 def delete(scene: Scene, servers: dict[str, str], *, at: str, scope: str | None) -> None:
