@@ -128,5 +128,5 @@ clean:  ## remove what can be made again
 define new_environment
 "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "Scopeway needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3" >&2; exit 1; }; \
 "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the module venv (Debian: apt install python3-venv)" >&2; exit 1; }; \
-[ -x $(1)/bin/pip ] || { echo 'making $(1), once: about a minute'; "$(PYTHON)" -m venv $(1); }
+[ -x $(1)/bin/pip ] || { echo 'making $(1), once: some minutes'; "$(PYTHON)" -m venv $(1); }
 endef

@@ -15,9 +15,12 @@ from control_plane.demo.errors import DemoError, PartMissing
 from control_plane.demo.ports import ADDRESS, listens
 from control_plane.demo.processes import READY_SECONDS, Process, Supervisor, clean_environment
 from control_plane.demo.rest import request
-from control_plane.demo.site import PASSWORD, Site
+from control_plane.demo.site import PASSWORD, REGION, Site
 
 SERVE = Path(__file__).with_name("serve_wsgi.py")
+STREAM = Path(__file__).with_name("serve_streaming.py")
+STREAMED = ("image",)
+"""The services whose server must not wait for the whole of a body."""
 FOLDER = ".venv-openstack"
 WSGI_MODULES = {
     "identity": "keystone.wsgi.api",
@@ -98,9 +101,9 @@ def start_api(supervisor: Supervisor, openstack: Path, site: Site, service: str)
     folder = str(site.folder)
     variables = {f"OS_{name.upper()}_CONFIG_DIR": folder for name in files.SERVICE_USERS.values()}
     variables["OS_NEUTRON_CONFIG_FILES"] = "neutron.conf"
-    # -P: the folder of serve_wsgi.py must not come before the installed packages
+    # -P: the folder of the servers must not come before the installed packages
     command: list[str | Path] = [
-        *(openstack / "bin" / "python", "-P", SERVE),
+        *(openstack / "bin" / "python", "-P", STREAM if service in STREAMED else SERVE),
         *(WSGI_MODULES[service], ADDRESS, str(site.services[service])),
     ]
     if service == "block-storage":  # the one that no variable tells where its configuration is
@@ -157,7 +160,9 @@ def populate(site: Site) -> None:
                 keystone.grant(service, user, role)
         made = keystone.create("services", name=name, type=kind)
         for interface in ("public", "internal"):
-            keystone.create("endpoints", service_id=made, interface=interface, url=url)
+            keystone.create(
+                "endpoints", service_id=made, interface=interface, url=url, region=REGION
+            )
     project = keystone.create("projects", name=files.PROJECT, domain_id="default")
     member = keystone.create("users", name=files.MEMBER, password=PASSWORD, domain_id="default")
     keystone.grant(project, member, "member")

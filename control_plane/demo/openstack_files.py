@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from control_plane.demo.site import PASSWORD, Site
+from control_plane.demo.site import PASSWORD, REGION, Site
 
 MEMBER = "alice"
 """Member of `PROJECT`, the user of the demo's steps."""
@@ -56,6 +56,9 @@ def keystone_conf(site: Site, *, database: str | None = None) -> str:
 log_file = {site.folder}/keystone.log
 [database]
 connection = {url}
+[auth]
+# Keystone's own, and the second factor that people have
+methods = external,password,token,oauth1,mapped,application_credential,totp
 [token]
 provider = fernet
 [fernet_tokens]
@@ -118,6 +121,7 @@ def authtoken(site: Site, service: str) -> str:
 [keystone_authtoken]
 www_authenticate_uri = {site.front_url}/identity
 auth_url = {site.front_url}/identity
+region_name = {REGION}
 {credentials(SERVICE_USERS[service])}\
 # of the access rules of an application credential, those for this service count
 service_type = {service}
@@ -145,6 +149,7 @@ def clouds_yaml(sites: Sequence[Site]) -> str:
         f"""\
   {name}:
     identity_api_version: 3
+    region_name: {REGION}
     auth:
       auth_url: {site.front_url}/identity/v3
       username: {user}

@@ -11,6 +11,8 @@ from control_plane.demo.ports import ADDRESS, free_ports
 
 PASSWORD = "scopeway-demo"
 """Of every user, in every cloud of the demo."""
+REGION = "RegionOne"
+"""Of every endpoint, as nearly all clouds have it; clients and services look for it."""
 SMALL = ("identity", "image")
 """The services of a site of `make demo`."""
 _PORTS_OF_AN_ENVOY = 3

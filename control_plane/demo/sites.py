@@ -22,7 +22,7 @@ from control_plane.demo.errors import DemoError, PartMissing
 from control_plane.demo.ports import ADDRESS, all_listen, free_ports
 from control_plane.demo.processes import Process, Supervisor, clean_environment
 from control_plane.demo.rest import answers, request
-from control_plane.demo.site import Site
+from control_plane.demo.site import REGION, Site
 from control_plane.registry import open_store
 
 COMMAND_SECONDS = 60
@@ -52,7 +52,12 @@ def manifest(site: Site, others: Iterable[str]) -> dict[str, Any]:
         "kind": "EdgeCloud",
         "metadata": {"name": site.name, "labels": dict(LABELS)},
         "spec": {
-            "front": {"address": ADDRESS, "port": site.front, "ports": dict(site.front_ports)},
+            "front": {
+                "address": ADDRESS,
+                "port": site.front,
+                "ports": dict(site.front_ports),
+                "region": REGION,
+            },
             "peer": {"address": ADDRESS, "port": site.peer},
             "services": _services(site),
             "accept": [

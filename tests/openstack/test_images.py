@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+import requests
 from harness.openstack import (
     AT_OTHER,
     CLOUDS,
@@ -220,6 +221,30 @@ def test_a_member_there_does_not_see_what_a_foreign_project_made(clouds: Clouds)
     )
     path = f"{IMAGES}/{made.json()['id']}"
     assert clouds.ask("GET", path, clouds.member(OTHER), cloud=OTHER).status == 404
+
+
+def test_an_upload_reaches_glance_as_it_comes(clouds: Clouds) -> None:
+    """Nothing on the way waits for its end, nor does the server that Glance runs in."""
+    token, half = clouds.member(), b"x" * (1 << 20)
+    image = _made(clouds, token, "large")
+    stored = clouds.sites[OTHER].folder / "images" / image
+
+    def halves() -> Iterator[bytes]:
+        yield half
+        deadline = time.monotonic() + COMMAND_SECONDS
+        while not (stored.exists() and stored.stat().st_size):
+            assert time.monotonic() < deadline, "Glance has got nothing of it"
+            time.sleep(0.02)
+        yield half
+
+    url = f"{clouds.sites[HOME].front_url}{IMAGES}/{image}/file"
+    headers = {
+        "X-Auth-Token": token,
+        "X-Scope": AT_OTHER,
+        "Content-Type": "application/octet-stream",
+    }
+    assert requests.put(url, data=halves(), headers=headers, timeout=120).status_code == 204
+    assert stored.stat().st_size == 2 * len(half)
 
 
 def test_an_administrator_at_home_is_none_at_the_other(clouds: Clouds) -> None:

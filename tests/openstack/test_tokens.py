@@ -1,5 +1,9 @@
 """Scopes in tokens, in URLs and in logins, as unmodified clients send them."""
 
+import hmac
+import struct
+import time
+from base64 import b32encode
 from contextlib import closing
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +24,7 @@ from harness.openstack import (
 
 from control_plane.demo.openstack import Keystone, log_in
 from control_plane.demo.openstack_files import MEMBER, PROJECT
+from control_plane.demo.site import PASSWORD
 
 pytestmark = pytest.mark.usefixtures("debian")
 SUFFIX = f"~1~*:{HOME};image:{OTHER}"
@@ -120,6 +125,36 @@ def test_an_application_credential_logs_in_with_a_scope(clouds: Clouds) -> None:
     }
     by_it = login(clouds, identity).headers["x-subject-token"]
     assert debian_is_listed(clouds.ask("GET", IMAGES, by_it, scope=AT_OTHER))
+
+
+def test_a_second_factor_logs_in_with_a_scope(clouds: Clouds) -> None:
+    """Its method is in the token, which the other cloud takes as it takes others."""
+    keystone, secret = Keystone(clouds.sites[HOME]), b"a secret of twenty b"
+    user = keystone.create("users", name="careful", password=PASSWORD, domain_id="default")
+    (project,) = clouds.ask("GET", "/identity/v3/projects?name=demo", clouds.admin()).json()[
+        "projects"
+    ]
+    keystone.grant(project["id"], user, "member")
+    blob = b32encode(secret).decode()
+    keystone.create("credentials", type="totp", blob=blob, user_id=user, project_id=project["id"])
+    domain = {"name": "Default"}
+    identity: dict[str, object] = {
+        "methods": ["password", "totp"],
+        "password": {"user": {"name": "careful", "domain": domain, "password": PASSWORD}},
+        "totp": {"user": {"name": "careful", "domain": domain, "passcode": passcode(secret)}},
+    }
+    answer = login(clouds, identity, scope={"project": {"id": project["id"]}})
+
+    assert set(answer.json()["token"]["methods"]) >= {"password", "totp"}
+    token = answer.headers["x-subject-token"]
+    assert debian_is_listed(clouds.ask("GET", IMAGES, token, scope=AT_OTHER))
+
+
+def passcode(secret: bytes) -> str:
+    """RFC 6238 with its defaults, as of now."""
+    digest = hmac.digest(secret, struct.pack(">Q", int(time.time()) // 30), "sha1")
+    (number,) = struct.unpack_from(">I", digest, digest[-1] & 15)
+    return f"{(number & 0x7FFFFFFF) % 1_000_000:06}"
 
 
 def test_a_revoked_token_is_refused_at_the_other_cloud_as_soon_as_at_home(clouds: Clouds) -> None:

@@ -1,5 +1,7 @@
 """Volumes of another cloud's Cinder for servers of this one."""
 
+from typing import Any
+
 import pytest
 from harness.openstack import Clouds
 
@@ -33,6 +35,24 @@ def test_a_volume_of_another_cloud_is_attached_and_freed_after_the_server(
 
     scene.openstack("server", "delete", "--wait", "disk1", scope=volumes.SCOPE)
     volumes.free(scene, root, data)
+
+
+def test_cinder_asks_for_images_at_its_own_front_whoever_asks_first(
+    clouds: Clouds, scene: Scene
+) -> None:
+    """And with the user's scope: the image is where that says."""
+    token = clouds.member(scope="{keystone:cloud-1;cinder:cloud-2;glance:cloud-999}")
+    listed: Any = clouds.ask("GET", "/image/v2/images?name=cirros", token).json()["images"]
+    volume = {"name": "from-image", "size": 1, "imageRef": listed[0]["id"]}
+    catalog: Any = clouds.ask("GET", "/identity/v3/auth/tokens", token, X_Subject_Token=token)
+    project = catalog.json()["token"]["project"]["id"]
+    scene.logs.news()
+    path = f"/block-storage/v3/{project}/volumes"
+    made: Any = clouds.ask("POST", path, token, document={"volume": volume})
+
+    assert made.status == 202, made
+    asked = [hop for hop in scene.logs.news() if hop.at_front and hop.service == "image"]
+    assert {(hop.site, hop.served_by) for hop in asked} == {("cloud-2", "cloud-999")}
 
 
 def test_a_cloud_without_volumes_says_so(clouds: Clouds) -> None:

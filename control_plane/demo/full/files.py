@@ -12,7 +12,7 @@ from pathlib import Path
 
 from control_plane.demo import openstack_files as files
 from control_plane.demo.ports import ADDRESS
-from control_plane.demo.site import Site
+from control_plane.demo.site import REGION, Site
 
 SERVICES = ("identity", "image", "placement", "compute", "network")
 """Of each whole cloud."""
@@ -161,12 +161,16 @@ ram = -1
 [workarounds]
 skip_cpu_compare_on_dest = true
 [glance]
+region_name = {REGION}
 endpoint_override = {site.front_url}/image
 num_retries = 0
 {_login(site, "service_user")}send_service_user_token = true
-{_login(site, "neutron")}endpoint_override = {site.front_url}/network
-{_login(site, "placement")}endpoint_override = {site.front_url}/placement
+{_login(site, "neutron")}region_name = {REGION}
+endpoint_override = {site.front_url}/network
+{_login(site, "placement")}region_name = {REGION}
+endpoint_override = {site.front_url}/placement
 [cinder]
+os_region_name = {REGION}
 endpoint_template = {site.front_url}/block-storage/v3/%(project_id)s
 http_retries = 0
 {files.authtoken(site, "compute")}"""
@@ -193,6 +197,8 @@ api_paste_config = {openstack}/etc/cinder/api-paste.ini
 resource_query_filters_file = {openstack}/etc/cinder/resource_filters.json
 auth_strategy = keystone
 enabled_backends = fake
+# else it keeps the address in the catalog of whoever asks first
+glance_api_servers = {site.front_url}/image
 [fake]
 # no storage: a driver that only writes into the log, of Cinder's own tests
 volume_driver = cinder.tests.fake_driver.FakeLoggingVolumeDriver
@@ -201,6 +207,7 @@ volume_backend_name = fake
 connection = {backing.databases["cinder"]}
 [nova]
 interface = public
+region_name = {REGION}
 {_login_lines(site)}[oslo_concurrency]
 lock_path = {site.folder}/cinder
 [oslo_messaging_rabbit]

@@ -1,4 +1,4 @@
-"""Three whole clouds with their Envoys, brought up: what the six steps and `--up` have in common.
+"""Three whole clouds with their Envoys, brought up: what the steps and `--up` have in common.
 
 Owns the order in which the parts start, and what is in the clouds: images, flavors.
 """
@@ -100,7 +100,7 @@ def _fill(site: Site) -> None:
     front = site.front_url
     token = log_in(f"{front}/identity/v3", user=ADMIN, project=ADMIN)
     headers = {"X-Auth-Token": token}
-    _call("POST", f"{front}/compute/v2.1/flavors", headers, {"flavor": FLAVOR | {"id": "auto"}})
+    _call("POST", f"{front}/compute/v2.1/flavors", headers, {"flavor": FLAVOR})
     network = {"network": {"name": NETWORK, "shared": True}}
     made = _call("POST", f"{front}/network/v2.0/networks", headers, network)
     subnet = {

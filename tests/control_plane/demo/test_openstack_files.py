@@ -1,9 +1,12 @@
+import re
 from configparser import ConfigParser
 from pathlib import Path
+from textwrap import dedent
 
 import yaml
 
 from control_plane.demo.openstack_files import (
+    KEYSTONE_POLICY,
     catalog,
     clouds_yaml,
     fernet_keys,
@@ -42,13 +45,21 @@ def test_services_trust_the_forwarded_headers_of_their_front() -> None:
         assert parsed(text)["oslo_middleware"]["enable_proxy_headers_parsing"] == "true"
 
 
-def test_clouds_yaml_has_a_member_and_an_admin_of_each_cloud_and_no_region() -> None:
+def test_clouds_yaml_has_a_member_and_an_admin_of_each_cloud_in_its_region() -> None:
     clouds = yaml.safe_load(clouds_yaml([SITE]))["clouds"]
 
     assert set(clouds) == {"cloud-1", "cloud-1-admin"}
     assert clouds["cloud-1"]["auth"]["auth_url"] == "http://127.0.0.1:3/identity/v3"
     assert clouds["cloud-1"]["auth"]["username"] == "alice"
-    assert "region_name" not in clouds["cloud-1"]
+    assert clouds["cloud-1"]["region_name"] == "RegionOne"
+
+
+def test_the_policy_of_keystone_is_that_of_the_documents() -> None:
+    page = Path(__file__).parents[3] / "docs" / "existing-cloud.md"
+    lines = re.search('(?:^    ("| ).*\n)*^    "identity:(?:.*\n)+?(?=\n)', page.read_text(), re.M)
+
+    assert lines
+    assert yaml.safe_load(dedent(lines[0])) == yaml.safe_load(KEYSTONE_POLICY)
 
 
 def test_each_cloud_has_keys_of_its_own() -> None:
