@@ -146,6 +146,9 @@ function _M.on_response(handle)
     return PASS
   elseif what == VALIDATION or what == HEAD_VALIDATION then
     return validation(handle, headers, what)
+  elseif what == awaited.OWN_TOKEN then
+    headers:remove("x-scopeway-honoured")
+    return with_catalog(handle, headers)
   elseif what == awaited.CATALOG then
     return with_catalog(handle, headers)
   end

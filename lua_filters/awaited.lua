@@ -10,6 +10,7 @@ _M.NAMESPACE = "scopeway"
 -- What is done with an answer (the values of the metadata `answer`).
 _M.LOGIN, _M.FOREIGN_LOGIN = "login", "foreign login"
 _M.VALIDATION, _M.HEAD_VALIDATION = "validation", "head"
+_M.OWN_TOKEN = "own token" -- a validation that a user asks for, not a service
 _M.FOREIGN_USER = "foreign user" -- of a service of another cloud than that of the user's Keystone
 _M.CATALOG = "catalog"
 

@@ -96,20 +96,28 @@ local function validation(headers, resolved, subject)
 end
 
 
--- Takes the scopes out of both tokens; the text of the first scope in the headers, the bare subject
--- token and the text in it. nil, nil, nil and a sentence where one is refused.
+-- Takes the scopes out of both tokens; the bare ones, and the texts of the scopes in the headers: `said` of
+-- X-Scope, `auth_text` and `subject_text`. nil and a sentence where one is refused.
 local function strip_headers(headers)
-  local header_text, problem = adapter.single(headers, "x-scope")
+  local found, problem = {}, nil
+  found.said, problem = adapter.single(headers, "x-scope")
   if problem then
-    return nil, nil, nil, problem
+    return nil, problem
   end
-  local _, auth_text, subject, subject_text
-  _, auth_text, problem = strip_header(headers, "x-auth-token")
+  found.auth, found.auth_text, problem = strip_header(headers, "x-auth-token")
   if problem then
-    return nil, nil, nil, problem
+    return nil, problem
   end
-  subject, subject_text, problem = strip_header(headers, "x-subject-token")
-  return header_text or auth_text or subject_text, subject, subject_text, problem
+  found.subject, found.subject_text, problem = strip_header(headers, "x-subject-token")
+  return not problem and found or nil, problem
+end
+
+
+-- Whether a user asks about her own token, and no service about a user's. A service may show the user's token as
+-- its own, too; but it says no scope besides the one in the token. None gets X-Scope to hand on: the last Envoy
+-- before a service removes it (control_plane/site/route.py).
+local function is_own_question(method, found, path_text)
+  return method == "GET" and (found.said or path_text) and found.subject and found.auth == found.subject
 end
 
 
@@ -121,10 +129,12 @@ function _M.choose(handle, headers, path, path_text)
     return nil, 500, NO_BOUND
   end
   headers:remove("accept-encoding") -- so that an answer can be read
-  local text, subject, subject_text, problem = strip_headers(headers)
-  if problem then
+  local found, problem = strip_headers(headers)
+  if not found then
     return nil, 400, problem
   end
+  local subject = found.subject
+  local text = found.said or found.auth_text or found.subject_text
   if login or validates then
     headers:replace("x-scopeway-limit", login and "login" or "validation")
   end
@@ -135,7 +145,7 @@ function _M.choose(handle, headers, path, path_text)
     end
     text = text or body_text
   elseif validates then
-    text = subject_text or text -- whose token it is decides who can validate it
+    text = found.subject_text or text -- whose token it is decides who can validate it
   end
   text = text or path_text
   if not text then
@@ -152,7 +162,8 @@ function _M.choose(handle, headers, path, path_text)
     return nil, 400, "a token of another cloud is validated at " .. TOKENS .. ", not at this path"
   end
   if validates and target.foreign then
-    awaited.expect(handle, method == "HEAD" and awaited.HEAD_VALIDATION or awaited.VALIDATION)
+    local what = method == "HEAD" and awaited.HEAD_VALIDATION or awaited.VALIDATION
+    awaited.expect(handle, is_own_question(method, found, path_text) and awaited.OWN_TOKEN or what)
     return validation(headers, resolved, subject)
   elseif target.foreign and find(path, CATALOG) and headers:get(":method") == "GET" then
     awaited.expect(handle, awaited.CATALOG)

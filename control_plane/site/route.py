@@ -353,8 +353,10 @@ def _virtual_host(routes: Sequence[Route], headers: Sequence[HeaderValueOption])
         domains=["*"],
         routes=list(routes),
         request_headers_to_add=list(headers),
-        # made by the manager of each hop; those that ask for retries are read later, and removed
-        request_headers_to_remove=["x-envoy-external-address"],
+        # the first is made by the manager of each hop; those that ask for retries are read later,
+        # and removed. The scope was read by the front's Lua: a service that had it could hand it on
+        # with a user's token, as if that user asked (identity.lua, `is_own_question`)
+        request_headers_to_remove=["x-envoy-external-address", "x-scope"],
     )
 
 

@@ -294,6 +294,66 @@ class TestWhoIsHonoured:
         assert fleet.eventually(lambda: names(validate(front)) == ["member"])
 
 
+class TestOwnQuestion:
+    """Somebody asks about her own token: of power there is none, so nothing is cut."""
+
+    @pytest.mark.parametrize("issuer", ISSUERS)
+    @pytest.mark.parametrize("in_path", [False, True])
+    def test_a_user_sees_what_her_keystone_says(
+        self, site: Cloud, front: int, issuer: str, in_path: bool
+    ) -> None:
+        scope = f"{{keystone:{issuer}}}"
+        path = f"/~{scope}{TOKENS}" if in_path else TOKENS
+        said = [] if in_path else [("X-Scope", scope)]
+        token = f"user~1~*:cloud-1;identity:{issuer}"
+        response = send(front, path, [*said, ("X-Auth-Token", token), ("X-Subject-Token", token)])
+        found = response.json["token"]
+
+        assert response.status == 200
+        assert "x-scopeway-honoured" not in response.headers
+        assert {**found, "catalog": CATALOG} == TOKEN
+        urls = [each["url"] for entry in found["catalog"] for each in entry["endpoints"]]
+        assert site.front
+        assert urls
+        assert all(url.startswith("http://127.0.0.1:") for url in urls)
+
+    @pytest.mark.parametrize(
+        ("asking", "scope"),
+        [
+            ("user~1~*:cloud-1;identity:evil", None),  # a service that shows the user's token twice
+            ("service", "{keystone:evil}"),  # one whose requests have a scope
+            (None, "{keystone:evil}"),
+        ],
+    )
+    def test_to_a_service_everything_is_cut(
+        self, front: int, asking: str | None, scope: str | None
+    ) -> None:
+        headers = [("X-Subject-Token", "user~1~*:cloud-1;identity:evil")]
+        headers += [] if asking is None else [("X-Auth-Token", asking)]
+        headers += [] if scope is None else [("X-Scope", scope)]
+        response = send(front, TOKENS, headers)
+
+        assert names(response) == ["member"]
+        assert response.json["token"]["project"]["id"].startswith(namespace("evil"))
+
+    @pytest.mark.parametrize("target", ["cloud-1", "evil", "direct", "cloud-1|evil"])
+    def test_no_service_gets_a_scope_to_hand_on(
+        self, fleet: Fleet, front: int, keystone: Echo, target: str
+    ) -> None:
+        keystone.raw = fleet.echo("own-keystone").raw = None
+        scope = f"{{keystone:{target}}}"
+        said = send(front, "/identity/v3/users", [("X-Scope", scope), ("X-Auth-Token", "t")]).json
+
+        assert "x-scope" not in dict(said["headers"])
+
+    def test_a_cloud_that_is_not_honoured_is_not_asked(self, front: int, keystone: Echo) -> None:
+        asked, token = keystone.requests, "user~1~*:cloud-1;identity:stranger"
+        headers = [("X-Scope", "{}"), ("X-Auth-Token", token), ("X-Subject-Token", token)]
+
+        assert send(front, TOKENS, headers).status == 404
+        assert keystone.requests == asked
+
+
 class TestSuffixes:
     @pytest.mark.parametrize(
         "token",

@@ -31,6 +31,48 @@ def answered(front: Any, request: Any, body: str | None = BODY, **headers: str) 
     return front.response(request, {":status": "200", **HONOURED, **headers}, body=body)
 
 
+OWN = {"x-auth-token": "t~1~identity:cloud-2", **SUBJECT}
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (TOKENS, {"x-scope": "{keystone:cloud-2}"}),
+        (TOKENS, {"x-scope": ""}),
+        (f"/~{{keystone:cloud-2}}{TOKENS}", {}),
+        (f"/~{{}}{TOKENS}?nocatalog", {}),
+    ],
+)
+def test_whoever_asks_about_her_own_token_gets_her_keystones_words(
+    front: Any, path: str, said: dict[str, str]
+) -> None:
+    request = front.request(path, OWN | said)
+    passed = answered(front, request)
+
+    assert passed.body == BODY
+    assert passed.headers == {":status": "200", "content-type": "application/json"}
+    for status in ("401", "403"):
+        assert (
+            answered(front, request, body="no", **{":status": status}).headers[":status"] == status
+        )
+    assert answered(front, request, **{":status": "302"}).headers[":status"] == "502"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        (TOKENS, OWN),
+        (TOKENS, {"x-scope": "", **SUBJECT}),
+        (TOKENS, {"x-scope": "", "x-auth-token": "u", **SUBJECT}),
+        (f"/~{{}}{TOKENS}", {"x-auth-token": "T", **SUBJECT}),
+    ],
+)
+def test_all_others_may_be_services(front: Any, path: str, headers: dict[str, str]) -> None:
+    assert json.loads(answered(front, front.request(path, headers)).body)["token"]["roles"] == [
+        {"name": "member"}
+    ]
+
+
 def test_every_validation_is_edited_however_many_are_on_their_way(front: Any) -> None:
     requests = [validation(front) for _ in range(3)]
     other = front.request("/image/v2")

@@ -22,9 +22,10 @@ from harness.openstack import (
     new_image,
 )
 
+from control_plane.compiler.policy import namespace
 from control_plane.demo.openstack import Keystone, log_in
 from control_plane.demo.openstack_files import MEMBER, PROJECT
-from control_plane.demo.site import PASSWORD
+from control_plane.demo.site import PASSWORD, REGION
 
 pytestmark = pytest.mark.usefixtures("debian")
 SUFFIX = f"~1~*:{HOME};image:{OTHER}"
@@ -104,9 +105,37 @@ def test_the_sdk_connects_as_another_project_with_such_a_token(clouds: Clouds) -
         assert "debian" in [image.name for image in second.image.images()]
 
 
+def test_endpoints_are_in_a_region(clouds: Clouds) -> None:
+    catalog = clouds.validated(clouds.member())["catalog"]
+    assert {each["region"] for entry in catalog for each in entry["endpoints"]} == {REGION}
+
+
 def test_a_token_with_a_scope_validates_at_home(clouds: Clouds) -> None:
     token = clouds.member(scope=AT_OTHER)
     assert clouds.validated(token)["user"]["name"] == MEMBER
+
+
+def test_a_user_sees_her_own_token_at_another_cloud_as_at_home(clouds: Clouds) -> None:
+    """Her ids and roles; a service that asks about it, even with it, gets what counts there."""
+    token = clouds.admin() + f"~1~*:{OTHER};identity:{HOME}"
+    home = clouds.validated(clouds.admin())
+
+    def seen(asking: str, **more: Any) -> Any:
+        answer = clouds.ask("GET", TOKENS, asking, cloud=OTHER, X_Subject_Token=token, **more)
+        assert answer.status == 200, answer
+        return answer.json()["token"]
+
+    own = seen(token, scope=f"{{keystone:{HOME}}}")
+    assert (own["user"], own["project"]) == (home["user"], home["project"])
+    assert {role["name"] for role in own["roles"]} == {role["name"] for role in home["roles"]}
+    front = clouds.sites[OTHER].front_url
+    urls = [each["url"] for service in own["catalog"] for each in service["endpoints"]]
+    assert urls
+    assert all(url.startswith(front) for url in urls)
+
+    for cut in (seen(token), seen(clouds.admin(OTHER), scope=f"{{keystone:{HOME}}}")):
+        assert cut["project"]["id"] == namespace(HOME) + home["project"]["id"][16:]
+        assert {role["name"] for role in cut["roles"]} == {"member", "reader"}
 
 
 def test_an_application_credential_logs_in_with_a_scope(clouds: Clouds) -> None:

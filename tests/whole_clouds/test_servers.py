@@ -1,6 +1,10 @@
 """Servers of whole clouds by the real command: the steps of the demo, and what they leave out."""
 
+from typing import Any
+from uuid import UUID
+
 import pytest
+from harness.openstack import Clouds
 
 from control_plane.demo.full import big_image, steps
 from control_plane.demo.full.scene import Scene
@@ -9,6 +13,16 @@ from control_plane.demo.full.steps import HEADLINE_SCOPE, WITH_NETWORK
 
 def test_the_command_that_started_the_project_boots_at_cloud_1(scene: Scene, cirros: str) -> None:
     assert scene.state(cirros, "cloud-1") == "active"
+
+
+def test_a_flavor_has_an_id_of_its_cloud(clouds: Clouds) -> None:
+    ids = {}
+    for cloud in ("cloud-1", "cloud-999"):
+        flavors: Any = clouds.ask(
+            "GET", "/compute/v2.1/flavors", clouds.member(cloud), cloud=cloud
+        ).json()["flavors"]
+        ids[cloud] = UUID(flavors[0]["id"])
+    assert ids["cloud-1"] != ids["cloud-999"]
 
 
 def test_identity_image_and_server_at_three_clouds(scene: Scene, deb: str) -> None:

@@ -24,6 +24,7 @@ _AWAITED = {
     "l": {"answer": "login", "suffix": model.SUFFIX},
     "f": {"answer": "foreign login", "suffix": model.SUFFIX},
     "c": {"answer": "catalog"},
+    "o": {"answer": "own token"},
     "u": {"answer": "foreign user", "issuer": model.ISSUER},
     "n": None,
 }
@@ -167,13 +168,13 @@ def seeds() -> Iterator[bytes]:
         yield text_of("f 201", [_SUBJECT], body)
     token = bodies[0]
     beside = json.dumps({"token": {}, "catalog": json.loads(token)["token"]["catalog"]})
-    for letter in "vhlfcun":
+    for letter in "vhlfcuon":
         for status in ("200", "201", "204", "302", "401", "403", "503", "101"):
             yield text_of(f"{letter} {status}", [_HONOURED, _SUBJECT, _SERVED], token)
         yield text_of(
             f"{letter} 200", [_HONOURED, ("content-encoding", "gzip"), ("etag", "a")], "x"
         )
-    for letter, status in (("v", "200"), ("f", "201"), ("c", "200")):
+    for letter, status in (("v", "200"), ("f", "201"), ("c", "200"), ("o", "200")):
         for body in (None, "", "null", "[]", '{"token": null}', '{"token": {"catalog": false}}'):
             yield text_of(f"{letter} {status}", [_HONOURED, _SUBJECT, ("location", "/x")], body)
         for body in (

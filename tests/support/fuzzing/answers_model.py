@@ -35,6 +35,9 @@ def answer(what: str, response: Message) -> Edited:
             return _validation(what, headers, body)
         case "catalog":
             return _with_catalog(headers, body)
+        case "own token":
+            headers.pop("x-scopeway-honoured", None)
+            return _with_catalog(headers, body)
         case "login" | "foreign login":
             if "~" in headers.get("x-subject-token", ""):
                 raise Refused(502)

@@ -152,7 +152,7 @@ def _identity(
 ) -> tuple[Sent, _Scope | None, str]:
     headers.pop("accept-encoding", None)
     header = _one(request, "x-scope")
-    (_, of_token), (subject, of_subject) = (_split(request, name) for name in _SCOPED_TOKENS)
+    (bare, of_token), (subject, of_subject) = (_split(request, name) for name in _SCOPED_TOKENS)
     for name in _SCOPED_TOKENS:
         if name in headers:
             headers[name] = str(_split(request, name)[0])
@@ -178,7 +178,9 @@ def _identity(
     if foreign and validates:
         headers.pop("x-auth-token", None)
         headers |= {} if subject is None else {"x-auth-token": subject}
-        sent.awaited.update(answer="head" if request.method == "HEAD" else "validation")
+        own = (header is not None or path_scope) and subject == bare is not None
+        answer = "own token" if own else "validation"
+        sent.awaited.update(answer="head" if request.method == "HEAD" else answer)
         target = f"identity.validate@{expression}"
     elif foreign and subject is not None and not about_tokens:
         raise Refused(400)
