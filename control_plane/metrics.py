@@ -22,6 +22,7 @@ from control_plane.source_stats import ANSWER_BOUNDS, SourceStats
 from xds.events import (
     Acked,
     Event,
+    Kept,
     LookupFailed,
     Nacked,
     NamesSkipped,
@@ -118,6 +119,7 @@ class Metrics:
         self._skipped = self._counter("xds_names_skipped", "Names too many, too long or not UTF-8.")
         self._unknown = self._counter("xds_types_not_served", "Streams that asked for the type.")
         self._failed = self._counter("xds_lookups_failed", "Resources that could not be made.")
+        self._kept = self._counter("xds_resources_kept", "Resources kept as clients reported them.")
         self._slow = self._counter("xds_slow_clients", "Streams ended as too slow.")
         for counter in (self._nacks, self._failed, self._slow):
             for type_url in SEND_ORDER:
@@ -161,6 +163,8 @@ class Metrics:
                 self._unknown.labels(_label(type_url)).inc()
             case LookupFailed(type_url):
                 self._failed.labels(_label(type_url)).inc()
+            case Kept(type_url, count):
+                self._kept.labels(_label(type_url)).inc(count)
             case SlowClient(type_url):
                 self._slow.labels(_label(type_url)).inc()
             case _:

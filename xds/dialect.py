@@ -39,6 +39,10 @@ class TypeRules(Protocol[_Contra]):
         """Whether the client has answered all there was, removals that wait left out."""
 
     @property
+    def kept(self) -> int:
+        """The number of resources that the client keeps, as the source is outdated."""
+
+    @property
     def acked(self) -> int:
         """The number of resources that the client has, as far as is known."""
 
@@ -47,6 +51,9 @@ class TypeRules(Protocol[_Contra]):
 
         `stale`: it bears the nonce of an earlier response than the one in flight.
         """
+
+    def caught_up(self) -> bool:
+        """The source is outdated no longer; return whether the client has kept anything."""
 
     def acknowledge(self, now: float) -> Steps[None]:
         """The client took the response in flight."""

@@ -107,6 +107,20 @@ class LookupFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """The client keeps resources as it reported them, because the source is outdated.
+
+    See `xds.source.MayBeOutdated`.
+    """
+
+    type_url: str
+    count: int
+    """How many, besides those that were told before; 1 for a complete state."""
+    first: bool = True
+    """Whether it is the first time on this stream."""
+
+
+@dataclass(frozen=True, slots=True)
 class SlowClient:
     """The client did not take a response in time and loses its stream."""
 
@@ -121,7 +135,7 @@ class Throttled:
     """How long, at least."""
 
 
-SessionEvent: TypeAlias = Acked | Nacked | NamesSkipped | TypeNotServed | LookupFailed
+SessionEvent: TypeAlias = Acked | Nacked | NamesSkipped | TypeNotServed | LookupFailed | Kept
 """What a session tells (`xds.session.Session.events`)."""
 CrowdEvent: TypeAlias = StreamHeld | StreamRefused
 """What happens to a stream before anything of it is read."""

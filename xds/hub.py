@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol
 
 from xds.index import Index
+from xds.steps import Steps
 
 
 class Session(Protocol):
@@ -22,6 +23,9 @@ class Session(Protocol):
 
     def wildcard_changed(self, type_url: str) -> bool:
         """Note that the wildcard means other names; return whether it concerns the client."""
+
+    def caught_up(self) -> bool:
+        """Note that the source is outdated no longer; return whether the client kept anything."""
 
     def interest_changes(self) -> Collection[tuple[str, str, bool]]:
         """Return (type URL, name, wanted) for names newly wanted or no longer wanted."""
@@ -91,6 +95,17 @@ class Hub:
         for member in self._by_group.get(group):
             if member.session.wildcard_changed(type_url):
                 member.wake()
+
+    def caught_up(self) -> Steps[None]:
+        """Tell all streams, in steps, that the source is outdated no longer (`MayBeOutdated`).
+
+        The source already shows the new state. Costs O(streams, and what their clients have kept).
+        """
+        for group in list(self._by_group.keys()):
+            for member in tuple(self._by_group.get(group)):
+                if member.session.caught_up():
+                    member.wake()
+                yield
 
     # for the owner of the streams
 

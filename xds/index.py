@@ -25,6 +25,10 @@ class Index(Generic[_Key, _Value]):
         """Return the number of keys."""
         return len(self._values)
 
+    def keys(self) -> Collection[_Key]:
+        """Return the keys; not to be kept."""
+        return self._values.keys()
+
     def get(self, key: _Key) -> Collection[_Value]:
         """Return the values of a key, none where it isn't there; not to be kept or changed."""
         if key not in self._values:

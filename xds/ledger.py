@@ -12,7 +12,7 @@ from xds.codec import WILDCARD as WILDCARD
 from xds.events import LookupFailed
 from xds.resource import Resource
 from xds.retries import Retries
-from xds.source import MakesInSteps, NodeView
+from xds.source import MakesInSteps, MayBeOutdated, NodeView
 from xds.state import ABSENT, Rejection, ResourceState, Status
 from xds.steps import STRIDE, Steps
 from xds.ttl import Refreshes
@@ -66,20 +66,26 @@ class Ledger:
         "_refreshes",
         "_unnamed",
         "_view",
+        "additions_withheld",
+        "client_runs",
         "deferred",
         "doubted",
         "due",
         "failures",
+        "foreign",
+        "freshness",
         "in_flight",
         "interest",
         "interrupted",
         "members",
         "members_stale",
         "named",
+        "newly_kept",
         "opened",
         "pending",
         "rejected",
         "retries",
+        "sent_outdated",
         "ttls",
         "type_url",
         "wildcard",
@@ -89,6 +95,8 @@ class Ledger:
         self.type_url = type_url
         self._view = view
         self._prepare = view.prepare if isinstance(view, MakesInSteps) else None
+        self.freshness: MayBeOutdated | None = None
+        """The view, where it may be outdated."""
         self.wildcard = False
         """Whether the client has a wildcard subscription."""
         self.named: dict[str, str] = {}
@@ -125,6 +133,18 @@ class Ledger:
         """Lookups that failed since the last `put_off`."""
         self.retries: Retries | None = None
         """What could not be looked up, to be tried again; None: nothing, as nearly always."""
+        self.foreign: dict[str, bool] = {}
+        """Names of which the client has what another server sent, while the source is outdated:
+        True where that is known to differ from what there is here. Also what the wildcard means
+        here, and the client hasn't."""
+        self.client_runs = False
+        """The client has reported something of a type that it asked for before this one."""
+        self.additions_withheld = False
+        """The client keeps its set of resources: what the wildcard means besides is not sent."""
+        self.newly_kept = 0
+        """How many resources the client keeps, since the owner last took note."""
+        self.sent_outdated = 0
+        """Resources sent since the source is outdated."""
 
     @property
     def has_news(self) -> bool:
@@ -245,7 +265,12 @@ class Ledger:
         self.members_stale = False
         members = self._members_now()
         for name in sorted(members ^ self.members):
-            self.pending.setdefault(name, False)
+            if self._is_withheld(name, members):
+                self._note_kept(name)
+            else:
+                self.pending.setdefault(name, False)
+                if self.version(name) == ABSENT and name not in self.named:
+                    self.foreign.pop(name, None)  # it was withheld
             self.interest[name] = name in members or name in self.named
         self.members = members
 
@@ -303,11 +328,81 @@ class Ledger:
             for name, asked in self.retries.due(now):
                 self.pending[name] = asked or self.pending.get(name, False)
 
+    # what the client keeps, while the source is outdated
+
+    def is_outdated(self, name: str) -> bool:
+        """Return whether another server may know more of a name, or with "*" of the wildcard."""
+        return self.freshness is not None and self.freshness.is_outdated(self.type_url, name)
+
+    def report(self, names: Iterable[str]) -> Steps[None]:
+        """The client has versions of these names from elsewhere; they may be newer than those here.
+
+        Costs next to nothing where the source is not outdated.
+        """
+        if not self.is_outdated(WILDCARD):
+            return
+        for count, name in enumerate(names, 1):
+            if (self.wildcard or name in self.named) and self.is_outdated(name):
+                self.foreign[name] = False
+            if not count % STRIDE:
+                yield
+
+    def withhold_additions(self) -> None:
+        """Where the client runs already, let it keep its set of resources.
+
+        It runs if it has reported something of this type, or of one before: a client for which all
+        resources of a type were removed reports none of them.
+        """
+        runs = self.client_runs or bool(self.foreign)
+        self.additions_withheld = runs and self.is_outdated(WILDCARD)
+
+    def keep(self, name: str, resource: Resource | None) -> bool:
+        """Return whether the client is to keep what it has of a name, in place of this."""
+        if name not in self.foreign:
+            return False
+        is_same = resource is not None and resource.version == self.version(name)
+        if is_same or not self.is_outdated(name):
+            del self.foreign[name]
+            return False
+        self._note_kept(name)
+        return True
+
+    def refresh_kept(self, name: str, ttl: float) -> None:
+        """Keep the client from losing what it keeps, whose TTL it has counted for some time."""
+        self._refreshes = self._refreshes or Refreshes()
+        if name not in self._refreshes and self.version(name) != ABSENT:
+            self._refreshes.arm_now(name, ttl)
+
+    def caught_up(self) -> bool:
+        """Owe the client what it has kept, where that differs; return whether it kept anything."""
+        foreign, self.foreign = self.foreign, {}
+        self.additions_withheld = False
+        self.newly_kept = self.sent_outdated = 0
+        for name in foreign:
+            self.pending.setdefault(name, False)
+        return bool(foreign)
+
+    def _is_withheld(self, name: str, members: Collection[str]) -> bool:
+        return (
+            self.additions_withheld
+            and name in members
+            and name not in self.named
+            and self.version(name) == ABSENT
+            and self.is_outdated(name)
+        )
+
+    def _note_kept(self, name: str) -> None:
+        self.newly_kept += not self.foreign.get(name, False)
+        self.foreign[name] = True
+
     # what was sent, and what the client says of it
 
     def sent(self, answer: Answer) -> None:
         """An answer is in flight from now on."""
         self.in_flight, self.ttls = answer.versions, answer.ttls or _NO_TTLS
+        if self.is_outdated(WILDCARD):
+            names = (each.name for each in answer.resources if each.name in answer.versions)
+            self.sent_outdated += sum(map(self.is_outdated, names))
 
     def landed(self) -> dict[str, str]:
         """Nothing is in flight any more; return the versions that were."""
@@ -332,7 +427,7 @@ class Ledger:
     def forget(self, name: str) -> None:
         """The client does not want a name any more."""
         self.interest[name] = False
-        for table in (self.pending, self.rejected, self.doubted):
+        for table in (self.pending, self.rejected, self.doubted, self.foreign):
             table.pop(name, None)
         self.hold(name, ABSENT)
         self.runs_out(name)

@@ -12,6 +12,7 @@ from xds.bucket import Bucket
 from xds.events import (
     CERTIFICATE_ENDED,
     Event,
+    Kept,
     LookupFailed,
     Nacked,
     NamesSkipped,
@@ -83,6 +84,8 @@ def _level(event: Event) -> int:
             return logging.DEBUG
         case StreamClosed(status) if status in _REFUSALS:
             return logging.WARNING
+        case Kept(first=True):
+            return logging.WARNING
         case Nacked() | NamesSkipped() | TypeNotServed() | SlowClient() | Throttled():
             return logging.WARNING
         case _:
@@ -110,6 +113,13 @@ def _write(level: int, event: Event, more: dict[str, object]) -> None:
                 level,
                 "the client has used up its budget of CPU time, its work waits: %.3f s",
                 seconds,
+                extra=more,
+            )
+        case Kept(type_url, count):
+            more |= {"type_url": shown(type_url), "count": count}
+            _log.log(
+                level,
+                "the client keeps what it has, which is not what is known here: that is outdated",
                 extra=more,
             )
         case NamesSkipped(type_url) | TypeNotServed(type_url) | SlowClient(type_url):

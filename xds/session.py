@@ -19,10 +19,10 @@ from xds import types
 from xds.codec import DeltaRequest, SotwRequest, endpoints_name
 from xds.dialect import DELTA, SOTW, Dialect, Request, TypeRules
 from xds.errors import MissingNodeError, ProtocolError
-from xds.events import Acked, Nacked, NamesSkipped, SessionEvent, TypeNotServed
+from xds.events import Acked, Kept, Nacked, NamesSkipped, SessionEvent, TypeNotServed
 from xds.ledger import Answer, Ledger
 from xds.retries import spread
-from xds.source import AttachesInSteps, Node, NodeView, Source
+from xds.source import AttachesInSteps, MayBeOutdated, Node, NodeView, Source
 from xds.state import Nack, ResourceState, TypeStatus
 from xds.steps import STRIDE, Steps, finish
 from xds.ttl import WithoutTtls, supports_ttl
@@ -81,8 +81,10 @@ class Session(Generic[Request]):
         self._names_limit = names_limit
         self._identities = identities
         self._view: NodeView | None = None
+        self._freshness: MayBeOutdated | None = None
         self._subscriptions: dict[str, TypeRules[Request]] = {}  # in the order of sending
         self._opened: set[str] = set()
+        self._client_runs = False  # it came with something, while the source is outdated
         self._unserved: set[str] = set()
         self._unserved_answers: list[tuple[str, Answer]] = []  # until the next `respond`
         self._taking: Ledger | None = None  # what the answer in the making is of
@@ -90,6 +92,17 @@ class Session(Generic[Request]):
         self._last_nacks: dict[str, Nack] = {}
         self._events: list[SessionEvent] = []
         self._nonces = 0
+        self._keeps = False  # what it keeps was told before
+
+    @property
+    def kept(self) -> int:
+        """The number of resources that the client keeps; see `xds.source.MayBeOutdated`."""
+        return sum(each.kept for each in tuple(self._subscriptions.values()))
+
+    @property
+    def sent_outdated(self) -> int:
+        """The number of resources that the client was sent since the source is outdated."""
+        return sum(each.ledger.sent_outdated for each in tuple(self._subscriptions.values()))
 
     @property
     def group(self) -> str:
@@ -121,6 +134,8 @@ class Session(Generic[Request]):
             if isinstance(self._source, AttachesInSteps):
                 yield from self._source.prepare(self.node)
             self._view = self._source.attach(self.node)
+            if isinstance(self._view, MayBeOutdated):
+                self._freshness = self._view
             if not supports_ttl(self.node, wrapped=self._dialect.ttls_wrapped):
                 self._view = WithoutTtls(self._view)
             yield
@@ -130,6 +145,7 @@ class Session(Generic[Request]):
             subscription.ledger.interrupted = False
             stale = yield from self._pair(subscription, request, now)
             skipped += yield from subscription.receive(request, stale)
+            self._client_runs = self._client_runs or bool(subscription.ledger.foreign)
         else:
             self._pass_over(request, now)
         if skipped:
@@ -162,6 +178,19 @@ class Session(Generic[Request]):
         self._interrupt(type_url)
         return True
 
+    def caught_up(self) -> bool:
+        """Note that the source is outdated no longer; return whether the client has kept anything.
+
+        See `xds.source.MayBeOutdated`. Costs O(what it has kept).
+        """
+        self._keeps = self._client_runs = False
+        any_kept = False
+        for type_url, subscription in self._subscriptions.items():
+            if subscription.caught_up():
+                self._interrupt(type_url)
+                any_kept = True
+        return any_kept
+
     def responses_to_send(self, now: float) -> list[Response]:
         """Return the responses that are due, which count as sent from then on.
 
@@ -188,6 +217,9 @@ class Session(Generic[Request]):
             if ledger.failures:
                 assert self.node is not None
                 self._events += ledger.put_off(now, spread(self.node.id))
+            if ledger.newly_kept:
+                self._events.append(Kept(ledger.type_url, ledger.newly_kept, not self._keeps))
+                ledger.newly_kept, self._keeps = 0, True
         return responses
 
     def next_deadline(self) -> float | None:
@@ -255,7 +287,9 @@ class Session(Generic[Request]):
             for key in sorted(self._subscriptions, key=types.send_rank)
         }
         self._opened.add(type_url)
-        self._subscriptions[type_url].ledger.opened = self._opened
+        ledger = self._subscriptions[type_url].ledger
+        ledger.opened, ledger.freshness = self._opened, self._freshness
+        ledger.client_runs = self._client_runs
         for ledger in self._ledgers():
             ledger.resume()
         return self._subscriptions[type_url]
@@ -375,6 +409,8 @@ class Session(Generic[Request]):
             in_flight_since=flight.since if flight else None,
             rejected={name: each for name, each in ledger.rejected.items() if each.stands},
             last_nack=self._last_nacks.get(ledger.type_url),
+            kept=subscription.kept,
+            sent_outdated=ledger.sent_outdated,
         )
 
 

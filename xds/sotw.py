@@ -36,6 +36,7 @@ class SotwSubscription:
     __slots__ = (
         "_asked",
         "_has_named",
+        "_kept_version",
         "_limit",
         "_names_limit",
         "_started",
@@ -62,6 +63,12 @@ class SotwSubscription:
         self._asked = False  # for a complete state that was not known then
         self._sum = 0  # of what is held, see `_mark`
         self._suspects: dict[str, None] = {}  # rejected among others; to be sent alone
+        self._kept_version = ""  # of a complete state that the client keeps; "": it keeps none
+
+    @property
+    def kept(self) -> int:
+        """The number of resources that the client keeps, as the source is outdated."""
+        return 1 if self._kept_version else len(self.ledger.foreign)
 
     @property
     def settled(self) -> bool:
@@ -105,7 +112,14 @@ class SotwSubscription:
         if not self._started:
             self._started = True
             yield from self._spare(request.version_info)
+            yield from self._keep(request.version_info)
         return skipped
+
+    def caught_up(self) -> bool:
+        """The source is outdated no longer; return whether the client has kept anything."""
+        ledger = self.ledger
+        ledger.pending |= dict.fromkeys(ledger.foreign, True)
+        return ledger.caught_up() or self._kept_version != ""
 
     def acknowledge(self, now: float) -> Steps[None]:
         """The client took the response in flight, and counts the seconds of its TTLs."""
@@ -150,6 +164,11 @@ class SotwSubscription:
         ledger = self.ledger
         if ledger.in_flight is not None:
             return None
+        if self._kept_version:
+            if ledger.is_outdated(WILDCARD):
+                ledger.pending, ledger.due, ledger.members_stale = {}, False, False
+                return None
+            yield from self._go_on()
         for name, _ in ledger.refreshes_due(now):
             ledger.pending[name] = True
         ledger.try_again(now)
@@ -237,7 +256,7 @@ class SotwSubscription:
     def _consider(self, answer: Answer, name: str, asked: bool) -> Steps[None]:
         asked = asked or self.ledger.was_asked(name)
         found, resource = yield from self.ledger.look_up(name, asked=asked)
-        if not found:
+        if not found or self.ledger.keep(name, resource):
             return
         if resource is None:
             self._mark(name, ABSENT)  # the protocol has no word for it
@@ -290,6 +309,29 @@ class SotwSubscription:
         else:
             ledger.pending = owed | ledger.pending
             yield from self._show({})
+
+    def _keep(self, version_info: str) -> Steps[None]:
+        """Leave a returning client what it has, where another server may know more.
+
+        What it has is not told. So it keeps all that it names, and of a complete state all of it:
+        what an answer leaves out is gone.
+        """
+        ledger = self.ledger
+        if not version_info or not ledger.has_news or not ledger.is_outdated(WILDCARD):
+            return
+        if self._whole:
+            self._kept_version = version_info
+            ledger.newly_kept += 1
+            return
+        ledger.additions_withheld = True
+        yield from ledger.report(ledger.named)
+
+    def _go_on(self) -> Steps[None]:
+        """Bring a client up to date that has kept its complete state."""
+        version, self._kept_version = self._kept_version, ""
+        self.ledger.members_stale = self.ledger.wildcard
+        self.ledger.due = True
+        yield from self._spare(version)
 
     def _set_wildcard(self, wanted: bool) -> Steps[None]:
         ledger = self.ledger

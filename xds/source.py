@@ -120,6 +120,22 @@ class AttachesInSteps(Protocol):
         """Do, in steps, what takes long of `attach`, which follows at once; raises the same."""
 
 
+@runtime_checkable
+class MayBeOutdated(Protocol):
+    """What a `NodeView` may have besides, where its source can lose touch with what it reads from.
+
+    While it is outdated, another server may know more. A client that connects then keeps what it
+    reports: nothing of it is replaced or removed, since versions tell only equal from different. It
+    is sent what it asks for and does not have. `Hub.caught_up` ends that.
+    """
+
+    def is_outdated(self, type_url: str, name: str) -> bool:
+        """Return whether another server may know a newer version of a resource.
+
+        `name` is "*" for what a wildcard means. Asked often, so it must be quick. Raises nothing.
+        """
+
+
 class Source(Protocol):
     """All resources of a server."""
 

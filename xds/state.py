@@ -78,3 +78,8 @@ class TypeStatus:
     rejected: dict[str, Rejection]
     """The versions that the client does not take, by name, as long as there are no others."""
     last_nack: Nack | None
+    kept: int = 0
+    """The number of resources that the client keeps as it reported them, because the source is
+    outdated (`xds.source.MayBeOutdated`); 1 for a complete state."""
+    sent_outdated: int = 0
+    """The number of resources that the client was sent since the source is outdated."""

@@ -84,7 +84,7 @@ class Subscription:
         if len(versions) > self._names_limit:  # no client holds so many: it need not be believed
             versions = {}
         legacy_wildcard = not self._started and request.names_nothing
-        self._started = True
+        first, self._started = not self._started, True
         for count, name in enumerate(request.unsubscribe, 1):
             if name == WILDCARD:
                 yield from self._leave_wildcard()
@@ -94,6 +94,7 @@ class Subscription:
                 yield
         if legacy_wildcard or WILDCARD in request.subscribe:
             yield from self._enter_wildcard(versions)
+            self.ledger.additions_withheld = False  # asked for again: it may have forgotten them
         for count, name in enumerate(request.subscribe, 1):
             if not count % STRIDE:
                 yield
@@ -104,6 +105,9 @@ class Subscription:
                 skipped += 1
             else:
                 self._subscribe(name, versions)
+        if first:
+            yield from self.ledger.report(versions)
+            self.ledger.withhold_additions()
         return skipped
 
     def _subscribe(self, name: str, versions: Mapping[str, str]) -> None:
@@ -114,6 +118,8 @@ class Subscription:
         ledger.pending[name] = name not in versions
         if name in versions:
             ledger.hold(name, versions[name])
+        elif ledger.foreign:
+            ledger.foreign.pop(name, None)
 
     def _unsubscribe(self, name: str) -> None:
         ledger = self.ledger
@@ -136,6 +142,7 @@ class Subscription:
         ledger = self.ledger
         for name in ledger.members:  # asked for again: the client may have forgotten them
             ledger.pending[name] = True
+            ledger.foreign.pop(name, None)
         for count, (name, version) in enumerate(versions.items(), 1):
             ledger.hold(name, version)
             ledger.pending.setdefault(name, False)
@@ -149,12 +156,22 @@ class Subscription:
         # the client drops all that it did not name by itself, and expects no word about it
         ledger = self.ledger
         ledger.wildcard = ledger.members_stale = ledger.due = False
+        ledger.additions_withheld = False
         left = {*ledger.members, *ledger.held(), *ledger.pending} - ledger.named.keys()
         ledger.members = frozenset()
         for count, name in enumerate(left, 1):
             self._forget(name)
             if not count % STRIDE:
                 yield
+
+    @property
+    def kept(self) -> int:
+        """The number of resources that the client keeps, as the source is outdated."""
+        return len(self.ledger.foreign)
+
+    def caught_up(self) -> bool:
+        """The source is outdated no longer; return whether the client has kept anything."""
+        return self.ledger.caught_up()
 
     def acknowledge(self, now: float) -> Steps[None]:
         """The client took the response in flight, and counts the seconds of its TTLs."""
@@ -181,6 +198,7 @@ class Subscription:
         for name in filter(self._may_hold, self._beats):
             ledger.runs_out(name)
             ledger.hold(name, ABSENT)  # it has lost it
+            ledger.foreign.pop(name, None)
             ledger.pending.setdefault(name, False)
         names = tuple(versions)
         if len(names) > 1:
@@ -279,9 +297,17 @@ class Subscription:
         if not asked and self._has_current(name):
             ledger.there_is(name, ledger.version(name))
             ledger.found_out(name)
+            if ledger.foreign:
+                ledger.foreign.pop(name, None)
             return
         found, resource = yield from ledger.look_up(name, asked=asked)
-        if not found or ledger.defer(name, resource):
+        if not found:
+            return
+        if ledger.keep(name, resource):
+            if resource is not None and resource.ttl is not None:
+                ledger.refresh_kept(name, resource.ttl)
+            return
+        if ledger.defer(name, resource):
             return
         version = resource.version if resource else ABSENT
         ledger.there_is(name, version)

@@ -6,6 +6,7 @@ sent nor how.
 https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#ttl
 """
 
+import math
 from collections.abc import Collection, Iterator
 from heapq import heappop, heappush
 from typing import Final
@@ -53,6 +54,10 @@ class Refreshes:
         heappush(self._heap, (at, name))
         if len(self._heap) > 2 * len(self._due) + _SPARE:
             self._heap = sorted((at, name) for name, (at, _) in self._due.items())
+
+    def arm_now(self, name: str, ttl: float) -> None:
+        """The client has counted the seconds of a TTL for an unknown time."""
+        self.arm(name, ttl, -math.inf)
 
     def drop(self, name: str) -> None:
         """The client doesn't hold it any more, or it must run out."""

@@ -44,6 +44,9 @@ class Store:
     wildcards: dict[str, list[str]] = field(default_factory=dict)
     failing: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
+    outdated: bool = False
+    current: set[str] = field(default_factory=set)
+    """Names of which it knows the newest version all the same."""
     views: list["View"] = field(default_factory=list)
     steps: int = 0
     """Of making a resource."""
@@ -85,6 +88,9 @@ class View:
         after = LISTENER if text.startswith("late:") else None
         ttl = self.store.ttls.get((type_url, name))
         return resource(type_url, name, text.encode(), ttl=ttl, after=after)
+
+    def is_outdated(self, type_url: str, name: str) -> bool:
+        return self.store.outdated and name not in self.store.current
 
     def wildcard(self, type_url: str) -> Collection[str]:
         return self.store.wildcards.get(type_url, [])

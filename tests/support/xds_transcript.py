@@ -11,6 +11,9 @@ A block is commands, `----`, and what comes of them. Commands:
     apply TYPE NAME=TEXT NAME=- ...    the source changes (- removes), and the session is told
     wildcard TYPE NAME ...             the wildcard means these names, and the session is told
     fail [NAME ...]                    looking up just these raises from now on; nothing is told
+    outdated [NAME ...]                other servers may know more from now on, but not of these
+                                       names; nothing is told
+    caught_up                          that is over, and the session is told
     refuse ID                          the source does not serve this node
     limit BYTES                        of an answer; before the first request
     names NUMBER                       that a client may have; before the first request
@@ -48,7 +51,7 @@ from xds.codec import (
     resource,
 )
 from xds.errors import ProtocolError
-from xds.events import Acked, LookupFailed, Nacked, NamesSkipped, SessionEvent, TypeNotServed
+from xds.events import Acked, Kept, LookupFailed, Nacked, NamesSkipped, SessionEvent, TypeNotServed
 from xds.session import DeltaSession, Response, Session, SotwSession
 
 SHORT = {type_url: name for name, type_url in TYPES.items()}
@@ -194,6 +197,13 @@ class Transcript:
     def do_fail(self, *names: str) -> None:
         self.store.failing = set(names)
 
+    def do_outdated(self, *current: str) -> None:
+        self.store.outdated, self.store.current = True, set(current)
+
+    def do_caught_up(self) -> None:
+        self.store.outdated = False
+        self.session.caught_up()
+
     def do_refuse(self, node: str) -> None:
         self.store.refused.add(node)
 
@@ -221,6 +231,8 @@ class Transcript:
             words = [f"status {SHORT[each.type_url]}: {each.subscribed} wanted"]
             if each.wildcard:
                 words.append("wildcard")
+            if each.kept or each.sent_outdated:
+                words.append(f"{each.kept} kept, {each.sent_outdated} sent while outdated")
             if each.in_flight_since is not None:
                 words.append(f"{each.in_flight} in flight since {each.in_flight_since:g}")
             words += [
@@ -290,6 +302,8 @@ class Transcript:
                 return f"event skipped {event.count} names of {kind}"
             case TypeNotServed():
                 return f"event type not served: {kind}"
+            case Kept():
+                return f"event kept {event.count} of {kind}"
             case LookupFailed():
                 return f"event lookup failed: {kind} {event.name}: {event.error!r}"
 

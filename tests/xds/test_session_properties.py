@@ -1,7 +1,8 @@
 """Random clients, changes and reconnects: at rest, the client's mirror equals the store.
 
 On the way: never two in flight, never unasked a version that was rejected and has not changed,
-heartbeats for what the client holds only; and nothing runs out while client and server talk.
+heartbeats for what the client holds only; and nothing runs out while client and server talk. While
+the store is outdated, what a client brought along from elsewhere is neither replaced nor removed.
 """
 
 from collections import deque
@@ -103,6 +104,8 @@ class Stream(RuleBasedStateMachine):
         self.rejected: dict[tuple[str, str], str] = {}  # versions that were alone in a response
         self.asked: set[tuple[str, str]] = set()
         self.acked: dict[tuple[str, str], str] = {}
+        self.reported: dict[tuple[str, str], str] = {}  # versions that it came with
+        self.kept: set[tuple[str, str]] = set()  # those that are not to be touched
 
     @initialize(partial=st.booleans(), with_ttls=st.booleans())
     def open(self, partial: bool, with_ttls: bool) -> None:
@@ -118,13 +121,17 @@ class Stream(RuleBasedStateMachine):
             # what an earlier server told and this one must not is only in the versions
             known = {n: v for n, v in mirror.versions.items() if mirror.wildcard or n in names}
             self.send(type_url, subscribe=names or ["never"], versions=known)
+            self.reported |= {(type_url, name): version for name, version in known.items()}
             if not names:
                 self.send(type_url, unsubscribe=["never"])
+        self.kept = set(self.reported) if self.store.outdated else set()
+        self.note_current()
 
     @rule(type_url=type_urls, name=names, again=st.booleans())
     def subscribe(self, type_url: str, name: str, again: bool) -> None:
         mirror = self.mirrors[type_url]
         mirror.named.add(name)
+        self.kept.discard((type_url, name))
         if again:  # whatever the reason, the client has lost it
             mirror.forget(name)
         self.send(type_url, subscribe=[name])
@@ -133,10 +140,13 @@ class Stream(RuleBasedStateMachine):
     def unsubscribe(self, type_url: str, name: str) -> None:
         if name in self.mirrors[type_url].named:
             self.mirrors[type_url].unsubscribe(name)
+            if name not in self.mirrors[type_url].texts:
+                self.kept.discard((type_url, name))
         self.send(type_url, unsubscribe=[name])
 
     @rule(type_url=type_urls, enter=st.booleans())
     def wildcard(self, type_url: str, enter: bool) -> None:
+        self.kept = {key for key in self.kept if key[0] != type_url}
         if enter:
             self.mirrors[type_url].wildcard = True
             self.send(type_url, subscribe=["*"])
@@ -157,9 +167,33 @@ class Stream(RuleBasedStateMachine):
             self.store.ttls[key] = ttl
         if before != (self.store.texts.get(key), self.store.ttls.get(key)):
             self.rejected.pop(key, None)
+        self.note_current()
         # as the hub does: only what the session said it wants
         if (type_url, name) in self.interest:
             self.session.resources_changed(type_url, [name])
+
+    @rule()
+    def outdate(self) -> None:
+        """Other servers may know more from now on."""
+        self.store.outdated = True
+
+    @rule(type_url=type_urls, name=names, text=texts | st.none(), wildcard=st.booleans())
+    def come_outdated(self, type_url: str, name: str, text: str | None, wildcard: bool) -> None:
+        """A client that another server has brought up to date comes over."""
+        self.fill(type_url, wildcard, None)
+        self.change(type_url, name, text, None)
+        self.outdate()
+        self.reconnect()
+
+    @rule()
+    def catch_up(self) -> None:
+        self.store.outdated = False
+        self.kept.clear()
+        self.session.caught_up()
+
+    def note_current(self) -> None:
+        """What is the same here is known not to be newer."""
+        self.kept -= {key for key in self.kept if self.version(*key) == self.reported[key]}
 
     @rule(type_url=type_urls, members=st.sets(names))
     def change_wildcard(self, type_url: str, members: set[str]) -> None:
@@ -280,7 +314,10 @@ class Stream(RuleBasedStateMachine):
                 self.rejected.pop(key, None)  # a new offer, alone or among others
             self.asked.discard(key)
         for name, version in response.beats.items():
-            assert self.acked.get((type_url, name)) == version, f"{name} isn't there"
+            key = type_url, name
+            assert version in (self.acked.get(key), self.reported.get(key)), f"{name} isn't there"
+        for name in [*response.texts, *response.removed]:
+            assert (type_url, name) not in self.kept, f"{name} may be newer"
 
     def send(self, type_url: str, **fields: object) -> None:
         first = not self.requests and self.session.node is None
@@ -296,6 +333,7 @@ class Stream(RuleBasedStateMachine):
     def rest(self) -> None:
         """Come to rest often: most of what can go wrong begins with a client that has something."""
         self.store.failing = set()
+        self.catch_up()
         self.settle()
         # what ran out while nobody spoke is found out by its heartbeat, failures by trying again
         self.live_for(max(LONGEST, LONGEST_RETRY))

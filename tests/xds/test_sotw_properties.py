@@ -1,7 +1,8 @@
 """Random state-of-the-world clients: at rest, the client's mirror equals the store.
 
 On the way: never two in flight, never unasked a state, or a resource alone, that was rejected and
-has not changed; and nothing runs out while client and server talk.
+has not changed; and nothing runs out while client and server talk. While the store is outdated, a
+client that comes from elsewhere loses no complete state, and none of the resources that it names.
 """
 
 from collections import deque
@@ -64,10 +65,14 @@ class Stream(RuleBasedStateMachine):
         self.rejected: dict[str, list[str]] = {}  # what was in the last response, if all or alone
         self.listed: dict[str, set[str]] = {}
         self.asked: set[tuple[str, str]] = set()
+        self.kept: dict[str, set[str]] = {}
         for type_url, mirror in self.mirrors.items():
             mirror.nonce = ""
             if mirror.asks:
                 self.send(type_url)
+            if mirror.asks and mirror.version and self.store.outdated:
+                self.kept[type_url] = set(mirror.named)
+        self.note_current()
 
     def send(self, type_url: str, error: str | None = None) -> None:
         mirror = self.mirrors[type_url]
@@ -91,12 +96,36 @@ class Stream(RuleBasedStateMachine):
         mirror.named, mirror.wildcard = wanted, wildcard
         mirror.asks, mirror.legacy = True, wildcard and not wanted and not mirror.asks
         mirror.leave()
+        if not WHOLE[type_url] and type_url in self.kept:
+            self.kept[type_url] &= wanted
         self.send(type_url)
+
+    @rule(type_url=type_urls, name=names, text=texts | st.none(), wildcard=st.booleans())
+    def come_outdated(self, type_url: str, name: str, text: str | None, wildcard: bool) -> None:
+        """A client comes over from another server, which may know more than this one."""
+        self.fill(type_url, wildcard, None)
+        self.change(type_url, name, text, None)
+        self.store.outdated = True
+        self.connect()
+
+    def note_current(self) -> None:
+        """A complete state that is the same here is known not to be newer."""
+        for type_url in {CLUSTER} & self.kept.keys():
+            there = {n: t for n, t in self.there(type_url).items() if t}
+            if there == self.mirrors[type_url].texts:
+                del self.kept[type_url]
+
+    @rule()
+    def catch_up(self) -> None:
+        self.store.outdated = False
+        self.kept.clear()
+        self.session.caught_up()
 
     @rule(type_url=type_urls, members=st.sets(names))
     def change_wildcard(self, type_url: str, members: set[str]) -> None:
         self.store.wildcards[type_url] = sorted(members)
         self.rejected.pop(type_url, None)
+        self.note_current()
         self.session.wildcard_changed(type_url)
 
     @rule(type_url=type_urls, name=names, text=texts | st.none(), ttl=ttls)
@@ -113,6 +142,7 @@ class Stream(RuleBasedStateMachine):
             self.store.texts[key] = new
             if ttl is not None:
                 self.store.ttls[key] = ttl
+        self.note_current()
         self.session.resources_changed(type_url, [name])
 
     @rule(type_url=type_urls, wildcard=st.booleans(), ttl=ttls)
@@ -193,6 +223,7 @@ class Stream(RuleBasedStateMachine):
         for response in responses:
             state = read_state(response.data)
             assert state.type_url not in self.unanswered, "two in flight"
+            self.check_kept(state)
             asked = {n for t, n in self.asked if t == state.type_url}
             sent = {text.partition("=")[0] for text in state.texts}
             answered = asked if WHOLE[state.type_url] else asked & sent
@@ -204,6 +235,16 @@ class Stream(RuleBasedStateMachine):
             self.responses.append(state)
         deadline = self.session.next_deadline()
         assert deadline is None or deadline > self.clock
+
+    def check_kept(self, state: State) -> None:
+        kept = self.kept.get(state.type_url)
+        if kept is None:
+            return
+        if WHOLE[state.type_url]:  # a state that it has already does no harm
+            taken = dict(text.split("=") for text in state.texts)
+            assert taken == self.mirrors[state.type_url].texts, "the state may be newer"
+        else:
+            assert not kept & {text.partition("=")[0] for text in state.texts}, "may be newer"
 
     @rule()
     def deliver_response(self) -> None:
@@ -246,6 +287,7 @@ class Stream(RuleBasedStateMachine):
     @rule()
     def rest(self) -> None:
         self.store.failing = set()
+        self.catch_up()
         self.settle()
         # what ran out while nobody spoke comes with the next refresh, what failed with the next try
         self.live_for(max(LONGEST, LONGEST_RETRY))
@@ -255,11 +297,7 @@ class Stream(RuleBasedStateMachine):
 
     def check(self) -> None:
         for type_url, mirror in self.mirrors.items():
-            members = self.store.wildcards.get(type_url, []) if mirror.wildcard else []
-            there = {
-                n: self.store.texts.get((type_url, n), "=").partition("=")[2]
-                for n in mirror.named.union(members)
-            }
+            there = self.there(type_url)
             good = {n: t for n, t in there.items() if t and not t.startswith("bad")}
             if WHOLE[type_url]:  # one bad resource spoils the whole answer
                 if len(good) == sum(map(bool, there.values())):
@@ -267,6 +305,15 @@ class Stream(RuleBasedStateMachine):
             else:  # of these types no removal can be told
                 assert {n: mirror.texts.get(n) for n in good} == good
         assert not self.unanswered
+
+    def there(self, type_url: str) -> dict[str, str]:
+        """Return what there is of all that the client wants."""
+        mirror = self.mirrors[type_url]
+        members = self.store.wildcards.get(type_url, []) if mirror.wildcard else []
+        return {
+            name: self.store.texts.get((type_url, name), "=").partition("=")[2]
+            for name in mirror.named.union(members)
+        }
 
     def teardown(self) -> None:
         self.rest()
