@@ -31,6 +31,7 @@ from control_plane.compiler.policies import Timer
 from control_plane.compiler.prefetch import PrefetchSet
 from control_plane.compiler.transport import is_loopback
 from control_plane.errors import ControlPlaneError
+from control_plane.knowledge import Knowledge
 from control_plane.loop_lag import LoopLag
 from control_plane.metrics import Metrics
 from control_plane.registry import Batch, Catalog, Change, Registry, open_registry
@@ -80,8 +81,7 @@ class ControlPlane:
         self.server: Server | None = None
         self.registry: Registry | None = None
         self.stale: str | None = None
-        self.current: float | None = None
-        """Where it is stale: until when it was known not to be, in seconds since 1970."""
+        self.knowledge = Knowledge()
         self.change: Change | None = None
         self._changing = asyncio.Lock()
         self.timer: Timer | None = None
@@ -120,17 +120,23 @@ class ControlPlane:
         if batch.stale != self.stale:
             _log.warning("%s", batch.stale or "the registry is reachable again")
         self.stale = batch.stale
-        self.current = (batch.current or time.time()) if batch.stale else None
-        yield from self._take_over(change)
+        known = None
+        if batch.stale is not None:  # told again, it may give another reason only
+            known = batch.current or self.knowledge.until or time.time()
+        yield from self._take_over(change, known)
         self.metrics.updates.observe(time.perf_counter() - start)
 
-    def _take_over(self, change: Change) -> Steps[None]:
+    def _take_over(self, change: Change, known_until: float | None) -> Steps[None]:
         self.change = change
         self._measure(change)
+        before, self.knowledge.until = self.knowledge.until, known_until
         if self.source is None:
             self.source = self._make_source(change)
-        elif change.clouds:
+            return
+        if change.clouds:
             yield from self.source.steps(change.inventory, change.clouds)
+        if before is not None and known_until is None:
+            yield from self.source.catch_up()
 
     async def give_up(self, names: Collection[str] | None) -> tuple[list[str], list[str]]:
         """Do what `release` does, after what is being taken over."""
@@ -148,14 +154,15 @@ class ControlPlane:
         released = [name for name in wanted if name in held]
         if released:
             _log.warning("given up by an operator: %s", _some(released))
-            finish(self._take_over(self.catalog.release(released)))
+            finish(self._take_over(self.catalog.release(released), self.knowledge.until))
             if self.registry is not None:
                 self.registry.release(released)
         return released, [name for name in wanted if name not in released]
 
     def lag(self) -> float:
         """Return for how many seconds what is known has not surely been what the registry holds."""
-        return 0.0 if self.current is None else max(time.time() - self.current, 0.0)
+        until = self.knowledge.until
+        return 0.0 if until is None else max(time.time() - until, 0.0)
 
     def status(self) -> Mapping[str, Any]:
         """Return what is known of the registry, as /status shows it."""
@@ -168,6 +175,25 @@ class ControlPlane:
             policies=self.source.policy_problems() if self.source else {},
         )
 
+    def stale_envoys(self) -> Mapping[str, int]:
+        """Return how many Envoys there are in each state of `status.STALE`; none but while stale.
+
+        Costs O(streams); for the thread of a scrape, too.
+        """
+        counts = dict.fromkeys(status.STALE, 0)
+        for session in self.server.sessions() if self.server else ():
+            known = None if session.node is None else self._knows(session.node.cluster)
+            if known is None:
+                continue
+            counts[status.stale_state(known, session.kept, session.sent_outdated)] += 1
+        return counts
+
+    def _knows(self, cloud: str) -> bool | None:
+        """Return whether a cloud is known where the registry is away; None where it isn't."""
+        if not self.knowledge.is_outdated:
+            return None
+        return self.catalog.inventory.get(cloud) is not None
+
     async def streams(self) -> list[Mapping[str, Any]]:
         """Return how far each Envoy has come, as /status shows it.
 
@@ -177,7 +203,7 @@ class ControlPlane:
         now = time.monotonic()  # which is the clock of event loops
         end = time.perf_counter() + SLICE_SECONDS
         for stream in self.server.statuses() if self.server else ():
-            found.append(status.stream_status(stream, now))
+            found.append(status.stream_status(stream, now, known=self._knows(stream.node.cluster)))
             if len(found) % STATUS_SLICE == 0 or time.perf_counter() >= end:
                 await asyncio.sleep(0)
                 end = time.perf_counter() + SLICE_SECONDS
@@ -210,8 +236,10 @@ class ControlPlane:
             prefetch=self._prefetch_set(change.inventory),
             timer=self.timer,
             defer=self.chores.add,
+            knowledge=self.knowledge,
         )
         self.metrics.watch_source(source.stats)
+        self.metrics.watch_envoys(self.stale_envoys)
         return source
 
     def _prefetch_set(self, inventory: Inventory) -> PrefetchSet | None:

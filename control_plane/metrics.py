@@ -3,7 +3,7 @@
 Owns their names. An xDS observer (`xds.events.Observer`): called on the event loop, only counts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from itertools import accumulate
 from typing import Final, assert_never, get_args
@@ -132,6 +132,10 @@ class Metrics:
         """Show the counters of a source, asked for at each scrape (in the thread of the scrape)."""
         self.registry.register(_SourceCollector(stats))
 
+    def watch_envoys(self, stale: Callable[[], Mapping[str, int]]) -> None:
+        """Show how many Envoys are in each state of `control_plane.status.STALE`."""
+        self.registry.register(_StaleCollector(stale))
+
     def observe(self, node: Node | None, event: Event) -> None:
         """Count what happened on a stream."""
         match event:
@@ -220,6 +224,21 @@ class _SourceCollector(Collector):
                 sum_value=stats.answer_seconds,
             ),
         ]
+
+
+class _StaleCollector(Collector):
+    def __init__(self, stale: Callable[[], Mapping[str, int]]) -> None:
+        self._stale = stale
+
+    def collect(self) -> list[Metric]:
+        family = GaugeMetricFamily(
+            "scopeway_stale_envoys",
+            "Envoys whose control plane cannot read its registry, by what they have of it.",
+            labels=["state"],
+        )
+        for state, count in self._stale().items():
+            family.add_metric([state], count)
+        return [family]
 
 
 def _passed_over(stats: SourceStats) -> Metric:

@@ -26,6 +26,10 @@ class Stream(Protocol):
     targets: dict[str, str]
     """Those that it uses, to the version of the cluster now: UNKNOWN where it was not made since
     something changed, and where the target cannot be served."""
+    negative: dict[str, None]
+    """Targets that cannot be served."""
+    withheld: dict[str, None]
+    """The same, of which it was told nothing."""
     setup: Setup
     """In what its Envoy may differ from others of the site."""
 
@@ -88,6 +92,13 @@ class Site:
     def has_setup(self, setup: Setup) -> bool:
         """Return whether the Envoy of some stream has that setup."""
         return any(stream.setup == setup for stream in self.streams)
+
+    def rejected(self) -> Collection[str]:
+        """Return the targets of its streams that cannot be served."""
+        names: set[str] = set()
+        for stream in self.streams:
+            names.update(stream.negative, stream.withheld)
+        return names
 
     def tables(self) -> Iterator[dict[str, str]]:
         """Yield the targets of each stream to their versions, and of the stream that went last."""

@@ -8,7 +8,6 @@ started, and nothing can be served, before that. Everything runs on one event lo
 import logging
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from control_plane.compiler.outcome import Plan, Rejection
 from control_plane.compiler.plan import PlanSettings, decide
 from control_plane.compiler.policies import Policies, Timer
 from control_plane.compiler.prefetch import PrefetchSet, own_targets, prefetched
+from control_plane.knowledge import Knowledge
 from control_plane.memo import Memo
 from control_plane.passed_over import PassedOver
 from control_plane.scope import ScopeError, Target, parse_target
@@ -30,6 +30,7 @@ from control_plane.site.names import PEER
 from control_plane.site.setup import Setup, setup_of
 from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
 from control_plane.sites import UNKNOWN, Away, Site, Versions, changed_names, names_of
+from control_plane.source_limits import Limits as Limits
 from control_plane.source_stats import ANSWER_BOUNDS, SourceStats
 from control_plane.view import View
 from xds.codec import resource
@@ -61,26 +62,8 @@ class Changes(Protocol):
     def wildcard_changed(self, type_url: str, group: str) -> None:
         """Tell the streams of a group that their wildcard means other names now."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one stream may use of the control plane, and what is kept for those that come back."""
-
-    targets: int = 10_000
-    """Distinct targets."""
-    negative: int = 500
-    """Targets among them that cannot be served, and are answered with the reason."""
-    streams_per_node: int = 4
-    """Streams of one `node.id` at a time; one whose connection vanished may stand for 40 s."""
-    streams_per_cloud: int = 32
-    """Streams of all Envoys of one cloud, which is one certificate's name."""
-    atoms_per_cloud: int = 40_000
-    """Clouds and labels in all targets that the Envoys of one cloud use: each costs some memory,
-    and work when such a cloud changes."""
-    sites_away: int = 10_000
-    """Sites without a stream that are remembered, for their Envoys that come back; 6 kB each."""
-    targets_away: int = 500_000
-    """Targets of all of these; each 0.2 kB and the length of its name."""
+    def caught_up(self) -> Steps[None]:
+        """Tell all streams, in steps, that what is known is outdated no longer."""
 
 
 class ScopewaySource:
@@ -97,6 +80,7 @@ class ScopewaySource:
         prefetch: PrefetchSet | None = None,
         timer: Timer | None = None,
         defer: Callable[[Steps[None]], None] = finish,
+        knowledge: Knowledge | None = None,
     ) -> None:
         """Make the source of a registry that has been listed.
 
@@ -111,6 +95,7 @@ class ScopewaySource:
             prefetch: The clouds, of this inventory, whose targets every Envoy gets before it asks.
             timer: Calls back when a policy has rested that takes long to compile (the event loop);
                 None: all are compiled when they are asked for.
+            knowledge: How far the inventory can be trusted; None: the registry never is away.
         """
         warm()
         parse_target("image@(a)")  # makes the parser, 30 ms, which no request is to wait for
@@ -122,6 +107,7 @@ class ScopewaySource:
         self._prefetch = prefetch
         self._defer = defer
         self._sites: dict[str, Site] = {}
+        self.knowledge = knowledge or Knowledge()
         self._away = Away(sites=self._limits.sites_away, targets=self._limits.targets_away)
         self._dependencies = Dependencies()
         self._policies = Policies(self._peer_routes, self._tell_peers, timer)
@@ -166,6 +152,8 @@ class ScopewaySource:
         if versions is None:  # this may fail: nothing is noted before
             versions = self._site_memo.come(view.key)
         site = site or self._meet(view.group)
+        if self._inventory.get(view.group) is None:
+            self.knowledge.note_unknown(node)
         self._away.come(view.group)
         if view.setup.earlier and not site.earlier:
             site.earlier = True
@@ -225,6 +213,18 @@ class ScopewaySource:
             yield
         changes.clear()
         yield from let_go(held, changed)
+
+    def catch_up(self) -> Steps[None]:
+        """Bring all Envoys up to date, in steps, once the registry is not away any more.
+
+        Costs O(streams), what they have kept, and targets whose rejection says that it is away.
+        """
+        for group, site in list(self._sites.items()):
+            for some in _batches(site.rejected()):
+                if self._sites.get(group) is site:
+                    self._tell_site(group, some)
+                yield
+        yield from self._changes.caught_up()
 
     def _tell_users(self, changes: Iterable[tuple[Cloud | None, Cloud | None]]) -> Steps[set[str]]:
         """Tell those who use targets that changed clouds concern; return these targets."""
@@ -422,10 +422,10 @@ class ScopewaySource:
             return target
         caller = self._inventory.get(group)
         if caller is None:
-            return Rejection(status=503, reason=f"the cloud of this site, {group}, is unknown")
+            return self.knowledge.unknown_site(group)
         decision = decide(target, caller, self._inventory, self._settings)
         self._passed_over.note(group, name, decision.skipped)
-        return decision.plan
+        return self.knowledge.told(decision.plan)
 
     def _set_policy(self, group: str, cloud: Cloud | None) -> bool:
         return self._policies.set(group, cloud, earlier=self._sites[group].earlier)

@@ -6,7 +6,7 @@ tokens, no keys, no URL with a password.
 
 from collections.abc import Collection, Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 from control_plane.clouds.inventory import Inventory
 from control_plane.registry import Change
@@ -49,8 +49,39 @@ def registry_status(
     }
 
 
-def stream_status(stream: StreamStatus, now: float) -> Mapping[str, Any]:
-    """Return how far one Envoy has come; `now` is of the clock of the streams."""
+STALE: Final = ("unknown", "keeps", "sent", "unchanged")
+"""What an Envoy has of a control plane whose registry is away, see `stale_state`."""
+
+
+def stale_state(known: bool, kept: int, sent: int) -> str:
+    """Return the first that is true of an Envoy whose control plane cannot read its registry.
+
+    "unknown": its cloud is not known here. "keeps": it runs something that differs from what is
+    known here, from another control plane or an earlier time. "sent": it was sent what is known
+    here. "unchanged": what it runs is what is known here, and it was sent nothing since.
+
+    Args:
+        known: Whether its cloud is.
+        kept: The number of resources that it keeps.
+        sent: The number of resources that it was sent.
+    """
+    if not known:
+        return "unknown"
+    return "keeps" if kept else "sent" if sent else "unchanged"
+
+
+def stream_status(
+    stream: StreamStatus, now: float, *, known: bool | None = None
+) -> Mapping[str, Any]:
+    """Return how far one Envoy has come.
+
+    Args:
+        stream: Its stream.
+        now: Of the clock of the streams.
+        known: Whether its cloud is known, where the registry is away; None where it isn't.
+    """
+    kept = sum(each.kept for each in stream.types)
+    sent_stale = sum(each.sent_outdated for each in stream.types)
     lags = [now - each.in_flight_since for each in stream.types if each.in_flight_since is not None]
     return {
         "node": stream.node.id,
@@ -63,6 +94,9 @@ def stream_status(stream: StreamStatus, now: float) -> Mapping[str, Any]:
         "acked": sum(each.acked for each in stream.types),
         "nacked": _nacked(stream.types),
         "lag_seconds": round(max(lags, default=0.0), 3),
+        "stale": None if known is None else stale_state(known, kept, sent_stale),
+        "kept": kept,
+        "sent_stale": sent_stale,
         "types": {_short(each.type_url): _type_status(each) for each in stream.types},
     }
 

@@ -7,6 +7,7 @@ What there is, and what it means that a stream uses something, is for the source
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
+from control_plane.knowledge import Knowledge
 from control_plane.site.identity import from_metadata, secrets
 from control_plane.site.names import PEER
 from control_plane.site.setup import Setup, setup_of
@@ -40,6 +41,9 @@ class Behind(Protocol):
 
     def targets_of_all(self, group: str) -> Collection[str]:
         """Return the targets that all Envoys of a site have."""
+
+    knowledge: Knowledge
+    """How far what it knows can be trusted."""
 
     def detach(self, view: "View") -> None:
         """Forget a view."""
@@ -96,6 +100,12 @@ class View:
         if type_url == CLUSTER or (type_url == SECRET and name in self.identity):
             return None
         return self._source.prepare_resource(self, type_url, name)
+
+    def is_outdated(self, type_url: str, name: str) -> bool:
+        """See `xds.source.MayBeOutdated`."""
+        # what the node itself says of its files is no knowledge of the registry
+        is_own = type_url == SECRET and name in self.identity
+        return self._source.knowledge.is_outdated and not is_own
 
     def wildcard(self, type_url: str) -> Collection[str]:
         """See `xds.source.NodeView`."""

@@ -46,6 +46,22 @@ def test_a_line_sums_up_what_the_types_say() -> None:
     }
 
 
+def test_what_it_has_of_a_control_plane_whose_registry_is_away() -> None:
+    def line(known: bool | None, kept: int, sent: int) -> tuple[object, ...]:
+        types = tuple(
+            type_status(each, 1, kept=kept, sent_outdated=sent) for each in (CLUSTER, LISTENER)
+        )
+        stream = StreamStatus(node=NODE, peer="", since=0, types=types)
+        found = stream_status(stream, 1.0, known=known)
+        return found["stale"], found["kept"], found["sent_stale"]
+
+    assert line(False, 1, 1) == ("unknown", 2, 2)
+    assert line(True, 1, 1) == ("keeps", 2, 2)
+    assert line(True, 0, 1) == ("sent", 0, 2)
+    assert line(True, 0, 0) == ("unchanged", 0, 0)
+    assert line(None, 0, 0) == (None, 0, 0)
+
+
 def test_no_rejection_hides_another_of_the_same_name() -> None:
     types = [
         type_status(type_url, 1, rejected={"front": Rejection("2", why)})

@@ -1,6 +1,6 @@
 """A source with an inventory that changes, and without streams."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 
@@ -8,6 +8,7 @@ from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Peer, Service
 from control_plane.compiler.plan import PlanSettings
 from control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
+from control_plane.knowledge import Knowledge
 from control_plane.site.setup import PROTOCOL, Setup
 from control_plane.site_memo import SiteResources
 from control_plane.source import Limits, ScopewaySource
@@ -28,6 +29,10 @@ class Recorder:
 
     def wildcard_changed(self, type_url: str, group: str) -> None:
         self.told.append((type_url, None, group))
+
+    def caught_up(self) -> Iterator[None]:
+        self.told.append(("", None, ""))
+        yield
 
 
 BROKEN = "/broken"
@@ -66,14 +71,22 @@ def peered(name: str, *accepted: CloudPattern) -> Cloud:
 class Fleet:
     """A source, its inventory, and what it told."""
 
-    def __init__(self, *clouds: Cloud, limits: Limits | None = None, prefetch: str = "") -> None:
+    def __init__(
+        self,
+        *clouds: Cloud,
+        limits: Limits | None = None,
+        prefetch: str = "",
+        trust_domain: str | None = None,
+    ) -> None:
         self.hub = Recorder()
+        self.knowledge = Knowledge()
         self.inventory = Inventory().apply({cloud.name: cloud for cloud in clouds})
         self.source = ScopewaySource(
             inventory=self.inventory,
             changes=self.hub,
             site=site,
-            settings=PlanSettings(),
+            settings=PlanSettings(trust_domain=trust_domain),
+            knowledge=self.knowledge,
             limits=limits,
             prefetch=PrefetchSet([parse_prefetch(prefetch)], self.inventory) if prefetch else None,
         )
