@@ -25,6 +25,7 @@ Status = Mapping[str, Any]
 """Of one control plane, as `control_plane.status` makes it; {"error": why} where none answers."""
 Row = tuple[Mapping[str, Any], str]
 """An Envoy, and the admin address of its control plane."""
+_COUNTS = (("kept", "kept"), ("sent_stale", "sent"))
 
 
 @click.command()
@@ -186,7 +187,9 @@ def _is_well(row: Row) -> bool:
 
 def _envoys(rows: Sequence[Row], *, several: bool) -> "RenderableType":
     columns = ("cloud", "instance", "version", "connected", "targets", "acked", "nacked", "lag")
-    envoys = table(*columns, *(["control plane"] if several else []))
+    stale = any(each.get("stale") for each, _ in rows)
+    optional = [*(["stale"] if stale else []), *(["control plane"] if several else [])]
+    envoys = table(*columns, *optional)
     for each, admin in rows:
         nacked = each["nacked"]
         cells = (
@@ -198,10 +201,20 @@ def _envoys(rows: Sequence[Row], *, several: bool) -> "RenderableType":
             str(each["acked"]),
             "; ".join(f"{name}: {why}" for name, why in list(nacked.items())[:SHOWN]) or "-",
             _duration(each["lag_seconds"]) if each["lag_seconds"] else "-",
+            *([_stale(each)] if stale else []),
             *([admin] if several else []),
         )
         add_row(envoys, *cells, style="red" if nacked else None)
     return envoys
+
+
+def _stale(stream: Mapping[str, Any]) -> str:
+    """Return what an Envoy has of a control plane that cannot read its registry."""
+    if not stream.get("stale"):
+        return "-"
+    words = ["cloud unknown"] if stream["stale"] == "unknown" else []
+    words += [f"{stream[key]} {word}" for key, word in _COUNTS if stream.get(key)]
+    return ", ".join(words) or "unchanged"
 
 
 def _is_held(problem: str, status: Status) -> bool:

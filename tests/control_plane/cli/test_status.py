@@ -87,6 +87,25 @@ def test_an_envoy_is_a_line(scopeway: Callable[..., Any], serve: Serve) -> None:
     assert line.split() == ["cloud-1", "a", "envoy/1.40.0", "2", "min", "3", "12", "-", "-"]
 
 
+def test_while_the_registry_is_away_each_envoy_says_what_it_has_of_it(
+    scopeway: Callable[..., Any], serve: Serve
+) -> None:
+    states = [("unknown", 5, 0), ("keeps", 3, 2), ("sent", 0, 7), ("unchanged", 0, 0)]
+    streams = [
+        {**STREAM, "instance": str(number), "stale": state, "kept": kept, "sent_stale": sent}
+        for number, (state, kept, sent) in enumerate(states)
+    ]
+    lines = scopeway("status", "--admin", serve(streams=streams)).out.splitlines()
+
+    assert lines[1].split()[-1] == "stale"
+    assert [line.partition(" - ")[2].strip(" -") for line in lines[2:]] == [
+        "cloud unknown, 5 kept",
+        "3 kept, 2 sent",
+        "7 sent",
+        "unchanged",
+    ]
+
+
 def test_sites_that_let_nobody_in_are_named_with_the_reason(
     scopeway: Callable[..., Any], serve: Serve
 ) -> None:
