@@ -62,8 +62,9 @@ class Crowd:
 
 
 def test_who_looks_at_many_streams_lets_others_work_meanwhile(
-    control_plane: ControlPlane,
+    control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("control_plane.app.SLICE_SECONDS", 60)  # by number, not by time
     turns = 0
 
     async def others() -> None:
