@@ -167,6 +167,7 @@ class SotwSubscription:
         if self._kept_version:
             if ledger.is_outdated(WILDCARD):
                 ledger.pending, ledger.due, ledger.members_stale = {}, False, False
+                ledger.retries = None  # all is looked up when the source has caught up
                 return None
             yield from self._go_on()
         for name, _ in ledger.refreshes_due(now):
@@ -317,7 +318,8 @@ class SotwSubscription:
         what an answer leaves out is gone.
         """
         ledger = self.ledger
-        if not version_info or not ledger.has_news or not ledger.is_outdated(WILDCARD):
+        is_known = not ledger.has_news and not ledger.failures
+        if not version_info or is_known or not ledger.is_outdated(WILDCARD):
             return
         if self._whole:
             self._kept_version = version_info
