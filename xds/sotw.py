@@ -149,6 +149,8 @@ class SotwSubscription:
                     yield
             if not self._whole:
                 self._suspects |= dict.fromkeys(names)
+        if self._whole and not all(map(ledger.wants, names)):
+            ledger.due = True  # without what the client has left since it is another state
         return names
 
     # what is to be sent
