@@ -15,7 +15,9 @@ import yaml
 
 from harness.http import Response, send
 
-PROGRAM = Path(os.environ.get("SCOPEWAY_TEST_ENVOY", Path(sys.executable).parent / "envoy"))
+PROGRAM = Path(
+    os.environ.get("SCOPEWAY_TEST_ENVOY") or Path(sys.executable).parent / "envoy"
+).absolute()
 """What is tried: the Envoy beside this Python, or another (`make test-envoy`)."""
 
 READY_SECONDS = 30.0
