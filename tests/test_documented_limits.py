@@ -151,6 +151,9 @@ EXPECTED: dict[str, list[float]] = {
     ],
     "seconds until a stream names its node": [ONE.first_request_timeout],
     "seconds to take a response": [ONE.send_timeout],
+    "bytes of responses that are on their way to one certificate, on all its streams": [
+        ONE.unsent_bytes
+    ],
     "a stream's certificate": [],
     "bytes of a login's body": [constant("token_body.lua", "MAX_BYTES")],
     "bytes of a body in which ids of a foreign user's projects are looked for": [

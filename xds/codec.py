@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
+from typing import TypeAlias
 
 from xds import wire
 from xds.errors import MalformedRequestError
@@ -41,6 +42,9 @@ _ENTRY_BYTES = 64
 """Of an entry of `initial_resource_versions` besides name and version."""
 
 WILDCARD = "*"
+
+Encoded: TypeAlias = bytes | memoryview
+"""A part of an encoded message; a memoryview is one of a resource, which is kept only once."""
 
 # envoy.config.cluster.v3.Cluster
 _CLUSTER_TYPE, _EDS_CLUSTER_CONFIG, _SERVICE_NAME, _EDS = 2, 3, 2, 3
@@ -187,30 +191,30 @@ def endpoints_name(cluster: Resource) -> str | None:
     return (assignment or name) if found else None
 
 
-def encode_delta_response(
+def delta_response(
     *, type_url: str, nonce: str, resources: Iterable[Resource], removed: Iterable[str]
-) -> bytes:
-    """Encode a DeltaDiscoveryResponse by joining what is encoded already."""
-    parts = [wire.field_string(4, type_url), wire.field_string(5, nonce)]
+) -> list[Encoded]:
+    """Return the parts of an encoded DeltaDiscoveryResponse; no resource is copied."""
+    parts: list[Encoded] = [wire.field_string(4, type_url), wire.field_string(5, nonce)]
     parts += [resource.framed for resource in resources]
     parts += [wire.field_string(6, name) for name in removed]
-    return b"".join(parts)
+    return parts
 
 
-def encode_sotw_response(
-    *, type_url: str, nonce: str, version_info: str, framed: Iterable[bytes | memoryview]
-) -> bytes:
-    """Encode a DiscoveryResponse by joining what `sotw_framed` has made of its resources."""
-    parts: list[bytes | memoryview] = [
+def sotw_response(
+    *, type_url: str, nonce: str, version_info: str, framed: Iterable[Encoded]
+) -> list[Encoded]:
+    """Return the parts of an encoded DiscoveryResponse; `framed`: what `sotw_framed` has made."""
+    parts: list[Encoded] = [
         wire.field_string(1, version_info),
         wire.field_string(4, type_url),
         wire.field_string(5, nonce),
     ]
     parts += framed
-    return b"".join(parts)
+    return parts
 
 
-def sotw_framed(resource: Resource) -> bytes | memoryview:
+def sotw_framed(resource: Resource) -> Encoded:
     """Return the field `resources` of a DiscoveryResponse that holds a resource."""
     if resource.ttl is not None:  # only a wrapper has a place for it
         ((_, start, end),) = wire.fields(resource.framed)

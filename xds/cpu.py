@@ -18,6 +18,7 @@ from xds.door import Door
 from xds.limits import Limits
 from xds.log import StreamLog
 from xds.steps import Steps
+from xds.unsent import Unsent
 
 _T = TypeVar("_T")
 
@@ -43,6 +44,7 @@ class Account:
         "key",
         "log",
         "streams",
+        "unsent",
         "used",
     )
 
@@ -59,6 +61,7 @@ class Account:
                 burst=limits.client_connects_burst,
                 wait=limits.connect_wait,
             )
+        self.unsent = Unsent(limits.unsent_bytes)
         self.expiry: asyncio.TimerHandle | None = None
         self.used = 0.0
         """Seconds of CPU, of all time."""

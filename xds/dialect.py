@@ -11,13 +11,14 @@ from xds import types
 from xds.codec import (
     WILDCARD,
     DeltaRequest,
+    Encoded,
     ErrorDetail,
     SotwRequest,
     delta_request_steps,
-    encode_delta_response,
-    encode_sotw_response,
+    delta_response,
     sotw_framed,
     sotw_request_steps,
+    sotw_response,
 )
 from xds.ledger import Answer, Ledger
 from xds.sotw import NOTHING, WHOLE, SotwSubscription
@@ -76,8 +77,8 @@ class Dialect(Generic[Request]):
     """From a type, its view, the limits of an answer's bytes and of names."""
     decode: Callable[[bytes, bool, int, int, str], Steps[Request]]
     """From bytes, as `xds.codec.delta_request_steps`."""
-    encode: Callable[[str, str, Answer], Steps[bytes]]
-    """From a type, a nonce and what to say."""
+    encode: Callable[[str, str, Answer], Steps[list[Encoded]]]
+    """From a type, a nonce and what to say; what it returns is yet to be joined."""
     unserved: Callable[[Request, bool], Answer | None]
     """What to say to a request for a type that isn't served, and whether it is the first one."""
     ttls_wrapped: bool
@@ -102,21 +103,21 @@ def _open_sotw(
     return SotwSubscription(type_url, view, limit=limit, names_limit=names_limit)
 
 
-def _encode_delta(type_url: str, nonce: str, answer: Answer) -> Steps[bytes]:
-    yield  # the bytes are copied: some milliseconds for MiB
-    return encode_delta_response(
+def _encode_delta(type_url: str, nonce: str, answer: Answer) -> Steps[list[Encoded]]:
+    yield
+    return delta_response(
         type_url=type_url, nonce=nonce, resources=answer.resources, removed=answer.removed
     )
 
 
-def _encode_sotw(type_url: str, nonce: str, answer: Answer) -> Steps[bytes]:
+def _encode_sotw(type_url: str, nonce: str, answer: Answer) -> Steps[list[Encoded]]:
     yield
-    parts: list[bytes | memoryview] = []
+    parts: list[Encoded] = []
     for count, found in enumerate(answer.resources, 1):
         parts.append(sotw_framed(found))
         if not count % STRIDE:
             yield
-    return encode_sotw_response(
+    return sotw_response(
         type_url=type_url, nonce=nonce, version_info=answer.version_info, framed=parts
     )
 

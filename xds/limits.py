@@ -16,6 +16,9 @@ class Limits:
     """The largest request; a returning client lists every version that it has."""
     answer_bytes: int = ANSWER_LIMIT
     """A response ends with the resource that takes it to so many bytes."""
+    unsent_bytes: int = 32 << 20
+    """Bytes of responses that are on their way to one client, whatever its streams; further ones
+    wait until it has taken those. gRPC holds each twice."""
     name_bytes: int = MAX_NAME_BYTES
     """The longest resource name; longer ones are skipped."""
     first_request_timeout: float = 30.0

@@ -10,13 +10,13 @@ A caller's loop, after `receive`, at `next_deadline`, or whenever `resources_cha
 `events` and `interest_changes`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Generic
 
 from xds import types
-from xds.codec import DeltaRequest, SotwRequest, endpoints_name
+from xds.codec import DeltaRequest, Encoded, SotwRequest, endpoints_name
 from xds.dialect import DELTA, SOTW, Dialect, Request, TypeRules
 from xds.errors import MissingNodeError, ProtocolError
 from xds.events import Acked, Kept, Nacked, NamesSkipped, SessionEvent, TypeNotServed
@@ -43,7 +43,18 @@ class Response:
     nonce: str
     resources: int
     removed: int
-    data: bytes
+    parts: Sequence[Encoded]
+    """What it is to be joined of: as long as it waits to be sent, no resource is copied."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return sum(map(len, self.parts))
+
+    @property
+    def data(self) -> bytes:
+        """The bytes: a copy."""
+        return b"".join(self.parts)
 
 
 @dataclass(slots=True)
@@ -388,13 +399,13 @@ class Session(Generic[Request]):
     def _encode(self, type_url: str, answer: Answer) -> Steps[Response]:
         self._nonces += 1
         nonce = str(self._nonces)
-        data = yield from self._dialect.encode(type_url, nonce, answer)
+        parts = yield from self._dialect.encode(type_url, nonce, answer)
         return Response(
             type_url=type_url,
             nonce=nonce,
             resources=len(answer.resources),
             removed=len(answer.removed),
-            data=data,
+            parts=parts,
         )
 
     def _type_status(self, subscription: TypeRules[Request]) -> TypeStatus:

@@ -313,18 +313,21 @@ class Stream(Generic[Request]):
             self._timer = asyncio.get_running_loop().call_at(deadline, self._ring)
 
     async def _write(self, response: Response) -> None:
+        unsent = self.account.unsent
+        await unsent.begin(response.size)
         try:
+            data = await self._work(_joined(response))
             async with asyncio.timeout(self._limits.send_timeout):
-                await self._context.write(response.data)
+                await self._context.write(data)
         except TimeoutError:
             self._report(SlowClient(response.type_url))
             seconds = self._limits.send_timeout
             raise ProtocolError(
                 f"a response was not taken within {seconds:g} s", status="RESOURCE_EXHAUSTED"
             ) from None
-        self._report(
-            Sent(response.type_url, response.resources, response.removed, len(response.data))
-        )
+        finally:
+            unsent.end(response.size)
+        self._report(Sent(response.type_url, response.resources, response.removed, response.size))
 
     def _report(self, event: Event) -> None:
         self.account.log.log(self._node_id(), event)
@@ -333,3 +336,9 @@ class Stream(Generic[Request]):
 
     def _node_id(self) -> str:
         return self.session.node.id if self.session.node else self.peer
+
+
+def _joined(response: Response) -> Steps[bytes]:
+    """Return the bytes of a response; to copy them takes some milliseconds for MiB."""
+    yield from ()
+    return response.data

@@ -26,12 +26,12 @@ from xds.codec import (
     DeltaRequest,
     ErrorDetail,
     decode_delta_request,
-    encode_delta_response,
-    encode_sotw_response,
+    delta_response,
     endpoints_name,
     heartbeat,
     resource,
     sotw_framed,
+    sotw_response,
     without_ttl,
 )
 from xds.errors import MalformedRequestError
@@ -54,11 +54,13 @@ class TestResource:
 
 class TestResponse:
     def test_protobuf_reads_what_was_joined(self) -> None:
-        data = encode_delta_response(
-            type_url=CLUSTER,
-            nonce="7",
-            resources=[resource(CLUSTER, "a", b"body"), resource(CLUSTER, "ä|b", b"")],
-            removed=["gone", "away"],
+        data = b"".join(
+            delta_response(
+                type_url=CLUSTER,
+                nonce="7",
+                resources=[resource(CLUSTER, "a", b"body"), resource(CLUSTER, "ä|b", b"")],
+                removed=["gone", "away"],
+            )
         )
 
         message = DeltaDiscoveryResponse.parse(data)
@@ -71,7 +73,7 @@ class TestResponse:
         assert message.removed_resources == ["gone", "away"]
 
     def test_an_empty_response_is_a_header(self) -> None:
-        data = encode_delta_response(type_url=CLUSTER, nonce="1", resources=[], removed=[])
+        data = b"".join(delta_response(type_url=CLUSTER, nonce="1", resources=[], removed=[]))
 
         assert DeltaDiscoveryResponse.parse(data) == DeltaDiscoveryResponse(
             type_url=CLUSTER, nonce="1"
@@ -107,8 +109,8 @@ class TestTtl:
     FOUND = resource(CLUSTER, "a", b"body", ttl=90.5)
 
     def test_it_stands_beside_the_resource(self) -> None:
-        data = encode_delta_response(
-            type_url=CLUSTER, nonce="1", resources=[self.FOUND], removed=[]
+        data = b"".join(
+            delta_response(type_url=CLUSTER, nonce="1", resources=[self.FOUND], removed=[])
         )
 
         (read,) = DeltaDiscoveryResponse.parse(data).resources
@@ -121,7 +123,7 @@ class TestTtl:
 
     def test_a_heartbeat_is_the_same_without_the_resource(self) -> None:
         beat = heartbeat(CLUSTER, "a", self.FOUND.version, 90.5)
-        data = encode_delta_response(type_url=CLUSTER, nonce="1", resources=[beat], removed=[])
+        data = b"".join(delta_response(type_url=CLUSTER, nonce="1", resources=[beat], removed=[]))
 
         (read,) = DeltaDiscoveryResponse.parse(data).resources
         assert read == ProtoResource(
@@ -129,17 +131,19 @@ class TestTtl:
         )
 
     def test_in_a_state_of_the_world_it_needs_a_wrapper(self) -> None:
-        data = encode_sotw_response(
-            type_url=CLUSTER,
-            nonce="1",
-            version_info="v",
-            framed=[
-                sotw_framed(each)
-                for each in (
-                    self.FOUND,
-                    without_ttl(self.FOUND),
-                )
-            ],
+        data = b"".join(
+            sotw_response(
+                type_url=CLUSTER,
+                nonce="1",
+                version_info="v",
+                framed=[
+                    sotw_framed(each)
+                    for each in (
+                        self.FOUND,
+                        without_ttl(self.FOUND),
+                    )
+                ],
+            )
         )
 
         wrapped, plain = DiscoveryResponse.parse(data).resources

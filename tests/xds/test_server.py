@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import grpc
 import grpc.aio
@@ -26,6 +27,7 @@ from xds.events import (
 from xds.hub import Hub
 from xds.limits import Limits
 from xds.server import Server, serve
+from xds.session import Response
 from xds.source import Node
 from xds.types import CLUSTER, LISTENER
 
@@ -252,6 +254,47 @@ async def test_a_client_that_takes_nothing_loses_its_stream_and_no_other_does(
         changer(server, store)("a", "2")
         assert (await other.take()).texts == {"a": "2"}
         assert len(server.hub) == 1
+
+
+async def test_of_responses_that_a_client_does_not_take_few_are_copied(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the number of its streams. What is small goes on, and so does another client."""
+    store.texts[CLUSTER, "big"] = "x" * (16 << 20)
+    recorder = Recorder()
+    copies = 0
+    at_once: list[int] = []
+    join = Response.data.fget
+    assert join is not None
+
+    def counted(response: Response) -> bytes:
+        nonlocal copies
+        if response.size > 16 << 20:
+            copies += 1
+            at_once.append(copies - len(recorder.of(SlowClient)))
+        data: bytes = join(response)
+        return data
+
+    monkeypatch.setattr(Response, "data", property(counted))
+    limits = Limits(unsent_bytes=40 << 20, send_timeout=0.3, drain_timeout=0.5)
+    async with AsyncExitStack() as stack:
+
+        async def client(node: str) -> Client:
+            connected = connect(server, node, use_local_subchannel_pool=1)
+            return await stack.enter_async_context(connected)
+
+        serving = serve(store, listen="127.0.0.1:0", observer=recorder, limits=limits)
+        server = await stack.enter_async_context(serving)
+        for number in range(6):
+            await (await client(f"site/{number}")).send(subscribe=["big"])
+        await recorder.seen(StreamOpened, 6)
+        for node in ("site/7", "other/1"):
+            honest = await client(node)
+            await honest.send(subscribe=["a"])
+            await honest.take()
+        await recorder.seen(SlowClient, 6)
+
+    assert (copies, max(at_once)) == (6, 2)
 
 
 async def test_a_slow_client_is_told_why(store: Store) -> None:
