@@ -157,17 +157,17 @@ class Policies:
         The sites with a policy share the work. What changes meanwhile is compiled after a rest.
         """
         used = self._of_site.get(site)
-        if used is None or not self._is_due(site, used):
-            return
-        used.waiters += 1
-        try:
-            while self._of_site.get(site) is used and self._is_due(site, used):
-                self._compile_on(used)
-                yield
-        finally:
-            used.waiters -= 1
-            if not used.waiters:  # what nobody waits for any more would keep its inventory
-                used.compiling = None
+        while used is not None and self._is_due(site, used):
+            used.waiters += 1
+            try:
+                while self._of_site.get(site) is used and self._is_due(site, used):
+                    self._compile_on(used)
+                    yield
+            finally:
+                used.waiters -= 1
+                if not used.waiters:  # what nobody waits for any more would keep its inventory
+                    used.compiling = None
+            used = self._of_site.get(site)  # another one, if its rules have changed meanwhile
 
     def change(
         self, changes: Iterable[tuple[Cloud | None, Cloud | None]]

@@ -101,6 +101,18 @@ def test_a_site_that_an_earlier_envoy_has_joined_waits_with_no_routes_that_are_n
     assert len(policies.compiled) == 2
 
 
+def test_a_policy_that_replaces_one_in_the_making_is_made_in_steps_as_well() -> None:
+    policies = Counting(cloud("a", EDGE))
+    steps = policies.prepare("a")
+    next(steps)
+    policies.set("a", cloud("a", EU_EDGE))
+
+    assert len(list(steps)) >= 4
+    assert len(policies.compiled) == 2
+    assert policies.routes("a") is not None
+    assert len(policies.compiled) == 2
+
+
 def test_a_cloud_without_a_peer_has_none() -> None:
     policies = Counting(cloud("a", EDGE, peer=False))
 
