@@ -8,6 +8,7 @@ neither streams nor which clouds there are.
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
+from weakref import WeakValueDictionary
 
 from control_plane.memo import Memo
 from control_plane.site.setup import Setup
@@ -44,6 +45,11 @@ class SiteMemo:
         self._made: Memo[Key, Made] = Memo(_MOST, _size)
         self._fresh: Memo[Key, Made] = Memo(_MOST_FRESH, _size)
         """Of sites that have just come, until they have asked for all of it."""
+        self._in_use: WeakValueDictionary[tuple[str, str, str, str], Resource] = (
+            WeakValueDictionary()
+        )
+        """Of a cloud, a type, a name and a version. The Lua of a site, up to 16 MB, is the same for
+        all its Envoys, and many streams may come at once."""
 
     def __contains__(self, key: Key) -> bool:
         return key in self._fresh or key in self._made
@@ -52,7 +58,10 @@ class SiteMemo:
         """Make what a site needs, in steps, to be `put` if it is still what it needs then."""
         made: dict[str, dict[str, Resource]] = {type_url: {} for type_url in SITE_TYPES}
         for type_url, name, body in self._make(*key):
-            made[type_url][name] = resource(type_url, name, body)
+            new = resource(type_url, name, body)
+            made[type_url][name] = self._in_use.setdefault(
+                (key[0], type_url, name, new.version), new
+            )
             yield
         return made
 

@@ -7,7 +7,7 @@ survives a restart and agrees between replicas.
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Resource:
     """A resource as it goes into a response.
 

@@ -1,5 +1,7 @@
 """Caches of what others send are bounded in bytes."""
 
+import weakref
+
 import pytest
 
 from control_plane.claims import MAX_PATH, check_bootstrap
@@ -11,6 +13,7 @@ from control_plane.site.identity import SiteIdentity, secrets
 from control_plane.site_memo import SiteMemo, SiteResources
 from xds.errors import ProtocolError
 from xds.source import Node
+from xds.steps import finish
 from xds.types import EXTENSION, LISTENER
 
 FIELDS = [
@@ -120,6 +123,29 @@ def test_labels_and_lists_that_are_long_are_not_remembered() -> None:
     parse(40)
 
     assert [memo.cache_info().currsize for memo in memos] == before
+
+
+def test_what_the_envoys_of_a_site_have_in_common_is_kept_once_while_it_is_made() -> None:
+    """Many streams of a large site, whose Envoys have other logs, may come at once."""
+
+    def make(cloud: str, access_log: str) -> SiteResources:
+        yield LISTENER, "front", access_log.encode()
+        yield EXTENSION, "lua/front", f"lua of {cloud}".encode()
+
+    memo = SiteMemo(make)
+    under_way = [
+        memo.make((cloud, log)) for cloud in ("cloud-1", "cloud-2") for log in ("/a", "/b")
+    ]
+    made = [finish(steps) for steps in under_way]
+
+    scripts = [each[EXTENSION]["lua/front"] for each in made]
+    assert scripts[0] is scripts[1] is not scripts[2] is scripts[3]
+    assert made[0][LISTENER]["front"] is not made[1][LISTENER]["front"]
+    gone = weakref.ref(scripts[0])
+    made.clear()
+    scripts.clear()
+    under_way.clear()
+    assert gone() is None
 
 
 def test_large_sites_that_never_ask_for_all_push_out_each_other() -> None:
