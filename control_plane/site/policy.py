@@ -43,9 +43,10 @@ TOO_LARGE = "too-large"
 MAX_GRANTS: Final = 2048
 """Parts of all classes of callers of one policy together; some 0.2 to 2 kB and 6 us each."""
 
-MAX_ALONE: Final = 16 << 20
+MAX_ALONE: Final = 8 << 20
 """Bytes of a policy for Envoys of an earlier version; a larger one is sent to them as to others,
-and they deny what comes over connections from before an upgrade."""
+and they deny what comes over connections from before an upgrade. gRPC takes some 2 ms to copy each
+MiB of a response, in one turn of the event loop."""
 _KEY_BYTES: Final = 160
 """Of an entry of the map, all but what it means."""
 
@@ -217,7 +218,7 @@ def peer_policy_steps(
     yield
     return PeerPolicy(
         classes=(yield from _callers(classes, trust_domain)) if classes_too else b"",
-        decision=any_message(_PER_ROUTE_TYPE, field_bytes(_RBAC, field_bytes(kind, decision))),
+        decision=_per_route(nested(kind, [decision])),
         problem=problem,
     )
 
@@ -286,8 +287,12 @@ def _callers(classes: Sequence[CallerClass], trust_domain: str | None) -> Steps[
     else:
         matcher = _by_caller(entries, trust_domain)
     prefix = field_string(_SHADOW_PREFIX, _CLASS)
-    rbac = nested(_RBAC, [prefix, *nested(_SHADOW_MATCHER, matcher)])
-    return b"".join([field_string(1, _PER_ROUTE_TYPE), *nested(2, rbac)])
+    return _per_route([prefix, *nested(_SHADOW_MATCHER, matcher)])
+
+
+def _per_route(rbac: Iterable[bytes]) -> bytes:
+    """Return the encoded `RBACPerRoute` with the fields of an `RBAC`, as an Any."""
+    return b"".join([field_string(1, _PER_ROUTE_TYPE), *nested(2, nested(_RBAC, rbac))])
 
 
 _encoded: Memo[tuple[str | None, int, Block], bytes] = Memo(

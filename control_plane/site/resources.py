@@ -206,7 +206,9 @@ def peer_routes_steps(
         for filter_, config in filters
     )
     host = nested(_VIRTUAL_HOSTS, [route.peer(), *chain.from_iterable(configs)])
-    return PeerRoutes(b"".join([field_string(_NAME, names.PEER), *host]), made.problem)
+    body = b"".join([field_string(_NAME, names.PEER), *host])
+    yield  # who takes it makes its version, which is as slow as the copy
+    return PeerRoutes(body, made.problem)
 
 
 _Named: TypeAlias = tuple[str, bytes]

@@ -239,7 +239,7 @@ def test_five_rules_for_labels_that_all_of_a_large_fleet_bear_are_within_the_lim
     assert len(made.classes) < 1_500_000
 
 
-@pytest.mark.parametrize("callers", [1000, 2000])
+@pytest.mark.parametrize("callers", [500, 1000])
 def test_a_policy_for_envoys_of_an_earlier_version_is_bounded(callers: int) -> None:
     """One that is larger they get as others do."""
     services = SERVICES[:20]
@@ -259,9 +259,9 @@ def test_a_policy_for_envoys_of_an_earlier_version_is_bounded(callers: int) -> N
     made = peer_policy(rules, fleet(callers), trust_domain="fleet", earlier=True)
     others = peer_policy(rules, fleet(callers), trust_domain="fleet")
 
-    if callers == 1000:
+    if callers == 500:
         assert (made.classes, made.problem) == (b"", None)
-        assert made.decision.count(b"/cloud/cloud-") == 1000
+        assert made.decision.count(b"/cloud/cloud-") == 500
         assert MAX_ALONE // 2 < len(made.decision) < MAX_ALONE, len(made.decision)
     else:
         assert made == others
