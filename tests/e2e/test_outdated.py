@@ -52,7 +52,7 @@ def name(port: int, cloud: str) -> str:
 def listens(port: int) -> bool:
     try:
         send(port, "/")
-    except ConnectionRefusedError:
+    except ConnectionError:  # one that is just being closed may reset instead of refuse
         return False
     return True
 
