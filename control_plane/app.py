@@ -93,7 +93,7 @@ class ControlPlane:
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch of the registry, and tell the streams that it concerns."""
-        finish(self._steps(batch))
+        finish(self.steps(batch))
 
     async def follow(self, batch: Batch) -> None:
         """Do the same in slices: streams and commands have their turn in between.
@@ -101,9 +101,10 @@ class ControlPlane:
         Streams see the clouds as they were before, or those of the whole batch.
         """
         async with self._changing:
-            await in_slices(self._steps(batch))
+            await in_slices(self.steps(batch))
 
-    def _steps(self, batch: Batch) -> Steps[None]:
+    def steps(self, batch: Batch) -> Steps[None]:
+        """Do what `apply` does, step by step; nothing else may change it meanwhile."""
         start, held = time.perf_counter(), len(self.catalog.held)
         change = yield from self.catalog.steps(batch, now=time.monotonic())
         for problem in change.new_problems[:LOGGED_PROBLEMS]:
@@ -129,13 +130,17 @@ class ControlPlane:
     def _take_over(self, change: Change, known_until: float | None) -> Steps[None]:
         self.change = change
         self._measure(change)
-        before, self.knowledge.until = self.knowledge.until, known_until
+        before = self.knowledge.until
+        if known_until is not None:
+            self.knowledge.until = known_until
         if self.source is None:
             self.source = self._make_source(change)
             return
         if change.clouds:
             yield from self.source.steps(change.inventory, change.clouds)
         if before is not None and known_until is None:
+            # not before: until a site has been made anew, an Envoy that comes may know more
+            self.knowledge.until = None
             yield from self.source.catch_up()
 
     async def give_up(self, names: Collection[str] | None) -> tuple[list[str], list[str]]:

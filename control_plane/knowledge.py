@@ -24,7 +24,8 @@ class Knowledge:
     def __init__(self, until: float | None = None) -> None:
         self.until = until
         """Where the registry is away: until when it is known, in seconds since 1970; None: it is
-        known up to now. To be set in the same turn of the event loop as the inventory."""
+        known up to now. To be set before what may be outdated is taken over, and to None after all
+        that isn't has been."""
         self._budget = LogBudget(LINES, SECONDS)
 
     @property

@@ -97,6 +97,17 @@ def site(port: int, front: int = 8080) -> Cloud:
     return manifest("cloud-1", front=at(front), services=services)
 
 
+def versions(cloud: Cloud) -> dict[str, str]:
+    """Return those of its listeners at a control plane that knows it."""
+    listen = ("127.0.0.1", 0)
+    other = ControlPlane(Settings(registry="memory", xds_listen=listen, admin_listen=listen))
+    other.apply(Batch(upserts={"one": cloud}, complete=True))
+    assert other.source is not None
+    view = other.source.attach(NODE)
+    found = {name: view.resource(LISTENER, name) for name in view.wildcard(LISTENER)}
+    return {name: each.version for name, each in found.items() if each is not None}
+
+
 class Server:
     """Has one stream."""
 
@@ -186,3 +197,20 @@ class TestControlPlane:
         assert first == [(3, 0)]
         assert self.send(session) == [(1, 0)]
         assert self.envoys(control_plane) == {"sent": 1}
+
+    def test_an_envoy_that_comes_while_it_is_brought_up_to_date_is_not_rolled_back(
+        self, control_plane: ControlPlane
+    ) -> None:
+        """Its site is made anew in a later step than that in which the registry is read."""
+        control_plane.apply(Batch(upserts={"one": site(1)}, complete=True, stale="etcd is away"))
+        self.join(control_plane)
+        current = versions(site(1, front=9090))
+        sent = []
+        for _ in control_plane.steps(Batch(upserts={"one": site(1, front=9090)}, complete=True)):
+            came = self.join(control_plane, **current)
+            sent += self.send(came)
+            came.close()
+
+        assert sent == []
+        assert not control_plane.knowledge.is_outdated
+        assert self.send(self.join(control_plane, **current)) == []
