@@ -134,6 +134,9 @@ class Folder:
     def forget(self) -> None:
         """Have the next look read every file: the folder was away and may be another one."""
         self._read.clear()
+        # what was missing before may be there again; it settles anew
+        self._absent.clear()
+        self._leaving.clear()
         self._at_once = True
 
     def _signatures(self) -> Iterator[tuple[str, _Signature]]:

@@ -425,6 +425,30 @@ def test_an_empty_folder_in_place_of_the_one_that_was_there_takes_no_cloud_away(
     assert settled(folder) == Batch(deletes=set())
 
 
+def test_an_absence_does_not_go_on_while_the_folder_itself_is_away(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    """As where it is removed and cloned anew: it is seen half empty before and after."""
+    write(place / "a.yaml", "a")
+    write(place / "b.yaml", "b", "c")
+    write(place / "d.yaml", "d")
+    folder.look()
+    write(place / "b.yaml", "b")
+    (place / "a.yaml").unlink()
+    settled(folder)
+    other = place.rename(place.with_name("other"))
+    with pytest.raises(OSError, match="No such file"):
+        folder.look()
+    folder.forget()
+    clock.now += 10 * GONE
+    other.rename(place)
+
+    assert folder.look() == Batch(deletes=set())
+    assert settled(folder) == Batch(deletes=set())
+    clock.now += GONE
+    assert folder.look().deletes == {f"{place}/a.yaml#a", f"{place}/b.yaml#c"}
+
+
 def test_a_folder_that_is_emptied_loses_its_clouds(
     place: Path, folder: Folder, clock: Clock
 ) -> None:
