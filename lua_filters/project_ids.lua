@@ -318,9 +318,15 @@ local function is_at(walk, names)
 end
 
 
-local function of_patch(walk, name)
+-- What an operation of a JSON patch changes stands at the first of these; in those of Glance's API 2.0, which it
+-- still takes, at the others.
+local PATCHES = { path = true, add = true, replace = true }
+
+
+-- The name of a string in an operation of a JSON patch; nil where it stands elsewhere.
+local function name_in_patch(walk)
   local keys = walk.keys
-  return walk.depth == 2 and keys[1] == false and keys[2] == name
+  return walk.depth == 2 and keys[1] == false and keys[2] or nil
 end
 
 
@@ -329,9 +335,10 @@ local function texts(body, found)
   local list, values, wanted = {}, {}, {}
   json_strings.each(body, function(walk, first, last)
     for _, place in ipairs(found) do
-      if place.patch and of_patch(walk, "path") then
+      local name = place.patch and name_in_patch(walk)
+      if name and PATCHES[name] then
         wanted[walk.object] = sub(body, first, last) == place.patch or nil
-      elseif place.patch and of_patch(walk, "value") then
+      elseif name == "value" then
         values[#values + 1] = { first, last, walk.object }
       elseif not place.patch and is_at(walk, place.names) then
         list[#list + 1] = { first, last }

@@ -260,6 +260,9 @@ BODIES = [
             {"value": "{}", "path": "/owner", "op": "replace"},
         ],
     ),
+    # the patches of Glance's API 2.0, which it still takes
+    ("PATCH", "image", "/v2/images/7a", [{"replace": "/owner", "value": "{}"}]),
+    ("PATCH", "image", "/v2/images/7a", [{"value": "{}", "add": "/owner"}]),
     ("POST", "compute", "/v2.1/flavors/1/action", {"addTenantAccess": {"tenant": "{}"}}),
     ("POST", "compute", "/v2.1/os-keypairs", {"keypair": {"name": "a", "user_id": "{}"}}),
     ("POST", "block-storage", "/v3/types/1/action", {"addProjectAccess": {"project": "{}"}}),
@@ -271,6 +274,7 @@ NO_BODIES = [
     ("POST", "image", "/v2/images/7a/members", {"members": ID, "x": {"member": ID}}),
     ("PUT", "image", "/v2/images/7a/members/1", {"member": ID}),
     ("PATCH", "image", "/v2/images/7a", [{"path": "/a", "value": ID}, {"path": "/owner"}]),
+    ("PATCH", "image", "/v2/images/7a", [{"replace": "/a", "value": ID}, {"op": "/owner"}]),
     ("POST", "compute", "/v2.1/servers", {"server": {"name": ID, "tenant": ID}}),
     ("POST", "block-storage", "/v3/volumes", {"volume": {"project": ID}}),
     ("POST", "network", "/v2.0/ports", {"port": {"binding:profile": {"project_id": ID}}}),
