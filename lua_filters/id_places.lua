@@ -36,7 +36,7 @@ _M["block-storage"] = {
   refused = {
     ["/default-types/<id>"] = "Cinder looks for the project in your own Keystone, where it has another id",
   },
-  queries = { "project_id", "tenant_id" },
+  queries = { "project_id", "tenant_id", "user_id" },
   bodies = {
     { "POST", "/types/*/action", "addProjectAccess.project" },
     { "POST", "/types/*/action", "removeProjectAccess.project" },

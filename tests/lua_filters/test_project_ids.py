@@ -160,6 +160,7 @@ PLACES = [
     ("compute", "/v2.1/os-keypairs?user_id={}"),
     ("block-storage", "/v3/os-quota-sets/{}"),
     ("block-storage", "/v3/volumes?all_tenants=1&project_id={}"),
+    ("block-storage", "/v3/volumes/detail?all_tenants=1&user_id={}"),
     ("network", "/v2.0/quotas/{}"),
     ("network", "/v2.0/quotas/{}.json"),
     ("network", "/v2.0/quotas/{}/details.json"),
