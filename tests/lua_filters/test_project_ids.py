@@ -207,6 +207,13 @@ class TestPlaces:
             written = path.format(f"{ID}{at}{cloud}")
             assert sent(peer, written, service=service) == path.format(expected)
 
+    def test_an_id_of_another_cloud_that_an_answer_shows_needs_its_cloud(
+        self, peer: Any, service: str, path: str
+    ) -> None:
+        third = namespace("third") + ID[16:]
+        assert sent(peer, path.format(f"{third}@third"), service=service) == path.format(third)
+        assert sent(peer, path.format(third), service=service) == path.format(MOVED)
+
     @pytest.mark.parametrize("token", ["gAAA", "gAAA~1~*:cloud-1", "gAAA~1~*:kin", None])
     def test_of_own_users_and_where_ids_are_kept_all_stays(
         self, new_filter: Any, service: str, path: str, token: str | None
