@@ -41,6 +41,7 @@ local WITH_PROJECT = {
 }
 local VERSION = "^/v%d[%d.]*/"
 local DIGITS, MOST_DIGITS = 32, 64 -- of the id of a project, of a user that LDAP has
+local MAX_NAME = 63 -- bytes of a cloud's name
 local SLASH, DOT, QUESTION = byte("/.?", 1, 3)
 
 
@@ -123,6 +124,9 @@ local function id_end(text, first)
   local _, stop, cloud = find(text, "^@([a-z0-9-]+)", last + 1)
   if not stop then
     _, stop, cloud = find(text, "^%%40([a-z0-9-]+)", last + 1)
+  end
+  if stop and #cloud > MAX_NAME then
+    return nil
   end
   return last, stop or last, cloud
 end

@@ -249,6 +249,17 @@ def test_a_path_has_several_ids(peer: Any) -> None:
     assert sent(peer, path.format(ID)) == path.format(MOVED)
 
 
+@pytest.mark.parametrize("at", ["@", "%40"])
+def test_a_name_that_is_too_long_for_a_cloud_is_none(peer: Any, at: str) -> None:
+    path = f"/v2/images/7a/members/{ID}{at}{{0}}?owner={ID}{at}{{0}}"
+    longest, longer = path.format("a" * 63), path.format("a" * 64)
+
+    assert ID not in sent(peer, longest, service="image")
+    assert sent(peer, longer, service="image") == longer
+    text = json.dumps({"member": f"{ID}@{'a' * 64}"})
+    assert written(peer, BODIES[0], text).body == text
+
+
 @pytest.mark.parametrize("length", [31, 65])
 def test_what_is_too_short_or_too_long_for_an_id_is_none(peer: Any, length: int) -> None:
     path = f"/v2/images/7a/members/{'a' * length}?owner={'a' * length}"
