@@ -29,6 +29,8 @@ LONGEST_WRITE = 3
 GONE = 2.0
 """Seconds after which what has not been there counts as deleted. `git checkout` and editors remove
 a file before they write it anew; `git rebase` takes a second or two."""
+LONGEST_GONE = 2 * GONE
+"""The same while another file has changed and was not read yet: what is missing may stand there."""
 
 _Stat = tuple[int, int, int, int, int]
 _Signature = _Stat | str
@@ -230,12 +232,14 @@ class Folder:
             for place, entry in manifests.entries.items()
             if place not in leaving and not isinstance(entry, InvalidCloud)
         }
+        # a file that has changed since it was read may hold it again, and another one hold it now
+        unread = {file for file, found in signatures.items() if self._read.get(file) != found}
+        patience = LONGEST_GONE if unread else GONE
         gone: dict[str, set[Place]] = {}
         for place, (file, since) in leaving.items():
             entry = self._files[file].entries[place]
-            # a file that has changed since it was read may hold it again
-            is_known = self._read.get(file) == signatures.get(file)
-            if (is_known and now - since >= GONE) or entry.name is None or _subject(entry) in here:
+            stayed_away = file not in unread and now - since >= patience
+            if stayed_away or entry.name is None or _subject(entry) in here:
                 gone.setdefault(file, set()).add(place)
         for file, places in gone.items():
             manifests = self._files[file]

@@ -130,6 +130,41 @@ def test_a_cloud_that_moves_to_another_file_is_never_gone(place: Path, folder: F
     )
 
 
+def test_nor_while_the_other_file_has_not_come_to_rest(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    """It is seen before two seconds have passed, and read after them."""
+    write(place / "a.yaml", "a")
+    write(place / "b.yaml", "b")
+    folder.look()
+    (place / "a.yaml").unlink()
+    folder.look()
+    clock.now = GONE
+    write(place / "b.yaml", "b", "a")
+    batches = [folder.look(), folder.look()]
+
+    assert batches[0] == Batch(deletes=set())
+    assert batches[1].upserts == {f"{place}/b.yaml#a": a_cloud("a")}
+    assert batches[1].deletes == {f"{place}/a.yaml#a"}
+
+
+def test_files_that_never_rest_hold_no_absence_up_for_ever(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    write(place / "a.yaml", "a")
+    write(place / "b.yaml", "b")
+    folder.look()
+    (place / "a.yaml").unlink()
+    folder.look()
+    batches = []
+    for number in range(2):
+        clock.now += GONE
+        write(place / "b.yaml", "b", number=str(number))
+        batches.append(folder.look())
+
+    assert [batch.deletes for batch in batches] == [set(), {f"{place}/a.yaml#a"}]
+
+
 def test_a_file_that_is_renamed_is_never_gone(place: Path, folder: Folder) -> None:
     write(place / "a.yaml", "a")
     settled(folder)
