@@ -97,7 +97,7 @@ def test_a_step_frees_few_clouds_of_those_before_a_batch() -> None:
     listen = ("127.0.0.1", 0)
     plane = ControlPlane(Settings(registry="memory", xds_listen=listen, admin_listen=listen))
     plane.apply(batch_of("a"))
-    freed, steps = Freed(), plane._steps(batch_of("b"))
+    freed, steps = Freed(), plane.steps(batch_of("b"))
     found = [freed.take() for _ in steps]
     del steps
     found.append(freed.take())
