@@ -295,7 +295,8 @@ local function places_in_body(method, path, service)
   if not start then
     return nil
   end
-  local rest, found = sub(path, start), nil
+  -- Cinder takes the format behind a path as well
+  local rest, found = gsub(sub(path, start), "%.json(/?)%f[?%z]", "%1", 1), nil
   for _, place in ipairs(all) do
     if find(rest, place.path) then
       found = found or {}

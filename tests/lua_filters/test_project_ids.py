@@ -285,6 +285,7 @@ BODIES = [
     ("POST", "compute", "/v2.1/flavors/1/action", {"addTenantAccess": {"tenant": "{}"}}),
     ("POST", "compute", "/v2.1/os-keypairs", {"keypair": {"name": "a", "user_id": "{}"}}),
     ("POST", "block-storage", "/v3/types/1/action", {"addProjectAccess": {"project": "{}"}}),
+    ("POST", "block-storage", "/v3/types/1/action.json", {"addProjectAccess": {"project": "{}"}}),
     ("POST", "network", "/v2.0/networks", {"network": {"project_id": "{}", "tenant_id": "{}"}}),
     ("POST", "network", "/v2.0/ports", {"ports": [{"tenant_id": "{}"}, {"project_id": "{}"}]}),
     ("PUT", "network", "/v2.0/rbac-policies/7a", {"rbac_policy": {"target_tenant": "{}"}}),
