@@ -101,7 +101,7 @@ class ControlPlane:
         Streams see the clouds as they were before, or those of the whole batch.
         """
         async with self._changing:
-            await in_slices(self.steps(batch))
+            await in_slices(self.steps(batch), took=batch.took)
 
     def steps(self, batch: Batch) -> Steps[None]:
         """Do what `apply` does, step by step; nothing else may change it meanwhile."""

@@ -227,7 +227,7 @@ EXPECTED: dict[str, list[float]] = {
         slices.SLICE * 1000
     ],
     "seconds that an entry of etcd rests before its next change is taken over; only entries whose "
-    "last change took more than 5 ms rest": [pace.REST, pace.LONGEST_REST],
+    "last change took more than 5 ms of CPU rest": [pace.REST, pace.LONGEST_REST],
     "times that the listeners of a site are made for a new stream while its cloud changes": [
         source.ATTEMPTS
     ],

@@ -4,7 +4,7 @@ Owns the two shapes that every registry speaks. Knows no etcd, no files, no comp
 batches of one `watch`, folded in order, are all that the registry holds; `catalog` folds them.
 """
 
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -40,6 +40,9 @@ class Batch:
     current: float | None = None
     """Where it is stale: until when what was told is known to have been what the registry holds, in
     seconds since 1970."""
+    took: Callable[[float], None] = field(default=lambda _: None, compare=False, repr=False)
+    """To be called by who has taken it over, with the seconds of CPU that this took: a registry may
+    let what takes long rest before its next change."""
 
 
 class Store(Protocol):

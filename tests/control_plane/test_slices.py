@@ -24,7 +24,7 @@ from control_plane.scope import parse_target
 from control_plane.settings import Settings
 from control_plane.slices import in_slices
 from control_plane.source import ScopewaySource
-from xds.steps import finish
+from xds.steps import Steps, finish
 from xds.types import CLUSTER
 
 MANY = 2000
@@ -317,3 +317,42 @@ def test_slices_are_cut_by_time_and_return_what_the_work_does() -> None:
 
     assert finish(work()) == "done"
     assert asyncio.run(scene()) == ("done", 10)
+
+
+def test_the_turns_of_others_are_not_counted() -> None:
+    """What takes long for the streams that it concerns must not let its entry rest."""
+
+    def burn(seconds: float) -> None:
+        end = thread_time() + seconds
+        while thread_time() < end:
+            pass
+
+    def steps() -> Steps[None]:
+        for _ in range(5):
+            burn(0.002)
+            yield
+
+    async def others() -> None:
+        while True:
+            burn(0.05)
+            await asyncio.sleep(0)
+
+    async def work() -> list[float]:
+        found: list[float] = []
+        task = asyncio.create_task(others())
+        await in_slices(steps(), seconds=0, took=found.append)
+        task.cancel()
+        return found
+
+    (took,) = asyncio.run(work())
+    assert 0.01 <= took < 0.05
+
+
+def test_a_batch_is_told_what_it_took_to_take_it_over() -> None:
+    found: list[float] = []
+    listen = ("127.0.0.1", 0)
+    plane = ControlPlane(Settings(registry="memory", xds_listen=listen, admin_listen=listen))
+    asyncio.run(plane.follow(Batch(complete=True, took=found.append)))
+
+    assert len(found) == 1
+    assert found[0] > 0
