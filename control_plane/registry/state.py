@@ -203,7 +203,7 @@ class _Writer:
         self._unwritten = False
         try:
             if unwritten:
-                await asyncio.to_thread(self._save, written[0])
+                await asyncio.to_thread(self._save, written)
             elif self.current and not await asyncio.to_thread(self._file.still_current):
                 log.warning(
                     "%s/%s was removed, or another process writes it, too: it is saved again; "
@@ -212,7 +212,7 @@ class _Writer:
                     state_file.FILE,
                     extra={"registry": self._registry},
                 )
-                await asyncio.to_thread(self._save, written[0])
+                await asyncio.to_thread(self._save, written)
         except OSError as error:
             self._unwritten = True
             self._tell(f"{self._folder}: {error.strerror}")
@@ -231,12 +231,13 @@ class _Writer:
             yield
         yield from let_go(held, changed)
 
-    def _save(self, inventory: Inventory) -> None:
+    def _save(self, written: list[Inventory]) -> None:
+        # in a list: a thread of the pool lets go of its arguments only after others know its result
         if not self._has_saved:
-            kept = state_file.set_aside(self._folder, inventory)
+            kept = state_file.set_aside(self._folder, written[0])
             if kept is not None:
                 log.warning("%s; what was saved is kept as %s", *kept)
-        self._file.save(inventory)
+        self._file.save(written[0])
         self._has_saved = True
 
     def _tell(self, problem: str | None) -> None:
