@@ -342,7 +342,8 @@ local function texts(body, found)
     for _, place in ipairs(found) do
       local name = place.patch and name_in_patch(walk)
       if name and PATCHES[name] then
-        wanted[walk.object] = sub(body, first, last) == place.patch or nil
+        -- slashes at the start: whether a service ignores more than one is up to it
+        wanted[walk.object] = match(sub(body, first, last), "^/+(.*)$") == place.member or nil
       elseif name == "value" then
         values[#values + 1] = { first, last, walk.object }
       elseif not place.patch and is_at(walk, place.names) then

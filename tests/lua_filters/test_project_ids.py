@@ -282,6 +282,7 @@ BODIES = [
     # the patches of Glance's API 2.0, which it still takes
     ("PATCH", "image", "/v2/images/7a", [{"replace": "/owner", "value": "{}"}]),
     ("PATCH", "image", "/v2/images/7a", [{"value": "{}", "add": "/owner"}]),
+    ("PATCH", "image", "/v2/images/7a", [{"op": "add", "path": "//owner", "value": "{}"}]),
     ("POST", "compute", "/v2.1/flavors/1/action", {"addTenantAccess": {"tenant": "{}"}}),
     ("POST", "compute", "/v2.1/os-keypairs", {"keypair": {"name": "a", "user_id": "{}"}}),
     ("POST", "block-storage", "/v3/types/1/action", {"addProjectAccess": {"project": "{}"}}),
