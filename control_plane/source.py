@@ -30,7 +30,7 @@ from control_plane.site.names import PEER
 from control_plane.site.setup import Setup, setup_of
 from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
 from control_plane.sites import UNKNOWN, Away, Site, Versions, changed_names, names_of
-from control_plane.source_limits import Limits as Limits
+from control_plane.source_limits import Limits
 from control_plane.source_stats import ANSWER_BOUNDS, SourceStats
 from control_plane.view import View
 from xds.codec import resource

@@ -32,7 +32,7 @@ from control_plane.site import connection, resources, route
 from control_plane.site.bootstrap import PRESSURE_SCALE, resource_monitor
 from control_plane.site.callers import MAX_LOOKED_AT
 from control_plane.site.policy import MAX_ALONE, MAX_GRANTS
-from control_plane.source import Limits as SourceLimits
+from control_plane.source_limits import Limits as SourceLimits
 from xds.codec import (
     MAX_ERROR_BYTES,
     MAX_NAMES,

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from control_plane.clouds.model import Cloud
 from control_plane.sites import Away
-from control_plane.source import Limits
+from control_plane.source_limits import Limits
 from xds.source import KnowsVersions, Node, NodeView
 from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 

@@ -27,7 +27,8 @@ from control_plane.clouds.model import (
 from control_plane.compiler.plan import PlanSettings
 from control_plane.scope import SERVICE_TYPES
 from control_plane.site import each_site_resource, warm
-from control_plane.source import Limits, ScopewaySource
+from control_plane.source import ScopewaySource
+from control_plane.source_limits import Limits
 from xds.codec import DeltaRequest, decode_delta_request
 from xds.events import Throttled
 from xds.server import serve

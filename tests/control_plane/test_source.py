@@ -23,7 +23,8 @@ from control_plane.clouds.inventory import Inventory
 from control_plane.clouds.model import Cloud, CloudPattern, Endpoint, Service
 from control_plane.compiler.plan import PlanSettings
 from control_plane.site.setup import EARLIER, PROTOCOL
-from control_plane.source import Limits, ScopewaySource
+from control_plane.source import ScopewaySource
+from control_plane.source_limits import Limits
 from control_plane.source_stats import ANSWER_BOUNDS
 from xds.errors import ProtocolError
 from xds.source import KnowsVersions, Node

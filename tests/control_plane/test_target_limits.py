@@ -3,7 +3,7 @@
 import pytest
 from harness.source import Fleet, cloud, status
 
-from control_plane.source import Limits
+from control_plane.source_limits import Limits
 from xds.types import CLUSTER
 
 

@@ -7,7 +7,7 @@ from harness.fleet import Fleet, manifest
 from harness.http import Response, send
 
 from control_plane.site.connection import ON_DEMAND_TIMEOUT
-from control_plane.source import Limits
+from control_plane.source_limits import Limits
 
 ANYONE = [{"clouds": ["cloud-1"]}]
 

@@ -21,7 +21,8 @@ from control_plane.site.bootstrap import bootstrap
 from control_plane.site.identity import to_metadata
 from control_plane.site.setup import Setup
 from control_plane.site_memo import SiteResources
-from control_plane.source import Limits, ScopewaySource
+from control_plane.source import ScopewaySource
+from control_plane.source_limits import Limits
 from harness.background import Background
 from harness.certificates import Sites
 from harness.envoy import Envoy

@@ -11,7 +11,8 @@ from control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
 from control_plane.knowledge import Knowledge
 from control_plane.site.setup import PROTOCOL, Setup
 from control_plane.site_memo import SiteResources
-from control_plane.source import Limits, ScopewaySource
+from control_plane.source import ScopewaySource
+from control_plane.source_limits import Limits
 from xds.source import Node, NodeView
 from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
