@@ -2,7 +2,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from folders import Clock
 from registry_model import Etcd
+
+from control_plane.registry.directory import Folder
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +32,21 @@ def make_etcd(tmp_path: Path) -> Iterator[Callable[..., Etcd]]:
     yield make
     for etcd in made:
         etcd.stop()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def folder(place: Path, clock: Clock) -> Folder:
+    """The folder; time stands still."""
+    return Folder(place, clock=clock)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    path = tmp_path / "clouds"
+    path.mkdir()
+    return path

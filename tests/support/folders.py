@@ -1,0 +1,38 @@
+"""What tests of folders of manifests share."""
+
+from pathlib import Path
+
+from registry_model import a_cloud, written
+
+from control_plane.clouds.manifest import InvalidCloud
+from control_plane.registry import Batch
+from control_plane.registry.directory import Folder
+
+
+def write(path: Path, *names: str, **labels: str) -> None:
+    path.write_text("".join(written(a_cloud(name, **labels)) for name in names))
+
+
+def settled(folder: Folder) -> Batch:
+    """Look until a change has been noticed and read."""
+    for _ in range(2):
+        batch = folder.look()
+    return batch
+
+
+class Clock:
+    """Seconds, as the test says."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def problem(path: Path, reason: str) -> dict[str, str]:
+    return {str(path): f"{path}: {reason}"}
+
+
+def told(batch: Batch) -> dict[str, str]:
+    """Return the problems of a batch, as they are told."""
+    return {at: str(one) for at, one in batch.upserts.items() if isinstance(one, InvalidCloud)}
