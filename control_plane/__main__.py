@@ -1,5 +1,5 @@
 """`python -m control_plane` is the command `scopeway`."""
 
-from control_plane.cli import main
+from scopeway.control_plane.cli import main
 
 main()

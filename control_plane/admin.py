@@ -24,8 +24,8 @@ from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from control_plane.errors import ControlPlaneError
-from xds.text import shown
+from scopeway.control_plane.errors import ControlPlaneError
+from scopeway.xds.text import shown
 
 Status = Callable[[], Mapping[str, Any]]
 Command = Callable[[Mapping[str, Any]], Mapping[str, Any]]

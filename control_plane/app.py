@@ -20,32 +20,32 @@ from collections.abc import (
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-from control_plane import descriptors, logs, memory, site, status
-from control_plane.admin import AdminServer, BadCommand
-from control_plane.channel import POLL_SECONDS, Channel
-from control_plane.chores import Chores
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import Cloud
-from control_plane.compiler.plan import PlanSettings
-from control_plane.compiler.policies import Timer
-from control_plane.compiler.prefetch import PrefetchSet
-from control_plane.compiler.transport import is_loopback
-from control_plane.errors import ControlPlaneError
-from control_plane.knowledge import Knowledge
-from control_plane.loop_lag import LoopLag
-from control_plane.metrics import Metrics
-from control_plane.registry import Batch, Catalog, Change, Registry, open_registry
-from control_plane.settings import Settings
-from control_plane.site.setup import Setup
-from control_plane.site_memo import SiteResources
-from control_plane.slices import in_slices
-from control_plane.source import ScopewaySource
-from xds.errors import ListenError
-from xds.hub import Hub
-from xds.limits import Limits
-from xds.server import Server
-from xds.server import serve as serve_xds
-from xds.steps import Steps, finish
+from scopeway.control_plane import descriptors, logs, memory, site, status
+from scopeway.control_plane.admin import AdminServer, BadCommand
+from scopeway.control_plane.channel import POLL_SECONDS, Channel
+from scopeway.control_plane.chores import Chores
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.compiler.plan import PlanSettings
+from scopeway.control_plane.compiler.policies import Timer
+from scopeway.control_plane.compiler.prefetch import PrefetchSet
+from scopeway.control_plane.compiler.transport import is_loopback
+from scopeway.control_plane.errors import ControlPlaneError
+from scopeway.control_plane.knowledge import Knowledge
+from scopeway.control_plane.loop_lag import LoopLag
+from scopeway.control_plane.metrics import Metrics
+from scopeway.control_plane.registry import Batch, Catalog, Change, Registry, open_registry
+from scopeway.control_plane.settings import Settings
+from scopeway.control_plane.site.setup import Setup
+from scopeway.control_plane.site_memo import SiteResources
+from scopeway.control_plane.slices import in_slices
+from scopeway.control_plane.source import ScopewaySource
+from scopeway.xds.errors import ListenError
+from scopeway.xds.hub import Hub
+from scopeway.xds.limits import Limits
+from scopeway.xds.server import Server
+from scopeway.xds.server import serve as serve_xds
+from scopeway.xds.steps import Steps, finish
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -12,10 +12,14 @@ import grpc
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from control_plane.identity import control_plane_id
-from control_plane.identity.certificates import CertificateError, read_certificates, spiffe_names
-from control_plane.identity.files import Identity, IdentityFiles, read_identity
-from xds.security import Security
+from scopeway.control_plane.identity import control_plane_id
+from scopeway.control_plane.identity.certificates import (
+    CertificateError,
+    read_certificates,
+    spiffe_names,
+)
+from scopeway.control_plane.identity.files import Identity, IdentityFiles, read_identity
+from scopeway.xds.security import Security
 
 _log = logging.getLogger(__name__)
 

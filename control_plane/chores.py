@@ -10,7 +10,7 @@ from collections import deque
 from time import perf_counter
 from typing import Final
 
-from xds.steps import Steps
+from scopeway.xds.steps import Steps
 
 _log = logging.getLogger(__name__)
 

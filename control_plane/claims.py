@@ -6,12 +6,12 @@ certificate or not at all.
 
 from typing import Final
 
-from control_plane.identity import cloud_of
-from control_plane.site.identity import from_metadata
-from control_plane.site.setup import EARLIER, PROTOCOL
-from xds.errors import ProtocolError
-from xds.source import Node
-from xds.text import shown
+from scopeway.control_plane.identity import cloud_of
+from scopeway.control_plane.site.identity import from_metadata
+from scopeway.control_plane.site.setup import EARLIER, PROTOCOL
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.source import Node
+from scopeway.xds.text import shown
 
 MAX_PATH: Final = 4096
 """Bytes of a file's path: PATH_MAX of Linux. What a node says of its files is sent back in its

@@ -6,11 +6,11 @@ While the registry is away, "not known here" is not "does not exist": Envoys kee
 
 import logging
 
-from control_plane.compiler.outcome import Plan, Rejection
-from control_plane.compiler.outdated import as_known, away, not_known
-from control_plane.logs import LogBudget
-from xds.source import Node
-from xds.text import shown
+from scopeway.control_plane.compiler.outcome import Plan, Rejection
+from scopeway.control_plane.compiler.outdated import as_known, away, not_known
+from scopeway.control_plane.logs import LogBudget
+from scopeway.xds.source import Node
+from scopeway.xds.text import shown
 
 _log = logging.getLogger(__name__)
 

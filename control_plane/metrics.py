@@ -17,9 +17,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from control_plane.compiler.outcome import Cause
-from control_plane.source_stats import ANSWER_BOUNDS, SourceStats
-from xds.events import (
+from scopeway.control_plane.compiler.outcome import Cause
+from scopeway.control_plane.source_stats import ANSWER_BOUNDS, SourceStats
+from scopeway.xds.events import (
     Acked,
     Event,
     Kept,
@@ -35,8 +35,8 @@ from xds.events import (
     Throttled,
     TypeNotServed,
 )
-from xds.source import Node
-from xds.types import SEND_ORDER
+from scopeway.xds.source import Node
+from scopeway.xds.types import SEND_ORDER
 
 UPDATE_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)
 """Seconds."""

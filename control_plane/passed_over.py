@@ -8,8 +8,8 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 
-from control_plane.compiler.outcome import Cause, Skipped
-from control_plane.logs import LogBudget
+from scopeway.control_plane.compiler.outcome import Cause, Skipped
+from scopeway.control_plane.logs import LogBudget
 
 _log = logging.getLogger(__name__)
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane.compiler.prefetch import LIMIT
-from control_plane.compiler.transport import Place
-from control_plane.identity import DEFAULT_TRUST_DOMAIN
-from control_plane.identity.files import IdentityFiles
-from control_plane.scope import Expression
+from scopeway.control_plane.compiler.prefetch import LIMIT
+from scopeway.control_plane.compiler.transport import Place
+from scopeway.control_plane.identity import DEFAULT_TRUST_DOMAIN
+from scopeway.control_plane.identity.files import IdentityFiles
+from scopeway.control_plane.scope import Expression
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,12 @@ from functools import lru_cache
 from typing import Final
 from weakref import WeakValueDictionary
 
-from control_plane.memo import Memo
-from control_plane.site.setup import Setup
-from xds.codec import resource
-from xds.resource import Resource
-from xds.steps import Steps, finish
-from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
+from scopeway.control_plane.memo import Memo
+from scopeway.control_plane.site.setup import Setup
+from scopeway.xds.codec import resource
+from scopeway.xds.resource import Resource
+from scopeway.xds.steps import Steps, finish
+from scopeway.xds.types import EXTENSION, LISTENER, ROUTE, SECRET
 
 SITE_TYPES: Final = (LISTENER, ROUTE, SECRET, EXTENSION)
 

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from control_plane.site.setup import Setup
-from xds.source import Node
+from scopeway.control_plane.site.setup import Setup
+from scopeway.xds.source import Node
 
 UNKNOWN = ""
 """In the place of a version."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from time import perf_counter, thread_time
 from typing import Final, TypeVar
 
-from xds.steps import Steps
+from scopeway.xds.steps import Steps
 
 _T = TypeVar("_T")
 

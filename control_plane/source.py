@@ -11,35 +11,35 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from time import perf_counter
 from typing import Protocol
 
-from control_plane.claims import check_bootstrap, check_claims
-from control_plane.clouds.inventory import Inventory, let_go
-from control_plane.clouds.model import Cloud
-from control_plane.clouds.policy import Policy
-from control_plane.compiler.cluster import compile_cluster, waits_for_names, warm
-from control_plane.compiler.dependencies import Dependencies, is_another_caller
-from control_plane.compiler.outcome import Plan, Rejection
-from control_plane.compiler.plan import PlanSettings, decide
-from control_plane.compiler.policies import Policies, Timer
-from control_plane.compiler.prefetch import PrefetchSet, own_targets, prefetched
-from control_plane.knowledge import Knowledge
-from control_plane.memo import Memo
-from control_plane.passed_over import PassedOver
-from control_plane.scope import ScopeError, Target, parse_target
-from control_plane.site import PeerRoutes, peer_routes_steps
-from control_plane.site.names import PEER
-from control_plane.site.setup import Setup, setup_of
-from control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
-from control_plane.sites import UNKNOWN, Away, Site, Versions, changed_names, names_of
-from control_plane.source_limits import Limits
-from control_plane.source_stats import ANSWER_BOUNDS, SourceStats
-from control_plane.view import View
-from xds.codec import resource
-from xds.errors import ProtocolError
-from xds.resource import Resource
-from xds.source import Node, NodeView
-from xds.steps import STRIDE, Steps, finish
-from xds.text import shown
-from xds.types import CLUSTER, LISTENER, ROUTE
+from scopeway.control_plane.claims import check_bootstrap, check_claims
+from scopeway.control_plane.clouds.inventory import Inventory, let_go
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.policy import Policy
+from scopeway.control_plane.compiler.cluster import compile_cluster, waits_for_names, warm
+from scopeway.control_plane.compiler.dependencies import Dependencies, is_another_caller
+from scopeway.control_plane.compiler.outcome import Plan, Rejection
+from scopeway.control_plane.compiler.plan import PlanSettings, decide
+from scopeway.control_plane.compiler.policies import Policies, Timer
+from scopeway.control_plane.compiler.prefetch import PrefetchSet, own_targets, prefetched
+from scopeway.control_plane.knowledge import Knowledge
+from scopeway.control_plane.memo import Memo
+from scopeway.control_plane.passed_over import PassedOver
+from scopeway.control_plane.scope import ScopeError, Target, parse_target
+from scopeway.control_plane.site import PeerRoutes, peer_routes_steps
+from scopeway.control_plane.site.names import PEER
+from scopeway.control_plane.site.setup import Setup, setup_of
+from scopeway.control_plane.site_memo import SITE_TYPES, SiteMemo, SiteResources
+from scopeway.control_plane.sites import UNKNOWN, Away, Site, Versions, changed_names, names_of
+from scopeway.control_plane.source_limits import Limits
+from scopeway.control_plane.source_stats import ANSWER_BOUNDS, SourceStats
+from scopeway.control_plane.view import View
+from scopeway.xds.codec import resource
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.resource import Resource
+from scopeway.xds.source import Node, NodeView
+from scopeway.xds.steps import STRIDE, Steps, finish
+from scopeway.xds.text import shown
+from scopeway.xds.types import CLUSTER, LISTENER, ROUTE
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from control_plane.compiler.outcome import Cause
+from scopeway.control_plane.compiler.outcome import Cause
 
 ANSWER_BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.1)
 """Seconds; for the histogram of how long a target takes to plan and compile."""

@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.registry import Change
-from xds.server import StreamStatus
-from xds.state import TypeStatus
-from xds.types import CLUSTER
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.registry import Change
+from scopeway.xds.server import StreamStatus
+from scopeway.xds.state import TypeStatus
+from scopeway.xds.types import CLUSTER
 
 
 def registry_status(

@@ -7,15 +7,15 @@ What there is, and what it means that a stream uses something, is for the source
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from control_plane.knowledge import Knowledge
-from control_plane.site.identity import from_metadata, secrets
-from control_plane.site.names import PEER
-from control_plane.site.setup import Setup, setup_of
-from xds.codec import resource
-from xds.resource import Resource
-from xds.source import Node
-from xds.steps import Steps
-from xds.types import CLUSTER, ROUTE, SECRET
+from scopeway.control_plane.knowledge import Knowledge
+from scopeway.control_plane.site.identity import from_metadata, secrets
+from scopeway.control_plane.site.names import PEER
+from scopeway.control_plane.site.setup import Setup, setup_of
+from scopeway.xds.codec import resource
+from scopeway.xds.resource import Resource
+from scopeway.xds.source import Node
+from scopeway.xds.steps import Steps
+from scopeway.xds.types import CLUSTER, ROUTE, SECRET
 
 
 class Behind(Protocol):

@@ -83,7 +83,7 @@ def _modules(entry: str) -> str:
 @cache
 def _source(module: str) -> str:
     """A module without its comments, indentation and empty lines."""
-    text = resources.files("lua_filters").joinpath(f"{module}.lua").read_text("utf-8")
+    text = resources.files("scopeway.lua_filters").joinpath(f"{module}.lua").read_text("utf-8")
     code = _COMMENT_OR_STRING.sub(lambda m: "" if m[0].startswith("--") else m[0], text)
     return "\n".join(line.strip() for line in code.splitlines() if line.strip())
 

@@ -9,44 +9,44 @@ from typing import Any
 import pytest
 import yaml
 
-from control_plane import app, descriptors, slices, source
-from control_plane.admin import MAX_CLIENTS
-from control_plane.claims import MAX_PATH
-from control_plane.clouds import limits
-from control_plane.clouds.caller_limits import DEFAULT
-from control_plane.clouds.fields import AT_ONCE_RANGE, PER_SECOND_RANGE
-from control_plane.clouds.manifest import MAX_PROBLEMS
-from control_plane.compiler import prototypes
-from control_plane.compiler.plan import LABEL_WINDOW, MAX_HOPS, PlanSettings
-from control_plane.compiler.policies import REST
-from control_plane.registry import directory, etcd, pace, state
-from control_plane.registry.documents import MAX_BYTES
-from control_plane.registry.yaml_documents import (
+from scopeway.control_plane import app, descriptors, slices, source
+from scopeway.control_plane.admin import MAX_CLIENTS
+from scopeway.control_plane.claims import MAX_PATH
+from scopeway.control_plane.clouds import limits
+from scopeway.control_plane.clouds.caller_limits import DEFAULT
+from scopeway.control_plane.clouds.fields import AT_ONCE_RANGE, PER_SECOND_RANGE
+from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS
+from scopeway.control_plane.compiler import prototypes
+from scopeway.control_plane.compiler.plan import LABEL_WINDOW, MAX_HOPS, PlanSettings
+from scopeway.control_plane.compiler.policies import REST
+from scopeway.control_plane.registry import directory, etcd, pace, state
+from scopeway.control_plane.registry.documents import MAX_BYTES
+from scopeway.control_plane.registry.yaml_documents import (
     MAX_CHARACTERS,
     MAX_DEPTH,
     MAX_DIRECTIVES,
     MAX_NUMBER,
 )
-from control_plane.scope import text
-from control_plane.site import connection, resources, route
-from control_plane.site.bootstrap import PRESSURE_SCALE, resource_monitor
-from control_plane.site.callers import MAX_LOOKED_AT
-from control_plane.site.policy import MAX_ALONE, MAX_GRANTS
-from control_plane.source_limits import Limits as SourceLimits
-from xds.codec import (
+from scopeway.control_plane.scope import text
+from scopeway.control_plane.site import connection, resources, route
+from scopeway.control_plane.site.bootstrap import PRESSURE_SCALE, resource_monitor
+from scopeway.control_plane.site.callers import MAX_LOOKED_AT
+from scopeway.control_plane.site.policy import MAX_ALONE, MAX_GRANTS
+from scopeway.control_plane.source_limits import Limits as SourceLimits
+from scopeway.xds.codec import (
     MAX_ERROR_BYTES,
     MAX_NAMES,
     MAX_NONCE_BYTES,
     MAX_TYPE_BYTES,
     MAX_VERSION_BYTES,
 )
-from xds.cpu import SLICE
-from xds.limits import Limits
-from xds.log import LINES, SECONDS
-from xds.node import MAX_FEATURES, MAX_METADATA, MAX_METADATA_BYTES, MAX_TEXT_BYTES
-from xds.server import UNTAKEN_SECONDS
-from xds.session import TYPES_LIMIT
-from xds.sotw import STATE_LIMIT
+from scopeway.xds.cpu import SLICE
+from scopeway.xds.limits import Limits
+from scopeway.xds.log import LINES, SECONDS
+from scopeway.xds.node import MAX_FEATURES, MAX_METADATA, MAX_METADATA_BYTES, MAX_TEXT_BYTES
+from scopeway.xds.server import UNTAKEN_SECONDS
+from scopeway.xds.session import TYPES_LIMIT
+from scopeway.xds.sotw import STATE_LIMIT
 
 REPOSITORY = Path(__file__).parents[1]
 XDS = (REPOSITORY / "docs/xds.md").read_text().partition("## Limits")[2].partition("\n## ")[0]

@@ -11,6 +11,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from fuzzing import (
     answers,
     dispatch,
@@ -24,13 +27,10 @@ from fuzzing import (
     requests,
     scope,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from scopeway.control_plane.clouds.manifest import InvalidCloud, parse_manifest
+from scopeway.xds import wire
+from scopeway.xds.types import CLUSTER, LISTENER
 from xds_model import write_request
-
-from control_plane.clouds.manifest import InvalidCloud, parse_manifest
-from xds import wire
-from xds.types import CLUSTER, LISTENER
 
 READERS: Mapping[str, ModuleType] = {
     "scope": scope,

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from harness.version_before import COMMIT
 
 REPOSITORY = Path(__file__).parents[1]

@@ -12,13 +12,13 @@ from hashlib import blake2b
 from itertools import islice
 from typing import TypeAlias
 
-from xds import wire
-from xds.errors import MalformedRequestError
-from xds.node import node_steps
-from xds.resource import Resource
-from xds.source import Node
-from xds.steps import LARGE, STRIDE, Steps, finish
-from xds.text import shown
+from scopeway.xds import wire
+from scopeway.xds.errors import MalformedRequestError
+from scopeway.xds.node import node_steps
+from scopeway.xds.resource import Resource
+from scopeway.xds.source import Node
+from scopeway.xds.steps import LARGE, STRIDE, Steps, finish
+from scopeway.xds.text import shown
 
 MAX_NAME_BYTES = 4096
 MAX_TYPE_BYTES = 256

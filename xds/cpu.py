@@ -13,12 +13,12 @@ from collections.abc import Callable
 from time import perf_counter, thread_time
 from typing import Final, TypeVar
 
-from xds.bucket import Bucket
-from xds.door import Door
-from xds.limits import Limits
-from xds.log import StreamLog
-from xds.steps import Steps
-from xds.unsent import Unsent
+from scopeway.xds.bucket import Bucket
+from scopeway.xds.door import Door
+from scopeway.xds.limits import Limits
+from scopeway.xds.log import StreamLog
+from scopeway.xds.steps import Steps
+from scopeway.xds.unsent import Unsent
 
 _T = TypeVar("_T")
 

@@ -8,10 +8,10 @@ https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/status/v3/csds.proto
 
 from typing import Final, TypeAlias
 
-from xds import wire
-from xds.errors import MalformedRequestError, ProtocolError
-from xds.source import Node
-from xds.state import ResourceState
+from scopeway.xds import wire
+from scopeway.xds.errors import MalformedRequestError, ProtocolError
+from scopeway.xds.source import Node
+from scopeway.xds.state import ResourceState
 
 SERVICE: Final = "envoy.service.status.v3.ClientStatusDiscoveryService"
 

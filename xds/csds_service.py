@@ -13,12 +13,12 @@ from typing import Final, Protocol, TypeAlias
 import grpc
 import grpc.aio
 
-from xds.csds import SERVICE, Report, decode_request
-from xds.errors import ProtocolError
-from xds.security import Security, proof_of
-from xds.source import Node
-from xds.state import ResourceState
-from xds.text import shown
+from scopeway.xds.csds import SERVICE, Report, decode_request
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.security import Security, proof_of
+from scopeway.xds.source import Node
+from scopeway.xds.state import ResourceState
+from scopeway.xds.text import shown
 
 _SLICE: Final = 0.003
 """Seconds of one answer in one turn of the loop."""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
-from xds import types
-from xds.codec import (
+from scopeway.xds import types
+from scopeway.xds.codec import (
     WILDCARD,
     DeltaRequest,
     Encoded,
@@ -20,11 +20,11 @@ from xds.codec import (
     sotw_request_steps,
     sotw_response,
 )
-from xds.ledger import Answer, Ledger
-from xds.sotw import NOTHING, WHOLE, SotwSubscription
-from xds.source import NodeView
-from xds.steps import STRIDE, Steps
-from xds.subscription import Subscription
+from scopeway.xds.ledger import Answer, Ledger
+from scopeway.xds.sotw import NOTHING, WHOLE, SotwSubscription
+from scopeway.xds.source import NodeView
+from scopeway.xds.steps import STRIDE, Steps
+from scopeway.xds.subscription import Subscription
 
 Request = TypeVar("Request", DeltaRequest, SotwRequest)
 _Contra = TypeVar("_Contra", DeltaRequest, SotwRequest, contravariant=True)

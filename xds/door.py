@@ -8,7 +8,7 @@ streams that are let in, no more than `burst + rate * t` begin to be served in a
 import random
 from dataclasses import dataclass
 
-from xds.bucket import Bucket
+from scopeway.xds.bucket import Bucket
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
-from xds.door import Door, Enter, Refuse
-from xds.events import CrowdEvent, Observer, StreamHeld, StreamRefused
-from xds.limits import Limits
+from scopeway.xds.door import Door, Enter, Refuse
+from scopeway.xds.events import CrowdEvent, Observer, StreamHeld, StreamRefused
+from scopeway.xds.limits import Limits
 
-_log = logging.getLogger("xds.server")
+_log = logging.getLogger("scopeway.xds.server")
 
 CROWD_SECONDS: Final = 5.0
 """A crowd is told of in one line for so long a time."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
-from xds.source import Node
+from scopeway.xds.source import Node
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ the streams of the group where one is given), never to all streams or all resour
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol
 
-from xds.index import Index
-from xds.steps import Steps
+from scopeway.xds.index import Index
+from scopeway.xds.steps import Steps
 
 
 class Session(Protocol):

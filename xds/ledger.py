@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from xds.codec import WILDCARD as WILDCARD
-from xds.events import LookupFailed
-from xds.resource import Resource
-from xds.retries import Retries
-from xds.source import MakesInSteps, MayBeOutdated, NodeView
-from xds.state import ABSENT, Rejection, ResourceState, Status
-from xds.steps import STRIDE, Steps
-from xds.ttl import Refreshes
+from scopeway.xds.codec import WILDCARD as WILDCARD
+from scopeway.xds.events import LookupFailed
+from scopeway.xds.resource import Resource
+from scopeway.xds.retries import Retries
+from scopeway.xds.source import MakesInSteps, MayBeOutdated, NodeView
+from scopeway.xds.state import ABSENT, Rejection, ResourceState, Status
+from scopeway.xds.steps import STRIDE, Steps
+from scopeway.xds.ttl import Refreshes
 
 _NO_TTLS: Final[Mapping[str, float]] = {}
 _NO_NAMES: Final[frozenset[str]] = frozenset()

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from xds.codec import MAX_NAME_BYTES
-from xds.session import ANSWER_LIMIT, NAMES_LIMIT
+from scopeway.xds.codec import MAX_NAME_BYTES
+from scopeway.xds.session import ANSWER_LIMIT, NAMES_LIMIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

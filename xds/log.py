@@ -8,8 +8,8 @@ import logging
 from time import monotonic
 from typing import Final
 
-from xds.bucket import Bucket
-from xds.events import (
+from scopeway.xds.bucket import Bucket
+from scopeway.xds.events import (
     CERTIFICATE_ENDED,
     Event,
     Kept,
@@ -21,9 +21,9 @@ from xds.events import (
     Throttled,
     TypeNotServed,
 )
-from xds.text import shown
+from scopeway.xds.text import shown
 
-_log = logging.getLogger("xds.server")
+_log = logging.getLogger("scopeway.xds.server")
 _REFUSALS: Final = (
     *("PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION", "INVALID_ARGUMENT"),
     *("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"),

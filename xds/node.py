@@ -9,9 +9,9 @@ https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#con
 import struct
 from collections.abc import Mapping
 
-from xds import wire
-from xds.source import NOWHERE, Locality, Node
-from xds.steps import STRIDE, Steps, finish
+from scopeway.xds import wire
+from scopeway.xds.source import NOWHERE, Locality, Node
+from scopeway.xds.steps import STRIDE, Steps, finish
 
 MAX_TEXT_BYTES = 1024
 """Of each text of a node: id, cluster, region, zone, sub_zone, user agent and its version."""

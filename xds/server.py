@@ -15,22 +15,22 @@ from typing import Any, Final, TypeAlias
 import grpc
 import grpc.aio
 
-from xds.codec import DeltaRequest, SotwRequest
-from xds.cpu import Accounts
-from xds.csds_service import ClientStatusService
-from xds.dialect import DELTA, SOTW, Dialect
-from xds.entrance import Entrance
-from xds.errors import ListenError
-from xds.events import Observer
-from xds.hub import Hub
-from xds.limits import Limits
-from xds.security import Security, proof_of
-from xds.services import SERVICES
-from xds.session import Session
-from xds.source import Node, Source
-from xds.state import TypeStatus
-from xds.stream import BudgetKey, Method, Outcome, Stream, budget_key
-from xds.text import shown
+from scopeway.xds.codec import DeltaRequest, SotwRequest
+from scopeway.xds.cpu import Accounts
+from scopeway.xds.csds_service import ClientStatusService
+from scopeway.xds.dialect import DELTA, SOTW, Dialect
+from scopeway.xds.entrance import Entrance
+from scopeway.xds.errors import ListenError
+from scopeway.xds.events import Observer
+from scopeway.xds.hub import Hub
+from scopeway.xds.limits import Limits
+from scopeway.xds.security import Security, proof_of
+from scopeway.xds.services import SERVICES
+from scopeway.xds.session import Session
+from scopeway.xds.source import Node, Source
+from scopeway.xds.state import TypeStatus
+from scopeway.xds.stream import BudgetKey, Method, Outcome, Stream, budget_key
+from scopeway.xds.text import shown
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ Names only; `Fetch…` (REST) is left out, so a server answers UNIMPLEMENTED.
 from dataclasses import dataclass
 from typing import Final
 
-from xds import types
+from scopeway.xds import types
 
 _PREFIX = "envoy.service."
 

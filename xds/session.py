@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Generic
 
-from xds import types
-from xds.codec import DeltaRequest, Encoded, SotwRequest, endpoints_name
-from xds.dialect import DELTA, SOTW, Dialect, Request, TypeRules
-from xds.errors import MissingNodeError, ProtocolError
-from xds.events import Acked, Kept, Nacked, NamesSkipped, SessionEvent, TypeNotServed
-from xds.ledger import Answer, Ledger
-from xds.retries import spread
-from xds.source import AttachesInSteps, MayBeOutdated, Node, NodeView, Source
-from xds.state import Nack, ResourceState, TypeStatus
-from xds.steps import STRIDE, Steps, finish
-from xds.ttl import WithoutTtls, supports_ttl
+from scopeway.xds import types
+from scopeway.xds.codec import DeltaRequest, Encoded, SotwRequest, endpoints_name
+from scopeway.xds.dialect import DELTA, SOTW, Dialect, Request, TypeRules
+from scopeway.xds.errors import MissingNodeError, ProtocolError
+from scopeway.xds.events import Acked, Kept, Nacked, NamesSkipped, SessionEvent, TypeNotServed
+from scopeway.xds.ledger import Answer, Ledger
+from scopeway.xds.retries import spread
+from scopeway.xds.source import AttachesInSteps, MayBeOutdated, Node, NodeView, Source
+from scopeway.xds.state import Nack, ResourceState, TypeStatus
+from scopeway.xds.steps import STRIDE, Steps, finish
+from scopeway.xds.ttl import WithoutTtls, supports_ttl
 
 ANSWER_LIMIT = 2 << 20
 """A response ends with the resource that takes it to so many bytes."""

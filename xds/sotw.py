@@ -14,13 +14,13 @@ https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#basic-protocol
 from hashlib import blake2b
 from typing import Final
 
-from xds import types
-from xds.codec import ErrorDetail, SotwRequest
-from xds.errors import ProtocolError
-from xds.ledger import WILDCARD, Answer, Ledger
-from xds.source import NodeView
-from xds.state import ABSENT, Rejection
-from xds.steps import STRIDE, Steps
+from scopeway.xds import types
+from scopeway.xds.codec import ErrorDetail, SotwRequest
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.ledger import WILDCARD, Answer, Ledger
+from scopeway.xds.source import NodeView
+from scopeway.xds.state import ABSENT, Rejection
+from scopeway.xds.steps import STRIDE, Steps
 
 WHOLE: Final = frozenset({types.CLUSTER, types.LISTENER, types.SCOPED_ROUTE})
 """Types whose answers are the complete state of what the client wants."""

@@ -13,8 +13,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
-from xds.resource import Resource
-from xds.steps import Steps
+from scopeway.xds.resource import Resource
+from scopeway.xds.steps import Steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

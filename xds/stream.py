@@ -15,11 +15,11 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import grpc
 import grpc.aio
 
-from xds.bucket import Bucket
-from xds.cpu import BYTE_SECONDS, REQUEST_SECONDS, Account, Accounts
-from xds.dialect import Dialect, Request
-from xds.errors import ProtocolError
-from xds.events import (
+from scopeway.xds.bucket import Bucket
+from scopeway.xds.cpu import BYTE_SECONDS, REQUEST_SECONDS, Account, Accounts
+from scopeway.xds.dialect import Dialect, Request
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.events import (
     CERTIFICATE_ENDED,
     Event,
     Observer,
@@ -29,15 +29,15 @@ from xds.events import (
     StreamOpened,
     Throttled,
 )
-from xds.hub import Hub, Member
-from xds.limits import Limits
-from xds.security import Proof, Security
-from xds.session import Response, Session
-from xds.source import Node, Source
-from xds.steps import Steps
-from xds.text import shown
+from scopeway.xds.hub import Hub, Member
+from scopeway.xds.limits import Limits
+from scopeway.xds.security import Proof, Security
+from scopeway.xds.session import Response, Session
+from scopeway.xds.source import Node, Source
+from scopeway.xds.steps import Steps
+from scopeway.xds.text import shown
 
-_log = logging.getLogger("xds.server")
+_log = logging.getLogger("scopeway.xds.server")
 _T = TypeVar("_T")
 
 _BYTES_OF_A_NAME: Final = 1024

@@ -14,12 +14,12 @@ https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xd
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from xds.codec import DeltaRequest, ErrorDetail, heartbeat
-from xds.ledger import WILDCARD, Answer, Ledger
-from xds.resource import Resource
-from xds.source import KnowsVersions, NodeView
-from xds.state import ABSENT, Rejection
-from xds.steps import STRIDE, Steps
+from scopeway.xds.codec import DeltaRequest, ErrorDetail, heartbeat
+from scopeway.xds.ledger import WILDCARD, Answer, Ledger
+from scopeway.xds.resource import Resource
+from scopeway.xds.source import KnowsVersions, NodeView
+from scopeway.xds.state import ABSENT, Rejection
+from scopeway.xds.steps import STRIDE, Steps
 
 
 class Subscription:

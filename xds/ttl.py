@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator
 from heapq import heappop, heappush
 from typing import Final
 
-from xds.codec import without_ttl
-from xds.resource import Resource
-from xds.source import KnowsVersions, MakesInSteps, Node, NodeView
-from xds.steps import Steps
+from scopeway.xds.codec import without_ttl
+from scopeway.xds.resource import Resource
+from scopeway.xds.source import KnowsVersions, MakesInSteps, Node, NodeView
+from scopeway.xds.steps import Steps
 
 _SHARE: Final = 1 / 3
 """A refresh is due after so much of a TTL: one that is late or lost leaves time for another."""

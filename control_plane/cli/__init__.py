@@ -10,15 +10,15 @@ from io import TextIOWrapper
 
 import click
 
-from control_plane.cli.bootstrap import bootstrap
-from control_plane.cli.ca import ca
-from control_plane.cli.cloud import cloud
-from control_plane.cli.demo import demo
-from control_plane.cli.explain import explain
-from control_plane.cli.output import say
-from control_plane.cli.serve import serve
-from control_plane.cli.status import status
-from control_plane.errors import ControlPlaneError, sentence
+from scopeway.control_plane.cli.bootstrap import bootstrap
+from scopeway.control_plane.cli.ca import ca
+from scopeway.control_plane.cli.cloud import cloud
+from scopeway.control_plane.cli.demo import demo
+from scopeway.control_plane.cli.explain import explain
+from scopeway.control_plane.cli.output import say
+from scopeway.control_plane.cli.serve import serve
+from scopeway.control_plane.cli.status import status
+from scopeway.control_plane.errors import ControlPlaneError, sentence
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -11,7 +11,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
-from control_plane.errors import ControlPlaneError
+from scopeway.control_plane.errors import ControlPlaneError
 
 SECONDS = 10.0
 """For one answer; the control plane itself gives up after 5."""

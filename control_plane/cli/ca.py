@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from control_plane.cli.options import Decorator, cloud_name, trust_domain_option
-from control_plane.errors import ControlPlaneError, sentence
+from scopeway.control_plane.cli.options import Decorator, cloud_name, trust_domain_option
+from scopeway.control_plane.errors import ControlPlaneError, sentence
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-    from control_plane.identity.authority import AuthorityFolder, Holder
+    from scopeway.control_plane.identity.authority import AuthorityFolder, Holder
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
@@ -29,7 +29,7 @@ def _lifetime(text: str) -> timedelta:
 
 def _host(text: str) -> str:
     """Read an address for a certificate: a DNS name or an IP address, without a port."""
-    from control_plane.clouds import fields
+    from scopeway.control_plane.clouds import fields
 
     problem = fields.address(text)
     if problem is not None:
@@ -81,7 +81,7 @@ def ca() -> None:
 @_lifetime_option("3650d", "How long the authority lasts.")
 def init(folder: Path, trust_domain: str, lifetime: timedelta) -> None:
     """Make a new authority."""
-    from control_plane.identity.authority import AuthorityFolder
+    from scopeway.control_plane.identity.authority import AuthorityFolder
 
     made = AuthorityFolder.create(folder, trust_domain, now=_now(), lifetime=lifetime)
     end = _day(made.authority.certificate)
@@ -145,7 +145,7 @@ def renew(
     Due is what has lived for two thirds of its life. Meant to be run every day, without a look:
     exit status 1 where one could not be renewed; all others are.
     """
-    from control_plane.identity.certificates import CertificateError
+    from scopeway.control_plane.identity.certificates import CertificateError
 
     authority = _open(folder)
     if clouds or control_plane:
@@ -187,7 +187,7 @@ def rotate(folder: Path, lifetime: timedelta) -> None:
 
 
 def _open(folder: Path) -> "AuthorityFolder":
-    from control_plane.identity.authority import AuthorityFolder
+    from scopeway.control_plane.identity.authority import AuthorityFolder
 
     return AuthorityFolder(folder)
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from control_plane.cli.options import admin_option, format_option, registry_option
-from control_plane.cli.output import add_row, console, say, table
-from control_plane.errors import ControlPlaneError
+from scopeway.control_plane.cli.options import admin_option, format_option, registry_option
+from scopeway.control_plane.cli.output import add_row, console, say, table
+from scopeway.control_plane.errors import ControlPlaneError
 
 if TYPE_CHECKING:
-    from control_plane.clouds.inventory import Inventory
-    from control_plane.clouds.model import Cloud
-    from control_plane.registry import Change, Store
-    from control_plane.registry.protocol import Entry
+    from scopeway.control_plane.clouds.inventory import Inventory
+    from scopeway.control_plane.clouds.model import Cloud
+    from scopeway.control_plane.registry import Change, Store
+    from scopeway.control_plane.registry.protocol import Entry
 
 
 @click.group()
@@ -62,7 +62,7 @@ def get(registry: str, output: str, name: str) -> None:
 
     A cordon is told on standard error.
     """
-    from control_plane.clouds.document import to_document
+    from scopeway.control_plane.clouds.document import to_document
 
     if registry.startswith("dir:"):  # can be read all the same
         found = _registered(registry)
@@ -86,7 +86,7 @@ def list_clouds(registry: str, output: str) -> None:
 
     Entries that are refused, and cordons, are told on standard error.
     """
-    from control_plane.clouds.model import Cloud
+    from scopeway.control_plane.clouds.model import Cloud
 
     found = _registered(registry)
     for problem in found.problems.values():
@@ -96,7 +96,7 @@ def list_clouds(registry: str, output: str) -> None:
         say(f"{_cordoned(name, reason)}{registered}", err=True)
     clouds: list[Cloud] = sorted(found.inventory, key=lambda one: one.name)
     if output == "json":
-        from control_plane.clouds.document import to_document
+        from scopeway.control_plane.clouds.document import to_document
 
         click.echo(json.dumps([to_document(one) for one in clouds]))
         return
@@ -134,8 +134,8 @@ def cordon(registry: str, reason: str, name: str) -> None:
     It is passed over in "|" and labels, and a request that names it gets a 503 with the reason.
     What its own site asks of it goes on. Registering it again does not lift the cordon.
     """
-    from control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
-    from control_plane.clouds.manifest import InvalidCloud
+    from scopeway.control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
+    from scopeway.control_plane.clouds.manifest import InvalidCloud
 
     mark = Cordon(name=name, reason=reason)
     try:
@@ -193,7 +193,7 @@ def release(admins: tuple[str, ...], every: bool, names: tuple[str, ...]) -> Non
     what it has lost; `scopeway status` shows what that is. Exit status 1 where one of the names is
     held by none of them.
     """
-    from control_plane.cli.admin_client import command
+    from scopeway.control_plane.cli.admin_client import command
 
     if every == bool(names):
         raise click.UsageError("say which clouds, or --all")
@@ -215,7 +215,7 @@ async def _stored(registry: str, name: str) -> "tuple[Cloud | None, str | None]"
 
 
 def _registered(registry: str) -> "Change":
-    from control_plane.registry import open_registry, read_registry
+    from scopeway.control_plane.registry import open_registry, read_registry
 
     return asyncio.run(read_registry(open_registry(registry)))
 
@@ -226,7 +226,7 @@ def _cordoned(name: str, reason: str) -> str:
 
 @asynccontextmanager
 async def _store(registry: str) -> "AsyncIterator[Store]":
-    from control_plane.registry import open_store
+    from scopeway.control_plane.registry import open_store
 
     store = open_store(registry)
     try:
@@ -237,8 +237,8 @@ async def _store(registry: str) -> "AsyncIterator[Store]":
 
 def _read(files: Sequence[BinaryIO]) -> "list[Cloud]":
     """Return all clouds of some files, or everything that is wrong with them."""
-    from control_plane.clouds.cordon import Cordon
-    from control_plane.clouds.manifest import InvalidCloud
+    from scopeway.control_plane.clouds.cordon import Cordon
+    from scopeway.control_plane.clouds.manifest import InvalidCloud
 
     clouds: dict[str, tuple[str, Cloud]] = {}
     problems = []
@@ -262,7 +262,7 @@ def _read(files: Sequence[BinaryIO]) -> "list[Cloud]":
 
 
 def _manifests(file: BinaryIO) -> "Mapping[str, Entry]":
-    from control_plane.registry.files import read_manifests
+    from scopeway.control_plane.registry.files import read_manifests
 
     try:
         text = file.read().decode()
@@ -281,7 +281,7 @@ def _show(document: dict[str, Any], output: str) -> None:
 
 
 def _table(clouds: "Sequence[Cloud]", inventory: "Inventory") -> None:
-    from control_plane.clouds.urls import front_url
+    from scopeway.control_plane.clouds.urls import front_url
 
     shown = table("cloud", "labels", "services", "front", "peer", "cordoned")
     for one in clouds:

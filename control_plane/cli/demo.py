@@ -26,11 +26,11 @@ def demo(
     Everything runs on loopback, in a temporary folder, and ends with the command; with --up it
     goes on until --down, in .scopeway of the working folder.
     """
-    from control_plane.demo.run import SMALL, down, run_demo, up
+    from scopeway.control_plane.demo.run import SMALL, down, run_demo, up
 
     chosen = SMALL
     if full:
-        from control_plane.demo.full import FULL
+        from scopeway.control_plane.demo.full import FULL
 
         chosen = FULL
     if action == "up":

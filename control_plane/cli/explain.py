@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from control_plane.cli.options import direct_option, format_option, registry_option
-from control_plane.cli.output import add_row, console, say, table
-from control_plane.clouds.fields import METHODS
-from control_plane.clouds.policy import FORM
+from scopeway.control_plane.cli.options import direct_option, format_option, registry_option
+from scopeway.control_plane.cli.output import add_row, console, say, table
+from scopeway.control_plane.clouds.fields import METHODS
+from scopeway.control_plane.clouds.policy import FORM
 
 if TYPE_CHECKING:
-    from control_plane.compiler.explain import Explanation
-    from control_plane.compiler.transport import Place
+    from scopeway.control_plane.compiler.explain import Explanation
+    from scopeway.control_plane.compiler.transport import Place
 
 EXIT_REJECTED = 3
 
@@ -68,10 +68,10 @@ def explain(
 
     Exit status: 0 a route, 3 a rejection, 2 bad usage or a registry that cannot be read.
     """
-    from control_plane.compiler.explain import explain_request
-    from control_plane.compiler.plan import PlanSettings
-    from control_plane.registry import RegistryUnavailable, open_registry, read_registry
-    from control_plane.scope import official_type
+    from scopeway.control_plane.compiler.explain import explain_request
+    from scopeway.control_plane.compiler.plan import PlanSettings
+    from scopeway.control_plane.registry import RegistryUnavailable, open_registry, read_registry
+    from scopeway.control_plane.scope import official_type
 
     service_type = official_type(service)
     if service_type is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from xds.text import shown
+from scopeway.xds.text import shown
 
 if TYPE_CHECKING:
     from rich.console import Console

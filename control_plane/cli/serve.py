@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from control_plane.cli.options import (
+from scopeway.control_plane.cli.options import (
     address,
     direct_option,
     registry_option,
@@ -16,14 +16,14 @@ from control_plane.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from control_plane.compiler.transport import Place
-    from control_plane.scope import Expression
+    from scopeway.control_plane.compiler.transport import Place
+    from scopeway.control_plane.scope import Expression
 
 
 def expression(text: str) -> "Expression":
     """Read what selects clouds to prefetch."""
-    from control_plane.compiler.prefetch import parse_prefetch
-    from control_plane.scope import ScopeError
+    from scopeway.control_plane.compiler.prefetch import parse_prefetch
+    from scopeway.control_plane.scope import ScopeError
 
     try:
         return parse_prefetch(text)
@@ -157,9 +157,9 @@ def serve(
     tls = three_files(tls_cert, tls_key, tls_ca)
     # gRPC tells a used port in a line of its own, beside our sentence; read when it is imported
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from control_plane.app import run
-    from control_plane.identity.files import IdentityFiles
-    from control_plane.settings import Settings
+    from scopeway.control_plane.app import run
+    from scopeway.control_plane.identity.files import IdentityFiles
+    from scopeway.control_plane.settings import Settings
 
     identity = None
     if tls is not None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from control_plane.cli.options import admin_option, format_option
-from control_plane.cli.output import LINE, add_row, console, table
-from control_plane.errors import ControlPlaneError
-from xds.text import shown
+from scopeway.control_plane.cli.options import admin_option, format_option
+from scopeway.control_plane.cli.output import LINE, add_row, console, table
+from scopeway.control_plane.errors import ControlPlaneError
+from scopeway.xds.text import shown
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -102,7 +102,7 @@ def _fitting(found: Mapping[str, Status], to: "Console") -> "RenderableType":
 
 
 def _ask(admins: Sequence[str], clouds: Collection[str]) -> Mapping[str, Status]:
-    from control_plane.cli.admin_client import get_status
+    from scopeway.control_plane.cli.admin_client import get_status
 
     found: dict[str, Status] = {}
     for admin in admins:

@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
 from typing import Protocol
 
-from control_plane.errors import ControlPlaneError
-from control_plane.scope import lexical_form, parse_scope
+from scopeway.control_plane.errors import ControlPlaneError
+from scopeway.control_plane.scope import lexical_form, parse_scope
 
 HEADER = "X-Scope"
 

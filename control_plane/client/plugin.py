@@ -21,7 +21,7 @@ API_VERSIONS = ("1",)
 
 _VARIABLE = "OS_SCOPE"
 _SET_ASIDE = "SCOPEWAY_OS_SCOPE"
-_VENDOR_HOOK = "control_plane.client.hook:attach_scope"
+_VENDOR_HOOK = "scopeway.control_plane.client.hook:attach_scope"
 
 
 def build_option_parser(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -73,7 +73,7 @@ def _checked_scope(parser: argparse.ArgumentParser, text: str) -> str:
 
     What is wrong is told here: argparse would put some seventy lines of usage before it.
     """
-    from control_plane.scope import ScopeError, lexical_form, parse_scope
+    from scopeway.control_plane.scope import ScopeError, lexical_form, parse_scope
 
     try:
         parse_scope(text)

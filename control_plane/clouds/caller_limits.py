@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from control_plane.clouds.model import UNLIMITED, CallerLimits, Cloud
-from control_plane.clouds.policy import matches, rule_name
+from scopeway.control_plane.clouds.model import UNLIMITED, CallerLimits, Cloud
+from scopeway.control_plane.clouds.policy import matches, rule_name
 
 DEFAULT: Final = CallerLimits(requests_per_second=5000, requests_at_once=2000)
 """Of a peer that states none (docs/limits.md has the reasons). 5,000 requests a second take about a

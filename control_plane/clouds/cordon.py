@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from control_plane.clouds import fields
-from control_plane.clouds.manifest import (
+from scopeway.control_plane.clouds import fields
+from scopeway.control_plane.clouds.manifest import (
     API_VERSION,
     MAX_PROBLEMS,
     InvalidCloud,

@@ -5,10 +5,10 @@ Invariant: `parse_manifest(to_document(cloud), place) == cloud`; what has its de
 
 from typing import Any
 
-from control_plane.clouds.caller_limits import AT_ONCE, PER_SECOND
-from control_plane.clouds.fields import UNLIMITED_WORD
-from control_plane.clouds.manifest import API_VERSION, DEFAULT_IDS, KIND
-from control_plane.clouds.model import (
+from scopeway.control_plane.clouds.caller_limits import AT_ONCE, PER_SECOND
+from scopeway.control_plane.clouds.fields import UNLIMITED_WORD
+from scopeway.control_plane.clouds.manifest import API_VERSION, DEFAULT_IDS, KIND
+from scopeway.control_plane.clouds.model import (
     UNLIMITED,
     AcceptRule,
     CallerLimits,
@@ -19,7 +19,7 @@ from control_plane.clouds.model import (
     Peer,
     Service,
 )
-from control_plane.clouds.policy import ENFORCE
+from scopeway.control_plane.clouds.policy import ENFORCE
 
 Document = dict[str, Any]
 """Of plain types only, as JSON and YAML have them."""

@@ -11,8 +11,8 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from urllib.parse import unquote
 
-from control_plane.scope import IDENTITY_VALIDATE
-from control_plane.scope.services import official_type
+from scopeway.control_plane.scope import IDENTITY_VALIDATE
+from scopeway.control_plane.scope.services import official_type
 
 METHODS = frozenset({"COPY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 

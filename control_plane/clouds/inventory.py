@@ -12,11 +12,11 @@ from itertools import islice
 
 from rpds import HashTrieMap
 
-from control_plane.clouds import sorted_names
-from control_plane.clouds.label_index import Bearers, Label, LabelIndex, LabelSet
-from control_plane.clouds.model import NO_LABELS, Cloud, Labels
-from control_plane.clouds.sorted_names import SortedNames
-from xds.steps import Steps
+from scopeway.control_plane.clouds import sorted_names
+from scopeway.control_plane.clouds.label_index import Bearers, Label, LabelIndex, LabelSet
+from scopeway.control_plane.clouds.model import NO_LABELS, Cloud, Labels
+from scopeway.control_plane.clouds.sorted_names import SortedNames
+from scopeway.xds.steps import Steps
 
 _PORTION = 128
 """Clouds, and labels of these, by which an inventory changes in one step: some 2 ms."""

@@ -13,9 +13,9 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from control_plane.clouds import fields, limits
-from control_plane.clouds.caller_limits import AT_ONCE, PER_SECOND
-from control_plane.clouds.model import (
+from scopeway.control_plane.clouds import fields, limits
+from scopeway.control_plane.clouds.caller_limits import AT_ONCE, PER_SECOND
+from scopeway.control_plane.clouds.model import (
     NO_LABELS,
     NO_LIMITS,
     UNLIMITED,
@@ -31,8 +31,8 @@ from control_plane.clouds.model import (
     Peer,
     Service,
 )
-from control_plane.clouds.policy import ENFORCE, MODES
-from control_plane.errors import ControlPlaneError
+from scopeway.control_plane.clouds.policy import ENFORCE, MODES
+from scopeway.control_plane.errors import ControlPlaneError
 
 API_VERSION = "scopeway.io/v1alpha1"
 KIND = "EdgeCloud"

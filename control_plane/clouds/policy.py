@@ -8,8 +8,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from control_plane.clouds.model import NO_LIMITS, CallerLimits, Cloud, CloudList, CloudPattern
-from control_plane.scope import IDENTITY_VALIDATE
+from scopeway.control_plane.clouds.model import (
+    NO_LIMITS,
+    CallerLimits,
+    Cloud,
+    CloudList,
+    CloudPattern,
+)
+from scopeway.control_plane.scope import IDENTITY_VALIDATE
 
 IDENTITY = "identity"
 VALIDATION = IDENTITY_VALIDATE

@@ -7,8 +7,8 @@ what is in use.
 from collections.abc import Collection, Iterable, Iterator
 from typing import Generic, TypeVar
 
-from control_plane.clouds.model import Cloud
-from control_plane.clouds.policy import Selector, bears
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.policy import Selector, bears
 
 _User = TypeVar("_User")
 

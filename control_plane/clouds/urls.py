@@ -5,7 +5,7 @@ Pure. Invariant: no URL here has a slash at its end.
 
 from collections.abc import Mapping
 
-from control_plane.clouds.model import Front
+from scopeway.control_plane.clouds.model import Front
 
 
 def is_secure(front: Front) -> bool:

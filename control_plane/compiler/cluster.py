@@ -8,10 +8,10 @@ would encode is a test's business.
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-from control_plane.clouds.fields import is_ip
-from control_plane.clouds.model import Endpoint
-from control_plane.compiler import prototypes
-from control_plane.compiler.outcome import (
+from scopeway.control_plane.clouds.fields import is_ip
+from scopeway.control_plane.clouds.model import Endpoint
+from scopeway.control_plane.compiler import prototypes
+from scopeway.control_plane.compiler.outcome import (
     Direct,
     Honoured,
     Hop,
@@ -21,9 +21,9 @@ from control_plane.compiler.outcome import (
     Rejection,
     Route,
 )
-from control_plane.compiler.transport import transport_fields
-from control_plane.site.names import DIALLED, DISPATCH, ERRORS, METADATA, UNRESOLVED
-from xds.wire import field_bytes, field_string, field_varint
+from scopeway.control_plane.compiler.transport import transport_fields
+from scopeway.control_plane.site.names import DIALLED, DISPATCH, ERRORS, METADATA, UNRESOLVED
+from scopeway.xds.wire import field_bytes, field_string, field_varint
 
 MAX_REASON = 512
 """Characters of a reason; it travels as a header."""

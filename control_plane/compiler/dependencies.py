@@ -8,12 +8,12 @@ follows what the Envoys use.
 from collections import Counter
 from collections.abc import Collection, Iterator
 
-from control_plane.clouds.model import Cloud
-from control_plane.clouds.selectors import Selectors
-from control_plane.compiler.plan import Atom, atoms
-from control_plane.scope import Target, is_quickly_read, parse_target
-from control_plane.scope.ast import CloudName, LabelSelector, Local
-from xds.index import Index
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.selectors import Selectors
+from scopeway.control_plane.compiler.plan import Atom, atoms
+from scopeway.control_plane.scope import Target, is_quickly_read, parse_target
+from scopeway.control_plane.scope.ast import CloudName, LabelSelector, Local
+from scopeway.xds.index import Index
 
 _STEP = 256
 """Targets that are looked at before others have their turn."""

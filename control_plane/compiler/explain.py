@@ -4,15 +4,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from control_plane.clouds.caller_limits import limits_text
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import Cloud
-from control_plane.clouds.policy import AUDIT, Verdict, judge, policy_of, rule_name
-from control_plane.compiler.outcome import Decision, PeerHop, Rejection, Route
-from control_plane.compiler.plan import PlanSettings, decide
-from control_plane.compiler.policy import denial
-from control_plane.scope import ScopeError, binding_for, parse_scope, parse_target, target_name
-from control_plane.site.policy import policy_problem
+from scopeway.control_plane.clouds.caller_limits import limits_text
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.policy import AUDIT, Verdict, judge, policy_of, rule_name
+from scopeway.control_plane.compiler.outcome import Decision, PeerHop, Rejection, Route
+from scopeway.control_plane.compiler.plan import PlanSettings, decide
+from scopeway.control_plane.compiler.policy import denial
+from scopeway.control_plane.scope import (
+    ScopeError,
+    binding_for,
+    parse_scope,
+    parse_target,
+    target_name,
+)
+from scopeway.control_plane.site.policy import policy_problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

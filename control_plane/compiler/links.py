@@ -3,8 +3,8 @@
 By these the Lua of `links` tells a link to the service from one that leads elsewhere.
 """
 
-from control_plane.clouds.model import Cloud
-from control_plane.clouds.urls import front_url, service_urls
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.urls import front_url, service_urls
 
 _DEFAULT_PORTS = (":80", ":443")
 

@@ -7,7 +7,7 @@ exactly what the cluster is made of, and nothing about how it was found.
 from dataclasses import dataclass, field
 from typing import Literal
 
-from control_plane.clouds.model import Service
+from scopeway.control_plane.clouds.model import Service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

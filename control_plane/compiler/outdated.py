@@ -7,7 +7,7 @@ untrue: the user is told that it is not known, and since when the registry has n
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from control_plane.compiler.outcome import Plan, Rejection
+from scopeway.control_plane.compiler.outcome import Plan, Rejection
 
 
 def as_known(plan: Plan, until: float) -> Plan:

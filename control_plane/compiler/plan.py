@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import assert_never
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import Cloud
-from control_plane.compiler.links import places
-from control_plane.compiler.outcome import (
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.compiler.links import places
+from scopeway.control_plane.compiler.outcome import (
     Decision,
     Hop,
     Local,
@@ -21,11 +21,11 @@ from control_plane.compiler.outcome import (
     Route,
     Skipped,
 )
-from control_plane.compiler.policy import honoured, refusal
-from control_plane.compiler.transport import Place, direct_hop, peer_hop
-from control_plane.scope import IDENTITY_VALIDATE, Target, unsupported_operator
-from control_plane.scope.ast import CloudName, Expression, LabelSelector, Operation
-from control_plane.scope.ast import Local as LocalAtom
+from scopeway.control_plane.compiler.policy import honoured, refusal
+from scopeway.control_plane.compiler.transport import Place, direct_hop, peer_hop
+from scopeway.control_plane.scope import IDENTITY_VALIDATE, Target, unsupported_operator
+from scopeway.control_plane.scope.ast import CloudName, Expression, LabelSelector, Operation
+from scopeway.control_plane.scope.ast import Local as LocalAtom
 
 Atom = CloudName | LocalAtom | LabelSelector
 

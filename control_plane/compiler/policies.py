@@ -12,14 +12,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from control_plane.clouds.model import Cloud
-from control_plane.clouds.policy import Policy, policy_of
-from control_plane.clouds.selectors import Selectors
-from control_plane.site.names import PEER
-from xds.codec import resource
-from xds.resource import Resource
-from xds.steps import Steps
-from xds.types import ROUTE
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.policy import Policy, policy_of
+from scopeway.control_plane.clouds.selectors import Selectors
+from scopeway.control_plane.site.names import PEER
+from scopeway.xds.codec import resource
+from scopeway.xds.resource import Resource
+from scopeway.xds.steps import Steps
+from scopeway.xds.types import ROUTE
 
 _log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ the target's own Envoy decides again (`control_plane.site.policy`), and relies o
 from functools import lru_cache
 from hashlib import sha256
 
-from control_plane.clouds.manifest import DEFAULT_ROLES
-from control_plane.clouds.model import Cloud
-from control_plane.clouds.policy import AUDIT, VALIDATION, judge, lists
-from control_plane.compiler.outcome import Honoured
+from scopeway.control_plane.clouds.manifest import DEFAULT_ROLES
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.policy import AUDIT, VALIDATION, judge, lists
+from scopeway.control_plane.compiler.outcome import Honoured
 
 
 def refusal(owner: Cloud, caller: Cloud, service: str, method: str | None = None) -> str | None:

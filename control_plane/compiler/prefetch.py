@@ -11,12 +11,12 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Final, assert_never
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import Cloud
-from control_plane.clouds.policy import bears
-from control_plane.compiler.outcome import Rejection
-from control_plane.compiler.plan import PlanSettings, atoms, plan
-from control_plane.scope import (
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.policy import bears
+from scopeway.control_plane.compiler.outcome import Rejection
+from scopeway.control_plane.compiler.plan import PlanSettings, atoms, plan
+from scopeway.control_plane.scope import (
     IDENTITY_VALIDATE,
     CloudName,
     Expression,
@@ -28,7 +28,7 @@ from control_plane.scope import (
     target_name,
     unsupported_operator,
 )
-from xds.steps import Steps
+from scopeway.xds.steps import Steps
 
 LIMIT: Final = 100
 """Clouds; each costs an Envoy a cluster for every service that it may use there."""

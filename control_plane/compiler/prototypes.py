@@ -66,7 +66,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.envoy.type.metadata.v3 import MetadataKind, MetadataKindHost
 from envoy_data_plane.google.protobuf import Any
 
-from control_plane.site.connection import (
+from scopeway.control_plane.site.connection import (
     ADDED_HEADERS,
     ADDED_HEADERS_KB,
     MAX_HEADERS,
@@ -75,8 +75,8 @@ from control_plane.site.connection import (
     PEER_STREAM_WINDOW,
     PEER_STREAMS,
 )
-from control_plane.site.names import METADATA, UNREACHABLE, UNSENT
-from xds.wire import any_message, field_bool, field_bytes, field_string, field_varint
+from scopeway.control_plane.site.names import METADATA, UNREACHABLE, UNSENT
+from scopeway.xds.wire import any_message, field_bool, field_bytes, field_string, field_varint
 
 DNS_WITHIN = timedelta(seconds=2)
 """How long a request waits for the address of a host name, however many name servers are silent."""

@@ -9,12 +9,12 @@ goes only to places which the operator has named, whatever the registry says.
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from control_plane.clouds.model import Cloud, Peer
-from control_plane.compiler.links import places
-from control_plane.compiler.outcome import Direct, PeerHop, Rejection
-from control_plane.identity import spiffe_id
-from control_plane.site import tls
-from xds.wire import field_bytes
+from scopeway.control_plane.clouds.model import Cloud, Peer
+from scopeway.control_plane.compiler.links import places
+from scopeway.control_plane.compiler.outcome import Direct, PeerHop, Rejection
+from scopeway.control_plane.identity import spiffe_id
+from scopeway.control_plane.site import tls
+from scopeway.xds.wire import field_bytes
 
 # envoy.config.cluster.v3.Cluster
 _TRANSPORT_SOCKET = 24

@@ -7,11 +7,11 @@ import subprocess
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from control_plane.demo.errors import DemoError
-from control_plane.demo.processes import clean_environment
-from control_plane.demo.rest import request
-from control_plane.demo.screen import Screen
-from control_plane.demo.stage import Stage
+from scopeway.control_plane.demo.errors import DemoError
+from scopeway.control_plane.demo.processes import clean_environment
+from scopeway.control_plane.demo.rest import request
+from scopeway.control_plane.demo.screen import Screen
+from scopeway.control_plane.demo.stage import Stage
 
 COMMAND_SECONDS = 90.0
 

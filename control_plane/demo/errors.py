@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from control_plane.errors import ControlPlaneError
+from scopeway.control_plane.errors import ControlPlaneError
 
 
 class DemoError(ControlPlaneError):

@@ -10,12 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from control_plane.demo import openstack_files as files
-from control_plane.demo.errors import DemoError, PartMissing
-from control_plane.demo.ports import ADDRESS, listens
-from control_plane.demo.processes import READY_SECONDS, Process, Supervisor, clean_environment
-from control_plane.demo.rest import request
-from control_plane.demo.site import PASSWORD, REGION, Site
+from scopeway.control_plane.demo import openstack_files as files
+from scopeway.control_plane.demo.errors import DemoError, PartMissing
+from scopeway.control_plane.demo.ports import ADDRESS, listens
+from scopeway.control_plane.demo.processes import (
+    READY_SECONDS,
+    Process,
+    Supervisor,
+    clean_environment,
+)
+from scopeway.control_plane.demo.rest import request
+from scopeway.control_plane.demo.site import PASSWORD, REGION, Site
 
 SERVE = Path(__file__).with_name("serve_wsgi.py")
 STREAM = Path(__file__).with_name("serve_streaming.py")

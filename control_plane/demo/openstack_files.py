@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from control_plane.demo.site import PASSWORD, REGION, Site
+from scopeway.control_plane.demo.site import PASSWORD, REGION, Site
 
 MEMBER = "alice"
 """Member of `PROJECT`, the user of the demo's steps."""

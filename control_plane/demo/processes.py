@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from control_plane.demo.errors import PartFailed
+from scopeway.control_plane.demo.errors import PartFailed
 
 READY_SECONDS = 90.0
 GRACE_SECONDS = 5.0

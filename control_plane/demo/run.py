@@ -13,14 +13,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane.demo import state
-from control_plane.demo.errors import DemoError, PartFailed
-from control_plane.demo.openstack import find_openstack
-from control_plane.demo.processes import ENDING_SIGNALS, Supervisor, tail
-from control_plane.demo.screen import Screen
-from control_plane.demo.sites import ControlPlane, find_program
-from control_plane.demo.stage import Stage, set_up
-from control_plane.demo.steps import tell
+from scopeway.control_plane.demo import state
+from scopeway.control_plane.demo.errors import DemoError, PartFailed
+from scopeway.control_plane.demo.openstack import find_openstack
+from scopeway.control_plane.demo.processes import ENDING_SIGNALS, Supervisor, tail
+from scopeway.control_plane.demo.screen import Screen
+from scopeway.control_plane.demo.sites import ControlPlane, find_program
+from scopeway.control_plane.demo.stage import Stage, set_up
+from scopeway.control_plane.demo.steps import tell
 
 SCOPE = "{keystone:cloud-1;glance:cloud-3}"
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import yaml
 
-from control_plane.clouds.manifest import parse_manifest
-from control_plane.demo.errors import DemoError, PartMissing
-from control_plane.demo.ports import ADDRESS, all_listen, free_ports
-from control_plane.demo.processes import Process, Supervisor, clean_environment
-from control_plane.demo.rest import answers, request
-from control_plane.demo.site import REGION, Site
-from control_plane.registry import open_store
+from scopeway.control_plane.clouds.manifest import parse_manifest
+from scopeway.control_plane.demo.errors import DemoError, PartMissing
+from scopeway.control_plane.demo.ports import ADDRESS, all_listen, free_ports
+from scopeway.control_plane.demo.processes import Process, Supervisor, clean_environment
+from scopeway.control_plane.demo.rest import answers, request
+from scopeway.control_plane.demo.site import REGION, Site
+from scopeway.control_plane.registry import open_store
 
 COMMAND_SECONDS = 60
 LABELS = {"fleet": "demo"}
@@ -159,7 +159,7 @@ def start_envoys(
 
 def scopeway(*arguments: str | Path) -> list[str]:
     """The command line of `scopeway` in this very installation."""
-    return [sys.executable, "-m", "control_plane", *(str(part) for part in arguments)]
+    return [sys.executable, "-m", "scopeway.control_plane", *(str(part) for part in arguments)]
 
 
 def run_scopeway(*arguments: str | Path) -> str:

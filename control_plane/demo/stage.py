@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane.demo import openstack, sites
-from control_plane.demo.openstack_files import clouds_yaml
-from control_plane.demo.processes import Process, Supervisor, clean_environment
-from control_plane.demo.screen import Screen
-from control_plane.demo.site import Site, make_sites
-from control_plane.demo.sites import ControlPlane
+from scopeway.control_plane.demo import openstack, sites
+from scopeway.control_plane.demo.openstack_files import clouds_yaml
+from scopeway.control_plane.demo.processes import Process, Supervisor, clean_environment
+from scopeway.control_plane.demo.screen import Screen
+from scopeway.control_plane.demo.site import Site, make_sites
+from scopeway.control_plane.demo.sites import ControlPlane
 
 CLOUDS = ("cloud-1", "cloud-2", "cloud-3")
 IMAGES = {"cloud-2": "debian", "cloud-3": "cirros"}

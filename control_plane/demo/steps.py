@@ -5,15 +5,15 @@ import time
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from control_plane.demo import commands, trace
-from control_plane.demo.errors import DemoError
-from control_plane.demo.openstack import log_in
-from control_plane.demo.openstack_files import MEMBER, PROJECT
-from control_plane.demo.rest import request
-from control_plane.demo.screen import Screen
-from control_plane.demo.sites import borrowed_manifest, register
-from control_plane.demo.stage import IMAGES, Stage
-from control_plane.demo.trace import AccessLogs, Hop
+from scopeway.control_plane.demo import commands, trace
+from scopeway.control_plane.demo.errors import DemoError
+from scopeway.control_plane.demo.openstack import log_in
+from scopeway.control_plane.demo.openstack_files import MEMBER, PROJECT
+from scopeway.control_plane.demo.rest import request
+from scopeway.control_plane.demo.screen import Screen
+from scopeway.control_plane.demo.sites import borrowed_manifest, register
+from scopeway.control_plane.demo.stage import IMAGES, Stage
+from scopeway.control_plane.demo.trace import AccessLogs, Hop
 
 SCOPE = "{keystone:cloud-1;glance:cloud-3}"
 NEW_CLOUD = "cloud-9"

@@ -5,7 +5,7 @@ reads certificates without I/O; `authority` keeps an authority and what it has i
 Only these two import `cryptography`.
 """
 
-from control_plane.identity.names import (
+from scopeway.control_plane.identity.names import (
     CONTROL_PLANE,
     DEFAULT_TRUST_DOMAIN,
     cloud_of,

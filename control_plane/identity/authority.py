@@ -20,9 +20,9 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from control_plane.identity import certificates, files
-from control_plane.identity.certificates import Authority, CertificateError
-from control_plane.identity.names import CLOUD, CONTROL_PLANE
+from scopeway.control_plane.identity import certificates, files
+from scopeway.control_plane.identity.certificates import Authority, CertificateError
+from scopeway.control_plane.identity.names import CLOUD, CONTROL_PLANE
 
 
 class Step(Enum):

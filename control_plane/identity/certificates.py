@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from control_plane.errors import ControlPlaneError
-from control_plane.identity.names import CONTROL_PLANE, control_plane_id, spiffe_id
+from scopeway.control_plane.errors import ControlPlaneError
+from scopeway.control_plane.identity.names import CONTROL_PLANE, control_plane_id, spiffe_id
 
 CLOCK_SKEW = timedelta(minutes=5)
 """A certificate holds from so long before it is made: clocks of sites differ."""

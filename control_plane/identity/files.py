@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from control_plane.identity.certificates import (
+from scopeway.control_plane.identity.certificates import (
     CertificateError,
     Issued,
     belong_together,

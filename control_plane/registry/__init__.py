@@ -4,9 +4,9 @@ Owns reading registries and folding what they say into the inventory (`catalog`,
 scopes, compilers or streams. The way in is `open_registry`.
 """
 
-from control_plane.registry.catalog import Catalog, Change
-from control_plane.registry.opening import open_registry, open_store, read_registry
-from control_plane.registry.protocol import Batch, Registry, RegistryUnavailable, Store
+from scopeway.control_plane.registry.catalog import Catalog, Change
+from scopeway.control_plane.registry.opening import open_registry, open_store, read_registry
+from scopeway.control_plane.registry.protocol import Batch, Registry, RegistryUnavailable, Store
 
 __all__ = [
     "Batch",

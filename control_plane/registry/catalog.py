@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from rpds import HashTrieMap
 
-from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.inventory import Inventory, portions
-from control_plane.clouds.manifest import InvalidCloud, Problem
-from control_plane.clouds.model import Cloud
-from control_plane.registry.cordons import Cordons
-from control_plane.registry.protocol import Batch, Place
-from control_plane.registry.storm import Loss, RecentLosses, StormLimits
-from xds.steps import Steps, finish
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.inventory import Inventory, portions
+from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry.cordons import Cordons
+from scopeway.control_plane.registry.protocol import Batch, Place
+from scopeway.control_plane.registry.storm import Loss, RecentLosses, StormLimits
+from scopeway.xds.steps import Steps, finish
 
 _OTHERS_SHOWN = 3
 

@@ -8,9 +8,9 @@ until the last of them is gone.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.manifest import InvalidCloud
-from control_plane.registry.protocol import Batch, Entry, Place
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.registry.protocol import Batch, Entry, Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,10 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapp
 from dataclasses import replace
 from pathlib import Path
 
-from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.manifest import InvalidCloud
-from control_plane.registry.files import Manifests, read_manifests, unreadable
-from control_plane.registry.protocol import Batch, Entry, Place, RegistryUnavailable
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.registry.files import Manifests, read_manifests, unreadable
+from scopeway.control_plane.registry.protocol import Batch, Entry, Place, RegistryUnavailable
 
 POLL = 0.25
 """Seconds between two looks; more where one look takes long."""

@@ -7,12 +7,12 @@ Owns what is strict about the text itself, and which keys hold what; the meaning
 import json
 from typing import Any
 
-from control_plane.clouds import cordon, fields, limits
-from control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
-from control_plane.clouds.document import to_document
-from control_plane.clouds.manifest import InvalidCloud, Problem, parse_manifest
-from control_plane.clouds.model import Cloud
-from control_plane.registry.protocol import Entry
+from scopeway.control_plane.clouds import cordon, fields, limits
+from scopeway.control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
+from scopeway.control_plane.clouds.document import to_document
+from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem, parse_manifest
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry.protocol import Entry
 
 CORDON_KEY = "/cordon"
 """What a cloud's key ends with for its cordon. Below the cloud's own key, so that one watch sees

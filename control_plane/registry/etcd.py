@@ -19,11 +19,11 @@ from typing import Any
 import grpc
 from aetcd import rpc
 
-from control_plane.registry.documents import parse_json
-from control_plane.registry.etcd_client import EtcdError, Session, connected, describe
-from control_plane.registry.etcd_url import EtcdUrl
-from control_plane.registry.pace import Pace
-from control_plane.registry.protocol import Batch, Entry, Place, RegistryUnavailable
+from scopeway.control_plane.registry.documents import parse_json
+from scopeway.control_plane.registry.etcd_client import EtcdError, Session, connected, describe
+from scopeway.control_plane.registry.etcd_url import EtcdUrl
+from scopeway.control_plane.registry.pace import Pace
+from scopeway.control_plane.registry.protocol import Batch, Entry, Place, RegistryUnavailable
 
 log = logging.getLogger(__name__)
 

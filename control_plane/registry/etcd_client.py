@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 from aetcd import rpc
 
-from control_plane.registry.etcd_url import EtcdUrl
+from scopeway.control_plane.registry.etcd_url import EtcdUrl
 
 HELLO_TIMEOUT = 2.0
 """Seconds for one attempt to reach a member."""

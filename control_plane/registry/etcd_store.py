@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 
 from aetcd import rpc
 
-from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.manifest import InvalidCloud
-from control_plane.clouds.model import Cloud
-from control_plane.registry.documents import CORDON_KEY, parse_json, to_json
-from control_plane.registry.etcd import pages
-from control_plane.registry.etcd_client import EtcdError, Session, connected
-from control_plane.registry.etcd_url import EtcdUrl
-from control_plane.registry.protocol import Entry, Place, RegistryUnavailable
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry.documents import CORDON_KEY, parse_json, to_json
+from scopeway.control_plane.registry.etcd import pages
+from scopeway.control_plane.registry.etcd_client import EtcdError, Session, connected
+from scopeway.control_plane.registry.etcd_url import EtcdUrl
+from scopeway.control_plane.registry.protocol import Entry, Place, RegistryUnavailable
 
 
 class EtcdStore:

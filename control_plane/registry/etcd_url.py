@@ -6,8 +6,8 @@ Pure: opens nothing. Invariant: the password is in no text that is made for peop
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from control_plane.clouds import fields
-from control_plane.registry.protocol import RegistryUnavailable
+from scopeway.control_plane.clouds import fields
+from scopeway.control_plane.registry.protocol import RegistryUnavailable
 
 DEFAULT_PORT = 2379
 DEFAULT_PREFIX = "/scopeway"

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.manifest import InvalidCloud, Problem
-from control_plane.clouds.model import Cloud
-from control_plane.registry import yaml_documents
-from control_plane.registry.documents import parse_document
-from control_plane.registry.protocol import Entry, Place
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry import yaml_documents
+from scopeway.control_plane.registry.documents import parse_document
+from scopeway.control_plane.registry.protocol import Entry, Place
 
 Known = Mapping[bytes, Cloud | Cordon]
 

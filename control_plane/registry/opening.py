@@ -5,8 +5,8 @@ Owns the list of kinds. What a kind needs is imported when it is asked for: a fo
 
 from pathlib import Path
 
-from control_plane.registry.catalog import Catalog, Change
-from control_plane.registry.protocol import Registry, RegistryUnavailable, Store
+from scopeway.control_plane.registry.catalog import Catalog, Change
+from scopeway.control_plane.registry.protocol import Registry, RegistryUnavailable, Store
 
 PATIENCE = 5.0
 """Seconds to wait for a registry at the start, where nothing else could be served."""
@@ -33,7 +33,7 @@ def open_registry(
     registry = _open(url, patience)
     if state_dir is None:
         return registry
-    from control_plane.registry.state import StateRegistry
+    from scopeway.control_plane.registry.state import StateRegistry
 
     return StateRegistry(registry, state_dir)
 
@@ -46,8 +46,8 @@ def open_store(url: str) -> Store:
     """
     if url.startswith("dir:"):
         raise RegistryUnavailable(f"{url} is changed by editing its files")
-    from control_plane.registry.etcd_store import EtcdStore
-    from control_plane.registry.etcd_url import parse_etcd_url
+    from scopeway.control_plane.registry.etcd_store import EtcdStore
+    from scopeway.control_plane.registry.etcd_url import parse_etcd_url
 
     return EtcdStore(parse_etcd_url(url))
 
@@ -68,12 +68,12 @@ async def read_registry(registry: Registry) -> Change:
 
 def _open(url: str, patience: float) -> Registry:
     if url.startswith("dir:"):
-        from control_plane.registry.directory import DirectoryRegistry
+        from scopeway.control_plane.registry.directory import DirectoryRegistry
 
         return DirectoryRegistry(Path(url.removeprefix("dir:")))
     if url.startswith("etcd:"):
-        from control_plane.registry.etcd import EtcdRegistry
-        from control_plane.registry.etcd_url import parse_etcd_url
+        from scopeway.control_plane.registry.etcd import EtcdRegistry
+        from scopeway.control_plane.registry.etcd_url import parse_etcd_url
 
         return EtcdRegistry(parse_etcd_url(url), patience=patience)
     raise RegistryUnavailable(f"{url!r} is not a registry: dir:<folder> or etcd://<host>:<port>")

@@ -8,7 +8,7 @@ the processor and holds up the others for one of its changes at most. Pure: time
 from collections.abc import Collection, Mapping
 from typing import Final, Generic, TypeVar
 
-from control_plane.registry.protocol import Place
+from scopeway.control_plane.registry.protocol import Place
 
 _Change = TypeVar("_Change")
 

@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.manifest import InvalidCloud
-from control_plane.clouds.model import Cloud
-from control_plane.errors import ControlPlaneError
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.errors import ControlPlaneError
 
 Entry = Cloud | Cordon | InvalidCloud
 """What stands in one place: a cloud, the cordon of one, or something that is refused."""

@@ -12,13 +12,19 @@ from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
 
-from control_plane.clouds.inventory import Inventory, let_go
-from control_plane.registry import state_file
-from control_plane.registry.catalog import Catalog
-from control_plane.registry.protocol import Batch, Entry, Place, Registry, RegistryUnavailable
-from control_plane.registry.state_file import Saved, StateDamaged
-from control_plane.slices import in_slices
-from xds.steps import Steps
+from scopeway.control_plane.clouds.inventory import Inventory, let_go
+from scopeway.control_plane.registry import state_file
+from scopeway.control_plane.registry.catalog import Catalog
+from scopeway.control_plane.registry.protocol import (
+    Batch,
+    Entry,
+    Place,
+    Registry,
+    RegistryUnavailable,
+)
+from scopeway.control_plane.registry.state_file import Saved, StateDamaged
+from scopeway.control_plane.slices import in_slices
+from scopeway.xds.steps import Steps
 
 log = logging.getLogger(__name__)
 

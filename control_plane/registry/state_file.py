@@ -16,12 +16,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import Cloud
-from control_plane.registry.documents import MAX_BYTES, parse_json, to_json
-from control_plane.registry.protocol import Entry, Place
-from control_plane.registry.storm import is_storm
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry.documents import MAX_BYTES, parse_json, to_json
+from scopeway.control_plane.registry.protocol import Entry, Place
+from scopeway.control_plane.registry.storm import is_storm
 
 FILE = "clouds.jsonl"
 FORMAT = 1

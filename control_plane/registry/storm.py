@@ -6,8 +6,8 @@ Owns the memory of recent losses. Pure: time is an argument. Knows no registry.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Cloud
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ know which clouds exist. lark and os-service-types are imported when they are fi
 
 from collections.abc import Mapping
 
-from control_plane.scope import services
-from control_plane.scope.ast import (
+from scopeway.control_plane.scope import services
+from scopeway.control_plane.scope.ast import (
     Binding,
     CloudName,
     Expression,
@@ -16,19 +16,19 @@ from control_plane.scope.ast import (
     Operation,
     Scope,
 )
-from control_plane.scope.canonical import canonical, unsupported_operator
-from control_plane.scope.errors import ScopeError
-from control_plane.scope.lexical import binding_for, complete, lexical_form
-from control_plane.scope.parser import parse_expression, parse_scope
-from control_plane.scope.services import official_type
-from control_plane.scope.target import (
+from scopeway.control_plane.scope.canonical import canonical, unsupported_operator
+from scopeway.control_plane.scope.errors import ScopeError
+from scopeway.control_plane.scope.lexical import binding_for, complete, lexical_form
+from scopeway.control_plane.scope.parser import parse_expression, parse_scope
+from scopeway.control_plane.scope.services import official_type
+from scopeway.control_plane.scope.target import (
     IDENTITY_VALIDATE,
     Target,
     is_quickly_read,
     parse_target,
     target_name,
 )
-from control_plane.scope.text import is_cloud_name, is_label_word
+from scopeway.control_plane.scope.text import is_cloud_name, is_label_word
 
 SERVICE_TYPES: frozenset[str]
 ALIASES: Mapping[str, str]

@@ -5,7 +5,14 @@ Invariant: parsing `canonical(x)` gives `x` again.
 
 from typing import assert_never
 
-from control_plane.scope.ast import CloudName, Expression, LabelSelector, Local, Operation, Scope
+from scopeway.control_plane.scope.ast import (
+    CloudName,
+    Expression,
+    LabelSelector,
+    Local,
+    Operation,
+    Scope,
+)
 
 _STRENGTH = {"|": 1, "^": 2, "&": 3, "%": 4}
 _SERVED = "|"

@@ -1,6 +1,6 @@
 """The one error of the scope language."""
 
-from control_plane.errors import ControlPlaneError
+from scopeway.control_plane.errors import ControlPlaneError
 
 
 class ScopeError(ControlPlaneError):

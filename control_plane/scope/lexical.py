@@ -7,9 +7,9 @@ implementations.
 
 import re
 
-from control_plane.scope.errors import ScopeError
-from control_plane.scope.services import official_type
-from control_plane.scope.text import (
+from scopeway.control_plane.scope.errors import ScopeError
+from scopeway.control_plane.scope.services import official_type
+from scopeway.control_plane.scope.text import (
     BLANKS,
     MAX_BYTES,
     NAME_CHARACTERS,

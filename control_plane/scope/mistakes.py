@@ -5,8 +5,8 @@ Pure text work: it knows the names of the grammar's terminals, and nothing of la
 
 import re
 
-from control_plane.scope.errors import ScopeError
-from control_plane.scope.text import BLANKS, shown
+from scopeway.control_plane.scope.errors import ScopeError
+from scopeway.control_plane.scope.text import BLANKS, shown
 
 _ATOM = ("a cloud name", "'local'", "'['", "'('")
 _OPERATORS = frozenset({"_OR", "_XOR", "_AND", "_CROSS"})

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from control_plane.scope.ast import (
+from scopeway.control_plane.scope.ast import (
     Binding,
     CloudName,
     Expression,
@@ -18,10 +18,10 @@ from control_plane.scope.ast import (
     Operation,
     Scope,
 )
-from control_plane.scope.errors import ScopeError
-from control_plane.scope.mistakes import explain
-from control_plane.scope.services import official_type
-from control_plane.scope.text import (
+from scopeway.control_plane.scope.errors import ScopeError
+from scopeway.control_plane.scope.mistakes import explain
+from scopeway.control_plane.scope.services import official_type
+from scopeway.control_plane.scope.text import (
     BLANKS,
     MAX_ATOMS,
     MAX_DEPTH,
@@ -111,7 +111,7 @@ def _is_bare_expression(text: str) -> bool:
 def _parser() -> "Lark":
     from lark import Lark
 
-    grammar = files("control_plane.scope").joinpath("grammar.lark").read_text()
+    grammar = files("scopeway.control_plane.scope").joinpath("grammar.lark").read_text()
     return Lark(
         grammar,
         parser="lalr",

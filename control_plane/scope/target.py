@@ -6,11 +6,11 @@ may come out of it.
 
 from dataclasses import dataclass
 
-from control_plane.scope.ast import CloudName, Expression
-from control_plane.scope.errors import ScopeError
-from control_plane.scope.parser import parse_expression
-from control_plane.scope.services import official_type
-from control_plane.scope.text import MAX_BYTES, is_cloud_name, shown
+from scopeway.control_plane.scope.ast import CloudName, Expression
+from scopeway.control_plane.scope.errors import ScopeError
+from scopeway.control_plane.scope.parser import parse_expression
+from scopeway.control_plane.scope.services import official_type
+from scopeway.control_plane.scope.text import MAX_BYTES, is_cloud_name, shown
 
 IDENTITY_VALIDATE = "identity.validate"
 """The validation of a token at another cloud's Keystone; in target names only, for one cloud."""

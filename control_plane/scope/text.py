@@ -6,7 +6,7 @@ ASCII, lower case, at most MAX_BYTES long, and column n of it is column n of wha
 
 import re
 
-from control_plane.scope.errors import ScopeError
+from scopeway.control_plane.scope.errors import ScopeError
 
 MAX_BYTES = 2048
 MAX_ATOMS = 32

@@ -5,7 +5,7 @@ nothing of this changes when clouds come or go; but the routes of a peer, whose 
 clouds that bear the labels it speaks of. docs/envoy.md says what Envoy makes of it.
 """
 
-from control_plane.site.resources import (
+from scopeway.control_plane.site.resources import (
     PeerRoutes,
     each_site_resource,
     peer_routes,

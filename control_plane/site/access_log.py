@@ -14,8 +14,8 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 )
 from envoy_data_plane.google.protobuf import Struct
 
-from control_plane.site import names
-from xds.wire import field_bytes, field_string
+from scopeway.control_plane.site import names
+from scopeway.xds.wire import field_bytes, field_string
 
 # SubstitutionFormatString, Struct, an entry of its map, Value
 _JSON_FORMAT, _STRUCT_FIELDS, _KEY, _VALUE, _STRING_VALUE = 2, 1, 1, 2, 3

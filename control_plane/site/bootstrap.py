@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from control_plane.site.identity import SiteIdentity, control_plane_socket, to_metadata
+from scopeway.control_plane.site.identity import SiteIdentity, control_plane_socket, to_metadata
 
 UNIX = "unix"
 """In place of a host: the other half of the pair is the path of a socket, or `@` and a name in
@@ -122,7 +122,8 @@ def render_bootstrap(filled: Mapping[str, Any]) -> str:
 
 def template() -> str:
     """Return the text of `envoy/bootstrap.yaml`, which the package has a link to."""
-    return files("control_plane.site").joinpath("bootstrap.yaml").read_text(encoding="utf-8")
+    folder = files("scopeway.control_plane.site")
+    return folder.joinpath("bootstrap.yaml").read_text(encoding="utf-8")
 
 
 def _admin(host: str, port: str | int) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
-from control_plane.clouds.caller_limits import peer_limits
-from control_plane.clouds.model import UNLIMITED, CallerLimits, Cloud
-from control_plane.clouds.policy import Policy
-from control_plane.site.callers import CallerClass
-from xds.steps import Steps
-from xds.wire import any_message, field_bytes, field_string
+from scopeway.control_plane.clouds.caller_limits import peer_limits
+from scopeway.control_plane.clouds.model import UNLIMITED, CallerLimits, Cloud
+from scopeway.control_plane.clouds.policy import Policy
+from scopeway.control_plane.site.callers import CallerClass
+from scopeway.xds.steps import Steps
+from scopeway.xds.wire import any_message, field_bytes, field_string
 
 KEY: Final = "limits"
 """In the `filter_context` of the Lua."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-from control_plane.clouds.inventory import Inventory, label_set
-from control_plane.clouds.label_index import LabelSet
-from control_plane.clouds.policy import Policy, Selector
-from control_plane.clouds.sorted_names import SortedNames
-from xds.steps import STRIDE, Steps, finish
+from scopeway.control_plane.clouds.inventory import Inventory, label_set
+from scopeway.control_plane.clouds.label_index import LabelSet
+from scopeway.control_plane.clouds.policy import Policy, Selector
+from scopeway.control_plane.clouds.sorted_names import SortedNames
+from scopeway.xds.steps import STRIDE, Steps, finish
 
 MAX_LOOKED_AT: Final = 50_000
 """Names, and sets of labels for each selector, that are looked at for one policy: some 20 ms."""

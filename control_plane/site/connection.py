@@ -55,11 +55,11 @@ from envoy_data_plane.envoy.extensions.request_id.uuid.v3 import UuidRequestIdCo
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from control_plane.site import links, names, replies, route
-from control_plane.site.access_log import log_format
-from control_plane.site.envoy_types import ads, default, extension, overwrite
-from control_plane.site.policy import deny_all, no_class
-from xds.wire import field_bytes, field_string
+from scopeway.control_plane.site import links, names, replies, route
+from scopeway.control_plane.site.access_log import log_format
+from scopeway.control_plane.site.envoy_types import ads, default, extension, overwrite
+from scopeway.control_plane.site.policy import deny_all, no_class
+from scopeway.xds.wire import field_bytes, field_string
 
 IDLE = timedelta(hours=1)
 """A request may be silent for so long: a service that works on an upload, a console nobody types

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import yaml
 
-from control_plane.identity import control_plane_id
-from control_plane.site import names
-from xds.wire import field_bytes, field_string
+from scopeway.control_plane.identity import control_plane_id
+from scopeway.control_plane.site import names
+from scopeway.xds.wire import field_bytes, field_string
 
 SDS_FILES: Final = {names.IDENTITY: "identity.yaml", names.AUTHORITIES: "authorities.yaml"}
 """Secret to the file that names its files; Envoy takes one secret from each."""

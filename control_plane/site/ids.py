@@ -3,7 +3,7 @@
 Pure. Labels don't become names here: the Lua of a site would change with the labels of others.
 """
 
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 
 def id_constants(cloud: Cloud) -> dict[str, object]:

@@ -25,8 +25,8 @@ from envoy_data_plane.xds.type.matcher.v3 import (
     StringMatcher,
 )
 
-from control_plane.site import names
-from control_plane.site.envoy_types import ads, extension
+from scopeway.control_plane.site import names
+from scopeway.control_plane.site.envoy_types import ads, extension
 
 
 def http_filter() -> HttpFilter:

@@ -19,20 +19,20 @@ from functools import cache, lru_cache
 from itertools import islice
 from typing import Final, TypeAlias
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.policy import (
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.policy import (
     IDENTITY,
     VALIDATION,
     Policy,
     methods_of,
     rule_name,
 )
-from control_plane.identity import spiffe_id
-from control_plane.memo import Memo
-from control_plane.site import names
-from control_plane.site.callers import Block, CallerClass, PolicyTooLarge, caller_classes
-from xds.steps import Steps, finish
-from xds.wire import any_message, field_bytes, field_string, field_varint, nested
+from scopeway.control_plane.identity import spiffe_id
+from scopeway.control_plane.memo import Memo
+from scopeway.control_plane.site import names
+from scopeway.control_plane.site.callers import Block, CallerClass, PolicyTooLarge, caller_classes
+from scopeway.xds.steps import Steps, finish
+from scopeway.xds.wire import any_message, field_bytes, field_string, field_varint, nested
 
 NONE = "none"
 """The name of the outcome where no rule that is about the service is for the caller."""

@@ -33,11 +33,11 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.extensions.formatter.cel.v3 import Cel
 from envoy_data_plane.google.protobuf import Any
 
-from control_plane.clouds.policy import FORM
-from control_plane.site import names
-from control_plane.site.envoy_types import error_body, overwrite
-from control_plane.site.policy import NONE, TOO_LARGE
-from control_plane.site.route import LOGIN_BODY_WITHIN, MAX_LOGIN, WITHIN
+from scopeway.control_plane.clouds.policy import FORM
+from scopeway.control_plane.site import names
+from scopeway.control_plane.site.envoy_types import error_body, overwrite
+from scopeway.control_plane.site.policy import NONE, TOO_LARGE
+from scopeway.control_plane.site.route import LOGIN_BODY_WITHIN, MAX_LOGIN, WITHIN
 
 _TARGET = f"%REQ({names.TARGET})%"
 _SERVICE = f"%REQ({names.SERVICE})%"

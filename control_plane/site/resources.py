@@ -11,24 +11,24 @@ from ipaddress import ip_address
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import Cloud, Front, Peer
-from control_plane.clouds.policy import Policy
-from control_plane.clouds.urls import front_url, is_secure, service_urls
-from control_plane.identity import spiffe_id
-from control_plane.scope import ALIASES, SERVICE_TYPES
-from control_plane.site import names
-from control_plane.site.caller_limits import lua_constants, route_limits
-from control_plane.site.callers import PolicyTooLarge, caller_class_steps
-from control_plane.site.ids import id_constants
-from control_plane.site.policy import Classes, peer_policy_steps
-from lua_filters import bundle, literal
-from xds.steps import Steps, finish
-from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
-from xds.wire import any_message, field_bytes, field_string, field_varint, nested
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Cloud, Front, Peer
+from scopeway.control_plane.clouds.policy import Policy
+from scopeway.control_plane.clouds.urls import front_url, is_secure, service_urls
+from scopeway.control_plane.identity import spiffe_id
+from scopeway.control_plane.scope import ALIASES, SERVICE_TYPES
+from scopeway.control_plane.site import names
+from scopeway.control_plane.site.caller_limits import lua_constants, route_limits
+from scopeway.control_plane.site.callers import PolicyTooLarge, caller_class_steps
+from scopeway.control_plane.site.ids import id_constants
+from scopeway.control_plane.site.policy import Classes, peer_policy_steps
+from scopeway.lua_filters import bundle, literal
+from scopeway.xds.steps import Steps, finish
+from scopeway.xds.types import EXTENSION, LISTENER, ROUTE, SECRET
+from scopeway.xds.wire import any_message, field_bytes, field_string, field_varint, nested
 
 if TYPE_CHECKING:
-    from control_plane.site.route import OwnRoute
+    from scopeway.control_plane.site.route import OwnRoute
 
 DEFAULT_ACCESS_LOG: Final = "/dev/stdout"
 
@@ -145,7 +145,7 @@ def warm(*, trust_domain: str | None = None) -> None:
     Args:
         trust_domain: Of the certificates of peers; None: they speak without TLS.
     """
-    from control_plane.site import route, tls
+    from scopeway.control_plane.site import route, tls
 
     front, peer = Front(address="127.0.0.1", port=1), Peer(address="127.0.0.1", port=2)
     site_resources(Cloud(name="any", front=front, peer=peer), trust_domain=trust_domain)
@@ -183,7 +183,7 @@ def peer_routes_steps(
     earlier: bool = False,
 ) -> Steps[PeerRoutes]:
     """Do what `peer_routes` does, in steps."""
-    from control_plane.site import route
+    from scopeway.control_plane.site import route
 
     try:
         classes: Classes = yield from caller_class_steps(policy, inventory)
@@ -228,7 +228,7 @@ class _Peers:
 def _listeners(cloud: Cloud, access_log: str, peers: _Peers, earlier: bool) -> Iterator[_Named]:
     """Yield name and encoded `Listener`; the internal ones only beside one that can use them."""
     # imported late: Envoy's types take half a second
-    from control_plane.site import connection
+    from scopeway.control_plane.site import connection
 
     beside = False
     metadata = field_bytes(_METADATA, _site_metadata(cloud.name))
@@ -266,7 +266,7 @@ def _listeners(cloud: Cloud, access_log: str, peers: _Peers, earlier: bool) -> I
 
 def _routes(cloud: Cloud, peers: _Peers) -> Iterator[_Named]:
     """Yield name and encoded `RouteConfiguration`, one for each port of a front."""
-    from control_plane.site import route
+    from scopeway.control_plane.site import route
 
     check = field_bytes(_ROUTES, field_bytes(_MATCH, _has_been_at(cloud.name)) + route.loop())
     for entry in _entries(cloud, peers):
@@ -286,7 +286,7 @@ def secrets(cloud: Cloud) -> dict[str, bytes]:
     """Return name to encoded `Secret`: the certificate of a front that speaks TLS."""
     if cloud.front is None or cloud.front.tls is None:
         return {}
-    from control_plane.site import tls
+    from scopeway.control_plane.site import tls
 
     files = cloud.front.tls
     certificate = tls.file_certificate(
@@ -381,7 +381,7 @@ def _constants(cloud: Cloud) -> dict[str, object]:
 
 @cache
 def _links() -> bytes:
-    from control_plane.site import links
+    from scopeway.control_plane.site import links
 
     return links.configuration(bundle(names.LINKS, {"services": _service_words()}))
 
@@ -407,7 +407,7 @@ def _listener(name: str, manager: bytes, transport_socket: bytes = b"") -> bytes
 
 def _tls(cloud: Cloud, entry: _Entry, peers: _Peers) -> bytes:
     """The field of a listener's filter chain by which it speaks TLS."""
-    from control_plane.site import tls
+    from scopeway.control_plane.site import tls
 
     if entry.kind == names.PEER:
         if peers.trust_domain is None:
@@ -425,7 +425,7 @@ def _within(transport_socket: bytes) -> bytes:
 
 
 def _http_filters(entry: _Entry, earlier: bool) -> bytes:
-    from control_plane.site import connection
+    from scopeway.control_plane.site import connection
 
     lua = connection.lua_filter() + field_string(_NAME, names.lua(entry.name))
     last = connection.last_filters(policy=entry.kind == names.PEER, dial=not earlier)
@@ -434,8 +434,8 @@ def _http_filters(entry: _Entry, earlier: bool) -> bytes:
 
 
 def _access_log(listener: str, path: str) -> bytes:
-    from control_plane.site import connection
-    from control_plane.site.access_log import log_filter
+    from scopeway.control_plane.site import connection
+    from scopeway.control_plane.site.access_log import log_filter
 
     log = field_string(_PATH, path) + connection.access_log(listener)
     config = field_bytes(_TYPED_CONFIG, any_message(_FILE_LOG_TYPE, log))

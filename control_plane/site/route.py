@@ -27,16 +27,16 @@ from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import LuaPerRoute
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from control_plane.site import names
-from control_plane.site.boundary import LOGIN, NOT_SENT, NOT_TAKEN
-from control_plane.site.envoy_types import (
+from scopeway.control_plane.site import names
+from scopeway.control_plane.site.boundary import LOGIN, NOT_SENT, NOT_TAKEN
+from scopeway.control_plane.site.envoy_types import (
     append,
     default,
     error_body,
     overwrite,
     overwrite_existing,
 )
-from xds.wire import field_bytes, field_string
+from scopeway.xds.wire import field_bytes, field_string
 
 # VirtualHost, Route, and an entry of its map
 _ROUTES, _TYPED_PER_FILTER_CONFIG, _KEY, _VALUE = 3, 13, 1, 2

@@ -19,10 +19,10 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 )
 from envoy_data_plane.google.protobuf import Any
 
-from control_plane.identity import spiffe_id
-from control_plane.site import names
-from control_plane.site.envoy_types import ads
-from xds.wire import any_message, field_bytes, field_string, field_varint
+from scopeway.control_plane.identity import spiffe_id
+from scopeway.control_plane.site import names
+from scopeway.control_plane.site.envoy_types import ads
+from scopeway.xds.wire import any_message, field_bytes, field_string, field_varint
 
 # TransportSocket, UpstreamTlsContext and DownstreamTlsContext, CommonTlsContext
 _TYPED_CONFIG, _COMMON_TLS_CONTEXT, _COMBINED_VALIDATION = 3, 1, 8

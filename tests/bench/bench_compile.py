@@ -13,14 +13,21 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import report
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Peer, Service
-from control_plane.compiler.cluster import compile_cluster, warm
-from control_plane.compiler.dependencies import Dependencies
-from control_plane.compiler.plan import PlanSettings, plan
-from control_plane.scope import parse_target
-from xds.codec import resource
-from xds.types import CLUSTER
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import (
+    AcceptRule,
+    Cloud,
+    CloudPattern,
+    Endpoint,
+    Peer,
+    Service,
+)
+from scopeway.control_plane.compiler.cluster import compile_cluster, warm
+from scopeway.control_plane.compiler.dependencies import Dependencies
+from scopeway.control_plane.compiler.plan import PlanSettings, plan
+from scopeway.control_plane.scope import parse_target
+from scopeway.xds.codec import resource
+from scopeway.xds.types import CLUSTER
 
 CLOUDS = 10_000
 ROUNDS = 2_000

@@ -18,10 +18,10 @@ from tempfile import TemporaryDirectory
 import report
 from distance.link import HERE, THERE, Link, enter_new_namespace, link
 from fixtures import REPOSITORY, manifest
-from harness.process import Process, until
 
-from control_plane.clouds.document import to_document
-from control_plane.site.bootstrap import bootstrap, render_bootstrap
+from harness.process import Process, until
+from scopeway.control_plane.clouds.document import to_document
+from scopeway.control_plane.site.bootstrap import bootstrap, render_bootstrap
 
 ROUND_TRIP = 0.08
 SIZE = 300_000_000
@@ -161,13 +161,13 @@ def service() -> None:
 
 def serve(windows: str, registry: str, state: str) -> None:
     """Run a control plane with other windows."""
-    from control_plane.compiler import prototypes
-    from control_plane.site import connection
+    from scopeway.control_plane.compiler import prototypes
+    from scopeway.control_plane.site import connection
 
     for name, size in json.loads(windows).items():
         setattr(connection, name, size)  # of peers, for uploads
         setattr(prototypes, name, size)  # of clusters, for downloads: has names of its own
-    from control_plane.cli import main
+    from scopeway.control_plane.cli import main
 
     sys.argv[1:] = [
         "serve",

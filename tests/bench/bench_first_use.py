@@ -9,6 +9,7 @@ import time
 
 import report
 from fixtures import LABELS, Stack, at, clouds, stack
+
 from harness.http import Connection
 
 COUNTS = (10, 10_000)

@@ -11,11 +11,11 @@ from collections import Counter
 import grpc
 import report
 from fixtures import stack
+
 from harness.http import Connection
 from harness.stack import ServeProcess, Stack
-
-from xds.types import CLUSTER
-from xds.wire import field_bytes, field_string
+from scopeway.xds.types import CLUSTER
+from scopeway.xds.wire import field_bytes, field_string
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 REQUESTS = (500, 2_000, 20_000)

@@ -26,13 +26,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import betterproto2
 from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
+
 from harness.envoy import PROGRAM, Envoy
 from harness.ports import free_ports
-
-from control_plane.scope import ALIASES, SERVICE_TYPES
-from control_plane.site.links import configuration
-from control_plane.site.route import LOCATION
-from lua_filters import bundle
+from scopeway.control_plane.scope import ALIASES, SERVICE_TYPES
+from scopeway.control_plane.site.links import configuration
+from scopeway.control_plane.site.route import LOCATION
+from scopeway.lua_filters import bundle
 
 CONNECTIONS = 32
 REQUESTS = 1_920

@@ -20,15 +20,15 @@ from pathlib import Path
 import report
 from bench_lua import CONNECTIONS, cpu_microseconds, request
 from fixtures import at
+
 from harness.certificates import Sites
 from harness.envoy import Envoy
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, send
-
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import Cloud
-from control_plane.clouds.policy import policy_of
-from control_plane.site import peer_routes
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.policy import policy_of
+from scopeway.control_plane.site import peer_routes
 
 CALLERS = 5_000
 ROUNDS = 15

@@ -14,12 +14,12 @@ from collections.abc import Callable
 import report
 from fixtures import LABELS, Stack, clouds, stack
 from fleet.usage import cpu
+
 from harness.fleet import manifest
 from harness.http2 import Connection2
-
-from control_plane.clouds.document import to_document
-from control_plane.clouds.manifest import parse_manifest
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.document import to_document
+from scopeway.control_plane.clouds.manifest import parse_manifest
+from scopeway.control_plane.clouds.model import Cloud
 
 SAMPLES = 60
 OTHERS = (1_000, 10_000)

@@ -13,16 +13,16 @@ import time
 
 import report
 from fixtures import ACCEPT_ALL, LABELS, Stack, at, clouds, manifest, stack
+
 from harness.http import Connection
 from harness.process import until
-
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import Cloud
-from control_plane.compiler.plan import PlanSettings
-from control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
-from control_plane.source import ScopewaySource
-from xds.hub import Hub
-from xds.source import Node
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.compiler.plan import PlanSettings
+from scopeway.control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
+from scopeway.control_plane.source import ScopewaySource
+from scopeway.xds.hub import Hub
+from scopeway.xds.source import Node
 
 CLOUDS = 500
 FETCHED = (0, 100, 500)

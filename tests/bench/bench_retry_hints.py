@@ -20,9 +20,9 @@ import fixtures  # noqa: F401 - puts the harness on the path
 import grpc
 import grpc.aio
 import report
-from harness.envoy import Envoy, xds_cluster
 
-from xds import wire
+from harness.envoy import Envoy, xds_cluster
+from scopeway.xds import wire
 
 HINT: Final = 4
 SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"

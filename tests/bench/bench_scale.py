@@ -10,6 +10,7 @@ import time
 
 import report
 from fixtures import LABELS, Stack, at, clouds, stack
+
 from harness.http import Connection
 
 CLOUDS = 10_000

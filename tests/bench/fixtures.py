@@ -11,8 +11,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "support")]
 
 from harness.fleet import at, manifest  # noqa: E402
 from harness.stack import Stack  # noqa: E402
-
-from control_plane.clouds.model import Cloud  # noqa: E402 - the path has to be there first
+from scopeway.control_plane.clouds.model import Cloud  # noqa: E402 - the path has to be there first
 
 ACCEPT_ALL = [{"clouds": ["[tier=edge]"]}]
 LABELS = {"tier": "edge"}

@@ -10,12 +10,12 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from harness import http
-from harness.http import TIMEOUT, Connection, Response
 from prometheus_client import CollectorRegistry, Counter
 
-from control_plane.admin import MAX_CLIENTS, MAX_COMMAND, AdminServer, BadCommand
-from control_plane.errors import ControlPlaneError
+from harness import http
+from harness.http import TIMEOUT, Connection, Response
+from scopeway.control_plane.admin import MAX_CLIENTS, MAX_COMMAND, AdminServer, BadCommand
+from scopeway.control_plane.errors import ControlPlaneError
 
 
 def send(port: int, path: str, headers: Sequence[tuple[str, str]] = (), **more: Any) -> Response:

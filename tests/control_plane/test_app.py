@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from harness.fleet import at, manifest
 
-from control_plane.app import LOGGED_PROBLEMS, STATUS_SLICE, ControlPlane
-from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.manifest import InvalidCloud, Problem
-from control_plane.compiler.prefetch import parse_prefetch
-from control_plane.registry import Batch
-from control_plane.settings import Settings
-from xds.errors import ProtocolError
-from xds.server import StreamStatus
-from xds.source import Node
-from xds.types import CLUSTER, LISTENER
+from harness.fleet import at, manifest
+from scopeway.control_plane.app import LOGGED_PROBLEMS, STATUS_SLICE, ControlPlane
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
+from scopeway.control_plane.compiler.prefetch import parse_prefetch
+from scopeway.control_plane.registry import Batch
+from scopeway.control_plane.settings import Settings
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.server import StreamStatus
+from scopeway.xds.source import Node
+from scopeway.xds.types import CLUSTER, LISTENER
 
 CLOUD = manifest("cloud-1", front=at(8080), services={"image": {"endpoints": [at(9292)]}})
 NODE = Node(id="cloud-1/envoy", cluster="cloud-1", metadata={"scopeway.protocol": "1"})
@@ -64,7 +64,7 @@ class Crowd:
 def test_who_looks_at_many_streams_lets_others_work_meanwhile(
     control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("control_plane.app.SLICE_SECONDS", 60)  # by number, not by time
+    monkeypatch.setattr("scopeway.control_plane.app.SLICE_SECONDS", 60)  # by number, not by time
     turns = 0
 
     async def others() -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.channel import Channel, ends_at
-from control_plane.identity.authority import AuthorityFolder
-from control_plane.identity.certificates import CertificateError
-from control_plane.identity.files import IdentityFiles, in_folder
+from scopeway.control_plane.channel import Channel, ends_at
+from scopeway.control_plane.identity.authority import AuthorityFolder
+from scopeway.control_plane.identity.certificates import CertificateError
+from scopeway.control_plane.identity.files import IdentityFiles, in_folder
 
 DAY = timedelta(days=1)
 NOW = datetime.now(UTC)

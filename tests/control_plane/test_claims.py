@@ -2,9 +2,9 @@
 
 import pytest
 
-from control_plane.claims import check_claims
-from xds.errors import ProtocolError
-from xds.source import Node
+from scopeway.control_plane.claims import check_claims
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.source import Node
 
 CLOUD_1 = "spiffe://edge.example/cloud/cloud-1"
 

@@ -3,15 +3,15 @@
 from typing import Any
 
 import pytest
-from harness.source import Fleet, cloud, node, status
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from control_plane.clouds.model import Cloud
-from control_plane.sites import Away
-from control_plane.source_limits import Limits
-from xds.source import KnowsVersions, Node, NodeView
-from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
+from harness.source import Fleet, cloud, node, status
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.sites import Away
+from scopeway.control_plane.source_limits import Limits
+from scopeway.xds.source import KnowsVersions, Node, NodeView
+from scopeway.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
 
 def version(view: NodeView, type_url: str, name: str) -> str:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from control_plane.descriptors import ENOUGH, RESERVE, share
+from scopeway.control_plane.descriptors import ENOUGH, RESERVE, share
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_the_limit_is_raised_as_far_as_it_may(
     soft: int, hard: int, after: int, connections: int
 ) -> None:
     program = (
-        "import resource; from control_plane.descriptors import for_clients; "
+        "import resource; from scopeway.control_plane.descriptors import for_clients; "
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); "
         "print(for_clients(10_000), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     )

@@ -5,17 +5,15 @@ import gc
 from time import thread_time
 
 import pytest
+
 from harness.source import Fleet, cloud
 from harness.source import Recorder as Told
 from harness.source import node as made
 from loop_turns import Turns
-from xds_client import GUARD, Client, Recorder, connect
-from xds_model import write_request
-
-from control_plane import app
-from control_plane.chores import Chores
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import (
+from scopeway.control_plane import app
+from scopeway.control_plane.chores import Chores
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import (
     AcceptRule,
     CallerLimits,
     Cloud,
@@ -24,18 +22,20 @@ from control_plane.clouds.model import (
     IdentityRule,
     Peer,
 )
-from control_plane.compiler.plan import PlanSettings
-from control_plane.scope import SERVICE_TYPES
-from control_plane.site import each_site_resource, warm
-from control_plane.source import ScopewaySource
-from control_plane.source_limits import Limits
-from xds.codec import DeltaRequest, decode_delta_request
-from xds.events import Throttled
-from xds.server import serve
-from xds.session import DeltaSession
-from xds.steps import Steps
-from xds.types import CLUSTER, EXTENSION, ROUTE
-from xds.wire import field_bytes, field_string
+from scopeway.control_plane.compiler.plan import PlanSettings
+from scopeway.control_plane.scope import SERVICE_TYPES
+from scopeway.control_plane.site import each_site_resource, warm
+from scopeway.control_plane.source import ScopewaySource
+from scopeway.control_plane.source_limits import Limits
+from scopeway.xds.codec import DeltaRequest, decode_delta_request
+from scopeway.xds.events import Throttled
+from scopeway.xds.server import serve
+from scopeway.xds.session import DeltaSession
+from scopeway.xds.steps import Steps
+from scopeway.xds.types import CLUSTER, EXTENSION, ROUTE
+from scopeway.xds.wire import field_bytes, field_string
+from xds_client import GUARD, Client, Recorder, connect
+from xds_model import write_request
 
 SLOW = [
     f"image@{'(' * 31}{'&'.join(f'c{each}z{label}' for label in range(31))}{')' * 31}"
@@ -139,7 +139,7 @@ def test_names_that_were_slow_to_read_are_quickly_forgotten(
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is read again")
 
-    monkeypatch.setattr("control_plane.compiler.dependencies.parse_target", refuse)
+    monkeypatch.setattr("scopeway.control_plane.compiler.dependencies.parse_target", refuse)
     monkeypatch.setattr(source, "_parse", refuse)
     view.close()
     assert source.stats().targets == 0
@@ -178,7 +178,7 @@ class TestChores:
     def test_what_is_large_is_done_in_slices_and_in_order(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("control_plane.chores.SLICE", -1.0)
+        monkeypatch.setattr("scopeway.control_plane.chores.SLICE", -1.0)
         log: list[str] = []
 
         async def go() -> None:

@@ -5,20 +5,20 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from harness.fleet import manifest
 from harness.services import at
 from harness.source import Fleet, cloud, node, status
-
-from control_plane.app import ControlPlane
-from control_plane.clouds.model import Cloud
-from control_plane.knowledge import LINES
-from control_plane.registry import Batch
-from control_plane.settings import Settings
-from xds.codec import DeltaRequest
-from xds.errors import ProtocolError
-from xds.session import DeltaSession
-from xds.source import MayBeOutdated, Node, NodeView
-from xds.types import CLUSTER, LISTENER, ROUTE, SECRET
+from scopeway.control_plane.app import ControlPlane
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.knowledge import LINES
+from scopeway.control_plane.registry import Batch
+from scopeway.control_plane.settings import Settings
+from scopeway.xds.codec import DeltaRequest
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.session import DeltaSession
+from scopeway.xds.source import MayBeOutdated, Node, NodeView
+from scopeway.xds.types import CLUSTER, LISTENER, ROUTE, SECRET
 
 NODE = Node(id="cloud-1/envoy", cluster="cloud-1", metadata={"scopeway.protocol": "2"})
 
@@ -70,7 +70,7 @@ class TestSource:
         fleet = Fleet()
         fleet.attach("cloud-1")
         fleet.knowledge.until = 1_796_036_640.0
-        with caplog.at_level(logging.WARNING, "control_plane.knowledge"):
+        with caplog.at_level(logging.WARNING, "scopeway.control_plane.knowledge"):
             view = fleet.attach("cloud-2")
             for number in range(2 * LINES):
                 fleet.attach(f"site-{number}")

@@ -3,13 +3,13 @@
 import logging
 import sys
 
-from control_plane.logs import MAX_LINE, Formatter, LogBudget
+from scopeway.control_plane.logs import MAX_LINE, Formatter, LogBudget
 
 
 def test_a_line_names_what_it_is_about() -> None:
     record = logging.makeLogRecord(
         {
-            "name": "xds.server",
+            "name": "scopeway.xds.server",
             "levelname": "WARNING",
             "msg": "client rejected a response: %s",
             "args": ("no\nsuch filter",),
@@ -20,7 +20,7 @@ def test_a_line_names_what_it_is_about() -> None:
 
     line = Formatter().format(record)
     assert line.endswith(
-        "WARNING xds.server: client rejected a response: no\\nsuch filter"
+        "WARNING scopeway.xds.server: client rejected a response: no\\nsuch filter"
         " node='cloud-1/envoy' type_url='a.B'"
     )
 

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import time
 
-from control_plane.loop_lag import LoopLag
+from scopeway.control_plane.loop_lag import LoopLag
 
 
 def burn(seconds: float) -> None:

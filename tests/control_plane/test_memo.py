@@ -4,17 +4,17 @@ import weakref
 
 import pytest
 
-from control_plane.claims import MAX_PATH, check_bootstrap
-from control_plane.clouds import manifest
-from control_plane.clouds.manifest import parse_manifest
-from control_plane.memo import Memo
-from control_plane.site import identity
-from control_plane.site.identity import SiteIdentity, secrets
-from control_plane.site_memo import SiteMemo, SiteResources
-from xds.errors import ProtocolError
-from xds.source import Node
-from xds.steps import finish
-from xds.types import EXTENSION, LISTENER
+from scopeway.control_plane.claims import MAX_PATH, check_bootstrap
+from scopeway.control_plane.clouds import manifest
+from scopeway.control_plane.clouds.manifest import parse_manifest
+from scopeway.control_plane.memo import Memo
+from scopeway.control_plane.site import identity
+from scopeway.control_plane.site.identity import SiteIdentity, secrets
+from scopeway.control_plane.site_memo import SiteMemo, SiteResources
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.source import Node
+from scopeway.xds.steps import finish
+from scopeway.xds.types import EXTENSION, LISTENER
 
 FIELDS = [
     "scopeway.access_log",

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from control_plane import memory
+from scopeway.control_plane import memory
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_memory_is_given_back_once_after_each_storm(
 
 FIRST_LISTING = """
 import gc
-from control_plane import memory
+from scopeway.control_plane import memory
 
 try:
     with memory.no_collections():
@@ -75,7 +75,7 @@ def test_what_stays_is_never_looked_through_for_garbage() -> None:
 AMONG_SMALL_ONES = """
 import ctypes, sys
 from pathlib import Path
-from control_plane import memory
+from scopeway.control_plane import memory
 
 def resident():
     status = Path("/proc/self/status").read_text()

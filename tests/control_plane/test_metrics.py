@@ -7,9 +7,9 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from control_plane.metrics import Metrics
-from control_plane.source_stats import SourceStats
-from xds.events import (
+from scopeway.control_plane.metrics import Metrics
+from scopeway.control_plane.source_stats import SourceStats
+from scopeway.xds.events import (
     Acked,
     Event,
     LookupFailed,
@@ -23,8 +23,8 @@ from xds.events import (
     StreamRefused,
     TypeNotServed,
 )
-from xds.source import Node
-from xds.types import CLUSTER
+from scopeway.xds.source import Node
+from scopeway.xds.types import CLUSTER
 
 NODE = Node(id="cloud-1/envoy", cluster="cloud-1", metadata={})
 TYPE = CLUSTER

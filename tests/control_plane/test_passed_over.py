@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from control_plane.compiler.outcome import Skipped
-from control_plane.logs import LogBudget
-from control_plane.passed_over import REMEMBERED, PassedOver
+from scopeway.control_plane.compiler.outcome import Skipped
+from scopeway.control_plane.logs import LogBudget
+from scopeway.control_plane.passed_over import REMEMBERED, PassedOver
 
 AWAY = Skipped(cloud="cloud-9", reason="no cloud is named cloud-9", cause="unknown")
 CLOSED = Skipped(cloud="closed", reason="closed does not let us in", cause="policy")

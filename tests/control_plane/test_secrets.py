@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import pytest
+
 from harness.certificates import Sites
 from harness.fleet import manifest
-
-from control_plane.clouds.inventory import Inventory
-from control_plane.compiler.plan import PlanSettings
-from control_plane.site import each_site_resource
-from control_plane.source import ScopewaySource
-from xds.hub import Hub
-from xds.source import Node, NodeView
-from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.compiler.plan import PlanSettings
+from scopeway.control_plane.site import each_site_resource
+from scopeway.control_plane.source import ScopewaySource
+from scopeway.xds.hub import Hub
+from scopeway.xds.source import Node, NodeView
+from scopeway.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
 SITE = "cloud-1"
 

@@ -6,26 +6,26 @@ from collections.abc import Collection, Mapping
 from time import thread_time
 
 import pytest
+
 from counted import Counted, Freed
 from growth import LINEAR, growth
 from harness.fleet import at, manifest
 from harness.source import ANYBODY, Fleet, Recorder, cloud, node, peered
-
-from control_plane.app import ControlPlane
-from control_plane.clouds import selectors
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.label_index import LabelIndex, LabelSet
-from control_plane.clouds.model import Cloud
-from control_plane.clouds.selectors import Selectors
-from control_plane.compiler.dependencies import Dependencies
-from control_plane.registry import Batch
-from control_plane.registry.catalog import Catalog
-from control_plane.scope import parse_target
-from control_plane.settings import Settings
-from control_plane.slices import in_slices
-from control_plane.source import ScopewaySource
-from xds.steps import Steps, finish
-from xds.types import CLUSTER
+from scopeway.control_plane.app import ControlPlane
+from scopeway.control_plane.clouds import selectors
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.label_index import LabelIndex, LabelSet
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.selectors import Selectors
+from scopeway.control_plane.compiler.dependencies import Dependencies
+from scopeway.control_plane.registry import Batch
+from scopeway.control_plane.registry.catalog import Catalog
+from scopeway.control_plane.scope import parse_target
+from scopeway.control_plane.settings import Settings
+from scopeway.control_plane.slices import in_slices
+from scopeway.control_plane.source import ScopewaySource
+from scopeway.xds.steps import Steps, finish
+from scopeway.xds.types import CLUSTER
 
 MANY = 2000
 

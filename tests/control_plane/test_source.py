@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import pytest
+
 from harness.source import (
     ANYBODY,
     BROKEN,
@@ -18,17 +19,16 @@ from harness.source import (
     site,
     status,
 )
-
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import Cloud, CloudPattern, Endpoint, Service
-from control_plane.compiler.plan import PlanSettings
-from control_plane.site.setup import EARLIER, PROTOCOL
-from control_plane.source import ScopewaySource
-from control_plane.source_limits import Limits
-from control_plane.source_stats import ANSWER_BOUNDS
-from xds.errors import ProtocolError
-from xds.source import KnowsVersions, Node
-from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Cloud, CloudPattern, Endpoint, Service
+from scopeway.control_plane.compiler.plan import PlanSettings
+from scopeway.control_plane.site.setup import EARLIER, PROTOCOL
+from scopeway.control_plane.source import ScopewaySource
+from scopeway.control_plane.source_limits import Limits
+from scopeway.control_plane.source_stats import ANSWER_BOUNDS
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.source import KnowsVersions, Node
+from scopeway.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
 
 class TestAttach:

@@ -1,10 +1,10 @@
 """The line of one Envoy in the status document."""
 
-from control_plane.status import stream_status
-from xds.server import StreamStatus
-from xds.source import Node
-from xds.state import Nack, Rejection, TypeStatus
-from xds.types import CLUSTER, LISTENER, ROUTE, SECRET
+from scopeway.control_plane.status import stream_status
+from scopeway.xds.server import StreamStatus
+from scopeway.xds.source import Node
+from scopeway.xds.state import Nack, Rejection, TypeStatus
+from scopeway.xds.types import CLUSTER, LISTENER, ROUTE, SECRET
 
 NODE = Node(id="cloud-1/a", cluster="cloud-1", user_agent="envoy/1.40.0")
 

@@ -5,20 +5,20 @@ from typing import Any
 
 import betterproto2
 import pytest
-from harness.fleet import manifest
-from xds_model import write_request
 
-from control_plane import site
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import Cloud
-from control_plane.compiler.plan import PlanSettings
-from control_plane.compiler.transport import LOOPBACK
-from control_plane.source import ScopewaySource
-from xds import wire
-from xds.codec import decode_delta_request
-from xds.hub import Hub, Member
-from xds.session import DeltaSession
-from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
+from harness.fleet import manifest
+from scopeway.control_plane import site
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.compiler.plan import PlanSettings
+from scopeway.control_plane.compiler.transport import LOOPBACK
+from scopeway.control_plane.source import ScopewaySource
+from scopeway.xds import wire
+from scopeway.xds.codec import decode_delta_request
+from scopeway.xds.hub import Hub, Member
+from scopeway.xds.session import DeltaSession
+from scopeway.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
+from xds_model import write_request
 
 WORK = ("__bytes__", "dump", "SerializeToString", "to_dict")
 CLASS_WORK = ("parse", "load", "FromString", "from_dict")

@@ -1,10 +1,10 @@
 """How many targets one stream may use, and what becomes of those that are one too many."""
 
 import pytest
-from harness.source import Fleet, cloud, status
 
-from control_plane.source_limits import Limits
-from xds.types import CLUSTER
+from harness.source import Fleet, cloud, status
+from scopeway.control_plane.source_limits import Limits
+from scopeway.xds.types import CLUSTER
 
 
 def test_a_stream_has_so_many_targets_and_no_more() -> None:

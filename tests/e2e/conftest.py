@@ -6,11 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
 from harness.certificates import Sites
 from harness.fleet import Fleet
 from harness.stack import Stack
-
-from control_plane.site import connection
+from scopeway.control_plane.site import connection
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,11 +11,11 @@ from http.client import HTTPException
 from typing import Any
 
 import pytest
+
 from harness.abuse import GROUPS, is_documented, over_http2, wire
 from harness.fleet import Fleet
 from harness.http import Connection, Response
-
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 

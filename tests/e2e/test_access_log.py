@@ -4,6 +4,7 @@ import uuid
 from typing import Any
 
 import pytest
+
 from harness.fleet import Fleet, manifest
 from harness.http import send
 

@@ -3,13 +3,13 @@
 import json
 
 import pytest
+
 from harness.http import send
 from harness.http2 import send2
 from harness.process import until
 from harness.stack import Stack
-
-from control_plane.clouds.document import to_document
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.document import to_document
+from scopeway.control_plane.clouds.model import Cloud
 
 BAD = [
     {"clouds": ["cloud-1", "cloud-3"], "services": ["image"], "methods": ["GETT"]},

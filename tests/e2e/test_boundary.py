@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+
 from harness.fleet import Fleet
 from harness.http import Response, send
-
-from control_plane.clouds.model import Cloud
-from control_plane.site.boundary import NOT_TAKEN
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.site.boundary import NOT_TAKEN
 
 pytestmark = pytest.mark.fleet(certificates=True)
 

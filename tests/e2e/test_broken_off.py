@@ -6,6 +6,7 @@ from contextlib import closing, suppress
 from threading import Thread
 
 import pytest
+
 from harness.fleet import Fleet, manifest
 from harness.http import Response, send
 from harness.services import at

@@ -15,6 +15,7 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived, StreamEnded
+
 from harness.envoy import version
 from harness.fleet import Fleet, manifest
 from harness.http import TIMEOUT, Response, send

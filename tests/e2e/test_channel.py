@@ -11,20 +11,20 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
 from harness.envoy import Envoy
 from harness.http import Response, send
 from harness.identities import Identities
 from harness.process import until
 from harness.stack import Etcd, ServeProcess, Stack
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.identity.authority import Step
+from scopeway.control_plane.identity.files import IdentityFiles
+from scopeway.control_plane.site.bootstrap import bootstrap
+from scopeway.xds.security import Security
+from scopeway.xds.server import serve as serve_xds
+from scopeway.xds.types import LISTENER
 from xds_model import Store, write_request
-
-from control_plane.clouds.model import Cloud
-from control_plane.identity.authority import Step
-from control_plane.identity.files import IdentityFiles
-from control_plane.site.bootstrap import bootstrap
-from xds.security import Security
-from xds.server import serve as serve_xds
-from xds.types import LISTENER
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 SECONDS = 10.0

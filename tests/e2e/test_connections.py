@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, send
 from harness.services import at
-
-from control_plane.site.bootstrap import bootstrap, resource_monitor
+from scopeway.control_plane.site.bootstrap import bootstrap, resource_monitor
 
 MOST = 3
 

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import pytest
+
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, send
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from harness.fleet import manifest
 from harness.http import Response, send
 from harness.process import until
 from harness.stack import ServeProcess, Stack, run_scopeway
-
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 pytestmark = pytest.mark.etcd
 

@@ -8,8 +8,9 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
-from harness.stack import REPOSITORY, ServeProcess, Stack
 from prometheus_client.parser import text_string_to_metric_families
+
+from harness.stack import REPOSITORY, ServeProcess, Stack
 
 pytestmark = pytest.mark.etcd
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from harness.fleet import Fleet, at, manifest
 from harness.http import send
 

@@ -1,6 +1,7 @@
 """`a | b`: the first cloud has served until now, and dies under the next request."""
 
 import pytest
+
 from harness.fleet import Fleet, manifest
 from harness.http import send
 

@@ -11,6 +11,7 @@ from http.client import HTTPException
 from typing import Any
 
 import pytest
+
 from harness.fleet import Fleet, at, manifest
 from harness.http import Connection, Response, send
 from harness.raw import Handler, RawService, answer, saying

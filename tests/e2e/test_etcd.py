@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from harness.fleet import manifest
 from harness.http import Response, send
 from harness.process import until
 from harness.stack import ServeProcess, Stack
-
-from control_plane.clouds.model import Cloud
-from control_plane.registry.state_file import FILE
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry.state_file import FILE
 
 pytestmark = pytest.mark.etcd
 

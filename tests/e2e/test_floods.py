@@ -13,12 +13,12 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import PingAckReceived, StreamReset
+
 from harness.envoy import Envoy
 from harness.fleet import Fleet
 from harness.http import TIMEOUT
 from harness.http2 import Connection2
-
-from control_plane.site.connection import FRONT_STREAMS, PEER_STREAMS
+from scopeway.control_plane.site.connection import FRONT_STREAMS, PEER_STREAMS
 
 pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 

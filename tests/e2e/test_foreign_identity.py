@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from harness.echo import Echo
 from harness.fleet import Fleet, manifest
 from harness.http import Response, send
-
-from control_plane.clouds.model import Cloud
-from control_plane.compiler.policy import namespace
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.compiler.policy import namespace
 
 ISSUERS = ("evil", "direct")
 LOCAL_ID = "0123456789abcdef0123456789abcdef"

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from harness.fleet import Fleet
 from harness.http import Connection, Response, send
 from harness.http2 import Headers, Refused, send2
-
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 

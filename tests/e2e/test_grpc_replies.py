@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import grpc
 import pytest
+
 from harness.fleet import Fleet
 from harness.http import Connection, Response, send
 from harness.http2 import send2

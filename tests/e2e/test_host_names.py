@@ -6,12 +6,12 @@ from contextlib import closing
 from datetime import timedelta
 
 import pytest
+
 from harness.dns import NameServer
 from harness.fleet import Fleet, manifest
 from harness.http import Response, send
-
-from control_plane.compiler import prototypes
-from control_plane.compiler.transport import LOOPBACK
+from scopeway.control_plane.compiler import prototypes
+from scopeway.control_plane.compiler.transport import LOOPBACK
 
 SILENT, UNKNOWN, KNOWN, LATER = "silent.test", "unknown.test", "known.test", "later.test"
 ANYONE = [{"clouds": ["cloud-1"]}]

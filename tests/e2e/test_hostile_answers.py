@@ -10,6 +10,7 @@ from http.client import BadStatusLine, IncompleteRead
 from typing import Any
 
 import pytest
+
 from harness.abuse import GROUPS, is_documented, wire
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, send

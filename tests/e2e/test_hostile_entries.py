@@ -3,14 +3,14 @@
 import json
 
 import pytest
+
 from harness.fleet import at, manifest
 from harness.http import send
 from harness.ports import free_ports
 from harness.process import until
 from harness.stack import ServeProcess, Stack
-
-from control_plane.clouds.model import Cloud
-from control_plane.scope import SERVICE_TYPES
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.scope import SERVICE_TYPES
 
 pytestmark = pytest.mark.etcd
 

@@ -15,6 +15,7 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived
+
 from harness.certificates import Sites
 from harness.fleet import Fleet, manifest
 from harness.http import send

@@ -7,11 +7,11 @@ from pathlib import Path
 from socket import create_server, socket
 
 import pytest
+
 from harness.certificates import Sites
 from harness.fleet import Fleet, at, manifest
 from harness.http import Response, send
-
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 pytestmark = pytest.mark.fleet(certificates=True, direct=None)
 

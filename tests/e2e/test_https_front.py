@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.certificates import Authority
 from harness.fleet import Fleet
 from harness.http import Connection, Response, send
-
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 CLOUDS = ["cloud-1", "cloud-2"]
 

@@ -3,11 +3,11 @@
 import time
 
 import pytest
+
 from harness.fleet import Fleet, manifest
 from harness.http import Response, send
-
-from control_plane.site.connection import ON_DEMAND_TIMEOUT
-from control_plane.source_limits import Limits
+from scopeway.control_plane.site.connection import ON_DEMAND_TIMEOUT
+from scopeway.control_plane.source_limits import Limits
 
 ANYONE = [{"clouds": ["cloud-1"]}]
 

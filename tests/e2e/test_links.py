@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+
 from harness.certificates import Authority
 from harness.fleet import Fleet, manifest
 from harness.http import Response, send
-
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 ANYONE = [{"clouds": ["cloud-1", "cloud-tls"]}]
 CLOUDS = ["cloud-1", "cloud-2", "cloud-3", "cloud-down|cloud-2", "cloud-down|cloud-3"]

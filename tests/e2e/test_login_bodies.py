@@ -13,12 +13,12 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ResponseReceived, StreamReset
+
 from harness.fleet import Fleet
 from harness.http import Connection, Response, send
 from harness.limits import shortened
-
-from control_plane.clouds.model import Cloud
-from control_plane.site import route
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.site import route
 
 MAX = route.MAX_LOGIN
 WITHIN = timedelta(seconds=1.2)

@@ -3,10 +3,10 @@
 from itertools import pairwise
 
 import pytest
+
 from harness.fleet import Fleet, at, manifest
 from harness.http import send
-
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 pytestmark = pytest.mark.fleet(certificates=True)
 

@@ -1,10 +1,10 @@
 """Ways that lead from a front back to it: by its own services, or a cloud without an Envoy."""
 
 import pytest
+
 from harness.fleet import Fleet, at, manifest
 from harness.http import send
-
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 ANYONE = [{"clouds": ["cloud-1"]}]
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 import yaml
+
 from harness.abuse import over_http2
 from harness.fleet import Fleet
 from harness.http import Connection
 from harness.http2 import Headers
-
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 

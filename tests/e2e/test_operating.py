@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.fleet import manifest
 from harness.http import Response, send
 from harness.process import until
 from harness.stack import ServeProcess, Stack, run_scopeway
-
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 pytestmark = pytest.mark.etcd
 

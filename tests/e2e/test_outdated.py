@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.envoy import Envoy
 from harness.fleet import manifest
 from harness.http import Response, send
@@ -16,9 +17,8 @@ from harness.process import until
 from harness.services import at
 from harness.stack import ServeProcess, Stack
 from harness.way import Way
-
-from control_plane.clouds.model import Cloud
-from control_plane.site.bootstrap import bootstrap
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.site.bootstrap import bootstrap
 
 ANYONE = [{"clouds": ["new-site", "old-site", "third-site", "other-site", "left-site"]}]
 NOT_KNOWN = (

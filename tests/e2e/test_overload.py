@@ -7,13 +7,13 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, send
 from harness.services import at
 from harness.stalled import Clients, Service
-
-from control_plane.site import connection
-from control_plane.site.bootstrap import bootstrap
+from scopeway.control_plane.site import connection
+from scopeway.control_plane.site.bootstrap import bootstrap
 
 MEGABYTE = 1 << 20
 HEAP = 128 * MEGABYTE

@@ -6,14 +6,14 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
+
 from harness.certificates import Sites
 from harness.envoy import version
 from harness.fleet import Fleet
 from harness.http import Connection, send
 from harness.http2 import Refused, send2
-
-from control_plane.clouds.model import Cloud
-from control_plane.identity.authority import Step
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.identity.authority import Step
 
 pytestmark = pytest.mark.fleet(certificates=True)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.certificates import Sites
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, Response, send
 from harness.http2 import Connection2, Refused, send2
-
-from control_plane.clouds.model import Cloud
-from control_plane.scope import SERVICE_TYPES
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.scope import SERVICE_TYPES
 
 pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 

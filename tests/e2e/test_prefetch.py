@@ -1,12 +1,12 @@
 """What every Envoy has before it asks: `serve --prefetch`, with a real etcd and a real Envoy."""
 
 import pytest
+
 from harness.fleet import manifest
 from harness.http import Response, send
 from harness.process import until
 from harness.stack import ServeProcess, Stack, run_scopeway
-
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 pytestmark = pytest.mark.etcd
 

@@ -10,12 +10,12 @@ import json
 from typing import Any
 
 import pytest
+
 from harness.fleet import Fleet, manifest
 from harness.http import Response, send
-
-from control_plane.clouds.model import Cloud
-from control_plane.compiler.policy import namespace
-from control_plane.site import route
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.compiler.policy import namespace
+from scopeway.control_plane.site import route
 
 LOCAL = "0123456789abcdef0123456789abcdef"
 """A project's id at the cloud that is asked; whatever a foreign user writes, it isn't asked for."""

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from harness.envoy import Envoy
 from harness.fleet import manifest
 from harness.http import Response, send
 from harness.process import until
 from harness.stack import ServeProcess, Stack
-
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 ANYONE = [{"clouds": ["cloud-1", "cloud-5", "cloud-11", "cloud-12"]}]
 FIRST_USE_SECONDS = 5.0

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from harness.fleet import manifest
 from harness.stack import ServeProcess
-
-from control_plane.clouds.document import to_document
-from control_plane.registry.state_file import FILE
+from scopeway.control_plane.clouds.document import to_document
+from scopeway.control_plane.registry.state_file import FILE
 
 
 @pytest.fixture

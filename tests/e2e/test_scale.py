@@ -4,14 +4,14 @@ import random
 from typing import Any
 
 import pytest
+
 from harness.envoy import Envoy
 from harness.fleet import manifest
 from harness.http import Response, send
 from harness.ports import free_ports
 from harness.process import until
 from harness.stack import ServeProcess, Stack
-
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 pytestmark = pytest.mark.etcd
 

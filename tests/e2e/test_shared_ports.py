@@ -7,15 +7,15 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+
 from harness.envoy import Envoy
 from harness.fleet import Fleet, manifest
 from harness.http import Response, send
 from harness.process import until
 from harness.services import at
-
-from control_plane.site.bootstrap import bootstrap
-from control_plane.site.setup import EARLIER
-from xds.types import LISTENER
+from scopeway.control_plane.site.bootstrap import bootstrap
+from scopeway.control_plane.site.setup import EARLIER
+from scopeway.xds.types import LISTENER
 
 IN_USE = "cannot bind '127.0.0.1:{}': Address already in use"
 

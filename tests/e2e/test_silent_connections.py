@@ -5,15 +5,15 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+
 from harness.certificates import Authority
 from harness.fleet import Fleet, manifest
 from harness.http import send
 from harness.http2 import send2
 from harness.services import at
-
-from control_plane.clouds.model import Cloud
-from control_plane.site.bootstrap import bootstrap, resource_monitor
-from control_plane.site.identity import to_metadata
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.site.bootstrap import bootstrap, resource_monitor
+from scopeway.control_plane.site.identity import to_metadata
 
 pytestmark = pytest.mark.fleet(certificates=True)
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from socket import socket
 
 import pytest
+
 from harness.fleet import Fleet, at, manifest
 from harness.http import Response, send
 from harness.limits import shortened
 from harness.raw import Handler, RawService, answer
-
-from control_plane.site import names, route
+from scopeway.control_plane.site import names, route
 
 TOKENS = "/identity/v3/auth/tokens"
 HOURS = 1000.0

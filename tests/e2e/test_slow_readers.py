@@ -10,13 +10,13 @@ from datetime import timedelta
 from threading import Event
 
 import pytest
+
 from harness.fleet import Fleet
 from harness.http import send
 from harness.raw import RawService
 from harness.services import at
-
-from control_plane.compiler import prototypes
-from control_plane.site import connection
+from scopeway.control_plane.compiler import prototypes
+from scopeway.control_plane.site import connection
 
 SCOPES = {
     "own": "",

@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from harness.fleet import Fleet
 from harness.http import send
 from harness.services import at
 from harness.stalled import Clients, Service
-
-from control_plane.site import connection
+from scopeway.control_plane.site import connection
 
 MEGABYTE = 1 << 20
 SCOPES = {

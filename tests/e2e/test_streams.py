@@ -13,13 +13,13 @@ from http.client import HTTPResponse
 from typing import Any
 
 import pytest
+
 from harness.certificates import Authority
 from harness.echo import Echo
 from harness.fleet import Fleet, manifest
 from harness.http import Connection
 from harness.http2_stream import Http2
-
-from control_plane.clouds.model import Front
+from scopeway.control_plane.clouds.model import Front
 
 MEGABYTE = 1 << 20
 SIZE = 48

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+
 from harness.fleet import Fleet
 from harness.http import Connection
 

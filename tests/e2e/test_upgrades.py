@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+
 from harness.fleet import Fleet, at, manifest
 from harness.http import Connection, Response, send
 from harness.http2 import Refused, send2

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 
 import pytest
+
 from harness.fleet import Fleet, manifest
 from harness.http import send
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from harness import version_before
 from harness.envoy import Envoy
 from harness.fleet import manifest
@@ -24,9 +25,9 @@ from harness.process import until
 from harness.services import at
 from harness.stack import REPOSITORY, ServeProcess, Stack, run_scopeway
 from harness.two_versions import World, is_served, site, two_versions
-
-from control_plane.registry.documents import to_json
-from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE
+from harness.version_before import control_plane_of
+from scopeway.control_plane.registry.documents import to_json
+from scopeway.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE
 
 pytestmark = [
     pytest.mark.etcd,
@@ -302,7 +303,8 @@ def test_the_client_of_each_version_is_served_by_the_front_of_the_other(
 
 
 def run_python(script: str, *arguments: object, text: str = "", sources: Path) -> str:
-    """Run a script that imports the packages of a version; return its standard output."""
+    """Run a script that imports a version's `control_plane`; return its standard output."""
+    script = script.replace("from control_plane.", f"from {control_plane_of(sources)}.")
     command = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.run(
         command, cwd=sources, input=text, capture_output=True, text=True, check=True, timeout=60

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from lua_envoy import Filter, Modules, make_filter, make_modules
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from lupa.luajit21 import LuaRuntime
 
-from lua_filters import ENTRIES, bundle
+from scopeway.lua_filters import ENTRIES, bundle
 
 CONSTANTS = {
     "site": "cloud-1",

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from harness.background import Background
 from harness.echo import Echo
 from harness.envoy import Envoy
 from harness.http import Response, send
 from harness.ports import free_ports
-
-from control_plane.scope import ALIASES, SERVICE_TYPES
-from lua_filters import bundle
+from scopeway.control_plane.scope import ALIASES, SERVICE_TYPES
+from scopeway.lua_filters import bundle
 
 pytestmark = pytest.mark.envoy
 

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from control_plane.scope import SERVICE_TYPES, ScopeError, binding_for, complete, lexical_form
+from scopeway.control_plane.scope import (
+    SERVICE_TYPES,
+    ScopeError,
+    binding_for,
+    complete,
+    lexical_form,
+)
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "scope" / "lexical.json"
 CASES: list[dict[str, Any]] = json.loads(VECTORS.read_text())["cases"]

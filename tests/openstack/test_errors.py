@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from harness.openstack import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds, neighbour, new_image
 
-from control_plane.demo.ports import free_ports
-from control_plane.demo.processes import signal_group
-from control_plane.demo.rest import Answer
-from control_plane.demo.sites import register
-from control_plane.demo.trace import AccessLogs
+from harness.openstack import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds, neighbour, new_image
+from scopeway.control_plane.demo.ports import free_ports
+from scopeway.control_plane.demo.processes import signal_group
+from scopeway.control_plane.demo.rest import Answer
+from scopeway.control_plane.demo.sites import register
+from scopeway.control_plane.demo.trace import AccessLogs
 
 TOO_LONG = "glance:" + "|".join(f"cloud-{number}" for number in range(400))
 TOO_MANY = "glance:" + "|".join(f"cloud-{number}" for number in range(40))

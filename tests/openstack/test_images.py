@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests
+
 from harness.openstack import (
     AT_OTHER,
     CLOUDS,
@@ -21,10 +22,9 @@ from harness.openstack import (
     image_names,
     new_image,
 )
-
-from control_plane.compiler.policy import namespace
-from control_plane.demo.sites import manifest, register
-from control_plane.demo.trace import AccessLogs
+from scopeway.control_plane.compiler.policy import namespace
+from scopeway.control_plane.demo.sites import manifest, register
+from scopeway.control_plane.demo.trace import AccessLogs
 
 
 @pytest.mark.usefixtures("debian")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from harness.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from harness.openstack import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds
 
-from control_plane.compiler.policy import namespace
+from harness.openstack import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds
+from scopeway.control_plane.compiler.policy import namespace
 
 FROM_HOME = f"~1~*:{OTHER};identity:{HOME}"
 """Behind a token of home that a service of the other cloud has validated."""

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import openstack
 import pytest
+
 from harness.openstack import (
     AT_OTHER,
     HOME,
@@ -21,11 +22,10 @@ from harness.openstack import (
     image_names,
     new_image,
 )
-
-from control_plane.compiler.policy import namespace
-from control_plane.demo.openstack import Keystone, log_in
-from control_plane.demo.openstack_files import MEMBER, PROJECT
-from control_plane.demo.site import PASSWORD, REGION
+from scopeway.control_plane.compiler.policy import namespace
+from scopeway.control_plane.demo.openstack import Keystone, log_in
+from scopeway.control_plane.demo.openstack_files import MEMBER, PROJECT
+from scopeway.control_plane.demo.site import PASSWORD, REGION
 
 pytestmark = pytest.mark.usefixtures("debian")
 SUFFIX = f"~1~*:{HOME};image:{OTHER}"

@@ -1,10 +1,10 @@
 """The clouds of the demo let nobody in by the back: not to a peer, not to the control plane."""
 
 import pytest
+
 from harness.http2 import Refused, send2
 from harness.openstack import HOME, IMAGES, OTHER, Clouds
-
-from control_plane.demo.sites import run_scopeway
+from scopeway.control_plane.demo.sites import run_scopeway
 
 
 @pytest.mark.parametrize("cloud", [HOME, OTHER])

@@ -1,6 +1,6 @@
 """Clouds that are counted when they are freed."""
 
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.model import Cloud
 
 
 class Counted(Cloud):

@@ -4,9 +4,9 @@ import sys
 import threading
 
 import grpc
-from xds_model import write_request
 
-from xds.types import CLUSTER
+from scopeway.xds.types import CLUSTER
+from xds_model import write_request
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 GUARD = 30

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from registry_model import a_cloud, written
-
-from control_plane.clouds.manifest import InvalidCloud
-from control_plane.registry import Batch
-from control_plane.registry.directory import Folder
+from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.registry import Batch
+from scopeway.control_plane.registry.directory import Folder
 
 
 def write(path: Path, *names: str, **labels: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from lupa.luajit21 import LuaRuntime
 
-import lua_filters
-from control_plane.scope import ALIASES, SERVICE_TYPES
-from control_plane.site.route import LOGIN_PATHS
+from scopeway import lua_filters
+from scopeway.control_plane.scope import ALIASES, SERVICE_TYPES
+from scopeway.control_plane.site.route import LOGIN_PATHS
 
 SERVICES = {**ALIASES, **{service: service for service in SERVICE_TYPES}}
 SITE = "cloud-1"

@@ -7,12 +7,12 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from xds_model import Received, read_response, write_request
 
-from xds.events import Event
-from xds.server import Server
-from xds.source import Node
-from xds.types import CLUSTER
+from scopeway.xds.events import Event
+from scopeway.xds.server import Server
+from scopeway.xds.source import Node
+from scopeway.xds.types import CLUSTER
+from xds_model import Received, read_response, write_request
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 GUARD = 30.0

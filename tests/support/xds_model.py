@@ -3,13 +3,13 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from xds import wire
-from xds.codec import resource
-from xds.errors import ProtocolError
-from xds.resource import Resource
-from xds.source import Node
-from xds.steps import Steps
-from xds.types import (
+from scopeway.xds import wire
+from scopeway.xds.codec import resource
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.resource import Resource
+from scopeway.xds.source import Node
+from scopeway.xds.steps import Steps
+from scopeway.xds.types import (
     CLUSTER,
     ENDPOINT,
     EXTENSION,

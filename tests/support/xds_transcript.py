@@ -32,6 +32,25 @@ import re
 import shlex
 from collections.abc import Callable
 
+from scopeway.xds import wire
+from scopeway.xds.codec import (
+    DeltaRequest,
+    SotwRequest,
+    decode_delta_request,
+    decode_sotw_request,
+    resource,
+)
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.events import (
+    Acked,
+    Kept,
+    LookupFailed,
+    Nacked,
+    NamesSkipped,
+    SessionEvent,
+    TypeNotServed,
+)
+from scopeway.xds.session import DeltaSession, Response, Session, SotwSession
 from xds_model import (
     TYPES,
     Store,
@@ -41,18 +60,6 @@ from xds_model import (
     write_request,
     write_sotw_request,
 )
-
-from xds import wire
-from xds.codec import (
-    DeltaRequest,
-    SotwRequest,
-    decode_delta_request,
-    decode_sotw_request,
-    resource,
-)
-from xds.errors import ProtocolError
-from xds.events import Acked, Kept, LookupFailed, Nacked, NamesSkipped, SessionEvent, TypeNotServed
-from xds.session import DeltaSession, Response, Session, SotwSession
 
 SHORT = {type_url: name for name, type_url in TYPES.items()}
 _TTL = re.compile(r"(.*)\[(\d+)s\]")

@@ -6,9 +6,9 @@ Those of Glance are in tests/openstack, where clouds are small; docs/foreign-ids
 from typing import Any
 
 import pytest
-from harness.openstack import HOME, OTHER, Clouds
 
-from control_plane.compiler.policy import namespace
+from harness.openstack import HOME, OTHER, Clouds
+from scopeway.control_plane.compiler.policy import namespace
 
 SCOPE = "{keystone:cloud-1;nova:cloud-999}"
 AT_OTHER = f"{{keystone:{HOME};*:{OTHER}}}"

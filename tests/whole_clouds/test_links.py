@@ -5,9 +5,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from harness.openstack import HOME, Clouds
 
-from control_plane.demo.rest import Answer, request
+from harness.openstack import HOME, Clouds
+from scopeway.control_plane.demo.rest import Answer, request
 
 THERE = "{nova:cloud-999;neutron:cloud-999}"
 URL = re.compile(r'https?://[^"\s]+')

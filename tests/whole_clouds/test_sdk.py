@@ -2,8 +2,8 @@
 
 import pytest
 
-from control_plane.demo.full import sdk
-from control_plane.demo.full.scene import Scene
+from scopeway.control_plane.demo.full import sdk
+from scopeway.control_plane.demo.full.scene import Scene
 
 
 @pytest.fixture(scope="module")

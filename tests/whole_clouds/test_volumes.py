@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from harness.openstack import Clouds
 
-from control_plane.demo.full import volumes
-from control_plane.demo.full.scene import Scene
+from harness.openstack import Clouds
+from scopeway.control_plane.demo.full import volumes
+from scopeway.control_plane.demo.full.scene import Scene
 
 
 @pytest.fixture(scope="module")

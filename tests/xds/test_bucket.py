@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xds.bucket import Bucket
+from scopeway.xds.bucket import Bucket
 
 
 def test_a_burst_is_free_and_what_is_more_is_waited_for() -> None:

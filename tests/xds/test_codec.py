@@ -21,8 +21,8 @@ from envoy_data_plane.google.rpc import Status
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xds import source, wire
-from xds.codec import (
+from scopeway.xds import source, wire
+from scopeway.xds.codec import (
     DeltaRequest,
     ErrorDetail,
     decode_delta_request,
@@ -34,10 +34,10 @@ from xds.codec import (
     sotw_response,
     without_ttl,
 )
-from xds.errors import MalformedRequestError
-from xds.node import MAX_METADATA
-from xds.source import Node
-from xds.types import CLUSTER
+from scopeway.xds.errors import MalformedRequestError
+from scopeway.xds.node import MAX_METADATA
+from scopeway.xds.source import Node
+from scopeway.xds.types import CLUSTER
 
 
 class TestResource:

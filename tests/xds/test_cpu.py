@@ -5,18 +5,18 @@ from time import thread_time
 from typing import Any
 
 import pytest
-from loop_turns import Turns
-from xds_model import Store, write_node, write_request, write_sotw_request
 
-from xds import wire
-from xds.codec import delta_request_steps, sotw_request_steps
-from xds.cpu import SLICE, Accounts
-from xds.limits import Limits
-from xds.session import DeltaSession, SotwSession
-from xds.source import Node
-from xds.steps import STRIDE, Steps, finish
-from xds.stream import budget_key
-from xds.types import CLUSTER, LISTENER
+from loop_turns import Turns
+from scopeway.xds import wire
+from scopeway.xds.codec import delta_request_steps, sotw_request_steps
+from scopeway.xds.cpu import SLICE, Accounts
+from scopeway.xds.limits import Limits
+from scopeway.xds.session import DeltaSession, SotwSession
+from scopeway.xds.source import Node
+from scopeway.xds.steps import STRIDE, Steps, finish
+from scopeway.xds.stream import budget_key
+from scopeway.xds.types import CLUSTER, LISTENER
+from xds_model import Store, write_node, write_request, write_sotw_request
 
 NAMES = [f"name-{number}" for number in range(20_000)]
 NODE = write_node("site/1", "site")

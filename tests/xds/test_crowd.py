@@ -9,14 +9,14 @@ import time
 import grpc
 import grpc.aio
 import pytest
+
+from scopeway.xds.entrance import Crowd
+from scopeway.xds.events import StreamClosed, StreamHeld, StreamOpened, StreamRefused
+from scopeway.xds.limits import Limits
+from scopeway.xds.server import serve
+from scopeway.xds.types import CLUSTER
 from xds_client import METHOD, Client, Recorder, connect
 from xds_model import Store
-
-from xds.entrance import Crowd
-from xds.events import StreamClosed, StreamHeld, StreamOpened, StreamRefused
-from xds.limits import Limits
-from xds.server import serve
-from xds.types import CLUSTER
 
 pytestmark = pytest.mark.asyncio
 
@@ -177,7 +177,7 @@ async def test_who_was_not_taken_for_long_is_served_all_the_same(
 ) -> None:
     """gRPC would cancel all but the first, by itself after 30 s (`seconds` in the first case)."""
     if seconds is not None:
-        monkeypatch.setattr("xds.server.UNTAKEN_SECONDS", seconds)
+        monkeypatch.setattr("scopeway.xds.server.UNTAKEN_SECONDS", seconds)
     code = "import sys; sys.path[:0] = sys.argv[2:]; import crowd_client; crowd_client.main()"
     async with serve(store, listen="127.0.0.1:0") as server:
         client = await asyncio.create_subprocess_exec(

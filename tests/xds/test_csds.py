@@ -16,16 +16,16 @@ from envoy_data_plane.envoy.service.status.v3 import (
     ClientStatusResponse,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import NodeMatcher, StringMatcher, StructMatcher
-from xds_model import Store, write_request
 
-from control_plane.identity import certificates
-from xds import wire
-from xds.events import Acked, Event, Nacked, StreamClosed
-from xds.limits import Limits
-from xds.security import Security
-from xds.server import Server, serve
-from xds.source import Node
-from xds.types import CLUSTER, LISTENER, ROUTE
+from scopeway.control_plane.identity import certificates
+from scopeway.xds import wire
+from scopeway.xds.events import Acked, Event, Nacked, StreamClosed
+from scopeway.xds.limits import Limits
+from scopeway.xds.security import Security
+from scopeway.xds.server import Server, serve
+from scopeway.xds.source import Node
+from scopeway.xds.types import CLUSTER, LISTENER, ROUTE
+from xds_model import Store, write_request
 
 pytestmark = pytest.mark.asyncio
 

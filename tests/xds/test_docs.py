@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.envoy import Envoy, xds_cluster
 from registry_model import free_port
 

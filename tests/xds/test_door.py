@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xds.door import Door, Enter, Refuse
+from scopeway.xds.door import Door, Enter, Refuse
 
 
 def test_a_burst_enters_at_once_and_the_next_wait_for_their_turn() -> None:

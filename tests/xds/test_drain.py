@@ -5,12 +5,12 @@ import asyncio
 import grpc
 import grpc.aio
 import pytest
+
+from scopeway.xds.events import StreamClosed
+from scopeway.xds.server import serve
+from scopeway.xds.types import CLUSTER
 from xds_client import GUARD, Recorder, connect
 from xds_model import Store
-
-from xds.events import StreamClosed
-from xds.server import serve
-from xds.types import CLUSTER
 
 pytestmark = pytest.mark.asyncio
 

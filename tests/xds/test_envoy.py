@@ -10,12 +10,10 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 from envoy_data_plane.envoy.service.status.v3 import ClientStatusResponse, ConfigStatus
-from harness.envoy import Envoy, xds_cluster
-from xds_client import GUARD, Recorder
-from xds_model import Store
 
-from xds import wire
-from xds.events import (
+from harness.envoy import Envoy, xds_cluster
+from scopeway.xds import wire
+from scopeway.xds.events import (
     Acked,
     Nacked,
     Sent,
@@ -23,10 +21,12 @@ from xds.events import (
     StreamOpened,
     StreamRefused,
 )
-from xds.limits import Limits
-from xds.server import Server, serve
-from xds.source import Locality, Node
-from xds.types import CLUSTER, LISTENER
+from scopeway.xds.limits import Limits
+from scopeway.xds.server import Server, serve
+from scopeway.xds.source import Locality, Node
+from scopeway.xds.types import CLUSTER, LISTENER
+from xds_client import GUARD, Recorder
+from xds_model import Store
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.envoy]
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 from envoy_data_plane.google import protobuf
-from harness.envoy import Envoy, xds_cluster
 
-from xds import wire
-from xds.codec import resource
-from xds.events import Event, Nacked
-from xds.resource import Resource
-from xds.server import serve
-from xds.source import Node
-from xds.types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SECRET
+from harness.envoy import Envoy, xds_cluster
+from scopeway.xds import wire
+from scopeway.xds.codec import resource
+from scopeway.xds.events import Event, Nacked
+from scopeway.xds.resource import Resource
+from scopeway.xds.server import serve
+from scopeway.xds.source import Node
+from scopeway.xds.types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SECRET
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.envoy]
 

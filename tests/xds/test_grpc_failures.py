@@ -10,14 +10,14 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+
+from scopeway.xds.events import StreamClosed
+from scopeway.xds.hub import Hub
+from scopeway.xds.limits import Limits
+from scopeway.xds.server import Server, serve
+from scopeway.xds.types import CLUSTER
 from xds_client import GUARD, METHOD, Recorder
 from xds_model import Store, write_request
-
-from xds.events import StreamClosed
-from xds.hub import Hub
-from xds.limits import Limits
-from xds.server import Server, serve
-from xds.types import CLUSTER
 
 pytestmark = pytest.mark.asyncio
 

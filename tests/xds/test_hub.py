@@ -2,8 +2,8 @@ from collections.abc import Collection, Iterator
 
 import pytest
 
-from xds.hub import Hub, Member
-from xds.types import CLUSTER, ROUTE
+from scopeway.xds.hub import Hub, Member
+from scopeway.xds.types import CLUSTER, ROUTE
 
 
 class FakeSession:

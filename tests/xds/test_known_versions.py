@@ -7,11 +7,11 @@ from collections.abc import Collection
 
 import pytest
 
-from xds.codec import DeltaRequest, ErrorDetail, resource
-from xds.resource import Resource
-from xds.session import DeltaSession
-from xds.source import Node, NodeView
-from xds.types import CLUSTER
+from scopeway.xds.codec import DeltaRequest, ErrorDetail, resource
+from scopeway.xds.resource import Resource
+from scopeway.xds.session import DeltaSession
+from scopeway.xds.source import Node, NodeView
+from scopeway.xds.types import CLUSTER
 
 AGENTS = pytest.mark.parametrize("agent", ["envoy/1.40.0", "other"])
 NAMES = ("same", "changed", "gone", "new", "unknown")

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from xds_model import Store, write_node, write_request, write_sotw_request
 
-from xds import wire
-from xds.codec import (
+from scopeway.xds import wire
+from scopeway.xds.codec import (
     MAX_ERROR_BYTES,
     MAX_NONCE_BYTES,
     MAX_TYPE_BYTES,
@@ -16,12 +15,13 @@ from xds.codec import (
     decode_delta_request,
     decode_sotw_request,
 )
-from xds.errors import MalformedRequestError
-from xds.events import Nacked, NamesSkipped, StreamClosed, TypeNotServed
-from xds.log import LINES, StreamLog
-from xds.node import MAX_FEATURES, MAX_METADATA_BYTES, MAX_TEXT_BYTES
-from xds.session import DeltaSession, SotwSession
-from xds.types import CLUSTER
+from scopeway.xds.errors import MalformedRequestError
+from scopeway.xds.events import Nacked, NamesSkipped, StreamClosed, TypeNotServed
+from scopeway.xds.log import LINES, StreamLog
+from scopeway.xds.node import MAX_FEATURES, MAX_METADATA_BYTES, MAX_TEXT_BYTES
+from scopeway.xds.session import DeltaSession, SotwSession
+from scopeway.xds.types import CLUSTER
+from xds_model import Store, write_node, write_request, write_sotw_request
 
 TEXTS = {
     "node.id": 1,
@@ -191,7 +191,7 @@ class TestLog:
         self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = [0.0]
-        monkeypatch.setattr("xds.log.monotonic", lambda: clock[0])
+        monkeypatch.setattr("scopeway.xds.log.monotonic", lambda: clock[0])
         log = StreamLog()
         with caplog.at_level(logging.WARNING):
             for _ in range(LINES + 7):

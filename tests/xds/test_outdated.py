@@ -4,18 +4,18 @@ import logging
 from collections.abc import Collection
 
 import pytest
-from xds_model import Store, View
 
-from xds.codec import DeltaRequest, resource
-from xds.events import Kept
-from xds.hub import Hub
-from xds.log import StreamLog
-from xds.resource import Resource
-from xds.session import DeltaSession
-from xds.source import Node
-from xds.state import Status
-from xds.steps import finish
-from xds.types import CLUSTER, LISTENER, ROUTE
+from scopeway.xds.codec import DeltaRequest, resource
+from scopeway.xds.events import Kept
+from scopeway.xds.hub import Hub
+from scopeway.xds.log import StreamLog
+from scopeway.xds.resource import Resource
+from scopeway.xds.session import DeltaSession
+from scopeway.xds.source import Node
+from scopeway.xds.state import Status
+from scopeway.xds.steps import finish
+from scopeway.xds.types import CLUSTER, LISTENER, ROUTE
+from xds_model import Store, View
 
 NODE = Node(id="site/1", cluster="site")
 
@@ -152,7 +152,7 @@ def test_what_is_kept_is_told_once_and_logged_once_for_a_stream(
     come(session, "l", type_url=LISTENER)
     events += told(session)
     log = StreamLog()
-    with caplog.at_level(logging.INFO, "xds.server"):
+    with caplog.at_level(logging.INFO, "scopeway.xds.server"):
         for event in events:
             log.log("site/1", event)
 

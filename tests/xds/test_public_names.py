@@ -11,7 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = (REPOSITORY / "docs" / "xds.md").read_text()
 TABLE = DOCUMENT.partition("\n## Names\n")[2].partition("\n## ")[0]
-ROW = re.compile(r"^\| `(xds\.\w+)` \| (.+?) \|", re.MULTILINE)
+ROW = re.compile(r"^\| `(scopeway\.xds\.\w+)` \| (.+?) \|", re.MULTILINE)
 PROGRAMS = re.findall(r"```python\n(.+?)```", DOCUMENT, re.DOTALL)
 
 LISTED = {
@@ -21,7 +21,7 @@ LISTED = {
 
 def documented(module: str) -> set[str]:
     """The names that a module defines with a docstring: classes, functions, constants."""
-    body = ast.parse((REPOSITORY / f"{module.replace('.', '/')}.py").read_text()).body
+    body = ast.parse((REPOSITORY / f"src/{module.replace('.', '/')}.py").read_text()).body
     names = set()
     for statement, following in zip(body, [*body[1:], None], strict=True):
         match statement:
@@ -37,7 +37,7 @@ def documented(module: str) -> set[str]:
 
 def imported(text: str) -> set[tuple[str, str]]:
     """What a program imports from xds, as pairs of module and name."""
-    return {(module, name) for module, name in _imports(text) if module.partition(".")[0] == "xds"}
+    return {(module, name) for module, name in _imports(text) if module.startswith("scopeway.xds")}
 
 
 def _imports(text: str) -> Iterator[tuple[str, str]]:
@@ -73,7 +73,7 @@ def test_the_library_needs_grpcio_only() -> None:
     found = {module for each in files for module, _ in _imports(each.read_text())}
     packages = {module.partition(".")[0] for module in found}
 
-    assert packages - sys.stdlib_module_names == {"grpc", "xds"}
+    assert packages - sys.stdlib_module_names == {"grpc", "scopeway"}
 
 
 def test_the_program_without_grpc_does_what_it_asserts() -> None:

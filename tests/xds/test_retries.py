@@ -1,6 +1,6 @@
 """When what could not be looked up is tried again."""
 
-from xds.retries import FIRST_PAUSE, LONGEST_PAUSE, Retries, spread
+from scopeway.xds.retries import FIRST_PAUSE, LONGEST_PAUSE, Retries, spread
 
 
 def test_pauses_double_up_to_the_longest() -> None:

@@ -10,15 +10,15 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from xds_model import Store, read_response, write_request
 
-from control_plane.identity import certificates
-from xds.errors import ProtocolError
-from xds.limits import Limits
-from xds.security import Security
-from xds.server import serve
-from xds.source import Node, NodeView
-from xds.types import CLUSTER
+from scopeway.control_plane.identity import certificates
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.limits import Limits
+from scopeway.xds.security import Security
+from scopeway.xds.server import serve
+from scopeway.xds.source import Node, NodeView
+from scopeway.xds.types import CLUSTER
+from xds_model import Store, read_response, write_request
 
 pytestmark = pytest.mark.asyncio
 
@@ -126,7 +126,7 @@ async def test_who_renews_is_no_warning_and_who_does_not_is(
         serve(gate, listen="127.0.0.1:0", security=secured) as server,
         connect(server.port) as channel,
     ):
-        with caplog.at_level(logging.DEBUG, "xds.server"):
+        with caplog.at_level(logging.DEBUG, "scopeway.xds.server"):
             call = await begin(channel)
             await call.read()
             await end(call)

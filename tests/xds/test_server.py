@@ -9,12 +9,10 @@ from contextlib import AsyncExitStack
 import grpc
 import grpc.aio
 import pytest
-from xds_client import GUARD, METHOD, Client, Recorder, connect
-from xds_model import Store, View, write_request
 
-from xds import wire
-from xds.errors import ListenError
-from xds.events import (
+from scopeway.xds import wire
+from scopeway.xds.errors import ListenError
+from scopeway.xds.events import (
     Acked,
     LookupFailed,
     Nacked,
@@ -24,12 +22,14 @@ from xds.events import (
     StreamClosed,
     StreamOpened,
 )
-from xds.hub import Hub
-from xds.limits import Limits
-from xds.server import Server, serve
-from xds.session import Response
-from xds.source import Node
-from xds.types import CLUSTER, LISTENER
+from scopeway.xds.hub import Hub
+from scopeway.xds.limits import Limits
+from scopeway.xds.server import Server, serve
+from scopeway.xds.session import Response
+from scopeway.xds.source import Node
+from scopeway.xds.types import CLUSTER, LISTENER
+from xds_client import GUARD, METHOD, Client, Recorder, connect
+from xds_model import Store, View, write_request
 
 pytestmark = pytest.mark.asyncio
 

@@ -5,13 +5,13 @@ import asyncio
 import grpc
 import grpc.aio
 import pytest
+
+from scopeway.xds import wire
+from scopeway.xds.server import serve
+from scopeway.xds.services import SERVICES, Service
+from scopeway.xds.types import CLUSTER
 from xds_client import GUARD, Client
 from xds_model import Store, read_response, write_request
-
-from xds import wire
-from xds.server import serve
-from xds.services import SERVICES, Service
-from xds.types import CLUSTER
 
 pytestmark = pytest.mark.asyncio
 

@@ -6,15 +6,15 @@
 from pathlib import Path
 
 import pytest
+
+from scopeway.xds.codec import DeltaRequest
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.events import NamesSkipped
+from scopeway.xds.session import TYPES_LIMIT, DeltaSession
+from scopeway.xds.source import Node
+from scopeway.xds.types import CLUSTER, ROUTE
 from xds_model import TYPES, Store
 from xds_transcript import Transcript, replay
-
-from xds.codec import DeltaRequest
-from xds.errors import ProtocolError
-from xds.events import NamesSkipped
-from xds.session import TYPES_LIMIT, DeltaSession
-from xds.source import Node
-from xds.types import CLUSTER, ROUTE
 
 DIRECTORY = Path(__file__).parents[1] / "testdata" / "session"
 

@@ -10,15 +10,15 @@ from collections import deque
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from xds_model import Received, Store, read_response, write_node, write_request
 
-from xds.codec import DeltaRequest, decode_delta_request
-from xds.retries import LONGEST_PAUSE
-from xds.session import DeltaSession, Response
-from xds.source import Node
-from xds.steps import finish
-from xds.ttl import TTL_FEATURE
-from xds.types import CLUSTER, ROUTE
+from scopeway.xds.codec import DeltaRequest, decode_delta_request
+from scopeway.xds.retries import LONGEST_PAUSE
+from scopeway.xds.session import DeltaSession, Response
+from scopeway.xds.source import Node
+from scopeway.xds.steps import finish
+from scopeway.xds.ttl import TTL_FEATURE
+from scopeway.xds.types import CLUSTER, ROUTE
+from xds_model import Received, Store, read_response, write_node, write_request
 
 LONGEST_RETRY = LONGEST_PAUSE * 1.5
 TYPE_URLS = (CLUSTER, ROUTE)

@@ -10,13 +10,13 @@ from collections import deque
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
-from xds_model import State, Store, read_state, write_node, write_sotw_request
 
-from xds.codec import decode_sotw_request
-from xds.retries import LONGEST_PAUSE
-from xds.session import Response, SotwSession
-from xds.steps import finish
-from xds.types import CLUSTER, ROUTE
+from scopeway.xds.codec import decode_sotw_request
+from scopeway.xds.retries import LONGEST_PAUSE
+from scopeway.xds.session import Response, SotwSession
+from scopeway.xds.steps import finish
+from scopeway.xds.types import CLUSTER, ROUTE
+from xds_model import State, Store, read_state, write_node, write_sotw_request
 
 LONGEST = 30
 LONGEST_RETRY = LONGEST_PAUSE * 1.5

@@ -1,17 +1,17 @@
 """How large a complete state may be."""
 
 import pytest
-from xds_model import Store
 
-from xds.codec import SotwRequest
-from xds.errors import ProtocolError
-from xds.session import SotwSession
-from xds.source import Node
-from xds.types import CLUSTER
+from scopeway.xds.codec import SotwRequest
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.session import SotwSession
+from scopeway.xds.source import Node
+from scopeway.xds.types import CLUSTER
+from xds_model import Store
 
 
 def test_a_complete_state_may_be_so_large_and_no_larger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xds.sotw.STATE_LIMIT", 1000)
+    monkeypatch.setattr("scopeway.xds.sotw.STATE_LIMIT", 1000)
     store = Store(texts={(CLUSTER, "a"): "x" * 400, (CLUSTER, "b"): "x" * 400})
     node = Node(id="site/1", cluster="site")
     session = SotwSession(store)

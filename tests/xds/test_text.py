@@ -2,7 +2,7 @@
 
 import pytest
 
-from xds.text import SHOWN, shown
+from scopeway.xds.text import SHOWN, shown
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """When refreshes are due."""
 
-from xds.ttl import Refreshes
+from scopeway.xds.ttl import Refreshes
 
 
 def test_what_is_due_comes_in_order_and_again_later() -> None:

@@ -1,4 +1,4 @@
-from xds import types
+from scopeway.xds import types
 
 
 def test_unknown_types_go_last() -> None:

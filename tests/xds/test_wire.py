@@ -7,7 +7,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, BytesValue, Int64Value, Stri
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xds import wire
+from scopeway.xds import wire
 
 
 @given(st.integers(min_value=-(2**63), max_value=2**63 - 1))

@@ -7,9 +7,9 @@ Nova, and the steps. Processes, screen, traces and the Scopeway part are those o
 
 from pathlib import Path
 
-from control_plane.demo.full.stage import set_up
-from control_plane.demo.full.steps import HEADLINE_SCOPE, tell
-from control_plane.demo.run import Demo
+from scopeway.control_plane.demo.full.stage import set_up
+from scopeway.control_plane.demo.full.steps import HEADLINE_SCOPE, tell
+from scopeway.control_plane.demo.run import Demo
 
 FULL = Demo(
     folder=Path(".scopeway/openstack/up"),

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from control_plane.demo.full.scene import Scene, expect
-from control_plane.demo.rest import request
+from scopeway.control_plane.demo.full.scene import Scene, expect
+from scopeway.control_plane.demo.rest import request
 
 SCOPE = "{keystone:cloud-1;glance:cloud-2}"
 WAY = ("cloud-1", "cloud-2")

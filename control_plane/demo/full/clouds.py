@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 from uuid import UUID
 
-from control_plane.demo import openstack
-from control_plane.demo.full import mariadb, rabbitmq, saved
-from control_plane.demo.full.files import database_names, write_files
-from control_plane.demo.full.mariadb import MariaDb
-from control_plane.demo.full.rabbitmq import RabbitMq
-from control_plane.demo.full.system import Programs
-from control_plane.demo.ports import free_ports
-from control_plane.demo.processes import Process, Supervisor, clean_environment
-from control_plane.demo.site import Site
+from scopeway.control_plane.demo import openstack
+from scopeway.control_plane.demo.full import mariadb, rabbitmq, saved
+from scopeway.control_plane.demo.full.files import database_names, write_files
+from scopeway.control_plane.demo.full.mariadb import MariaDb
+from scopeway.control_plane.demo.full.rabbitmq import RabbitMq
+from scopeway.control_plane.demo.full.system import Programs
+from scopeway.control_plane.demo.ports import free_ports
+from scopeway.control_plane.demo.processes import Process, Supervisor, clean_environment
+from scopeway.control_plane.demo.site import Site
 
 STATES = {
     "server": ("nova", "instances", "vm_state", "uuid"),

@@ -8,12 +8,12 @@ import statistics
 import time
 from collections.abc import Callable
 
-from control_plane.demo import commands
-from control_plane.demo.full.scene import Scene, expect
-from control_plane.demo.full.stage import FLAVOR, IMAGES
-from control_plane.demo.openstack import log_in
-from control_plane.demo.openstack_files import MEMBER, PROJECT
-from control_plane.demo.rest import request
+from scopeway.control_plane.demo import commands
+from scopeway.control_plane.demo.full.scene import Scene, expect
+from scopeway.control_plane.demo.full.stage import FLAVOR, IMAGES
+from scopeway.control_plane.demo.openstack import log_in
+from scopeway.control_plane.demo.openstack_files import MEMBER, PROJECT
+from scopeway.control_plane.demo.rest import request
 
 SCOPE = "{keystone:cloud-1;glance:cloud-999}"
 BOOTS = 3

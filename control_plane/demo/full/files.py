@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from control_plane.demo import openstack_files as files
-from control_plane.demo.ports import ADDRESS
-from control_plane.demo.site import REGION, Site
+from scopeway.control_plane.demo import openstack_files as files
+from scopeway.control_plane.demo.ports import ADDRESS
+from scopeway.control_plane.demo.site import REGION, Site
 
 SERVICES = ("identity", "image", "placement", "compute", "network")
 """Of each whole cloud."""

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from control_plane.demo.errors import DemoError
-from control_plane.demo.full.system import Programs
-from control_plane.demo.ports import ADDRESS, listens
-from control_plane.demo.processes import Process, Supervisor, clean_environment
+from scopeway.control_plane.demo.errors import DemoError
+from scopeway.control_plane.demo.full.system import Programs
+from scopeway.control_plane.demo.ports import ADDRESS, listens
+from scopeway.control_plane.demo.processes import Process, Supervisor, clean_environment
 
 ROOT = "scopeway"
 """The user who may do everything."""

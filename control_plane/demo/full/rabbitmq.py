@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from control_plane.demo.full.system import Programs
-from control_plane.demo.ports import ADDRESS, free_ports, listens
-from control_plane.demo.processes import Process, Supervisor, clean_environment
+from scopeway.control_plane.demo.full.system import Programs
+from scopeway.control_plane.demo.ports import ADDRESS, free_ports, listens
+from scopeway.control_plane.demo.processes import Process, Supervisor, clean_environment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,22 +12,27 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from control_plane.demo.errors import DemoError
-from control_plane.demo.full import mariadb
-from control_plane.demo.full.files import (
+from scopeway.control_plane.demo.errors import DemoError
+from scopeway.control_plane.demo.full import mariadb
+from scopeway.control_plane.demo.full.files import (
     DATABASES,
     FRONT_PORTS,
     Backing,
     database_names,
     write_files,
 )
-from control_plane.demo.full.mariadb import MariaDb
-from control_plane.demo.full.system import Programs
-from control_plane.demo.openstack_files import fernet_keys
-from control_plane.demo.ports import free_ports
-from control_plane.demo.processes import Process, Supervisor, clean_environment, signal_group
-from control_plane.demo.screen import Screen
-from control_plane.demo.site import PASSWORD, Site, make_sites
+from scopeway.control_plane.demo.full.mariadb import MariaDb
+from scopeway.control_plane.demo.full.system import Programs
+from scopeway.control_plane.demo.openstack_files import fernet_keys
+from scopeway.control_plane.demo.ports import free_ports
+from scopeway.control_plane.demo.processes import (
+    Process,
+    Supervisor,
+    clean_environment,
+    signal_group,
+)
+from scopeway.control_plane.demo.screen import Screen
+from scopeway.control_plane.demo.site import PASSWORD, Site, make_sites
 
 FORMAT = 2
 """To be counted up when what is saved changes."""

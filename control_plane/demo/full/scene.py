@@ -4,15 +4,15 @@ import re
 import time
 from collections.abc import Collection, Iterable, Sequence
 
-from control_plane.demo import commands, trace
-from control_plane.demo.commands import COMMAND_SECONDS, Result
-from control_plane.demo.errors import DemoError
-from control_plane.demo.full.stage import FLAVOR
-from control_plane.demo.screen import Screen
-from control_plane.demo.site import Site
-from control_plane.demo.sites import run_scopeway
-from control_plane.demo.stage import Stage
-from control_plane.demo.trace import AccessLogs, Hop
+from scopeway.control_plane.demo import commands, trace
+from scopeway.control_plane.demo.commands import COMMAND_SECONDS, Result
+from scopeway.control_plane.demo.errors import DemoError
+from scopeway.control_plane.demo.full.stage import FLAVOR
+from scopeway.control_plane.demo.screen import Screen
+from scopeway.control_plane.demo.site import Site
+from scopeway.control_plane.demo.sites import run_scopeway
+from scopeway.control_plane.demo.stage import Stage
+from scopeway.control_plane.demo.trace import AccessLogs, Hop
 
 FIELDS = ("id", "name", "status", "image")
 """Of the long tables of servers and images, what is shown."""

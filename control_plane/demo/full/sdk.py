@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 import yaml
 
-from control_plane.demo import commands
-from control_plane.demo.errors import DemoError
-from control_plane.demo.full.scene import Scene, expect
-from control_plane.demo.openstack import log_in
-from control_plane.demo.openstack_files import MEMBER, PROJECT
-from control_plane.demo.site import PASSWORD
+from scopeway.control_plane.demo import commands
+from scopeway.control_plane.demo.errors import DemoError
+from scopeway.control_plane.demo.full.scene import Scene, expect
+from scopeway.control_plane.demo.openstack import log_in
+from scopeway.control_plane.demo.openstack_files import MEMBER, PROJECT
+from scopeway.control_plane.demo.site import PASSWORD
 
 SCOPE = "{keystone:cloud-1;glance:cloud-999}"
 PROGRAM = Path(__file__).with_name("boot_with_sdk.py")

@@ -8,18 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from control_plane.demo import stage as small
-from control_plane.demo.errors import DemoError, PartMissing
-from control_plane.demo.full import clouds, saved, system
-from control_plane.demo.full.files import FRONT_PORTS, ONLY, SERVICES
-from control_plane.demo.full.system import Programs
-from control_plane.demo.openstack import log_in
-from control_plane.demo.openstack_files import ADMIN, clouds_yaml
-from control_plane.demo.processes import Supervisor
-from control_plane.demo.rest import request
-from control_plane.demo.screen import Screen
-from control_plane.demo.site import Site, make_sites
-from control_plane.demo.stage import Stage
+from scopeway.control_plane.demo import stage as small
+from scopeway.control_plane.demo.errors import DemoError, PartMissing
+from scopeway.control_plane.demo.full import clouds, saved, system
+from scopeway.control_plane.demo.full.files import FRONT_PORTS, ONLY, SERVICES
+from scopeway.control_plane.demo.full.system import Programs
+from scopeway.control_plane.demo.openstack import log_in
+from scopeway.control_plane.demo.openstack_files import ADMIN, clouds_yaml
+from scopeway.control_plane.demo.processes import Supervisor
+from scopeway.control_plane.demo.rest import request
+from scopeway.control_plane.demo.screen import Screen
+from scopeway.control_plane.demo.site import Site, make_sites
+from scopeway.control_plane.demo.stage import Stage
 
 CLOUDS = ("cloud-1", "cloud-2", "cloud-999")
 IMAGES = {"cloud-1": "alpine", "cloud-2": "debian", "cloud-999": "cirros"}

@@ -5,13 +5,13 @@ and volumes have files of their own, as have the figures at the end. Tests run t
 step is a function that needs nothing but the running clouds and the servers that it names.
 """
 
-from control_plane.demo import commands
-from control_plane.demo.full import big_image, figures, sdk, volumes
-from control_plane.demo.full.scene import FIELDS, Scene, expect
-from control_plane.demo.full.stage import IMAGES
-from control_plane.demo.screen import Screen
-from control_plane.demo.stage import Stage
-from control_plane.demo.trace import Hop
+from scopeway.control_plane.demo import commands
+from scopeway.control_plane.demo.full import big_image, figures, sdk, volumes
+from scopeway.control_plane.demo.full.scene import FIELDS, Scene, expect
+from scopeway.control_plane.demo.full.stage import IMAGES
+from scopeway.control_plane.demo.screen import Screen
+from scopeway.control_plane.demo.stage import Stage
+from scopeway.control_plane.demo.trace import Hop
 
 HEADLINE_SCOPE = "{keystone:cloud-1;glance:cloud-999}"
 THREE_CLOUDS = "{keystone:cloud-1;glance:cloud-2;nova:cloud-999}"

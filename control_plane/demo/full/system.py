@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane.demo.errors import DemoError, PartMissing
-from control_plane.demo.processes import clean_environment
+from scopeway.control_plane.demo.errors import DemoError, PartMissing
+from scopeway.control_plane.demo.processes import clean_environment
 
 PACKAGES = ("mariadb-server", "rabbitmq-server")
 """Of Debian and its relatives."""

@@ -7,8 +7,8 @@ its Nova doesn't know the server; so the cloud's administrator frees it (docs/de
 
 import re
 
-from control_plane.demo import commands
-from control_plane.demo.full.scene import Scene, expect
+from scopeway.control_plane.demo import commands
+from scopeway.control_plane.demo.full.scene import Scene, expect
 
 SCOPE = "{keystone:cloud-1;cinder:cloud-2}"
 AT = "cloud-2"

@@ -7,7 +7,7 @@ of `xds`, which it measures; but for the wire format.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from xds import wire
+from scopeway.xds import wire
 
 _PREFIX = "type.googleapis.com/envoy.config."
 CLUSTER = f"{_PREFIX}cluster.v3.Cluster"

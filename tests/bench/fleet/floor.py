@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from control_plane import memory
+from scopeway.control_plane import memory
 
 SERVICE, NAME = "bench.Floor", "Push"
 METHOD = f"/{SERVICE}/{NAME}"

@@ -11,9 +11,9 @@ from fleet import usage
 from fleet.generator import Generator
 from fleet.table import Table
 from fleet.world import FEW, SHARED, Putter, World
-from harness.stack import ServeProcess, Stack
 
-from control_plane.clouds.model import Cloud
+from harness.stack import ServeProcess, Stack
+from scopeway.control_plane.clouds.model import Cloud
 
 WARM_STREAMS, WARM_TARGETS = 100, 50
 """These use more than the control plane keeps of parsed names and compiled clusters."""

@@ -6,11 +6,11 @@ from functools import cached_property
 
 import grpc
 from aetcd import rpc
+
 from harness.fleet import manifest
 from harness.stack import KEYS
-
-from control_plane.clouds.model import Cloud
-from control_plane.registry.documents import to_json
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry.documents import to_json
 
 SERVICES = ("identity", "image", "compute", "network", "block-storage")
 SHARED, FEW = "shared", "few"

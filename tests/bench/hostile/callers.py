@@ -17,10 +17,11 @@ from tempfile import TemporaryDirectory
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "support")]
 
+from hostile.attacker import Figures, attacker, compared, timed  # noqa: E402
+
 from harness.certificates import Sites  # noqa: E402 - the path has to be there first
 from harness.fleet import Fleet  # noqa: E402
 from harness.http2 import Connection2  # noqa: E402
-from hostile.attacker import Figures, attacker, compared, timed  # noqa: E402
 
 SAMPLES, PAUSE = 500, 0.005
 MIB = 1 << 20

@@ -17,12 +17,13 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
 from fixtures import ACCEPT_ALL, LABELS, REPOSITORY, Stack, at, clouds, stack  # noqa: E402
+from hostile.attacker import Figures, compared, held_back  # noqa: E402
+from hostile.xds_attacker import ATTACKS  # noqa: E402
+
 from harness.fleet import manifest  # noqa: E402
 from harness.http import Connection  # noqa: E402
 from harness.identities import Identities  # noqa: E402
 from harness.stack import ServeProcess  # noqa: E402
-from hostile.attacker import Figures, compared, held_back  # noqa: E402
-from hostile.xds_attacker import ATTACKS  # noqa: E402
 
 CLOUDS = 10_000
 SAMPLES = 100

@@ -19,10 +19,11 @@ BENCH = Path(__file__).parents[1]
 sys.path[:0] = [str(BENCH)]
 
 from fixtures import Stack, at, manifest  # noqa: E402 - the path has to be there first
+from hostile.attacker import attacker, in_folder  # noqa: E402
+
 from harness.envoy import Envoy  # noqa: E402
 from harness.http import Connection  # noqa: E402
 from harness.raw import RawService, answer, saying  # noqa: E402
-from hostile.attacker import attacker, in_folder  # noqa: E402
 
 REQUESTS = 400
 FIRST_USES = 40

@@ -22,17 +22,17 @@ sys.path.insert(0, str(BENCH))
 
 import grpc  # noqa: E402 - the path has to be there first
 from fixtures import stack  # noqa: E402
+from hostile.attacker import held_back  # noqa: E402
+
 from harness.fleet import at, manifest  # noqa: E402
 from harness.http import Connection  # noqa: E402
 from harness.identities import Identities  # noqa: E402
 from harness.ports import free_ports  # noqa: E402
 from harness.stack import ServeProcess, Stack  # noqa: E402
-from hostile.attacker import held_back  # noqa: E402
-
-from control_plane.clouds.model import Cloud  # noqa: E402
-from control_plane.scope import SERVICE_TYPES  # noqa: E402
-from xds.types import ROUTE  # noqa: E402
-from xds.wire import field_bytes, field_string, fields  # noqa: E402
+from scopeway.control_plane.clouds.model import Cloud  # noqa: E402
+from scopeway.control_plane.scope import SERVICE_TYPES  # noqa: E402
+from scopeway.xds.types import ROUTE  # noqa: E402
+from scopeway.xds.wire import field_bytes, field_string, fields  # noqa: E402
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 METHODS = ["COPY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]

@@ -14,13 +14,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 
+from hostile.attacker import in_folder
+
 from harness.dns import NameServer
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, send
 from harness.services import at
-from hostile.attacker import in_folder
-
-from control_plane.compiler.transport import LOOPBACK
+from scopeway.control_plane.compiler.transport import LOOPBACK
 
 SILENT_CLOUDS = 200
 SAMPLES = 300

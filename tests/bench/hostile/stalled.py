@@ -16,11 +16,12 @@ from tempfile import TemporaryDirectory
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "support")]
 
+from hostile.attacker import Figures, attacker, compared, timed  # noqa: E402
+
 from harness.http import send  # noqa: E402 - the path has to be there first
 from harness.identities import Identities  # noqa: E402
 from harness.services import at  # noqa: E402
 from harness.stack import Stack  # noqa: E402
-from hostile.attacker import Figures, attacker, compared, timed  # noqa: E402
 
 STALLED = 100
 SAMPLES, FIRST_USES = 300, 100

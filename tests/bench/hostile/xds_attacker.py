@@ -14,8 +14,8 @@ from typing import Any
 
 import grpc
 
-from xds.types import CLUSTER
-from xds.wire import field_bytes, field_string, field_varint
+from scopeway.xds.types import CLUSTER
+from scopeway.xds.wire import field_bytes, field_string, field_varint
 
 SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 STREAMS = 8

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from harness.stack import Etcd
 
-from control_plane.cli import main
+from harness.stack import Etcd
+from scopeway.control_plane.cli import main
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+
 from harness.envoy import PROGRAM
 from harness.process import until
-
-from control_plane.identity.authority import AuthorityFolder
-from control_plane.identity.files import in_folder
-from control_plane.site.bootstrap import PRESSURE_SCALE, resource_monitor
+from scopeway.control_plane.identity.authority import AuthorityFolder
+from scopeway.control_plane.identity.files import in_folder
+from scopeway.control_plane.site.bootstrap import PRESSURE_SCALE, resource_monitor
 
 
 @pytest.mark.envoy

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pytest
 
-from control_plane.cli import cli
+from scopeway.control_plane.cli import cli
 
 
 def commands(group: click.Group, *above: str) -> Iterator[tuple[str, ...]]:
@@ -113,7 +113,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(
 def test_small_commands_do_not_wait_for_grpc_and_envoy_types() -> None:
     program = (
         "import sys\n"
-        "from control_plane.cli import main\n"
+        "from scopeway.control_plane.cli import main\n"
         "try: main(['serve', '--help'])\n"
         "except SystemExit: pass\n"
         "print(sorted({'grpc', 'envoy_data_plane', 'lark', 'aetcd', 'rich'} & sys.modules.keys()))"

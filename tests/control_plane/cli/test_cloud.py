@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
+
 from harness.fleet import at, manifest
 from harness.stack import Etcd
-
-from control_plane.clouds.cordon import Cordon, cordon_document
-from control_plane.clouds.document import to_document
+from scopeway.control_plane.clouds.cordon import Cordon, cordon_document
+from scopeway.control_plane.clouds.document import to_document
 
 pytestmark = pytest.mark.etcd
 

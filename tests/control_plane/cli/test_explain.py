@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.fleet import at, manifest
 
-from control_plane.clouds.document import to_document
+from harness.fleet import at, manifest
+from scopeway.control_plane.clouds.document import to_document
 
 IMAGE = {"image": {"endpoints": [at(9292)]}}
 ANYONE = [{"clouds": ["cloud-1"]}]

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.fleet import at, manifest
 from rich.console import Console
 
-from control_plane.cli.output import LINE, add_row, console, say, table
-from control_plane.clouds.cordon import Cordon, cordon_document
-from control_plane.clouds.document import to_document
+from harness.fleet import at, manifest
+from scopeway.control_plane.cli.output import LINE, add_row, console, say, table
+from scopeway.control_plane.clouds.cordon import Cordon, cordon_document
+from scopeway.control_plane.clouds.document import to_document
 
 SERVICES = ("block-storage", "compute", "identity", "image", "network", "placement")
 
@@ -66,7 +66,7 @@ def test_what_the_output_cannot_encode_is_escaped(
     mark = cordon_document(Cordon(name="cloud-1", reason="до обеда"))
     folder = write("clouds/a.yaml", to_document(manifest("cloud-1")), mark).parent
     done = subprocess.run(
-        [sys.executable, "-m", "control_plane", *command, "--registry", f"dir:{folder}"],
+        [sys.executable, "-m", "scopeway.control_plane", *command, "--registry", f"dir:{folder}"],
         env={**os.environ, "PYTHONIOENCODING": "iso8859-1"},
         capture_output=True,
         check=False,

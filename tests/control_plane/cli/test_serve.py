@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.fleet import at, manifest
 from harness.http import send
 from harness.stack import Etcd, ServeProcess
-
-from control_plane.clouds.document import to_document
+from scopeway.control_plane.clouds.document import to_document
 
 GOOD = to_document(manifest("cloud-1", services={"image": {"endpoints": [at(9292)]}}))
 ANY_PORTS = ("--xds-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.fleet import at, manifest
 from harness.identities import Identities
 from harness.stack import ServeProcess
-
-from control_plane.clouds.document import to_document
+from scopeway.control_plane.clouds.document import to_document
 
 FILES = 160
 GOOD = to_document(manifest("cloud-1", services={"image": {"endpoints": [at(9292)]}}))

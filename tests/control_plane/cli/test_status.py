@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.ports import free_ports
-from harness.process import until
 from prometheus_client import CollectorRegistry
 
-from control_plane.admin import AdminServer
+from harness.ports import free_ports
+from harness.process import until
+from scopeway.control_plane.admin import AdminServer
 
 STREAM = {
     "node": "cloud-1/a",
@@ -182,7 +182,7 @@ class Screen:
         self._screen, its_own = pty.openpty()
         os.set_blocking(self._screen, False)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "control_plane", "status", "--watch", "0.2", *options],
+            [sys.executable, "-m", "scopeway.control_plane", "status", "--watch", "0.2", *options],
             stdout=its_own,
             env={**os.environ, "COLUMNS": str(columns), "LINES": str(lines), "TERM": "xterm"},
         )
@@ -230,7 +230,7 @@ def test_it_can_be_watched(serve: Serve, options: tuple[str, ...], text: str) ->
 
 def test_off_a_terminal_it_is_watched_as_plain_blocks(serve: Serve, tmp_path: Path) -> None:
     shown = tmp_path / "shown"
-    command = [sys.executable, "-m", "control_plane", "status", "--watch", "0.2"]
+    command = [sys.executable, "-m", "scopeway.control_plane", "status", "--watch", "0.2"]
     with shown.open("wb") as file:
         process = subprocess.Popen([*command, "--admin", serve()], stdout=file)
     try:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from control_plane.client.hook import CannotAttachScope, ScopeRejected, attach_scope
-from control_plane.scope import ScopeError
+from scopeway.control_plane.client.hook import CannotAttachScope, ScopeRejected, attach_scope
+from scopeway.control_plane.scope import ScopeError
 
 
 def connection(**config: object) -> Any:

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from control_plane.client.plugin import build_option_parser
+from scopeway.control_plane.client.plugin import build_option_parser
 
-HOOK = "control_plane.client.hook:attach_scope"
+HOOK = "scopeway.control_plane.client.hook:attach_scope"
 
 
 @pytest.fixture(autouse=True)
@@ -109,22 +109,24 @@ def modules_after(program: str) -> set[str]:
     program = f"import sys; before = set(sys.modules); {program}; print(*set(sys.modules) - before)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    return {name.partition(".")[0] for name in run.stdout.split()}
+    names = [name.split(".") for name in run.stdout.split()]
+    return {".".join(parts[: 2 if parts[0] == "scopeway" else 1]) for parts in names}
 
 
-SERVER = {"grpc", "envoy_data_plane", "betterproto2", "aetcd", "xds", "yaml"}
+SERVER = {"grpc", "envoy_data_plane", "betterproto2", "aetcd", "scopeway.xds", "yaml"}
 
 
 def test_importing_the_plugin_imports_nothing_but_itself() -> None:
-    found = modules_after("import control_plane.client.plugin")
+    found = modules_after("import scopeway.control_plane.client.plugin")
 
     assert found.isdisjoint({*SERVER, "lark", "os_service_types", "keystoneauth1", "openstack"})
-    assert found <= set(sys.stdlib_module_names) | {"control_plane"}
+    assert found <= set(sys.stdlib_module_names) | {"scopeway", "scopeway.control_plane"}
 
 
 def test_a_scope_imports_the_language_and_nothing_of_the_server() -> None:
     found = modules_after(
-        "import argparse, control_plane.client.plugin as plugin, control_plane.client.hook;"
+        "import argparse, scopeway.control_plane.client.plugin as plugin;"
+        "import scopeway.control_plane.client.hook;"
         "plugin.build_option_parser(argparse.ArgumentParser()).parse_args(['--scope', 'nova:a'])"
     )
 

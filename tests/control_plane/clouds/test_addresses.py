@@ -2,8 +2,8 @@
 
 import pytest
 
-from control_plane.clouds.manifest import InvalidCloud, parse_manifest
-from control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.manifest import InvalidCloud, parse_manifest
+from scopeway.control_plane.clouds.model import Cloud
 
 UNSPECIFIED = ["0.0.0.0", "::", "0::0", "0:0::0", "0:0:0:0:0:0:0:0", "::0.0.0.0", "0000::"]
 

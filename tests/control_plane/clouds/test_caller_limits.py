@@ -2,8 +2,8 @@
 
 import pytest
 
-from control_plane.clouds.caller_limits import DEFAULT, limits_text, peer_limits
-from control_plane.clouds.model import (
+from scopeway.control_plane.clouds.caller_limits import DEFAULT, limits_text, peer_limits
+from scopeway.control_plane.clouds.model import (
     UNLIMITED,
     AcceptRule,
     CallerLimits,

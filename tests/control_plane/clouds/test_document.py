@@ -3,10 +3,10 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.clouds.document import pattern_text, to_document
-from control_plane.clouds.fields import METHODS
-from control_plane.clouds.manifest import parse_manifest
-from control_plane.clouds.model import (
+from scopeway.control_plane.clouds.document import pattern_text, to_document
+from scopeway.control_plane.clouds.fields import METHODS
+from scopeway.control_plane.clouds.manifest import parse_manifest
+from scopeway.control_plane.clouds.model import (
     UNLIMITED,
     AcceptRule,
     CallerLimits,

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.clouds.inventory import Inventory, label_set
-from control_plane.clouds.model import Cloud, Peer
+from scopeway.control_plane.clouds.inventory import Inventory, label_set
+from scopeway.control_plane.clouds.model import Cloud, Peer
 
 NAMES = st.sampled_from([f"cloud-{number}" for number in range(8)])
 LABELS = st.dictionaries(st.sampled_from("abc"), st.sampled_from("xy"))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.clouds import fields, manifest
-from control_plane.clouds.manifest import InvalidCloud, parse_manifest
-from control_plane.clouds.model import (
+from scopeway.control_plane.clouds import fields, manifest
+from scopeway.control_plane.clouds.manifest import InvalidCloud, parse_manifest
+from scopeway.control_plane.clouds.model import (
     UNLIMITED,
     AcceptRule,
     CallerLimits,

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from control_plane.clouds import limits
-from control_plane.clouds.manifest import InvalidCloud, parse_manifest
-from control_plane.clouds.model import Cloud
-from control_plane.scope import SERVICE_TYPES
+from scopeway.control_plane.clouds import limits
+from scopeway.control_plane.clouds.manifest import InvalidCloud, parse_manifest
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.scope import SERVICE_TYPES
 
 ENDPOINT = {"address": "127.0.0.1", "port": 1}
 TYPES = sorted(SERVICE_TYPES)

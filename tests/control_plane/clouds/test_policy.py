@@ -2,8 +2,8 @@
 
 import pytest
 
-from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
-from control_plane.clouds.policy import FORM, Verdict, judge
+from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
+from scopeway.control_plane.clouds.policy import FORM, Verdict, judge
 
 CALLER = Cloud(name="cloud-1", labels={"region": "eu"})
 BY_NAME = (CloudPattern(name="cloud-1"),)

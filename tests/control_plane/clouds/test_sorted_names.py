@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.clouds import sorted_names
+from scopeway.control_plane.clouds import sorted_names
 
 NAMES = st.text("abc", max_size=3)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from control_plane.clouds.model import Certificate, Front
-from control_plane.clouds.urls import front_url, is_secure, service_urls
+from scopeway.control_plane.clouds.model import Certificate, Front
+from scopeway.control_plane.clouds.urls import front_url, is_secure, service_urls
 
 TLS = Certificate(certificate="/etc/front.pem", key="/etc/front.key")
 

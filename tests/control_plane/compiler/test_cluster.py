@@ -11,19 +11,19 @@ from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
 from envoy_data_plane.envoy.extensions.bootstrap.internal_listener.v3 import InternalListener
 from envoy_data_plane.envoy.extensions.clusters.dynamic_forward_proxy.v3 import ClusterConfig
 from envoy_data_plane.google.protobuf import Any as AnyMessage
-from harness.envoy import PROGRAM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.cli.options import place
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.manifest import API_VERSION, KIND, parse_manifest
-from control_plane.compiler import prototypes
-from control_plane.compiler.cluster import MAX_REASON, compile_cluster, header_value
-from control_plane.compiler.outcome import PeerHop, Rejection, Route
-from control_plane.compiler.plan import MAX_HOPS, PlanSettings, plan
-from control_plane.scope import parse_target
-from xds.wire import field_bytes
+from harness.envoy import PROGRAM
+from scopeway.control_plane.cli.options import place
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.manifest import API_VERSION, KIND, parse_manifest
+from scopeway.control_plane.compiler import prototypes
+from scopeway.control_plane.compiler.cluster import MAX_REASON, compile_cluster, header_value
+from scopeway.control_plane.compiler.outcome import PeerHop, Rejection, Route
+from scopeway.control_plane.compiler.plan import MAX_HOPS, PlanSettings, plan
+from scopeway.control_plane.scope import parse_target
+from scopeway.xds.wire import field_bytes
 
 CASES = sorted((Path(__file__).parents[2] / "testdata" / "compile").glob("*.in.yaml"))
 KNOWN = (ClusterConfig,)

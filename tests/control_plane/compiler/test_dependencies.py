@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import (
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import (
     AcceptRule,
     Cloud,
     CloudPattern,
@@ -16,9 +16,9 @@ from control_plane.clouds.model import (
     Peer,
     Service,
 )
-from control_plane.compiler.dependencies import Dependencies, is_another_caller
-from control_plane.compiler.plan import PlanSettings, plan
-from control_plane.scope import parse_target
+from scopeway.control_plane.compiler.dependencies import Dependencies, is_another_caller
+from scopeway.control_plane.compiler.plan import PlanSettings, plan
+from scopeway.control_plane.scope import parse_target
 
 
 def using(*uses: tuple[str, str]) -> Dependencies:

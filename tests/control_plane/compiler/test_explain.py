@@ -5,10 +5,17 @@ import json
 
 import pytest
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Peer, Service
-from control_plane.compiler.explain import Explanation, explain_request, explain_target
-from control_plane.compiler.plan import PlanSettings
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import (
+    AcceptRule,
+    Cloud,
+    CloudPattern,
+    Endpoint,
+    Peer,
+    Service,
+)
+from scopeway.control_plane.compiler.explain import Explanation, explain_request, explain_target
+from scopeway.control_plane.compiler.plan import PlanSettings
 
 SERVICES = {"image": Service(endpoints=(Endpoint(address="127.0.0.1", port=9292),))}
 HOME = Cloud(name="cloud-1", services=SERVICES)
@@ -192,7 +199,7 @@ def test_a_policy_that_is_too_large_is_the_reason(monkeypatch: pytest.MonkeyPatc
         return explain_request("{image: cloud-2}", "image", HOME, inventory, PlanSettings())
 
     assert explanation().outcome == "route"
-    monkeypatch.setattr("control_plane.site.policy.MAX_GRANTS", 0)
+    monkeypatch.setattr("scopeway.control_plane.site.policy.MAX_GRANTS", 0)
     found = explanation()
     assert (found.outcome, found.status) == ("reject", 403)
     assert found.reason == (

@@ -3,8 +3,7 @@
 from typing import Any
 
 from harness.fleet import manifest
-
-from control_plane.compiler.links import places
+from scopeway.control_plane.compiler.links import places
 
 
 def found(service: dict[str, Any], front: dict[str, Any] | None = None) -> tuple[str, ...]:

@@ -1,14 +1,14 @@
 """What users are told while the registry is away."""
 
 import pytest
-from harness.source import ANYBODY, cloud
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import AcceptRule, Cloud
-from control_plane.compiler.outcome import Rejection, Route
-from control_plane.compiler.outdated import as_known, not_known
-from control_plane.compiler.plan import PlanSettings, decide
-from control_plane.scope import parse_target
+from harness.source import ANYBODY, cloud
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import AcceptRule, Cloud
+from scopeway.control_plane.compiler.outcome import Rejection, Route
+from scopeway.control_plane.compiler.outdated import as_known, not_known
+from scopeway.control_plane.compiler.plan import PlanSettings, decide
+from scopeway.control_plane.scope import parse_target
 
 UNTIL = 1_796_036_640.0
 AWAY = "it has not been able to read its registry since 2026-11-30 11:04 UTC"

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import (
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import (
     AcceptRule,
     Cloud,
     CloudPattern,
@@ -14,10 +14,17 @@ from control_plane.clouds.model import (
     Peer,
     Service,
 )
-from control_plane.compiler.outcome import Direct, Honoured, Local, PeerHop, Rejection, Route
-from control_plane.compiler.plan import MAX_HOPS, PlanSettings, decide, plan
-from control_plane.compiler.policy import namespace
-from control_plane.scope import IDENTITY_VALIDATE, parse_target
+from scopeway.control_plane.compiler.outcome import (
+    Direct,
+    Honoured,
+    Local,
+    PeerHop,
+    Rejection,
+    Route,
+)
+from scopeway.control_plane.compiler.plan import MAX_HOPS, PlanSettings, decide, plan
+from scopeway.control_plane.compiler.policy import namespace
+from scopeway.control_plane.scope import IDENTITY_VALIDATE, parse_target
 
 SERVICE = Service(endpoints=(Endpoint(address="127.0.0.1", port=9292),))
 PLACES = ("127.0.0.1:9292",)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Peer
-from control_plane.clouds.policy import Policy
-from control_plane.compiler.policies import LONGEST_REST, REST, Policies
-from control_plane.site import PeerRoutes
-from xds.steps import Steps
+from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Peer
+from scopeway.control_plane.clouds.policy import Policy
+from scopeway.control_plane.compiler.policies import LONGEST_REST, REST, Policies
+from scopeway.control_plane.site import PeerRoutes
+from scopeway.xds.steps import Steps
 
 EDGE = CloudPattern(labels={"tier": "edge"})
 EU_EDGE = CloudPattern(labels={"region": "eu", "tier": "edge"})

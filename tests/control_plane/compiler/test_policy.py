@@ -2,10 +2,10 @@
 
 import pytest
 
-from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, IdentityRule
-from control_plane.clouds.policy import matches
-from control_plane.compiler.outcome import Honoured
-from control_plane.compiler.policy import honoured, namespace, refusal
+from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, IdentityRule
+from scopeway.control_plane.clouds.policy import matches
+from scopeway.control_plane.compiler.outcome import Honoured
+from scopeway.control_plane.compiler.policy import honoured, namespace, refusal
 
 CALLER = Cloud(name="cloud-1", labels={"region": "eu", "tier": "edge"})
 BY_NAME = CloudPattern(name="cloud-1")

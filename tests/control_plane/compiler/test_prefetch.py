@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import (
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import (
     AcceptRule,
     Cloud,
     CloudPattern,
@@ -16,10 +16,10 @@ from control_plane.clouds.model import (
     Peer,
     Service,
 )
-from control_plane.compiler.plan import PlanSettings
-from control_plane.compiler.prefetch import PrefetchSet, parse_prefetch, prefetched
-from control_plane.scope import ScopeError
-from xds.steps import finish
+from scopeway.control_plane.compiler.plan import PlanSettings
+from scopeway.control_plane.compiler.prefetch import PrefetchSet, parse_prefetch, prefetched
+from scopeway.control_plane.scope import ScopeError
+from scopeway.xds.steps import finish
 
 SERVICE = Service(endpoints=(Endpoint(address="127.0.0.1", port=9292),))
 SETTINGS = PlanSettings()

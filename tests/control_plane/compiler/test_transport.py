@@ -4,9 +4,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from control_plane.clouds.model import Cloud, Endpoint, Peer, Service
-from control_plane.compiler.outcome import Direct, PeerHop, Rejection
-from control_plane.compiler.transport import Place, direct_hop, peer_hop, transport_fields
+from scopeway.control_plane.clouds.model import Cloud, Endpoint, Peer, Service
+from scopeway.control_plane.compiler.outcome import Direct, PeerHop, Rejection
+from scopeway.control_plane.compiler.transport import Place, direct_hop, peer_hop, transport_fields
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])

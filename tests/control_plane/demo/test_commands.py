@@ -1,4 +1,4 @@
-from control_plane.demo.commands import field_values
+from scopeway.control_plane.demo.commands import field_values
 
 SHOWN = """\
 +--------+--------------+

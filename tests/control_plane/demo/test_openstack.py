@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.demo.errors import PartMissing
-from control_plane.demo.openstack import find_openstack
+from scopeway.control_plane.demo.errors import PartMissing
+from scopeway.control_plane.demo.openstack import find_openstack
 
 PROGRAMS = ("keystone-manage", "glance-manage", "openstack", "python")
 

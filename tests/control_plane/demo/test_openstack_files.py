@@ -5,7 +5,7 @@ from textwrap import dedent
 
 import yaml
 
-from control_plane.demo.openstack_files import (
+from scopeway.control_plane.demo.openstack_files import (
     KEYSTONE_POLICY,
     catalog,
     clouds_yaml,
@@ -13,7 +13,7 @@ from control_plane.demo.openstack_files import (
     glance_conf,
     keystone_conf,
 )
-from control_plane.demo.site import Site
+from scopeway.control_plane.demo.site import Site
 
 SITE = Site(
     name="cloud-1",

@@ -2,8 +2,8 @@ import socket
 
 import pytest
 
-from control_plane.demo import ports
-from control_plane.demo.ports import ADDRESS, all_listen, free_ports, listens
+from scopeway.control_plane.demo import ports
+from scopeway.control_plane.demo.ports import ADDRESS, all_listen, free_ports, listens
 
 
 def test_no_port_is_given_twice_though_nobody_listens_on_it_yet(

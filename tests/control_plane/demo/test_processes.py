@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from control_plane.demo.errors import PartFailed
-from control_plane.demo.ports import ADDRESS, free_ports, listens
-from control_plane.demo.processes import Process, Supervisor, clean_environment, tail
-from control_plane.demo.state import start_time
+from scopeway.control_plane.demo.errors import PartFailed
+from scopeway.control_plane.demo.ports import ADDRESS, free_ports, listens
+from scopeway.control_plane.demo.processes import Process, Supervisor, clean_environment, tail
+from scopeway.control_plane.demo.state import start_time
 
 SLEEP = "import time; print('here', flush=True); time.sleep(600)"
 LISTEN = f"import socket, sys, time; s = socket.create_server(({ADDRESS!r}, int(sys.argv[1])))\n"
@@ -133,7 +133,7 @@ def test_processes_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     program = f"""
 import sys, time
 from pathlib import Path
-from control_plane.demo.processes import Supervisor
+from scopeway.control_plane.demo.processes import Supervisor
 process = Supervisor(logs=Path({str(tmp_path)!r})).start("part", [sys.executable, "-c", {SLEEP!r}])
 print(process.pid, flush=True)
 time.sleep(600)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.demo import state
-from control_plane.demo.errors import DemoError, PartMissing
-from control_plane.demo.full import FULL
-from control_plane.demo.run import SMALL, Demo, down, run_demo, up, write_environment
-from control_plane.demo.sites import ControlPlane
+from scopeway.control_plane.demo import state
+from scopeway.control_plane.demo.errors import DemoError, PartMissing
+from scopeway.control_plane.demo.full import FULL
+from scopeway.control_plane.demo.run import SMALL, Demo, down, run_demo, up, write_environment
+from scopeway.control_plane.demo.sites import ControlPlane
 
 SLEEP = "import time; time.sleep(600)"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from control_plane.demo.serve_streaming import Body, Handler, Server
+from scopeway.control_plane.demo.serve_streaming import Body, Handler, Server
 
 CHUNKED = b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nx: y\r\n\r\n"
 

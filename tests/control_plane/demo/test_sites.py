@@ -2,11 +2,11 @@ from pathlib import Path
 
 import yaml
 
-from control_plane.clouds.manifest import parse_manifest
-from control_plane.clouds.model import CloudPattern
-from control_plane.demo.openstack_files import catalog
-from control_plane.demo.site import make_sites
-from control_plane.demo.sites import borrowed_manifest, manifest
+from scopeway.control_plane.clouds.manifest import parse_manifest
+from scopeway.control_plane.clouds.model import CloudPattern
+from scopeway.control_plane.demo.openstack_files import catalog
+from scopeway.control_plane.demo.site import make_sites
+from scopeway.control_plane.demo.sites import borrowed_manifest, manifest
 
 
 def test_a_site_trusts_the_others_by_name(tmp_path: Path) -> None:

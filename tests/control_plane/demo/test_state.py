@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from control_plane.demo import state
+from scopeway.control_plane.demo import state
 
 SLEEP = "import time; print(1, flush=True); time.sleep(600)"
 

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from control_plane.demo.trace import AccessLogs, in_order, parse, rows
+from scopeway.control_plane.demo.trace import AccessLogs, in_order, parse, rows
 
 
 def line(**fields: object) -> str:

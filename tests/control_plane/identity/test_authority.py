@@ -7,10 +7,10 @@ import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from control_plane.identity import certificates
-from control_plane.identity.authority import AuthorityFolder, Step
-from control_plane.identity.certificates import CertificateError
-from control_plane.identity.files import in_folder, read_identity, replace_file
+from scopeway.control_plane.identity import certificates
+from scopeway.control_plane.identity.authority import AuthorityFolder, Step
+from scopeway.control_plane.identity.certificates import CertificateError
+from scopeway.control_plane.identity.files import in_folder, read_identity, replace_file
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -7,8 +7,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from control_plane.identity import certificates
-from control_plane.identity.certificates import Authority, CertificateError, Issued
+from scopeway.control_plane.identity import certificates
+from scopeway.control_plane.identity.certificates import Authority, CertificateError, Issued
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.identity import (
+from scopeway.control_plane.identity import (
     cloud_of,
     control_plane_id,
     spiffe_id,

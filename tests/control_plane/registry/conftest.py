@@ -2,10 +2,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from folders import Clock
 from registry_model import Etcd
-
-from control_plane.registry.directory import Folder
+from scopeway.control_plane.registry.directory import Folder
 
 
 @pytest.fixture(scope="session")

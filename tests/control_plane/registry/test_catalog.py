@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.manifest import InvalidCloud, Problem
-from control_plane.clouds.model import Cloud
-from control_plane.registry import Batch, Catalog, Change
-from control_plane.registry.documents import parse_json
-from control_plane.registry.files import read_manifests
-from control_plane.registry.protocol import Entry
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry import Batch, Catalog, Change
+from scopeway.control_plane.registry.documents import parse_json
+from scopeway.control_plane.registry.files import read_manifests
+from scopeway.control_plane.registry.protocol import Entry
 
 Entries = Mapping[str, Entry]
 

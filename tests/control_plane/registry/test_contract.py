@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from registry_model import Etcd, Forwarder, Reader, a_cloud, reading, written
 
-from control_plane.clouds.cordon import Cordon, cordon_document
-from control_plane.clouds.manifest import InvalidCloud, Problem
-from control_plane.clouds.model import Cloud
-from control_plane.registry import Batch, Registry, directory, open_registry, open_store
-from control_plane.registry.memory import MemoryRegistry
-from control_plane.registry.state import StateRegistry
+from registry_model import Etcd, Forwarder, Reader, a_cloud, reading, written
+from scopeway.control_plane.clouds.cordon import Cordon, cordon_document
+from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry import Batch, Registry, directory, open_registry, open_store
+from scopeway.control_plane.registry.memory import MemoryRegistry
+from scopeway.control_plane.registry.state import StateRegistry
 
 pytestmark = pytest.mark.asyncio
 

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+
 from folders import Clock, settled, write
 from registry_model import a_cloud, reading, written
-
-from control_plane.registry import Batch, directory, open_registry
-from control_plane.registry.directory import GONE, Folder
+from scopeway.control_plane.registry import Batch, directory, open_registry
+from scopeway.control_plane.registry.directory import GONE, Folder
 
 
 def test_the_first_look_tells_everything(place: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from folders import Clock, problem, settled, told, write
 from registry_model import a_cloud, reading, written
-
-from control_plane.registry import Batch, RegistryUnavailable, directory, open_registry
-from control_plane.registry.directory import GONE, Folder
+from scopeway.control_plane.registry import Batch, RegistryUnavailable, directory, open_registry
+from scopeway.control_plane.registry.directory import GONE, Folder
 
 
 @pytest.mark.parametrize("size", [0, 1])

@@ -1,9 +1,14 @@
 import pytest
 
-from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.manifest import InvalidCloud
-from control_plane.clouds.model import Cloud
-from control_plane.registry.documents import CORDON_KEY, _without_twins, parse_json, to_json
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry.documents import (
+    CORDON_KEY,
+    _without_twins,
+    parse_json,
+    to_json,
+)
 
 GOOD = b'{"apiVersion":"scopeway.io/v1alpha1","kind":"EdgeCloud","metadata":{"name":"a"}}'
 

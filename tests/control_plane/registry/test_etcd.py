@@ -5,9 +5,9 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from registry_model import Etcd, Forwarder, a_cloud, fill, free_port, reading
 
-from control_plane.registry import RegistryUnavailable, open_registry, open_store
+from registry_model import Etcd, Forwarder, a_cloud, fill, free_port, reading
+from scopeway.control_plane.registry import RegistryUnavailable, open_registry, open_store
 
 pytestmark = [pytest.mark.etcd, pytest.mark.asyncio]
 

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from registry_model import Etcd, Forwarder, Reader, a_cloud, proxied, reading
 
-from control_plane.clouds.cordon import Cordon
-from control_plane.registry import etcd_client, open_registry, open_store
-from control_plane.registry.etcd import EtcdRegistry
-from control_plane.registry.etcd_url import parse_etcd_url
+from registry_model import Etcd, Forwarder, Reader, a_cloud, proxied, reading
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.registry import etcd_client, open_registry, open_store
+from scopeway.control_plane.registry.etcd import EtcdRegistry
+from scopeway.control_plane.registry.etcd_url import parse_etcd_url
 
 pytestmark = [pytest.mark.etcd, pytest.mark.asyncio]
 

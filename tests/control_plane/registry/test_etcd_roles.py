@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from registry_model import Etcd, a_cloud, reading
 
-from control_plane.registry import RegistryUnavailable, open_registry, open_store
+from registry_model import Etcd, a_cloud, reading
+from scopeway.control_plane.registry import RegistryUnavailable, open_registry, open_store
 
 pytestmark = [pytest.mark.etcd, pytest.mark.asyncio]
 

@@ -1,7 +1,7 @@
 import pytest
 
-from control_plane.registry.etcd_url import EtcdUrl, parse_etcd_url
-from control_plane.registry.protocol import RegistryUnavailable
+from scopeway.control_plane.registry.etcd_url import EtcdUrl, parse_etcd_url
+from scopeway.control_plane.registry.protocol import RegistryUnavailable
 
 
 @pytest.mark.parametrize(

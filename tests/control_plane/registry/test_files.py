@@ -2,11 +2,11 @@ import sys
 from types import FrameType
 from typing import Any
 
-from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.manifest import InvalidCloud
-from control_plane.clouds.model import Cloud
-from control_plane.registry import files
-from control_plane.registry.files import read_manifests
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry import files
+from scopeway.control_plane.registry.files import read_manifests
 
 HEAD = "apiVersion: scopeway.io/v1alpha1\nkind: EdgeCloud\n"
 

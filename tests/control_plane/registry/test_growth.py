@@ -4,16 +4,16 @@ import json
 from collections.abc import Callable
 
 import pytest
-from growth import LINEAR, growth
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.manifest import InvalidCloud
-from control_plane.clouds.model import Cloud
-from control_plane.registry import yaml_documents
-from control_plane.registry.catalog import Catalog
-from control_plane.registry.documents import parse_json
-from control_plane.registry.protocol import Batch
-from control_plane.registry.storm import Loss, RecentLosses, StormLimits
+from growth import LINEAR, growth
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry import yaml_documents
+from scopeway.control_plane.registry.catalog import Catalog
+from scopeway.control_plane.registry.documents import parse_json
+from scopeway.control_plane.registry.protocol import Batch
+from scopeway.control_plane.registry.storm import Loss, RecentLosses, StormLimits
 
 Work = Callable[[], object]
 HEAD = {"apiVersion": "scopeway.io/v1alpha1", "metadata": {"name": "x"}}
@@ -31,7 +31,8 @@ def test_of_a_document_with_many_problems_only_those_that_are_kept_cost_more_tha
 ) -> None:
     looked = []
     monkeypatch.setattr(
-        "control_plane.clouds.manifest.get_close_matches", lambda *_, **__: looked.append(1) or []
+        "scopeway.control_plane.clouds.manifest.get_close_matches",
+        lambda *_, **__: looked.append(1) or [],
     )
     key = {} if kind == "EdgeCloud" else {"key": "x/cordon"}
 

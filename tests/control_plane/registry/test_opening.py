@@ -3,10 +3,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from registry_model import a_cloud, written
 
-from control_plane.registry import RegistryUnavailable, open_registry, open_store, read_registry
-from control_plane.registry.memory import MemoryRegistry
+from registry_model import a_cloud, written
+from scopeway.control_plane.registry import (
+    RegistryUnavailable,
+    open_registry,
+    open_store,
+    read_registry,
+)
+from scopeway.control_plane.registry.memory import MemoryRegistry
 
 
 @pytest.mark.parametrize(
@@ -41,7 +46,9 @@ async def test_a_registry_is_read_once(tmp_path: Path) -> None:
 
 def test_a_folder_needs_no_grpc() -> None:
     program = (
-        "import sys; from control_plane.registry import open_registry; open_registry('dir:.');"
+        "import sys\n"
+        "from scopeway.control_plane.registry import open_registry\n"
+        "open_registry('dir:.')\n"
         "sys.exit('grpc' in sys.modules)"
     )
 

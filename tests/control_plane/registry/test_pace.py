@@ -1,6 +1,6 @@
 """How often the changes of one entry are handed on."""
 
-from control_plane.registry.pace import LONGEST_REST, QUICK, REST, Pace
+from scopeway.control_plane.registry.pace import LONGEST_REST, QUICK, REST, Pace
 
 
 def test_of_an_entry_that_waits_the_last_change_counts() -> None:

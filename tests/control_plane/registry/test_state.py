@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+
 from counted import Counted, Freed
 from registry_model import a_cloud, reading
-
-from control_plane.clouds.inventory import Inventory
-from control_plane.registry import Batch, RegistryUnavailable, state, state_file
-from control_plane.registry.memory import MemoryRegistry
-from control_plane.registry.state import StateRegistry
-from control_plane.registry.state_file import StateFile
-from control_plane.slices import in_slices
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.registry import Batch, RegistryUnavailable, state, state_file
+from scopeway.control_plane.registry.memory import MemoryRegistry
+from scopeway.control_plane.registry.state import StateRegistry
+from scopeway.control_plane.registry.state_file import StateFile
+from scopeway.control_plane.slices import in_slices
 
 pytestmark = pytest.mark.asyncio
 

@@ -4,15 +4,15 @@ import stat
 from pathlib import Path
 
 import pytest
-from registry_model import a_cloud
 
-from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
-from control_plane.registry import Batch, Catalog, state_file
-from control_plane.registry.documents import MAX_BYTES, to_json
-from control_plane.registry.state_file import FILE, StateDamaged, StateFile
-from control_plane.registry.yaml_documents import MAX_CHARACTERS
+from registry_model import a_cloud
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
+from scopeway.control_plane.registry import Batch, Catalog, state_file
+from scopeway.control_plane.registry.documents import MAX_BYTES, to_json
+from scopeway.control_plane.registry.state_file import FILE, StateDamaged, StateFile
+from scopeway.control_plane.registry.yaml_documents import MAX_CHARACTERS
 
 KNOWN = Inventory().apply({name: a_cloud(name) for name in ("a", "b")})
 FORMAT_1 = Path(__file__).parents[2] / "testdata/state/format-1.jsonl"

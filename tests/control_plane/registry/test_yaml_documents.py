@@ -3,7 +3,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.registry.yaml_documents import NotYaml, load, split
+from scopeway.control_plane.registry.yaml_documents import NotYaml, load, split
 
 
 def values(text: str) -> list[tuple[int, object]]:

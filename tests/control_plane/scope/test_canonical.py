@@ -2,7 +2,12 @@
 
 import pytest
 
-from control_plane.scope import canonical, parse_expression, parse_scope, unsupported_operator
+from scopeway.control_plane.scope import (
+    canonical,
+    parse_expression,
+    parse_scope,
+    unsupported_operator,
+)
 
 
 @pytest.mark.parametrize(

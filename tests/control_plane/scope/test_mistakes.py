@@ -2,7 +2,7 @@
 
 import pytest
 
-from control_plane.scope import ScopeError, parse_expression, parse_scope
+from scopeway.control_plane.scope import ScopeError, parse_expression, parse_scope
 
 ATOM = "a cloud name, 'local', '[' or '('"
 CLOUD_RULE = "letters, digits and '-', at most 63, a letter or digit at both ends"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.scope import (
+from scopeway.control_plane.scope import (
     SERVICE_TYPES,
     Binding,
     CloudName,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.scope import (
+from scopeway.control_plane.scope import (
     Binding,
     CloudName,
     Expression,

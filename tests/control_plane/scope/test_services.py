@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from control_plane import scope
-from control_plane.scope import ALIASES, SERVICE_TYPES, official_type
+from scopeway.control_plane import scope
+from scopeway.control_plane.scope import ALIASES, SERVICE_TYPES, official_type
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_nothing_else_appears_as_an_attribute() -> None:
 
 
 def test_importing_the_language_imports_no_library() -> None:
-    program = "import sys, control_plane.scope; print(*sorted(sys.modules))"
+    program = "import sys, scopeway.control_plane.scope; print(*sorted(sys.modules))"
     output = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from control_plane.scope import (
+from scopeway.control_plane.scope import (
     SERVICE_TYPES,
     CloudName,
     Operation,

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
-from harness.envoy import PROGRAM
 
-from control_plane.site.bootstrap import bootstrap, render_bootstrap, template
-from control_plane.site.setup import PROTOCOL
+from harness.envoy import PROGRAM
+from scopeway.control_plane.site.bootstrap import bootstrap, render_bootstrap, template
+from scopeway.control_plane.site.setup import PROTOCOL
 
 TEMPLATE = Path(__file__).parents[3] / "envoy" / "bootstrap.yaml"
 

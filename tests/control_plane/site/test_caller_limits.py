@@ -7,11 +7,11 @@ from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import LuaPerRoute
 from hypothesis import given
 from hypothesis import strategies as st
-from lua_envoy import make_filter
 
-from control_plane.clouds.caller_limits import limits_text
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import (
+from lua_envoy import make_filter
+from scopeway.control_plane.clouds.caller_limits import limits_text
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import (
     UNLIMITED,
     AcceptRule,
     CallerLimits,
@@ -19,11 +19,11 @@ from control_plane.clouds.model import (
     CloudPattern,
     Peer,
 )
-from control_plane.clouds.policy import policy_of
-from control_plane.site import peer_routes
-from control_plane.site.caller_limits import limits_of_rules, lua_constants
-from control_plane.site.callers import caller_classes
-from xds.steps import finish
+from scopeway.control_plane.clouds.policy import policy_of
+from scopeway.control_plane.site import peer_routes
+from scopeway.control_plane.site.caller_limits import limits_of_rules, lua_constants
+from scopeway.control_plane.site.callers import caller_classes
+from scopeway.xds.steps import finish
 
 CALLERS = [
     Cloud(name="cloud-1", labels={"region": "eu", "tier": "edge"}),

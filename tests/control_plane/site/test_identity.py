@@ -4,8 +4,8 @@ import yaml
 from betterproto2 import Casing
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
 
-from control_plane.site import names
-from control_plane.site.identity import (
+from scopeway.control_plane.site import names
+from scopeway.control_plane.site.identity import (
     SiteIdentity,
     from_metadata,
     sds_files,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from control_plane.clouds.manifest import parse_manifest
-from control_plane.site.ids import id_constants
+from scopeway.control_plane.clouds.manifest import parse_manifest
+from scopeway.control_plane.site.ids import id_constants
 
 
 def constants(*rules: tuple[list[str], str]) -> dict[str, object]:

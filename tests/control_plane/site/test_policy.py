@@ -17,10 +17,10 @@ from envoy_data_plane.google.protobuf import Any as AnyMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
-from control_plane.clouds.policy import FORM, judge, policy_of
-from control_plane.site.policy import NONE, deny_all, peer_policy
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
+from scopeway.control_plane.clouds.policy import FORM, judge, policy_of
+from scopeway.control_plane.site.policy import NONE, deny_all, peer_policy
 
 GOLDEN = Path(__file__).parents[2] / "testdata" / "site" / "policy.yaml"
 DOMAIN = "fleet"

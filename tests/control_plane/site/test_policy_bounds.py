@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable, Mapping
 
 import pytest
-from growth import LINEAR, growth
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import (
+from growth import LINEAR, growth
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import (
     AcceptRule,
     CallerLimits,
     Cloud,
@@ -16,12 +16,12 @@ from control_plane.clouds.model import (
     Front,
     IdentityRule,
 )
-from control_plane.clouds.policy import Policy, policy_of
-from control_plane.scope import SERVICE_TYPES
-from control_plane.site import callers, peer_routes, policy, site_resources
-from control_plane.site.callers import MAX_LOOKED_AT
-from control_plane.site.policy import MAX_ALONE, MAX_GRANTS, peer_policy
-from xds.types import EXTENSION
+from scopeway.control_plane.clouds.policy import Policy, policy_of
+from scopeway.control_plane.scope import SERVICE_TYPES
+from scopeway.control_plane.site import callers, peer_routes, policy, site_resources
+from scopeway.control_plane.site.callers import MAX_LOOKED_AT
+from scopeway.control_plane.site.policy import MAX_ALONE, MAX_GRANTS, peer_policy
+from scopeway.xds.types import EXTENSION
 
 SERVICES = tuple(sorted(SERVICE_TYPES))
 METHODS = ("COPY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
@@ -270,7 +270,7 @@ def test_a_policy_for_envoys_of_an_earlier_version_is_bounded(callers: int) -> N
 def test_names_whose_ids_are_kept_are_written_once_for_all_listeners(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    module = sys.modules["lua_filters.bundle"]
+    module = sys.modules["scopeway.lua_filters.bundle"]
     quoted, quote = [], module._quoted
     monkeypatch.setattr(module, "_quoted", lambda text: quoted.append(text) or quote(text))
     kept = tuple(CloudPattern(name=f"cloud-{number}") for number in range(500))

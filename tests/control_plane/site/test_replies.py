@@ -11,13 +11,13 @@ from threading import Thread
 from typing import Any
 
 import pytest
+
 from harness.background import Background
 from harness.echo import Echo
 from harness.envoy import Envoy
 from harness.http import Connection, Response
 from harness.ports import free_ports
-
-from control_plane.site.replies import local_replies
+from scopeway.control_plane.site.replies import local_replies
 
 pytestmark = pytest.mark.envoy
 

@@ -16,15 +16,19 @@ from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessL
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac  # noqa: F401
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
-from harness.envoy import PROGRAM
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import Certificate, Cloud, Front, Peer
-from control_plane.clouds.policy import policy_of
-from control_plane.site import peer_routes, site_resources
-from control_plane.site.bootstrap import bootstrap
-from control_plane.site.resources import MAX_TARGETS, NEW_TARGETS_BURST, NEW_TARGETS_PER_SECOND
-from xds.types import EXTENSION, LISTENER, ROUTE, SECRET
+from harness.envoy import PROGRAM
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Certificate, Cloud, Front, Peer
+from scopeway.control_plane.clouds.policy import policy_of
+from scopeway.control_plane.site import peer_routes, site_resources
+from scopeway.control_plane.site.bootstrap import bootstrap
+from scopeway.control_plane.site.resources import (
+    MAX_TARGETS,
+    NEW_TARGETS_BURST,
+    NEW_TARGETS_PER_SECOND,
+)
+from scopeway.xds.types import EXTENSION, LISTENER, ROUTE, SECRET
 
 GOLDEN = Path(__file__).parents[2] / "testdata" / "site"
 

@@ -18,7 +18,12 @@ import atheris
 from fuzzing import kept
 
 BUILD = Path("build") / "fuzz"
-INSTRUMENTED = ["control_plane.scope", "control_plane.clouds", "control_plane.registry", "xds"]
+INSTRUMENTED = [
+    "scopeway.control_plane.scope",
+    "scopeway.control_plane.clouds",
+    "scopeway.control_plane.registry",
+    "scopeway.xds",
+]
 LARGEST = {
     **{"scope": 2200, "manifest": 4096, "files": 4096, "requests": 4096, "lua": 2200},
     **{"front": 1200, "peer": 800, "answers": 2200, "dispatch": 600, "links": 600},
@@ -64,7 +69,7 @@ def _child(reader: str, *options: str) -> None:
 def _fuzz(reader: str, options: list[str]) -> None:
     with atheris.instrument_imports(include=INSTRUMENTED):
         module = importlib.import_module(f"fuzzing.{reader}")
-        importlib.import_module("control_plane.scope.parser")
+        importlib.import_module("scopeway.control_plane.scope.parser")
     check = module.led(atheris) if hasattr(module, "led") else module.check
 
     def one_input(data: bytes) -> None:

@@ -11,12 +11,11 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from lua_envoy import Filter, Sent
-
-import lua_filters
 from fuzzing import answers_model as model
 from fuzzing import lua, lua_coverage, lua_models, messages
 from fuzzing.messages import Message, text_of
+from lua_envoy import Filter, Sent
+from scopeway import lua_filters
 
 _AWAITED = {
     "v": {"answer": "validation"},

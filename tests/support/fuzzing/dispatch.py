@@ -11,13 +11,12 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from lua_envoy import Filter, Sent
-
-import lua_filters
-from control_plane.scope import ScopeError, binding_for
 from fuzzing import id_models, lua_coverage, lua_models, messages
 from fuzzing.lua_models import SITE, Refused
 from fuzzing.messages import Message, text_of
+from lua_envoy import Filter, Sent
+from scopeway import lua_filters
+from scopeway.control_plane.scope import ScopeError, binding_for
 
 _TARGET, _SERVICE, _TOKEN = "x-scopeway-target", "x-scopeway-service", "x-auth-token"
 _MOVED = {"d": None, "m": {"cloud-2": True}}

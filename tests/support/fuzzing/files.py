@@ -8,12 +8,18 @@ from zlib import crc32
 
 import yaml
 
-from control_plane.clouds.manifest import MAX_PROBLEMS, InvalidCloud
-from control_plane.registry.documents import parse_json
-from control_plane.registry.files import read_manifests
-from control_plane.registry.yaml_documents import MAX_DEPTH, MAX_NUMBER, NotYaml, load, split
 from fuzzing.manifest import CORDON, WHOLE
 from fuzzing.steps import steps
+from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS, InvalidCloud
+from scopeway.control_plane.registry.documents import parse_json
+from scopeway.control_plane.registry.files import read_manifests
+from scopeway.control_plane.registry.yaml_documents import (
+    MAX_DEPTH,
+    MAX_NUMBER,
+    NotYaml,
+    load,
+    split,
+)
 
 DICTIONARY = (
     *("---", "...", "\n", "\r\n", "\r", ": ", "- ", "? ", "# ", "\t", "&a ", "*a", "!!str ", "!t "),

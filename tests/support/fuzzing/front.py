@@ -10,15 +10,14 @@ from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
-from lua_envoy import Filter, Sent
-
-import lua_filters
-from control_plane.scope import SERVICE_TYPES, ScopeError, lexical_form
 from fuzzing import front_model as model
 from fuzzing import lua_coverage, lua_models, messages
 from fuzzing import scope as scopes
 from fuzzing.lua_models import SITE
 from fuzzing.messages import Message, text_of
+from lua_envoy import Filter, Sent
+from scopeway import lua_filters
+from scopeway.control_plane.scope import SERVICE_TYPES, ScopeError, lexical_form
 
 _LISTENERS = {"f": None, "i": "identity", "c": "compute"}
 _MOVED = {"c": {"cloud-2": True}}

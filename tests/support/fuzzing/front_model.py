@@ -4,11 +4,11 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from control_plane.scope import SERVICE_TYPES, ScopeError, binding_for, complete
 from fuzzing import id_models
 from fuzzing import lua_models as model
 from fuzzing.lua_models import Refused
 from fuzzing.messages import Message
+from scopeway.control_plane.scope import SERVICE_TYPES, ScopeError, binding_for, complete
 
 MAX_LOGIN = 65536
 _TOKENS = re.compile(r"/v3/auth/tokens(?:\?.*)?", re.DOTALL)

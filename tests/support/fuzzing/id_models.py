@@ -12,9 +12,9 @@ from urllib.parse import unquote
 
 from lupa.luajit21 import LuaRuntime
 
-import lua_filters
 from fuzzing import lua_models as model
 from fuzzing.lua_models import Refused
+from scopeway import lua_filters
 
 MAX_BODY = 65536
 _WITH_PROJECT = (

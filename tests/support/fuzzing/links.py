@@ -12,12 +12,11 @@ from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
-from lua_envoy import Filter, Sent
-
-import lua_filters
-from control_plane.site.route import LOCATION
 from fuzzing import lua_coverage, lua_models, messages
 from fuzzing.messages import Message, text_of
+from lua_envoy import Filter, Sent
+from scopeway import lua_filters
+from scopeway.control_plane.site.route import LOCATION
 
 _FORWARDED = ("x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix")
 _PLACES = "scopeway:places"

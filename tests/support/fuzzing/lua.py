@@ -11,11 +11,11 @@ from typing import Any
 
 from lupa.luajit21 import LuaRuntime
 
-import lua_filters
-from control_plane.scope import ScopeError, binding_for, complete, lexical_form
 from fuzzing import id_models, json_mutation, lua_coverage
 from fuzzing import lua_models as model
 from fuzzing import scope as scopes
+from scopeway import lua_filters
+from scopeway.control_plane.scope import ScopeError, binding_for, complete, lexical_form
 
 _LUA = Path(lua_filters.__file__).parent
 _VECTORS = Path(__file__).parents[2] / "vectors"

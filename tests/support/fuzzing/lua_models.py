@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from control_plane.scope import ALIASES, SERVICE_TYPES
+from scopeway.control_plane.scope import ALIASES, SERVICE_TYPES
 
 SITE = "cloud-1"
 SERVICES = {**ALIASES, **{service: service for service in SERVICE_TYPES}}

@@ -7,18 +7,18 @@ from ipaddress import ip_network
 from typing import Any
 from zlib import crc32
 
-from control_plane.clouds.cordon import Cordon
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.manifest import MAX_PROBLEMS, InvalidCloud
-from control_plane.clouds.model import Cloud
-from control_plane.clouds.policy import policy_of
-from control_plane.compiler.cluster import compile_cluster
-from control_plane.compiler.plan import PlanSettings, plan
-from control_plane.registry.documents import CORDON_KEY, parse_json, to_json
-from control_plane.scope import parse_target
-from control_plane.site import peer_routes, site_resources
 from fuzzing import json_mutation
 from fuzzing.steps import steps
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS, InvalidCloud
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.policy import policy_of
+from scopeway.control_plane.compiler.cluster import compile_cluster
+from scopeway.control_plane.compiler.plan import PlanSettings, plan
+from scopeway.control_plane.registry.documents import CORDON_KEY, parse_json, to_json
+from scopeway.control_plane.scope import parse_target
+from scopeway.control_plane.site import peer_routes, site_resources
 
 NAME = "cloud-1"
 WHOLE = {

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from lua_envoy import Sent, joined
-
 from fuzzing import json_mutation
+from lua_envoy import Sent, joined
 
 _FIRST = re.compile(r"([A-Za-z-]*)([0-9]{0,3}) *([^ ]*) ?(.*)")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9a-z-]+):[ \t]*(.*?)[ \t]*")

@@ -11,13 +11,12 @@ from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from lua_envoy import Filter, Sent
-
-import lua_filters
-from control_plane.scope import IDENTITY_VALIDATE, SERVICE_TYPES, ScopeError, binding_for
 from fuzzing import id_models, lua_coverage, lua_models, messages
 from fuzzing.lua_models import SITE, Refused
 from fuzzing.messages import Message, text_of
+from lua_envoy import Filter, Sent
+from scopeway import lua_filters
+from scopeway.control_plane.scope import IDENTITY_VALIDATE, SERVICE_TYPES, ScopeError, binding_for
 
 _CALLERS = "spiffe://fleet/cloud/"
 _ORIGIN = "x-scopeway-origin"

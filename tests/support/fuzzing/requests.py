@@ -4,17 +4,16 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from xds_model import Store, write_request
-
 from fuzzing.protobuf_model import parsed
-from xds import wire
-from xds.codec import MAX_NAME_BYTES, decode_delta_request, decode_sotw_request
-from xds.csds import decode_request
-from xds.errors import ProtocolError
-from xds.node import MAX_METADATA
-from xds.session import DeltaSession, SotwSession
-from xds.source import Node
-from xds.types import CLUSTER, ENDPOINT, LISTENER
+from scopeway.xds import wire
+from scopeway.xds.codec import MAX_NAME_BYTES, decode_delta_request, decode_sotw_request
+from scopeway.xds.csds import decode_request
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.node import MAX_METADATA
+from scopeway.xds.session import DeltaSession, SotwSession
+from scopeway.xds.source import Node
+from scopeway.xds.types import CLUSTER, ENDPOINT, LISTENER
+from xds_model import Store, write_request
 
 DICTIONARY = (
     *(

@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
 
-from control_plane.scope import (
+from fuzzing.steps import none_costs_more
+from scopeway.control_plane.scope import (
     IDENTITY_VALIDATE,
     SERVICE_TYPES,
     CloudName,
@@ -24,8 +25,7 @@ from control_plane.scope import (
     parse_target,
     target_name,
 )
-from control_plane.scope.text import MAX_ATOMS, MAX_BYTES
-from fuzzing.steps import none_costs_more
+from scopeway.control_plane.scope.text import MAX_ATOMS, MAX_BYTES
 
 ORIGIN = "cloud-1"
 DICTIONARY = (

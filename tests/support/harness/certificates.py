@@ -8,10 +8,16 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from control_plane.identity.authority import AuthorityFolder, Step
-from control_plane.identity.certificates import key_pem
-from control_plane.identity.files import AUTHORITIES, CERTIFICATE, KEY, PRIVATE, replace_file
-from control_plane.site.identity import SiteIdentity
+from scopeway.control_plane.identity.authority import AuthorityFolder, Step
+from scopeway.control_plane.identity.certificates import key_pem
+from scopeway.control_plane.identity.files import (
+    AUTHORITIES,
+    CERTIFICATE,
+    KEY,
+    PRIVATE,
+    replace_file,
+)
+from scopeway.control_plane.site.identity import SiteIdentity
 
 DAY = timedelta(days=1)
 

@@ -11,27 +11,27 @@ from envoy_data_plane.envoy.config.core.v3 import DataSource, TypedExtensionConf
 from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.google.protobuf import Any as AnyMessage
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.manifest import parse_manifest
-from control_plane.clouds.model import Cloud
-from control_plane.compiler.plan import PlanSettings
-from control_plane.compiler.transport import LOOPBACK, Place
-from control_plane.site import site_resources
-from control_plane.site.bootstrap import bootstrap
-from control_plane.site.identity import to_metadata
-from control_plane.site.setup import Setup
-from control_plane.site_memo import SiteResources
-from control_plane.source import ScopewaySource
-from control_plane.source_limits import Limits
 from harness.background import Background
 from harness.certificates import Sites
 from harness.envoy import Envoy
 from harness.ports import free_ports
 from harness.services import Services, at
 from harness.source import one_by_one
-from xds.hub import Hub
-from xds.server import Server, serve
-from xds.types import CLUSTER, EXTENSION
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.manifest import parse_manifest
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.compiler.plan import PlanSettings
+from scopeway.control_plane.compiler.transport import LOOPBACK, Place
+from scopeway.control_plane.site import site_resources
+from scopeway.control_plane.site.bootstrap import bootstrap
+from scopeway.control_plane.site.identity import to_metadata
+from scopeway.control_plane.site.setup import Setup
+from scopeway.control_plane.site_memo import SiteResources
+from scopeway.control_plane.source import ScopewaySource
+from scopeway.control_plane.source_limits import Limits
+from scopeway.xds.hub import Hub
+from scopeway.xds.server import Server, serve
+from scopeway.xds.types import CLUSTER, EXTENSION
 
 EVENTUALLY = 10.0
 

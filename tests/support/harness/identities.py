@@ -4,10 +4,10 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from control_plane.identity.authority import AuthorityFolder, Step
-from control_plane.identity.files import IdentityFiles, in_folder
-from control_plane.site.bootstrap import Channel
-from control_plane.site.identity import SiteIdentity, sds_files
+from scopeway.control_plane.identity.authority import AuthorityFolder, Step
+from scopeway.control_plane.identity.files import IdentityFiles, in_folder
+from scopeway.control_plane.site.bootstrap import Channel
+from scopeway.control_plane.site.identity import SiteIdentity, sds_files
 
 TRUST_DOMAIN = "tests.example"
 LIFETIME = timedelta(days=1)

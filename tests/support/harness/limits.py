@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from control_plane.site import connection, replies, route
+from scopeway.control_plane.site import connection, replies, route
 
 
 @contextmanager

@@ -13,21 +13,21 @@ import grpc
 from envoy_data_plane.envoy.config.core.v3 import Node as NodeMessage
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse
 from envoy_data_plane.google.protobuf import Struct
-from xds_model import write_request
 
-from control_plane.identity.files import IdentityFiles
-from control_plane.site.setup import EARLIER
 from harness.background import Background
 from harness.identities import Identities
 from harness.process import until
-from xds.codec import resource
-from xds.events import Acked, Event, Nacked
-from xds.hub import Hub
-from xds.resource import Resource
-from xds.security import Security
-from xds.server import serve
-from xds.source import Node
-from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
+from scopeway.control_plane.identity.files import IdentityFiles
+from scopeway.control_plane.site.setup import EARLIER
+from scopeway.xds.codec import resource
+from scopeway.xds.events import Acked, Event, Nacked
+from scopeway.xds.hub import Hub
+from scopeway.xds.resource import Resource
+from scopeway.xds.security import Security
+from scopeway.xds.server import serve
+from scopeway.xds.source import Node
+from scopeway.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
+from xds_model import write_request
 
 TYPES = CLUSTER, LISTENER, ROUTE, SECRET, EXTENSION
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"

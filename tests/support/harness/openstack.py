@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from control_plane.demo.openstack import log_in
-from control_plane.demo.openstack_files import ADMIN, KEYSTONE_POLICY_FILE, MEMBER, PROJECT
-from control_plane.demo.ports import ADDRESS
-from control_plane.demo.processes import Process, Supervisor, clean_environment, tail
-from control_plane.demo.rest import Answer, request
-from control_plane.demo.site import PASSWORD, Site
-from control_plane.demo.sites import ControlPlane
+from scopeway.control_plane.demo.openstack import log_in
+from scopeway.control_plane.demo.openstack_files import ADMIN, KEYSTONE_POLICY_FILE, MEMBER, PROJECT
+from scopeway.control_plane.demo.ports import ADDRESS
+from scopeway.control_plane.demo.processes import Process, Supervisor, clean_environment, tail
+from scopeway.control_plane.demo.rest import Answer, request
+from scopeway.control_plane.demo.site import PASSWORD, Site
+from scopeway.control_plane.demo.sites import ControlPlane
 
 CLOUDS = ("cloud-1", "cloud-2")
 SECURE = "secure"

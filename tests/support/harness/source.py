@@ -4,17 +4,24 @@ from collections.abc import Collection, Iterator, Mapping
 
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 
-from control_plane.clouds.inventory import Inventory
-from control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Peer, Service
-from control_plane.compiler.plan import PlanSettings
-from control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
-from control_plane.knowledge import Knowledge
-from control_plane.site.setup import PROTOCOL, Setup
-from control_plane.site_memo import SiteResources
-from control_plane.source import ScopewaySource
-from control_plane.source_limits import Limits
-from xds.source import Node, NodeView
-from xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import (
+    AcceptRule,
+    Cloud,
+    CloudPattern,
+    Endpoint,
+    Peer,
+    Service,
+)
+from scopeway.control_plane.compiler.plan import PlanSettings
+from scopeway.control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
+from scopeway.control_plane.knowledge import Knowledge
+from scopeway.control_plane.site.setup import PROTOCOL, Setup
+from scopeway.control_plane.site_memo import SiteResources
+from scopeway.control_plane.source import ScopewaySource
+from scopeway.control_plane.source_limits import Limits
+from scopeway.xds.source import Node, NodeView
+from scopeway.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
 ANYBODY = CloudPattern(labels={"fleet": "f"})
 

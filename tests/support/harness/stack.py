@@ -19,9 +19,6 @@ import grpc
 from aetcd import rpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from control_plane.clouds.model import Cloud
-from control_plane.registry.documents import to_json
-from control_plane.site.bootstrap import Channel, bootstrap
 from harness.envoy import Envoy
 from harness.fleet import manifest
 from harness.http import Connection, Response, send
@@ -29,6 +26,10 @@ from harness.identities import Identities
 from harness.ports import free_ports
 from harness.process import Process, clean_environment, until
 from harness.services import Services, at
+from harness.version_before import control_plane_of
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry.documents import to_json
+from scopeway.control_plane.site.bootstrap import Channel, bootstrap
 
 REPOSITORY = Path(__file__).parents[3]
 PREFIX = "/scopeway"
@@ -147,7 +148,8 @@ class ServeProcess(Process):
     ) -> None:
         self.xds_port, self.admin_port = free_ports(2)
         command = [
-            *(sys.executable, "-m", "control_plane", "serve", "--registry", registry),
+            *(sys.executable, "-m", control_plane_of(sources), "serve"),
+            *("--registry", registry),
             *("--xds-listen", f"127.0.0.1:{self.xds_port}"),
             *("--admin-listen", f"127.0.0.1:{self.admin_port}"),
         ]
@@ -161,7 +163,9 @@ class ServeProcess(Process):
     def restart(self, sources: Path | None = None) -> None:
         """Kill it, where it runs, and start it again; with `sources`, from those from now on."""
         self.kill()
-        self.cwd = sources or self.cwd
+        if sources:
+            self.cwd = sources
+            self.command[2] = control_plane_of(sources)
         self.start()
 
     def is_ready(self) -> bool:
@@ -294,7 +298,7 @@ def run_scopeway(*arguments: object, status: int = 0, sources: Path = REPOSITORY
         sources: Of the version that is run.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "control_plane", *map(str, arguments)],
+        [sys.executable, "-m", control_plane_of(sources), *map(str, arguments)],
         cwd=sources,
         env=clean_environment(),
         capture_output=True,

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import yaml
 
-from control_plane.clouds.model import Cloud
 from harness import version_before
 from harness.envoy import Envoy
 from harness.fleet import manifest
@@ -25,6 +24,7 @@ from harness.process import until
 from harness.services import at
 from harness.stack import REPOSITORY, ServeProcess, Stack, run_scopeway
 from harness.switch import Switch
+from scopeway.control_plane.clouds.model import Cloud
 
 DRAIN_SECONDS = 600
 """Envoy's default: connections from before an upgrade stay, with the filters of before."""

@@ -30,5 +30,10 @@ def extract(folder: Path) -> Path:
     return folder
 
 
+def control_plane_of(sources: Path) -> str:
+    """Return the module path of the control plane of these sources."""
+    return "scopeway.control_plane" if sources == REPOSITORY else "control_plane"
+
+
 def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(["git", "-C", REPOSITORY, *arguments], capture_output=True, check=False)

@@ -1,7 +1,7 @@
 from configparser import ConfigParser
 from pathlib import Path
 
-from control_plane.demo.full.files import (
+from scopeway.control_plane.demo.full.files import (
     DATABASES,
     SERVICES,
     Backing,
@@ -12,8 +12,8 @@ from control_plane.demo.full.files import (
     nova_conf,
     placement_conf,
 )
-from control_plane.demo.openstack_files import catalog
-from control_plane.demo.site import Site
+from scopeway.control_plane.demo.openstack_files import catalog
+from scopeway.control_plane.demo.site import Site
 
 SITE = Site(
     name="cloud-999",

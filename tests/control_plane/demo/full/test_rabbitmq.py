@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from control_plane.demo.full.rabbitmq import RabbitMq, definitions
-from control_plane.demo.full.system import find_programs
+from scopeway.control_plane.demo.full.rabbitmq import RabbitMq, definitions
+from scopeway.control_plane.demo.full.system import find_programs
 
 BROKER = RabbitMq(
     programs=find_programs(lambda name: f"/bin/{name}"),

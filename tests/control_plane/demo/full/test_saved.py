@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from control_plane.demo.full import saved
-from control_plane.demo.site import make_sites
+from scopeway.control_plane.demo.full import saved
+from scopeway.control_plane.demo.site import make_sites
 
 CLOUDS = ("cloud-1", "cloud-2")
 

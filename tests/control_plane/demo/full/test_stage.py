@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.demo.errors import PartMissing
-from control_plane.demo.full.stage import set_up
-from control_plane.demo.processes import Supervisor
-from control_plane.demo.screen import Screen
+from scopeway.control_plane.demo.errors import PartMissing
+from scopeway.control_plane.demo.full.stage import set_up
+from scopeway.control_plane.demo.processes import Supervisor
+from scopeway.control_plane.demo.screen import Screen
 
 
 def test_an_environment_without_nova_is_told_with_its_cure(tmp_path: Path) -> None:

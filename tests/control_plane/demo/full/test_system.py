@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.demo.errors import PartMissing
-from control_plane.demo.full.system import NAMES, find_programs
+from scopeway.control_plane.demo.errors import PartMissing
+from scopeway.control_plane.demo.full.system import NAMES, find_programs
 
 
 def test_a_missing_program_is_told_with_the_command_that_installs_it() -> None:
