@@ -15,7 +15,7 @@ local HOME = services.HOME
 local TOKENS = "/v3/auth/tokens"
 local CATALOG = "^/v3/auth/catalog/?%f[?%z]"
 local MAX_BYTES = token_body.MAX_BYTES
--- The route of a front that bounds the body of a login before this filter (control_plane/site/route.py).
+-- The route of a front that bounds the body of a login before this filter (control_plane/translator/route_templates.py).
 local LOGIN_ROUTE = "login"
 -- Routes of the version before had no name. Envoy has them until its new ones have come, which is after this Lua
 -- (docs/upgrades.md). To be removed in the next version.
@@ -115,7 +115,7 @@ end
 
 -- Whether a user asks about her own token, and no service about a user's. A service may show the user's token as
 -- its own, too; but it says no scope besides the one in the token. None gets X-Scope to hand on: the last Envoy
--- before a service removes it (control_plane/site/route.py).
+-- before a service removes it (control_plane/translator/route_templates.py).
 local function is_own_question(method, found, path_text)
   return method == "GET" and (found.said or path_text) and found.subject and found.auth == found.subject
 end

@@ -9,44 +9,56 @@ from typing import Any
 import pytest
 import yaml
 
-from scopeway.control_plane import app, descriptors, slices, source
-from scopeway.control_plane.admin import MAX_CLIENTS
-from scopeway.control_plane.claims import MAX_PATH
+from scopeway.control_plane.admin.server import MAX_CLIENTS
 from scopeway.control_plane.clouds import limits
 from scopeway.control_plane.clouds.caller_limits import DEFAULT
-from scopeway.control_plane.clouds.fields import AT_ONCE_RANGE, PER_SECOND_RANGE
 from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS
-from scopeway.control_plane.compiler import prototypes
-from scopeway.control_plane.compiler.plan import LABEL_WINDOW, MAX_HOPS, PlanSettings
-from scopeway.control_plane.compiler.policies import REST
-from scopeway.control_plane.registry import directory, etcd, pace, state
-from scopeway.control_plane.registry.documents import MAX_BYTES
-from scopeway.control_plane.registry.yaml_documents import (
+from scopeway.control_plane.clouds.validators import AT_ONCE_RANGE, PER_SECOND_RANGE
+from scopeway.control_plane.planner.planner import LABEL_WINDOW, MAX_HOPS, PlanSettings
+from scopeway.control_plane.registry.directory import registry as directory
+from scopeway.control_plane.registry.directory.yaml_documents import (
     MAX_CHARACTERS,
     MAX_DEPTH,
     MAX_DIRECTIVES,
     MAX_NUMBER,
 )
+from scopeway.control_plane.registry.documents import MAX_BYTES
+from scopeway.control_plane.registry.etcd import pace
+from scopeway.control_plane.registry.etcd import registry as etcd
+from scopeway.control_plane.runtime import app, slices
+from scopeway.control_plane.runtime import fd_limits as descriptors
+from scopeway.control_plane.runtime import last_good as state
 from scopeway.control_plane.scope import text
-from scopeway.control_plane.site import connection, resources, route
-from scopeway.control_plane.site.bootstrap import PRESSURE_SCALE, resource_monitor
-from scopeway.control_plane.site.callers import MAX_LOOKED_AT
-from scopeway.control_plane.site.policy import MAX_ALONE, MAX_GRANTS
-from scopeway.control_plane.source_limits import Limits as SourceLimits
-from scopeway.xds.codec import (
+from scopeway.control_plane.serving import source
+from scopeway.control_plane.serving.limits import Limits as SourceLimits
+from scopeway.control_plane.serving.node_auth import MAX_PATH
+from scopeway.control_plane.serving.policy_index import REST
+from scopeway.control_plane.translator import cluster_templates as prototypes
+from scopeway.control_plane.translator import http_connection_managers as connection
+from scopeway.control_plane.translator import route_templates as route
+from scopeway.control_plane.translator import site_resources as resources
+from scopeway.control_plane.translator.bootstrap import PRESSURE_SCALE, resource_monitor
+from scopeway.control_plane.translator.caller_classes import MAX_LOOKED_AT
+from scopeway.control_plane.translator.rbac import MAX_ALONE, MAX_GRANTS
+from scopeway.xds.encoding.messages import (
     MAX_ERROR_BYTES,
     MAX_NAMES,
     MAX_NONCE_BYTES,
     MAX_TYPE_BYTES,
     MAX_VERSION_BYTES,
 )
-from scopeway.xds.cpu import SLICE
+from scopeway.xds.encoding.node import (
+    MAX_FEATURES,
+    MAX_METADATA,
+    MAX_METADATA_BYTES,
+    MAX_TEXT_BYTES,
+)
+from scopeway.xds.grpc_server.cpu_budget import SLICE
+from scopeway.xds.grpc_server.logging import LINES, SECONDS
+from scopeway.xds.grpc_server.server import UNTAKEN_SECONDS
 from scopeway.xds.limits import Limits
-from scopeway.xds.log import LINES, SECONDS
-from scopeway.xds.node import MAX_FEATURES, MAX_METADATA, MAX_METADATA_BYTES, MAX_TEXT_BYTES
-from scopeway.xds.server import UNTAKEN_SECONDS
-from scopeway.xds.session import TYPES_LIMIT
-from scopeway.xds.sotw import STATE_LIMIT
+from scopeway.xds.protocol.session import TYPES_LIMIT
+from scopeway.xds.protocol.sotw import STATE_LIMIT
 
 REPOSITORY = Path(__file__).parents[1]
 XDS = (REPOSITORY / "docs/xds.md").read_text().partition("## Limits")[2].partition("\n## ")[0]

@@ -28,8 +28,8 @@ from fuzzing import (
     scope,
 )
 from scopeway.control_plane.clouds.manifest import InvalidCloud, parse_manifest
-from scopeway.xds import wire
-from scopeway.xds.types import CLUSTER, LISTENER
+from scopeway.xds.encoding import protobuf as wire
+from scopeway.xds.type_urls import CLUSTER, LISTENER
 from xds_model import write_request
 
 READERS: Mapping[str, ModuleType] = {

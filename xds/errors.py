@@ -6,7 +6,8 @@
         MissingNodeError        INVALID_ARGUMENT: the first request of a stream names no node
       ListenError               the server cannot listen at its address
 
-A status is a plain name ("INVALID_ARGUMENT"), so that only `xds.server` needs to know gRPC.
+A status is a plain name ("INVALID_ARGUMENT"), so that only `xds.grpc_server.server` needs to know
+gRPC.
 """
 
 

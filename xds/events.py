@@ -136,7 +136,7 @@ class Throttled:
 
 
 SessionEvent: TypeAlias = Acked | Nacked | NamesSkipped | TypeNotServed | LookupFailed | Kept
-"""What a session tells (`xds.session.Session.events`)."""
+"""What a session tells (`xds.protocol.session.Session.events`)."""
 CrowdEvent: TypeAlias = StreamHeld | StreamRefused
 """What happens to a stream before anything of it is read."""
 Event: TypeAlias = (
@@ -149,7 +149,8 @@ class Observer(Protocol):
     """Is told all that happens; called on the event loop, so it must be quick and not raise.
 
     Of one stream: `StreamOpened`, what happens on it, `StreamClosed`; one that ends before it has
-    named a node that is served has the last only. All of it is in the log of `xds.server` too.
+    named a node that is served has the last only. All of it is in the log of
+    `xds.grpc_server.server` too.
     """
 
     def observe(self, node: Node | None, event: Event) -> None:

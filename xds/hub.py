@@ -16,7 +16,7 @@ from scopeway.xds.steps import Steps
 
 
 class Session(Protocol):
-    """What the hub needs of a session (`xds.session.Session`)."""
+    """What the hub needs of a session (`xds.protocol.session.Session`)."""
 
     def resources_changed(self, type_url: str, names: Collection[str]) -> bool:
         """Note a change; return whether it concerns the client."""

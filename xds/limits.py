@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from scopeway.xds.codec import MAX_NAME_BYTES
-from scopeway.xds.session import ANSWER_LIMIT, NAMES_LIMIT
+from scopeway.xds.encoding.messages import MAX_NAME_BYTES
+from scopeway.xds.protocol.session import ANSWER_LIMIT, NAMES_LIMIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +40,9 @@ class Limits:
     """Seconds that a new stream may have to wait for its turn; who would wait longer is refused at
     once. Below Envoy's `initial_fetch_timeout` (15 s), after which it starts without an answer."""
     client_connects_per_second: float | None = None
-    """New streams of one client, as `xds.server.serve` tells them apart by what TLS has proven,
-    that the server goes on to serve; faster ones wait and are refused as above. None: only all
-    clients together have a limit."""
+    """New streams of one client, as `xds.grpc_server.server.serve` tells them apart by what TLS has
+    proven, that the server goes on to serve; faster ones wait and are refused as above. None: only
+    all clients together have a limit."""
     client_connects_burst: int = 64
     """New streams of one client at once."""
     cpu_share: float | None = None

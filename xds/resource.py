@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class Resource:
     """A resource as it goes into a response.
 
-    Built once by `xds.codec.resource`; immutable; streams share it.
+    Built once by `xds.encoding.messages.resource`; immutable; streams share it.
     """
 
     name: str

@@ -39,7 +39,7 @@ class Node:
     metadata: Mapping[str, str] = field(default_factory=dict)
     """The strings and numbers of `metadata`, by dotted path: of `{"site": {"zone": "b", "n": 2}}`
     `{"site.zone": "b", "site.n": "2"}`. Booleans and lists are left out, and what lies deeper than
-    16 levels; `xds.node.MAX_METADATA` says how much there may be."""
+    16 levels; `xds.encoding.node.MAX_METADATA` says how much there may be."""
     locality: Locality = NOWHERE
     """Where the client runs."""
     user_agent: str = ""
@@ -140,7 +140,7 @@ class Source(Protocol):
     """All resources of a server."""
 
     def type_urls(self) -> Collection[str]:
-        """Return the types that are served; of others nothing exists. See `xds.types`."""
+        """Return the types that are served; of others nothing exists. See `xds.type_urls`."""
 
     def attach(self, node: Node) -> NodeView:
         """Return the view of a stream that has just named its node.

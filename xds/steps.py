@@ -1,7 +1,7 @@
 """Work in steps: a generator that yields where it may be interrupted, and returns its result.
 
 A large request takes seconds of CPU. The caller of a generator decides how many steps fit into one
-turn of its event loop (`xds.cpu`), or takes all of them at once (`finish`).
+turn of its event loop (`xds.grpc_server.cpu_budget`), or takes all of them at once (`finish`).
 """
 
 from collections.abc import Generator

@@ -132,9 +132,9 @@ def bootstrap(
             --tls-ca /etc/scopeway/tls/ca.crt --trust-domain edge.example --output /etc/scopeway
         envoy -c /etc/scopeway/envoy.yaml
     """
-    from scopeway.control_plane.site.bootstrap import Channel, admin_socket, render_bootstrap
-    from scopeway.control_plane.site.bootstrap import bootstrap as fill
-    from scopeway.control_plane.site.identity import SiteIdentity, sds_files
+    from scopeway.control_plane.translator.bootstrap import Channel, admin_socket, render_bootstrap
+    from scopeway.control_plane.translator.bootstrap import bootstrap as fill
+    from scopeway.control_plane.translator.node_identity import SiteIdentity, sds_files
 
     channel, files = None, {}
     if (tls := three_files(tls_cert, tls_key, tls_ca)) is not None:

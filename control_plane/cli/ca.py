@@ -29,7 +29,7 @@ def _lifetime(text: str) -> timedelta:
 
 def _host(text: str) -> str:
     """Read an address for a certificate: a DNS name or an IP address, without a port."""
-    from scopeway.control_plane.clouds import fields
+    from scopeway.control_plane.clouds import validators as fields
 
     problem = fields.address(text)
     if problem is not None:

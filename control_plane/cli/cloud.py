@@ -14,9 +14,10 @@ from scopeway.control_plane.cli.output import add_row, console, say, table
 from scopeway.control_plane.errors import ControlPlaneError
 
 if TYPE_CHECKING:
+    from scopeway.control_plane.catalog.catalog import Change
     from scopeway.control_plane.clouds.inventory import Inventory
     from scopeway.control_plane.clouds.model import Cloud
-    from scopeway.control_plane.registry import Change, Store
+    from scopeway.control_plane.registry import Store
     from scopeway.control_plane.registry.protocol import Entry
 
 
@@ -215,7 +216,8 @@ async def _stored(registry: str, name: str) -> "tuple[Cloud | None, str | None]"
 
 
 def _registered(registry: str) -> "Change":
-    from scopeway.control_plane.registry import open_registry, read_registry
+    from scopeway.control_plane.catalog.reading import read_registry
+    from scopeway.control_plane.registry import open_registry
 
     return asyncio.run(read_registry(open_registry(registry)))
 
@@ -262,7 +264,7 @@ def _read(files: Sequence[BinaryIO]) -> "list[Cloud]":
 
 
 def _manifests(file: BinaryIO) -> "Mapping[str, Entry]":
-    from scopeway.control_plane.registry.files import read_manifests
+    from scopeway.control_plane.registry.directory.files import read_manifests
 
     try:
         text = file.read().decode()

@@ -10,12 +10,12 @@ import click
 
 from scopeway.control_plane.cli.options import direct_option, format_option, registry_option
 from scopeway.control_plane.cli.output import add_row, console, say, table
-from scopeway.control_plane.clouds.fields import METHODS
 from scopeway.control_plane.clouds.policy import FORM
+from scopeway.control_plane.clouds.validators import METHODS
 
 if TYPE_CHECKING:
-    from scopeway.control_plane.compiler.explain import Explanation
-    from scopeway.control_plane.compiler.transport import Place
+    from scopeway.control_plane.clouds.addresses import Place
+    from scopeway.control_plane.planner.explain import Explanation
 
 EXIT_REJECTED = 3
 
@@ -68,10 +68,12 @@ def explain(
 
     Exit status: 0 a route, 3 a rejection, 2 bad usage or a registry that cannot be read.
     """
-    from scopeway.control_plane.compiler.explain import explain_request
-    from scopeway.control_plane.compiler.plan import PlanSettings
-    from scopeway.control_plane.registry import RegistryUnavailable, open_registry, read_registry
+    from scopeway.control_plane.catalog.reading import read_registry
+    from scopeway.control_plane.planner.explain import explain_request
+    from scopeway.control_plane.planner.planner import PlanSettings
+    from scopeway.control_plane.registry import RegistryUnavailable, open_registry
     from scopeway.control_plane.scope import official_type
+    from scopeway.control_plane.translator.rbac import policy_problem
 
     service_type = official_type(service)
     if service_type is None:
@@ -90,10 +92,14 @@ def explain(
     settings = PlanSettings(
         insecure_peers=insecure_peers, direct=direct or None, trust_domain=trust_domain
     )
-    explanation = explain_request(scope, service_type, caller, inventory, settings, method)
+    explanation = explain_request(
+        scope, service_type, caller, inventory, settings, method, policy_problem=policy_problem
+    )
     if trust_domain is None and not insecure_peers:
         certified = dataclasses.replace(settings, trust_domain="any")
-        otherwise = explain_request(scope, service_type, caller, inventory, certified, method)
+        otherwise = explain_request(
+            scope, service_type, caller, inventory, certified, method, policy_problem=policy_problem
+        )
         if set(otherwise.clouds) - set(explanation.clouds):
             where = ", then ".join(otherwise.clouds)
             hint = f"where sites have certificates (--trust-domain) it goes to {where}"

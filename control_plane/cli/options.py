@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from scopeway.control_plane.compiler.transport import Place
+    from scopeway.control_plane.clouds.addresses import Place
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -23,7 +23,7 @@ def address(text: str | tuple[str, int]) -> tuple[str, int]:
     """
     if isinstance(text, tuple):  # a default that has been read already
         return text
-    from scopeway.control_plane.clouds import fields
+    from scopeway.control_plane.clouds import validators as fields
 
     if "://" in text:
         raise click.BadParameter(f"{text!r} is a URL; give host:port alone")
@@ -45,7 +45,7 @@ def address(text: str | tuple[str, int]) -> tuple[str, int]:
 
 def cloud_name(text: str) -> str:
     """Read the name of a cloud; it need not be registered yet."""
-    from scopeway.control_plane.clouds import fields
+    from scopeway.control_plane.clouds import validators as fields
 
     problem = fields.name(text)
     if problem is not None:
@@ -55,7 +55,7 @@ def cloud_name(text: str) -> str:
 
 def place(text: str) -> "Place":
     """Read a network, an IP address or a host name."""
-    from scopeway.control_plane.clouds import fields
+    from scopeway.control_plane.clouds import validators as fields
 
     try:
         return ip_network(text)

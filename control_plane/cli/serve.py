@@ -16,13 +16,13 @@ from scopeway.control_plane.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from scopeway.control_plane.compiler.transport import Place
+    from scopeway.control_plane.clouds.addresses import Place
     from scopeway.control_plane.scope import Expression
 
 
 def expression(text: str) -> "Expression":
     """Read what selects clouds to prefetch."""
-    from scopeway.control_plane.compiler.prefetch import parse_prefetch
+    from scopeway.control_plane.planner.prefetch import parse_prefetch
     from scopeway.control_plane.scope import ScopeError
 
     try:
@@ -157,9 +157,9 @@ def serve(
     tls = three_files(tls_cert, tls_key, tls_ca)
     # gRPC tells a used port in a line of its own, beside our sentence; read when it is imported
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from scopeway.control_plane.app import run
     from scopeway.control_plane.identity.files import IdentityFiles
-    from scopeway.control_plane.settings import Settings
+    from scopeway.control_plane.runtime.app import run
+    from scopeway.control_plane.runtime.settings import Settings
 
     identity = None
     if tls is not None:

@@ -22,7 +22,8 @@ SHOWN = 10
 """Lines of one kind, of clouds or problems; `--format json` has them all."""
 
 Status = Mapping[str, Any]
-"""Of one control plane, as `control_plane.status` makes it; {"error": why} where none answers."""
+"""Of one control plane, as `control_plane.admin.status` makes it; {"error": why} where none
+answers."""
 Row = tuple[Mapping[str, Any], str]
 """An Envoy, and the admin address of its control plane."""
 _COUNTS = (("kept", "kept"), ("sent_stale", "sent"))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scopeway.control_plane.clouds import fields
+from scopeway.control_plane.clouds import validators as fields
 from scopeway.control_plane.clouds.manifest import (
     API_VERSION,
     MAX_PROBLEMS,

@@ -6,7 +6,6 @@ Invariant: `parse_manifest(to_document(cloud), place) == cloud`; what has its de
 from typing import Any
 
 from scopeway.control_plane.clouds.caller_limits import AT_ONCE, PER_SECOND
-from scopeway.control_plane.clouds.fields import UNLIMITED_WORD
 from scopeway.control_plane.clouds.manifest import API_VERSION, DEFAULT_IDS, KIND
 from scopeway.control_plane.clouds.model import (
     UNLIMITED,
@@ -20,6 +19,7 @@ from scopeway.control_plane.clouds.model import (
     Service,
 )
 from scopeway.control_plane.clouds.policy import ENFORCE
+from scopeway.control_plane.clouds.validators import UNLIMITED_WORD
 
 Document = dict[str, Any]
 """Of plain types only, as JSON and YAML have them."""

@@ -12,10 +12,10 @@ from itertools import islice
 
 from rpds import HashTrieMap
 
-from scopeway.control_plane.clouds import sorted_names
 from scopeway.control_plane.clouds.label_index import Bearers, Label, LabelIndex, LabelSet
 from scopeway.control_plane.clouds.model import NO_LABELS, Cloud, Labels
-from scopeway.control_plane.clouds.sorted_names import SortedNames
+from scopeway.control_plane.collections import sorted_names
+from scopeway.control_plane.collections.sorted_names import SortedNames
 from scopeway.xds.steps import Steps
 
 _PORTION = 128

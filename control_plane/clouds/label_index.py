@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeAlias
 
 from rpds import HashTrieMap
 
-from scopeway.control_plane.clouds import sorted_names
-from scopeway.control_plane.clouds.sorted_names import BLOCK, SortedNames
+from scopeway.control_plane.collections import sorted_names
+from scopeway.control_plane.collections.sorted_names import BLOCK, SortedNames
 
 Label = tuple[str, str]
 LabelSet = frozenset[Label]

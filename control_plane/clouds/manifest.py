@@ -13,7 +13,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from scopeway.control_plane.clouds import fields, limits
+from scopeway.control_plane.clouds import limits
+from scopeway.control_plane.clouds import validators as fields
 from scopeway.control_plane.clouds.caller_limits import AT_ONCE, PER_SECOND
 from scopeway.control_plane.clouds.model import (
     NO_LABELS,

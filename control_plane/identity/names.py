@@ -9,7 +9,7 @@ https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md
 import re
 from typing import Final
 
-from scopeway.control_plane.clouds import fields
+from scopeway.control_plane.clouds import validators as fields
 
 DEFAULT_TRUST_DOMAIN: Final = "scopeway"
 """For first steps; a fleet of several owners takes a DNS name of its own."""

@@ -7,7 +7,8 @@ Owns what is strict about the text itself, and which keys hold what; the meaning
 import json
 from typing import Any
 
-from scopeway.control_plane.clouds import cordon, fields, limits
+from scopeway.control_plane.clouds import cordon, limits
+from scopeway.control_plane.clouds import validators as fields
 from scopeway.control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
 from scopeway.control_plane.clouds.document import to_document
 from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem, parse_manifest

@@ -22,12 +22,12 @@ from scopeway.control_plane.clouds.model import (
     Peer,
     Service,
 )
-from scopeway.control_plane.compiler.cluster import compile_cluster, warm
-from scopeway.control_plane.compiler.dependencies import Dependencies
-from scopeway.control_plane.compiler.plan import PlanSettings, plan
+from scopeway.control_plane.planner.planner import PlanSettings, plan
 from scopeway.control_plane.scope import parse_target
-from scopeway.xds.codec import resource
-from scopeway.xds.types import CLUSTER
+from scopeway.control_plane.serving.target_index import Dependencies
+from scopeway.control_plane.translator.clusters import compile_cluster, warm
+from scopeway.xds.encoding.messages import resource
+from scopeway.xds.type_urls import CLUSTER
 
 CLOUDS = 10_000
 ROUNDS = 2_000

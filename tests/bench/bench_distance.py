@@ -21,7 +21,7 @@ from fixtures import REPOSITORY, manifest
 
 from harness.process import Process, until
 from scopeway.control_plane.clouds.document import to_document
-from scopeway.control_plane.site.bootstrap import bootstrap, render_bootstrap
+from scopeway.control_plane.translator.bootstrap import bootstrap, render_bootstrap
 
 ROUND_TRIP = 0.08
 SIZE = 300_000_000
@@ -161,8 +161,8 @@ def service() -> None:
 
 def serve(windows: str, registry: str, state: str) -> None:
     """Run a control plane with other windows."""
-    from scopeway.control_plane.compiler import prototypes
-    from scopeway.control_plane.site import connection
+    from scopeway.control_plane.translator import cluster_templates as prototypes
+    from scopeway.control_plane.translator import http_connection_managers as connection
 
     for name, size in json.loads(windows).items():
         setattr(connection, name, size)  # of peers, for uploads

@@ -14,8 +14,8 @@ from fixtures import stack
 
 from harness.http import Connection
 from harness.stack import ServeProcess, Stack
-from scopeway.xds.types import CLUSTER
-from scopeway.xds.wire import field_bytes, field_string
+from scopeway.xds.encoding.protobuf import field_bytes, field_string
+from scopeway.xds.type_urls import CLUSTER
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 REQUESTS = (500, 2_000, 20_000)

@@ -30,8 +30,8 @@ from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
 from harness.envoy import PROGRAM, Envoy
 from harness.ports import free_ports
 from scopeway.control_plane.scope import ALIASES, SERVICE_TYPES
-from scopeway.control_plane.site.links import configuration
-from scopeway.control_plane.site.route import LOCATION
+from scopeway.control_plane.translator.link_filter import configuration
+from scopeway.control_plane.translator.route_templates import LOCATION
 from scopeway.lua_filters import bundle
 
 CONNECTIONS = 32

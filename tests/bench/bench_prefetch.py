@@ -18,9 +18,10 @@ from harness.http import Connection
 from harness.process import until
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.compiler.plan import PlanSettings
-from scopeway.control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
-from scopeway.control_plane.source import ScopewaySource
+from scopeway.control_plane.planner.planner import PlanSettings
+from scopeway.control_plane.planner.prefetch import parse_prefetch
+from scopeway.control_plane.serving.prefetch_set import PrefetchSet
+from scopeway.control_plane.serving.source import ScopewaySource
 from scopeway.xds.hub import Hub
 from scopeway.xds.source import Node
 

@@ -22,7 +22,7 @@ import grpc.aio
 import report
 
 from harness.envoy import Envoy, xds_cluster
-from scopeway.xds import wire
+from scopeway.xds.encoding import protobuf as wire
 
 HINT: Final = 4
 SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"

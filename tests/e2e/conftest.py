@@ -10,7 +10,7 @@ import pytest
 from harness.certificates import Sites
 from harness.fleet import Fleet
 from harness.stack import Stack
-from scopeway.control_plane.site import connection
+from scopeway.control_plane.translator import http_connection_managers as connection
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from harness.fleet import Fleet
 from harness.http import Response, send
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.site.boundary import NOT_TAKEN
+from scopeway.control_plane.translator.dropped_headers import NOT_TAKEN
 
 pytestmark = pytest.mark.fleet(certificates=True)
 

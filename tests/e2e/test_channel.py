@@ -20,10 +20,10 @@ from harness.stack import Etcd, ServeProcess, Stack
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.identity.authority import Step
 from scopeway.control_plane.identity.files import IdentityFiles
-from scopeway.control_plane.site.bootstrap import bootstrap
-from scopeway.xds.security import Security
-from scopeway.xds.server import serve as serve_xds
-from scopeway.xds.types import LISTENER
+from scopeway.control_plane.translator.bootstrap import bootstrap
+from scopeway.xds.grpc_server.server import serve as serve_xds
+from scopeway.xds.grpc_server.tls import Security
+from scopeway.xds.type_urls import LISTENER
 from xds_model import Store, write_request
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"

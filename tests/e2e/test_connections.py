@@ -8,7 +8,7 @@ import pytest
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, send
 from harness.services import at
-from scopeway.control_plane.site.bootstrap import bootstrap, resource_monitor
+from scopeway.control_plane.translator.bootstrap import bootstrap, resource_monitor
 
 MOST = 3
 

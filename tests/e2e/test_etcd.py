@@ -10,7 +10,7 @@ from harness.http import Response, send
 from harness.process import until
 from harness.stack import ServeProcess, Stack
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.registry.state_file import FILE
+from scopeway.control_plane.runtime.last_good_file import FILE
 
 pytestmark = pytest.mark.etcd
 

@@ -18,7 +18,7 @@ from harness.envoy import Envoy
 from harness.fleet import Fleet
 from harness.http import TIMEOUT
 from harness.http2 import Connection2
-from scopeway.control_plane.site.connection import FRONT_STREAMS, PEER_STREAMS
+from scopeway.control_plane.translator.http_connection_managers import FRONT_STREAMS, PEER_STREAMS
 
 pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 

@@ -15,7 +15,7 @@ from harness.echo import Echo
 from harness.fleet import Fleet, manifest
 from harness.http import Response, send
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.compiler.policy import namespace
+from scopeway.control_plane.planner.access import namespace
 
 ISSUERS = ("evil", "direct")
 LOCAL_ID = "0123456789abcdef0123456789abcdef"

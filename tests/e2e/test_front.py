@@ -7,7 +7,7 @@ import pytest
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, Response, send
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.site.connection import MAX_HEADERS, MAX_HEADERS_KB
+from scopeway.control_plane.translator.http_connection_managers import MAX_HEADERS, MAX_HEADERS_KB
 
 ANYONE = [{"clouds": ["cloud-1"]}]
 GET = "GET /image/ HTTP/1.1\r\nHost: a\r\n"

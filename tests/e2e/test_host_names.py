@@ -10,8 +10,8 @@ import pytest
 from harness.dns import NameServer
 from harness.fleet import Fleet, manifest
 from harness.http import Response, send
-from scopeway.control_plane.compiler import prototypes
-from scopeway.control_plane.compiler.transport import LOOPBACK
+from scopeway.control_plane.clouds.addresses import LOOPBACK
+from scopeway.control_plane.translator import cluster_templates as prototypes
 
 SILENT, UNKNOWN, KNOWN, LATER = "silent.test", "unknown.test", "known.test", "later.test"
 ANYONE = [{"clouds": ["cloud-1"]}]

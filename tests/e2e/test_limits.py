@@ -6,8 +6,8 @@ import pytest
 
 from harness.fleet import Fleet, manifest
 from harness.http import Response, send
-from scopeway.control_plane.site.connection import ON_DEMAND_TIMEOUT
-from scopeway.control_plane.source_limits import Limits
+from scopeway.control_plane.serving.limits import Limits
+from scopeway.control_plane.translator.http_connection_managers import ON_DEMAND_TIMEOUT
 
 ANYONE = [{"clouds": ["cloud-1"]}]
 

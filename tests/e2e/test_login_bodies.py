@@ -18,7 +18,7 @@ from harness.fleet import Fleet
 from harness.http import Connection, Response, send
 from harness.limits import shortened
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.site import route
+from scopeway.control_plane.translator import route_templates as route
 
 MAX = route.MAX_LOGIN
 WITHIN = timedelta(seconds=1.2)

@@ -18,7 +18,7 @@ from harness.services import at
 from harness.stack import ServeProcess, Stack
 from harness.way import Way
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.site.bootstrap import bootstrap
+from scopeway.control_plane.translator.bootstrap import bootstrap
 
 ANYONE = [{"clouds": ["new-site", "old-site", "third-site", "other-site", "left-site"]}]
 NOT_KNOWN = (

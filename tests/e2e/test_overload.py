@@ -12,8 +12,8 @@ from harness.fleet import Fleet, manifest
 from harness.http import Connection, send
 from harness.services import at
 from harness.stalled import Clients, Service
-from scopeway.control_plane.site import connection
-from scopeway.control_plane.site.bootstrap import bootstrap
+from scopeway.control_plane.translator import http_connection_managers as connection
+from scopeway.control_plane.translator.bootstrap import bootstrap
 
 MEGABYTE = 1 << 20
 HEAP = 128 * MEGABYTE

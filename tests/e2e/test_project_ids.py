@@ -14,8 +14,8 @@ import pytest
 from harness.fleet import Fleet, manifest
 from harness.http import Response, send
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.compiler.policy import namespace
-from scopeway.control_plane.site import route
+from scopeway.control_plane.planner.access import namespace
+from scopeway.control_plane.translator import route_templates as route
 
 LOCAL = "0123456789abcdef0123456789abcdef"
 """A project's id at the cloud that is asked; whatever a foreign user writes, it isn't asked for."""

@@ -8,7 +8,7 @@ import pytest
 from harness.fleet import manifest
 from harness.stack import ServeProcess
 from scopeway.control_plane.clouds.document import to_document
-from scopeway.control_plane.registry.state_file import FILE
+from scopeway.control_plane.runtime.last_good_file import FILE
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from harness.fleet import Fleet, manifest
 from harness.http import Response, send
 from harness.process import until
 from harness.services import at
-from scopeway.control_plane.site.bootstrap import bootstrap
-from scopeway.control_plane.site.setup import EARLIER
-from scopeway.xds.types import LISTENER
+from scopeway.control_plane.translator.bootstrap import bootstrap
+from scopeway.control_plane.translator.node_setup import EARLIER
+from scopeway.xds.type_urls import LISTENER
 
 IN_USE = "cannot bind '127.0.0.1:{}': Address already in use"
 

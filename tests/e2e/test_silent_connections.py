@@ -12,8 +12,8 @@ from harness.http import send
 from harness.http2 import send2
 from harness.services import at
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.site.bootstrap import bootstrap, resource_monitor
-from scopeway.control_plane.site.identity import to_metadata
+from scopeway.control_plane.translator.bootstrap import bootstrap, resource_monitor
+from scopeway.control_plane.translator.node_identity import to_metadata
 
 pytestmark = pytest.mark.fleet(certificates=True)
 

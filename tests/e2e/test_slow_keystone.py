@@ -19,7 +19,8 @@ from harness.fleet import Fleet, at, manifest
 from harness.http import Response, send
 from harness.limits import shortened
 from harness.raw import Handler, RawService, answer
-from scopeway.control_plane.site import names, route
+from scopeway.control_plane.translator import names
+from scopeway.control_plane.translator import route_templates as route
 
 TOKENS = "/identity/v3/auth/tokens"
 HOURS = 1000.0

@@ -15,8 +15,8 @@ from harness.fleet import Fleet
 from harness.http import send
 from harness.raw import RawService
 from harness.services import at
-from scopeway.control_plane.compiler import prototypes
-from scopeway.control_plane.site import connection
+from scopeway.control_plane.translator import cluster_templates as prototypes
+from scopeway.control_plane.translator import http_connection_managers as connection
 
 SCOPES = {
     "own": "",

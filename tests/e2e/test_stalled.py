@@ -9,7 +9,7 @@ from harness.fleet import Fleet
 from harness.http import send
 from harness.services import at
 from harness.stalled import Clients, Service
-from scopeway.control_plane.site import connection
+from scopeway.control_plane.translator import http_connection_managers as connection
 
 MEGABYTE = 1 << 20
 SCOPES = {

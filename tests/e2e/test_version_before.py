@@ -27,7 +27,7 @@ from harness.stack import REPOSITORY, ServeProcess, Stack, run_scopeway
 from harness.two_versions import World, is_served, site, two_versions
 from harness.version_before import control_plane_of
 from scopeway.control_plane.registry.documents import to_json
-from scopeway.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE
+from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE
 
 pytestmark = [
     pytest.mark.etcd,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scopeway.control_plane.compiler.policy import namespace
+from scopeway.control_plane.planner.access import namespace
 
 ID = "0123456789abcdef0123456789abcdef"
 

@@ -22,9 +22,9 @@ from harness.openstack import (
     image_names,
     new_image,
 )
-from scopeway.control_plane.compiler.policy import namespace
 from scopeway.control_plane.demo.sites import manifest, register
 from scopeway.control_plane.demo.trace import AccessLogs
+from scopeway.control_plane.planner.access import namespace
 
 
 @pytest.mark.usefixtures("debian")

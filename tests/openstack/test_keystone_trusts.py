@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from harness.openstack import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds
-from scopeway.control_plane.compiler.policy import namespace
+from scopeway.control_plane.planner.access import namespace
 
 FROM_HOME = f"~1~*:{OTHER};identity:{HOME}"
 """Behind a token of home that a service of the other cloud has validated."""

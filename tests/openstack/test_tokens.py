@@ -22,10 +22,10 @@ from harness.openstack import (
     image_names,
     new_image,
 )
-from scopeway.control_plane.compiler.policy import namespace
 from scopeway.control_plane.demo.openstack import Keystone, log_in
 from scopeway.control_plane.demo.openstack_files import MEMBER, PROJECT
 from scopeway.control_plane.demo.site import PASSWORD, REGION
+from scopeway.control_plane.planner.access import namespace
 
 pytestmark = pytest.mark.usefixtures("debian")
 SUFFIX = f"~1~*:{HOME};image:{OTHER}"

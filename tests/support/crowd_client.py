@@ -5,7 +5,7 @@ import threading
 
 import grpc
 
-from scopeway.xds.types import CLUSTER
+from scopeway.xds.type_urls import CLUSTER
 from xds_model import write_request
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"

@@ -5,7 +5,7 @@ from pathlib import Path
 from registry_model import a_cloud, written
 from scopeway.control_plane.clouds.manifest import InvalidCloud
 from scopeway.control_plane.registry import Batch
-from scopeway.control_plane.registry.directory import Folder
+from scopeway.control_plane.registry.directory.registry import Folder
 
 
 def write(path: Path, *names: str, **labels: str) -> None:

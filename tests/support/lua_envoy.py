@@ -11,7 +11,7 @@ from lupa.luajit21 import LuaRuntime
 
 from scopeway import lua_filters
 from scopeway.control_plane.scope import ALIASES, SERVICE_TYPES
-from scopeway.control_plane.site.route import LOGIN_PATHS
+from scopeway.control_plane.translator.route_templates import LOGIN_PATHS
 
 SERVICES = {**ALIASES, **{service: service for service in SERVICE_TYPES}}
 SITE = "cloud-1"

@@ -18,13 +18,14 @@ from pathlib import Path
 
 from aetcd import rpc
 
+from scopeway.control_plane.catalog.catalog import Catalog
 from scopeway.control_plane.clouds.document import to_document
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud, Endpoint, Service
-from scopeway.control_plane.registry import Batch, Catalog, Registry
+from scopeway.control_plane.registry import Batch, Registry
 from scopeway.control_plane.registry.documents import to_json
-from scopeway.control_plane.registry.etcd_client import connected
-from scopeway.control_plane.registry.etcd_url import parse_etcd_url
+from scopeway.control_plane.registry.etcd.client import connected
+from scopeway.control_plane.registry.etcd.url import parse_etcd_url
 
 
 def free_port() -> int:

@@ -9,9 +9,9 @@ import grpc
 import grpc.aio
 
 from scopeway.xds.events import Event
-from scopeway.xds.server import Server
+from scopeway.xds.grpc_server.server import Server
 from scopeway.xds.source import Node
-from scopeway.xds.types import CLUSTER
+from scopeway.xds.type_urls import CLUSTER
 from xds_model import Received, read_response, write_request
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from scopeway.xds import wire
-from scopeway.xds.codec import resource
+from scopeway.xds.encoding import protobuf as wire
+from scopeway.xds.encoding.messages import resource
 from scopeway.xds.errors import ProtocolError
 from scopeway.xds.resource import Resource
 from scopeway.xds.source import Node
 from scopeway.xds.steps import Steps
-from scopeway.xds.types import (
+from scopeway.xds.type_urls import (
     CLUSTER,
     ENDPOINT,
     EXTENSION,

@@ -32,8 +32,8 @@ import re
 import shlex
 from collections.abc import Callable
 
-from scopeway.xds import wire
-from scopeway.xds.codec import (
+from scopeway.xds.encoding import protobuf as wire
+from scopeway.xds.encoding.messages import (
     DeltaRequest,
     SotwRequest,
     decode_delta_request,
@@ -50,7 +50,7 @@ from scopeway.xds.events import (
     SessionEvent,
     TypeNotServed,
 )
-from scopeway.xds.session import DeltaSession, Response, Session, SotwSession
+from scopeway.xds.protocol.session import DeltaSession, Response, Session, SotwSession
 from xds_model import (
     TYPES,
     Store,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.openstack import HOME, OTHER, Clouds
-from scopeway.control_plane.compiler.policy import namespace
+from scopeway.control_plane.planner.access import namespace
 
 SCOPE = "{keystone:cloud-1;nova:cloud-999}"
 AT_OTHER = f"{{keystone:{HOME};*:{OTHER}}}"

@@ -12,7 +12,7 @@ import pytest_asyncio
 from envoy_data_plane.envoy.service.status.v3 import ClientStatusResponse, ConfigStatus
 
 from harness.envoy import Envoy, xds_cluster
-from scopeway.xds import wire
+from scopeway.xds.encoding import protobuf as wire
 from scopeway.xds.events import (
     Acked,
     Nacked,
@@ -21,10 +21,10 @@ from scopeway.xds.events import (
     StreamOpened,
     StreamRefused,
 )
+from scopeway.xds.grpc_server.server import Server, serve
 from scopeway.xds.limits import Limits
-from scopeway.xds.server import Server, serve
 from scopeway.xds.source import Locality, Node
-from scopeway.xds.types import CLUSTER, LISTENER
+from scopeway.xds.type_urls import CLUSTER, LISTENER
 from xds_client import GUARD, Recorder
 from xds_model import Store
 

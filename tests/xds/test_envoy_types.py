@@ -9,13 +9,13 @@ import pytest
 from envoy_data_plane.google import protobuf
 
 from harness.envoy import Envoy, xds_cluster
-from scopeway.xds import wire
-from scopeway.xds.codec import resource
+from scopeway.xds.encoding import protobuf as wire
+from scopeway.xds.encoding.messages import resource
 from scopeway.xds.events import Event, Nacked
+from scopeway.xds.grpc_server.server import serve
 from scopeway.xds.resource import Resource
-from scopeway.xds.server import serve
 from scopeway.xds.source import Node
-from scopeway.xds.types import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SECRET
+from scopeway.xds.type_urls import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SECRET
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.envoy]
 

@@ -47,12 +47,12 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.google.protobuf import Any
 
-from scopeway.xds.codec import resource
+from scopeway.xds.encoding.messages import resource
 from scopeway.xds.events import Acked, Event, Nacked
+from scopeway.xds.grpc_server.server import serve
 from scopeway.xds.resource import Resource
-from scopeway.xds.server import serve
 from scopeway.xds.source import Node
-from scopeway.xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from scopeway.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
 pytestmark = pytest.mark.asyncio
 

@@ -3,7 +3,7 @@ from collections.abc import Collection, Iterator
 import pytest
 
 from scopeway.xds.hub import Hub, Member
-from scopeway.xds.types import CLUSTER, ROUTE
+from scopeway.xds.type_urls import CLUSTER, ROUTE
 
 
 class FakeSession:

@@ -11,7 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = (REPOSITORY / "docs" / "xds.md").read_text()
 TABLE = DOCUMENT.partition("\n## Names\n")[2].partition("\n## ")[0]
-ROW = re.compile(r"^\| `(scopeway\.xds\.\w+)` \| (.+?) \|", re.MULTILINE)
+ROW = re.compile(r"^\| `(scopeway\.xds[\w.]*)` \| (.+?) \|", re.MULTILINE)
 PROGRAMS = re.findall(r"```python\n(.+?)```", DOCUMENT, re.DOTALL)
 
 LISTED = {
@@ -69,7 +69,7 @@ def test_the_programs_of_the_document_use_public_names_only(program: str) -> Non
 
 
 def test_the_library_needs_grpcio_only() -> None:
-    files = sorted((REPOSITORY / "xds").glob("*.py"))
+    files = sorted((REPOSITORY / "xds").rglob("*.py"))
     found = {module for each in files for module, _ in _imports(each.read_text())}
     packages = {module.partition(".")[0] for module in found}
 

@@ -7,7 +7,7 @@ of `xds`, which it measures; but for the wire format.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from scopeway.xds import wire
+from scopeway.xds.encoding import protobuf as wire
 
 _PREFIX = "type.googleapis.com/envoy.config."
 CLUSTER = f"{_PREFIX}cluster.v3.Cluster"

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from scopeway.control_plane import memory
+from scopeway.control_plane.runtime import gc_tuning as memory
 
 SERVICE, NAME = "bench.Floor", "Push"
 METHOD = f"/{SERVICE}/{NAME}"

@@ -31,8 +31,8 @@ from harness.ports import free_ports  # noqa: E402
 from harness.stack import ServeProcess, Stack  # noqa: E402
 from scopeway.control_plane.clouds.model import Cloud  # noqa: E402
 from scopeway.control_plane.scope import SERVICE_TYPES  # noqa: E402
-from scopeway.xds.types import ROUTE  # noqa: E402
-from scopeway.xds.wire import field_bytes, field_string, fields  # noqa: E402
+from scopeway.xds.encoding.protobuf import field_bytes, field_string, fields  # noqa: E402
+from scopeway.xds.type_urls import ROUTE  # noqa: E402
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 METHODS = ["COPY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]

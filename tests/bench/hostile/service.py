@@ -20,7 +20,7 @@ from harness.dns import NameServer
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, send
 from harness.services import at
-from scopeway.control_plane.compiler.transport import LOOPBACK
+from scopeway.control_plane.clouds.addresses import LOOPBACK
 
 SILENT_CLOUDS = 200
 SAMPLES = 300

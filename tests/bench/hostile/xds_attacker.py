@@ -14,8 +14,8 @@ from typing import Any
 
 import grpc
 
-from scopeway.xds.types import CLUSTER
-from scopeway.xds.wire import field_bytes, field_string, field_varint
+from scopeway.xds.encoding.protobuf import field_bytes, field_string, field_varint
+from scopeway.xds.type_urls import CLUSTER
 
 SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 STREAMS = 8

@@ -15,7 +15,7 @@ from harness.envoy import PROGRAM
 from harness.process import until
 from scopeway.control_plane.identity.authority import AuthorityFolder
 from scopeway.control_plane.identity.files import in_folder
-from scopeway.control_plane.site.bootstrap import PRESSURE_SCALE, resource_monitor
+from scopeway.control_plane.translator.bootstrap import PRESSURE_SCALE, resource_monitor
 
 
 @pytest.mark.envoy

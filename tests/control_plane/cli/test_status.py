@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from harness.ports import free_ports
 from harness.process import until
-from scopeway.control_plane.admin import AdminServer
+from scopeway.control_plane.admin.server import AdminServer
 
 STREAM = {
     "node": "cloud-1/a",

@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scopeway.control_plane.clouds.document import pattern_text, to_document
-from scopeway.control_plane.clouds.fields import METHODS
 from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.control_plane.clouds.model import (
     UNLIMITED,
@@ -19,6 +18,7 @@ from scopeway.control_plane.clouds.model import (
     Peer,
     Service,
 )
+from scopeway.control_plane.clouds.validators import METHODS
 
 NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True).filter(
     lambda name: name != "local"

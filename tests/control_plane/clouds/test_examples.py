@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scopeway.control_plane.catalog.reading import read_registry
 from scopeway.control_plane.clouds.manifest import API_VERSION
 from scopeway.control_plane.clouds.policy import VALIDATION, judge, matches
-from scopeway.control_plane.registry import open_registry, read_registry
+from scopeway.control_plane.registry import open_registry
 from scopeway.control_plane.registry.documents import parse_document
 
 ROOT = Path(__file__).parents[3]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scopeway.control_plane.clouds import fields, manifest
+from scopeway.control_plane.clouds import manifest
+from scopeway.control_plane.clouds import validators as fields
 from scopeway.control_plane.clouds.manifest import InvalidCloud, parse_manifest
 from scopeway.control_plane.clouds.model import (
     UNLIMITED,

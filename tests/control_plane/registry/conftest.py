@@ -5,7 +5,7 @@ import pytest
 
 from folders import Clock
 from registry_model import Etcd
-from scopeway.control_plane.registry.directory import Folder
+from scopeway.control_plane.registry.directory.registry import Folder
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,14 @@ from typing import Protocol
 
 import pytest
 
+from memory_registry import MemoryRegistry
 from registry_model import Etcd, Forwarder, Reader, a_cloud, reading, written
 from scopeway.control_plane.clouds.cordon import Cordon, cordon_document
 from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.registry import Batch, Registry, directory, open_registry, open_store
-from scopeway.control_plane.registry.memory import MemoryRegistry
-from scopeway.control_plane.registry.state import StateRegistry
+from scopeway.control_plane.registry import Batch, Registry, open_registry, open_store
+from scopeway.control_plane.registry.directory import registry as directory
+from scopeway.control_plane.runtime.last_good import StateRegistry
 
 pytestmark = pytest.mark.asyncio
 

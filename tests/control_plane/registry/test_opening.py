@@ -4,14 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from memory_registry import MemoryRegistry
 from registry_model import a_cloud, written
-from scopeway.control_plane.registry import (
-    RegistryUnavailable,
-    open_registry,
-    open_store,
-    read_registry,
-)
-from scopeway.control_plane.registry.memory import MemoryRegistry
+from scopeway.control_plane.catalog.reading import read_registry
+from scopeway.control_plane.registry import RegistryUnavailable, open_registry, open_store
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ import yaml
 from fuzzing.manifest import CORDON, WHOLE
 from fuzzing.steps import steps
 from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS, InvalidCloud
-from scopeway.control_plane.registry.documents import parse_json
-from scopeway.control_plane.registry.files import read_manifests
-from scopeway.control_plane.registry.yaml_documents import (
+from scopeway.control_plane.registry.directory.files import read_manifests
+from scopeway.control_plane.registry.directory.yaml_documents import (
     MAX_DEPTH,
     MAX_NUMBER,
     NotYaml,
     load,
     split,
 )
+from scopeway.control_plane.registry.documents import parse_json
 
 DICTIONARY = (
     *("---", "...", "\n", "\r\n", "\r", ": ", "- ", "? ", "# ", "\t", "&a ", "*a", "!!str ", "!t "),

@@ -14,11 +14,11 @@ from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS, InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.policy import policy_of
-from scopeway.control_plane.compiler.cluster import compile_cluster
-from scopeway.control_plane.compiler.plan import PlanSettings, plan
+from scopeway.control_plane.planner.planner import PlanSettings, plan
 from scopeway.control_plane.registry.documents import CORDON_KEY, parse_json, to_json
 from scopeway.control_plane.scope import parse_target
-from scopeway.control_plane.site import peer_routes, site_resources
+from scopeway.control_plane.translator.clusters import compile_cluster
+from scopeway.control_plane.translator.site_resources import peer_routes, site_resources
 
 NAME = "cloud-1"
 WHOLE = {

@@ -1,7 +1,7 @@
 """The requests of xDS for Google's own reader of protobuf: what ours has to see in the same bytes.
 
-As `xds.codec` says it reads them: what need not be UTF-8 is `bytes` here; of a message that stands
-twice the last one counts, so such fields are `repeated` here.
+As `xds.encoding.messages` says it reads them: what need not be UTF-8 is `bytes` here; of a message
+that stands twice the last one counts, so such fields are `repeated` here.
 """
 
 from typing import Any

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fuzzing.protobuf_model import parsed
-from scopeway.xds import wire
-from scopeway.xds.codec import MAX_NAME_BYTES, decode_delta_request, decode_sotw_request
-from scopeway.xds.csds import decode_request
+from scopeway.xds.encoding import protobuf as wire
+from scopeway.xds.encoding.messages import MAX_NAME_BYTES, decode_delta_request, decode_sotw_request
+from scopeway.xds.encoding.node import MAX_METADATA
 from scopeway.xds.errors import ProtocolError
-from scopeway.xds.node import MAX_METADATA
-from scopeway.xds.session import DeltaSession, SotwSession
+from scopeway.xds.protocol.csds import decode_request
+from scopeway.xds.protocol.session import DeltaSession, SotwSession
 from scopeway.xds.source import Node
-from scopeway.xds.types import CLUSTER, ENDPOINT, LISTENER
+from scopeway.xds.type_urls import CLUSTER, ENDPOINT, LISTENER
 from xds_model import Store, write_request
 
 DICTIONARY = (

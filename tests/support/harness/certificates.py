@@ -17,7 +17,7 @@ from scopeway.control_plane.identity.files import (
     PRIVATE,
     replace_file,
 )
-from scopeway.control_plane.site.identity import SiteIdentity
+from scopeway.control_plane.translator.node_identity import SiteIdentity
 
 DAY = timedelta(days=1)
 

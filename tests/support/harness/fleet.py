@@ -17,21 +17,21 @@ from harness.envoy import Envoy
 from harness.ports import free_ports
 from harness.services import Services, at
 from harness.source import one_by_one
+from scopeway.control_plane.clouds.addresses import LOOPBACK, Place
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.compiler.plan import PlanSettings
-from scopeway.control_plane.compiler.transport import LOOPBACK, Place
-from scopeway.control_plane.site import site_resources
-from scopeway.control_plane.site.bootstrap import bootstrap
-from scopeway.control_plane.site.identity import to_metadata
-from scopeway.control_plane.site.setup import Setup
-from scopeway.control_plane.site_memo import SiteResources
-from scopeway.control_plane.source import ScopewaySource
-from scopeway.control_plane.source_limits import Limits
+from scopeway.control_plane.planner.planner import PlanSettings
+from scopeway.control_plane.serving.limits import Limits
+from scopeway.control_plane.serving.site_cache import SiteResources
+from scopeway.control_plane.serving.source import ScopewaySource
+from scopeway.control_plane.translator.bootstrap import bootstrap
+from scopeway.control_plane.translator.node_identity import to_metadata
+from scopeway.control_plane.translator.node_setup import Setup
+from scopeway.control_plane.translator.site_resources import site_resources
+from scopeway.xds.grpc_server.server import Server, serve
 from scopeway.xds.hub import Hub
-from scopeway.xds.server import Server, serve
-from scopeway.xds.types import CLUSTER, EXTENSION
+from scopeway.xds.type_urls import CLUSTER, EXTENSION
 
 EVENTUALLY = 10.0
 

@@ -1,11 +1,13 @@
-"""Times of `control_plane.site.route`, shortened so that a test sees their end."""
+"""Times of `control_plane.translator.route_templates`, shortened so that a test sees their end."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from scopeway.control_plane.site import connection, replies, route
+from scopeway.control_plane.translator import http_connection_managers as connection
+from scopeway.control_plane.translator import local_replies as replies
+from scopeway.control_plane.translator import route_templates as route
 
 
 @contextmanager

@@ -18,15 +18,15 @@ from harness.background import Background
 from harness.identities import Identities
 from harness.process import until
 from scopeway.control_plane.identity.files import IdentityFiles
-from scopeway.control_plane.site.setup import EARLIER
-from scopeway.xds.codec import resource
+from scopeway.control_plane.translator.node_setup import EARLIER
+from scopeway.xds.encoding.messages import resource
 from scopeway.xds.events import Acked, Event, Nacked
+from scopeway.xds.grpc_server.server import serve
+from scopeway.xds.grpc_server.tls import Security
 from scopeway.xds.hub import Hub
 from scopeway.xds.resource import Resource
-from scopeway.xds.security import Security
-from scopeway.xds.server import serve
 from scopeway.xds.source import Node
-from scopeway.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
+from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 from xds_model import write_request
 
 TYPES = CLUSTER, LISTENER, ROUTE, SECRET, EXTENSION

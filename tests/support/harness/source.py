@@ -13,15 +13,16 @@ from scopeway.control_plane.clouds.model import (
     Peer,
     Service,
 )
-from scopeway.control_plane.compiler.plan import PlanSettings
-from scopeway.control_plane.compiler.prefetch import PrefetchSet, parse_prefetch
-from scopeway.control_plane.knowledge import Knowledge
-from scopeway.control_plane.site.setup import PROTOCOL, Setup
-from scopeway.control_plane.site_memo import SiteResources
-from scopeway.control_plane.source import ScopewaySource
-from scopeway.control_plane.source_limits import Limits
+from scopeway.control_plane.planner.planner import PlanSettings
+from scopeway.control_plane.planner.prefetch import parse_prefetch
+from scopeway.control_plane.serving.limits import Limits
+from scopeway.control_plane.serving.prefetch_set import PrefetchSet
+from scopeway.control_plane.serving.site_cache import SiteResources
+from scopeway.control_plane.serving.source import ScopewaySource
+from scopeway.control_plane.serving.staleness import Knowledge
+from scopeway.control_plane.translator.node_setup import PROTOCOL, Setup
 from scopeway.xds.source import Node, NodeView
-from scopeway.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
+from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
 ANYBODY = CloudPattern(labels={"fleet": "f"})
 

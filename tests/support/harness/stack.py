@@ -29,7 +29,7 @@ from harness.services import Services, at
 from harness.version_before import control_plane_of
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.documents import to_json
-from scopeway.control_plane.site.bootstrap import Channel, bootstrap
+from scopeway.control_plane.translator.bootstrap import Channel, bootstrap
 
 REPOSITORY = Path(__file__).parents[3]
 PREFIX = "/scopeway"

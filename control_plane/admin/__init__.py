@@ -1,0 +1,1 @@
+"""The HTTP server for operators: health, metrics, status and commands."""

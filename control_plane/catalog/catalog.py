@@ -1,0 +1,245 @@
+"""The fold of a registry's batches into the inventory; the last good version of each cloud stays.
+
+Owns which entries are believed. Pure: no I/O, no clock. Knows no kind of registry and no compiler.
+Invariant: a bad entry costs nothing but itself; every cloud of the inventory was valid, and the
+only one of its name, when it was taken over.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from rpds import HashTrieMap
+
+from scopeway.control_plane.catalog.cordons import Cordons
+from scopeway.control_plane.catalog.mass_loss import Loss, RecentLosses, StormLimits
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.inventory import Inventory, portions
+from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry.protocol import Batch, Place
+from scopeway.xds.steps import Steps, finish
+
+_OTHERS_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a batch has changed."""
+
+    inventory: Inventory
+    clouds: frozenset[str]
+    """The names whose cloud came, went, became another value, or whose cordon did; nothing else."""
+    problems: Mapping[Place, InvalidCloud]
+    """All that is wrong with the registry now, whichever batch brought it."""
+    new_problems: tuple[InvalidCloud, ...]
+    """Those of them that this batch has brought: what is worth a line in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    value: Cloud | InvalidCloud
+    name: str | None
+    """The cloud that this place declares, or declared last before it went bad; where it was never
+    good, the one that it is about: it may be known from another place, such as saved state."""
+
+
+class Catalog:
+    """All entries of one registry, and the inventory that they make."""
+
+    def __init__(self, limits: StormLimits | None = None) -> None:
+        self._entries: dict[Place, _Entry] = {}
+        self._places: dict[str, set[Place]] = {}
+        """A cloud's name to the places whose entries bear it; no empty sets."""
+        limits = limits or StormLimits()
+        self._cordons = Cordons(window=limits.window)
+        self._inventory = Inventory()
+        self._losses = RecentLosses(limits)
+        self._held: dict[str, Place] = {}
+        """Clouds that were lost in a storm, to the place where they were."""
+        self._problems: HashTrieMap[Place, InvalidCloud] = HashTrieMap()
+        self._new_problems: dict[Place, InvalidCloud] = {}
+
+    @property
+    def inventory(self) -> Inventory:
+        """The clouds as of the last batch."""
+        return self._inventory
+
+    @property
+    def held(self) -> Mapping[str, Place]:
+        """The clouds that stay as they were after a storm, to where they had stood.
+
+        Of one that is registered again, but whose cordon was lost, that of the cordon.
+        """
+        if not self._cordons.held:
+            return self._held
+        return {name: held.place for name, held in self._cordons.held.items()} | self._held
+
+    def release(self, names: Collection[str]) -> Change:
+        """Give up clouds, and cordons, that are held; other names have no effect. O(names)."""
+        self._new_problems = {}
+        released = [name for name in names if name in self._held]
+        for name in released:
+            self._is_held_no_more(name)
+        lifted = {name: cordon for name in names if (cordon := self._cordons.release(name))}
+        self._forget_problems(cordon.place for cordon in lifted.values())
+        self._inventory = self._inventory.apply({}, released).with_cordons(dict.fromkeys(lifted))
+        return self._change((*released, *lifted))
+
+    def apply(self, batch: Batch, *, now: float) -> Change:
+        """Take over a batch. O(entries of the batch).
+
+        Args:
+            batch: What the registry said.
+            now: Seconds of a clock that never goes back; it only tells storms of losses.
+        """
+        return finish(self.steps(batch, now=now))
+
+    def steps(self, batch: Batch, *, now: float) -> Steps[Change]:
+        """Take over a batch, step by step; until the last, the inventory is the one before.
+
+        Nothing else may be done with the catalog meanwhile, but to look.
+        """
+        self._new_problems = {}
+        upserts: dict[str, Cloud] = {}
+        lost: dict[str, Loss] = {}
+        touched = yield from self._take_over(batch)
+        for name, place in touched.items():
+            self._decide(name, place, upserts, lost)
+            yield
+        storm: Mapping[str, Loss] = {}
+        losses = bool(lost)
+        if lost:
+            storm = self._losses.add(lost, known=self._inventory, now=now)
+            for name, loss in storm.items():
+                self._hold(name, loss, upserts, lost)
+                yield
+        cordons = self._change_cordons(batch, now, losses=losses, storm=bool(storm))
+        yield
+        inventory = self._inventory
+        for names in portions((*upserts, *lost), upserts.get, self._inventory.get):
+            inventory = inventory.apply(
+                {name: upserts[name] for name in names if name in upserts},
+                [name for name in names if name in lost],
+            )
+            yield
+        self._inventory = inventory.with_cordons(cordons)
+        return self._change((*upserts, *lost, *cordons))
+
+    def _change(self, clouds: Iterable[str]) -> Change:
+        return Change(
+            inventory=self._inventory,
+            clouds=frozenset(clouds),
+            problems=self._problems,
+            new_problems=tuple(self._new_problems.values()),
+        )
+
+    def _take_over(self, batch: Batch) -> Steps[dict[str, Place]]:
+        """Change the entries; return the clouds that may be concerned, each with a place of it."""
+        touched: dict[str, Place] = {}
+        gone = self._entries.keys() - batch.upserts.keys() if batch.complete else batch.deletes
+        for place in gone:
+            self._enter(place, None, touched)
+            yield
+        for place, value in batch.upserts.items():
+            self._enter(place, None if isinstance(value, Cordon) else value, touched)
+            yield
+        return touched
+
+    def _enter(
+        self, place: Place, value: Cloud | InvalidCloud | None, touched: dict[str, Place]
+    ) -> None:
+        old = self._entries.pop(place, None)
+        before = None if old is None else old.name
+        if isinstance(value, InvalidCloud):
+            name = before or value.name
+        else:
+            name = None if value is None else value.name
+        if value is not None:
+            self._entries[place] = _Entry(value, name)
+        if before is not None and before != name:
+            self._places[before].discard(place)
+            if not self._places[before]:
+                del self._places[before]
+            touched[before] = place
+        if name is not None:
+            self._places.setdefault(name, set()).add(place)
+            touched[name] = place
+        if isinstance(value, InvalidCloud):
+            self._report(place, value)
+        else:
+            self._problems = self._problems.discard(place)
+
+    def _decide(
+        self, name: str, place: Place, upserts: dict[str, Cloud], lost: dict[str, Loss]
+    ) -> None:
+        """Find out what a cloud is now: another value, lost, or still what it was."""
+        places = self._places.get(name, set())
+        values = {at: self._entries[at].value for at in places}
+        clouds = {at: value for at, value in values.items() if isinstance(value, Cloud)}
+        known = self._inventory.get(name)
+        if not places:
+            if known is not None:  # what is held has no place to lose
+                lost[name] = Loss(cloud=known, place=place)
+            return
+        self._is_held_no_more(name)
+        if len(clouds) == 1:
+            (at, cloud), *_ = clouds.items()
+            self._problems = self._problems.discard(at)
+            if cloud != known:
+                upserts[name] = cloud
+        first = sorted(clouds)[: _OTHERS_SHOWN + 1]
+        hidden = len(clouds) - 1 - _OTHERS_SHOWN
+        more = f" and {hidden} more" if hidden > 0 else ""
+        for at in clouds if len(clouds) > 1 else ():
+            others = [other for other in first if other != at][:_OTHERS_SHOWN]
+            reason = f"{name!r} is declared in {', '.join(others)}{more}, too"
+            self._report(at, InvalidCloud(at, Problem("metadata.name", reason), name=name))
+
+    def _hold(
+        self, name: str, loss: Loss, upserts: dict[str, Cloud], lost: dict[str, Loss]
+    ) -> None:
+        """Hold a cloud that was lost in a storm, just now or in an earlier batch."""
+        if lost.pop(name, None) is None and self._inventory.get(name) is None:
+            upserts[name] = loss.cloud
+        self._held[name] = loss.place
+        if loss.place not in self._problems:
+            problem = Problem(
+                "", f"{name!r} was lost together with many others; it is kept as it was"
+            )
+            self._report(loss.place, InvalidCloud(loss.place, problem, name=name))
+
+    def _is_held_no_more(self, name: str) -> None:
+        """Take note that a cloud is registered (again), or given up."""
+        self._losses.returned(name)
+        place = self._held.pop(name, None)
+        if place is not None:
+            self._forget_problems((place,))
+
+    def _change_cordons(
+        self, batch: Batch, now: float, *, losses: bool, storm: bool
+    ) -> Mapping[str, str | None]:
+        """Take over the cordons of a batch; return the reasons that changed."""
+        before = {cordon.place for cordon in self._cordons.held.values()}
+        reasons = self._cordons.apply(batch, now=now, losses=losses, storm=storm)
+        held = {cordon.place: name for name, cordon in self._cordons.held.items()}
+        self._forget_problems(before - held.keys())
+        for place in held.keys() - before:
+            name = held[place]
+            reason = f"the cordon of {name!r} was lost together with many clouds; it is kept"
+            self._report(place, InvalidCloud(place, Problem("", reason), name=name))
+        return {
+            name: reason
+            for name, reason in reasons.items()
+            if reason != self._inventory.cordon(name)
+        }
+
+    def _forget_problems(self, places: Iterable[Place]) -> None:
+        """Forget what was wrong with places where nothing stands."""
+        for place in places:
+            if place not in self._entries:
+                self._problems = self._problems.discard(place)
+
+    def _report(self, place: Place, problem: InvalidCloud) -> None:
+        if str(self._problems.get(place)) != str(problem):
+            self._problems = self._problems.insert(place, problem)
+            self._new_problems[place] = problem

@@ -1,0 +1,215 @@
+"""What serves a target for one caller: the rules of the scope language, policy and peers together.
+
+Reads the caller, the clouds that the expression names or whose labels it selects and their cordons,
+and nothing else; `dependencies` relies on that.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import assert_never
+
+from scopeway.control_plane.clouds.addresses import Place
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.planner.access import honoured, refusal
+from scopeway.control_plane.planner.hops import direct_hop, peer_hop
+from scopeway.control_plane.planner.link_origins import places
+from scopeway.control_plane.planner.plan import (
+    Decision,
+    Hop,
+    Local,
+    Plan,
+    Rejection,
+    Route,
+    Skipped,
+)
+from scopeway.control_plane.scope import IDENTITY_VALIDATE, Target, unsupported_operator
+from scopeway.control_plane.scope.ast import CloudName, Expression, LabelSelector, Operation
+from scopeway.control_plane.scope.ast import Local as LocalAtom
+
+Atom = CloudName | LocalAtom | LabelSelector
+
+MAX_HOPS = 128
+"""Envoy takes 129 priorities in a cluster and refuses 130."""
+
+LABEL_WINDOW = 256
+"""How many of the nearest clouds with some labels are looked at to find those that may be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSettings:
+    """What the operator decides about plans."""
+
+    insecure_peers: bool = False
+    """True lets sites speak plain HTTP/2 to each other beyond loopback."""
+    direct: tuple[Place, ...] | None = None
+    """Where services of clouds without a peer may be; None: on loopback, with a trust domain
+    nowhere."""
+    trust_domain: str | None = None
+    """Of the certificates by which sites know each other; None: they speak plain HTTP/2."""
+    label_limit: int = 8
+    """How many clouds one label selector stands for at most."""
+
+
+def plan(target: Target, caller: Cloud, inventory: Inventory, settings: PlanSettings) -> Plan:
+    """Return what serves a target at the site of `caller`."""
+    return decide(target, caller, inventory, settings).plan
+
+
+def decide(target: Target, caller: Cloud, inventory: Inventory, settings: PlanSettings) -> Decision:
+    """Return what serves a target at the site of `caller`, and which clouds were left out."""
+    operator = unsupported_operator(target.expression)
+    if operator is not None:
+        reason = f"the operator '{operator}' is not supported yet"
+        return Decision(plan=Rejection(status=501, reason=reason))
+    if target.service == IDENTITY_VALIDATE:
+        return _validation(target.expression, caller, inventory, settings)
+
+    hops: list[Hop] = []
+    rejections: dict[str, Rejection] = {}
+    seen: set[str] = set()
+    nothing: Rejection | None = None
+    for atom in atoms(target.expression):
+        names, wanted = _clouds(atom, caller, inventory, settings)
+        most = min(len(hops) + wanted, MAX_HOPS)
+        bears = False
+        for name in names:
+            bears = True
+            if len(hops) == most:
+                break
+            if name in seen:
+                continue
+            seen.add(name)
+            hop = _hop(name, target.service, caller, inventory, settings)
+            if isinstance(hop, Rejection):
+                rejections[name] = hop
+            else:
+                hops.append(hop)
+        if not bears and not rejections:
+            nothing = nothing or _nothing_bears(atom)
+    skipped = tuple(
+        Skipped(cloud=name, reason=why.reason, cause=why.cause) for name, why in rejections.items()
+    )
+    if hops:
+        return Decision(plan=Route(hops=tuple(hops)), skipped=skipped)
+    if nothing is not None:
+        return Decision(plan=nothing, skipped=skipped)
+    return Decision(plan=next(iter(rejections.values())), skipped=skipped[1:])
+
+
+def atoms(expression: Expression) -> Iterator[Atom]:
+    """Yield the clouds and label selectors of an expression, in its order."""
+    if isinstance(expression, Operation):
+        for operand in expression.operands:
+            yield from atoms(operand)
+    else:
+        yield expression
+
+
+def _clouds(
+    atom: Atom,
+    caller: Cloud,
+    inventory: Inventory,
+    settings: PlanSettings,
+) -> tuple[Iterable[str], int]:
+    """Return the clouds that an atom may mean, best first, and how many of them to take."""
+    match atom:
+        case CloudName(name):
+            return (name,), 1
+        case LocalAtom():
+            return (caller.name,), 1
+        case LabelSelector(labels):
+            names = inventory.nearest(dict(labels), near=caller.labels, first=caller.name)
+            return islice(names, LABEL_WINDOW), settings.label_limit
+        case _:
+            assert_never(atom)
+
+
+def _nothing_bears(atom: Atom) -> Rejection:
+    assert isinstance(atom, LabelSelector), "only labels may stand for no cloud at all"
+    wanted = ",".join(f"{label}={value}" for label, value in atom.labels)
+    return Rejection(status=404, reason=f"no cloud bears the labels [{wanted}]")
+
+
+def _hop(
+    name: str, service: str, caller: Cloud, inventory: Inventory, settings: PlanSettings
+) -> Hop | Rejection:
+    cloud = caller if name == caller.name else inventory.get(name)
+    if cloud is None:
+        return _unknown(name)
+    if service not in cloud.services:
+        return _without(name, service)
+    denied = refusal(cloud, caller, service)
+    if denied is not None:
+        return Rejection(status=403, reason=denied, cause="policy")
+    return _way(cloud, service, caller, inventory, settings)
+
+
+def _way(
+    cloud: Cloud,
+    service: str,
+    caller: Cloud,
+    inventory: Inventory,
+    settings: PlanSettings,
+    *,
+    asked_as: str = "",
+) -> Hop | Rejection:
+    if cloud is caller:  # also where it is cordoned: that is about others
+        return Local(
+            cloud=cloud.name, service=cloud.services[service], places=places(cloud, service)
+        )
+    cordon = inventory.cordon(cloud.name)
+    if cordon is not None:
+        why = f": {cordon}" if cordon else ""
+        return Rejection(status=503, reason=f"{cloud.name} is cordoned{why}", cause="cordoned")
+    if cloud.peer is not None:
+        prefix = asked_as or service
+        return peer_hop(
+            cloud.name,
+            cloud.peer,
+            prefix,
+            insecure_peers=settings.insecure_peers,
+            trust_domain=settings.trust_domain,
+        )
+    return direct_hop(cloud, service, direct=settings.direct, trust_domain=settings.trust_domain)
+
+
+def _unknown(name: str) -> Rejection:
+    return Rejection(status=404, reason=f"no cloud is named {name}", cause="unknown")
+
+
+def _without(name: str, service: str) -> Rejection:
+    return Rejection(status=404, reason=f"{name} has no {service} service", cause="no-service")
+
+
+def _validation(
+    expression: Expression, caller: Cloud, inventory: Inventory, settings: PlanSettings
+) -> Decision:
+    """A token is validated where it was issued, if both clouds agree.
+
+    The caller's has to honour it; that which has issued it has to let the caller ask.
+    """
+    assert isinstance(expression, CloudName), "the names of such targets have one cloud"
+    name = expression.name
+    issuer = caller if name == caller.name else inventory.get(name)
+    if issuer is None:
+        return Decision(plan=_unknown(name))
+    if "identity" not in issuer.services:
+        return Decision(plan=_without(name, "identity"))
+    counts = honoured(caller, issuer)
+    # 404 is Keystone's word for a token that isn't valid; of a 403 services make a broken Keystone
+    if counts is None:
+        reason = (
+            f"{caller.name} does not honour tokens of {name}: "
+            "no identity list of its accept rules names it"
+        )
+        return Decision(plan=Rejection(status=404, reason=reason, cause="policy"))
+    denied = refusal(issuer, caller, IDENTITY_VALIDATE)
+    if denied is not None:
+        return Decision(plan=Rejection(status=404, reason=denied, cause="policy"))
+    # the peer knows validations by a prefix of their own, which opens nothing else of its Keystone
+    hop = _way(issuer, "identity", caller, inventory, settings, asked_as=IDENTITY_VALIDATE)
+    if isinstance(hop, Rejection):
+        return Decision(plan=hop)
+    return Decision(plan=Route(hops=(hop,), honoured=counts))

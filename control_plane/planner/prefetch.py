@@ -1,0 +1,79 @@
+"""Which targets an Envoy gets before it asks for them: those of its own cloud, and `--prefetch`.
+
+`serving.prefetch_set` says which clouds are prefetched; this module says which of their targets a
+caller gets.
+"""
+
+from functools import lru_cache
+
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.planner.plan import Rejection
+from scopeway.control_plane.planner.planner import PlanSettings, atoms, plan
+from scopeway.control_plane.scope import (
+    IDENTITY_VALIDATE,
+    CloudName,
+    Expression,
+    Local,
+    ScopeError,
+    Target,
+    parse_expression,
+    target_name,
+    unsupported_operator,
+)
+
+
+def parse_prefetch(text: str) -> Expression:
+    """Return the expression that selects clouds to prefetch.
+
+    Raises:
+        ScopeError: it is no expression, or what it selects is not the same for all Envoys.
+    """
+    expression = parse_expression(text)
+    operator = unsupported_operator(expression)
+    if operator is not None:
+        raise ScopeError(f"the operator '{operator}' selects no clouds to prefetch; '|' does")
+    if any(isinstance(atom, Local) for atom in atoms(expression)):
+        raise ScopeError("'local' is another cloud at each site, and what it has is there anyhow")
+    return expression
+
+
+def own_targets(cloud: Cloud | None) -> frozenset[str]:
+    """Return the names of the targets that all Envoys of a cloud have: its own services."""
+    if cloud is None:
+        return frozenset()
+    return frozenset(target_name(service, cloud.name) for service in cloud.services)
+
+
+def prefetched(
+    name: str, caller: Cloud, inventory: Inventory, settings: PlanSettings
+) -> frozenset[str]:
+    """Return the names of the targets of a cloud that the Envoys of `caller` are to have.
+
+    Its services that the caller may use, and the validation of its tokens where the caller honours
+    them; of a cordoned cloud, too. None of the caller's own cloud: that is there anyhow.
+    """
+    cloud = inventory.get(name)
+    if cloud is None or name == caller.name:
+        return frozenset()
+    services = (
+        [*cloud.services, IDENTITY_VALIDATE] if "identity" in cloud.services else cloud.services
+    )
+    return _names(
+        name,
+        tuple(each for each in services if _is_served(each, name, caller, inventory, settings)),
+    )
+
+
+def _is_served(
+    service: str, name: str, caller: Cloud, inventory: Inventory, settings: PlanSettings
+) -> bool:
+    target = Target(service=service, expression=CloudName(name))
+    outcome = plan(target, caller, inventory, settings)
+    return not isinstance(outcome, Rejection) or outcome.cause == "cordoned"
+
+
+@lru_cache(maxsize=4096)
+def _names(cloud: str, services: tuple[str, ...]) -> frozenset[str]:
+    # one value for all sites, which mostly may use the same
+    return frozenset(target_name(service, cloud) for service in services)

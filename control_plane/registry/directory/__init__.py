@@ -1,0 +1,1 @@
+"""Clouds that are registered as files of a folder."""

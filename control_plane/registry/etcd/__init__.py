@@ -1,0 +1,1 @@
+"""Clouds that are registered in etcd."""

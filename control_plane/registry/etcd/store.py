@@ -1,0 +1,102 @@
+"""Writing clouds into etcd, for the command line; reading them back as they stand there.
+
+Owns the few calls of `Store`, a connection for each.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from aetcd import rpc
+
+from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.registry.documents import CORDON_KEY, parse_json, to_json
+from scopeway.control_plane.registry.etcd.client import EtcdError, Session, connected
+from scopeway.control_plane.registry.etcd.registry import pages
+from scopeway.control_plane.registry.etcd.url import EtcdUrl
+from scopeway.control_plane.registry.protocol import Entry, Place, RegistryUnavailable
+
+
+class EtcdStore:
+    """The keys of one etcd. Every method may raise RegistryUnavailable."""
+
+    def __init__(self, url: EtcdUrl) -> None:
+        self._url = url
+        self._folder = f"{url.prefix}/clouds/"
+
+    async def put(self, cloud: Cloud, *, lease_ttl: int | None = None) -> None:
+        """See `Store.put`."""
+        async with self._session() as session:
+            lease = 0
+            if lease_ttl is not None:
+                grant = rpc.LeaseGrantRequest(TTL=lease_ttl)
+                lease = (await session.call(session.lease.LeaseGrant, grant)).ID
+            request = rpc.PutRequest(key=self._key(cloud.name), value=to_json(cloud), lease=lease)
+            await session.call(session.kv.Put, request)
+
+    async def get(self, name: str) -> Cloud | None:
+        """See `Store.get`."""
+        entry = await self._get(name)
+        return entry if isinstance(entry, Cloud) else None
+
+    async def cordoned(self, name: str) -> str | None:
+        """See `Store.cordoned`."""
+        entry = await self._get(f"{name}{CORDON_KEY}")
+        return entry.reason if isinstance(entry, Cordon) else None
+
+    async def list(self) -> Mapping[Place, Entry]:
+        """See `Store.list`."""
+        entries: dict[Place, Entry] = {}
+        async with self._session() as session:
+            async for _, page in pages(session, self._folder):
+                for kv in page:
+                    place = kv.key.decode(errors="backslashreplace")
+                    key = place.removeprefix(self._folder)
+                    entries[place] = parse_json(kv.value, place, key=key)
+        return entries
+
+    async def delete(self, name: str) -> bool:
+        """See `Store.delete`."""
+        return await self._delete(self._key(name))
+
+    async def cordon(self, cordon: Cordon) -> None:
+        """See `Store.cordon`."""
+        key = self._key(f"{cordon.name}{CORDON_KEY}")
+        async with self._session() as session:
+            await session.call(session.kv.Put, rpc.PutRequest(key=key, value=to_json(cordon)))
+
+    async def uncordon(self, name: str) -> bool:
+        """See `Store.uncordon`."""
+        return await self._delete(self._key(f"{name}{CORDON_KEY}"))
+
+    async def close(self) -> None:
+        """Do nothing: every call closes its connection."""
+
+    async def _get(self, key: str) -> Cloud | Cordon | None:
+        async with self._session() as session:
+            request = rpc.RangeRequest(key=self._key(key))
+            found = (await session.call(session.kv.Range, request)).kvs
+        if not found:
+            return None
+        entry = parse_json(found[0].value, f"{self._folder}{key}", key=key)
+        if isinstance(entry, InvalidCloud):
+            raise entry
+        return entry
+
+    async def _delete(self, key: bytes) -> bool:
+        async with self._session() as session:
+            request = rpc.DeleteRangeRequest(key=key)
+            answer = await session.call(session.kv.DeleteRange, request)
+        return bool(answer.deleted)
+
+    def _key(self, name: str) -> bytes:
+        return f"{self._folder}{name}".encode()
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Session]:
+        try:
+            async with connected(self._url) as session:
+                yield session
+        except EtcdError as error:
+            raise RegistryUnavailable(f"{self._url}: {error}") from None

@@ -1,0 +1,151 @@
+"""The control plane's own certificate: read at the start, and again whenever its files change.
+
+Owns what gRPC is told at each new connection. A bad or half-written set of files changes nothing:
+the last good one stays, and the log says so once. Called from gRPC's threads and from ours.
+"""
+
+import logging
+import threading
+from typing import Any
+
+import grpc
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from scopeway.control_plane.identity import control_plane_id
+from scopeway.control_plane.identity.certificates import (
+    CertificateError,
+    read_certificates,
+    spiffe_names,
+)
+from scopeway.control_plane.identity.files import Identity, IdentityFiles, read_identity
+from scopeway.xds.grpc_server.tls import Security
+
+_log = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+"""How often the files are looked at, besides at each new connection."""
+
+_Stamp = tuple[tuple[int, int, int], ...]
+
+
+class Channel:
+    """The mutual TLS of a control plane with its Envoys."""
+
+    def __init__(self, files: IdentityFiles, trust_domain: str) -> None:
+        """Read the files.
+
+        Raises:
+            CertificateError: they cannot be used, or belong to somebody else.
+        """
+        self._files = files
+        self._lock = threading.Lock()
+        self._stamp = self._look()
+        self._identity = read_identity(files)
+        self._given = self._identity
+        self._gone: frozenset[x509.Certificate] = frozenset()
+        """Authorities that were trusted since the start, and are not any more."""
+        self._removed = False
+        _check_name(self._identity, trust_domain, str(files.certificate))
+
+    def security(self) -> Security:
+        """Return what an xDS server needs."""
+        first = _configuration(self._identity)
+        credentials: Any = grpc.dynamic_ssl_server_credentials(
+            first, self._fetch, require_client_authentication=True
+        )
+        return Security(credentials=credentials, ends_at=ends_at, believes=self.believes)
+
+    def refresh(self) -> bool:
+        """Read the files if they have changed.
+
+        Returns:
+            Whether an authority is trusted no longer since the last call that returned True: the
+            streams whose certificate is not believed any more have to be ended.
+        """
+        self._read_again()
+        removed, self._removed = self._removed, False
+        return removed
+
+    def believes(self, certificate: bytes) -> bool:
+        """Return whether a client's certificate was not signed by an authority that is gone.
+
+        Only one that has signed it itself counts: what stood between them is not known any more
+        after a connection has begun. Such clients stay until their certificate ends.
+        """
+        leaf = x509.load_pem_x509_certificate(certificate)
+        return not any(_has_signed(each, leaf) for each in self._gone)
+
+    def _fetch(self) -> Any:
+        """Tell gRPC what to use for a new connection; None: what it had."""
+        self._read_again()
+        identity = self._identity
+        if identity is self._given:
+            return None
+        self._given = identity
+        return _configuration(identity)
+
+    def _read_again(self) -> None:
+        with self._lock:
+            stamp = self._look()
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            try:
+                identity = read_identity(self._files)
+            except CertificateError as error:
+                _log.warning("the certificate stays as it was: %s", error)
+                return
+            before, now = _authorities(self._identity), _authorities(identity)
+            self._gone = (self._gone | before) - now
+            self._removed = self._removed or not before <= now
+            self._identity = identity
+            _log.info("%s is taken, until %s", self._files.certificate, _end(identity))
+
+    def _look(self) -> _Stamp:
+        """Return what changes when a file is replaced; 0 for one that isn't there."""
+        stamps = []
+        for file in (self._files.certificate, self._files.key, self._files.authorities):
+            try:
+                found = file.stat()
+                stamps.append((found.st_ino, found.st_mtime_ns, found.st_size))
+            except OSError:
+                stamps.append((0, 0, 0))
+        return tuple(stamps)
+
+
+def ends_at(certificate: bytes) -> float:
+    """Return the POSIX time at which a certificate ends."""
+    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()
+
+
+def _check_name(identity: Identity, trust_domain: str, place: str) -> None:
+    names = spiffe_names(read_certificates(identity.certificate, place)[0])
+    if names != (control_plane_id(trust_domain),):
+        raise CertificateError(
+            f"{place} bears {', '.join(names) or 'no URI'}, not {control_plane_id(trust_domain)}: "
+            f"no Envoy would believe it (--trust-domain)"
+        )
+
+
+def _configuration(identity: Identity) -> Any:
+    return grpc.ssl_server_certificate_configuration(
+        [(identity.key, identity.certificate)], root_certificates=identity.authorities
+    )
+
+
+def _authorities(identity: Identity) -> frozenset[x509.Certificate]:
+    return frozenset(read_certificates(identity.authorities, "the authorities"))
+
+
+def _has_signed(authority: x509.Certificate, leaf: x509.Certificate) -> bool:
+    try:
+        leaf.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _end(identity: Identity) -> str:
+    end = read_certificates(identity.certificate, "the certificate")[0].not_valid_after_utc
+    return f"{end:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,44 @@
+"""What `scopeway serve` was told, read once and passed on explicitly."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scopeway.control_plane.clouds.addresses import Place
+from scopeway.control_plane.identity import DEFAULT_TRUST_DOMAIN
+from scopeway.control_plane.identity.files import IdentityFiles
+from scopeway.control_plane.scope import Expression
+from scopeway.control_plane.serving.prefetch_set import LIMIT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of a running control plane."""
+
+    registry: str
+    """URL of the registry, `dir:FOLDER` or `etcd://…`; may hold a password."""
+    xds_listen: tuple[str, int]
+    """Host and port for Envoys; port 0 takes a free one."""
+    admin_listen: tuple[str, int]
+    """Host and port for health checks and metrics; port 0 takes a free one."""
+    state_dir: Path | None = None
+    """Folder of the last good inventory; None keeps none."""
+    tls: IdentityFiles | None = None
+    """Who the control plane is, and who signs Envoys; None: plain text, and every Envoy is
+    believed what it claims."""
+    trust_domain: str = DEFAULT_TRUST_DOMAIN
+    """Of the names in certificates, of Envoys and of peers; counts with `tls` only."""
+    insecure_xds: bool = False
+    """True lets Envoys come in plain text from beyond loopback."""
+    insecure_admin: bool = False
+    """True lets anybody beyond loopback read health, metrics and status."""
+    insecure_peers: bool = False
+    """True lets sites speak plain HTTP/2 to each other beyond loopback."""
+    direct: tuple[Place, ...] | None = None
+    """Where services of clouds without a peer may be; None: on loopback, with `tls` nowhere."""
+    prefetch: tuple[Expression, ...] = ()
+    """Select the clouds whose targets every Envoy gets before it asks."""
+    prefetch_limit: int = LIMIT
+    """How many clouds these select at most."""
+    drain_seconds: int = 5
+    """Over how long the streams are sent elsewhere at the end; 0: all at once."""
+    log_level: str = "info"

@@ -1,0 +1,112 @@
+"""The listeners, routes, secrets and filters of sites, made when asked for and kept a while.
+
+Owns what was made last. They are different at each site and together larger than all else that a
+stream costs, so only those of the last sites are kept, and of sites that have just come. Knows
+neither streams nor which clouds there are.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Final
+from weakref import WeakValueDictionary
+
+from scopeway.control_plane.collections.byte_cache import Memo
+from scopeway.control_plane.translator.node_setup import Setup
+from scopeway.xds.encoding.messages import resource
+from scopeway.xds.resource import Resource
+from scopeway.xds.steps import Steps, finish
+from scopeway.xds.type_urls import EXTENSION, LISTENER, ROUTE, SECRET
+
+SITE_TYPES: Final = (LISTENER, ROUTE, SECRET, EXTENSION)
+
+SiteResources = Iterable[tuple[str, str, bytes]]
+"""Type URL, name and encoded message: listeners, routes, secrets and filters of one site, made one
+by one."""
+
+Key = tuple[str, Setup]
+"""A cloud, and in what an Envoy of its site may differ from others."""
+
+Made = Mapping[str, Mapping[str, Resource]]
+"""The same, encoded for streams."""
+
+_MOST = 4 << 20
+"""Bytes of the resources that are kept of the last sites; some 130 kB each, made in 0.4 ms."""
+
+_MOST_FRESH = 64 << 20
+"""The same of sites that have just come. One that doesn't fit is made again when it asks."""
+
+
+class SiteMemo:
+    """What each site's Envoys are sent besides clusters."""
+
+    def __init__(self, make: Callable[[str, Setup], SiteResources]) -> None:
+        """Keep what `make` makes of a cloud's name and a setup."""
+        self._make = make
+        self._made: Memo[Key, Made] = Memo(_MOST, _size)
+        self._fresh: Memo[Key, Made] = Memo(_MOST_FRESH, _size)
+        """Of sites that have just come, until they have asked for all of it."""
+        self._in_use: WeakValueDictionary[tuple[str, str, str, str], Resource] = (
+            WeakValueDictionary()
+        )
+        """Of a cloud, a type, a name and a version. The Lua of a site, up to 16 MB, is the same for
+        all its Envoys, and many streams may come at once."""
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._fresh or key in self._made
+
+    def make(self, key: Key) -> Steps[Made]:
+        """Make what a site needs, in steps, to be `put` if it is still what it needs then."""
+        made: dict[str, dict[str, Resource]] = {type_url: {} for type_url in SITE_TYPES}
+        for type_url, name, body in self._make(*key):
+            new = resource(type_url, name, body)
+            made[type_url][name] = self._in_use.setdefault(
+                (key[0], type_url, name, new.version), new
+            )
+            yield
+        return made
+
+    def put(self, key: Key, made: Made) -> None:
+        """Keep what was made of a site."""
+        self._made.put(key, made)
+
+    def come(self, key: Key) -> Mapping[tuple[str, str], str]:
+        """Keep what a site needs that has come now; return its `versions`."""
+        self._fresh.put(key, self._site(key))
+        return self.versions(key)
+
+    def versions(self, key: Key) -> Mapping[tuple[str, str], str]:
+        """Return type URL and name to version: one table, and its keys the same at all sites."""
+        return {
+            _pair(type_url, name): each.version
+            for type_url, resources in self._site(key).items()
+            for name, each in resources.items()
+        }
+
+    def resource(self, key: Key, type_url: str, name: str) -> Resource | None:
+        """Return one of a site's resources, made anew where it isn't one of the last sites."""
+        made = self._site(key)
+        if type_url == EXTENSION and key in self._fresh:
+            self._fresh.pop(key)
+            self._made.put(key, made)  # Envoy asks for these last
+        return made.get(type_url, {}).get(name)
+
+    def forget(self, key: Key) -> None:
+        """Forget a site, because it has changed or gone."""
+        self._made.pop(key)
+        self._fresh.pop(key)
+
+    def _site(self, key: Key) -> Made:
+        fresh = self._fresh.get(key)
+        if fresh is not None:
+            return fresh
+        made = self._made.get(key)
+        return self._made.put(key, finish(self.make(key))) if made is None else made
+
+
+def _size(_: Key, made: Made) -> int:
+    return sum(each.body_size for resources in made.values() for each in resources.values())
+
+
+@lru_cache(maxsize=256)
+def _pair(type_url: str, name: str) -> tuple[str, str]:
+    return type_url, name

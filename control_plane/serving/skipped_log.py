@@ -1,0 +1,65 @@
+"""Why clouds of an `|`, or of labels, were passed over: counted and logged.
+
+Owns how much of it is told: every time in the counter, the same thing once in the log, and no more
+lines than a budget. The label's values are the causes of the compiler, never what a client named.
+"""
+
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+
+from scopeway.control_plane.planner.plan import Cause, Skipped
+from scopeway.control_plane.serving.log_budget import LogBudget
+
+_log = logging.getLogger(__name__)
+
+LINES, SECONDS = 20, 60.0
+"""At most so many lines in so many seconds."""
+REMEMBERED = 4096
+"""Sites and targets whose last line is remembered; some 200 bytes each."""
+SHOWN = 3
+"""Clouds of one line."""
+
+
+class PassedOver:
+    """What was passed over since the start; a scrape of the metrics may read it in its thread."""
+
+    def __init__(self, budget: LogBudget | None = None) -> None:
+        self._budget = budget or LogBudget(LINES, SECONDS)
+        self._counts: Counter[Cause] = Counter()
+        self._told: OrderedDict[tuple[str, str], int] = OrderedDict()
+
+    @property
+    def counts(self) -> Mapping[Cause, int]:
+        """How often clouds were passed over, by cause."""
+        return self._counts
+
+    def note(self, site: str, target: str, skipped: Sequence[Skipped]) -> None:
+        """Take note of what was passed over in a target's plan for a site; may be nothing."""
+        for each in skipped:
+            self._counts[each.cause] += 1
+        key = (site, target)
+        if not skipped:
+            self._told.pop(key, None)
+            return
+        digest = hash(tuple(skipped))
+        if self._told.get(key) == digest:
+            return
+        withheld = self._budget.take()
+        if withheld is None:
+            return
+        self._told[key] = digest
+        self._told.move_to_end(key)
+        if len(self._told) > REMEMBERED:
+            self._told.popitem(last=False)
+        reasons = "; ".join(
+            f"{each.cloud} ({each.cause}): {each.reason}" for each in skipped[:SHOWN]
+        )
+        more = len(skipped) - SHOWN
+        _log.info(
+            "passed over: %s%s",
+            reasons,
+            f"; and {more} more" if more > 0 else "",
+            extra={"cloud": site, "target": target}
+            | ({"lines_withheld": withheld} if withheld else {}),
+        )

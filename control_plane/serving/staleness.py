@@ -1,0 +1,55 @@
+"""Until when what is known is what the registry holds, and what that means for Envoys and users.
+
+While the registry is away, "not known here" is not "does not exist": Envoys keep what they report
+(`xds.source.MayBeOutdated`, docs/adr/0017), and users are told since when it is away.
+"""
+
+import logging
+
+from scopeway.control_plane.planner.plan import Plan, Rejection
+from scopeway.control_plane.planner.staleness import as_known, away, not_known
+from scopeway.control_plane.serving.log_budget import LogBudget
+from scopeway.xds.source import Node
+from scopeway.xds.text import shown
+
+_log = logging.getLogger(__name__)
+
+LINES, SECONDS = 20, 60.0
+"""At most so many lines about nodes of unknown clouds in so many seconds."""
+
+
+class Knowledge:
+    """How far the inventory of a source can be trusted."""
+
+    def __init__(self, until: float | None = None) -> None:
+        self.until = until
+        """Where the registry is away: until when it is known, in seconds since 1970; None: it is
+        known up to now. To be set before what may be outdated is taken over, and to None after all
+        that isn't has been."""
+        self._budget = LogBudget(LINES, SECONDS)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Return whether others may know more."""
+        return self.until is not None
+
+    def told(self, plan: Plan) -> Plan:
+        """Return a plan as users are told it."""
+        return plan if self.until is None else as_known(plan, self.until)
+
+    def unknown_site(self, cloud: str) -> Rejection:
+        """Return what a site is told whose cloud is not known."""
+        return not_known(cloud, self.until)
+
+    def note_unknown(self, node: Node) -> None:
+        """Log that a node of an unknown cloud is here, where its cloud may be registered."""
+        withheld = None if self.until is None else self._budget.take()
+        if self.until is None or withheld is None:
+            return
+        _log.warning(
+            "the cloud of a node is not known here; the node keeps what it has, and gets what it "
+            "lacks once the registry is back (%s)",
+            away(self.until),
+            extra={"node": shown(node.id), "cloud": shown(node.cluster)}
+            | ({"lines_withheld": withheld} if withheld else {}),
+        )

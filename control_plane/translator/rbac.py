@@ -1,0 +1,496 @@
+"""From a cloud's policy to the RBAC of its peer: what the target itself enforces.
+
+Two filters, with their configuration in the routes of the peer, so that a change takes effect on
+the next request of a live connection. The first says in which class the caller is (`callers`): one
+map from the URI of its certificate to the number of the class, as a shadow rule, which only notes
+it in the request's metadata. The second decides by class, service and method, as the Lua before has
+found the last two, and looks at nothing else. So each caller stands in the configuration once,
+whatever the number of rules, services and methods. A caller without a class is denied.
+
+Labels have become names. Equal policies are equal bytes: the site's own name is not among them.
+
+Invariant: what `control_plane.clouds.policy.judge` says, for every caller, service and method; but
+where it denies for want of a service, without saying so. A policy that is too large denies.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import islice
+from typing import Final, TypeAlias
+
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.policy import (
+    IDENTITY,
+    VALIDATION,
+    Policy,
+    methods_of,
+    rule_name,
+)
+from scopeway.control_plane.collections.byte_cache import Memo
+from scopeway.control_plane.identity import spiffe_id
+from scopeway.control_plane.translator import names
+from scopeway.control_plane.translator.caller_classes import (
+    Block,
+    CallerClass,
+    PolicyTooLarge,
+    caller_classes,
+)
+from scopeway.xds.encoding.protobuf import (
+    any_message,
+    field_bytes,
+    field_string,
+    field_varint,
+    nested,
+)
+from scopeway.xds.steps import Steps, finish
+
+NONE = "none"
+"""The name of the outcome where no rule that is about the service is for the caller."""
+
+TOO_LARGE = "too-large"
+"""The name of the outcome where a policy is too large to be worked out: nobody is let in."""
+
+MAX_GRANTS: Final = 2048
+"""Parts of all classes of callers of one policy together; some 0.2 to 2 kB and 6 us each."""
+
+MAX_ALONE: Final = 8 << 20
+"""Bytes of a policy for Envoys of an earlier version; a larger one is sent to them as to others,
+and they deny what comes over connections from before an upgrade. gRPC takes some 2 ms to copy each
+MiB of a response, in one turn of the event loop."""
+_KEY_BYTES: Final = 160
+"""Of an entry of the map, all but what it means."""
+
+_CLASS = "class_"
+_RBAC_METADATA = "envoy.filters.http.rbac"
+"""Where Envoy's RBAC notes what its matchers came to; with a prefix for the first filter."""
+_CLASS_KEY = f"{_CLASS}shadow_effective_policy_id"
+_MEMO_ENTRIES: Final = 32 << 20
+"""Bytes of encoded callers that are kept: a block of the inventory is encoded once, however many
+policies and changes of other clouds there are."""
+
+# xds.type.matcher.v3.Matcher, OnMatch, MatcherList, FieldMatcher, Predicate, PredicateList
+_MATCHER_LIST, _MATCHER_TREE, _ON_NO_MATCH = 1, 2, 3
+_NESTED, _ACTION = 1, 2
+_MATCHERS = 1
+_PREDICATE, _ON_MATCH = 1, 2
+_SINGLE, _AND, _PREDICATES = 1, 3, 1
+# SinglePredicate, StringMatcher, RegexMatcher, MatcherTree, MatchMap and its entries
+_INPUT, _VALUE_MATCH = 1, 2
+_SAFE_REGEX, _GOOGLE_RE2, _REGEX = 5, 1, 2
+_EXACT_MATCH_MAP = 2
+_MAP, _KEY, _VALUE = 1, 1, 2
+# TypedExtensionConfig; envoy.config.rbac.v3.Action; RBAC, RBACPerRoute
+_NAME, _TYPED_CONFIG = 1, 2
+_ACTION_NAME, _ACTION_KIND, _DENY = 1, 2, 1
+_SHADOW_PREFIX, _MATCHER, _SHADOW_MATCHER, _RBAC = 3, 4, 5, 2
+# DynamicMetadataInput and a segment of its path
+_FILTER, _PATH, _SEGMENT_KEY = 1, 2, 1
+# SinglePredicate; matching.input_matchers.metadata.v3.Metadata, ValueMatcher, StringMatcher
+_CUSTOM_MATCH, _METADATA_VALUE, _VALUE_STRING, _EXACT = 3, 1, 3, 1
+
+_ACTION_TYPE = "type.googleapis.com/envoy.config.rbac.v3.Action"
+_RBAC_TYPE = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
+_PER_ROUTE_TYPE = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute"
+_HEADER_INPUT = "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
+_METADATA_INPUT = (
+    "type.googleapis.com/envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput"
+)
+_METADATA_MATCHER = (
+    "type.googleapis.com/envoy.extensions.matching.input_matchers.metadata.v3.Metadata"
+)
+_URI_SAN_INPUT = "type.googleapis.com/envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerPolicy:
+    """The two filters' configuration in the routes of a peer: encoded `RBACPerRoute`, as Any."""
+
+    classes: bytes
+    """"" where the decision needs none."""
+    decision: bytes
+    problem: str | None = None
+    """Why nobody is let in, or would be; None where the policy is enforced as it is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What becomes of requests of a class of callers for some services with some methods."""
+
+    services: tuple[str, ...] | None
+    """None: all that no grant before it is about."""
+    methods: tuple[str, ...] | None
+    """The same of methods."""
+    rule: int | None
+    """The first rule that allows it, or else comes nearest to it; None: none is about it."""
+    allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RulesByWord:
+    """Which rules are about what, as sets of bits: bit i is rule i."""
+
+    services: dict[str, int]
+    methods: dict[str, int]
+    other_services: int
+    """The rules that are about a service that none names."""
+    other_methods: int
+
+
+def by_word(policy: Policy) -> RulesByWord:
+    """Return which rules are about each word that some rule names. O(words of all rules)."""
+    services: dict[str, int] = {VALIDATION: 0}
+    methods: dict[str, int] = {}
+    every_service = every_method = 0
+    for index, rule in enumerate(policy.rules):
+        bit = 1 << index
+        if rule.services is None:
+            every_service |= bit
+        if rule.methods is None:
+            every_method |= bit
+        for word in rule.services or ():
+            services[word] = services.get(word, 0) | bit
+        for word in rule.methods or ():
+            methods[word] = methods.get(word, 0) | bit
+    services[VALIDATION] |= services.get(IDENTITY, 0)
+    return RulesByWord(
+        services={word: services[word] | every_service for word in sorted(services)},
+        methods={word: methods[word] | every_method for word in sorted(methods)},
+        other_services=every_service,
+        other_methods=every_method,
+    )
+
+
+def grants(words: RulesByWord, rules: int) -> Iterator[Grant]:
+    """Yield what a policy comes to for a class: of all that are about a request, the first decides.
+
+    `rules` has bit i for the rule i that is for this class. O(services x methods).
+    """
+    others = rules & words.other_services
+    by_rules: dict[int, list[str]] = {}
+    for word, mask in words.services.items():
+        if rules & mask != others:
+            by_rules.setdefault(rules & mask, []).append(word)
+    for mask, services in by_rules.items():
+        yield from _by_method(words, tuple(services), mask)
+    yield from _by_method(words, None, others)
+
+
+def peer_policy(
+    policy: Policy, inventory: Inventory, *, trust_domain: str | None, earlier: bool = False
+) -> PeerPolicy:
+    """Return what a peer enforces.
+
+    Args:
+        policy: What is enforced, or with `audit` only logged and counted.
+        inventory: All clouds.
+        trust_domain: Of the callers' certificates; None: peers speak without TLS, and callers are
+            who they say.
+        earlier: Whether its Envoys may have listeners of an earlier version (`Setup`), which have
+            the second filter only. Theirs looks at the caller itself, so that it needs no first
+            one: larger, and right for listeners of both versions.
+    """
+    try:
+        classes: Classes = caller_classes(policy, inventory)
+    except PolicyTooLarge as error:
+        classes = error
+    return finish(peer_policy_steps(policy, classes, trust_domain=trust_domain, earlier=earlier))
+
+
+Classes: TypeAlias = list[CallerClass] | PolicyTooLarge
+"""The classes of a policy's callers, or why they are not worked out."""
+
+
+def peer_policy_steps(
+    policy: Policy, classes: Classes, *, trust_domain: str | None, earlier: bool = False
+) -> Steps[PeerPolicy]:
+    """Do what `peer_policy` does, in steps.
+
+    Args:
+        policy: As there.
+        classes: Of its callers.
+        trust_domain: As there.
+        earlier: As there.
+    """
+    problem = None
+    classes_too = True
+    try:
+        if isinstance(classes, PolicyTooLarge):
+            raise classes
+        decision = yield from _decision(policy, classes)
+        if earlier and (alone := (yield from _decision_alone(policy, classes, trust_domain))):
+            decision, classes_too = alone, False
+    except PolicyTooLarge as error:
+        problem, classes = str(error), []
+        if policy.audit:
+            problem += "; as acceptMode is audit, nobody is denied yet"
+        decision = field_bytes(_ON_NO_MATCH, _outcome(TOO_LARGE, allowed=False))
+    kind = _SHADOW_MATCHER if policy.audit else _MATCHER
+    yield
+    return PeerPolicy(
+        classes=(yield from _callers(classes, trust_domain)) if classes_too else b"",
+        decision=_per_route(nested(kind, [decision])),
+        problem=problem,
+    )
+
+
+def policy_problem(policy: Policy, inventory: Inventory) -> str | None:
+    """Return why a policy lets nobody in, whatever it says; None where it is enforced."""
+    return peer_policy(policy, inventory, trust_domain=None).problem
+
+
+@cache
+def deny_all() -> bytes:
+    """Return the encoded `RBAC` of a peer's filter: for a route that has no policy, as an Any."""
+    nothing = field_bytes(_ON_NO_MATCH, _outcome(NONE, allowed=False))
+    return any_message(_RBAC_TYPE, field_bytes(_MATCHER, nothing))
+
+
+@cache
+def no_class() -> bytes:
+    """Return the encoded `RBAC` of the filter before it: nobody has a class, as an Any."""
+    return any_message(_RBAC_TYPE, field_string(_SHADOW_PREFIX, _CLASS))
+
+
+def _by_method(words: RulesByWord, services: tuple[str, ...] | None, about: int) -> Iterator[Grant]:
+    if not about:
+        yield Grant(services, None, None, allowed=False)
+        return
+    others = _first(about & words.other_methods)
+    by_rule: dict[int | None, list[str]] = {}
+    for word, mask in words.methods.items():
+        rule = _first(about & mask)
+        if rule != others:
+            by_rule.setdefault(rule, []).append(word)
+    nearest = _first(about)
+    for rule, methods in by_rule.items():
+        yield _grant(services, tuple(methods), rule, nearest)
+    yield _grant(services, None, others, nearest)
+
+
+def _grant(
+    services: tuple[str, ...] | None,
+    methods: tuple[str, ...] | None,
+    allowing: int | None,
+    nearest: int | None,
+) -> Grant:
+    if allowing is not None:
+        return Grant(services, methods, allowing, allowed=True)
+    return Grant(services, methods, nearest, allowed=False)
+
+
+def _first(rules: int) -> int | None:
+    """Return the index of the first rule of a set."""
+    return (rules & -rules).bit_length() - 1 if rules else None
+
+
+def _callers(classes: Sequence[CallerClass], trust_domain: str | None) -> Steps[bytes]:
+    """Return the encoded `RBACPerRoute` of the first filter, as an Any."""
+    entries: list[bytes] = []
+    for number, each in enumerate(classes):
+        for block in each.blocks:
+            entries.append(_entries(block, number, trust_domain))
+            yield
+        entries.append(_encode(each.others, _class_of(number), trust_domain))
+        yield
+    if not classes:
+        matcher = [field_bytes(_ON_NO_MATCH, _outcome(NONE, allowed=True))]
+    else:
+        matcher = _by_caller(entries, trust_domain)
+    prefix = field_string(_SHADOW_PREFIX, _CLASS)
+    return _per_route([prefix, *nested(_SHADOW_MATCHER, matcher)])
+
+
+def _per_route(rbac: Iterable[bytes]) -> bytes:
+    """Return the encoded `RBACPerRoute` with the fields of an `RBAC`, as an Any."""
+    return b"".join([field_string(1, _PER_ROUTE_TYPE), *nested(2, nested(_RBAC, rbac))])
+
+
+_encoded: Memo[tuple[str | None, int, Block], bytes] = Memo(
+    _MEMO_ENTRIES, lambda key, entries: len(entries) + 100 * len(key[2]) + 200
+)
+
+
+def _entries(block: Block, number: int, trust_domain: str | None) -> bytes:
+    """Return the entries of the map for the callers of a block, which are in class `number`."""
+    key = (trust_domain, number, block)
+    return _encoded.get(key) or _encoded.put(key, _encode(block, _class_of(number), trust_domain))
+
+
+def _class_of(number: int) -> bytes:
+    return _outcome(str(number), allowed=True)
+
+
+def _by_caller(entries: Iterable[bytes], trust_domain: str | None) -> list[bytes]:
+    """Return the field of a `Matcher` that looks up the caller in a map."""
+    by_caller = _caller_input(by_certificate=trust_domain is not None)
+    return nested(
+        _MATCHER_TREE, [field_bytes(_INPUT, by_caller), *nested(_EXACT_MATCH_MAP, entries)]
+    )
+
+
+def _encode(callers: Sequence[str], on_match: bytes, trust_domain: str | None) -> bytes:
+    """Return entries of the map: for each of the callers the same `OnMatch`."""
+    # they differ by the name and its length: text, which joins quickly
+    value = field_bytes(_VALUE, on_match)
+    tail = value.decode("latin-1")
+    lengths = set(map(len, callers))
+    heads = {length: _head(length, value, trust_domain) for length in lengths}
+    entries = [f"{heads[len(name)]}{name}{tail}" for name in callers]
+    return "".join(entries).encode("latin-1")
+
+
+def _head(length: int, value: bytes, trust_domain: str | None) -> str:
+    """Return what comes before a name of some length in an entry of the map."""
+    before = caller_key("", trust_domain)
+    entry = (field_string(_KEY, before + "x" * length), value)
+    head = b"".join(nested(_MAP, entry)[:-1])
+    return head[: len(head) - length].decode("latin-1")
+
+
+def _decision(policy: Policy, classes: Sequence[CallerClass]) -> Steps[bytes]:
+    """Return the `Matcher` that looks at the class, the service and the method.
+
+    Raises:
+        PolicyTooLarge: more than MAX_GRANTS.
+    """
+    matchers = []
+    words = by_word(policy)
+    left = MAX_GRANTS
+    for number, each in enumerate(classes):
+        found = list(islice(grants(words, each.rules), left + 1))
+        left -= len(found)
+        if left < 0:
+            raise PolicyTooLarge(
+                f"its accept rules come to more than {MAX_GRANTS} different rights: "
+                f"{len(classes)} classes of clouds, each with its services and methods"
+            )
+        matchers.append(
+            field_bytes(
+                _MATCHERS,
+                field_bytes(_PREDICATE, _is_class(number))
+                + field_bytes(_ON_MATCH, _on_class(policy, found)),
+            )
+        )
+        yield
+    nobody = field_bytes(_ON_NO_MATCH, _outcome(NONE, allowed=False))
+    if not matchers:
+        return nobody
+    return b"".join([*nested(_MATCHER_LIST, matchers), nobody])
+
+
+def _decision_alone(
+    policy: Policy, classes: Sequence[CallerClass], trust_domain: str | None
+) -> Steps[bytes | None]:
+    """Return the `Matcher` that looks at the caller, the service and the method.
+
+    None where it would be too large. Only for peers with an Envoy that was started with a bootstrap
+    of the version before (`setup.EARLIER`), and to be removed with that.
+    """
+    words = by_word(policy)
+    entries: list[bytes] = []
+    left = MAX_ALONE
+    for each in classes:
+        on_match = _on_class(policy, list(grants(words, each.rules)))
+        for callers in (*each.blocks, each.others):
+            left -= len(callers) * (len(on_match) + _KEY_BYTES)
+            if left < 0:
+                return None
+            entries.append(_encode(callers, on_match, trust_domain))
+            yield
+    nobody = field_bytes(_ON_NO_MATCH, _outcome(NONE, allowed=False))
+    return b"".join([*(_by_caller(entries, trust_domain) if classes else ()), nobody])
+
+
+def _on_class(policy: Policy, found: Sequence[Grant]) -> bytes:
+    """Return the `OnMatch` that looks at service and method."""
+    matchers = b""
+    for grant in found:
+        outcome = _outcome_of(policy, grant)
+        predicates = [
+            _predicate(header, tuple(values))
+            for header, values in ((names.SERVICE, grant.services), (names.METHOD, grant.methods))
+            if values is not None
+        ]
+        if not predicates:  # the last
+            if not matchers:
+                return outcome
+            break
+        matchers += field_bytes(
+            _MATCHERS,
+            field_bytes(_PREDICATE, _all_of(predicates)) + field_bytes(_ON_MATCH, outcome),
+        )
+    whole = field_bytes(_MATCHER_LIST, matchers) + field_bytes(_ON_NO_MATCH, outcome)
+    return field_bytes(_NESTED, whole)
+
+
+def _outcome_of(policy: Policy, grant: Grant) -> bytes:
+    if grant.rule is None:
+        return _outcome(NONE, allowed=False)
+    if grant.allowed:
+        return _outcome(rule_name(grant.rule), allowed=True)
+    return _outcome(methods_of(grant.rule, policy.rules[grant.rule].methods), allowed=False)
+
+
+def caller_key(cloud: str, trust_domain: str | None) -> str:
+    """Return what is compared: the URI of a certificate, or the header of a peer without TLS."""
+    return cloud if trust_domain is None else spiffe_id(trust_domain, cloud)
+
+
+@lru_cache(maxsize=MAX_GRANTS)
+def _is_class(number: int) -> bytes:
+    """Return a `Predicate` of what the first filter has noted.
+
+    Metadata is no text to Envoy's matchers, so a map can't look at it: classes are few.
+    """
+    value = field_bytes(_VALUE_STRING, field_string(_EXACT, str(number)))
+    match = any_message(_METADATA_MATCHER, field_bytes(_METADATA_VALUE, value))
+    matcher = field_string(_NAME, "class") + field_bytes(_TYPED_CONFIG, match)
+    single = field_bytes(_INPUT, _class_input()) + field_bytes(_CUSTOM_MATCH, matcher)
+    return field_bytes(_SINGLE, single)
+
+
+@cache
+def _class_input() -> bytes:
+    segment = field_bytes(_PATH, field_string(_SEGMENT_KEY, _CLASS_KEY))
+    config = any_message(_METADATA_INPUT, field_string(_FILTER, _RBAC_METADATA) + segment)
+    return field_string(_NAME, "class") + field_bytes(_TYPED_CONFIG, config)
+
+
+@lru_cache(maxsize=1024)
+def _outcome(name: str, *, allowed: bool) -> bytes:
+    """Return an `OnMatch` that ends the search."""
+    action = field_string(_ACTION_NAME, name)
+    if not allowed:
+        action += field_varint(_ACTION_KIND, _DENY)
+    config = field_bytes(_TYPED_CONFIG, any_message(_ACTION_TYPE, action))
+    return field_bytes(_ACTION, field_string(_NAME, "rbac") + config)
+
+
+@cache
+def _caller_input(*, by_certificate: bool) -> bytes:
+    if not by_certificate:
+        return _header_input(names.ORIGIN)
+    # a certificate with several URIs gives all of them, with commas: nobody's name
+    return field_string(_NAME, "uri") + field_bytes(_TYPED_CONFIG, any_message(_URI_SAN_INPUT, b""))
+
+
+def _header_input(header: str) -> bytes:
+    config = any_message(_HEADER_INPUT, field_string(1, header))
+    return field_string(_NAME, "header") + field_bytes(_TYPED_CONFIG, config)
+
+
+@lru_cache(maxsize=1024)
+def _predicate(header: str, values: tuple[str, ...]) -> bytes:
+    """Return a `Predicate` of a header that has to be one of some words, the whole of it."""
+    pattern = "|".join(each.replace(".", "[.]") for each in values)
+    regex = field_bytes(_GOOGLE_RE2, b"") + field_string(_REGEX, pattern)
+    single = field_bytes(_INPUT, _header_input(header))
+    single += field_bytes(_VALUE_MATCH, field_bytes(_SAFE_REGEX, regex))
+    return field_bytes(_SINGLE, single)
+
+
+def _all_of(predicates: Sequence[bytes]) -> bytes:
+    if len(predicates) == 1:
+        return predicates[0]
+    return field_bytes(_AND, b"".join(field_bytes(_PREDICATES, each) for each in predicates))

@@ -1,0 +1,151 @@
+"""What a scrape shows of what happened on streams."""
+
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from scopeway.control_plane.admin.metrics import Metrics
+from scopeway.control_plane.serving.stats import SourceStats
+from scopeway.xds.events import (
+    Acked,
+    Event,
+    LookupFailed,
+    Nacked,
+    NamesSkipped,
+    Sent,
+    SlowClient,
+    StreamClosed,
+    StreamHeld,
+    StreamOpened,
+    StreamRefused,
+    TypeNotServed,
+)
+from scopeway.xds.source import Node
+from scopeway.xds.type_urls import CLUSTER
+
+NODE = Node(id="cloud-1/envoy", cluster="cloud-1", metadata={})
+TYPE = CLUSTER
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+def scrape(metrics: Metrics) -> dict[str, float]:
+    """Return the samples of our one type URL, and those without a type."""
+    text = generate_latest(metrics.registry).decode()
+    samples: list[Any] = []
+    for family in text_string_to_metric_families(text):
+        samples += family.samples
+    return {
+        sample.name: sample.value
+        for sample in samples
+        if sample.labels in ({}, {"type_url": TYPE}) and not sample.name.startswith("process_")
+    }
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (
+            Sent(TYPE, resources=3, removed=2, size=500),
+            {
+                "xds_responses_total": 1,
+                "xds_resources_sent_total": 3,
+                "xds_removals_sent_total": 2,
+                "xds_sent_bytes_total": 500,
+            },
+        ),
+        (
+            Acked(TYPE, 0.25),
+            {"xds_acks_total": 1, "xds_ack_seconds_count": 1, "xds_ack_seconds_sum": 0.25},
+        ),
+        (Nacked(TYPE, ("a", "b"), 13, "bad"), {"xds_nacks_total": 1}),
+        (NamesSkipped(TYPE, 4), {"xds_names_skipped_total": 4}),
+        (TypeNotServed(TYPE), {"xds_types_not_served_total": 1}),
+        (LookupFailed(TYPE, "a", ValueError()), {"xds_lookups_failed_total": 1}),
+        (StreamHeld(0.5), {"xds_streams_held_total": 1}),
+        (StreamRefused(5.0), {"xds_streams_refused_total": 1}),
+        (SlowClient(TYPE), {"xds_slow_clients_total": 1}),
+    ],
+)
+def test_every_event_is_counted_by_its_type(
+    metrics: Metrics, event: Event, expected: dict[str, float]
+) -> None:
+    before = scrape(metrics)
+    metrics.observe(NODE, event)
+    after = {name: value for name, value in scrape(metrics).items() if "_created" not in name}
+
+    assert {name: value for name, value in after.items() if value != before.get(name)} == expected
+
+
+def test_open_streams_are_those_that_named_their_node(metrics: Metrics) -> None:
+    metrics.observe(None, StreamClosed("INVALID_ARGUMENT"))
+    for _ in range(2):
+        metrics.observe(NODE, StreamOpened())
+    metrics.observe(NODE, StreamClosed("OK"))
+
+    assert scrape(metrics)["xds_streams"] == 1
+
+
+def test_streams_that_ended_are_counted_by_their_status(metrics: Metrics) -> None:
+    for status in ("OK", "OK", "PERMISSION_DENIED"):
+        metrics.observe(NODE, StreamClosed(status))
+    value = metrics.registry.get_sample_value
+
+    assert value("xds_streams_ended_total", {"status": "OK"}) == 2
+    assert value("xds_streams_ended_total", {"status": "PERMISSION_DENIED"}) == 1
+
+
+def test_what_runs_is_told(metrics: Metrics) -> None:
+    value = metrics.registry.get_sample_value
+
+    assert value("scopeway_build_info", {"version": version("scopeway")}) == 1
+    assert (value("process_resident_memory_bytes") or 0) > 0
+
+
+def test_a_source_is_asked_at_each_scrape(metrics: Metrics) -> None:
+    stats = SourceStats()
+    metrics.watch_source(lambda: stats)
+    before = scrape(metrics)
+    stats = SourceStats(targets=3, compiled=5, refused=7)
+    after = scrape(metrics)
+
+    assert before["scopeway_targets_in_use"] == 0
+    assert after["scopeway_targets_in_use"] == 3
+    assert after["scopeway_clusters_compiled_total"] == 5
+    assert after["scopeway_targets_refused_total"] == 7
+
+
+def test_types_that_clients_invent_share_one_label(metrics: Metrics) -> None:
+    for number in range(3):
+        metrics.observe(NODE, TypeNotServed(f"type.googleapis.com/invented.{number}"))
+
+    text = generate_latest(metrics.registry).decode()
+    assert 'xds_types_not_served_total{type_url="other"} 3.0' in text
+    assert "invented" not in text
+
+
+def test_what_was_passed_over_is_told_by_cause_and_never_by_a_name(metrics: Metrics) -> None:
+    stats = SourceStats(passed_over={"cordoned": 3})
+    metrics.watch_source(lambda: stats)
+    value = metrics.registry.get_sample_value
+
+    assert value("scopeway_clouds_passed_over_total", {"cause": "cordoned"}) == 3
+    assert value("scopeway_clouds_passed_over_total", {"cause": "policy"}) == 0
+
+
+def test_the_time_to_compile_is_a_histogram(metrics: Metrics) -> None:
+    stats = SourceStats(answers=[5, 0, 1, 0, 0, 0, 0, 2], answer_seconds=1.5)
+    metrics.watch_source(lambda: stats)
+    value = metrics.registry.get_sample_value
+
+    assert value("scopeway_compile_seconds_bucket", {"le": "0.0001"}) == 5
+    assert value("scopeway_compile_seconds_bucket", {"le": "0.0005"}) == 6
+    assert value("scopeway_compile_seconds_bucket", {"le": "+Inf"}) == 8
+    assert value("scopeway_compile_seconds_count") == 8
+    assert value("scopeway_compile_seconds_sum") == 1.5

@@ -1,0 +1,331 @@
+"""The admin address over real HTTP."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from email.message import Message
+from io import BytesIO
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from harness import http
+from harness.http import TIMEOUT, Connection, Response
+from scopeway.control_plane.admin.server import MAX_CLIENTS, MAX_COMMAND, AdminServer, BadCommand
+from scopeway.control_plane.errors import ControlPlaneError
+
+
+def send(port: int, path: str, headers: Sequence[tuple[str, str]] = (), **more: Any) -> Response:
+    return http.send(port, path, headers, **{"host": f"127.0.0.1:{port}", **more})
+
+
+class Told:
+    """What the control plane behind the server says."""
+
+    def __init__(self) -> None:
+        self.status: Callable[[], Mapping[str, Any]] = lambda: {"clouds": 3}
+        self.metrics = CollectorRegistry()
+        self.commands: list[Mapping[str, Any]] = []
+
+    def __call__(self) -> Mapping[str, Any]:
+        return self.status()
+
+    def peel(self, command: Mapping[str, Any]) -> Mapping[str, Any]:
+        if command["peel"] < 0:
+            raise BadCommand(f"{command['peel']} is no number of potatoes")
+        self.commands.append(command)
+        return {"peeled": command["peel"]}
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def admin(told: Told) -> Iterator[AdminServer]:
+    server = AdminServer(
+        ("127.0.0.1", 0), registry=told.metrics, status=told, commands={"/potatoes": told.peel}
+    )
+    server.start()
+    yield server
+    server.close()
+
+
+def test_it_is_healthy_at_once_and_ready_when_it_is_told(admin: AdminServer) -> None:
+    before = send(admin.port, "/readyz")
+    admin.ready = True
+
+    assert send(admin.port, "/healthz").status == 200
+    assert (before.status, before.body) == (503, b"the registry has not been listed yet\n")
+    assert send(admin.port, "/readyz?verbose").status == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/status", "/nothing"])
+def test_an_answer_says_its_length_so_that_half_of_one_is_noticed(
+    admin: AdminServer, path: str
+) -> None:
+    response = send(admin.port, path)
+
+    assert response.headers["content-length"] == str(len(response.body))
+
+
+def test_it_is_alive_but_not_ready_when_it_leaves(admin: AdminServer) -> None:
+    admin.ready = admin.leaving = True
+    response = send(admin.port, "/readyz")
+
+    assert (response.status, response.body) == (503, b"this control plane is leaving\n")
+    assert send(admin.port, "/healthz").status == 200
+
+
+def test_metrics_are_those_of_its_registry(admin: AdminServer, told: Told) -> None:
+    Counter("potatoes", "Peeled.", registry=told.metrics).inc(7)
+    response = send(admin.port, "/metrics")
+
+    assert response.status == 200
+    assert response.headers["content-type"].startswith("text/plain; version=")
+    assert b"potatoes_total 7.0" in response.body
+
+
+def test_status_is_json(admin: AdminServer) -> None:
+    response = send(admin.port, "/status")
+
+    assert response.headers["content-type"] == "application/json"
+    assert json.loads(response.body) == {"clouds": 3}
+
+
+def test_a_control_plane_too_busy_for_its_status_is_a_503(admin: AdminServer, told: Told) -> None:
+    def status() -> Mapping[str, Any]:
+        raise TimeoutError
+
+    told.status = status
+
+    assert send(admin.port, "/status").status == 503
+    assert send(admin.port, "/healthz").status == 200
+
+
+def test_another_path_is_a_404_that_helps(admin: AdminServer) -> None:
+    response = send(admin.port, "/")
+
+    assert (response.status, b"/healthz" in response.body) == (404, True)
+
+
+def test_a_client_that_says_nothing_holds_up_nobody(admin: AdminServer) -> None:
+    with Connection(admin.port):
+        assert send(admin.port, "/healthz").status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:18002", 200),
+        ("127.0.0.1", 200),
+        ("10.0.0.1:18002", 200),
+        ("[::1]:18002", 200),
+        ("[::1]", 200),
+        ("localhost:18002", 200),
+        ("LocalHost", 200),
+        ("evil.example:18002", 421),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("localhost.evil.example:1", 421),
+        ("127.0.0.1:18002.evil.example", 421),
+        ("", 421),
+    ],
+)
+@pytest.mark.parametrize("path", ["/status", "/metrics"])
+def test_a_page_reads_nothing_by_a_name_that_leads_to_this_machine(
+    admin: AdminServer, path: str, host: str, status: int
+) -> None:
+    response = send(admin.port, path, host=host)
+
+    assert response.status == status
+    assert (b"clouds" in response.body) == (path == "/status" and status == 200)
+
+
+def test_it_is_asked_without_a_host_too(admin: AdminServer) -> None:
+    with Connection(admin.port) as connection:
+        connection.socket.sendall(b"GET /status HTTP/1.0\r\n\r\n")
+
+        assert connection.read().status == 200
+
+
+def test_beyond_loopback_it_may_have_any_name(told: Told) -> None:
+    server = AdminServer(("0.0.0.0", 0), registry=told.metrics, status=told)
+    server.start()
+    try:
+        assert send(server.port, "/status", host="prometheus.example:18002").status == 200
+    finally:
+        server.close()
+
+
+def test_who_says_nothing_takes_no_more_than_so_many_threads_and_keeps_out_nobody(
+    admin: AdminServer,
+) -> None:
+    before = set(threading.enumerate())
+    with ExitStack() as stack:
+        silent = [stack.enter_context(Connection(admin.port)) for _ in range(MAX_CLIENTS + 9)]
+
+        assert send(admin.port, "/healthz").status == 200
+        assert len(set(threading.enumerate()) - before) <= MAX_CLIENTS
+        assert [each.socket.recv(1) for each in silent[:10]] == [b""] * 10
+        assert [each.socket.send(b"GET /healthz HTTP/1.0\r\n\r\n") for each in silent[10:]]
+        assert all(each.read().status == 200 for each in silent[10:])
+
+
+def test_who_asks_for_much_at_a_time_gets_it_or_is_ended(admin: AdminServer, told: Told) -> None:
+    """A thread that works on an answer cannot be ended: one more client is."""
+    go, working = threading.Event(), threading.Semaphore(0)
+
+    def status() -> Mapping[str, Any]:
+        working.release()
+        assert go.wait(TIMEOUT)
+        return {}
+
+    told.status = status
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Connection(admin.port)) for _ in range(MAX_CLIENTS)]
+        for each in clients:
+            each.socket.sendall(b"GET /status HTTP/1.0\r\n\r\n")
+        assert all(working.acquire(timeout=TIMEOUT) for _ in clients)
+        one_more = stack.enter_context(Connection(admin.port))
+
+        with suppress(ConnectionError):
+            one_more.socket.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert one_more.socket.recv(1) == b""
+        go.set()
+        assert all(each.read().status == 200 for each in clients[1:])
+    assert send(admin.port, "/healthz").status == 200
+
+
+def test_a_closed_server_frees_its_port(told: Told) -> None:
+    first = AdminServer(("127.0.0.1", 0), registry=told.metrics, status=told)
+    first.start()
+    first.close()
+    second = AdminServer(("127.0.0.1", first.port), registry=told.metrics, status=told)
+    second.close()
+
+    assert second.port == first.port
+
+
+def test_it_listens_on_ipv6(told: Told) -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    server = AdminServer(("::1", 0), registry=told.metrics, status=told)
+    server.start()
+    try:
+        with socket.create_connection(("::1", server.port), timeout=10) as client:
+            client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+
+            assert client.recv(100).startswith(b"HTTP/1.0 200 ")
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "nowhere.invalid"])
+def test_an_address_that_cannot_be_had_is_a_sentence(admin: AdminServer, host: str) -> None:
+    with pytest.raises(ControlPlaneError) as raised:
+        AdminServer((host, admin.port), registry=CollectorRegistry(), status=dict)
+
+    assert str(raised.value).startswith(f"cannot listen on {host}:{admin.port}: ")
+    assert str(raised.value).endswith(" (--admin-listen)")
+
+
+JSON = [("Content-Type", "application/json")]
+
+
+def post(
+    admin: AdminServer,
+    body: bytes = b'{"peel": 3}',
+    headers: Sequence[tuple[str, str]] = JSON,
+    path: str = "/potatoes",
+) -> Response:
+    return send(admin.port, path, headers, method="POST", body=body)
+
+
+def test_a_command_gets_its_object_and_answers_with_one(admin: AdminServer, told: Told) -> None:
+    response = post(admin, headers=[("Content-Type", "application/json; charset=utf-8")])
+
+    assert (response.status, response.json) == (200, {"peeled": 3})
+    assert told.commands == [{"peel": 3}]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        # what a page that some browser on this machine shows can send to any address
+        ([("Content-Type", "text/plain")], 415),
+        ([("Content-Type", "application/x-www-form-urlencoded")], 415),
+        ([], 415),
+        ([*JSON, ("Origin", "http://evil.example")], 403),
+        ([*JSON, ("Origin", "null")], 403),
+        ([*JSON, ("Sec-Fetch-Site", "same-origin")], 403),
+    ],
+)
+def test_a_web_page_can_give_no_command(
+    admin: AdminServer, told: Told, headers: list[tuple[str, str]], status: int
+) -> None:
+    assert post(admin, headers=headers).status == status
+    assert told.commands == []
+
+
+def test_a_name_that_leads_to_this_machine_gives_no_command(admin: AdminServer, told: Told) -> None:
+    body, host = b'{"peel": 3}', "evil.example"
+    response = send(admin.port, "/potatoes", JSON, method="POST", body=body, host=host)
+
+    assert (response.status, told.commands) == (403, [])
+
+
+def test_a_browser_that_asks_first_is_not_told_yes(admin: AdminServer) -> None:
+    asks = [("Origin", "http://evil.example"), ("Access-Control-Request-Method", "POST")]
+    response = send(admin.port, "/potatoes", asks, method="OPTIONS")
+
+    assert response.status == 501
+    assert response.headers["access-control-allow-origin"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b"", 411, b"Content-Length"),
+        (b"{", 400, b"not JSON"),
+        (b"[" * 100_000, 400, b"not JSON"),
+        (b"7", 400, b"not an object"),
+        (b'{"peel": -1}', 400, b"-1 is no number of potatoes"),
+        (b" " * (MAX_COMMAND + 1), 413, b"at most"),
+    ],
+)
+def test_a_bad_command_is_refused_in_words(
+    admin: AdminServer, body: bytes, status: int, words: bytes
+) -> None:
+    response = post(admin, body)
+
+    assert response.status == status
+    assert words in response.body
+
+
+def test_a_command_is_posted_and_others_do_not_exist(admin: AdminServer) -> None:
+    assert send(admin.port, "/potatoes").status == 405
+    assert post(admin, path="/status").status == 404
+
+
+@pytest.mark.parametrize(
+    ("client", "status"),
+    [
+        ("127.0.0.7", 200),
+        ("::1", 200),
+        ("::ffff:127.0.0.1", 200),
+        ("10.0.0.1", 403),
+        ("::ffff:10.0.0.1", 403),
+        ("fe80::1%lo", 403),
+    ],
+)
+def test_commands_come_from_this_machine_only(admin: AdminServer, client: str, status: int) -> None:
+    body = b'{"peel": 3}'
+    headers = Message()
+    headers["content-type"], headers["content-length"] = "application/json", str(len(body))
+
+    assert admin.take("/potatoes", client, headers, BytesIO(body))[0] == status

@@ -1,0 +1,167 @@
+"""Caches of what others send are bounded in bytes."""
+
+import weakref
+
+import pytest
+
+from scopeway.control_plane.clouds import manifest
+from scopeway.control_plane.clouds.manifest import parse_manifest
+from scopeway.control_plane.collections.byte_cache import Memo
+from scopeway.control_plane.serving.node_auth import MAX_PATH, check_bootstrap
+from scopeway.control_plane.serving.site_cache import SiteMemo, SiteResources
+from scopeway.control_plane.translator import node_identity as identity
+from scopeway.control_plane.translator.node_identity import SiteIdentity, secrets
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.source import Node
+from scopeway.xds.steps import finish
+from scopeway.xds.type_urls import EXTENSION, LISTENER
+
+FIELDS = [
+    "scopeway.access_log",
+    *(f"scopeway.identity.{each}" for each in ("certificate", "key", "authorities")),
+]
+
+
+def sized(most: int) -> Memo[str, str]:
+    return Memo(most, lambda key, value: len(key) + len(value))
+
+
+def test_a_memo_forgets_what_was_used_least_recently() -> None:
+    memo = sized(9)
+    memo.put("a", "11")
+    memo.put("b", "22")
+    memo.put("c", "33")
+    assert memo.get("a") == "11"
+    memo.put("d", "44")
+
+    assert memo.get("b") is None
+    assert [memo.get(key) for key in "acd"] == ["11", "33", "44"]
+    assert memo.bytes == 9
+
+
+def test_a_memo_keeps_one_value_that_is_larger_than_all_may_be() -> None:
+    memo = sized(9)
+    memo.put("a", "11")
+    memo.put("b", "2" * 20)
+    assert ("a" in memo, "b" in memo, memo.bytes) == (False, True, 21)
+
+    memo.put("c", "3")
+    assert (len(memo), memo.bytes) == (1, 2)
+
+
+def test_a_value_that_is_put_again_counts_once() -> None:
+    memo = sized(9)
+    memo.put("a", "11")
+    memo.put("a", "1")
+
+    assert (memo.bytes, memo.pop("a"), memo.pop("a"), memo.bytes) == (2, "1", None, 0)
+
+
+def named(field: str, path: str) -> Node:
+    metadata = {"scopeway.protocol": "1", **dict.fromkeys(FIELDS, "/a"), field: path}
+    return Node(id="cloud-1/a", cluster="cloud-1", metadata=metadata)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_path_in_a_node_s_metadata_is_as_long_as_a_path_may_be(field: str) -> None:
+    longest = "/" + "a" * (MAX_PATH - 1)
+    check_bootstrap(named(field, longest), with_identity=True)
+    check_bootstrap(named(field, "/" + "ä" * 2047), with_identity=True)
+
+    for path in (longest + "a", "/" + "ä" * 2048):
+        with pytest.raises(ProtocolError) as refused:
+            check_bootstrap(named(field, path), with_identity=True)
+        assert refused.value.status == "INVALID_ARGUMENT"
+        size = len(path.encode())
+        assert str(refused.value) == (
+            f"node 'cloud-1/a' has a path of {size} bytes in its metadata, at {field}; "
+            "a path has at most 4096"
+        )
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_refusal_repeats_little_of_what_a_node_says(field: str) -> None:
+    for node in (
+        Node(id="x" * 5000, cluster="c", metadata=named(field, "/" + "a" * 5000).metadata),
+        Node(id="x" * 5000, cluster="c", metadata={"scopeway.protocol": "y" * 5000}),
+        Node(id="x" * 5000, cluster="", metadata={"scopeway.protocol": "1"}),
+        Node(id="x" * 5000, cluster="c", metadata={"scopeway.protocol": "1"}),
+    ):
+        with pytest.raises(ProtocolError) as refused:
+            check_bootstrap(node, with_identity=True)
+        assert len(str(refused.value)) < 500
+
+
+def test_files_that_differ_on_each_stream_fill_no_memory() -> None:
+    before = identity._known_secrets.cache_info().currsize
+    long = ["/" + "a" * 4000 + str(number) for number in range(100)]
+    made = [secrets(SiteIdentity(certificate=path, key="/k", authorities="/a")) for path in long]
+
+    assert len({each["identity"] for each in made}) == 100
+    assert identity._known_secrets.cache_info().currsize == before
+    short = SiteIdentity(certificate="/c", key="/k", authorities="/a")
+    assert secrets(short) is secrets(short)
+
+
+def test_labels_and_lists_that_are_long_are_not_remembered() -> None:
+    def parse(count: int) -> None:
+        labels = {f"long-label-{number}": "long-value" for number in range(count)}
+        entry = f"[{','.join(f'{key}={value}' for key, value in labels.items())}]"
+        parse_manifest(
+            {
+                "apiVersion": "scopeway.io/v1alpha1",
+                "kind": "EdgeCloud",
+                "metadata": {"name": "x", "labels": labels},
+                "spec": {"accept": [{"clouds": [entry]}]},
+            },
+            "a.yaml",
+        )
+
+    memos = manifest._known_labels, manifest._known_pattern
+    parse(3)
+    before = [memo.cache_info().currsize for memo in memos]
+    parse(40)
+
+    assert [memo.cache_info().currsize for memo in memos] == before
+
+
+def test_what_the_envoys_of_a_site_have_in_common_is_kept_once_while_it_is_made() -> None:
+    """Many streams of a large site, whose Envoys have other logs, may come at once."""
+
+    def make(cloud: str, access_log: str) -> SiteResources:
+        yield LISTENER, "front", access_log.encode()
+        yield EXTENSION, "lua/front", f"lua of {cloud}".encode()
+
+    memo = SiteMemo(make)
+    under_way = [
+        memo.make((cloud, log)) for cloud in ("cloud-1", "cloud-2") for log in ("/a", "/b")
+    ]
+    made = [finish(steps) for steps in under_way]
+
+    scripts = [each[EXTENSION]["lua/front"] for each in made]
+    assert scripts[0] is scripts[1] is not scripts[2] is scripts[3]
+    assert made[0][LISTENER]["front"] is not made[1][LISTENER]["front"]
+    gone = weakref.ref(scripts[0])
+    made.clear()
+    scripts.clear()
+    under_way.clear()
+    assert gone() is None
+
+
+def test_large_sites_that_never_ask_for_all_push_out_each_other() -> None:
+    body = b"x" * (16 << 20)
+    made = []
+
+    def make(cloud: str, access_log: str) -> SiteResources:
+        made.append(access_log)
+        yield LISTENER, "front", body
+        yield EXTENSION, "lua/front", b"lua"
+
+    memo = SiteMemo(make)
+    for number in range(20):
+        memo.come(("cloud-1", f"/{number}"))
+
+    assert (memo._fresh.bytes + memo._made.bytes) < (64 + 17) << 20
+    found = memo.resource(("cloud-1", "/0"), EXTENSION, "lua/front")
+    assert found is not None
+    assert found.body == b"lua"

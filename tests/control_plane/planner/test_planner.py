@@ -1,0 +1,346 @@
+"""What serves a target."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import (
+    AcceptRule,
+    Cloud,
+    CloudPattern,
+    Endpoint,
+    IdentityRule,
+    Peer,
+    Service,
+)
+from scopeway.control_plane.planner.access import namespace
+from scopeway.control_plane.planner.plan import Direct, Honoured, Local, PeerHop, Rejection, Route
+from scopeway.control_plane.planner.planner import MAX_HOPS, PlanSettings, decide, plan
+from scopeway.control_plane.scope import IDENTITY_VALIDATE, parse_target
+
+SERVICE = Service(endpoints=(Endpoint(address="127.0.0.1", port=9292),))
+PLACES = ("127.0.0.1:9292",)
+IDENTITY = Service(endpoints=(Endpoint(address="127.0.0.1", port=5000),), path="/identity")
+OPEN = (AcceptRule(clouds=(CloudPattern(name="cloud-1"),)),)
+SETTINGS = PlanSettings()
+
+
+def cloud(
+    name: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    services: Mapping[str, Service] | None = None,
+    accept: tuple[AcceptRule, ...] = OPEN,
+    peer: str | None = None,
+) -> Cloud:
+    return Cloud(
+        name=name,
+        labels=labels or {},
+        services={"image": SERVICE} if services is None else services,
+        accept=accept,
+        peer=Peer(address=peer, port=8443) if peer else None,
+    )
+
+
+def inventory(*clouds: Cloud) -> Inventory:
+    return Inventory().apply({each.name: each for each in clouds})
+
+
+HOME = cloud(
+    "cloud-1",
+    labels={"region": "eu", "tier": "edge"},
+    services={"image": SERVICE, "identity": IDENTITY},
+    accept=(
+        AcceptRule(
+            clouds=(), identity=IdentityRule(clouds=(CloudPattern(labels={"region": "us"}),))
+        ),
+    ),
+)
+CLOUDS = inventory(
+    HOME,
+    cloud("cloud-2", labels={"region": "eu"}),
+    cloud("cloud-3", labels={"region": "eu", "tier": "edge"}, peer="127.0.0.3"),
+    cloud("no-image", labels={"region": "eu"}, services={}),
+    cloud("closed", labels={"region": "eu", "zone": "z"}, accept=()),
+    cloud("far", peer="203.0.113.9"),
+    cloud(
+        "issuer",
+        labels={"region": "us"},
+        services={"identity": IDENTITY},
+        accept=(AcceptRule(clouds=(CloudPattern(name="cloud-1"),), services=(IDENTITY_VALIDATE,)),),
+        peer="127.0.0.9",
+    ),
+    cloud("silent", labels={"region": "us"}, services={"identity": IDENTITY}, accept=()),
+    cloud("stranger", services={"identity": IDENTITY}, accept=OPEN),
+)
+
+
+def planned(name: str, settings: PlanSettings = SETTINGS) -> Route | Rejection:
+    return plan(parse_target(name), HOME, CLOUDS, settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "hops"),
+    [
+        ("image@cloud-1", [Local(cloud="cloud-1", service=SERVICE, places=PLACES)]),
+        ("image@local", [Local(cloud="cloud-1", service=SERVICE, places=PLACES)]),
+        ("image@cloud-2", [Direct(cloud="cloud-2", service=SERVICE, places=PLACES)]),
+        (
+            "image@cloud-3",
+            [PeerHop(cloud="cloud-3", address="127.0.0.3", port=8443, prefix="/image")],
+        ),
+    ],
+)
+def test_one_cloud_is_one_hop(name: str, hops: list[Local | Direct | PeerHop]) -> None:
+    assert planned(name) == Route(hops=tuple(hops))
+
+
+def test_a_validation_goes_to_the_issuer_and_says_what_counts_of_its_answer() -> None:
+    assert planned("identity.validate@issuer") == Route(
+        hops=(
+            PeerHop(cloud="issuer", address="127.0.0.9", port=8443, prefix="/identity.validate"),
+        ),
+        honoured=Honoured(roles=("member", "reader"), namespace=namespace("issuer")),
+    )
+    assert planned("identity.validate@cloud-1") == Route(
+        hops=(Local(cloud="cloud-1", service=IDENTITY, places=("127.0.0.1:5000/identity",)),),
+        honoured=Honoured(roles=("member", "reader"), namespace=""),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "reason"),
+    [
+        ("image@cloud-9", 404, "no cloud is named cloud-9"),
+        ("image@no-image", 404, "no-image has no image service"),
+        ("network@cloud-1", 404, "cloud-1 has no network service"),
+        ("image@[region=mars,tier=edge]", 404, "no cloud bears the labels [region=mars,tier=edge]"),
+        (
+            "image@closed",
+            403,
+            "closed does not let cloud-1 use its image service: it has no accept rules",
+        ),
+        (
+            "image@far",
+            503,
+            "the peer of far at 203.0.113.9 is not on loopback, and peers speak plain HTTP/2; "
+            "--insecure-peers allows it",
+        ),
+        (
+            "identity.validate@silent",
+            404,
+            "silent does not let cloud-1 validate its tokens: it has no accept rules",
+        ),
+        (
+            "identity@issuer",
+            403,
+            "issuer does not let cloud-1 use its identity service: its rule accept[0] allows "
+            "identity.validate",
+        ),
+        ("image@cloud-1&cloud-2", 501, "the operator '&' is not supported yet"),
+        ("image@cloud-1|cloud-2^cloud-3", 501, "the operator '^' is not supported yet"),
+        ("image@cloud-9|(cloud-2|(cloud-1%local))", 501, "the operator '%' is not supported yet"),
+        (
+            "identity.validate@stranger",
+            404,
+            "cloud-1 does not honour tokens of stranger: no identity list of its accept rules "
+            "names it",
+        ),
+        ("identity.validate@cloud-9", 404, "no cloud is named cloud-9"),
+        ("identity.validate@cloud-2", 404, "cloud-2 has no identity service"),
+    ],
+)
+def test_what_cannot_be_served_has_a_status_and_a_reason(
+    name: str, status: int, reason: str
+) -> None:
+    assert planned(name) == Rejection(status=status, reason=reason)
+
+
+def clouds_of(name: str) -> list[str]:
+    outcome = planned(name)
+    assert isinstance(outcome, Route)
+    return [hop.cloud for hop in outcome.hops]
+
+
+@pytest.mark.parametrize(
+    ("name", "clouds"),
+    [
+        ("image@cloud-3|cloud-1|cloud-2", ["cloud-3", "cloud-1", "cloud-2"]),
+        ("image@cloud-2|(cloud-3|local)", ["cloud-2", "cloud-3", "cloud-1"]),
+        ("image@cloud-2|cloud-2|local|cloud-1", ["cloud-2", "cloud-1"]),
+        ("image@cloud-9|closed|no-image|far|cloud-2", ["cloud-2"]),
+        ("image@[region=eu]", ["cloud-1", "cloud-3", "cloud-2"]),
+        ("image@[region=eu,tier=edge]", ["cloud-1", "cloud-3"]),
+        ("image@cloud-2|[region=eu]", ["cloud-2", "cloud-1", "cloud-3"]),
+        ("image@[region=mars]|cloud-2", ["cloud-2"]),
+    ],
+)
+def test_alternatives_keep_their_order_and_leave_out_what_cannot_serve(
+    name: str, clouds: list[str]
+) -> None:
+    assert clouds_of(name) == clouds
+
+
+def test_what_was_left_out_is_remembered_with_its_reason() -> None:
+    decision = decide(parse_target("image@cloud-9|closed|cloud-2|cloud-9"), HOME, CLOUDS, SETTINGS)
+
+    assert [(each.cloud, each.reason) for each in decision.skipped] == [
+        ("cloud-9", "no cloud is named cloud-9"),
+        (
+            "closed",
+            "closed does not let cloud-1 use its image service: it has no accept rules",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("image@closed|cloud-9", 403),
+        ("image@cloud-9|closed", 404),
+        ("image@far|closed", 503),
+        ("image@[zone=z]", 403),
+        ("image@closed|[region=mars]", 403),
+    ],
+)
+def test_when_none_is_left_the_first_rejection_is_the_answer(name: str, status: int) -> None:
+    outcome = planned(name)
+
+    assert isinstance(outcome, Rejection)
+    assert outcome.status == status
+
+
+def test_an_empty_selection_in_front_is_the_first_rejection() -> None:
+    outcome = planned("image@[region=mars]|closed")
+
+    assert outcome == Rejection(status=404, reason="no cloud bears the labels [region=mars]")
+
+
+def test_insecure_peers_reach_beyond_loopback() -> None:
+    outcome = planned("image@far", PlanSettings(insecure_peers=True))
+
+    assert outcome == Route(
+        hops=(PeerHop(cloud="far", address="203.0.113.9", port=8443, prefix="/image"),)
+    )
+
+
+def test_labels_stand_for_eight_usable_clouds() -> None:
+    """Clouds that may not be used don't take the places of those that may."""
+    many = inventory(
+        HOME,
+        *(
+            cloud(f"c-{number:02}", labels={"kind": "k"}, accept=OPEN if number % 2 else ())
+            for number in range(40)
+        ),
+    )
+
+    outcome = plan(parse_target("image@[kind=k]"), HOME, many, SETTINGS)
+
+    assert isinstance(outcome, Route)
+    assert [hop.cloud for hop in outcome.hops] == [f"c-{number:02}" for number in range(1, 17, 2)]
+
+
+@pytest.mark.parametrize(("closed", "served"), [(255, True), (256, False)])
+def test_of_those_with_the_labels_so_many_are_looked_at(closed: int, served: bool) -> None:
+    """Whoever registers many clouds that nobody may use costs others no more time than that."""
+    near = (cloud(f"c-{number:03}", labels={"kind": "k"}, accept=()) for number in range(closed))
+    clouds = inventory(HOME, *near, cloud("open", labels={"kind": "k"}))
+
+    outcome = plan(parse_target("image@[kind=k]"), HOME, clouds, SETTINGS)
+
+    if served:
+        assert isinstance(outcome, Route)
+        assert [hop.cloud for hop in outcome.hops] == ["open"]
+    else:
+        assert isinstance(outcome, Rejection)
+        assert outcome.status == 403
+
+
+@pytest.mark.parametrize("last", ["", "|c-16-0", "|[kind=k16]"])
+def test_a_route_has_no_more_hops_than_envoy_takes_priorities(last: str) -> None:
+    many = [cloud(f"c-{n}-{m}", labels={"kind": f"k{n}"}) for n in range(17) for m in range(8)]
+    name = "image@" + "|".join(f"[kind=k{n}]" for n in range(16)) + last
+
+    outcome = plan(parse_target(name), HOME, inventory(HOME, *many), SETTINGS)
+
+    assert isinstance(outcome, Route)
+    assert [hop.cloud for hop in outcome.hops] == [each.name for each in many[:MAX_HOPS]]
+    assert MAX_HOPS == 16 * 8
+
+
+def test_equal_outcomes_of_different_callers_are_one_key() -> None:
+    """Nodes whose views are equal share the bytes."""
+    open_to_all = cloud(
+        "cloud-2",
+        accept=(AcceptRule(clouds=(CloudPattern(name="cloud-1"), CloudPattern(name="cloud-3"))),),
+        peer="127.0.0.2",
+    )
+    clouds = inventory(HOME, cloud("cloud-3"), open_to_all)
+    callers = [clouds.get("cloud-1"), clouds.get("cloud-3")]
+
+    plans = {
+        plan(parse_target("image@cloud-2"), caller, clouds, SETTINGS)
+        for caller in callers
+        if caller is not None
+    }
+
+    assert len(plans) == 1
+
+
+CORDONED = {"cloud-1": "mine", "cloud-2": "new disks", "cloud-3": "", "closed": "x", "issuer": "y"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("image@cloud-2", "cloud-2 is cordoned: new disks"),
+        ("image@cloud-3", "cloud-3 is cordoned"),
+        ("image@cloud-3|cloud-2", "cloud-3 is cordoned"),
+        ("identity.validate@issuer", "issuer is cordoned: y"),
+    ],
+)
+def test_a_cordoned_cloud_that_is_named_is_a_503_with_the_operators_reason(
+    name: str, reason: str
+) -> None:
+    outcome = plan(parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
+
+    assert isinstance(outcome, Rejection)
+    assert (outcome.status, outcome.reason, outcome.cause) == (503, reason, "cordoned")
+
+
+@pytest.mark.parametrize(
+    ("name", "clouds"),
+    [
+        ("image@cloud-2|far|cloud-1", ["cloud-1"]),
+        ("image@[region=eu]", ["cloud-1"]),
+        ("image@local", ["cloud-1"]),
+    ],
+)
+def test_a_cordoned_cloud_is_passed_over_but_not_at_its_own_site(
+    name: str, clouds: list[str]
+) -> None:
+    outcome = plan(parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
+
+    assert isinstance(outcome, Route)
+    assert [hop.cloud for hop in outcome.hops] == clouds
+
+
+def test_the_reason_of_a_cordon_is_not_for_those_who_may_not_use_the_cloud() -> None:
+    outcome = plan(parse_target("image@closed"), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
+
+    assert isinstance(outcome, Rejection)
+    assert (outcome.status, outcome.cause) == (403, "policy")
+
+
+def test_what_was_left_out_has_its_cause_in_one_word() -> None:
+    name = "image@cloud-9|closed|no-image|far|cloud-3|cloud-1"
+    decision = decide(parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
+
+    assert {each.cloud: each.cause for each in decision.skipped} == {
+        "cloud-9": "unknown",
+        "closed": "policy",
+        "no-image": "no-service",
+        "far": "unreachable",
+        "cloud-3": "cordoned",
+    }

@@ -1,0 +1,80 @@
+"""What users are told while the registry is away."""
+
+import pytest
+
+from harness.source import ANYBODY, cloud
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import AcceptRule, Cloud
+from scopeway.control_plane.planner.plan import Rejection, Route
+from scopeway.control_plane.planner.planner import PlanSettings, decide
+from scopeway.control_plane.planner.staleness import as_known, not_known
+from scopeway.control_plane.scope import parse_target
+
+UNTIL = 1_796_036_640.0
+AWAY = "it has not been able to read its registry since 2026-11-30 11:04 UTC"
+CALLER = cloud("cloud-1")
+OTHERS = (
+    cloud("cloud-2"),
+    Cloud(name="empty", accept=(AcceptRule(clouds=(ANYBODY,)),)),
+    Cloud(name="closed", services=CALLER.services),
+)
+INVENTORY = Inventory().apply({each.name: each for each in (CALLER, *OTHERS)})
+
+
+def told(target: str) -> Route | Rejection:
+    decision = decide(parse_target(target), CALLER, INVENTORY, PlanSettings())
+    return as_known(decision.plan, UNTIL)
+
+
+def test_what_is_known_is_served() -> None:
+    assert isinstance(told("image@cloud-2"), Route)
+    assert isinstance(told("image@cloud-7|cloud-2"), Route)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("image@cloud-7", "no cloud is named cloud-7"),
+        ("image@empty", "empty has no image service"),
+        ("image@[region=eu]", "no cloud bears the labels [region=eu]"),
+        ("identity.validate@cloud-7", "no cloud is named cloud-7"),
+    ],
+)
+def test_what_is_not_known_may_exist(target: str, reason: str) -> None:
+    assert told(target) == Rejection(
+        status=503, reason=f"{reason}, or the control plane does not know it yet: {AWAY}"
+    )
+
+
+def test_what_was_refused_stays_refused() -> None:
+    refused = told("image@closed")
+
+    assert isinstance(refused, Rejection)
+    assert refused.status == 403
+    assert refused.reason.startswith("closed does not let cloud-1 use its image service: ")
+    assert refused.reason.endswith(f" ({AWAY})")
+
+
+def test_a_validation_that_is_not_honoured_stays_a_404() -> None:
+    plan = Rejection(status=404, reason="cloud-1 does not honour it", cause="policy")
+
+    assert as_known(plan, UNTIL) == Rejection(
+        status=404, reason=f"cloud-1 does not honour it ({AWAY})"
+    )
+
+
+def test_what_is_wrong_with_the_target_itself_is_told_as_ever() -> None:
+    plan = Rejection(status=400, reason="column 1: no such thing")
+
+    assert as_known(plan, UNTIL) is plan
+    assert told("image@cloud-2&cloud-7") == Rejection(
+        status=501, reason="the operator '&' is not supported yet"
+    )
+
+
+def test_a_site_whose_cloud_is_not_known_is_told_so() -> None:
+    assert not_known("cloud-1", None).reason == "the cloud of this site, cloud-1, is unknown"
+    assert not_known("cloud-1", UNTIL) == Rejection(
+        status=503,
+        reason=f"the cloud of this site, cloud-1, is unknown to the control plane: {AWAY}",
+    )

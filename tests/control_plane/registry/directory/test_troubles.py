@@ -1,0 +1,377 @@
+"""A file or folder that cannot be read takes no cloud away, and shows nothing of other files."""
+
+import asyncio
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from folders import Clock, problem, settled, told, write
+from registry_model import a_cloud, reading, written
+from scopeway.control_plane.registry import Batch, RegistryUnavailable, open_registry
+from scopeway.control_plane.registry.directory import registry as directory
+from scopeway.control_plane.registry.directory.registry import GONE, Folder
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_a_file_that_a_command_has_just_emptied_keeps_its_clouds(
+    place: Path, folder: Folder, clock: Clock, size: int
+) -> None:
+    """As `make-manifests > a.yaml` does before it writes, however long that takes."""
+    path = place / "a.yaml"
+    write(path, "a")
+    settled(folder)
+    path.write_text("\n" * size)
+    assert settled(folder) == Batch(deletes=set())
+    clock.now = GONE
+    emptied = settled(folder)
+    clock.now = 100 * GONE
+    later = folder.look()
+    write(path, "a", "b")
+    mended = settled(folder)
+
+    assert told(emptied) == problem(path, "is empty; to take its clouds away, remove the file")
+    assert not emptied.deletes
+    assert later == Batch(deletes=set())
+    assert mended.deletes == {str(path)}
+    assert f"{path}#b" in mended.upserts
+
+
+def test_a_link_whose_target_is_away_keeps_its_clouds(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    target, path = place / "target", place / "a.yaml"
+    write(target, "a")
+    path.symlink_to("target")
+    settled(folder)
+    target.rename(place / "elsewhere")
+    assert settled(folder) == Batch(deletes=set())
+    clock.now = GONE
+    away = settled(folder)
+    clock.now = 100 * GONE
+    later = folder.look()
+    (place / "elsewhere").rename(target)
+    back = settled(folder)
+
+    assert told(away) == problem(path, "is a link to a file that is not there")
+    assert not away.deletes
+    assert later == Batch(deletes=set())
+    assert back.deletes == {str(path)}
+
+
+def test_a_link_that_leads_nowhere_from_the_start_is_told(place: Path, folder: Folder) -> None:
+    (place / "a.yaml").symlink_to("nowhere")
+    (place / "b.yaml").symlink_to("b.yaml")
+
+    assert told(folder.look()) == {
+        **problem(place / "a.yaml", "is a link to a file that is not there"),
+        **problem(place / "b.yaml", "cannot be read: Too many levels of symbolic links"),
+    }
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP, errno.ESTALE])
+@pytest.mark.parametrize("call", ["stat", "open"])
+def test_an_error_is_not_an_absence(
+    place: Path,
+    folder: Folder,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    call: str,
+) -> None:
+    path = place / "a.yaml"
+    write(path, "a")
+    settled(folder)
+    write(path, "b")
+    original = {"stat": os.stat, "open": os.open}[call]
+
+    def fail(file: Path, *arguments: Any, **options: Any) -> object:
+        if Path(file) == path:
+            raise OSError(number, os.strerror(number), str(file))
+        return original(file, *arguments, **options)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, call, fail)
+        assert settled(folder) == Batch(deletes=set())
+        clock.now = GONE
+        first = settled(folder)
+        clock.now = 100 * GONE
+        later = settled(folder)
+    mended = settled(folder)
+
+    assert told(first) == problem(path, f"cannot be read: {os.strerror(number)}")
+    assert not first.deletes
+    assert later == Batch(deletes=set())
+    assert mended.upserts == {f"{path}#b": a_cloud("b")}
+    assert mended.deletes == {str(path)}
+
+
+def test_a_file_that_has_become_something_else_keeps_its_clouds(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    path = place / "a.yaml"
+    write(path, "a")
+    settled(folder)
+    path.unlink()
+    os.mkfifo(path)
+    settled(folder)
+    clock.now = GONE
+    batch = settled(folder)
+
+    assert told(batch) == problem(path, "is not a file")
+    assert not batch.deletes
+
+
+SECRETS = [
+    "root:$6$salt$hash:19000:0:99999:7:::\n\tdaemon:*:19000:0:99999:7:::\n",
+    "root: &anchor secret\nother: *anchor\n",
+    "token: secret\ntoken: secret\n",
+    "!secret value\n",
+    "kind: Secret\nmetadata: {name: secret-name}\ndata: {secret: c2VjcmV0}\n",
+    "just a secret\n",
+    "[secret, secret]\n",
+]
+
+
+@pytest.mark.parametrize("text", SECRETS)
+@pytest.mark.parametrize("how", ["link", "link to a link", "link to a folder"])
+def test_of_a_file_outside_of_the_folder_no_word_is_shown(
+    place: Path, folder: Folder, tmp_path: Path, text: str, how: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "shadow").write_text(text)
+    if how == "link":
+        (place / "a.yaml").symlink_to(outside / "shadow")
+    elif how == "link to a link":
+        (place / "b").symlink_to(outside / "shadow")
+        (place / "a.yaml").symlink_to("b")
+    else:
+        (place / "b").symlink_to(outside)
+        (place / "a.yaml").symlink_to("b/shadow")
+    batch = folder.look()
+
+    (reason,) = told(batch).values()
+    assert reason.startswith(f"{place}/a.yaml:1: is refused; the reason is not shown")
+    (entry,) = batch.upserts.values()
+    assert entry.name is None
+
+
+def test_a_link_within_the_folder_is_told_as_any_file(place: Path, folder: Folder) -> None:
+    (place / "..1").mkdir()
+    (place / "..1" / "a.yaml").write_text("just a text\n")
+    (place / "..data").symlink_to("..1")
+    (place / "a.yaml").symlink_to("..data/a.yaml")
+
+    (reason,) = told(folder.look()).values()
+    assert reason.endswith(': "just a text" is not an object')
+
+
+def test_so_is_a_file_of_a_folder_that_is_reached_by_a_link(place: Path) -> None:
+    (place / "a.yaml").write_text("just a text\n")
+    link = place.with_name("link")
+    link.symlink_to(place)
+
+    (reason,) = told(Folder(link).look()).values()
+    assert reason.endswith(': "just a text" is not an object')
+
+
+def test_a_file_outside_of_the_folder_declares_clouds_as_any(
+    place: Path, folder: Folder, tmp_path: Path
+) -> None:
+    write(tmp_path / "outside", "a")
+    (place / "a.yaml").symlink_to(tmp_path / "outside")
+
+    assert folder.look().upserts == {f"{place}/a.yaml#a": a_cloud("a")}
+
+
+def test_an_empty_folder_in_place_of_the_one_that_was_there_takes_no_cloud_away(
+    place: Path, folder: Folder
+) -> None:
+    """As where a file system is no longer mounted."""
+    write(place / "a.yaml", "a")
+    settled(folder)
+    place.rename(place.with_name("elsewhere"))
+    place.mkdir()
+    with pytest.raises(OSError, match="an empty folder has taken its place; is it not mounted"):
+        folder.look()
+    place.rmdir()
+    place.with_name("elsewhere").rename(place)
+
+    assert settled(folder) == Batch(deletes=set())
+
+
+def test_an_absence_does_not_go_on_while_the_folder_itself_is_away(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    """As where it is removed and cloned anew: it is seen half empty before and after."""
+    write(place / "a.yaml", "a")
+    write(place / "b.yaml", "b", "c")
+    write(place / "d.yaml", "d")
+    folder.look()
+    write(place / "b.yaml", "b")
+    (place / "a.yaml").unlink()
+    settled(folder)
+    other = place.rename(place.with_name("other"))
+    with pytest.raises(OSError, match="No such file"):
+        folder.look()
+    folder.forget()
+    clock.now += 10 * GONE
+    other.rename(place)
+
+    assert folder.look() == Batch(deletes=set())
+    assert settled(folder) == Batch(deletes=set())
+    clock.now += GONE
+    assert folder.look().deletes == {f"{place}/a.yaml#a", f"{place}/b.yaml#c"}
+
+
+def test_a_document_that_cannot_be_told_takes_no_cloud_away(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    path = place / "a.yaml"
+    write(path, "a", "b")
+    settled(folder)
+    path.write_text(written(a_cloud("a")) + "---\nmetadata: {name: b\n")
+    broken = settled(folder)
+    clock.now = 100 * GONE
+    later = folder.look()
+    path.write_text(written(a_cloud("a")))
+    mended = settled(folder)
+    clock.now *= 2
+
+    assert told(broken).keys() == broken.upserts.keys()
+    assert not broken.deletes
+    assert later == Batch(deletes=set())
+    assert mended == Batch(deletes=set(broken.upserts))
+    assert folder.look().deletes == {f"{place}/a.yaml#b"}
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a: \x80"])
+def test_a_file_that_cannot_be_read_takes_no_cloud_away(
+    place: Path, folder: Folder, clock: Clock, content: bytes
+) -> None:
+    path = place / "a.yaml"
+    write(path, "a")
+    settled(folder)
+    path.write_bytes(content)
+    assert settled(folder) == Batch(deletes=set())
+    clock.now = GONE
+    broken = settled(folder)
+    clock.now = 100 * GONE
+
+    assert str(broken.upserts[str(path)]).startswith(f"{path}: is not UTF-8 at byte ")
+    assert not broken.deletes
+    assert settled(folder) == Batch(deletes=set())
+
+
+def test_a_file_may_be_so_large(
+    place: Path, folder: Folder, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place / "a.yaml"
+    write(path, "a")
+    monkeypatch.setattr(directory, "MAX_FILE", path.stat().st_size)
+    assert set(folder.look().upserts) == {f"{path}#a"}
+    path.write_text(path.read_text() + " ")
+    settled(folder)
+    clock.now = GONE
+    batch = settled(folder)
+
+    assert told(batch) == problem(path, f"longer than {directory.MAX_FILE} bytes")
+    assert not batch.deletes
+
+
+def test_a_trouble_that_does_not_last_is_not_told(
+    place: Path, folder: Folder, clock: Clock
+) -> None:
+    """git, and whoever writes slowly, leave for a moment what cannot be read."""
+    path = place / "a.yaml"
+    write(path, "a")
+    settled(folder)
+    for _ in range(5):
+        path.write_bytes(b"")
+        settled(folder)
+        clock.now += GONE - 0.1
+        write(path, "a")
+        assert settled(folder) == Batch(deletes=set())
+
+
+def test_a_file_that_goes_while_it_is_opened_is_told_when_it_has_stayed_away(
+    place: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place / "a.yaml"
+    write(path, "a")
+    settled(folder)
+    write(path, "b")
+    opened = os.open
+
+    def gone(file: Path, *arguments: Any, **options: Any) -> int:
+        path.unlink(missing_ok=True)
+        return opened(file, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", gone)
+
+    assert settled(folder) == Batch(deletes=set())
+    assert settled(folder) == Batch(deletes=set())
+
+
+@pytest.mark.asyncio
+async def test_a_folder_that_goes_away_and_comes_back_keeps_its_clouds(place: Path) -> None:
+    write(place / "a.yaml", "a")
+    elsewhere = place.with_name("elsewhere")
+    async with reading(open_registry(f"dir:{place}")) as reader:
+        await asyncio.to_thread(place.rename, elsewhere)
+        await reader.until(lambda: reader.batches[-1].stale is not None)
+        assert reader.names == {"a"}
+        await asyncio.to_thread(elsewhere.rename, place)
+        await reader.until(lambda: reader.batches[-1].stale is None)
+
+        assert reader.names == {"a"}
+        assert reader.batches[1].stale == f"dir:{place} cannot be read: No such file or directory"
+
+
+@pytest.mark.asyncio
+async def test_another_folder_in_its_place_is_compared_before_it_is_current(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its files look as those did."""
+    monkeypatch.setattr(directory, "GONE", 0)
+    write(place / "a.yaml", "a")
+    write(place / "b.yaml", "b")
+    elsewhere = place.with_name("elsewhere")
+    async with reading(open_registry(f"dir:{place}")) as reader:
+        await asyncio.to_thread(place.rename, elsewhere)
+        await reader.until(lambda: reader.batches[-1].stale is not None)
+        elsewhere.joinpath("a.yaml").write_text(written(a_cloud("a", port=7)))
+        elsewhere.joinpath("b.yaml").unlink()
+        await asyncio.to_thread(elsewhere.rename, place)
+        await reader.until(lambda: reader.batches[-1].stale is None)
+        assert reader.inventory.get("a") == a_cloud("a", port=7)
+        await reader.until(lambda: reader.names == {"a"})
+
+
+@pytest.mark.asyncio
+async def test_why_the_folder_is_away_is_told_as_it_is_now(place: Path) -> None:
+    write(place / "a.yaml", "a")
+    reasons = ("No such file or directory", "Not a directory")
+    async with reading(open_registry(f"dir:{place}")) as reader:
+
+        def reason() -> str:
+            return str(reader.batches[-1].stale)
+
+        await asyncio.to_thread(place.rename, place.with_name("elsewhere"))
+        await reader.until(lambda: reason().endswith(reasons[0]))
+        await asyncio.to_thread(place.touch)
+        await reader.until(lambda: reason().endswith(reasons[1]))
+
+        assert [batch.current for batch in reader.batches[1:]] == [reader.batches[1].current] * 2
+
+
+@pytest.mark.asyncio
+async def test_a_folder_that_is_not_there_is_unavailable(place: Path) -> None:
+    registry = open_registry(f"dir:{place}/nowhere")
+
+    with pytest.raises(RegistryUnavailable, match="nowhere cannot be read: No such file"):
+        async with reading(registry):
+            pass

@@ -1,0 +1,61 @@
+import pytest
+
+from scopeway.control_plane.registry.etcd.url import EtcdUrl, parse_etcd_url
+from scopeway.control_plane.registry.protocol import RegistryUnavailable
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("etcd://10.0.0.1:2379", EtcdUrl(endpoints=("10.0.0.1:2379",), prefix="/scopeway")),
+        ("etcd://etcd", EtcdUrl(endpoints=("etcd:2379",))),
+        ("etcd://a:1,b,[::1]/", EtcdUrl(endpoints=("a:1", "b:2379", "[::1]:2379"))),
+        ("etcd://[::2]:3", EtcdUrl(endpoints=("[::2]:3",))),
+        ("etcd://a/one/two/", EtcdUrl(endpoints=("a:2379",), prefix="/one/two")),
+        (
+            "etcd://me:p%40ss:w@a,b/x?cacert=/ca.pem&cert=c&key=k",
+            EtcdUrl(
+                endpoints=("a:2379", "b:2379"),
+                prefix="/x",
+                user="me",
+                password="p@ss:w",
+                cacert="/ca.pem",
+                cert="c",
+                key="k",
+            ),
+        ),
+        ("etcd://a?cacert=ca.pem", EtcdUrl(endpoints=("a:2379",), cacert="ca.pem")),
+    ],
+)
+def test_reads(url: str, meant: EtcdUrl) -> None:
+    assert parse_etcd_url(url) == meant
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("etcd:", "'etcd:' is not how the URL of an etcd begins"),
+        ("http://a", "'http' is not how the URL of an etcd begins"),
+        ("etcd:///prefix", "'' is not a host of an etcd"),
+        ("etcd://a,,b", "'' is not a host of an etcd"),
+        ("etcd://a b", "'a b' is not a host of an etcd"),
+        ("etcd://::1", "':' is not a host of an etcd"),
+        ("etcd://a:0", "'0' is not a port (1 to 65535) of an etcd"),
+        ("etcd://a:port", "'port' is not a port (1 to 65535) of an etcd"),
+        ("etcd://a:", "'' is not a port (1 to 65535) of an etcd"),
+        ("etcd://a?timeout=1", "'timeout' is not an option of etcd://: cacert, cert, key are"),
+        ("etcd://a?cert=c", "of the options cert and key of etcd:// one is missing"),
+    ],
+)
+def test_a_wrong_part_is_named(url: str, reason: str) -> None:
+    with pytest.raises(RegistryUnavailable) as caught:
+        parse_etcd_url(url)
+
+    assert reason in str(caught.value)
+
+
+def test_the_password_is_in_no_text() -> None:
+    url = parse_etcd_url("etcd://me:secret@a,b/x")
+
+    assert str(url) == "etcd://a:2379,b:2379/x"
+    assert "secret" not in repr(url)

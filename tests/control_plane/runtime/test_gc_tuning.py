@@ -1,0 +1,107 @@
+import asyncio
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+from scopeway.control_plane.runtime import gc_tuning as memory
+
+
+@pytest.fixture
+def trims(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Stand in for the C library."""
+    calls: list[int] = []
+
+    class Library:
+        malloc_trim = calls.append
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: Library)
+    monkeypatch.setattr(memory, "QUIET", 0)
+    return calls
+
+
+def run(*sizes: int) -> None:
+    """Let it look at each of the sizes, one after the other."""
+    left = list(sizes)
+
+    def size() -> int:
+        if not left:
+            raise LookupError
+        return left.pop(0)
+
+    with pytest.raises(LookupError):
+        asyncio.run(memory.give_back(size))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ((0, 0, 0), 0),
+        ((0, 5, 5, 5), 1),
+        ((0, 5, 6, 7), 0),
+        ((0, 5, 5, 5, 0, 0, 0), 2),
+    ],
+)
+def test_memory_is_given_back_once_after_each_storm(
+    trims: list[int], sizes: tuple[int, ...], expected: int
+) -> None:
+    run(*sizes)
+
+    assert len(trims) == expected
+
+
+FIRST_LISTING = """
+import gc
+from scopeway.control_plane.runtime import gc_tuning as memory
+
+try:
+    with memory.no_collections():
+        during = gc.isenabled()
+        clouds = [[] for _ in range(1000)]
+        raise LookupError
+except LookupError:
+    pass
+print(during, gc.isenabled(), gc.get_threshold() == memory.THRESHOLDS, gc.get_freeze_count() > 1000)
+"""
+
+
+def test_what_stays_is_never_looked_through_for_garbage() -> None:
+    said = subprocess.check_output([sys.executable, "-c", FIRST_LISTING], text=True)
+
+    assert said.split() == ["False", "True", "True", "True"]
+
+
+AMONG_SMALL_ONES = """
+import ctypes, sys
+from pathlib import Path
+from scopeway.control_plane.runtime import gc_tuning as memory
+
+def resident():
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+library.free.argtypes = [ctypes.c_void_p]
+if sys.argv[1] == "apart":
+    memory.keep_large_blocks_apart()
+before, large = resident(), []
+for _ in range(2_000):
+    large.append(library.malloc(memory.LARGE))
+    ctypes.memset(ctypes.c_void_p(large[-1]), 1, memory.LARGE)
+    library.malloc(64)
+for block in large:
+    library.free(block)
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc")
+def test_large_blocks_among_small_ones_leave_no_holes() -> None:
+    kept = {
+        how: int(subprocess.check_output([sys.executable, "-c", AMONG_SMALL_ONES, how]))
+        for how in ("as it is", "apart")
+    }
+
+    assert kept["apart"] < kept["as it is"] / 10

@@ -1,0 +1,377 @@
+import asyncio
+import errno
+import os
+import tempfile
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from counted import Counted, Freed
+from memory_registry import MemoryRegistry
+from registry_model import a_cloud, reading
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.registry import Batch, RegistryUnavailable
+from scopeway.control_plane.runtime import last_good as state
+from scopeway.control_plane.runtime import last_good_file as state_file
+from scopeway.control_plane.runtime.last_good import StateRegistry
+from scopeway.control_plane.runtime.last_good_file import StateFile
+from scopeway.control_plane.runtime.slices import in_slices
+
+pytestmark = pytest.mark.asyncio
+
+
+class AwayAtFirst(MemoryRegistry):
+    """A registry that cannot be read three times, and then when it is told to come back."""
+
+    def __init__(self, *names: str, reasons: Sequence[str] = ("is away",) * 3) -> None:
+        super().__init__(*map(a_cloud, names))
+        self.reasons = reasons
+        self.back = asyncio.Event()
+        self.attempts = 0
+
+    async def watch(self) -> AsyncGenerator[Batch, None]:
+        self.attempts += 1
+        if self.attempts <= 3:
+            raise RegistryUnavailable(f"memory {self.reasons[self.attempts - 1]}")
+        await self.back.wait()
+        async for batch in super().watch():
+            yield batch
+
+
+def save(folder: Path, *names: str) -> None:
+    inventory = Inventory().apply({name: a_cloud(name) for name in names})
+    state_file.save(folder, inventory, "memory")
+
+
+def names(folder: Path) -> set[str | None]:
+    """Return the names of the saved clouds; none where nothing is saved."""
+    saved = state_file.load(folder)
+    return set() if saved is None else {entry.name for entry in saved.entries.values()}
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - a file or a counter of another thread
+            await asyncio.sleep(0.01)
+
+
+async def test_the_last_clouds_are_saved_at_the_end(tmp_path: Path) -> None:
+    inner = MemoryRegistry(a_cloud("a"), a_cloud("b"))
+    async with reading(StateRegistry(inner, tmp_path / "state")) as reader:
+        inner.put(a_cloud("c"))
+        inner.delete("a")
+        await reader.until(lambda: reader.names == {"b", "c"})
+    saved = state_file.load(tmp_path / "state")
+
+    assert saved is not None
+    assert list(saved.entries.values()) == [a_cloud("b"), a_cloud("c")]
+
+
+async def test_the_first_listing_is_saved_before_it_is_told(tmp_path: Path) -> None:
+    """Whoever is killed as soon as it serves has something to start with."""
+    watch = StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path, debounce=1000).watch()
+    await anext(watch)
+
+    assert names(tmp_path) == {"a"}
+    await watch.aclose()
+
+
+async def test_a_change_is_saved_after_the_debounce(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many changes there are meanwhile, and they are one writing."""
+    inner = MemoryRegistry()
+    saved: list[int] = []
+    save_file = state_file.StateFile.save
+
+    def save(file: state_file.StateFile, inventory: Inventory) -> None:
+        saved.append(len(inventory))
+        save_file(file, inventory)
+
+    monkeypatch.setattr(state_file.StateFile, "save", save)
+    async with reading(StateRegistry(inner, tmp_path, debounce=1000)) as reader:
+        for number in range(5):
+            inner.put(a_cloud(f"cloud-{number}"))
+        await reader.until(lambda: len(reader.names) == 5)
+        assert saved == [0]
+
+    assert saved == [0, 5]
+
+
+async def test_so_is_what_a_returned_registry_holds(tmp_path: Path) -> None:
+    save(tmp_path, "a", "b")
+    inner = AwayAtFirst("b", "c")
+    inner.back.set()
+    watch = StateRegistry(inner, tmp_path, retry=0, debounce=1000).watch()
+    await anext(watch)
+    assert names(tmp_path) == {"a", "b"}
+    await anext(watch)
+
+    assert names(tmp_path) == {"b", "c"}
+    await watch.aclose()
+
+
+async def test_a_disk_that_hangs_holds_up_no_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def fsync(_: int) -> None:
+        hangs.set()
+        go_on.wait()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(state, "FIRST", 0.01)
+    async with reading(StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path)) as reader:
+        assert reader.names == {"a"}
+        assert hangs.is_set()
+        go_on.set()
+
+
+async def test_what_could_not_be_saved_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the file of before is not said to be current meanwhile."""
+    inner = MemoryRegistry(a_cloud("a"))
+    monkeypatch.setattr(state, "RETRY_SAVE", 0)
+    monkeypatch.setattr(state, "IDLE", 0)
+    attempts = 0
+
+    def fail(**_: object) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with reading(StateRegistry(inner, tmp_path, debounce=0)) as reader:
+        with monkeypatch.context() as full:
+            full.setattr(tempfile, "mkstemp", fail)
+            inner.put(a_cloud("b"))
+            await eventually(lambda: attempts >= 3)
+            os.utime(tmp_path / "clouds.jsonl", (1, 1))
+            seen = attempts
+            await eventually(lambda: attempts >= seen + 3)
+            assert (tmp_path / "clouds.jsonl").stat().st_mtime == 1
+            assert names(tmp_path) == {"a"}
+        await eventually(lambda: names(tmp_path) == {"a", "b"})
+        assert reader.names == {"a", "b"}
+    told = [record.getMessage() for record in caplog.records]
+
+    assert [each for each in told if "No space left" in each] == [
+        "the clouds cannot be saved, so a restart without the registry would serve older ones or "
+        f"none: {tmp_path}: No space left on device"
+    ]
+    assert told[-1] == "the clouds are saved again"
+
+
+async def test_a_file_that_is_gone_is_saved_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "IDLE", 0)
+    async with reading(StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path, debounce=0)):
+        await asyncio.to_thread((tmp_path / "clouds.jsonl").unlink)
+        await eventually(lambda: names(tmp_path) == {"a"})
+
+
+async def test_why_the_registry_is_away_is_told_as_it_is_now(tmp_path: Path) -> None:
+    save(tmp_path, "a")
+    inner = AwayAtFirst("b", reasons=("cannot be reached", "cannot be reached", "refuses us"))
+    async with reading(StateRegistry(inner, tmp_path, retry=0)) as reader:
+        await reader.until(lambda: len(reader.batches) == 2)
+        first, second = reader.batches
+        inner.back.set()
+        await reader.until(lambda: reader.names == {"b"})
+
+    assert first.stale is not None
+    assert first.stale.startswith("memory cannot be reached; serving what memory held at ")
+    assert second.stale == first.stale.replace("cannot be reached", "refuses us")
+    assert second.current == first.current
+
+
+async def test_changes_are_saved_meanwhile(tmp_path: Path) -> None:
+    inner = MemoryRegistry(a_cloud("a"))
+    async with reading(StateRegistry(inner, tmp_path, debounce=0)):
+        inner.put(a_cloud("b"))
+        await eventually(lambda: names(tmp_path) == {"a", "b"})
+
+
+async def test_the_clouds_of_before_a_batch_are_freed_step_by_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by the writer, which has those of before when a batch comes while it writes."""
+    monkeypatch.setattr(state, "in_slices", partial(in_slices, seconds=0))
+    save, writes, may_end = StateFile.save, threading.Semaphore(0), threading.Semaphore(0)
+
+    def slow(self: StateFile, inventory: Inventory) -> None:
+        save(StateFile(tmp_path, "memory"), inventory)  # another keeps no line of it
+        writes.release()
+        may_end.acquire(timeout=30)
+
+    monkeypatch.setattr(StateFile, "save", slow)
+    found, freed = [0], Freed()
+
+    async def look() -> None:
+        while sum(found) < 500:
+            found.append(freed.take())
+            await asyncio.sleep(0)
+
+    def batch(label: str) -> Batch:
+        clouds = (Counted(name=f"c-{n}", labels={"own": f"{label}{n}"}) for n in range(500))
+        return Batch(upserts={each.name: each for each in clouds})
+
+    inner = MemoryRegistry()
+    registry = StateRegistry(inner, tmp_path, debounce=0)
+    async with aclosing(registry.watch()) as batches:
+        may_end.release()
+        await anext(batches)
+        await asyncio.to_thread(writes.acquire)  # of nothing
+        watching = asyncio.create_task(look())
+        inner.tell(batch("a"))
+        await anext(batches)
+        await asyncio.to_thread(writes.acquire)  # it is being written when the second comes
+        for each in (Batch(), batch("b")):
+            inner.tell(each)
+            await anext(batches)
+        assert sum(found) == 0
+        may_end.release(10)
+        async with asyncio.timeout(30):
+            await watching
+
+    assert max(found) <= 64
+
+
+async def test_saved_clouds_are_served_and_marked_while_the_registry_is_away(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path, "a", "b")
+    inner = AwayAtFirst("b", "c")
+    os.utime(tmp_path / "clouds.jsonl", (0, 86_400))
+    registry = StateRegistry(inner, tmp_path, retry=0)
+    async with reading(registry) as reader:
+        assert reader.names == {"a", "b"}
+        assert reader.batches[0].complete
+        assert reader.batches[0].stale == (
+            "memory is away; serving what memory held at 1970-01-02 00:00:00 UTC"
+        )
+        inner.back.set()
+        await reader.until(lambda: reader.names == {"b", "c"})
+
+        assert [batch.stale is None for batch in reader.batches] == [False, True]
+
+
+async def test_a_registry_that_is_away_with_nothing_saved_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(RegistryUnavailable, match="memory is away"):
+        async with reading(StateRegistry(AwayAtFirst(), tmp_path)):
+            pass
+
+    assert state_file.load(tmp_path) is None
+
+
+async def test_a_damaged_file_is_told_and_is_no_hindrance_when_the_registry_is_there(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "clouds.jsonl").write_text("x")
+    with pytest.raises(RegistryUnavailable, match=r"memory is away; nor can .* saved clouds"):
+        async with reading(StateRegistry(AwayAtFirst(), tmp_path)):
+            pass
+    async with reading(StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path)) as reader:
+        assert reader.names == {"a"}
+    (kept,) = set(os.listdir(tmp_path)) - {"clouds.jsonl"}
+
+    assert kept.startswith("clouds.jsonl.unusable-")
+    assert (tmp_path / kept).read_text() == "x"
+    assert names(tmp_path) == {"a"}
+
+
+async def test_a_damaged_file_that_cannot_be_moved_yet_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder that is read-only for a while."""
+    (tmp_path / "clouds.jsonl").write_text("x")
+    monkeypatch.setattr(state, "RETRY_SAVE", 0)
+    attempts = 0
+
+    def fail(*_: object) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as read_only:
+        read_only.setattr(Path, "rename", fail)
+        watch = StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path, debounce=0).watch()
+        await anext(watch)
+        await eventually(lambda: attempts >= 3)
+        assert (tmp_path / "clouds.jsonl").read_text() == "x"
+    await watch.aclose()
+    (kept,) = set(os.listdir(tmp_path)) - {"clouds.jsonl"}
+
+    assert (tmp_path / kept).read_text() == "x"
+    assert names(tmp_path) == {"a"}
+
+
+async def test_a_cloud_lost_in_a_storm_is_saved_too(tmp_path: Path) -> None:
+    inner = MemoryRegistry(*(a_cloud(f"cloud-{number}") for number in range(12)))
+    registry = StateRegistry(inner, tmp_path)
+    async with reading(registry) as reader:
+        inner.delete(*(f"cloud-{number}" for number in range(8)))
+        await reader.until(lambda: len(reader.batches) == 2)
+    saved = state_file.load(tmp_path)
+
+    assert saved is not None
+    assert len(saved.entries) == 12
+
+
+async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    registry = StateRegistry(MemoryRegistry(), tmp_path / "file" / "state")
+
+    with pytest.raises(RegistryUnavailable, match=r"the state directory .*/file/state cannot be"):
+        async with reading(registry):
+            pass
+
+
+async def test_what_a_returned_registry_has_lost_is_held_and_saved_until_it_is_given_up(
+    tmp_path: Path,
+) -> None:
+    names = [f"cloud-{number}" for number in range(12)]
+    save(tmp_path, *names)
+    inner = AwayAtFirst(*names[:3])
+    registry = StateRegistry(inner, tmp_path, retry=0, debounce=0)
+    async with reading(registry) as reader:
+        inner.back.set()
+        await reader.until(lambda: len(reader.batches) == 2)
+        assert reader.names == set(names)
+        registry.release(["cloud-11"])
+    saved = state_file.load(tmp_path)
+
+    assert saved is not None
+    assert [entry.name for entry in saved.entries.values()] == sorted(set(names) - {"cloud-11"})
+
+
+async def test_what_is_given_up_while_a_batch_is_taken_over_is_so_after_it(tmp_path: Path) -> None:
+    names = [f"cloud-{number}" for number in range(12)]
+    save(tmp_path, *names)
+    inner = AwayAtFirst(*names[:3])
+    registry = StateRegistry(inner, tmp_path, retry=0, debounce=0)
+    async with reading(registry) as reader:
+        inner.back.set()
+        await reader.until(lambda: len(reader.batches) == 2)
+        registry._applying = True
+        registry.release(["cloud-11"])
+        assert "cloud-11" in registry._catalog.held
+        await registry._apply(Batch())
+        assert "cloud-11" not in registry._catalog.held
+    saved = state_file.load(tmp_path)
+
+    assert saved is not None
+    assert "cloud-11" not in {entry.name for entry in saved.entries.values()}
+
+
+async def test_how_old_the_saved_clouds_are_is_told(tmp_path: Path) -> None:
+    save(tmp_path, "a")
+    saved = (tmp_path / "clouds.jsonl").stat().st_mtime
+    async with reading(StateRegistry(AwayAtFirst(), tmp_path, retry=0)) as reader:
+        assert reader.batches[0].current == saved

@@ -1,0 +1,71 @@
+"""What a line of the log shows."""
+
+import logging
+import sys
+
+from scopeway.control_plane.runtime.logs import MAX_LINE, Formatter
+from scopeway.control_plane.serving.log_budget import LogBudget
+
+
+def test_a_line_names_what_it_is_about() -> None:
+    record = logging.makeLogRecord(
+        {
+            "name": "scopeway.xds",
+            "levelname": "WARNING",
+            "msg": "client rejected a response: %s",
+            "args": ("no\nsuch filter",),
+            "node": "cloud-1/envoy",
+            "type_url": "a.B",
+        }
+    )
+
+    line = Formatter().format(record)
+    assert line.endswith(
+        "WARNING scopeway.xds: client rejected a response: no\\nsuch filter"
+        " node='cloud-1/envoy' type_url='a.B'"
+    )
+
+
+def test_a_line_without_more_is_left_alone() -> None:
+    record = logging.makeLogRecord({"name": "a", "levelname": "INFO", "msg": "ready"})
+
+    assert Formatter().format(record).endswith("INFO a: ready")
+
+
+def test_a_budget_withholds_what_is_too_much_and_says_how_much_it_was() -> None:
+    now = 0.0
+    budget = LogBudget(2, 60, clock=lambda: now)
+    first = [budget.take() for _ in range(5)]
+    now = 59
+    still = budget.take()
+    now = 61
+    later = [budget.take() for _ in range(3)]
+
+    assert first == [0, 0, None, None, None]
+    assert still is None
+    assert later == [4, 0, None]
+
+
+def test_no_text_moves_a_cursor_or_looks_like_a_line() -> None:
+    """Neither in the sentence nor in a field, nor in an error's traceback."""
+    hostile = "a\n2026-11-30 05:00:00,000 INFO forged\x1b[31m\u202e\u2028b"
+    try:
+        raise ValueError(hostile)
+    except ValueError:
+        found = sys.exc_info()
+    record = logging.makeLogRecord(
+        {"name": "a", "levelname": "INFO", "msg": "%s", "args": (hostile,), "exc_info": found}
+    )
+    vars(record)["field"] = hostile
+    first, *others = Formatter().format(record).split("\n")
+
+    assert first.count("forged") == 2
+    assert first.isprintable()
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
+    assert any("forged" in line for line in others)
+
+
+def test_a_line_is_cut() -> None:
+    record = logging.makeLogRecord({"name": "a", "levelname": "INFO", "msg": "x" * (1 << 20)})
+
+    assert len(Formatter().format(record)) < MAX_LINE + 40

@@ -1,0 +1,103 @@
+"""The control plane's own certificate: taken when it is good, kept when it is not."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from scopeway.control_plane.identity.authority import AuthorityFolder
+from scopeway.control_plane.identity.certificates import CertificateError
+from scopeway.control_plane.identity.files import IdentityFiles, in_folder
+from scopeway.control_plane.runtime.server_tls import Channel, ends_at
+
+DAY = timedelta(days=1)
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> AuthorityFolder:
+    made = AuthorityFolder.create(tmp_path, "edge.example", now=NOW, lifetime=9 * DAY)
+    for cloud in (None, "cloud-1"):
+        made.issue(made.holder(cloud), now=NOW, lifetime=DAY)
+    return made
+
+
+@pytest.fixture
+def files(authority: AuthorityFolder) -> IdentityFiles:
+    return in_folder(authority.holder(None).folder)
+
+
+def of_cloud(authority: AuthorityFolder) -> bytes:
+    return in_folder(authority.holder("cloud-1").folder).certificate.read_bytes()
+
+
+def test_what_has_not_changed_is_given_once(
+    authority: AuthorityFolder, files: IdentityFiles
+) -> None:
+    channel = Channel(files, "edge.example")
+    assert channel._fetch() is None
+    authority.issue(authority.holder(None), now=NOW, lifetime=DAY)
+
+    assert channel._fetch() is not None
+    assert channel._fetch() is None
+
+
+def test_half_a_change_changes_nothing_and_is_said_once(
+    authority: AuthorityFolder, files: IdentityFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel = Channel(files, "edge.example")
+    before = files.key.read_bytes()
+    files.key.write_bytes(b"half")
+    for _ in range(3):
+        assert not channel.refresh()
+        assert channel._fetch() is None
+    (record,) = caplog.records
+    files.key.unlink()
+    assert channel._fetch() is None
+    files.key.write_bytes(before)
+
+    assert "the certificate stays as it was" in record.message
+    assert channel._fetch() is not None
+
+
+def test_only_the_bearers_of_an_authority_that_is_gone_are_believed_no_longer(
+    authority: AuthorityFolder, files: IdentityFiles
+) -> None:
+    channel = Channel(files, "edge.example")
+    old = of_cloud(authority)
+    refreshed = []
+    for _ in range(3):
+        assert channel.believes(old)
+        authority.rotate(now=NOW, lifetime=9 * DAY)
+        refreshed.append(channel.refresh())
+
+    assert refreshed == [False, False, True]
+    assert not channel.refresh()
+    assert not channel.believes(old)
+    assert channel.believes(of_cloud(authority))
+
+
+def test_a_removal_seen_by_a_new_connection_first_is_not_lost(
+    authority: AuthorityFolder, files: IdentityFiles
+) -> None:
+    channel = Channel(files, "edge.example")
+    for _ in range(3):
+        authority.rotate(now=NOW, lifetime=9 * DAY)
+        channel._fetch()
+
+    assert channel.refresh()
+
+
+def test_it_ends_when_the_certificate_says(authority: AuthorityFolder) -> None:
+    assert ends_at(of_cloud(authority)) == pytest.approx((NOW + DAY).timestamp(), abs=1)
+
+
+@pytest.mark.parametrize("trust_domain", ["other.example", "edge.example"])
+def test_a_certificate_of_somebody_else_is_refused(
+    authority: AuthorityFolder, files: IdentityFiles, trust_domain: str
+) -> None:
+    chosen = (
+        files if trust_domain == "other.example" else in_folder(authority.holder("cloud-1").folder)
+    )
+    with pytest.raises(CertificateError, match=f"not spiffe://{trust_domain}/control-plane"):
+        Channel(chosen, trust_domain)

@@ -1,0 +1,558 @@
+"""What each Envoy may ask for, and what a change means to whom."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+
+from harness.source import (
+    ANYBODY,
+    BROKEN,
+    Fleet,
+    Recorder,
+    cloud,
+    node,
+    one_by_one,
+    peered,
+    site,
+    status,
+)
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Cloud, CloudPattern, Endpoint, Service
+from scopeway.control_plane.planner.planner import PlanSettings
+from scopeway.control_plane.serving.limits import Limits
+from scopeway.control_plane.serving.source import ScopewaySource
+from scopeway.control_plane.serving.stats import ANSWER_BOUNDS
+from scopeway.control_plane.translator.node_setup import EARLIER, PROTOCOL
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.source import KnowsVersions, Node
+from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
+
+
+class TestAttach:
+    def test_a_node_is_of_the_group_of_its_cloud(self) -> None:
+        assert Fleet(cloud("cloud-1")).attach("cloud-1").group == "cloud-1"
+
+    @pytest.mark.parametrize("protocol", [None, "", "3"])
+    def test_a_node_of_another_protocol_is_refused_with_a_hint(self, protocol: str | None) -> None:
+        with pytest.raises(ProtocolError, match="scopeway bootstrap") as refused:
+            Fleet().source.attach(node("cloud-1", protocol))
+
+        assert refused.value.status == "FAILED_PRECONDITION"
+
+    def test_a_node_that_names_its_identity_is_handed_the_names_back(self) -> None:
+        files = {"certificate": "/c", "key": "/k", "authorities": "/a"}
+        metadata = {f"scopeway.identity.{name}": file for name, file in files.items()}
+        plain = node("cloud-1")
+        secure = Node(id="", cluster="cloud-1", metadata={**plain.metadata, **metadata})
+        source = Fleet(cloud("cloud-1")).source
+
+        for name in ("identity", "authorities"):
+            found = source.attach(secure).resource(SECRET, name)
+            assert found is not None
+            assert found.name == name
+            assert source.attach(plain).resource(SECRET, name) is None
+        assert source.attach(secure).resource(SECRET, "front") is not None
+
+    def test_a_node_has_only_so_many_streams_at_a_time(self) -> None:
+        source = Fleet(cloud("cloud-1"), limits=Limits(streams_per_node=2)).source
+        views = [source.attach(node("cloud-1")) for _ in range(2)]
+        with pytest.raises(
+            ProtocolError, match="node 'cloud-1/0' has 2 streams already"
+        ) as refused:
+            source.attach(node("cloud-1"))
+        other = Node(id="cloud-1/1", cluster="cloud-1", metadata=node("cloud-1").metadata)
+        source.attach(other)
+        views[0].close()
+
+        assert refused.value.status == "RESOURCE_EXHAUSTED"
+        source.attach(node("cloud-1"))
+
+    def test_a_cloud_has_only_so_many_streams_at_a_time_whatever_its_nodes_are_called(self) -> None:
+        source = Fleet(cloud("cloud-1"), limits=Limits(streams_per_cloud=3)).source
+        metadata = node("cloud-1").metadata
+        names = [f"cloud-1/{number}" for number in range(4)]
+        views = [
+            source.attach(Node(id=name, cluster="cloud-1", metadata=metadata)) for name in names[:3]
+        ]
+        last = Node(id=names[3], cluster="cloud-1", metadata=metadata)
+        with pytest.raises(ProtocolError, match="cloud cloud-1 has 3 streams already"):
+            source.attach(last)
+        source.attach(node("cloud-2"))
+        views[1].close()
+
+        source.attach(last)
+        assert source.stats().streams == 4
+
+    def test_a_node_without_a_cloud_is_refused(self) -> None:
+        with pytest.raises(ProtocolError, match="names no cloud"):
+            Fleet().source.attach(Node(id="x", cluster="", metadata={"scopeway.protocol": "1"}))
+
+    def test_a_node_sees_its_own_site(self) -> None:
+        view = Fleet(cloud("cloud-1"), cloud("cloud-2")).attach("cloud-2")
+
+        assert set(view.wildcard(LISTENER)) == {"front", "peer", "front/image"}
+        assert set(view.wildcard(CLUSTER)) == {"image@cloud-2"}
+        listener = view.resource(LISTENER, "front")
+        assert listener is not None
+        assert listener.body == b"cloud-2"
+        assert view.resource(ROUTE, "nothing") is None
+
+    def test_every_served_type_answers(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        view = fleet.attach()
+
+        assert all(view.wildcard(type_url) for type_url in fleet.source.type_urls())
+
+    def test_the_envoys_of_one_site_may_log_to_different_files(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        logs = ("/a", "/b", "/a")
+        metadata = [{"scopeway.protocol": "1", "scopeway.access_log": log} for log in logs]
+        views = [
+            fleet.source.attach(Node(id=f"cloud-1/{n}", cluster="cloud-1", metadata=each))
+            for n, each in enumerate(metadata)
+        ]
+        views[0].close()
+        filters = [view.resource(EXTENSION, "lua/front") for view in views[1:]]
+
+        assert [each.body for each in filters if each] == [b"lua /b", b"lua /a"]
+
+    def test_an_envoy_whose_site_cannot_be_made_leaves_nothing(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        with pytest.raises(ValueError, match="cannot be made"):
+            fleet.attach("cloud-1", access_log=BROKEN)
+        fleet.put(peered("cloud-1"))
+
+        assert fleet.hub.told == []
+        assert fleet.source.stats().streams == 0
+
+    def test_nor_does_it_keep_a_site_from_being_forgotten(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=Limits(sites_away=1))
+        fleet.attach("cloud-1").close()
+        with pytest.raises(ValueError, match="cannot be made"):
+            fleet.attach("cloud-1", access_log=BROKEN)
+        fleet.attach("cloud-2").close()
+        fleet.put(peered("cloud-1"))
+
+        assert fleet.hub.told == []
+
+
+class TestASiteThatCannotBeMade:
+    def test_it_keeps_what_it_has_and_all_others_hear_of_their_changes(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
+        views = {name: fleet.attach(name) for name in ("cloud-1", "cloud-2")}
+        had = views["cloud-1"].resource(LISTENER, "front")
+        broken = cloud("cloud-1", kind=BROKEN)
+        fleet.put(broken, Cloud(name="cloud-2"))
+
+        assert (LISTENER, frozenset({"front/image"}), "cloud-2") in fleet.hub.told
+        assert (LISTENER, None, "cloud-2") in fleet.hub.told
+        assert {group for url, _, group in fleet.hub.told if url == LISTENER} == {"cloud-2"}
+        assert isinstance(views["cloud-1"], KnowsVersions)
+        assert had is not None
+        assert views["cloud-1"].is_current(LISTENER, "front", had.version)
+        assert [vars(one)["cloud"] for one in caplog.records if one.exc_info] == ["cloud-1"]
+
+        fleet.put(cloud("cloud-1", port=1, kind="mended"), cloud("cloud-2"))
+        assert (LISTENER, None, "cloud-2") in fleet.hub.told
+
+
+class TestUnknownCloud:
+    def test_its_site_gets_no_listeners_and_only_rejections(self) -> None:
+        view = Fleet(cloud("cloud-2")).attach("cloud-1")
+
+        assert not any(view.wildcard(type_url) for type_url in (CLUSTER, LISTENER, ROUTE))
+        assert status(view, "image@cloud-2") == "503"
+
+    def test_everything_comes_when_the_cloud_appears(self) -> None:
+        fleet = Fleet(cloud("cloud-2"))
+        view = fleet.attach("cloud-1")
+        status(view, "image@cloud-2")
+
+        fleet.put(cloud("cloud-1"))
+
+        assert status(view, "image@cloud-2") is None
+        assert set(view.wildcard(LISTENER)) == {"front", "peer", "front/image"}
+        assert (CLUSTER, {"image@cloud-2"}, "cloud-1") in fleet.hub.told
+        assert {(type_url, None, "cloud-1") for type_url in fleet.source.type_urls()} <= set(
+            fleet.hub.told
+        )
+
+    def test_everything_goes_when_the_cloud_is_deleted(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        view = fleet.attach("cloud-1")
+
+        fleet.delete("cloud-1")
+
+        assert not view.wildcard(LISTENER)
+        assert (LISTENER, None, "cloud-1") in fleet.hub.told
+
+
+class TestTargets:
+    def test_a_name_that_does_not_parse_is_a_rejection_too(self) -> None:
+        """A removal would make each further request for the name wait."""
+        view = Fleet(cloud("cloud-1")).attach()
+
+        assert status(view, "image@cloud-1|") == "400"
+        assert status(view, "nonsense") == "400"
+        assert status(view, "image@cloud-9") == "404"
+
+    def test_nodes_with_equal_views_share_the_bytes(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), cloud("cloud-3"))
+        first = fleet.attach("cloud-1").resource(CLUSTER, "image@cloud-3")
+        second = fleet.attach("cloud-2").resource(CLUSTER, "image@cloud-3")
+
+        assert first is not None
+        assert first is second
+        assert fleet.source.stats().compiled == 1
+
+    def test_each_caller_has_its_own_policy(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), Cloud(name="stranger"), cloud("cloud-3"))
+
+        assert status(fleet.attach("cloud-1"), "image@cloud-3") is None
+        assert status(fleet.attach("stranger"), "image@cloud-3") == "403"
+
+    @pytest.mark.parametrize(
+        ("name", "counted"),
+        [
+            ("image@cloud-9|cloud-2", {"unknown": 1}),
+            ("image@[tier=edge]", {"policy": 1}),
+            ("image@cloud-9|cloud-8", {"unknown": 1}),
+            ("image@cloud-9", {}),
+            ("image@closed", {}),
+            ("image@cloud-2", {}),
+        ],
+    )
+    def test_what_is_passed_over_is_counted_but_not_what_the_answer_tells(
+        self, name: str, counted: Mapping[str, int]
+    ) -> None:
+        closed = replace(cloud("closed", tier="edge"), accept=())
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2", tier="edge"), closed)
+        fleet.attach().resource(CLUSTER, name)
+
+        assert fleet.source.stats().passed_over == counted
+
+    def test_the_time_for_a_target_is_counted_by_how_long_it_took(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        labels = ",".join(f"k{number}=v" for number in range(60))  # some ms to read
+        fleet.attach().resource(CLUSTER, f"image@[{labels}]")
+        stats = fleet.source.stats()
+
+        assert sum(stats.answers) == sum(stats.answers[1:]) == 1
+        assert stats.answer_seconds > ANSWER_BOUNDS[0]
+
+
+@pytest.mark.parametrize("protocol", [EARLIER, PROTOCOL])
+@pytest.mark.parametrize("names", [("a.test",), ("a.test", "b.test"), ("127.0.0.1",)])
+def test_a_cluster_that_waits_for_a_name_server_comes_after_the_listeners(
+    names: tuple[str, ...], protocol: str
+) -> None:
+    """An Envoy with listeners of an earlier version knows no clusters that don't wait."""
+    endpoints = tuple(Endpoint(address=name, port=80) for name in names)
+    home = Cloud(name="cloud-1", services={"image": Service(endpoints=endpoints)})
+    asking = node("cloud-1", protocol)
+
+    found = Fleet(home).source.attach(asking).resource(CLUSTER, "image@cloud-1")
+
+    assert found is not None
+    waits = "envoy.cluster.dns" in found.body.decode(errors="replace")
+    assert waits == (names[0] == "a.test" and (len(names) > 1 or protocol == EARLIER))
+    assert found.after == (LISTENER if waits else None)
+
+
+def test_an_earlier_envoy_gets_a_policy_for_one_filter_and_so_do_the_others_of_its_site() -> None:
+    fleet = Fleet(peered("cloud-1", ANYBODY), cloud("cloud-2"))
+    first = fleet.attach("cloud-1")
+    before = first.resource(ROUTE, "peer")
+    fleet.hub.told.clear()
+
+    earlier = fleet.source.attach(node("cloud-1", EARLIER))
+
+    assert fleet.hub.told == [(ROUTE, {"peer"}, "cloud-1")]
+    now = earlier.resource(ROUTE, "peer")
+    assert before is not None
+    assert now is not None
+    assert first.resource(ROUTE, "peer") is now
+    assert [b"classes" in each.body for each in (before, now)] == [True, False]
+
+
+class TestUpdate:
+    def test_a_cloud_that_nobody_names_concerns_nobody(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
+        fleet.attach().resource(CLUSTER, "image@cloud-2")
+
+        fleet.put(cloud("cloud-3"))
+
+        assert fleet.hub.told == []
+
+    def test_a_rejected_target_works_when_its_cloud_is_registered(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        view = fleet.attach()
+        assert status(view, "image@cloud-2") == "404"
+
+        fleet.put(cloud("cloud-2"))
+
+        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
+        assert status(view, "image@cloud-2") is None
+
+    def test_a_changed_cloud_concerns_the_targets_that_depend_on_it(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), cloud("cloud-3", region="eu"))
+        view = fleet.attach()
+        names = ["image@cloud-2", "image@cloud-3", "image@cloud-3|cloud-1", "image@[region=eu]"]
+        before = {name: view.resource(CLUSTER, name) for name in names}
+
+        fleet.put(cloud("cloud-3", port=1, region="eu"))
+
+        assert fleet.hub.told == [(CLUSTER, set(names[1:]), "cloud-1")]
+        changed = {name for name in names if view.resource(CLUSTER, name) != before[name]}
+        assert changed == {"image@cloud-3"}, "all others lead there"
+
+    def test_no_other_site_is_touched(self) -> None:
+        """No listener, route or filter changes where another cloud comes, changes or goes."""
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
+        fleet.attach("cloud-1").resource(CLUSTER, "image@cloud-2")
+
+        fleet.put(cloud("cloud-2", port=1))
+        fleet.delete("cloud-2")
+
+        assert {type_url for type_url, _, _ in fleet.hub.told} == {CLUSTER}
+
+    def test_labels_of_a_cloud_concern_all_targets_of_its_site(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
+        view = fleet.attach("cloud-1")
+        assert status(view, "image@cloud-2") is None
+
+        fleet.put(cloud("cloud-1", fleet="other"))
+
+        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
+        assert status(view, "image@cloud-2") == "403"
+
+    def test_a_site_learns_of_its_new_service(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        view = fleet.attach("cloud-1")
+        more = Service(endpoints=(Endpoint(address="127.0.0.1", port=9696),))
+        home = cloud("cloud-1")
+
+        fleet.put(
+            Cloud(
+                name=home.name,
+                labels=home.labels,
+                accept=home.accept,
+                services={**home.services, "network": more},
+            )
+        )
+
+        assert fleet.hub.told == [
+            (CLUSTER, None, "cloud-1"),
+            (LISTENER, {"front/network"}, "cloud-1"),
+            (LISTENER, None, "cloud-1"),
+        ]
+        assert set(view.wildcard(CLUSTER)) == {"image@cloud-1", "network@cloud-1"}
+
+    def test_a_site_whose_bytes_stay_is_told_nothing(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        fleet.attach("cloud-1")
+
+        fleet.put(cloud("cloud-1", port=1))
+
+        assert fleet.hub.told == []
+
+    def test_a_cloud_that_changes_faster_than_its_site_is_made_is_refused(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        ports = itertools.count(1)
+        steps = (
+            fleet.put(cloud("cloud-1", port=next(ports)))
+            for _ in fleet.source.prepare(node("cloud-1"))
+        )
+        with pytest.raises(ProtocolError, match="cloud cloud-1 changes so often"):
+            list(steps)
+
+        fleet.attach("cloud-1")
+
+    def test_what_changes_while_a_site_is_made_is_in_it(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        for count, _ in enumerate(fleet.source.prepare(node("cloud-1"))):
+            if not count:
+                changed = cloud("cloud-1")
+                fleet.put(replace(changed, services={"network": changed.services["image"]}))
+        view = fleet.attach("cloud-1")
+
+        assert view.wildcard(LISTENER) == {"front", "peer", "front/network"}
+
+    def test_a_listener_that_changes_is_told_to_its_site_only(self) -> None:
+        bodies = {LISTENER: {"front": b"1"}}
+        fleet = Fleet(cloud("cloud-1"))
+        fleet.source = ScopewaySource(
+            inventory=fleet.inventory,
+            changes=fleet.hub,
+            site=lambda *_: one_by_one(bodies),
+            settings=PlanSettings(),
+        )
+        fleet.attach("cloud-1")
+        bodies = {LISTENER: {"front": b"2"}}
+
+        fleet.put(cloud("cloud-1", port=1))
+
+        assert fleet.hub.told == [(LISTENER, {"front"}, "cloud-1")]
+
+
+class TestMutualTls:
+    IDENTITY: ClassVar = {
+        f"scopeway.identity.{file}": f"/etc/{file}"
+        for file in ("certificate", "key", "authorities")
+    }
+
+    def attach(self, metadata: Mapping[str, str]) -> None:
+        source = ScopewaySource(
+            inventory=Inventory(),
+            changes=Recorder(),
+            site=site,
+            settings=PlanSettings(trust_domain="fleet.test"),
+        )
+        attached = {"scopeway.protocol": "1", **metadata}
+        source.attach(Node(id="cloud-1/envoy", cluster="cloud-1", metadata=attached))
+
+    def test_an_envoy_says_where_its_certificate_is(self) -> None:
+        self.attach(self.IDENTITY)
+
+    @pytest.mark.parametrize("missing", [None, *IDENTITY])
+    def test_one_that_does_not_is_refused_at_once(self, missing: str | None) -> None:
+        """Its clusters of other sites would wait for it, and every use of them for a time-out."""
+        given = {name: file for name, file in self.IDENTITY.items() if missing not in (None, name)}
+
+        with pytest.raises(ProtocolError, match=r"scopeway\.identity, no files"):
+            self.attach(given)
+
+
+class TestPolicies:
+    """The routes of a peer, which hold the policy."""
+
+    def test_labels_that_come_concern_the_peers_whose_policy_speaks_of_them(self) -> None:
+        fleet = Fleet(
+            peered("cloud-1", CloudPattern(labels={"tier": "edge"})),
+            peered("cloud-2", CloudPattern(name="cloud-9")),
+        )
+        one, two = fleet.attach("cloud-1"), fleet.attach("cloud-2")
+        before = one.resource(ROUTE, "peer"), two.resource(ROUTE, "peer")
+        assert before[0] is not None
+        assert b"cloud-9" not in before[0].body
+
+        fleet.put(Cloud(name="cloud-9", labels={"tier": "edge"}))
+
+        assert fleet.hub.told == [(ROUTE, {"peer"}, "cloud-1")]
+        after = one.resource(ROUTE, "peer"), two.resource(ROUTE, "peer")
+        assert after[0] is not None
+        assert b"cloud-9" in after[0].body
+        assert after[1] is before[1]
+
+    def test_rules_that_change_are_told_to_their_site(self) -> None:
+        fleet = Fleet(peered("cloud-1", CloudPattern(name="cloud-2")))
+        view = fleet.attach("cloud-1")
+
+        fleet.put(peered("cloud-1", CloudPattern(name="cloud-3")))
+
+        assert (ROUTE, {"peer"}, "cloud-1") in fleet.hub.told
+        resource = view.resource(ROUTE, "peer")
+        assert resource is not None
+        assert b"cloud-3" in resource.body
+
+    def test_a_cloud_that_comes_brings_its_policy(self) -> None:
+        fleet = Fleet()
+        view = fleet.attach("cloud-1")
+        assert view.resource(ROUTE, "peer") is None
+
+        fleet.put(peered("cloud-1"))
+
+        assert (ROUTE, {"peer"}, "cloud-1") in fleet.hub.told
+        assert view.resource(ROUTE, "peer") is not None
+
+    def test_what_nobody_uses_is_forgotten(self) -> None:
+        fleet = Fleet(peered("cloud-1", ANYBODY), limits=Limits(sites_away=0))
+        fleet.attach("cloud-1").close()
+
+        fleet.put(Cloud(name="cloud-9", labels={"fleet": "f"}))
+
+        assert fleet.hub.told == []
+
+
+class TestPrefetch:
+    @pytest.fixture
+    def fleet(self) -> Fleet:
+        clouds = [cloud(f"cloud-{number}") for number in range(3)]
+        core = [cloud(f"core-{number}", tier="core") for number in range(2)]
+        return Fleet(*clouds, *core, prefetch="[tier=core]")
+
+    def test_every_site_has_the_targets_of_the_set_besides_its_own(self, fleet: Fleet) -> None:
+        view, at_core = fleet.attach("cloud-1"), fleet.attach("core-1")
+
+        assert set(view.wildcard(CLUSTER)) == {"image@cloud-1", "image@core-0", "image@core-1"}
+        assert set(at_core.wildcard(CLUSTER)) == {"image@core-1", "image@core-0"}
+        assert status(view, "image@core-0") is None
+
+    def test_a_change_elsewhere_concerns_nobody(self, fleet: Fleet) -> None:
+        for number in range(3):
+            fleet.attach(f"cloud-{number}")
+        fleet.put(cloud("cloud-7"), cloud("cloud-8", region="eu"))
+
+        assert fleet.hub.told == []
+
+    def test_another_address_in_the_set_concerns_who_holds_the_target(self, fleet: Fleet) -> None:
+        view = fleet.attach("cloud-1")
+        for name in view.wildcard(CLUSTER):
+            view.resource(CLUSTER, name)
+        fleet.put(cloud("core-0", port=1, tier="core"))
+
+        assert fleet.hub.told == [(CLUSTER, {"image@core-0"}, "cloud-1")]
+
+    def test_what_comes_into_the_set_or_leaves_it_is_told_to_every_site(self, fleet: Fleet) -> None:
+        views = [fleet.attach(f"cloud-{number}") for number in range(3)]
+        fleet.put(cloud("cloud-9", tier="core"))
+        came = [(name, group) for _, name, group in fleet.hub.told]
+        with_it = [set(view.wildcard(CLUSTER)) for view in views]
+        fleet.delete("cloud-9", "core-0")
+
+        everybody = [(None, f"cloud-{number}") for number in range(3)]
+        assert came == everybody
+        assert all("image@cloud-9" in each for each in with_it)
+        assert [told for told in fleet.hub.told if told[1] is None] == [
+            (CLUSTER, None, group) for _, group in everybody
+        ]
+        assert set(views[0].wildcard(CLUSTER)) == {"image@cloud-0", "image@core-1"}
+
+    def test_a_site_gets_what_it_may_use_and_follows_its_own_labels(self, fleet: Fleet) -> None:
+        stranger = replace(cloud("cloud-1"), labels={})
+        fleet.put(stranger)
+        view, other = fleet.attach("cloud-1"), fleet.attach("cloud-2")
+        alone = set(view.wildcard(CLUSTER))
+        fleet.put(cloud("cloud-1"))
+
+        assert alone == {"image@cloud-1"}
+        assert fleet.hub.told == [(CLUSTER, None, "cloud-1")]
+        assert set(view.wildcard(CLUSTER)) == {"image@cloud-1", "image@core-0", "image@core-1"}
+        assert set(other.wildcard(CLUSTER)) == {"image@cloud-2", "image@core-0", "image@core-1"}
+
+    def test_a_cordon_leaves_the_names_and_changes_what_they_say(self, fleet: Fleet) -> None:
+        view = fleet.attach("cloud-1")
+        for name in view.wildcard(CLUSTER):
+            view.resource(CLUSTER, name)
+        fleet.cordon({"core-0": "why"})
+
+        assert fleet.hub.told == [(CLUSTER, {"image@core-0"}, "cloud-1")]
+        assert status(view, "image@core-0") == "503"
+
+    def test_an_unknown_site_gets_it_all_when_its_cloud_appears(self, fleet: Fleet) -> None:
+        view = fleet.attach("cloud-9")
+        before = set(view.wildcard(CLUSTER))
+        fleet.put(cloud("cloud-9"))
+
+        assert before == set()
+        assert set(view.wildcard(CLUSTER)) == {"image@cloud-9", "image@core-0", "image@core-1"}
+
+    def test_how_many_clouds_that_are_is_counted(self, fleet: Fleet) -> None:
+        stats = fleet.source.stats()
+
+        assert (stats.prefetched_clouds, stats.prefetch_left_out) == (2, 0)

@@ -1,0 +1,104 @@
+"""How many targets one stream may use, and what becomes of those that are one too many."""
+
+import pytest
+
+from harness.source import Fleet, cloud, status
+from scopeway.control_plane.serving.limits import Limits
+from scopeway.xds.type_urls import CLUSTER
+
+
+def test_a_stream_has_so_many_targets_and_no_more() -> None:
+    fleet = Fleet(cloud("cloud-1"), limits=Limits(targets=2))
+    view = fleet.attach()
+    names = ["image@cloud-1", "image@local", "image@cloud-1|local"]
+
+    assert [view.resource(CLUSTER, name) is not None for name in names] == [True, True, False]
+    assert view.resource(CLUSTER, names[0]) is not None
+    assert fleet.attach().resource(CLUSTER, names[2]) is not None
+    assert fleet.source.stats().refused == 1
+
+
+def test_rejections_have_a_limit_of_their_own(caplog: pytest.LogCaptureFixture) -> None:
+    fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=2))
+    view = fleet.attach()
+    names = [f"image@cloud-{number}" for number in (7, 8, 9, 10)]
+
+    assert [view.resource(CLUSTER, name) is not None for name in names] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert view.resource(CLUSTER, "image@cloud-1") is not None
+    assert fleet.source.stats().refused == 2
+    assert len(caplog.records) == 1, "one line for each stream, not for each name"
+
+
+def test_a_name_beyond_the_limit_works_when_its_cloud_is_registered() -> None:
+    fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
+    view = fleet.attach()
+    assert status(view, "image@cloud-8") == "404"
+    assert view.resource(CLUSTER, "image@cloud-9") is None
+
+    fleet.put(cloud("cloud-9"))
+
+    assert fleet.hub.told == [(CLUSTER, {"image@cloud-9"}, "cloud-1")]
+    assert status(view, "image@cloud-9") is None
+
+
+def test_a_name_beyond_the_limit_stays_beyond_it_while_it_cannot_be_served() -> None:
+    """It is no target in use that turned into a rejection."""
+    fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
+    view = fleet.attach()
+    assert status(view, "image@cloud-8") == "404"
+    answers = [view.resource(CLUSTER, "image@cloud-9") for _ in range(2)]
+
+    assert answers == [None, None]
+    assert fleet.source.stats().refused == 1
+
+
+def test_one_that_came_to_work_is_a_target_like_any_other() -> None:
+    """It is told why, when it cannot be served any more."""
+    fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
+    view = fleet.attach()
+    for number in (8, 9):
+        view.resource(CLUSTER, f"image@cloud-{number}")
+    fleet.put(cloud("cloud-9"))
+    assert status(view, "image@cloud-9") is None
+
+    fleet.delete("cloud-9")
+
+    assert status(view, "image@cloud-9") == "404"
+
+
+def test_names_beyond_the_limit_count_as_targets() -> None:
+    fleet = Fleet(cloud("cloud-1"), limits=Limits(targets=2, negative=0))
+    view = fleet.attach()
+    for number in (7, 8, 9):
+        assert view.resource(CLUSTER, f"image@cloud-{number}") is None
+
+    assert fleet.source.stats().targets == 2
+    assert view.resource(CLUSTER, "image@cloud-1") is None
+
+
+def test_a_rejection_that_comes_to_work_makes_room_for_another() -> None:
+    fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
+    view = fleet.attach()
+    assert status(view, "image@cloud-8") == "404"
+
+    fleet.put(cloud("cloud-8"))
+    assert status(view, "image@cloud-8") is None
+
+    assert status(view, "image@cloud-9") == "404"
+
+
+def test_a_target_in_use_is_kept_when_it_turns_into_a_rejection() -> None:
+    """A removal would be worse for its users than a reason."""
+    fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=Limits(negative=1))
+    view = fleet.attach()
+    assert status(view, "image@cloud-9") == "404"
+    assert status(view, "image@cloud-2") is None
+
+    fleet.delete("cloud-2")
+
+    assert status(view, "image@cloud-2") == "404"

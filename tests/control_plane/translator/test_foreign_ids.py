@@ -1,0 +1,39 @@
+"""What the Lua is told of foreign ids in paths."""
+
+from typing import Any
+
+import pytest
+
+from scopeway.control_plane.clouds.manifest import parse_manifest
+from scopeway.control_plane.translator.foreign_ids import id_constants
+
+
+def constants(*rules: tuple[list[str], str]) -> dict[str, object]:
+    accept: list[dict[str, Any]] = [
+        {"clouds": ["any"], "identity": {"clouds": clouds, "ids": ids}} for clouds, ids in rules
+    ]
+    document = {
+        "apiVersion": "scopeway.io/v1alpha1",
+        "kind": "EdgeCloud",
+        "metadata": {"name": "cloud-1"},
+        "spec": {"accept": accept},
+    }
+    return id_constants(parse_manifest(document, "here"))
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ([], {}),
+        ([(["a"], "mapped")], {}),
+        ([(["a", "b"], "kept")], {"kept": {"a": True, "b": True}}),
+        # kept only where all rules say so, as in the answers of Keystones
+        ([(["a"], "kept"), (["a"], "mapped")], {}),
+        ([(["[x=1]"], "kept"), (["a"], "mapped")], {"moved": {"a": True}}),
+        ([(["[x=1]"], "kept")], {"moved": {}}),
+        ([(["[x=1]", "b"], "kept")], {"kept": {"b": True}, "moved": {}}),
+        ([(["[x=1]"], "mapped")], {}),
+    ],
+)
+def test_rules_that_name_clouds(rules: Any, expected: dict[str, object]) -> None:
+    assert constants(*rules) == expected

@@ -1,0 +1,61 @@
+"""The files of an Envoy's identity, as it tells them and as it is told them."""
+
+import yaml
+from betterproto2 import Casing
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
+
+from scopeway.control_plane.translator import names
+from scopeway.control_plane.translator.node_identity import (
+    SiteIdentity,
+    from_metadata,
+    sds_files,
+    secrets,
+    to_metadata,
+)
+
+IDENTITY = SiteIdentity(
+    certificate="/etc/s/tls.crt", key="/etc/s/tls.key", authorities="/etc/other/ca.crt"
+)
+
+
+def decoded(name: str) -> dict[str, object]:
+    return Secret.parse(secrets(IDENTITY)[name]).to_dict(casing=Casing.SNAKE)
+
+
+def test_what_a_node_says_of_its_files_comes_back_as_secrets() -> None:
+    metadata = {f"scopeway.identity.{key}": text for key, text in to_metadata(IDENTITY).items()}
+
+    assert from_metadata(metadata) == IDENTITY
+    assert decoded(names.IDENTITY) == {
+        "name": "identity",
+        "tls_certificate": {
+            "certificate_chain": {"filename": "/etc/s/tls.crt"},
+            "private_key": {"filename": "/etc/s/tls.key"},
+            # the folder: the files may be links into another one, which is replaced by a rename
+            "watched_directory": {"path": "/etc/s"},
+        },
+    }
+    assert decoded(names.AUTHORITIES) == {
+        "name": "authorities",
+        "validation_context": {
+            "trusted_ca": {"filename": "/etc/other/ca.crt"},
+            "watched_directory": {"path": "/etc/other"},
+        },
+    }
+
+
+def test_a_node_that_does_not_say_all_has_none() -> None:
+    metadata = {f"scopeway.identity.{key}": text for key, text in to_metadata(IDENTITY).items()}
+
+    assert from_metadata({}) is None
+    for missing in metadata:
+        assert from_metadata({**metadata, missing: ""}) is None
+
+
+def test_the_files_beside_a_bootstrap_say_the_same() -> None:
+    files = sds_files(IDENTITY)
+    for name, file in (("identity", "identity.yaml"), ("authorities", "authorities.yaml")):
+        (resource,) = yaml.safe_load(files[file])["resources"]
+        assert resource.pop("@type").endswith(".tls.v3.Secret")
+
+        assert resource == decoded(name)

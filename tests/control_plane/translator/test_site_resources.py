@@ -1,0 +1,322 @@
+"""What a cloud's manifest makes of its site's Envoy."""
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import betterproto2
+import pytest
+import yaml
+from envoy_data_plane.envoy.config.core.v3 import TypedExtensionConfig
+from envoy_data_plane.envoy.config.listener.v3 import Listener
+from envoy_data_plane.envoy.config.rbac.v3 import Action  # noqa: F401 - so that it can be decoded
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
+from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessLog  # noqa: F401
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
+from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac  # noqa: F401
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
+
+from harness.envoy import PROGRAM
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.clouds.model import Certificate, Cloud, Front, Peer
+from scopeway.control_plane.clouds.policy import policy_of
+from scopeway.control_plane.translator.bootstrap import bootstrap
+from scopeway.control_plane.translator.site_resources import (
+    MAX_TARGETS,
+    NEW_TARGETS_BURST,
+    NEW_TARGETS_PER_SECOND,
+    peer_routes,
+    site_resources,
+)
+from scopeway.xds.type_urls import EXTENSION, LISTENER, ROUTE, SECRET
+
+GOLDEN = Path(__file__).parents[2] / "testdata" / "site"
+
+FRONT = Front(address="127.0.0.1", port=8080)
+PEER = Peer(address="127.0.0.1", port=8443)
+SITE = Cloud(
+    name="cloud-1",
+    front=Front(address="127.0.0.1", port=8080, ports={"image": 9292}),
+    peer=PEER,
+)
+
+
+def listeners(cloud: Cloud, *, trust_domain: str | None = None) -> Mapping[str, bytes]:
+    return site_resources(cloud, trust_domain=trust_domain)[LISTENER]
+
+
+def routes(cloud: Cloud) -> Mapping[str, bytes]:
+    return site_resources(cloud)[ROUTE]
+
+
+def filters(cloud: Cloud, *, trust_domain: str | None = None) -> Mapping[str, bytes]:
+    return site_resources(cloud, trust_domain=trust_domain)[EXTENSION]
+
+
+def all_routes(cloud: Cloud) -> Mapping[str, bytes]:
+    return {**routes(cloud), "peer": peer_routes(policy_of(cloud), Inventory()).body}
+
+
+def decoded(message: type[betterproto2.Message], bodies: Mapping[str, bytes]) -> dict[str, Any]:
+    return {name: message.parse(body).to_dict() for name, body in bodies.items()}
+
+
+class TestGolden:
+    """Everything that an Envoy of this site receives."""
+
+    @pytest.mark.parametrize(
+        ("kind", "message", "make"),
+        [("listeners", Listener, listeners), ("routes", RouteConfiguration, all_routes)],
+    )
+    def test_site(self, rewrite: bool, kind: str, message: Any, make: Any) -> None:
+        file = GOLDEN / f"{kind}.yaml"
+        made = yaml.safe_dump(decoded(message, make(SITE)), sort_keys=True, width=100)
+        if rewrite:
+            file.write_text(made)
+
+        assert made == file.read_text()
+
+
+def test_every_route_of_a_front_has_a_name() -> None:
+    """By which its Lua knows those of the version before, which bound no login."""
+    (host,) = RouteConfiguration.parse(routes(SITE)["front"]).virtual_hosts
+
+    assert all(each.name for each in host.routes)
+
+
+class TestWhichThereAre:
+    def test_all_have_their_routes_and_their_lua(self) -> None:
+        made = site_resources(SITE)
+
+        assert made[LISTENER].keys() == {"front", "front/image", "peer", "dispatch", "errors"}
+        assert made[ROUTE].keys() == {"front", "front/image"}
+        assert made[EXTENSION].keys() == {
+            *("links", "lua/dispatch", "lua/front", "lua/front/image", "lua/peer")
+        }
+
+    def test_a_cloud_without_an_envoy_has_none(self) -> None:
+        made = site_resources(Cloud(name="cloud-1"))
+
+        assert [*made[LISTENER], *made[ROUTE], *made[EXTENSION]] == []
+
+    @pytest.mark.parametrize(
+        ("cloud", "names"),
+        [
+            (Cloud(name="a", front=FRONT), {"front"}),
+            (Cloud(name="a", peer=PEER), {"peer"}),
+        ],
+    )
+    def test_the_internal_listeners_come_with_any_other(
+        self, cloud: Cloud, names: set[str]
+    ) -> None:
+        assert listeners(cloud).keys() == {*names, "dispatch", "errors"}
+        assert routes(cloud).keys() == names - {"peer"}
+
+    def test_a_peer_beyond_loopback_is_not_opened(self) -> None:
+        cloud = Cloud(name="a", front=FRONT, peer=Peer(address="10.0.0.1", port=1, bind="0.0.0.0"))
+
+        assert "peer" not in listeners(cloud)
+        assert "lua/peer" not in filters(cloud)
+
+    @pytest.mark.parametrize("allowed", [{"insecure_peers": True}, {"trust_domain": "fleet"}])
+    def test_a_peer_beyond_loopback_is_opened_with_tls_or_where_that_is_allowed(
+        self, allowed: Any
+    ) -> None:
+        cloud = Cloud(name="a", peer=Peer(address="10.0.0.1", port=1, bind="0.0.0.0"))
+
+        made = site_resources(cloud, **allowed)
+
+        assert "peer" in made[LISTENER]
+        assert "lua/peer" in made[EXTENSION]
+
+
+class TestAddresses:
+    @pytest.mark.parametrize(
+        ("bind", "address"), [("", "192.0.2.1"), ("0.0.0.0", "0.0.0.0"), ("::", "::")]
+    )
+    def test_bind_goes_before_the_address(self, bind: str, address: str) -> None:
+        front = Front(address="192.0.2.1", port=80, ports={"image": 9292}, bind=bind)
+        made = decoded(Listener, listeners(Cloud(name="a", front=front)))
+
+        for name, port in (("front", 80), ("front/image", 9292)):
+            socket = made[name]["address"]["socketAddress"]
+            assert socket == {"address": address, "portValue": port}
+
+    def test_the_access_log_goes_where_the_envoy_wants_it(self) -> None:
+        made = site_resources(SITE, "/var/log/scopeway.log")[LISTENER]
+
+        assert all(b"/dev/stdout" not in body for body in made.values())
+        assert b"/var/log/scopeway.log" in made["front"]
+
+
+class TestLua:
+    def lua(self, name: str) -> str:
+        config = TypedExtensionConfig.parse(filters(SITE)[name])
+        assert config.name == name
+        assert config.typed_config is not None
+        lua = config.typed_config.unpack()
+        assert isinstance(lua, Lua)
+        assert lua.default_source_code is not None
+        return lua.default_source_code.inline_string or ""
+
+    def test_it_knows_its_site(self) -> None:
+        assert all('"cloud-1"' in self.lua(name) for name in filters(SITE) if name != "links")
+
+    @pytest.mark.parametrize("name", ["lua/front", "lua/front/image"])
+    def test_that_of_a_front_knows_its_limits(self, name: str) -> None:
+        """Lua has the same defaults, which are for its tests."""
+        limits = [
+            ("max_targets", MAX_TARGETS),
+            ("new_targets_burst", NEW_TARGETS_BURST),
+            ("new_targets_per_second", NEW_TARGETS_PER_SECOND),
+        ]
+
+        assert all(f'["{limit}"] = {number}, ' in self.lua(name) for limit, number in limits)
+
+    def test_that_of_links_is_behind_a_gate(self) -> None:
+        config = TypedExtensionConfig.parse(filters(SITE)["links"])
+        assert config.typed_config is not None
+        gate = config.typed_config.to_dict()
+
+        assert gate["@type"].endswith("matching.v3.ExtensionWithMatcher")
+        assert filters(SITE)["links"] == filters(Cloud(name="b", front=FRONT))["links"]
+
+    def test_a_port_of_one_service_has_lua_of_its_own(self) -> None:
+        assert self.lua("lua/front/image") != self.lua("lua/front")
+
+    def test_every_front_has_the_lua_that_its_route_runs_on_answers(self) -> None:
+        for name in ("lua/front", "lua/front/image"):
+            config = TypedExtensionConfig.parse(filters(SITE)[name]).typed_config
+            assert config is not None
+            lua = config.unpack()
+            assert isinstance(lua, Lua)
+            assert "envoy_on_response = " in (lua.source_codes["answers"].inline_string or "")
+
+    def test_that_of_a_front_knows_where_it_is_reached(self) -> None:
+        assert '["url"] = "http\\058\\047\\047127.0.0.1\\0588080"' in self.lua("lua/front")
+        assert '["image"] = "http\\058\\047\\047127.0.0.1\\0589292"' in self.lua("lua/front/image")
+        assert "8080" not in self.lua("lua/peer")
+
+    def test_equal_sites_have_equal_bytes(self) -> None:
+        assert site_resources(SITE) == site_resources(SITE)
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("trust_domain", [None, "fleet"])
+def test_envoy_takes_the_listeners(tmp_path: Path, trust_domain: str | None) -> None:
+    config = bootstrap(cloud="cloud-1", xds=[("127.0.0.1", 1)], admin=("127.0.0.1", 0))
+    made = decoded(Listener, listeners(SITE, trust_domain=trust_domain))
+    config["static_resources"]["listeners"] = list(made.values())
+    file = tmp_path / "envoy.yaml"
+    file.write_text(yaml.safe_dump(config))
+    done = subprocess.run(
+        [PROGRAM, "--mode", "validate", "-c", file], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+class TestTls:
+    TLS = Certificate(certificate="/etc/front.pem", key="/etc/keys/front.key")
+    SECURE = Cloud(
+        name="cloud-1",
+        front=Front(address="cloud.example", bind="::", port=443, ports={"image": 9292}, tls=TLS),
+        peer=PEER,
+    )
+
+    def test_the_front_speaks_tls_on_all_its_ports_and_the_peer_does_not(self) -> None:
+        made = decoded(Listener, listeners(self.SECURE))
+
+        for name in ("front", "front/image"):
+            (chain,) = made[name]["filterChains"]
+            context = chain["transportSocket"]["typedConfig"]
+            common = context["commonTlsContext"]
+            assert context["@type"].endswith("DownstreamTlsContext")
+            assert common["alpnProtocols"] == ["h2", "http/1.1"]
+            assert common["tlsParams"]["tlsMinimumProtocolVersion"] == "TLSv1_2"
+            (secret,) = common["tlsCertificateSdsSecretConfigs"]
+            assert secret["name"] == "front"
+        assert "transportSocket" not in made["peer"]["filterChains"][0]
+
+    def test_the_secret_names_the_files(self) -> None:
+        made = decoded(Secret, site_resources(self.SECURE)[SECRET])
+
+        assert made == {
+            "front": {
+                "name": "front",
+                "tlsCertificate": {
+                    "certificateChain": {"filename": "/etc/front.pem"},
+                    "privateKey": {"filename": "/etc/keys/front.key"},
+                },
+            }
+        }
+
+    def test_a_plain_front_has_no_secret(self) -> None:
+        assert site_resources(SITE)[SECRET] == {}
+
+    @pytest.mark.parametrize(
+        ("front", "urls"),
+        [
+            (SECURE.front, ("https://cloud.example:443", "https://cloud.example:9292")),
+            (
+                Front(address="::1", port=80, ports={"image": 92}, url="https://cloud.example"),
+                ("https://cloud.example", "https://cloud.example:92"),
+            ),
+        ],
+    )
+    def test_catalogs_have_https_urls(self, front: Front, urls: tuple[str, ...]) -> None:
+        lua = filters(Cloud(name="cloud-1", front=front))["lua/front"]
+
+        for url in urls:
+            assert url.replace(":", "\\058").replace("/", "\\047").encode() in lua
+
+    def test_only_behind_anothers_tls_the_route_says_https(self) -> None:
+        behind = Cloud(name="cloud-1", front=Front(address="::1", port=80, url="https://a.example"))
+
+        def says(cloud: Cloud) -> bool:
+            (host,) = decoded(RouteConfiguration, routes(cloud))["front"]["virtualHosts"]
+            added = [each["header"]["key"] for each in host["requestHeadersToAdd"]]
+            return "x-forwarded-proto" in added
+
+        assert says(behind)
+        assert not says(self.SECURE)
+        assert not says(SITE)
+
+
+class TestMutualTls:
+    def test_a_peer_takes_only_certificates_of_clouds(self) -> None:
+        made = decoded(Listener, listeners(SITE, trust_domain="fleet"))
+        (chain,) = made["peer"]["filterChains"]
+        context = chain["transportSocket"]["typedConfig"]
+        common = context["commonTlsContext"]
+        validation = common["combinedValidationContext"]
+        (name,) = validation["defaultValidationContext"]["matchTypedSubjectAltNames"]
+
+        assert context["@type"].endswith("DownstreamTlsContext")
+        assert context["requireClientCertificate"] is True
+        assert context["disableStatelessSessionResumption"] is True
+        assert context["disableStatefulSessionResumption"] is True
+        assert common["tlsParams"]["tlsMinimumProtocolVersion"] == "TLSv1_3"
+        assert common["alpnProtocols"] == ["h2"]
+        assert name == {"sanType": "URI", "matcher": {"prefix": "spiffe://fleet/cloud/"}}
+        assert validation["validationContextSdsSecretConfig"]["name"] == "authorities"
+        (ours,) = common["tlsCertificateSdsSecretConfigs"]
+        assert ours["name"] == "identity"
+        assert "transportSocket" not in made["front"]["filterChains"][0]
+
+    def test_nobody_is_believed_for_ever(self) -> None:
+        """A live connection outlives its certificate, and the trust in its authority."""
+
+        def age(trust_domain: str | None) -> str | None:
+            made = decoded(Listener, listeners(SITE, trust_domain=trust_domain))
+            manager = made["peer"]["filterChains"][0]["filters"][0]["typedConfig"]
+            return manager["commonHttpProtocolOptions"].get("maxConnectionDuration")
+
+        assert (age("fleet"), age(None)) == ("600s", None)
+
+    def test_the_caller_is_what_its_certificate_says(self) -> None:
+        assert b"DOWNSTREAM_PEER_URI_SAN" in listeners(SITE, trust_domain="fleet")["peer"]
+        assert b"DOWNSTREAM_PEER_URI_SAN" not in listeners(SITE)["peer"]
+        assert b'["callers"]' in filters(SITE, trust_domain="fleet")["lua/peer"]
+        assert b'["callers"]' not in filters(SITE)["lua/peer"]

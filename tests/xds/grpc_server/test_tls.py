@@ -1,0 +1,220 @@
+"""Mutual TLS by a real gRPC client: what is proven, and for how long."""
+
+import asyncio
+import logging
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from scopeway.control_plane.identity import certificates
+from scopeway.xds.errors import ProtocolError
+from scopeway.xds.grpc_server.server import serve
+from scopeway.xds.grpc_server.tls import Security
+from scopeway.xds.limits import Limits
+from scopeway.xds.source import Node, NodeView
+from scopeway.xds.type_urls import CLUSTER
+from xds_model import Store, read_response, write_request
+
+pytestmark = pytest.mark.asyncio
+
+METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+GUARD = 20.0
+NOW = datetime.now(UTC)
+AUTHORITY = certificates.make_authority("td", now=NOW, lifetime=timedelta(days=1))
+SERVER = certificates.issue(
+    AUTHORITY, None, addresses=["localhost"], now=NOW, lifetime=timedelta(hours=1)
+)
+CLIENT = certificates.issue(AUTHORITY, "site", now=NOW, lifetime=timedelta(hours=1))
+SITE = "spiffe://td/cloud/site"
+
+
+class Gate(Store):
+    """A store that remembers who came, and lets nobody in who isn't SITE."""
+
+    nodes: list[Node]
+
+    def attach(self, node: Node) -> NodeView:
+        self.nodes = [*getattr(self, "nodes", []), node]
+        if node.identities not in (None, (SITE,)):
+            raise ProtocolError("not you", status="PERMISSION_DENIED")
+        return super().attach(node)
+
+
+def security(ends_in: float = 3600, believed: list[bool] | None = None) -> Security:
+    credentials: Any = grpc.ssl_server_credentials(
+        [(SERVER.key, SERVER.certificate)], AUTHORITY.pem, require_client_auth=True
+    )
+    answers = believed or [True]
+    return Security(
+        credentials=credentials,
+        ends_at=lambda _: time.time() + ends_in,
+        believes=lambda _: answers[0],
+    )
+
+
+def connect(port: int, shown: certificates.Issued = CLIENT) -> grpc.aio.Channel:
+    credentials = grpc.ssl_channel_credentials(AUTHORITY.pem, shown.key, shown.certificate)
+    return grpc.aio.secure_channel(f"localhost:{port}", credentials)
+
+
+async def begin(channel: grpc.aio.Channel) -> Any:
+    call = channel.stream_stream(METHOD)()
+    await call.write(write_request(CLUSTER, node=("claimed/1", "claimed"), subscribe=["a"]))
+    return call
+
+
+async def end(call: Any) -> str:
+    async with asyncio.timeout(GUARD):
+        return f"{(await call.code()).name}: {await call.details()}"
+
+
+async def test_the_source_is_told_what_is_proven_beside_what_is_claimed() -> None:
+    gate = Gate(texts={(CLUSTER, "a"): "1"})
+    async with (
+        serve(gate, listen="127.0.0.1:0", security=security()) as server,
+        connect(server.port) as channel,
+    ):
+        call = await begin(channel)
+        assert read_response(await call.read()).texts == {"a": "1"}
+
+    assert [(each.id, each.identities) for each in gate.nodes] == [("claimed/1", (SITE,))]
+
+
+async def test_without_tls_nothing_is_proven() -> None:
+    gate = Gate(texts={(CLUSTER, "a"): "1"})
+    async with (
+        serve(gate, listen="127.0.0.1:0") as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        await (await begin(channel)).read()
+
+    assert [each.identities for each in gate.nodes] == [None]
+
+
+async def test_whom_the_source_denies_is_told_why() -> None:
+    other = certificates.issue(AUTHORITY, "other", now=NOW, lifetime=timedelta(hours=1))
+    async with (
+        serve(Gate(), listen="127.0.0.1:0", security=security()) as server,
+        connect(server.port, other) as channel,
+    ):
+        assert await end(await begin(channel)) == "PERMISSION_DENIED: not you"
+
+
+async def test_a_stream_ends_with_its_certificate() -> None:
+    async with (
+        serve(Store(), listen="127.0.0.1:0", security=security(ends_in=0.3)) as server,
+        connect(server.port) as channel,
+    ):
+        call = await begin(channel)
+        assert await call.read() is not grpc.aio.EOF
+
+        assert await end(call) == "UNAUTHENTICATED: the certificate has ended: come with a new one"
+
+
+async def test_who_renews_is_no_warning_and_who_does_not_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With certificates of an hour a fleet's streams end all the time."""
+    left, gate = [0.3], Gate()
+    secured = replace(security(), ends_at=lambda _: time.time() + left[0])
+    async with (
+        serve(gate, listen="127.0.0.1:0", security=secured) as server,
+        connect(server.port) as channel,
+    ):
+        with caplog.at_level(logging.DEBUG, "scopeway.xds"):
+            call = await begin(channel)
+            await call.read()
+            await end(call)
+            renewing = [each for each in caplog.records if "has ended" in each.getMessage()]
+            caplog.clear()
+            left[0] = -1
+            # on the same connection; it sends nothing, since the server may end it before that
+            told = await end(channel.stream_stream(METHOD)())
+            staying = [each for each in caplog.records if "has ended" in each.getMessage()]
+
+    assert [each.levelname for each in renewing] == ["DEBUG"]
+    assert [each.levelname for each in staying] == ["WARNING"]
+    assert told == "UNAUTHENTICATED: the certificate has ended: come with a new one"
+    assert len(gate.nodes) == 1  # nothing of the second one was read
+
+
+async def test_who_is_believed_no_longer_is_cut_off_and_gets_no_other_stream() -> None:
+    believed = [True]
+    async with (
+        serve(Store(), listen="127.0.0.1:0", security=security(believed=believed)) as server,
+        connect(server.port) as channel,
+    ):
+        call = await begin(channel)
+        await call.read()
+        server.recheck()
+        assert len(server.status()) == 1
+        believed[0] = False
+        server.recheck()
+        told = "UNAUTHENTICATED: the certificate is not believed any more"
+
+        assert await end(call) == told
+        assert await end(await begin(channel)) == told  # on the same connection
+
+
+async def closed(port: int, text: bytes) -> bool:
+    """Say something that isn't enough, and wait until the server ends the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(text)
+    try:
+        async with asyncio.timeout(GUARD):
+            return await reader.read(1) == b""
+    except ConnectionError:
+        return True
+    finally:
+        writer.close()
+
+
+HELLO = bytes.fromhex("16030100c8010000c40303")
+"""How a ClientHello begins."""
+
+
+async def test_who_says_nothing_is_closed() -> None:
+    limits = Limits(handshake_timeout=0.2)
+    async with serve(Store(), listen="127.0.0.1:0", security=security(), limits=limits) as server:
+        assert await asyncio.gather(*(closed(server.port, text) for text in (b"", HELLO)))
+
+
+async def test_one_connection_too_many_is_closed_and_the_others_go_on() -> None:
+    store, limits = Store(texts={(CLUSTER, "a"): "1"}), Limits(connections=2)
+    async with (
+        serve(store, listen="127.0.0.1:0", security=security(), limits=limits) as server,
+        connect(server.port) as channel,
+    ):
+        call = await begin(channel)
+        nonce = read_response(await call.read()).nonce
+        _, silent = await asyncio.open_connection("127.0.0.1", server.port)
+
+        assert await closed(server.port, b"")
+        await call.write(write_request(CLUSTER, nonce=nonce, subscribe=["b"]))
+        async with asyncio.timeout(GUARD):
+            assert read_response(await call.read()).removed == ["b"]
+        silent.close()
+
+
+async def test_new_streams_are_counted_by_certificate_whatever_the_nodes_say() -> None:
+    other = certificates.issue(AUTHORITY, "other", now=NOW, lifetime=timedelta(hours=1))
+    limits = Limits(
+        client_connects_per_second=1e-3, client_connects_burst=1, connect_wait=1, cpu_share=1
+    )
+    store = Store(texts={(CLUSTER, "a"): "1"})
+    async with (
+        serve(store, listen="127.0.0.1:0", security=security(), limits=limits) as server,
+        connect(server.port) as channel,
+        connect(server.port, other) as others,
+    ):
+        first = await begin(channel)
+        assert read_response(await first.read()).texts == {"a": "1"}
+        second = await begin(channel)
+        assert (await end(second)).startswith("UNAVAILABLE: too many new streams")
+        third = await begin(others)
+        assert read_response(await third.read()).texts == {"a": "1"}

@@ -1,0 +1,211 @@
+"""What the transcripts `outdated…` cannot show: hub, log, clients without TTLs, what is made."""
+
+import logging
+from collections.abc import Collection
+
+import pytest
+
+from scopeway.xds.encoding.messages import DeltaRequest, resource
+from scopeway.xds.events import Kept
+from scopeway.xds.grpc_server.logging import StreamLog
+from scopeway.xds.hub import Hub
+from scopeway.xds.protocol.session import DeltaSession
+from scopeway.xds.protocol.status import Status
+from scopeway.xds.resource import Resource
+from scopeway.xds.source import Node
+from scopeway.xds.steps import finish
+from scopeway.xds.type_urls import CLUSTER, LISTENER, ROUTE
+from xds_model import Store, View
+
+NODE = Node(id="site/1", cluster="site")
+
+
+def come(session: DeltaSession, *names: str, type_url: str = CLUSTER) -> None:
+    """Let a client come with a version of each name that this server doesn't know."""
+    session.receive(
+        DeltaRequest(
+            type_url=type_url,
+            node=NODE,
+            subscribe=names,
+            names_nothing=False,
+            initial_versions=dict.fromkeys(names, "newer"),
+        ),
+        0.0,
+    )
+
+
+def store(*names: str) -> Store:
+    return Store(texts={(CLUSTER, name): "1" for name in names}, outdated=True)
+
+
+def test_the_hub_tells_every_stream_in_steps_and_wakes_those_that_have_kept_something() -> None:
+    source, hub = store("a"), Hub()
+    woken: list[int] = []
+    sessions = [DeltaSession(source) for _ in range(3)]
+    for number, session in enumerate(sessions):
+        come(session, *["a"] * (number < 2))
+        session.responses_to_send(0.0)
+        hub.join(session, f"group {number % 2}", lambda number=number: woken.append(number))
+    source.outdated = False
+
+    assert len(list(hub.caught_up())) == 3
+    assert sorted(woken) == [0, 1]
+    assert [each.resources for each in sessions[0].responses_to_send(0.0)] == [1]
+    assert sessions[2].responses_to_send(0.0) == []
+
+
+def test_a_stream_that_leaves_meanwhile_is_passed_over() -> None:
+    source, hub = store("a"), Hub()
+    members = []
+    for number in range(3):
+        session = DeltaSession(source)
+        come(session, "a")
+        members.append(hub.join(session, str(number), lambda: None))
+    steps = hub.caught_up()
+    next(steps)
+    for member in members:
+        hub.leave(member)
+
+    finish(steps)
+
+
+def test_a_view_of_a_client_without_ttls_is_outdated_all_the_same() -> None:
+    session = DeltaSession(store("a"))
+    come(session, "a")
+
+    assert session.node is not None
+    assert session.node.user_agent == "", "its TTLs are hidden from it"
+    assert session.responses_to_send(0.0) == []
+    assert session.kept == 1
+
+
+class Plain(View):
+    """A view that never is outdated, as most are: it doesn't even say so."""
+
+    is_outdated = None  # type: ignore[assignment]
+
+
+class PlainStore(Store):
+    def attach(self, node: Node) -> View:
+        return Plain(self, node)
+
+
+def test_a_source_that_cannot_be_outdated_is_as_before() -> None:
+    session = DeltaSession(PlainStore(texts={(CLUSTER, "a"): "1"}))
+    come(session, "a")
+
+    assert [each.resources for each in session.responses_to_send(0.0)] == [1]
+    assert (session.kept, session.sent_outdated) == (0, 0)
+
+
+class Counting(View):
+    """Counts how often a resource is made, and knows versions."""
+
+    def __init__(self, store: Store, node: Node) -> None:
+        super().__init__(store, node)
+        self.made: list[str] = []
+
+    def resource(self, type_url: str, name: str) -> Resource | None:
+        self.made.append(name)
+        return super().resource(type_url, name)
+
+    def is_current(self, type_url: str, name: str, version: str) -> bool:
+        return version == resource(type_url, name, b"1").version
+
+
+class CountingStore(Store):
+    def attach(self, node: Node) -> View:
+        self.views.append(Counting(self, node))
+        return self.views[-1]
+
+
+def test_what_a_client_keeps_is_made_once_and_what_is_current_never() -> None:
+    source = CountingStore(
+        texts={(CLUSTER, name): "1" for name in ("same", "changed")}, outdated=True
+    )
+    session = DeltaSession(source)
+    versions = {"same": resource(CLUSTER, "same", b"1").version, "changed": "newer"}
+    request = DeltaRequest(
+        type_url=CLUSTER, node=NODE, subscribe=tuple(versions), initial_versions=versions
+    )
+    session.receive(request, 0.0)
+    (view,) = source.views
+
+    for _ in range(3):
+        assert session.responses_to_send(0.0) == []
+    assert isinstance(view, Counting)
+    assert view.made == ["changed"]
+    assert session.kept == 1
+
+
+def told(session: DeltaSession) -> Collection[Kept]:
+    session.responses_to_send(0.0)
+    return [each for each in session.events() if isinstance(each, Kept)]
+
+
+def test_what_is_kept_is_told_once_and_logged_once_for_a_stream(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    session = DeltaSession(store("a", "b", "l"))
+    come(session, "a", "b")
+    events = [*told(session), *told(session)]
+    come(session, "l", type_url=LISTENER)
+    events += told(session)
+    log = StreamLog()
+    with caplog.at_level(logging.INFO, "scopeway.xds"):
+        for event in events:
+            log.log("site/1", event)
+
+    session.caught_up()
+    come(session, "x", type_url=ROUTE)
+
+    assert events == [Kept(CLUSTER, 2, first=True), Kept(LISTENER, 1, first=False)]
+    assert told(session) == [Kept(ROUTE, 1, first=True)], "of another time"
+    assert [each.getMessage() for each in caplog.records] == [
+        "the client keeps what it has, which is not what is known here: that is outdated"
+    ]
+    assert vars(caplog.records[0])["count"] == 2
+
+
+def test_what_is_kept_is_bounded_by_the_names_of_a_stream() -> None:
+    names = [f"c{number}" for number in range(9)]
+    source = store(*names)
+    session = DeltaSession(source, names_limit=8)
+    come(session, *names)
+    session.responses_to_send(0.0)
+    less = DeltaSession(source, names_limit=9)
+    come(less, *names)
+    less.responses_to_send(0.0)
+
+    assert (session.kept, less.kept) == (0, 9)
+
+
+def test_what_is_kept_counts_as_not_sent() -> None:
+    session = DeltaSession(store("here"))
+    come(session, "here", "not-here")
+    session.responses_to_send(0.0)
+
+    assert [(each.name, each.status) for each in session.states()] == [
+        ("here", Status.NOT_SENT),
+        ("not-here", Status.NOT_SENT),
+    ]
+
+
+def test_nothing_overtakes_what_was_kept() -> None:
+    """The source catches up while routes are being made: clusters and listeners go before."""
+    source = store("c")
+    source.texts |= {(ROUTE, name): "1" for name in ("r1", "r2", "r3")}
+    session = DeltaSession(source)
+    come(session, "c")
+    session.responses_to_send(0.0)
+    names = ("r1", "r2", "r3")
+    session.receive(DeltaRequest(type_url=ROUTE, subscribe=names), 0.0)
+    steps = session.respond(0.0)
+    for _ in range(2):
+        next(steps)
+    source.outdated = False
+    session.caught_up()
+    sent = finish(steps)
+    sent += session.responses_to_send(0.0)
+
+    assert [(each.type_url, each.resources) for each in sent] == [(ROUTE, 2), (CLUSTER, 1)]

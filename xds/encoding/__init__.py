@@ -1,0 +1,1 @@
+"""Protobuf and the messages of the discovery protocol. No I/O."""

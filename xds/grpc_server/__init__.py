@@ -1,0 +1,1 @@
+"""The server that speaks gRPC: everything that does I/O."""

@@ -1,0 +1,50 @@
+"""The gRPC services of xDS, and which type of resource each of them carries.
+
+Names only; `Fetch…` (REST) is left out, so a server answers UNIMPLEMENTED.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from scopeway.xds import type_urls as types
+
+_PREFIX = "envoy.service."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One discovery service."""
+
+    name: str
+    delta: str
+    """The method for delta streams."""
+    sotw: str | None
+    """The method for streams of the state of the world; None: delta only."""
+    type_url: str | None
+    """What its streams are about; None: of everything (ADS)."""
+
+
+def _service(name: str, noun: str, type_url: str | None, *, sotw: bool = True) -> Service:
+    return Service(
+        name=_PREFIX + name,
+        delta=f"Delta{noun}",
+        sotw=f"Stream{noun}" if sotw else None,
+        type_url=type_url,
+    )
+
+
+SERVICES: Final = (
+    _service("discovery.v3.AggregatedDiscoveryService", "AggregatedResources", None),
+    _service("cluster.v3.ClusterDiscoveryService", "Clusters", types.CLUSTER),
+    _service("endpoint.v3.EndpointDiscoveryService", "Endpoints", types.ENDPOINT),
+    _service("listener.v3.ListenerDiscoveryService", "Listeners", types.LISTENER),
+    _service("route.v3.RouteDiscoveryService", "Routes", types.ROUTE),
+    _service("route.v3.ScopedRoutesDiscoveryService", "ScopedRoutes", types.SCOPED_ROUTE),
+    _service(
+        "route.v3.VirtualHostDiscoveryService", "VirtualHosts", types.VIRTUAL_HOST, sotw=False
+    ),
+    _service("secret.v3.SecretDiscoveryService", "Secrets", types.SECRET),
+    _service("runtime.v3.RuntimeDiscoveryService", "Runtime", types.RUNTIME),
+    _service("extension.v3.ExtensionConfigDiscoveryService", "ExtensionConfigs", types.EXTENSION),
+)
+"""All that a server offers."""
