@@ -2,7 +2,8 @@
 
 All methods are synchronous and quick: on the server's event loop they look up or compile in memory.
 The server never asks for more than it sends. Ordering: the implementer first makes the new state
-visible to `resource`, then tells the hub what changed (`xds.hub.Hub`); never the other way round.
+visible to `resource`, then tells the notifier what changed (`xds.notifier.ChangeNotifier`); never
+the other way round.
 
 Errors: what `resource` raises costs the client that resource only, and it is asked again after some
 time; what anything else here raises ends the stream, with INTERNAL if it is no
@@ -60,7 +61,7 @@ class NodeView(Protocol):
 
     @property
     def group(self) -> str:
-        """The group of nodes that this one belongs to; changes can be told for a group (`Hub`).
+        """The group of nodes that this node belongs to (`ChangeNotifier` tells a group).
 
         Whatever nodes have in common, such as their site or their kind. Asked once a stream.
         """
@@ -76,7 +77,7 @@ class NodeView(Protocol):
         """Return the names that a wildcard subscription of this node means now.
 
         None at all where a type is had by name only, as endpoints, routes and secrets are by Envoy.
-        Asked when a client takes the wildcard, and after `Hub.wildcard_changed`.
+        Asked when a client takes the wildcard, and after `ChangeNotifier.wildcard_changed`.
         """
 
     def close(self) -> None:
@@ -126,7 +127,7 @@ class MayBeOutdated(Protocol):
 
     While it is outdated, another server may know more. A client that connects then keeps what it
     reports: nothing of it is replaced or removed, since versions tell only equal from different. It
-    is sent what it asks for and does not have. `Hub.caught_up` ends that.
+    is sent what it asks for and does not have. `ChangeNotifier.caught_up` ends that.
     """
 
     def is_outdated(self, type_url: str, name: str) -> bool:

@@ -49,8 +49,8 @@ from scopeway.control_plane.translator.node_setup import Setup
 from scopeway.xds.errors import ListenError
 from scopeway.xds.grpc_server.server import Server
 from scopeway.xds.grpc_server.server import serve as serve_xds
-from scopeway.xds.hub import Hub
 from scopeway.xds.limits import Limits
+from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.steps import Steps, finish
 
 _log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class ControlPlane:
     def __init__(self, settings: Settings, loop_lag: LoopLag | None = None) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.hub = Hub(by_name=False)
+        self.notifier = ChangeNotifier(by_name=False)
         self.catalog = Catalog()
         self.chores = Chores()
         self.loop_lag = loop_lag or LoopLag()
@@ -237,7 +237,7 @@ class ControlPlane:
 
         source = ScopewaySource(
             inventory=change.inventory,
-            changes=self.hub,
+            changes=self.notifier,
             site=make,
             settings=PlanSettings(
                 insecure_peers=insecure,
@@ -348,7 +348,7 @@ async def _serve_envoys(
             serve_xds(
                 control_plane.source,
                 listen=_address(host, port),
-                hub=control_plane.hub,
+                notifier=control_plane.notifier,
                 observer=control_plane.metrics,
                 limits=xds_limits(),
                 security=None if channel is None else channel.security(),

@@ -62,7 +62,7 @@ _STEP = 256
 
 
 class Changes(Protocol):
-    """Who is told what changed (`xds.hub.Hub`)."""
+    """Who is told what changed (`xds.notifier.ChangeNotifier`)."""
 
     def resources_changed(self, type_url: str, names: Collection[str], group: str) -> None:
         """Tell the streams of a group that these resources may be others now."""
@@ -174,14 +174,14 @@ class ScopewaySource:
         return view
 
     def update(self, inventory: Inventory, changed: Collection[str]) -> None:
-        """Take a new inventory, and tell the hub which resources may be others now.
+        """Take a new inventory, and tell the notifier which resources may be others now.
 
         See `steps`, all of them at once.
         """
         finish(self.steps(inventory, changed))
 
     def steps(self, inventory: Inventory, changed: Collection[str]) -> Steps[None]:
-        """Take a new inventory, then tell the hub step by step which resources may be others now.
+        """Take a new inventory, then tell the notifier in steps which resources may have changed.
 
         Streams may ask meanwhile: they get what is true of the new inventory, and are told once
         more. Costs what the changed clouds concern: the targets in use that depend on them, and

@@ -22,7 +22,7 @@ from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.planner.prefetch import parse_prefetch
 from scopeway.control_plane.serving.prefetch_set import PrefetchSet
 from scopeway.control_plane.serving.source import ScopewaySource
-from scopeway.xds.hub import Hub
+from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.source import Node
 
 CLOUDS = 500
@@ -98,7 +98,7 @@ def measure_changes(fetched: int) -> None:
     chosen = PrefetchSet([parse_prefetch("[tier=core]")], inventory, limit=fetched + CHANGES)
     source = ScopewaySource(
         inventory=inventory,
-        changes=Hub(),
+        changes=ChangeNotifier(),
         site=lambda cloud, setup: (),
         settings=PlanSettings(),
         prefetch=chosen,

@@ -18,7 +18,7 @@ A block is commands, `----`, and what comes of them. Commands:
     limit BYTES                        of an answer; before the first request
     names NUMBER                       that a client may have; before the first request
     at SECONDS                         the clock; else each block is a second later
-    interest, status                   show what the hub and an operator would see; a "past nack"
+    interest, status                   show what the notifier and operators see; a "past nack"
                                        stands no longer
 
 Types are short names. Versions are shown as the text of the resource that has them, those of the

@@ -137,7 +137,7 @@ async def test_a_bad_cluster_blocks_no_other(
     before = await clusters(envoy)
     for name in before:
         store.texts[CLUSTER, name] = cluster(name, timeout=6, bad=name == "c")
-    server.hub.resources_changed(CLUSTER, list(before))
+    server.notifier.resources_changed(CLUSTER, list(before))
     await log.until(lambda: bool(log.of(Nacked)) and log.of(Nacked)[-1].names == ("c",))
     await log.until(lambda: quiet(server))
 
@@ -152,7 +152,7 @@ async def test_what_envoy_runs_and_rejects_is_what_csds_says(
 ) -> None:
     await log.until(lambda: quiet(server))
     store.texts[CLUSTER, "c"] = cluster("c", bad=True)
-    server.hub.resources_changed(CLUSTER, ["c"])
+    server.notifier.resources_changed(CLUSTER, ["c"])
     await log.until(lambda: bool(log.of(Nacked)) and quiet(server))
     fetch = "/envoy.service.status.v3.ClientStatusDiscoveryService/FetchClientStatus"
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -175,7 +175,7 @@ async def test_a_removed_cluster_is_gone(
     await log.until(lambda: quiet(server))
     taken = len(log.of(Acked))
     store.wildcards[CLUSTER] = ["a", "b"]
-    server.hub.wildcard_changed(CLUSTER, "site")
+    server.notifier.wildcard_changed(CLUSTER, "site")
     await log.until(lambda: len(log.of(Acked)) > taken)
 
     assert sorted(await clusters(envoy)) == ["a", "b"]
@@ -190,7 +190,7 @@ async def test_an_envoy_that_comes_back_is_sent_nothing_it_has(
     await log.until(lambda: len(log.of(StreamClosed)) == 1)
     await log.until(lambda: len(log.of(StreamOpened)) == 2 and quiet(server))
     store.texts[CLUSTER, "a"] = cluster("a", timeout=6)
-    server.hub.resources_changed(CLUSTER, ["a"])
+    server.notifier.resources_changed(CLUSTER, ["a"])
     await log.until(lambda: any(each.resources for each in log.of(Sent)[sent:]))
 
     assert [each.resources for each in log.of(Sent)[sent:] if each.type_url == CLUSTER] == [1]

@@ -195,7 +195,7 @@ async def test_every_type_is_applied(api_type: str, ads: bool, tmp_path: Path) -
 
             # and a changed cluster is in use, although its endpoints are what they were
             world.found[CLUSTER] = bodies(encoded, timeout=6)[CLUSTER]
-            server.hub.resources_changed(CLUSTER, ["c"])
+            server.notifier.resources_changed(CLUSTER, ["c"])
             async with asyncio.timeout(GUARD):
                 while not is_active((await applied(envoy))["ClustersConfigDump"], "6s"):
                     pass

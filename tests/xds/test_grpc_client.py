@@ -210,7 +210,7 @@ async def test_a_call_goes_where_the_endpoints_are_now(tmp_path: Path) -> None:
             assert await client.say("hello") == "first hello"
 
             world.found[ENDPOINT, "endpoints"] = endpoints(second)
-            server.hub.resources_changed(ENDPOINT, ["endpoints"])
+            server.notifier.resources_changed(ENDPOINT, ["endpoints"])
             async with asyncio.timeout(GUARD):
                 while await client.say("hello") != "second hello":
                     pass
@@ -231,12 +231,12 @@ async def test_what_a_complete_state_leaves_out_is_gone_until_it_is_back(tmp_pat
             assert await client.say("hello") == "first hello"
 
             kept = world.found.pop((LISTENER, "echo.test"))
-            server.hub.resources_changed(LISTENER, ["echo.test"])
+            server.notifier.resources_changed(LISTENER, ["echo.test"])
             async with asyncio.timeout(GUARD):
                 while not (await client.say("hello")).startswith("UNAVAILABLE"):
                     pass
             world.found[LISTENER, "echo.test"] = kept
-            server.hub.resources_changed(LISTENER, ["echo.test"])
+            server.notifier.resources_changed(LISTENER, ["echo.test"])
             async with asyncio.timeout(GUARD):
                 while await client.say("hello") != "first hello":
                     pass

@@ -24,8 +24,8 @@ from scopeway.xds.grpc_server.csds_service import ClientStatusService
 from scopeway.xds.grpc_server.services import SERVICES
 from scopeway.xds.grpc_server.stream import BudgetKey, Method, Outcome, Stream, budget_key
 from scopeway.xds.grpc_server.tls import Security, proof_of
-from scopeway.xds.hub import Hub
 from scopeway.xds.limits import Limits
+from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.protocol.session import Session
 from scopeway.xds.protocol.status import TypeStatus
 from scopeway.xds.protocol.variants import DELTA, SOTW, Dialect
@@ -63,7 +63,7 @@ class Server:
     def __init__(
         self,
         source: Source,
-        hub: Hub,
+        notifier: ChangeNotifier,
         observer: Observer | None,
         limits: Limits,
         security: Security | None,
@@ -73,7 +73,7 @@ class Server:
     ) -> None:
         self.port = 0
         """The port it listens on."""
-        self.hub = hub
+        self.notifier = notifier
         """To be told of every change of the resources; that which was given to `serve`."""
         self._source = source
         self._observer = observer
@@ -156,7 +156,7 @@ class Server:
 
     async def _serve(self, method: Method[Any], _requests: object, context: _Context) -> None:
         proof = None if self._security is None else proof_of(context)
-        arguments = self._source, self.hub, self._observer, self._limits
+        arguments = self._source, self.notifier, self._observer, self._limits
         stream = Stream(
             method, *arguments, context, self._security, proof, self._accounts, self._key
         )
@@ -220,7 +220,7 @@ async def serve(
     source: Source,
     *,
     listen: str,
-    hub: Hub | None = None,
+    notifier: ChangeNotifier | None = None,
     observer: Observer | None = None,
     limits: Limits | None = None,
     security: Security | None = None,
@@ -234,7 +234,7 @@ async def serve(
     Args:
         source: Where the resources come from; told nothing, asked on the event loop.
         listen: "host:port", where port 0 takes a free one (`Server.port`), or "unix:path".
-        hub: For a source that was made with one; otherwise the server makes its own.
+        notifier: For a source that was made with one; otherwise the server makes its own.
         observer: Is told all that happens.
         limits: What one client, or a crowd of them, may cost; None: `Limits()`.
         security: How clients prove who they are; None: plain text, nobody proves anything.
@@ -248,7 +248,13 @@ async def serve(
     """
     limits = limits or Limits()
     server = Server(
-        source, Hub() if hub is None else hub, observer, limits, security, csds=csds, key=key
+        source,
+        ChangeNotifier() if notifier is None else notifier,
+        observer,
+        limits,
+        security,
+        csds=csds,
+        key=key,
     )
     await server.start(listen)
     try:

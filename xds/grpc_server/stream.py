@@ -29,8 +29,8 @@ from scopeway.xds.events import (
 from scopeway.xds.grpc_server.cpu_budget import BYTE_SECONDS, REQUEST_SECONDS, Account, Accounts
 from scopeway.xds.grpc_server.tls import Proof, Security
 from scopeway.xds.grpc_server.token_bucket import Bucket
-from scopeway.xds.hub import Hub, Member
 from scopeway.xds.limits import Limits
+from scopeway.xds.notifier import ChangeNotifier, Member
 from scopeway.xds.protocol.session import Response, Session
 from scopeway.xds.protocol.variants import Dialect, Request
 from scopeway.xds.source import Node, Source
@@ -82,7 +82,7 @@ class Stream(Generic[Request]):
         self,
         method: Method[Request],
         source: Source,
-        hub: Hub,
+        notifier: ChangeNotifier,
         observer: Observer | None,
         limits: Limits,
         context: grpc.aio.ServicerContext[bytes, bytes],
@@ -109,7 +109,7 @@ class Stream(Generic[Request]):
         self.peer: str = context.peer()
         self.since = asyncio.get_running_loop().time()
         self._security = security
-        self._hub = hub
+        self._hub = notifier
         self._observer = observer
         self._limits = limits
         self._context = context
@@ -269,7 +269,7 @@ class Stream(Generic[Request]):
         self._report(Throttled(seconds))
 
     def _follow(self) -> None:
-        """Have the hub know what the client wants, before anything else runs."""
+        """Have the notifier know what the client wants, before anything else runs."""
         if self._member is not None:
             self._hub.follow(self._member)
         elif self.session.is_attached:

@@ -134,12 +134,12 @@ def test_no_step_takes_longer_for_a_larger_batch() -> None:
     assert large < 2.5 * small
 
 
-def told_in_a_step(source: ScopewaySource, hub: Recorder, *changed: Cloud) -> list[int]:
+def told_in_a_step(source: ScopewaySource, notifier: Recorder, *changed: Cloud) -> list[int]:
     """Return how many names each step of a change tells somebody."""
     inventory = source._inventory.apply({each.name: each for each in changed})
     found, before = [], 0
     for _ in source.steps(inventory, [each.name for each in changed]):
-        told = [names for type_url, names, _ in hub.told if type_url == CLUSTER and names]
+        told = [names for type_url, names, _ in notifier.told if type_url == CLUSTER and names]
         after = sum(map(len, told))
         found.append(after - before)
         before = after
@@ -153,7 +153,9 @@ def test_a_step_tells_of_few_targets_whatever_a_change_concerns() -> None:
         for number in range(400):
             view.resource(CLUSTER, f"image@[fleet=f]|x-{number}")
 
-    told = told_in_a_step(fleet.source, fleet.hub, Cloud(name="cloud-9", labels={"fleet": "f"}))
+    told = told_in_a_step(
+        fleet.source, fleet.notifier, Cloud(name="cloud-9", labels={"fleet": "f"})
+    )
     assert sum(told) == 2000
     assert max(told) <= 256
 
@@ -163,7 +165,7 @@ def test_a_step_tells_one_site_of_a_target_that_all_use() -> None:
     for number in range(300):
         fleet.attach(f"cloud-{number}").resource(CLUSTER, "image@cloud-9")
 
-    told = told_in_a_step(fleet.source, fleet.hub, Cloud(name="cloud-9", labels={"a": "b"}))
+    told = told_in_a_step(fleet.source, fleet.notifier, Cloud(name="cloud-9", labels={"a": "b"}))
     assert (sum(told), max(told)) == (300, 1)
 
 
@@ -208,7 +210,7 @@ def test_a_site_may_be_forgotten_in_the_midst_of_it() -> None:
     view.close()
     new = {"cloud-1": peered("cloud-1", ANYBODY)}
     for _ in fleet.source.steps(fleet.source._inventory.apply(new), list(new)):
-        if fleet.hub.told:  # it is being told of all that it uses
+        if fleet.notifier.told:  # it is being told of all that it uses
             fleet.source._sites.pop("cloud-1", None)
             fleet.source._policies.set("cloud-1", None)
 
@@ -226,7 +228,7 @@ def test_what_is_asked_for_in_the_midst_of_it_is_as_of_the_change() -> None:
 
     assert other.resource(CLUSTER, "image@cloud-2") != before
     finish(steps)
-    assert (CLUSTER, frozenset({"image@cloud-2"}), "cloud-1") in fleet.hub.told
+    assert (CLUSTER, frozenset({"image@cloud-2"}), "cloud-1") in fleet.notifier.told
 
 
 def test_a_batch_of_clouds_that_bear_a_label_costs_once_what_selects_it() -> None:

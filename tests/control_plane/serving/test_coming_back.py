@@ -35,12 +35,12 @@ class TestLeaving:
 
         first.close()
         fleet.put(cloud("cloud-2", port=1))
-        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
+        assert fleet.notifier.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
         assert fleet.source.stats().streams == 1
         second.close()
         fleet.put(cloud("cloud-2", port=2), cloud("cloud-1", port=2))
 
-        assert fleet.hub.told == []
+        assert fleet.notifier.told == []
         stats = fleet.source.stats()
         assert (stats.streams, stats.targets) == (0, 0)
 
@@ -190,7 +190,7 @@ class TestComingBack:
         assert is_current(back, CLUSTER, "image@cloud-2", had)
         fleet.put(cloud("cloud-2", port=1))
 
-        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
+        assert fleet.notifier.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
         assert back.resource(CLUSTER, "image@cloud-1") is None, "it is one too many"
 
     def test_one_too_many_is_not_current(self) -> None:

@@ -219,7 +219,7 @@ def test_what_is_told_of_many_targets_is_told_in_slices() -> None:
     inventory = started.inventory.apply({changed.name: changed})
     told = []
     for _ in started.source.steps(inventory, [changed.name]):
-        told.append(sum(len(names) for _, names, _ in started.hub.told) - sum(told))
+        told.append(sum(len(names) for _, names, _ in started.notifier.told) - sum(told))
 
     assert sum(told) == 1000
     assert max(told) <= 256

@@ -10,7 +10,7 @@ from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.serving.source import ScopewaySource
 from scopeway.control_plane.translator.site_resources import each_site_resource
-from scopeway.xds.hub import Hub
+from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.source import Node, NodeView
 from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
@@ -37,7 +37,7 @@ def test_who_names_the_file_of_a_key_is_sent_its_name_and_not_the_key(
     cloud = manifest(SITE, front=front, peer={"address": "127.0.0.1", "port": 2})
     source = ScopewaySource(
         inventory=Inventory().apply({SITE: cloud}, ()),
-        changes=Hub(),
+        changes=ChangeNotifier(),
         site=lambda cloud, _: each_site_resource(cloud, trust_domain="fleet.test"),
         settings=PlanSettings(trust_domain="fleet.test"),
     )

@@ -125,7 +125,7 @@ class TestAttach:
             fleet.attach("cloud-1", access_log=BROKEN)
         fleet.put(peered("cloud-1"))
 
-        assert fleet.hub.told == []
+        assert fleet.notifier.told == []
         assert fleet.source.stats().streams == 0
 
     def test_nor_does_it_keep_a_site_from_being_forgotten(self) -> None:
@@ -136,7 +136,7 @@ class TestAttach:
         fleet.attach("cloud-2").close()
         fleet.put(peered("cloud-1"))
 
-        assert fleet.hub.told == []
+        assert fleet.notifier.told == []
 
 
 class TestASiteThatCannotBeMade:
@@ -149,16 +149,16 @@ class TestASiteThatCannotBeMade:
         broken = cloud("cloud-1", kind=BROKEN)
         fleet.put(broken, Cloud(name="cloud-2"))
 
-        assert (LISTENER, frozenset({"front/image"}), "cloud-2") in fleet.hub.told
-        assert (LISTENER, None, "cloud-2") in fleet.hub.told
-        assert {group for url, _, group in fleet.hub.told if url == LISTENER} == {"cloud-2"}
+        assert (LISTENER, frozenset({"front/image"}), "cloud-2") in fleet.notifier.told
+        assert (LISTENER, None, "cloud-2") in fleet.notifier.told
+        assert {group for url, _, group in fleet.notifier.told if url == LISTENER} == {"cloud-2"}
         assert isinstance(views["cloud-1"], KnowsVersions)
         assert had is not None
         assert views["cloud-1"].is_current(LISTENER, "front", had.version)
         assert [vars(one)["cloud"] for one in caplog.records if one.exc_info] == ["cloud-1"]
 
         fleet.put(cloud("cloud-1", port=1, kind="mended"), cloud("cloud-2"))
-        assert (LISTENER, None, "cloud-2") in fleet.hub.told
+        assert (LISTENER, None, "cloud-2") in fleet.notifier.told
 
 
 class TestUnknownCloud:
@@ -177,9 +177,9 @@ class TestUnknownCloud:
 
         assert status(view, "image@cloud-2") is None
         assert set(view.wildcard(LISTENER)) == {"front", "peer", "front/image"}
-        assert (CLUSTER, {"image@cloud-2"}, "cloud-1") in fleet.hub.told
+        assert (CLUSTER, {"image@cloud-2"}, "cloud-1") in fleet.notifier.told
         assert {(type_url, None, "cloud-1") for type_url in fleet.source.type_urls()} <= set(
-            fleet.hub.told
+            fleet.notifier.told
         )
 
     def test_everything_goes_when_the_cloud_is_deleted(self) -> None:
@@ -189,7 +189,7 @@ class TestUnknownCloud:
         fleet.delete("cloud-1")
 
         assert not view.wildcard(LISTENER)
-        assert (LISTENER, None, "cloud-1") in fleet.hub.told
+        assert (LISTENER, None, "cloud-1") in fleet.notifier.told
 
 
 class TestTargets:
@@ -268,11 +268,11 @@ def test_an_earlier_envoy_gets_a_policy_for_one_filter_and_so_do_the_others_of_i
     fleet = Fleet(peered("cloud-1", ANYBODY), cloud("cloud-2"))
     first = fleet.attach("cloud-1")
     before = first.resource(ROUTE, "peer")
-    fleet.hub.told.clear()
+    fleet.notifier.told.clear()
 
     earlier = fleet.source.attach(node("cloud-1", EARLIER))
 
-    assert fleet.hub.told == [(ROUTE, {"peer"}, "cloud-1")]
+    assert fleet.notifier.told == [(ROUTE, {"peer"}, "cloud-1")]
     now = earlier.resource(ROUTE, "peer")
     assert before is not None
     assert now is not None
@@ -287,7 +287,7 @@ class TestUpdate:
 
         fleet.put(cloud("cloud-3"))
 
-        assert fleet.hub.told == []
+        assert fleet.notifier.told == []
 
     def test_a_rejected_target_works_when_its_cloud_is_registered(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
@@ -296,7 +296,7 @@ class TestUpdate:
 
         fleet.put(cloud("cloud-2"))
 
-        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
+        assert fleet.notifier.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
         assert status(view, "image@cloud-2") is None
 
     def test_a_changed_cloud_concerns_the_targets_that_depend_on_it(self) -> None:
@@ -307,7 +307,7 @@ class TestUpdate:
 
         fleet.put(cloud("cloud-3", port=1, region="eu"))
 
-        assert fleet.hub.told == [(CLUSTER, set(names[1:]), "cloud-1")]
+        assert fleet.notifier.told == [(CLUSTER, set(names[1:]), "cloud-1")]
         changed = {name for name in names if view.resource(CLUSTER, name) != before[name]}
         assert changed == {"image@cloud-3"}, "all others lead there"
 
@@ -319,7 +319,7 @@ class TestUpdate:
         fleet.put(cloud("cloud-2", port=1))
         fleet.delete("cloud-2")
 
-        assert {type_url for type_url, _, _ in fleet.hub.told} == {CLUSTER}
+        assert {type_url for type_url, _, _ in fleet.notifier.told} == {CLUSTER}
 
     def test_labels_of_a_cloud_concern_all_targets_of_its_site(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
@@ -328,7 +328,7 @@ class TestUpdate:
 
         fleet.put(cloud("cloud-1", fleet="other"))
 
-        assert fleet.hub.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
+        assert fleet.notifier.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
         assert status(view, "image@cloud-2") == "403"
 
     def test_a_site_learns_of_its_new_service(self) -> None:
@@ -346,7 +346,7 @@ class TestUpdate:
             )
         )
 
-        assert fleet.hub.told == [
+        assert fleet.notifier.told == [
             (CLUSTER, None, "cloud-1"),
             (LISTENER, {"front/network"}, "cloud-1"),
             (LISTENER, None, "cloud-1"),
@@ -359,7 +359,7 @@ class TestUpdate:
 
         fleet.put(cloud("cloud-1", port=1))
 
-        assert fleet.hub.told == []
+        assert fleet.notifier.told == []
 
     def test_a_cloud_that_changes_faster_than_its_site_is_made_is_refused(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
@@ -388,7 +388,7 @@ class TestUpdate:
         fleet = Fleet(cloud("cloud-1"))
         fleet.source = ScopewaySource(
             inventory=fleet.inventory,
-            changes=fleet.hub,
+            changes=fleet.notifier,
             site=lambda *_: one_by_one(bodies),
             settings=PlanSettings(),
         )
@@ -397,7 +397,7 @@ class TestUpdate:
 
         fleet.put(cloud("cloud-1", port=1))
 
-        assert fleet.hub.told == [(LISTENER, {"front"}, "cloud-1")]
+        assert fleet.notifier.told == [(LISTENER, {"front"}, "cloud-1")]
 
 
 class TestMutualTls:
@@ -443,7 +443,7 @@ class TestPolicies:
 
         fleet.put(Cloud(name="cloud-9", labels={"tier": "edge"}))
 
-        assert fleet.hub.told == [(ROUTE, {"peer"}, "cloud-1")]
+        assert fleet.notifier.told == [(ROUTE, {"peer"}, "cloud-1")]
         after = one.resource(ROUTE, "peer"), two.resource(ROUTE, "peer")
         assert after[0] is not None
         assert b"cloud-9" in after[0].body
@@ -455,7 +455,7 @@ class TestPolicies:
 
         fleet.put(peered("cloud-1", CloudPattern(name="cloud-3")))
 
-        assert (ROUTE, {"peer"}, "cloud-1") in fleet.hub.told
+        assert (ROUTE, {"peer"}, "cloud-1") in fleet.notifier.told
         resource = view.resource(ROUTE, "peer")
         assert resource is not None
         assert b"cloud-3" in resource.body
@@ -467,7 +467,7 @@ class TestPolicies:
 
         fleet.put(peered("cloud-1"))
 
-        assert (ROUTE, {"peer"}, "cloud-1") in fleet.hub.told
+        assert (ROUTE, {"peer"}, "cloud-1") in fleet.notifier.told
         assert view.resource(ROUTE, "peer") is not None
 
     def test_what_nobody_uses_is_forgotten(self) -> None:
@@ -476,7 +476,7 @@ class TestPolicies:
 
         fleet.put(Cloud(name="cloud-9", labels={"fleet": "f"}))
 
-        assert fleet.hub.told == []
+        assert fleet.notifier.told == []
 
 
 class TestPrefetch:
@@ -498,7 +498,7 @@ class TestPrefetch:
             fleet.attach(f"cloud-{number}")
         fleet.put(cloud("cloud-7"), cloud("cloud-8", region="eu"))
 
-        assert fleet.hub.told == []
+        assert fleet.notifier.told == []
 
     def test_another_address_in_the_set_concerns_who_holds_the_target(self, fleet: Fleet) -> None:
         view = fleet.attach("cloud-1")
@@ -506,19 +506,19 @@ class TestPrefetch:
             view.resource(CLUSTER, name)
         fleet.put(cloud("core-0", port=1, tier="core"))
 
-        assert fleet.hub.told == [(CLUSTER, {"image@core-0"}, "cloud-1")]
+        assert fleet.notifier.told == [(CLUSTER, {"image@core-0"}, "cloud-1")]
 
     def test_what_comes_into_the_set_or_leaves_it_is_told_to_every_site(self, fleet: Fleet) -> None:
         views = [fleet.attach(f"cloud-{number}") for number in range(3)]
         fleet.put(cloud("cloud-9", tier="core"))
-        came = [(name, group) for _, name, group in fleet.hub.told]
+        came = [(name, group) for _, name, group in fleet.notifier.told]
         with_it = [set(view.wildcard(CLUSTER)) for view in views]
         fleet.delete("cloud-9", "core-0")
 
         everybody = [(None, f"cloud-{number}") for number in range(3)]
         assert came == everybody
         assert all("image@cloud-9" in each for each in with_it)
-        assert [told for told in fleet.hub.told if told[1] is None] == [
+        assert [told for told in fleet.notifier.told if told[1] is None] == [
             (CLUSTER, None, group) for _, group in everybody
         ]
         assert set(views[0].wildcard(CLUSTER)) == {"image@cloud-0", "image@core-1"}
@@ -531,7 +531,7 @@ class TestPrefetch:
         fleet.put(cloud("cloud-1"))
 
         assert alone == {"image@cloud-1"}
-        assert fleet.hub.told == [(CLUSTER, None, "cloud-1")]
+        assert fleet.notifier.told == [(CLUSTER, None, "cloud-1")]
         assert set(view.wildcard(CLUSTER)) == {"image@cloud-1", "image@core-0", "image@core-1"}
         assert set(other.wildcard(CLUSTER)) == {"image@cloud-2", "image@core-0", "image@core-1"}
 
@@ -541,7 +541,7 @@ class TestPrefetch:
             view.resource(CLUSTER, name)
         fleet.cordon({"core-0": "why"})
 
-        assert fleet.hub.told == [(CLUSTER, {"image@core-0"}, "cloud-1")]
+        assert fleet.notifier.told == [(CLUSTER, {"image@core-0"}, "cloud-1")]
         assert status(view, "image@core-0") == "503"
 
     def test_an_unknown_site_gets_it_all_when_its_cloud_appears(self, fleet: Fleet) -> None:

@@ -56,13 +56,13 @@ class TestSource:
         fleet.knowledge.until = 1.0
         view = fleet.attach()
         away = status(view, "image@cloud-7")
-        fleet.hub.told.clear()
+        fleet.notifier.told.clear()
         fleet.knowledge.until = None
         for _ in fleet.source.catch_up():
             pass
 
         assert (away, status(view, "image@cloud-7")) == ("503", "404")
-        assert fleet.hub.told == [(CLUSTER, {"image@cloud-7"}, "cloud-1"), ("", None, "")]
+        assert fleet.notifier.told == [(CLUSTER, {"image@cloud-7"}, "cloud-1"), ("", None, "")]
 
     def test_a_node_of_an_unknown_cloud_is_taken_in_and_told_of_in_the_log(
         self, caplog: pytest.LogCaptureFixture
@@ -132,7 +132,7 @@ class TestControlPlane:
             type_url=LISTENER, node=NODE, names_nothing=True, initial_versions=versions
         )
         session.receive(request, 0.0)
-        control_plane.hub.join(session, "cloud-1", lambda: None)
+        control_plane.notifier.join(session, "cloud-1", lambda: None)
         control_plane.server = Server(session)  # type: ignore[assignment]
         return session
 

@@ -15,7 +15,7 @@ from scopeway.control_plane.serving.source import ScopewaySource
 from scopeway.control_plane.translator import site_resources as site
 from scopeway.xds.encoding import protobuf as wire
 from scopeway.xds.encoding.messages import decode_delta_request
-from scopeway.xds.hub import Hub, Member
+from scopeway.xds.notifier import ChangeNotifier, Member
 from scopeway.xds.protocol.session import DeltaSession
 from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 from xds_model import write_request
@@ -52,8 +52,8 @@ class Counter:
 class Stream:
     """A client of delta ADS that ACKs everything; what it knows is kept across connections."""
 
-    def __init__(self, source: ScopewaySource, hub: Hub, cloud: str) -> None:
-        self._source, self._hub = source, hub
+    def __init__(self, source: ScopewaySource, notifier: ChangeNotifier, cloud: str) -> None:
+        self._source, self._hub = source, notifier
         self._cloud = cloud
         self.versions: dict[str, dict[str, str]] = {}
         self.received: list[str] = []
@@ -169,12 +169,12 @@ def test_no_stream_path_parses_or_encodes_a_message(
     monkeypatch: pytest.MonkeyPatch, trust_domain: str | None
 ) -> None:
     """First connection, first uses of every kind, changes, ACKs and a reconnect."""
-    hub = Hub()
+    notifier = ChangeNotifier()
     inventory = Inventory().apply({each.name: each for each in map(cloud, range(20))})
     site.warm(trust_domain=trust_domain)
     source = ScopewaySource(
         inventory=inventory,
-        changes=hub,
+        changes=notifier,
         site=lambda cloud, _: site.each_site_resource(cloud, trust_domain=trust_domain),
         settings=PlanSettings(trust_domain=trust_domain, direct=(*LOOPBACK, "service.example")),
     )
@@ -183,7 +183,7 @@ def test_no_stream_path_parses_or_encodes_a_message(
 
     inventory = inventory.apply({"home": home("home")})
     source.update(inventory, {"home"})
-    stream = Stream(source, hub, "home")
+    stream = Stream(source, notifier, "home")
     stream.connect()
     single = [f"image@cloud-{number}" for number in range(20)]
     many = ["image@" + "|".join(f"cloud-{each}" for each in range(count)) for count in range(2, 20)]

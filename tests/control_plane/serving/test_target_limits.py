@@ -42,7 +42,7 @@ def test_a_name_beyond_the_limit_works_when_its_cloud_is_registered() -> None:
 
     fleet.put(cloud("cloud-9"))
 
-    assert fleet.hub.told == [(CLUSTER, {"image@cloud-9"}, "cloud-1")]
+    assert fleet.notifier.told == [(CLUSTER, {"image@cloud-9"}, "cloud-1")]
     assert status(view, "image@cloud-9") is None
 
 

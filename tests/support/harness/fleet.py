@@ -30,7 +30,7 @@ from scopeway.control_plane.translator.node_identity import to_metadata
 from scopeway.control_plane.translator.node_setup import Setup
 from scopeway.control_plane.translator.site_resources import site_resources
 from scopeway.xds.grpc_server.server import Server, serve
-from scopeway.xds.hub import Hub
+from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.type_urls import CLUSTER, EXTENSION
 
 EVENTUALLY = 10.0
@@ -67,7 +67,7 @@ class ControlPlane:
         """What one stream may use; looked at when it starts."""
         self._lua: str | None = None
         self._background = background
-        self._hub = Hub()
+        self._hub = ChangeNotifier()
         self._source: ScopewaySource | None = None
         self._serving: AbstractAsyncContextManager[Server] | None = None
         self._server: Server | None = None
@@ -97,7 +97,7 @@ class ControlPlane:
         self.put(*self.inventory)
 
     async def _start(self) -> int:
-        self._hub = Hub()
+        self._hub = ChangeNotifier()
         self._source = ScopewaySource(
             inventory=self.inventory,
             changes=self._hub,
@@ -105,7 +105,7 @@ class ControlPlane:
             settings=PlanSettings(direct=self.direct, trust_domain=self.trust_domain),
             limits=self.limits,
         )
-        self._serving = serve(self._source, listen=f"127.0.0.1:{self.port}", hub=self._hub)
+        self._serving = serve(self._source, listen=f"127.0.0.1:{self.port}", notifier=self._hub)
         self._server = await self._serving.__aenter__()
         return self._server.port
 

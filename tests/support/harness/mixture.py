@@ -23,7 +23,7 @@ from scopeway.xds.encoding.messages import resource
 from scopeway.xds.events import Acked, Event, Nacked
 from scopeway.xds.grpc_server.server import serve
 from scopeway.xds.grpc_server.tls import Security
-from scopeway.xds.hub import Hub
+from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.resource import Resource
 from scopeway.xds.source import Node
 from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
@@ -127,7 +127,7 @@ class MixtureServer:
     def __init__(self, mixture: Mixture, background: Background, files: IdentityFiles) -> None:
         self._mixture = mixture
         self._background = background
-        self._hub = Hub()
+        self._hub = ChangeNotifier()
         self._acked: Counter[tuple[str, str]] = Counter()
         self._rejected: list[Nacked] = []
         pair = [(files.key.read_bytes(), files.certificate.read_bytes())]
@@ -137,7 +137,7 @@ class MixtureServer:
             believes=lambda _: True,
         )
         self._serving = serve(
-            mixture, listen="127.0.0.1:0", hub=self._hub, security=security, observer=self
+            mixture, listen="127.0.0.1:0", notifier=self._hub, security=security, observer=self
         )
         self.port: int = background.run(self._serving.__aenter__()).port
 

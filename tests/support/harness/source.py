@@ -28,7 +28,7 @@ ANYBODY = CloudPattern(labels={"fleet": "f"})
 
 
 class Recorder:
-    """A hub that remembers what it was told."""
+    """A notifier that remembers what it was told."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, frozenset[str] | None, str]] = []
@@ -87,12 +87,12 @@ class Fleet:
         prefetch: str = "",
         trust_domain: str | None = None,
     ) -> None:
-        self.hub = Recorder()
+        self.notifier = Recorder()
         self.knowledge = Knowledge()
         self.inventory = Inventory().apply({cloud.name: cloud for cloud in clouds})
         self.source = ScopewaySource(
             inventory=self.inventory,
-            changes=self.hub,
+            changes=self.notifier,
             site=site,
             settings=PlanSettings(trust_domain=trust_domain),
             knowledge=self.knowledge,
@@ -110,12 +110,12 @@ class Fleet:
         self.change({}, names)
 
     def cordon(self, changes: Mapping[str, str | None]) -> None:
-        self.hub.told.clear()
+        self.notifier.told.clear()
         self.inventory = self.inventory.with_cordons(changes)
         self.source.update(self.inventory, changes.keys())
 
     def change(self, upserts: Mapping[str, Cloud], deletes: Collection[str] = ()) -> None:
-        self.hub.told.clear()
+        self.notifier.told.clear()
         self.inventory = self.inventory.apply(upserts, deletes)
         self.source.update(self.inventory, frozenset({*upserts, *deletes}))
 

@@ -115,7 +115,7 @@ class World:
             del self.store.texts[type_url, name]
         else:
             self.store.texts[type_url, name] = text
-        self.server.hub.resources_changed(type_url, [name])
+        self.server.notifier.resources_changed(type_url, [name])
 
     def version(self, type_url: str, name: str) -> str:
         resource = self.store.attach(Node(id="", cluster="")).resource(type_url, name)
@@ -286,7 +286,7 @@ async def test_what_a_wildcard_means_now_is_told_before_it_is_sent(sotw: bool) -
         await client.ask(CLUSTER)
         await client.receive()
         w.store.wildcards[CLUSTER] = ["a", "b"]
-        w.server.hub.wildcard_changed(CLUSTER, group="site")
+        w.server.notifier.wildcard_changed(CLUSTER, group="site")
 
         assert await w.states() == {"a": "STALE", "b": "NOT_SENT"}
 

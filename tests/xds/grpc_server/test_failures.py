@@ -13,8 +13,8 @@ import pytest
 
 from scopeway.xds.events import StreamClosed
 from scopeway.xds.grpc_server.server import Server, serve
-from scopeway.xds.hub import Hub
 from scopeway.xds.limits import Limits
+from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.type_urls import CLUSTER
 from xds_client import GUARD, METHOD, Recorder
 from xds_model import Store, write_request
@@ -85,7 +85,7 @@ async def test_a_failure_of_grpc_is_named_in_the_log_and_to_the_client(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     recorder, context = Recorder(), FailingContext()
-    server = Server(store, Hub(), recorder, Limits(), None)
+    server = Server(store, ChangeNotifier(), recorder, Limits(), None)
     details: Any = type("Details", (), {"method": METHOD, "invocation_metadata": ()})
     (handler,) = (found for each in server.handlers() if (found := each.service(details)))
     with caplog.at_level(logging.INFO):

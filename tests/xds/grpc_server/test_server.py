@@ -23,8 +23,8 @@ from scopeway.xds.events import (
     StreamOpened,
 )
 from scopeway.xds.grpc_server.server import Server, serve
-from scopeway.xds.hub import Hub
 from scopeway.xds.limits import Limits
+from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.protocol.session import Response
 from scopeway.xds.source import Node
 from scopeway.xds.type_urls import CLUSTER, LISTENER
@@ -42,7 +42,7 @@ def store() -> Store:
 def changer(server: Server, store: Store) -> Callable[[str, str], None]:
     def change(name: str, text: str) -> None:
         store.texts[CLUSTER, name] = text
-        server.hub.resources_changed(CLUSTER, [name])
+        server.notifier.resources_changed(CLUSTER, [name])
 
     return change
 
@@ -142,7 +142,7 @@ async def test_a_stream_that_ends_gives_everything_back(store: Store) -> None:
         (closed,) = await recorder.seen(StreamClosed)
 
         assert closed == StreamClosed("OK")
-        assert len(server.hub) == 0
+        assert len(server.notifier) == 0
         assert server.status() == []
         assert [view.closed for view in store.views] == [True]
 
@@ -157,7 +157,7 @@ async def test_a_client_that_goes_away_during_a_push_leaves_nothing(store: Store
             client.call.cancel()
         await recorder.seen(StreamClosed)
 
-        assert len(server.hub) == 0
+        assert len(server.notifier) == 0
         assert [view.closed for view in store.views] == [True]
 
 
@@ -253,7 +253,7 @@ async def test_a_client_that_takes_nothing_loses_its_stream_and_no_other_does(
 
         changer(server, store)("a", "2")
         assert (await other.take()).texts == {"a": "2"}
-        assert len(server.hub) == 1
+        assert len(server.notifier) == 1
 
 
 async def test_of_responses_that_a_client_does_not_take_few_are_copied(
@@ -395,9 +395,9 @@ async def test_a_used_port_is_refused_with_the_address(store: Store) -> None:
 
 
 async def test_a_source_may_bring_its_own_hub(store: Store) -> None:
-    hub = Hub()
-    async with serve(store, listen="127.0.0.1:0", hub=hub) as server:
-        assert server.hub is hub
+    notifier = ChangeNotifier()
+    async with serve(store, listen="127.0.0.1:0", notifier=notifier) as server:
+        assert server.notifier is notifier
 
 
 async def test_status_shows_every_stream(store: Store) -> None:

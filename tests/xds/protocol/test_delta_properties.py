@@ -168,7 +168,7 @@ class Stream(RuleBasedStateMachine):
         if before != (self.store.texts.get(key), self.store.ttls.get(key)):
             self.rejected.pop(key, None)
         self.note_current()
-        # as the hub does: only what the session said it wants
+        # as the notifier does: only what the session said it wants
         if (type_url, name) in self.interest:
             self.session.resources_changed(type_url, [name])
 

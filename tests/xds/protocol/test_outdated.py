@@ -1,4 +1,5 @@
-"""What the transcripts `outdated…` cannot show: hub, log, clients without TTLs, what is made."""
+"""What the transcripts `outdated…` cannot show: notifier, log, clients without TTLs, what is
+made."""
 
 import logging
 from collections.abc import Collection
@@ -8,7 +9,7 @@ import pytest
 from scopeway.xds.encoding.messages import DeltaRequest, resource
 from scopeway.xds.events import Kept
 from scopeway.xds.grpc_server.logging import StreamLog
-from scopeway.xds.hub import Hub
+from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.protocol.session import DeltaSession
 from scopeway.xds.protocol.status import Status
 from scopeway.xds.resource import Resource
@@ -39,32 +40,32 @@ def store(*names: str) -> Store:
 
 
 def test_the_hub_tells_every_stream_in_steps_and_wakes_those_that_have_kept_something() -> None:
-    source, hub = store("a"), Hub()
+    source, notifier = store("a"), ChangeNotifier()
     woken: list[int] = []
     sessions = [DeltaSession(source) for _ in range(3)]
     for number, session in enumerate(sessions):
         come(session, *["a"] * (number < 2))
         session.responses_to_send(0.0)
-        hub.join(session, f"group {number % 2}", lambda number=number: woken.append(number))
+        notifier.join(session, f"group {number % 2}", lambda number=number: woken.append(number))
     source.outdated = False
 
-    assert len(list(hub.caught_up())) == 3
+    assert len(list(notifier.caught_up())) == 3
     assert sorted(woken) == [0, 1]
     assert [each.resources for each in sessions[0].responses_to_send(0.0)] == [1]
     assert sessions[2].responses_to_send(0.0) == []
 
 
 def test_a_stream_that_leaves_meanwhile_is_passed_over() -> None:
-    source, hub = store("a"), Hub()
+    source, notifier = store("a"), ChangeNotifier()
     members = []
     for number in range(3):
         session = DeltaSession(source)
         come(session, "a")
-        members.append(hub.join(session, str(number), lambda: None))
-    steps = hub.caught_up()
+        members.append(notifier.join(session, str(number), lambda: None))
+    steps = notifier.caught_up()
     next(steps)
     for member in members:
-        hub.leave(member)
+        notifier.leave(member)
 
     finish(steps)
 

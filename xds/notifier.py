@@ -16,7 +16,7 @@ from scopeway.xds.steps import Steps
 
 
 class Session(Protocol):
-    """What the hub needs of a session (`xds.protocol.session.Session`)."""
+    """What the notifier needs of a session (`xds.protocol.session.Session`)."""
 
     def resources_changed(self, type_url: str, names: Collection[str]) -> bool:
         """Note a change; return whether it concerns the client."""
@@ -35,7 +35,7 @@ class Session(Protocol):
 
 
 class Member:
-    """A session that has joined a hub."""
+    """A session that has joined a notifier."""
 
     __slots__ = ("group", "session", "wake")
 
@@ -45,12 +45,12 @@ class Member:
         self.wake = wake
 
 
-class Hub:
+class ChangeNotifier:
     """All sessions of a server; for use on one event loop.
 
     What it is told is only noted: nothing is looked up or sent before the loop's next turn, and all
     that is told until then, or until the client's ACK, goes together. From another thread:
-    `loop.call_soon_threadsafe(hub.resources_changed, type_url, names)`.
+    `loop.call_soon_threadsafe(notifier.resources_changed, type_url, names)`.
 
     Args:
         by_name: Whether it keeps which streams want a name, 50 bytes for each of both. False is for
@@ -75,7 +75,7 @@ class Hub:
         them), with `group` O(its streams).
 
         Raises:
-            ValueError: the hub keeps no names, and no group is given.
+            ValueError: the notifier keeps no names, and no group is given.
         """
         concerned: Mapping[Member, Collection[str]]
         if group is None:
@@ -145,7 +145,9 @@ class Hub:
 
     def _members_by_names(self, type_url: str, names: Collection[str]) -> dict[Member, list[str]]:
         if self._by_name is None:
-            raise ValueError(f"a change of {type_url} for no group, and the hub keeps no names")
+            raise ValueError(
+                f"a change of {type_url} for no group, and the notifier keeps no names"
+            )
         concerned: dict[Member, list[str]] = {}
         if type_url not in self._by_name:
             return concerned

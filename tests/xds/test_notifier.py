@@ -2,7 +2,7 @@ from collections.abc import Collection, Iterator
 
 import pytest
 
-from scopeway.xds.hub import Hub, Member
+from scopeway.xds.notifier import ChangeNotifier, Member
 from scopeway.xds.type_urls import CLUSTER, ROUTE
 
 
@@ -45,17 +45,17 @@ class FakeSession:
         self.wakes += 1
 
 
-def join(hub: Hub, session: FakeSession, group: str = "g") -> Member:
-    return hub.join(session, group, session.wake)
+def join(notifier: ChangeNotifier, session: FakeSession, group: str = "g") -> Member:
+    return notifier.join(session, group, session.wake)
 
 
 def test_only_the_streams_that_want_a_name_are_told_and_woken() -> None:
-    hub = Hub()
+    notifier = ChangeNotifier()
     one, two, other = FakeSession("a", "b"), FakeSession("b"), FakeSession("c")
     for session in (one, two, other):
-        join(hub, session)
+        join(notifier, session)
 
-    hub.resources_changed(CLUSTER, ["a", "b", "x"])
+    notifier.resources_changed(CLUSTER, ["a", "b", "x"])
 
     assert one.heard == [(CLUSTER, ("a", "b"))]
     assert two.heard == [(CLUSTER, ("b",))]
@@ -64,108 +64,108 @@ def test_only_the_streams_that_want_a_name_are_told_and_woken() -> None:
 
 
 def test_types_are_apart() -> None:
-    hub = Hub()
+    notifier = ChangeNotifier()
     session = FakeSession("a")
-    join(hub, session)
+    join(notifier, session)
 
-    hub.resources_changed(ROUTE, ["a"])
+    notifier.resources_changed(ROUTE, ["a"])
 
     assert session.heard == []
 
 
 def test_a_change_for_a_group_stays_in_the_group() -> None:
-    hub = Hub()
+    notifier = ChangeNotifier()
     here, there, idle = FakeSession("a"), FakeSession("a"), FakeSession("b")
-    join(hub, here, "here")
-    join(hub, there, "there")
-    join(hub, idle, "here")
+    join(notifier, here, "here")
+    join(notifier, there, "there")
+    join(notifier, idle, "here")
 
-    hub.resources_changed(CLUSTER, ["a"], group="here")
-    hub.resources_changed(CLUSTER, ["a"], group="nobody")
+    notifier.resources_changed(CLUSTER, ["a"], group="here")
+    notifier.resources_changed(CLUSTER, ["a"], group="nobody")
 
     assert (here.wakes, there.wakes, idle.wakes) == (1, 0, 0)
     assert there.heard == []
 
 
 def test_a_wildcard_wakes_the_streams_of_its_group_that_have_one() -> None:
-    hub = Hub()
+    notifier = ChangeNotifier()
     with_one, without, there = (
         FakeSession(wildcard=True),
         FakeSession(),
         FakeSession(wildcard=True),
     )
-    join(hub, with_one, "here")
-    join(hub, without, "here")
-    join(hub, there, "there")
+    join(notifier, with_one, "here")
+    join(notifier, without, "here")
+    join(notifier, there, "there")
 
-    hub.wildcard_changed(CLUSTER, "here")
-    hub.wildcard_changed(CLUSTER, "nobody")
+    notifier.wildcard_changed(CLUSTER, "here")
+    notifier.wildcard_changed(CLUSTER, "nobody")
 
     assert (with_one.wakes, without.wakes, there.wakes) == (1, 0, 0)
 
 
 def test_the_index_follows_the_subscriptions() -> None:
-    hub = Hub()
+    notifier = ChangeNotifier()
     session = FakeSession("a")
-    member = join(hub, session)
+    member = join(notifier, session)
     session.leave("a")
     session.leave("never had")
     session.want("b")
-    hub.follow(member)
+    notifier.follow(member)
 
-    hub.resources_changed(CLUSTER, ["a"])
-    hub.resources_changed(CLUSTER, ["b"])
+    notifier.resources_changed(CLUSTER, ["a"])
+    notifier.resources_changed(CLUSTER, ["b"])
 
     assert session.heard == [(CLUSTER, ("b",))]
 
 
 def test_a_stream_that_has_left_is_forgotten() -> None:
-    hub = Hub()
+    notifier = ChangeNotifier()
     session, stays = FakeSession("a"), FakeSession("a")
-    member = join(hub, session)
-    join(hub, stays)
+    member = join(notifier, session)
+    join(notifier, stays)
     session.want("late")
 
-    hub.leave(member)
-    hub.resources_changed(CLUSTER, ["a", "late"])
-    hub.resources_changed(CLUSTER, ["a"], group="g")
+    notifier.leave(member)
+    notifier.resources_changed(CLUSTER, ["a", "late"])
+    notifier.resources_changed(CLUSTER, ["a"], group="g")
 
     assert session.heard == []
     assert stays.wakes == 2
-    assert len(hub) == 1
+    assert len(notifier) == 1
 
 
 def test_nothing_is_left_when_all_have_left() -> None:
-    hub = Hub()
-    members = [join(hub, FakeSession("a", "b"), group) for group in ("g", "g", "h")]
+    notifier = ChangeNotifier()
+    members = [join(notifier, FakeSession("a", "b"), group) for group in ("g", "g", "h")]
 
     for member in members:
-        hub.leave(member)
+        notifier.leave(member)
 
-    assert len(hub) == 0
-    assert not any(hub._by_name.values())
-    assert not hub._by_group
+    assert len(notifier) == 0
+    assert not any(notifier._by_name.values())
+    assert not notifier._by_group
 
 
 def test_a_hub_without_names_tells_the_group_that_a_change_is_for() -> None:
-    hub = Hub(by_name=False)
+    notifier = ChangeNotifier(by_name=False)
     here, there = FakeSession("a"), FakeSession("a")
-    member = join(hub, here, "here")
-    join(hub, there, "there")
+    member = join(notifier, here, "here")
+    join(notifier, there, "there")
     here.want("b")
-    hub.follow(member)
+    notifier.follow(member)
 
-    hub.resources_changed(CLUSTER, ["b"], "here")
+    notifier.resources_changed(CLUSTER, ["b"], "here")
 
     assert (here.heard, there.heard) == ([(CLUSTER, ("b",))], [])
     assert here.changes == []  # taken from it, or they would grow for ever
-    hub.leave(member)
-    hub.resources_changed(CLUSTER, ["a"], "here")
+    notifier.leave(member)
+    notifier.resources_changed(CLUSTER, ["a"], "here")
     assert len(here.heard) == 1
 
 
 def test_a_change_for_no_group_is_an_error_where_no_names_are_kept() -> None:
-    hub = Hub(by_name=False)
+    notifier = ChangeNotifier(by_name=False)
 
     with pytest.raises(ValueError, match=CLUSTER):
-        hub.resources_changed(CLUSTER, ["a"])
+        notifier.resources_changed(CLUSTER, ["a"])
