@@ -14,6 +14,8 @@ from scopeway.control_plane.clouds import limits
 from scopeway.control_plane.clouds.caller_limits import DEFAULT
 from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS
 from scopeway.control_plane.clouds.validators import AT_ONCE_RANGE, PER_SECOND_RANGE
+from scopeway.control_plane.planner.caller_classes import MAX_LOOKED_AT
+from scopeway.control_plane.planner.grants import MAX_GRANTS
 from scopeway.control_plane.planner.planner import LABEL_WINDOW, MAX_HOPS, PlanSettings
 from scopeway.control_plane.registry.directory import registry as directory
 from scopeway.control_plane.registry.directory.yaml_documents import (
@@ -38,8 +40,7 @@ from scopeway.control_plane.translator import http_connection_managers as connec
 from scopeway.control_plane.translator import route_templates as route
 from scopeway.control_plane.translator import site_resources as resources
 from scopeway.control_plane.translator.bootstrap import PRESSURE_SCALE, resource_monitor
-from scopeway.control_plane.translator.caller_classes import MAX_LOOKED_AT
-from scopeway.control_plane.translator.rbac import MAX_ALONE, MAX_GRANTS
+from scopeway.control_plane.translator.rbac import MAX_ALONE
 from scopeway.xds.encoding.messages import (
     MAX_ERROR_BYTES,
     MAX_NAMES,

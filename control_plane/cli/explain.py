@@ -70,10 +70,10 @@ def explain(
     """
     from scopeway.control_plane.catalog.reading import read_registry
     from scopeway.control_plane.planner.explain import explain_request
+    from scopeway.control_plane.planner.grants import policy_problem
     from scopeway.control_plane.planner.planner import PlanSettings
     from scopeway.control_plane.registry import RegistryUnavailable, open_registry
     from scopeway.control_plane.scope import official_type
-    from scopeway.control_plane.translator.rbac import policy_problem
 
     service_type = official_type(service)
     if service_type is None:

@@ -12,7 +12,7 @@ from typing import Final
 from scopeway.control_plane.clouds.caller_limits import peer_limits
 from scopeway.control_plane.clouds.model import UNLIMITED, CallerLimits, Cloud
 from scopeway.control_plane.clouds.policy import Policy
-from scopeway.control_plane.translator.caller_classes import CallerClass
+from scopeway.control_plane.planner.caller_classes import CallerClass
 from scopeway.xds.encoding.protobuf import any_message, field_bytes, field_string
 from scopeway.xds.steps import Steps
 

@@ -1,11 +1,12 @@
 """From a cloud's policy to the RBAC of its peer: what the target itself enforces.
 
 Two filters, with their configuration in the routes of the peer, so that a change takes effect on
-the next request of a live connection. The first says in which class the caller is (`callers`): one
-map from the URI of its certificate to the number of the class, as a shadow rule, which only notes
-it in the request's metadata. The second decides by class, service and method, as the Lua before has
-found the last two, and looks at nothing else. So each caller stands in the configuration once,
-whatever the number of rules, services and methods. A caller without a class is denied.
+the next request of a live connection. The first says in which class the caller is
+(`planner.caller_classes`): one map from the URI of its certificate to the number of the class, as a
+shadow rule, which only notes it in the request's metadata. The second decides by class, service and
+method (`planner.grants`), as the Lua before has found the last two, and looks at nothing else. So
+each caller stands in the configuration once, whatever the number of rules, services and methods. A
+caller without a class is denied.
 
 Labels have become names. Equal policies are equal bytes: the site's own name is not among them.
 
@@ -13,29 +14,34 @@ Invariant: what `control_plane.clouds.policy.judge` says, for every caller, serv
 where it denies for want of a service, without saying so. A policy that is too large denies.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import islice
 from typing import Final, TypeAlias
 
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.policy import (
-    IDENTITY,
-    VALIDATION,
     Policy,
     methods_of,
     rule_name,
 )
 from scopeway.control_plane.collections.byte_cache import Memo
 from scopeway.control_plane.identity import spiffe_id
-from scopeway.control_plane.translator import names
-from scopeway.control_plane.translator.caller_classes import (
+from scopeway.control_plane.planner.caller_classes import (
     Block,
     CallerClass,
     PolicyTooLarge,
     caller_classes,
 )
+from scopeway.control_plane.planner.grants import (
+    MAX_GRANTS,
+    Grant,
+    grants_by_class,
+    grants_of_class,
+    problem_text,
+    rules_by_word,
+)
+from scopeway.control_plane.translator import names
 from scopeway.xds.encoding.protobuf import (
     any_message,
     field_bytes,
@@ -50,9 +56,6 @@ NONE = "none"
 
 TOO_LARGE = "too-large"
 """The name of the outcome where a policy is too large to be worked out: nobody is let in."""
-
-MAX_GRANTS: Final = 2048
-"""Parts of all classes of callers of one policy together; some 0.2 to 2 kB and 6 us each."""
 
 MAX_ALONE: Final = 8 << 20
 """Bytes of a policy for Envoys of an earlier version; a larger one is sent to them as to others,
@@ -113,69 +116,6 @@ class PeerPolicy:
     """Why nobody is let in, or would be; None where the policy is enforced as it is written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What becomes of requests of a class of callers for some services with some methods."""
-
-    services: tuple[str, ...] | None
-    """None: all that no grant before it is about."""
-    methods: tuple[str, ...] | None
-    """The same of methods."""
-    rule: int | None
-    """The first rule that allows it, or else comes nearest to it; None: none is about it."""
-    allowed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RulesByWord:
-    """Which rules are about what, as sets of bits: bit i is rule i."""
-
-    services: dict[str, int]
-    methods: dict[str, int]
-    other_services: int
-    """The rules that are about a service that none names."""
-    other_methods: int
-
-
-def by_word(policy: Policy) -> RulesByWord:
-    """Return which rules are about each word that some rule names. O(words of all rules)."""
-    services: dict[str, int] = {VALIDATION: 0}
-    methods: dict[str, int] = {}
-    every_service = every_method = 0
-    for index, rule in enumerate(policy.rules):
-        bit = 1 << index
-        if rule.services is None:
-            every_service |= bit
-        if rule.methods is None:
-            every_method |= bit
-        for word in rule.services or ():
-            services[word] = services.get(word, 0) | bit
-        for word in rule.methods or ():
-            methods[word] = methods.get(word, 0) | bit
-    services[VALIDATION] |= services.get(IDENTITY, 0)
-    return RulesByWord(
-        services={word: services[word] | every_service for word in sorted(services)},
-        methods={word: methods[word] | every_method for word in sorted(methods)},
-        other_services=every_service,
-        other_methods=every_method,
-    )
-
-
-def grants(words: RulesByWord, rules: int) -> Iterator[Grant]:
-    """Yield what a policy comes to for a class: of all that are about a request, the first decides.
-
-    `rules` has bit i for the rule i that is for this class. O(services x methods).
-    """
-    others = rules & words.other_services
-    by_rules: dict[int, list[str]] = {}
-    for word, mask in words.services.items():
-        if rules & mask != others:
-            by_rules.setdefault(rules & mask, []).append(word)
-    for mask, services in by_rules.items():
-        yield from _by_method(words, tuple(services), mask)
-    yield from _by_method(words, None, others)
-
-
 def peer_policy(
     policy: Policy, inventory: Inventory, *, trust_domain: str | None, earlier: bool = False
 ) -> PeerPolicy:
@@ -221,9 +161,7 @@ def peer_policy_steps(
         if earlier and (alone := (yield from _decision_alone(policy, classes, trust_domain))):
             decision, classes_too = alone, False
     except PolicyTooLarge as error:
-        problem, classes = str(error), []
-        if policy.audit:
-            problem += "; as acceptMode is audit, nobody is denied yet"
+        problem, classes = problem_text(policy, error), []
         decision = field_bytes(_ON_NO_MATCH, _outcome(TOO_LARGE, allowed=False))
     kind = _SHADOW_MATCHER if policy.audit else _MATCHER
     yield
@@ -232,11 +170,6 @@ def peer_policy_steps(
         decision=_per_route(nested(kind, [decision])),
         problem=problem,
     )
-
-
-def policy_problem(policy: Policy, inventory: Inventory) -> str | None:
-    """Return why a policy lets nobody in, whatever it says; None where it is enforced."""
-    return peer_policy(policy, inventory, trust_domain=None).problem
 
 
 @cache
@@ -250,38 +183,6 @@ def deny_all() -> bytes:
 def no_class() -> bytes:
     """Return the encoded `RBAC` of the filter before it: nobody has a class, as an Any."""
     return any_message(_RBAC_TYPE, field_string(_SHADOW_PREFIX, _CLASS))
-
-
-def _by_method(words: RulesByWord, services: tuple[str, ...] | None, about: int) -> Iterator[Grant]:
-    if not about:
-        yield Grant(services, None, None, allowed=False)
-        return
-    others = _first(about & words.other_methods)
-    by_rule: dict[int | None, list[str]] = {}
-    for word, mask in words.methods.items():
-        rule = _first(about & mask)
-        if rule != others:
-            by_rule.setdefault(rule, []).append(word)
-    nearest = _first(about)
-    for rule, methods in by_rule.items():
-        yield _grant(services, tuple(methods), rule, nearest)
-    yield _grant(services, None, others, nearest)
-
-
-def _grant(
-    services: tuple[str, ...] | None,
-    methods: tuple[str, ...] | None,
-    allowing: int | None,
-    nearest: int | None,
-) -> Grant:
-    if allowing is not None:
-        return Grant(services, methods, allowing, allowed=True)
-    return Grant(services, methods, nearest, allowed=False)
-
-
-def _first(rules: int) -> int | None:
-    """Return the index of the first rule of a set."""
-    return (rules & -rules).bit_length() - 1 if rules else None
 
 
 def _callers(classes: Sequence[CallerClass], trust_domain: str | None) -> Steps[bytes]:
@@ -355,16 +256,7 @@ def _decision(policy: Policy, classes: Sequence[CallerClass]) -> Steps[bytes]:
         PolicyTooLarge: more than MAX_GRANTS.
     """
     matchers = []
-    words = by_word(policy)
-    left = MAX_GRANTS
-    for number, each in enumerate(classes):
-        found = list(islice(grants(words, each.rules), left + 1))
-        left -= len(found)
-        if left < 0:
-            raise PolicyTooLarge(
-                f"its accept rules come to more than {MAX_GRANTS} different rights: "
-                f"{len(classes)} classes of clouds, each with its services and methods"
-            )
+    for number, found in enumerate(grants_by_class(policy, classes)):
         matchers.append(
             field_bytes(
                 _MATCHERS,
@@ -387,11 +279,11 @@ def _decision_alone(
     None where it would be too large. Only for peers with an Envoy that was started with a bootstrap
     of the version before (`setup.EARLIER`), and to be removed with that.
     """
-    words = by_word(policy)
+    words = rules_by_word(policy)
     entries: list[bytes] = []
     left = MAX_ALONE
     for each in classes:
-        on_match = _on_class(policy, list(grants(words, each.rules)))
+        on_match = _on_class(policy, list(grants_of_class(words, each.rules)))
         for callers in (*each.blocks, each.others):
             left -= len(callers) * (len(on_match) + _KEY_BYTES)
             if left < 0:

@@ -16,9 +16,9 @@ from scopeway.control_plane.clouds.model import Cloud, Front, Peer
 from scopeway.control_plane.clouds.policy import Policy
 from scopeway.control_plane.clouds.urls import front_url, is_secure, service_urls
 from scopeway.control_plane.identity import spiffe_id
+from scopeway.control_plane.planner.caller_classes import PolicyTooLarge, caller_class_steps
 from scopeway.control_plane.scope import ALIASES, SERVICE_TYPES
 from scopeway.control_plane.translator import names
-from scopeway.control_plane.translator.caller_classes import PolicyTooLarge, caller_class_steps
 from scopeway.control_plane.translator.caller_limits import lua_constants, route_limits
 from scopeway.control_plane.translator.foreign_ids import id_constants
 from scopeway.control_plane.translator.rbac import Classes, peer_policy_steps

@@ -15,8 +15,8 @@ from scopeway.control_plane.clouds.model import (
     Service,
 )
 from scopeway.control_plane.planner.explain import Explanation, explain_request, explain_target
+from scopeway.control_plane.planner.grants import policy_problem
 from scopeway.control_plane.planner.planner import PlanSettings
-from scopeway.control_plane.translator.rbac import policy_problem
 
 SERVICES = {"image": Service(endpoints=(Endpoint(address="127.0.0.1", port=9292),))}
 HOME = Cloud(name="cloud-1", services=SERVICES)
@@ -217,7 +217,7 @@ def test_a_policy_that_is_too_large_is_the_reason(monkeypatch: pytest.MonkeyPatc
         )
 
     assert explanation().outcome == "route"
-    monkeypatch.setattr("scopeway.control_plane.translator.rbac.MAX_GRANTS", 0)
+    monkeypatch.setattr("scopeway.control_plane.planner.grants.MAX_GRANTS", 0)
     found = explanation()
     assert (found.outcome, found.status) == ("reject", 403)
     assert found.reason == (

@@ -17,11 +17,18 @@ from scopeway.control_plane.clouds.model import (
     IdentityRule,
 )
 from scopeway.control_plane.clouds.policy import Policy, policy_of
+from scopeway.control_plane.planner import caller_classes as callers
+from scopeway.control_plane.planner import grants
+from scopeway.control_plane.planner.caller_classes import MAX_LOOKED_AT
+from scopeway.control_plane.planner.grants import (
+    MAX_GRANTS,
+    grants_of_class,
+    policy_problem,
+    rules_by_word,
+)
 from scopeway.control_plane.scope import SERVICE_TYPES
-from scopeway.control_plane.translator import caller_classes as callers
 from scopeway.control_plane.translator import rbac as policy
-from scopeway.control_plane.translator.caller_classes import MAX_LOOKED_AT
-from scopeway.control_plane.translator.rbac import MAX_ALONE, MAX_GRANTS, peer_policy
+from scopeway.control_plane.translator.rbac import MAX_ALONE, peer_policy
 from scopeway.control_plane.translator.site_resources import peer_routes, site_resources
 from scopeway.xds.type_urls import EXTENSION
 
@@ -91,12 +98,12 @@ def test_the_formula_of_its_size() -> None:
     lists = [rnd.sample(range(400), 5) for _ in range(30)]
     rules = by_names(*lists, services=SERVICES[:20])
     made = routes(rules, fleet(400))
-    words = policy.by_word(rules)
+    words = rules_by_word(rules)
     classes = callers.caller_classes(rules, fleet(400))
-    grants = sum(len(list(policy.grants(words, each.rules))) for each in classes)
+    count = sum(len(list(grants_of_class(words, each.rules))) for each in classes)
 
-    assert 100 < grants < MAX_GRANTS
-    assert len(made) < 150 * (160 + len("fleet") + 63) + grants * 2000 + 20_000
+    assert 100 < count < MAX_GRANTS
+    assert len(made) < 150 * (160 + len("fleet") + 63) + count * 2000 + 20_000
 
 
 def test_a_change_of_a_cloud_encodes_its_own_part_anew_and_no_other(
@@ -168,7 +175,7 @@ def refused(rules: Policy, inventory: Inventory) -> str:
     assert b"/cloud/" not in made.classes + made.decision
     assert b"accept[" not in made.decision
     assert made.problem is not None
-    assert policy.policy_problem(rules, inventory) == made.problem
+    assert policy_problem(rules, inventory) == made.problem
     return made.problem
 
 
@@ -184,9 +191,9 @@ def test_rights_beyond_the_limit_let_nobody_in() -> None:
 
     made = peer_policy(halves(100), Inventory(), trust_domain="fleet")
     assert made.problem is None
-    words = policy.by_word(halves(100))
+    words = rules_by_word(halves(100))
     classes = callers.caller_classes(halves(100), Inventory())
-    exactly = sum(len(list(policy.grants(words, each.rules))) for each in classes)
+    exactly = sum(len(list(grants_of_class(words, each.rules))) for each in classes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(policy, "MAX_GRANTS", exactly)
         assert peer_policy(halves(100), Inventory(), trust_domain="fleet").problem is None
@@ -203,7 +210,7 @@ def test_in_audit_mode_it_denies_nobody_and_the_limits_of_its_rules_hold(
     limits = CallerLimits(requests_at_once=20)
     rule = AcceptRule(clouds=(CloudPattern(name="cloud-1"),), limits=limits)
     audited = policy_of(Cloud(name="owner", accept=(rule,), accept_mode="audit"))
-    monkeypatch.setattr(policy, "MAX_GRANTS", 0)
+    monkeypatch.setattr(grants, "MAX_GRANTS", 0)
 
     made = peer_routes(audited, Inventory())
     assert made.problem is not None
