@@ -35,10 +35,13 @@ from scopeway.control_plane.serving import source
 from scopeway.control_plane.serving.limits import Limits as SourceLimits
 from scopeway.control_plane.serving.node_auth import MAX_PATH
 from scopeway.control_plane.serving.policy_index import REST
-from scopeway.control_plane.translator import cluster_templates as prototypes
-from scopeway.control_plane.translator import http_connection_managers as connection
-from scopeway.control_plane.translator import route_templates as route
-from scopeway.control_plane.translator import site_resources as resources
+from scopeway.control_plane.translator import (
+    cluster_templates,
+    http_connection_managers,
+    listeners,
+    lua,
+    route_templates,
+)
 from scopeway.control_plane.translator.bootstrap import PRESSURE_SCALE, resource_monitor
 from scopeway.control_plane.translator.rbac import MAX_ALONE
 from scopeway.xds.encoding.messages import (
@@ -106,18 +109,16 @@ EXPECTED: dict[str, list[float]] = {
     "words and signs of an expression, which bounds what the control plane takes to read a "
     "target's name: 3 ms, not 20": [text.MAX_PIECES],
     "headers of a request at a front": [
-        connection.MAX_HEADERS,
-        connection.MAX_HEADERS_KB * 1024,
+        http_connection_managers.MAX_HEADERS,
+        http_connection_managers.MAX_HEADERS_KB * 1024,
     ],
     "clouds that labels select": [PlanSettings().label_limit],
     "clouds with some labels that are looked at for those that may be used": [LABEL_WINDOW],
     "priorities of a cluster (`or`)": [MAX_HOPS],
-    "new targets of an Envoy worker; each 256 bytes of a name count as one more": [
-        resources.MAX_TARGETS
-    ],
+    "new targets of an Envoy worker; each 256 bytes of a name count as one more": [lua.MAX_TARGETS],
     "first uses of an Envoy worker": [
-        resources.NEW_TARGETS_PER_SECOND,
-        resources.NEW_TARGETS_BURST,
+        lua.NEW_TARGETS_PER_SECOND,
+        lua.NEW_TARGETS_BURST,
     ],
     "negative targets of a stream": [SOURCE.negative],
     "targets of a stream": [SOURCE.targets],
@@ -172,42 +173,47 @@ EXPECTED: dict[str, list[float]] = {
     "bytes of a body in which ids of a foreign user's projects are looked for": [
         constant("project_ids.lua", "MAX_BYTES")
     ],
-    "seconds until all of a login's body has come": [route.LOGIN_BODY_WITHIN.total_seconds()],
+    "seconds until all of a login's body has come": [
+        route_templates.LOGIN_BODY_WITHIN.total_seconds()
+    ],
     "seconds of a validation of a token; at the peer of the Keystone's cloud": [
-        route.WITHIN[each]["validation"].total_seconds() for each in ("front", "peer")
+        route_templates.WITHIN[each]["validation"].total_seconds() for each in ("front", "peer")
     ],
     "seconds of a login, its body included; of one attempt at a cloud of several; at the peer": [
-        route.WITHIN[each]["login"].total_seconds() for each in ("front", "dispatch", "peer")
+        route_templates.WITHIN[each]["login"].total_seconds()
+        for each in ("front", "dispatch", "peer")
     ],
     "seconds that a request waits for the address of a host name": [
-        prototypes.DNS_WITHIN.total_seconds()
+        cluster_templates.DNS_WITHIN.total_seconds()
     ],
     "times that a read reaches a cloud whose service breaks off": [],
     "connections of an Envoy": [connections()],
     "connections to an Envoy's peer, of these": [connections_to_peer()],
-    "seconds until TLS is agreed on, at a peer and a front with TLS": [resources.HANDSHAKE_SECONDS],
-    "requests at a time on a connection of HTTP/2 at a front": [connection.FRONT_STREAMS],
-    "requests at a time on a connection between two sites": [connection.PEER_STREAMS],
+    "seconds until TLS is agreed on, at a peer and a front with TLS": [listeners.HANDSHAKE_SECONDS],
+    "requests at a time on a connection of HTTP/2 at a front": [
+        http_connection_managers.FRONT_STREAMS
+    ],
+    "requests at a time on a connection between two sites": [http_connection_managers.PEER_STREAMS],
     "bytes of a request or answer between two sites that nobody has taken": [
-        connection.PEER_STREAM_WINDOW
+        http_connection_managers.PEER_STREAM_WINDOW
     ],
     "bytes of an answer over HTTP/2 that a front keeps for a client": [
-        connection.FRONT_STREAM_WINDOW
+        http_connection_managers.FRONT_STREAM_WINDOW
     ],
     "bytes that an Envoy reads of a connection before others have their turn": [
-        connection.READ_AHEAD
+        http_connection_managers.READ_AHEAD
     ],
     "minutes in which a client of a front takes nothing of an answer over HTTP/1.1": [
-        connection.STALLED / timedelta(minutes=1)
+        http_connection_managers.STALLED / timedelta(minutes=1)
     ],
     "minutes between two requests on a connection": [
-        connection.BETWEEN_REQUESTS / timedelta(minutes=1)
+        http_connection_managers.BETWEEN_REQUESTS / timedelta(minutes=1)
     ],
     "seconds in which a connection that is about to close takes nothing of what is left": [
-        connection.CLOSING.total_seconds()
+        http_connection_managers.CLOSING.total_seconds()
     ],
     "seconds in which a client takes the last 1 MiB of an answer of one cloud of several (`or`)": [
-        connection.DISPATCH_IDLE.total_seconds()
+        http_connection_managers.DISPATCH_IDLE.total_seconds()
     ],
     "bytes of memory of an Envoy": [
         resource_monitor(bootstrap(), "fixed_heap")["max_heap_size_bytes"] / PRESSURE_SCALE
@@ -225,10 +231,10 @@ EXPECTED: dict[str, list[float]] = {
     "frames on it that cost the sender nothing: answers to SETTINGS and PING that it doesn't take; "
     "empty DATA and CONTINUATION in a row; PRIORITY for each stream; WINDOW_UPDATE for each DATA "
     "that it was sent": [
-        connection.MAX_CONTROL_ANSWERS,
-        connection.MAX_EMPTY_FRAMES,
-        connection.MAX_PRIORITIES,
-        connection.MAX_WINDOW_UPDATES,
+        http_connection_managers.MAX_CONTROL_ANSWERS,
+        http_connection_managers.MAX_EMPTY_FRAMES,
+        http_connection_managers.MAX_PRIORITIES,
+        http_connection_managers.MAX_WINDOW_UPDATES,
     ],
     "requests on it that are taken back within a second": [],
     "rights of a policy (a class of clouds, services, methods)": [MAX_GRANTS],
@@ -301,5 +307,5 @@ def test_the_page_has_the_defaults(limit: str) -> None:
 
 def test_lua_has_the_same_limits() -> None:
     assert constant("scope.lua", "MAX_BYTES") == text.MAX_BYTES
-    assert constant("token_body.lua", "MAX_BYTES") == route.MAX_LOGIN
-    assert constant("project_ids.lua", "MAX_BYTES") == route.MAX_BODY_WITH_IDS
+    assert constant("token_body.lua", "MAX_BYTES") == route_templates.MAX_LOGIN
+    assert constant("project_ids.lua", "MAX_BYTES") == route_templates.MAX_BODY_WITH_IDS

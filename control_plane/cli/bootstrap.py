@@ -134,7 +134,8 @@ def bootstrap(
     """
     from scopeway.control_plane.translator.bootstrap import Channel, admin_socket, render_bootstrap
     from scopeway.control_plane.translator.bootstrap import bootstrap as fill
-    from scopeway.control_plane.translator.node_identity import SiteIdentity, sds_files
+    from scopeway.control_plane.translator.node_identity import SiteIdentity
+    from scopeway.control_plane.translator.sds_files import sds_files
 
     channel, files = None, {}
     if (tls := three_files(tls_cert, tls_key, tls_ca)) is not None:

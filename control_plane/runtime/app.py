@@ -30,9 +30,7 @@ from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.errors import ControlPlaneError
 from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.registry import Batch, Registry, open_registry
-from scopeway.control_plane.runtime import fd_limits as descriptors
-from scopeway.control_plane.runtime import gc_tuning as memory
-from scopeway.control_plane.runtime import logs
+from scopeway.control_plane.runtime import fd_limits, gc_tuning, logs
 from scopeway.control_plane.runtime.background import Chores
 from scopeway.control_plane.runtime.last_good import PATIENCE_WITH_STATE, StateRegistry
 from scopeway.control_plane.runtime.loop_lag import LoopLag
@@ -44,7 +42,7 @@ from scopeway.control_plane.serving.prefetch_set import PrefetchSet
 from scopeway.control_plane.serving.site_cache import SiteResources
 from scopeway.control_plane.serving.source import ScopewaySource
 from scopeway.control_plane.serving.staleness import Knowledge
-from scopeway.control_plane.translator import site_resources as site
+from scopeway.control_plane.translator import site_resources
 from scopeway.control_plane.translator.node_setup import Setup
 from scopeway.xds.errors import ListenError
 from scopeway.xds.grpc_server.server import Server
@@ -223,11 +221,11 @@ class ControlPlane:
     def _make_source(self, change: Change) -> ScopewaySource:
         # who proves itself to us can prove itself to the other sites
         trust_domain = self.settings.trust_domain if self.settings.tls is not None else None
-        site.warm(trust_domain=trust_domain)
+        site_resources.preload(trust_domain=trust_domain)
         insecure = self.settings.insecure_peers
 
         def make(cloud: Cloud, setup: Setup) -> SiteResources:
-            return site.each_site_resource(
+            return site_resources.each_site_resource(
                 cloud,
                 setup.access_log,
                 earlier=setup.earlier,
@@ -308,7 +306,7 @@ async def _run(control_plane: ControlPlane) -> None:
 
 
 async def _serve(control_plane: ControlPlane) -> None:
-    memory.keep_large_blocks_apart()
+    gc_tuning.keep_large_blocks_apart()
     settings = control_plane.settings
     channel = _channel(settings)
     _check_admin(settings)
@@ -318,7 +316,7 @@ async def _serve(control_plane: ControlPlane) -> None:
         control_plane.timer = asyncio.get_running_loop()
         try:
             async with aclosing(registry.watch()) as batches:
-                with memory.no_collections():
+                with gc_tuning.no_collections():
                     control_plane.apply(await anext(batches))
                 await _serve_envoys(control_plane, registry.name, batches, admin, channel)
         finally:
@@ -354,7 +352,7 @@ async def _serve_envoys(
                 security=None if channel is None else channel.security(),
             ) as server,
             _renewed(channel, server),
-            _in_background(memory.give_back(control_plane.source.activity), "memory"),
+            _in_background(gc_tuning.give_back(control_plane.source.activity), "memory"),
             _left_when_told(control_plane, server, admin),
         ):
             control_plane.server = server
@@ -376,7 +374,7 @@ async def _serve_envoys(
 def xds_limits() -> Limits:
     """Return what one client, which is all Envoys of one cloud, may cost this process."""
     return Limits(
-        connections=descriptors.for_clients(Limits().connections),
+        connections=fd_limits.for_clients(Limits().connections),
         cpu_share=CPU_SHARE,
         cpu_burst=CPU_BURST,
         client_connects_per_second=CLOUD_CONNECTS_PER_SECOND,

@@ -37,10 +37,10 @@ from scopeway.control_plane.serving.staleness import Knowledge
 from scopeway.control_plane.serving.stats import ANSWER_BOUNDS, SourceStats
 from scopeway.control_plane.serving.target_index import Dependencies, is_another_caller
 from scopeway.control_plane.serving.view import View
-from scopeway.control_plane.translator.clusters import compile_cluster, waits_for_names, warm
+from scopeway.control_plane.translator.clusters import compile_cluster, preload, waits_for_names
 from scopeway.control_plane.translator.names import PEER
 from scopeway.control_plane.translator.node_setup import Setup, setup_of
-from scopeway.control_plane.translator.site_resources import PeerRoutes, peer_routes_steps
+from scopeway.control_plane.translator.routes import PeerRoutes, peer_routes_steps
 from scopeway.xds.encoding.messages import resource
 from scopeway.xds.errors import ProtocolError
 from scopeway.xds.resource import Resource
@@ -105,7 +105,7 @@ class ScopewaySource:
                 None: all are compiled when they are asked for.
             knowledge: How far the inventory can be trusted; None: the registry never is away.
         """
-        warm()
+        preload()
         parse_target("image@(a)")  # makes the parser, 30 ms, which no request is to wait for
         self._inventory = inventory
         self._changes = changes

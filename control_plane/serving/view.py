@@ -9,8 +9,9 @@ from typing import Protocol
 
 from scopeway.control_plane.serving.staleness import Knowledge
 from scopeway.control_plane.translator.names import PEER
-from scopeway.control_plane.translator.node_identity import from_metadata, secrets
+from scopeway.control_plane.translator.node_identity import from_metadata
 from scopeway.control_plane.translator.node_setup import Setup, setup_of
+from scopeway.control_plane.translator.secrets import identity_secrets
 from scopeway.xds.encoding.messages import resource
 from scopeway.xds.resource import Resource
 from scopeway.xds.source import Node
@@ -120,5 +121,5 @@ class View:
 
 def _identity_secrets(node: Node) -> Mapping[str, Resource]:
     identity = from_metadata(node.metadata)
-    made = {} if identity is None else secrets(identity)
+    made = {} if identity is None else identity_secrets(identity)
     return {name: resource(SECRET, name, body) for name, body in made.items()}

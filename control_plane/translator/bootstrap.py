@@ -11,11 +11,8 @@ from typing import Any
 
 import yaml
 
-from scopeway.control_plane.translator.node_identity import (
-    SiteIdentity,
-    control_plane_socket,
-    to_metadata,
-)
+from scopeway.control_plane.translator.node_identity import SiteIdentity, to_metadata
+from scopeway.control_plane.translator.sds_files import control_plane_socket
 
 UNIX = "unix"
 """In place of a host: the other half of the pair is the path of a socket, or `@` and a name in

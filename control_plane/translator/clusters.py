@@ -5,7 +5,7 @@ The numbers below are the field numbers of Envoy's API. Whether what comes out i
 would encode is a test's business.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import assert_never
 
 from scopeway.control_plane.clouds.model import Endpoint
@@ -21,7 +21,8 @@ from scopeway.control_plane.planner.plan import (
     Route,
 )
 from scopeway.control_plane.translator import cluster_templates, tls
-from scopeway.control_plane.translator.names import DIALLED, DISPATCH, ERRORS, METADATA, UNRESOLVED
+from scopeway.control_plane.translator.names import DIALLED, DISPATCH, ERRORS, UNRESOLVED
+from scopeway.control_plane.translator.proto_fields import metadata, socket_address
 from scopeway.xds.encoding.protobuf import field_bytes, field_string, field_varint
 
 MAX_REASON = 512
@@ -34,13 +35,8 @@ _CLUSTER_NAME, _ENDPOINTS = 1, 2
 _LB_ENDPOINTS, _PRIORITY = 2, 5
 _ENDPOINT, _ENDPOINT_METADATA = 1, 3
 _ADDRESS = 1
-# envoy.config.core.v3.Address, SocketAddress, EnvoyInternalAddress
-_SOCKET_ADDRESS, _INTERNAL_ADDRESS = 1, 3
-_SOCKET_HOST, _SOCKET_PORT = 2, 3
-_LISTENER_NAME, _ENDPOINT_ID = 1, 2
-# envoy.config.core.v3.Metadata, google.protobuf.Struct and Value, and the entries of their maps
-_FILTER_METADATA, _STRUCT_FIELDS, _STRING_VALUE = 1, 1, 3
-_KEY, _VALUE = 1, 2
+# envoy.config.core.v3.Address, EnvoyInternalAddress
+_INTERNAL_ADDRESS, _LISTENER_NAME, _ENDPOINT_ID = 3, 1, 2
 
 
 def compile_cluster(name: str, plan: Plan, *, earlier: bool = False) -> bytes:
@@ -60,7 +56,7 @@ def compile_cluster(name: str, plan: Plan, *, earlier: bool = False) -> bytes:
             assert_never(plan)
 
 
-def warm() -> None:
+def preload() -> None:
     """Encode all prototypes, so that no request waits for it."""
     cluster_templates.one_name("any", 1)
     for waits in (False, True):
@@ -127,7 +123,8 @@ def _one_cloud(name: str, hop: Hop, honoured: Honoured | None, *, earlier: bool)
         case _:
             assert_never(hop)
     locality = b"".join(
-        field_bytes(_LB_ENDPOINTS, _lb_endpoint(_socket(endpoint))) for endpoint in endpoints
+        field_bytes(_LB_ENDPOINTS, _lb_endpoint(socket_address(endpoint.address, endpoint.port)))
+        for endpoint in endpoints
     )
     values = {"prefix": prefix, "host": host, "cloud": cloud}
     if host_names:  # for the answer where none of them can be resolved
@@ -142,7 +139,7 @@ def _one_cloud(name: str, hop: Hop, honoured: Honoured | None, *, earlier: bool)
     if honoured is not None:
         values["honoured"] = f"{honoured.namespace};{','.join(honoured.roles)}"
     assigned = b"" if one_name else field_bytes(_ENDPOINTS, locality)
-    return _assemble(fields, name, assigned, _metadata(values))
+    return _assemble(fields, name, assigned, metadata(values))
 
 
 def _cluster_of_clouds(name: str, hops: Sequence[Hop]) -> bytes:
@@ -153,18 +150,18 @@ def _cluster_of_clouds(name: str, hops: Sequence[Hop]) -> bytes:
         endpoint = field_bytes(
             _LB_ENDPOINTS,
             _lb_endpoint(_internal(DISPATCH, target))
-            + field_bytes(_ENDPOINT_METADATA, _metadata({"target": target})),
+            + field_bytes(_ENDPOINT_METADATA, metadata({"target": target})),
         )
         if priority:
             endpoint += field_varint(_PRIORITY, priority)
         localities.append(field_bytes(_ENDPOINTS, endpoint))
     fields = cluster_templates.cluster_of_clouds(len(hops))
-    return _assemble(fields, name, b"".join(localities), _metadata({"prefix": "", "host": ""}))
+    return _assemble(fields, name, b"".join(localities), metadata({"prefix": "", "host": ""}))
 
 
 def _negative(name: str, rejection: Rejection) -> bytes:
     endpoint = field_bytes(_LB_ENDPOINTS, _lb_endpoint(_internal(ERRORS)))
-    metadata = _metadata(
+    said = metadata(
         {
             "prefix": "",
             "host": "",
@@ -172,9 +169,7 @@ def _negative(name: str, rejection: Rejection) -> bytes:
             "reason": header_value(rejection.reason),
         }
     )
-    return _assemble(
-        cluster_templates.negative(), name, field_bytes(_ENDPOINTS, endpoint), metadata
-    )
+    return _assemble(cluster_templates.negative(), name, field_bytes(_ENDPOINTS, endpoint), said)
 
 
 def _assemble(fields: bytes, name: str, endpoints: bytes, metadata: bytes) -> bytes:
@@ -188,26 +183,8 @@ def _lb_endpoint(address: bytes) -> bytes:
     return field_bytes(_ENDPOINT, field_bytes(_ADDRESS, address))
 
 
-def _socket(endpoint: Endpoint) -> bytes:
-    host = field_string(_SOCKET_HOST, endpoint.address)
-    return field_bytes(_SOCKET_ADDRESS, host + field_varint(_SOCKET_PORT, endpoint.port))
-
-
 def _internal(listener: str, identifier: str = "") -> bytes:
     fields = field_string(_LISTENER_NAME, listener)
     if identifier:
         fields += field_string(_ENDPOINT_ID, identifier)
     return field_bytes(_INTERNAL_ADDRESS, fields)
-
-
-def _metadata(values: Mapping[str, str]) -> bytes:
-    struct = b"".join(
-        field_bytes(_STRUCT_FIELDS, field_string(_KEY, key) + field_bytes(_VALUE, _text(value)))
-        for key, value in values.items()
-    )
-    entry = field_string(_KEY, METADATA) + field_bytes(_VALUE, struct)
-    return field_bytes(_FILTER_METADATA, entry)
-
-
-def _text(value: str) -> bytes:
-    return field_string(_STRING_VALUE, value)

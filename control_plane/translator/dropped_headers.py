@@ -1,21 +1,22 @@
-"""Which headers stay on their side of the front, where another cloud serves a request.
+"""Headers that a front drops where another cloud serves a request.
 
-A token goes to the cloud that the user names, which is what scopes are for. Nothing else that opens
-something here does; and what comes back speaks for its own resource, not for the host of the front,
-at which a browser or client has those of this site too. Names only: the routes do it.
+The token goes to the cloud that the user names: that is what scopes are for. No other header that
+opens something at this site may leave it. What comes back must not speak for the host of the front,
+at which a browser or client also reaches the services of this site. Names only: the routes drop the
+headers.
 """
 
-NOT_SENT = (
+DROPPED_REQUEST_HEADERS = (
     "x-service-token",  # of a service of this site, which acts for all of its users
     "cookie",  # cookies know no ports: that of a dashboard on the same host, for instance
     "proxy-authorization",  # for a proxy before the front
 )
 
-LOGIN = "authorization"
-"""Sent to no service either: what signs or opens a request here (OAuth 2, S3, Basic) does so there.
-But to a Keystone, where who names another cloud's logs in with it (federation, Kerberos)."""
+AUTHORIZATION = "authorization"
+"""Dropped, too, but for a Keystone: it signs or opens a request at this site (OAuth 2, S3, Basic).
+Who names the Keystone of another cloud logs in there with it (federation, Kerberos)."""
 
-NOT_TAKEN = (
+DROPPED_RESPONSE_HEADERS = (
     "set-cookie",
     # from where and how the host is reached, by whoever has seen it once
     "alt-svc",

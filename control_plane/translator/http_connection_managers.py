@@ -55,10 +55,7 @@ from envoy_data_plane.envoy.extensions.request_id.uuid.v3 import UuidRequestIdCo
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from scopeway.control_plane.translator import link_filter as links
-from scopeway.control_plane.translator import local_replies as replies
-from scopeway.control_plane.translator import names
-from scopeway.control_plane.translator import route_templates as route
+from scopeway.control_plane.translator import link_filter, local_replies, names, route_templates
 from scopeway.control_plane.translator.access_log import log_format
 from scopeway.control_plane.translator.envoy_types import ads, default, extension, overwrite
 from scopeway.control_plane.translator.rbac import deny_all, no_class
@@ -207,7 +204,7 @@ def peer(*, by_certificate: bool) -> bytes:
         add=[HeaderMutation(append=overwrite(names.ORIGIN, _CALLER))] if by_certificate else [],
     )
     manager.codec_type = HttpConnectionManagerCodecType.HTTP2
-    manager.local_reply_config = replies.local_replies(mark_unreachable=True)
+    manager.local_reply_config = local_replies.local_replies(mark_unreachable=True)
     http2 = _http2()
     http2.max_concurrent_streams = PEER_STREAMS
     http2.allow_connect = True  # WebSockets over HTTP/2
@@ -237,8 +234,10 @@ def dispatch() -> bytes:
         extension("strip", EarlyHeaderMutation(mutations=[HeaderMutation(remove=names.TARGET)]))
     ]
     manager.upgrade_configs = _upgrades()
-    manager.local_reply_config = replies.local_replies(mark_unsent=True, mark_unreachable=True)
-    manager.route_config = route.dispatch()
+    manager.local_reply_config = local_replies.local_replies(
+        mark_unsent=True, mark_unreachable=True
+    )
+    manager.route_config = route_templates.dispatch()
     return bytes(manager)
 
 
@@ -246,7 +245,7 @@ def dispatch() -> bytes:
 def errors() -> bytes:
     """Return the manager of `errors`, whole."""
     manager = _inner(names.ERRORS)
-    manager.route_config = route.errors()
+    manager.route_config = route_templates.errors()
     manager.http_filters = [_router()]
     return bytes(manager)
 
@@ -305,7 +304,7 @@ def login_filter() -> bytes:
     It holds a bounded body and answers a longer one with 413, while the Lua would hold as much as a
     stream's window.
     """
-    config = Any.pack(Buffer(max_request_bytes=route.MAX_LOGIN))
+    config = Any.pack(Buffer(max_request_bytes=route_templates.MAX_LOGIN))
     return bytes(HttpFilter(name=names.BUFFER, typed_config=config, disabled=True))
 
 
@@ -320,7 +319,7 @@ def last_filters(*, policy: bool, dial: bool) -> tuple[bytes, ...]:
     # the policy behind the Lua, which says the service, and before anybody is asked for a cluster;
     # on_demand behind the Lua, which makes the name; then what reads the cluster's metadata; the
     # router is always the last
-    filters = (_on_demand(), *([_dial()] if dial else []), links.http_filter(), _router())
+    filters = (_on_demand(), *([_dial()] if dial else []), link_filter.http_filter(), _router())
     last = tuple(bytes(each) for each in filters)
     return (*_policy(), *last) if policy else last
 
@@ -352,7 +351,7 @@ def _edge(
     manager.request_headers_timeout = HEADERS_WITHIN
     manager.delayed_close_timeout = CLOSING
     manager.upgrade_configs = _upgrades()
-    manager.local_reply_config = replies.local_replies()
+    manager.local_reply_config = local_replies.local_replies()
     manager.http2_protocol_options = _http2()
     return manager
 

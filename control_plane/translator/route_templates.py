@@ -1,8 +1,8 @@
 """The routes: one virtual host, and one kind of route, whose cluster the Lua filter names.
 
 Nothing of a cloud is in a route but the site's own name: in the loop check, and where a front tells
-its own targets from others' (`boundary`). Path, host, status and reason come from the metadata of
-the cluster. Built once for all sites; `resources` adds what has that name.
+its own targets from others' (`dropped_headers`). Path, host, status and reason come from the
+metadata of the cluster. Built once for all sites; `resources` adds what has that name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,7 +28,11 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from scopeway.control_plane.translator import names
-from scopeway.control_plane.translator.dropped_headers import LOGIN, NOT_SENT, NOT_TAKEN
+from scopeway.control_plane.translator.dropped_headers import (
+    AUTHORIZATION,
+    DROPPED_REQUEST_HEADERS,
+    DROPPED_RESPONSE_HEADERS,
+)
 from scopeway.control_plane.translator.envoy_types import (
     append,
     default,
@@ -283,12 +287,13 @@ def _to_other_clouds() -> tuple[tuple[bytes, bool], ...]:
 
 def _others() -> Iterator[tuple[Route, bool]]:
     to_keystone = HeaderMatcher(name=names.SERVICE, string_match=StringMatcher(exact="identity"))
-    for headers, not_sent in (([to_keystone], NOT_SENT), ([], (*NOT_SENT, LOGIN))):
+    dropped = DROPPED_REQUEST_HEADERS
+    for headers, not_sent in (([to_keystone], dropped), ([], (*dropped, AUTHORIZATION))):
         for route, awaited in ((_awaited(), True), (_forward(), False)):
             assert route.match is not None
             route.match.headers.extend(headers)
             route.request_headers_to_remove = list(not_sent)
-            route.response_headers_to_remove.extend(NOT_TAKEN)
+            route.response_headers_to_remove.extend(DROPPED_RESPONSE_HEADERS)
             if headers and awaited:  # so are those of every other Keystone
                 yield from ((each, awaited) for each, _ in _limited(route, names.FRONT))
             else:

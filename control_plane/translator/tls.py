@@ -25,16 +25,12 @@ from scopeway.control_plane.translator.envoy_types import ads
 from scopeway.xds.encoding.protobuf import any_message, field_bytes, field_string, field_varint
 
 # TransportSocket, UpstreamTlsContext and DownstreamTlsContext, CommonTlsContext
-_TYPED_CONFIG, _COMMON_TLS_CONTEXT, _COMBINED_VALIDATION = 3, 1, 8
+_NAME, _TYPED_CONFIG, _COMMON_TLS_CONTEXT, _COMBINED_VALIDATION = 1, 3, 1, 8
 # CombinedCertificateValidationContext, CertificateValidationContext, SubjectAltNameMatcher,
 # StringMatcher
 _DEFAULT, _AUTHORITIES, _MATCH_SAN = 1, 2, 15
 _SAN_TYPE, _MATCHER = 1, 2
 _EXACT, _PREFIX = 1, 2
-# Secret, TlsCertificate, DataSource
-_NAME, _TLS_CERTIFICATE = 1, 2
-_CERTIFICATE_CHAIN, _PRIVATE_KEY = 1, 2
-_FILENAME = 1
 
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 _DOWNSTREAM_TYPE = f"{_TLS}.DownstreamTlsContext"
@@ -115,10 +111,3 @@ def _no_resumption() -> bytes:
 
 def _transport_socket(type_url: str, body: bytes) -> bytes:
     return field_string(_NAME, "tls") + field_bytes(_TYPED_CONFIG, any_message(type_url, body))
-
-
-def file_certificate(name: str, *, certificate: str, key: str) -> bytes:
-    """Return the `Secret` of a certificate and its key in two files of the site."""
-    files = field_bytes(_CERTIFICATE_CHAIN, field_string(_FILENAME, certificate))
-    files += field_bytes(_PRIVATE_KEY, field_string(_FILENAME, key))
-    return field_string(_NAME, name) + field_bytes(_TLS_CERTIFICATE, files)

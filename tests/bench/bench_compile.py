@@ -25,7 +25,7 @@ from scopeway.control_plane.clouds.model import (
 from scopeway.control_plane.planner.planner import PlanSettings, plan
 from scopeway.control_plane.scope import parse_target
 from scopeway.control_plane.serving.target_index import Dependencies
-from scopeway.control_plane.translator.clusters import compile_cluster, warm
+from scopeway.control_plane.translator.clusters import compile_cluster, preload
 from scopeway.xds.encoding.messages import resource
 from scopeway.xds.type_urls import CLUSTER
 
@@ -64,7 +64,7 @@ def measure(case: str, work: Callable[[], object], rounds: int = ROUNDS) -> None
 
 def main() -> None:
     """Run every case."""
-    warm()
+    preload()
     inventory = Inventory().apply({f"cloud-{n}": cloud(n) for n in range(CLOUDS)})
     caller = inventory.get("cloud-1")
     assert caller is not None

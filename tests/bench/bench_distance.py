@@ -161,12 +161,11 @@ def service() -> None:
 
 def serve(windows: str, registry: str, state: str) -> None:
     """Run a control plane with other windows."""
-    from scopeway.control_plane.translator import cluster_templates as prototypes
-    from scopeway.control_plane.translator import http_connection_managers as connection
+    from scopeway.control_plane.translator import cluster_templates, http_connection_managers
 
     for name, size in json.loads(windows).items():
-        setattr(connection, name, size)  # of peers, for uploads
-        setattr(prototypes, name, size)  # of clusters, for downloads: has names of its own
+        setattr(http_connection_managers, name, size)  # of peers, for uploads
+        setattr(cluster_templates, name, size)  # of clusters, for downloads: has names of its own
     from scopeway.control_plane.cli import main
 
     sys.argv[1:] = [

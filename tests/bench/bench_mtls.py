@@ -28,7 +28,7 @@ from harness.http import Connection, send
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.policy import policy_of
-from scopeway.control_plane.translator.site_resources import peer_routes
+from scopeway.control_plane.translator.routes import peer_routes
 
 CALLERS = 5_000
 ROUNDS = 15

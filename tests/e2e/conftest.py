@@ -10,7 +10,7 @@ import pytest
 from harness.certificates import Sites
 from harness.fleet import Fleet
 from harness.stack import Stack
-from scopeway.control_plane.translator import http_connection_managers as connection
+from scopeway.control_plane.translator import http_connection_managers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,7 +47,7 @@ def closing_within(seconds: float | None) -> Iterator[None]:
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection, "CLOSING", timedelta(seconds=seconds))
+        patch.setattr(http_connection_managers, "CLOSING", timedelta(seconds=seconds))
         forget()
         yield
     forget()
@@ -55,8 +55,8 @@ def closing_within(seconds: float | None) -> Iterator[None]:
 
 def forget() -> None:
     """Forget what sites share, so that it is made with the constants of now."""
-    connection.front.cache_clear()
-    connection.peer.cache_clear()
+    http_connection_managers.front.cache_clear()
+    http_connection_managers.peer.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from harness.dns import NameServer
 from harness.fleet import Fleet, manifest
 from harness.http import Response, send
 from scopeway.control_plane.clouds.addresses import LOOPBACK
-from scopeway.control_plane.translator import cluster_templates as prototypes
+from scopeway.control_plane.translator import cluster_templates
 
 SILENT, UNKNOWN, KNOWN, LATER = "silent.test", "unknown.test", "known.test", "later.test"
 ANYONE = [{"clouds": ["cloud-1"]}]
@@ -23,10 +23,10 @@ pytestmark = pytest.mark.fleet(certificates=True, direct=(*LOOPBACK, SILENT, UNK
 def refresh() -> Iterator[None]:
     """Names are asked for again sooner than else, also those that could not be resolved."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(prototypes, "DNS_REFRESH", timedelta(seconds=1))
-        prototypes._dns_cache.cache_clear()
+        patched.setattr(cluster_templates, "DNS_REFRESH", timedelta(seconds=1))
+        cluster_templates._dns_cache.cache_clear()
         yield
-    prototypes._dns_cache.cache_clear()
+    cluster_templates._dns_cache.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from harness.fleet import Fleet
 from harness.http import Connection, Response, send
 from harness.limits import shortened
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.translator import route_templates as route
+from scopeway.control_plane.translator import route_templates
 
-MAX = route.MAX_LOGIN
+MAX = route_templates.MAX_LOGIN
 WITHIN = timedelta(seconds=1.2)
 ONE_LETTER = 0.05
 FRAME = 16384

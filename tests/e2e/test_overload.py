@@ -12,7 +12,7 @@ from harness.fleet import Fleet, manifest
 from harness.http import Connection, send
 from harness.services import at
 from harness.stalled import Clients, Service
-from scopeway.control_plane.translator import http_connection_managers as connection
+from scopeway.control_plane.translator import http_connection_managers
 from scopeway.control_plane.translator.bootstrap import bootstrap
 
 MEGABYTE = 1 << 20
@@ -84,9 +84,9 @@ def test_requests_that_hold_the_most_are_ended_and_the_others_go_on(
 def impatient(fleet: Fleet, service: Service) -> int:
     """The port of a front that gives its clients a second to take something of an answer."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection, "STALLED", timedelta(seconds=STALLED))
-        patch.setattr(connection, "BETWEEN_REQUESTS", timedelta(seconds=STALLED))
-        patch.setattr(connection, "CLOSING", timedelta(seconds=0.1))
+        patch.setattr(http_connection_managers, "STALLED", timedelta(seconds=STALLED))
+        patch.setattr(http_connection_managers, "BETWEEN_REQUESTS", timedelta(seconds=STALLED))
+        patch.setattr(http_connection_managers, "CLOSING", timedelta(seconds=0.1))
         forget()
         services = {"image": {"endpoints": [at(service.port)]}}
         cloud = fleet.site("cloud-3", peer=False, services=services)
@@ -121,8 +121,8 @@ def test_a_connection_without_a_request_is_closed(fleet: Fleet, impatient: int) 
 
 def forget() -> None:
     """Forget what sites share, so that it is made with the constants of now."""
-    connection.listener.cache_clear()
-    connection.front.cache_clear()
+    http_connection_managers.listener.cache_clear()
+    http_connection_managers.front.cache_clear()
 
 
 def active(fleet: Fleet, cloud: str) -> int:

@@ -15,7 +15,7 @@ from harness.fleet import Fleet, manifest
 from harness.http import Response, send
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.planner.access import namespace
-from scopeway.control_plane.translator import route_templates as route
+from scopeway.control_plane.translator import route_templates
 
 LOCAL = "0123456789abcdef0123456789abcdef"
 """A project's id at the cloud that is asked; whatever a foreign user writes, it isn't asked for."""
@@ -105,7 +105,7 @@ def test_ids_of_own_users_and_kept_ones_stay(front: int, scope: str, service: st
     assert asked(front, path, scope) == (service, f"/v3/{LOCAL}/volumes")
 
 
-MAX_BODY = route.MAX_BODY_WITH_IDS
+MAX_BODY = route_templates.MAX_BODY_WITH_IDS
 IN_BODIES = [
     ("{keystone:home;neutron:cloud-2}", "neutron-2"),  # at the peer
     ("{keystone:home}", "neutron-1"),  # at the front

@@ -19,12 +19,11 @@ from harness.fleet import Fleet, at, manifest
 from harness.http import Response, send
 from harness.limits import shortened
 from harness.raw import Handler, RawService, answer
-from scopeway.control_plane.translator import names
-from scopeway.control_plane.translator import route_templates as route
+from scopeway.control_plane.translator import names, route_templates
 
 TOKENS = "/identity/v3/auth/tokens"
 HOURS = 1000.0
-DEFAULTS = route.WITHIN
+DEFAULTS = route_templates.WITHIN
 
 
 def within(validation: float, login: float) -> dict[str, timedelta]:
@@ -202,4 +201,4 @@ def test_the_times_nest_over_front_dispatch_and_peer() -> None:
 
     assert front[names.VALIDATION] > peer[names.VALIDATION]
     assert front[names.LOGIN] > dispatch[names.LOGIN] > peer[names.LOGIN]
-    assert front[names.LOGIN] > route.LOGIN_BODY_WITHIN
+    assert front[names.LOGIN] > route_templates.LOGIN_BODY_WITHIN

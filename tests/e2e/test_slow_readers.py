@@ -15,8 +15,7 @@ from harness.fleet import Fleet
 from harness.http import send
 from harness.raw import RawService
 from harness.services import at
-from scopeway.control_plane.translator import cluster_templates as prototypes
-from scopeway.control_plane.translator import http_connection_managers as connection
+from scopeway.control_plane.translator import cluster_templates, http_connection_managers
 
 SCOPES = {
     "own": "",
@@ -87,10 +86,10 @@ def front(fleet: Fleet, service: Service) -> int:
     services = {"image": {"endpoints": [at(service.raw.port)]}}
     fleet.site("cloud-2", services=services, accept=[{"clouds": ["cloud-1"]}])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection, "READ_AHEAD", 1 << 20)
-        connection.listener.cache_clear()
+        patch.setattr(http_connection_managers, "READ_AHEAD", 1 << 20)
+        http_connection_managers.listener.cache_clear()
         cloud = fleet.site("cloud-1", services=services)
-        connection.listener.cache_clear()
+        http_connection_managers.listener.cache_clear()
     assert cloud.front is not None
     return cloud.front.port
 
@@ -100,8 +99,8 @@ def impatient(fleet: Fleet, service: Service, front: int) -> int:
     """The port of a front whose `dispatch` soon closes connections without a request."""
     assert front
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection, "DISPATCH_IDLE", IDLE)
-        patch.setattr(prototypes, "CLOUDS_IDLE", IDLE / 2)
+        patch.setattr(http_connection_managers, "DISPATCH_IDLE", IDLE)
+        patch.setattr(cluster_templates, "CLOUDS_IDLE", IDLE / 2)
         forget()
         services = {"image": {"endpoints": [at(service.raw.port)]}}
         cloud = fleet.site("cloud-3", peer=False, services=services)
@@ -114,9 +113,9 @@ def impatient(fleet: Fleet, service: Service, front: int) -> int:
 
 def forget() -> None:
     """Forget what sites and targets share, so that it is made with the constants of now."""
-    connection.dispatch.cache_clear()
-    prototypes.cluster_of_clouds.cache_clear()
-    prototypes._cluster_of_clouds.cache_clear()
+    http_connection_managers.dispatch.cache_clear()
+    cluster_templates.cluster_of_clouds.cache_clear()
+    cluster_templates._cluster_of_clouds.cache_clear()
 
 
 def slow_answer(fleet: Fleet, front: int, service: Service, *headers: str) -> bytes:

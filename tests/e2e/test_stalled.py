@@ -9,7 +9,7 @@ from harness.fleet import Fleet
 from harness.http import send
 from harness.services import at
 from harness.stalled import Clients, Service
-from scopeway.control_plane.translator import http_connection_managers as connection
+from scopeway.control_plane.translator import http_connection_managers
 
 MEGABYTE = 1 << 20
 SCOPES = {
@@ -17,7 +17,7 @@ SCOPES = {
     "peer": "{image:cloud-2}",
     "alternatives": "{image:cloud-2|cloud-1}",
 }
-FEW, MORE_THAN_ONE_CONNECTION_TAKES = 6, connection.PEER_STREAMS + 22
+FEW, MORE_THAN_ONE_CONNECTION_TAKES = 6, http_connection_managers.PEER_STREAMS + 22
 
 
 @pytest.fixture(scope="module")

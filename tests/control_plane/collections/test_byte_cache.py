@@ -9,8 +9,9 @@ from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.control_plane.collections.byte_cache import Memo
 from scopeway.control_plane.serving.node_auth import MAX_PATH, check_bootstrap
 from scopeway.control_plane.serving.site_cache import SiteMemo, SiteResources
-from scopeway.control_plane.translator import node_identity as identity
-from scopeway.control_plane.translator.node_identity import SiteIdentity, secrets
+from scopeway.control_plane.translator import secrets
+from scopeway.control_plane.translator.node_identity import SiteIdentity
+from scopeway.control_plane.translator.secrets import identity_secrets
 from scopeway.xds.errors import ProtocolError
 from scopeway.xds.source import Node
 from scopeway.xds.steps import finish
@@ -93,14 +94,17 @@ def test_a_refusal_repeats_little_of_what_a_node_says(field: str) -> None:
 
 
 def test_files_that_differ_on_each_stream_fill_no_memory() -> None:
-    before = identity._known_secrets.cache_info().currsize
+    before = secrets._known_secrets.cache_info().currsize
     long = ["/" + "a" * 4000 + str(number) for number in range(100)]
-    made = [secrets(SiteIdentity(certificate=path, key="/k", authorities="/a")) for path in long]
+    made = [
+        identity_secrets(SiteIdentity(certificate=path, key="/k", authorities="/a"))
+        for path in long
+    ]
 
     assert len({each["identity"] for each in made}) == 100
-    assert identity._known_secrets.cache_info().currsize == before
+    assert secrets._known_secrets.cache_info().currsize == before
     short = SiteIdentity(certificate="/c", key="/k", authorities="/a")
-    assert secrets(short) is secrets(short)
+    assert identity_secrets(short) is identity_secrets(short)
 
 
 def test_labels_and_lists_that_are_long_are_not_remembered() -> None:

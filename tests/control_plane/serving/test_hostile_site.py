@@ -26,7 +26,7 @@ from scopeway.control_plane.runtime.background import Chores
 from scopeway.control_plane.scope import SERVICE_TYPES
 from scopeway.control_plane.serving.limits import Limits
 from scopeway.control_plane.serving.source import ScopewaySource
-from scopeway.control_plane.translator.site_resources import each_site_resource, warm
+from scopeway.control_plane.translator.site_resources import each_site_resource, preload
 from scopeway.xds.encoding.messages import DeltaRequest, decode_delta_request
 from scopeway.xds.encoding.protobuf import field_bytes, field_string
 from scopeway.xds.events import Throttled
@@ -239,7 +239,7 @@ def test_no_step_of_a_stream_works_out_all_of_a_policy() -> None:
     ]
     clouds = [cloud(name, region=f"r{index % 7}", host=name) for index, name in enumerate(names)]
     hostile = Cloud(name="cloud-1", peer=Peer(address="127.0.0.1", port=1), accept=tuple(rules))
-    warm()
+    preload()
     session = DeltaSession(Fleet(hostile, *clouds).source)
     session.receive(decode_delta_request(write_request(ROUTE, node=node("cloud-1"))), 0)
     session.receive(decode_delta_request(write_request(ROUTE, subscribe=["peer"])), 0)
@@ -273,7 +273,7 @@ def largest(port: int) -> Cloud:
 
 def test_no_step_makes_all_of_the_largest_site() -> None:
     """Neither when a stream comes nor when the entry changes, whose Envoys have other logs."""
-    warm()
+    preload()
     inventory = Inventory().apply({"cloud-1": largest(1)})
     source = ScopewaySource(
         inventory=inventory,

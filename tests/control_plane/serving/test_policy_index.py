@@ -7,7 +7,7 @@ import pytest
 from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Peer
 from scopeway.control_plane.clouds.policy import Policy
 from scopeway.control_plane.serving.policy_index import LONGEST_REST, REST, Policies
-from scopeway.control_plane.translator.site_resources import PeerRoutes
+from scopeway.control_plane.translator.routes import PeerRoutes
 from scopeway.xds.steps import Steps
 
 EDGE = CloudPattern(labels={"tier": "edge"})

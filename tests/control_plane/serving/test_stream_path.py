@@ -12,7 +12,7 @@ from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.serving.source import ScopewaySource
-from scopeway.control_plane.translator import site_resources as site
+from scopeway.control_plane.translator import site_resources
 from scopeway.xds.encoding import protobuf as wire
 from scopeway.xds.encoding.messages import decode_delta_request
 from scopeway.xds.notifier import ChangeNotifier, Member
@@ -171,11 +171,11 @@ def test_no_stream_path_parses_or_encodes_a_message(
     """First connection, first uses of every kind, changes, ACKs and a reconnect."""
     notifier = ChangeNotifier()
     inventory = Inventory().apply({each.name: each for each in map(cloud, range(20))})
-    site.warm(trust_domain=trust_domain)
+    site_resources.preload(trust_domain=trust_domain)
     source = ScopewaySource(
         inventory=inventory,
         changes=notifier,
-        site=lambda cloud, _: site.each_site_resource(cloud, trust_domain=trust_domain),
+        site=lambda cloud, _: site_resources.each_site_resource(cloud, trust_domain=trust_domain),
         settings=PlanSettings(trust_domain=trust_domain, direct=(*LOOPBACK, "service.example")),
     )
     counter = Counter()

@@ -22,7 +22,7 @@ from scopeway.control_plane.clouds.model import (
 from scopeway.control_plane.clouds.policy import policy_of
 from scopeway.control_plane.planner.caller_classes import caller_classes
 from scopeway.control_plane.translator.caller_limits import limits_of_rules, lua_constants
-from scopeway.control_plane.translator.site_resources import peer_routes
+from scopeway.control_plane.translator.routes import peer_routes
 from scopeway.xds.steps import finish
 
 CALLERS = [

@@ -21,7 +21,7 @@ from scopeway.control_plane.clouds.manifest import API_VERSION, KIND, parse_mani
 from scopeway.control_plane.planner.plan import PeerHop, Rejection, Route
 from scopeway.control_plane.planner.planner import MAX_HOPS, PlanSettings, plan
 from scopeway.control_plane.scope import parse_target
-from scopeway.control_plane.translator import cluster_templates as prototypes
+from scopeway.control_plane.translator import cluster_templates
 from scopeway.control_plane.translator.clusters import MAX_REASON, compile_cluster, header_value
 from scopeway.xds.encoding.protobuf import field_bytes
 
@@ -126,9 +126,9 @@ def test_any_text_becomes_a_header_value(text: str) -> None:
 def test_more_endpoints_mean_more_retries_up_to_a_bound() -> None:
     retries = []
     for count in (1, 2, 20):
-        options = Cluster.parse(prototypes.service(count, waits=False)).to_dict()
+        options = Cluster.parse(cluster_templates.service(count, waits=False)).to_dict()
         (http,) = options["typedExtensionProtocolOptions"].values()
         retries.append(http["retryPolicy"]["numRetries"])
 
     # of one endpoint only reads are sent again
-    assert retries == [1, 1, prototypes.MAX_ENDPOINT_RETRIES]
+    assert retries == [1, 1, cluster_templates.MAX_ENDPOINT_RETRIES]

@@ -5,13 +5,9 @@ from betterproto2 import Casing
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
 
 from scopeway.control_plane.translator import names
-from scopeway.control_plane.translator.node_identity import (
-    SiteIdentity,
-    from_metadata,
-    sds_files,
-    secrets,
-    to_metadata,
-)
+from scopeway.control_plane.translator.node_identity import SiteIdentity, from_metadata, to_metadata
+from scopeway.control_plane.translator.sds_files import sds_files
+from scopeway.control_plane.translator.secrets import identity_secrets
 
 IDENTITY = SiteIdentity(
     certificate="/etc/s/tls.crt", key="/etc/s/tls.key", authorities="/etc/other/ca.crt"
@@ -19,7 +15,7 @@ IDENTITY = SiteIdentity(
 
 
 def decoded(name: str) -> dict[str, object]:
-    return Secret.parse(secrets(IDENTITY)[name]).to_dict(casing=Casing.SNAKE)
+    return Secret.parse(identity_secrets(IDENTITY)[name]).to_dict(casing=Casing.SNAKE)
 
 
 def test_what_a_node_says_of_its_files_comes_back_as_secrets() -> None:

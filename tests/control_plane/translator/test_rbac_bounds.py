@@ -17,8 +17,7 @@ from scopeway.control_plane.clouds.model import (
     IdentityRule,
 )
 from scopeway.control_plane.clouds.policy import Policy, policy_of
-from scopeway.control_plane.planner import caller_classes as callers
-from scopeway.control_plane.planner import grants
+from scopeway.control_plane.planner import caller_classes, grants
 from scopeway.control_plane.planner.caller_classes import MAX_LOOKED_AT
 from scopeway.control_plane.planner.grants import (
     MAX_GRANTS,
@@ -27,9 +26,10 @@ from scopeway.control_plane.planner.grants import (
     rules_by_word,
 )
 from scopeway.control_plane.scope import SERVICE_TYPES
-from scopeway.control_plane.translator import rbac as policy
+from scopeway.control_plane.translator import rbac
 from scopeway.control_plane.translator.rbac import MAX_ALONE, peer_policy
-from scopeway.control_plane.translator.site_resources import peer_routes, site_resources
+from scopeway.control_plane.translator.routes import peer_routes
+from scopeway.control_plane.translator.site_resources import site_resources
 from scopeway.xds.type_urls import EXTENSION
 
 SERVICES = tuple(sorted(SERVICE_TYPES))
@@ -99,7 +99,7 @@ def test_the_formula_of_its_size() -> None:
     rules = by_names(*lists, services=SERVICES[:20])
     made = routes(rules, fleet(400))
     words = rules_by_word(rules)
-    classes = callers.caller_classes(rules, fleet(400))
+    classes = caller_classes.caller_classes(rules, fleet(400))
     count = sum(len(list(grants_of_class(words, each.rules))) for each in classes)
 
     assert 100 < count < MAX_GRANTS
@@ -110,13 +110,13 @@ def test_a_change_of_a_cloud_encodes_its_own_part_anew_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     encoded: list[int] = []
-    encode = policy._encode
+    encode = rbac._encode
 
     def counting(names: tuple[str, ...], *more: object) -> bytes:
         encoded.append(len(names))
         return encode(names, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(policy, "_encode", counting)
+    monkeypatch.setattr(rbac, "_encode", counting)
     before = fleet(2000)
     rules, others = by_labels(5, fleet="f"), by_labels(3, fleet="f")
     routes(rules, before)
@@ -149,13 +149,13 @@ def test_it_is_the_same_at_every_replica() -> None:
 def test_its_cost_grows_with_the_clouds(own_label: bool) -> None:
     def prepare(count: int) -> Callable[[], object]:
         inventory = fleet(count, own_label=own_label)
-        policy._encoded.__init__(1, policy._encoded._size)  # type: ignore[misc]
+        rbac._encoded.__init__(1, rbac._encoded._size)  # type: ignore[misc]
         return lambda: routes(by_labels(256, fleet="f"), inventory)
 
     try:
         assert growth(prepare, 2000) < LINEAR
     finally:
-        policy._encoded.__init__(policy._MEMO_ENTRIES, policy._encoded._size)  # type: ignore[misc]
+        rbac._encoded.__init__(rbac._MEMO_ENTRIES, rbac._encoded._size)  # type: ignore[misc]
 
 
 def test_its_cost_does_not_grow_with_the_rules_times_the_clouds() -> None:
@@ -192,12 +192,12 @@ def test_rights_beyond_the_limit_let_nobody_in() -> None:
     made = peer_policy(halves(100), Inventory(), trust_domain="fleet")
     assert made.problem is None
     words = rules_by_word(halves(100))
-    classes = callers.caller_classes(halves(100), Inventory())
+    classes = caller_classes.caller_classes(halves(100), Inventory())
     exactly = sum(len(list(grants_of_class(words, each.rules))) for each in classes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(policy, "MAX_GRANTS", exactly)
+        patch.setattr(grants, "MAX_GRANTS", exactly)
         assert peer_policy(halves(100), Inventory(), trust_domain="fleet").problem is None
-        patch.setattr(policy, "MAX_GRANTS", exactly - 1)
+        patch.setattr(grants, "MAX_GRANTS", exactly - 1)
         assert refused(halves(100), Inventory()) == (
             f"its accept rules come to more than {exactly - 1} different rights: "
             "100 classes of clouds, each with its services and methods"
@@ -222,9 +222,9 @@ def test_clouds_looked_at_beyond_the_limit_let_nobody_in() -> None:
     inventory = fleet(100, own_label=True)
     rules = by_labels(1, fleet="f")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callers, "MAX_LOOKED_AT", 100)
+        patch.setattr(caller_classes, "MAX_LOOKED_AT", 100)
         assert peer_policy(rules, inventory, trust_domain="fleet").problem is None
-        patch.setattr(callers, "MAX_LOOKED_AT", 99)
+        patch.setattr(caller_classes, "MAX_LOOKED_AT", 99)
         assert refused(rules, inventory) == (
             "its accept rules select 100 times a cloud or a set of labels, more than 99; "
             "fewer rules by labels that most clouds bear would do"

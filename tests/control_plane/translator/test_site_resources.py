@@ -22,13 +22,13 @@ from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Certificate, Cloud, Front, Peer
 from scopeway.control_plane.clouds.policy import policy_of
 from scopeway.control_plane.translator.bootstrap import bootstrap
-from scopeway.control_plane.translator.site_resources import (
+from scopeway.control_plane.translator.lua import (
     MAX_TARGETS,
     NEW_TARGETS_BURST,
     NEW_TARGETS_PER_SECOND,
-    peer_routes,
-    site_resources,
 )
+from scopeway.control_plane.translator.routes import peer_routes
+from scopeway.control_plane.translator.site_resources import site_resources
 from scopeway.xds.type_urls import EXTENSION, LISTENER, ROUTE, SECRET
 
 GOLDEN = Path(__file__).parents[2] / "testdata" / "site"

@@ -18,7 +18,8 @@ from scopeway.control_plane.planner.planner import PlanSettings, plan
 from scopeway.control_plane.registry.documents import CORDON_KEY, parse_json, to_json
 from scopeway.control_plane.scope import parse_target
 from scopeway.control_plane.translator.clusters import compile_cluster
-from scopeway.control_plane.translator.site_resources import peer_routes, site_resources
+from scopeway.control_plane.translator.routes import peer_routes
+from scopeway.control_plane.translator.site_resources import site_resources
 
 NAME = "cloud-1"
 WHOLE = {

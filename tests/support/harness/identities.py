@@ -7,7 +7,8 @@ from pathlib import Path
 from scopeway.control_plane.identity.authority import AuthorityFolder, Step
 from scopeway.control_plane.identity.files import IdentityFiles, in_folder
 from scopeway.control_plane.translator.bootstrap import Channel
-from scopeway.control_plane.translator.node_identity import SiteIdentity, sds_files
+from scopeway.control_plane.translator.node_identity import SiteIdentity
+from scopeway.control_plane.translator.sds_files import sds_files
 
 TRUST_DOMAIN = "tests.example"
 LIFETIME = timedelta(days=1)

@@ -5,26 +5,28 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from scopeway.control_plane.translator import http_connection_managers as connection
-from scopeway.control_plane.translator import local_replies as replies
-from scopeway.control_plane.translator import route_templates as route
+from scopeway.control_plane.translator import (
+    http_connection_managers,
+    local_replies,
+    route_templates,
+)
 
 
 @contextmanager
 def shortened(**times: Any) -> Iterator[None]:
     """Give constants of `route` other values; what sites share is made anew, now and at the end."""
-    with patch.multiple(route, **times):
-        for name in times.keys() & vars(replies).keys():
-            setattr(replies, name, times[name])
+    with patch.multiple(route_templates, **times):
+        for name in times.keys() & vars(local_replies).keys():
+            setattr(local_replies, name, times[name])
         _forget()
         yield
-    for name in times.keys() & vars(replies).keys():
-        setattr(replies, name, getattr(route, name))
+    for name in times.keys() & vars(local_replies).keys():
+        setattr(local_replies, name, getattr(route_templates, name))
     _forget()
 
 
 def _forget() -> None:
-    for module in (route, connection):
+    for module in (route_templates, http_connection_managers):
         for each in vars(module).values():
             if hasattr(each, "cache_clear"):
                 each.cache_clear()

@@ -1,0 +1,105 @@
+"""From a cloud to the encoded Lua filters of its site's listeners, which Envoy gets by ECDS.
+
+The numbers below are the field numbers of Envoy's API.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import Final
+
+from scopeway.control_plane.clouds.model import Cloud, Front
+from scopeway.control_plane.clouds.urls import front_url, service_urls
+from scopeway.control_plane.identity import spiffe_id
+from scopeway.control_plane.scope import ALIASES, SERVICE_TYPES
+from scopeway.control_plane.translator import link_filter, names
+from scopeway.control_plane.translator.caller_limits import lua_constants
+from scopeway.control_plane.translator.entries import Entry, PeerTransport, entries
+from scopeway.control_plane.translator.foreign_ids import id_constants
+from scopeway.lua_filters import bundle, literal
+from scopeway.xds.encoding.protobuf import field_string, nested
+
+MAX_TARGETS: Final = 2000
+"""Distinct new targets that one Lua state names before it answers 429; each costs Envoy 1 kB for
+ever."""
+
+NEW_TARGETS_PER_SECOND: Final = 100
+NEW_TARGETS_BURST: Final = 1000
+"""How fast one Lua state may name new targets, and how many at once after a rest; beyond it
+answers 429. Each is a question to the control plane, which answers all Envoys one by one."""
+
+# TypedExtensionConfig, google.protobuf.Any
+_NAME, _EXTENSION_CONFIG, _TYPE_URL, _ANY_VALUE = 1, 2, 1, 2
+# Lua, an entry of its map, DataSource
+_DEFAULT_SOURCE_CODE, _SOURCE_CODES, _KEY, _VALUE, _INLINE_STRING = 3, 2, 1, 2, 3
+
+
+def lua_filters(cloud: Cloud, peers: PeerTransport) -> Iterator[tuple[str, bytes]]:
+    """Yield name and encoded `TypedExtensionConfig`: the Lua of listeners, and that of links."""
+    beside = False
+    common = _constants(cloud)
+    for entry in entries(cloud, peers):
+        script = _script(cloud, entry, entry.kind, peers, common)
+        lua = nested(_DEFAULT_SOURCE_CODE, _inline(script))
+        if entry.kind == names.FRONT:
+            # in one resource with that: no Envoy has a front's Lua without the one for its answers
+            answers = nested(_VALUE, _inline(_script(cloud, entry, names.ANSWERS, peers, common)))
+            lua += nested(_SOURCE_CODES, (field_string(_KEY, names.ANSWERS), *answers))
+        else:
+            upgrades = nested(_VALUE, _inline(_script(cloud, entry, names.UPGRADES, peers, common)))
+            lua += nested(_SOURCE_CODES, (field_string(_KEY, names.UPGRADES), *upgrades))
+        beside = True
+        yield names.lua(entry.name), _filter(names.lua(entry.name), lua)
+    if beside:
+        yield names.LINKS, _links()
+        dispatch = _inline(bundle(names.DISPATCH, common))
+        name = names.lua(names.DISPATCH)
+        yield name, _filter(name, nested(_DEFAULT_SOURCE_CODE, dispatch))
+
+
+def _inline(script: str) -> list[bytes]:
+    return nested(_INLINE_STRING, (script.encode(),))
+
+
+def _filter(name: str, lua: Iterable[bytes]) -> bytes:
+    config = (field_string(_TYPE_URL, names.LUA_TYPE), *nested(_ANY_VALUE, lua))
+    return b"".join((field_string(_NAME, name), *nested(_EXTENSION_CONFIG, config)))
+
+
+def _script(
+    cloud: Cloud, entry: Entry, which: str, peers: PeerTransport, common: Mapping[str, object]
+) -> str:
+    constants = dict(common)
+    constants["max_targets"] = MAX_TARGETS
+    constants["new_targets_per_second"] = NEW_TARGETS_PER_SECOND
+    constants["new_targets_burst"] = NEW_TARGETS_BURST
+    if entry.service is not None:
+        constants["service"] = entry.service
+    if entry.kind == names.PEER:
+        constants["limits"] = lua_constants(cloud)
+        if peers.trust_domain is not None:
+            constants["callers"] = spiffe_id(peers.trust_domain, "")
+    if entry.kind == names.FRONT and cloud.front is not None:
+        constants["front"] = _urls(cloud.front)
+    return bundle(which, constants)
+
+
+def _constants(cloud: Cloud) -> dict[str, object]:
+    # thousands of names perhaps, in each of a hundred scripts
+    ids = {name: literal(value) for name, value in id_constants(cloud).items()}
+    return {"site": cloud.name, "services": _service_words(), **ids}
+
+
+@cache
+def _links() -> bytes:
+    return link_filter.configuration(bundle(names.LINKS, {"services": _service_words()}))
+
+
+def _urls(front: Front) -> Mapping[str, object]:
+    """Where a front is reached, and what its clients call the place."""
+    urls: dict[str, object] = {"url": front_url(front), "ports": service_urls(front)}
+    return {**urls, "region": front.region} if front.region else urls
+
+
+@cache
+def _service_words() -> Mapping[str, str]:
+    return {**ALIASES, **{service: service for service in SERVICE_TYPES}}
