@@ -13,7 +13,7 @@ PINNED = --only-binary :all: --require-hashes --no-deps -r $(PINS)
 BUILT = --no-build-isolation --no-binary simplegeneric,ovs
 THIS = --no-deps --no-build-isolation --editable .
 COMPILE = .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
-	--generate-hashes --no-emit-index-url --custom-compile-command 'make pins'
+	--generate-hashes --no-emit-index-url --no-emit-package scopeway-xds --custom-compile-command 'make pins'
 
 .DEFAULT_GOAL = help
 .PHONY: help setup fmt check test test-envoy test-openstack bench bench-scale fuzz demo up down demo-openstack openstack-up openstack-down \

@@ -1,0 +1,1 @@
+../../../../src/scopeway/__init__.py
