@@ -16,8 +16,8 @@ COMPILE = .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.
 	--generate-hashes --no-emit-index-url --no-emit-package scopeway-xds --custom-compile-command 'make pins'
 
 .DEFAULT_GOAL = help
-.PHONY: help setup fmt check test test-envoy test-openstack bench bench-scale fuzz demo up down demo-openstack openstack-up openstack-down \
-	pins sbom clean
+.PHONY: help setup fmt check test test-envoy test-openstack dist bench bench-scale fuzz demo up down \
+	demo-openstack openstack-up openstack-down pins sbom clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' Makefile | expand -t 16
@@ -42,6 +42,9 @@ test-openstack: setup .venv-openstack/full  ## the tests with whole clouds: Nova
 
 test-envoy: .venv/ready .venv-envoy/ready  ## the tests with Envoy, with the oldest that is supported
 	SCOPEWAY_TEST_ENVOY=.venv-envoy/bin/envoy $(BIN)/pytest --numprocesses=auto -m envoy
+
+dist: .venv/ready .venv-dist/ready  ## build both distributions in dist/, and try them in empty environments
+	.ci/distributions
 
 fuzz: .venv/ready .venv-tools/atheris  ## FUZZERS (all) led by coverage, for FUZZ_SECONDS (300) each
 	for reader in $(FUZZERS); do \
@@ -78,6 +81,7 @@ pins: .venv-tools/ready  ## pin every dependency anew, with hashes, as pyproject
 	[ -n "$$UV_INDEX_URL" ] || unset UV_INDEX_URL; \
 	$(COMPILE) pyproject.toml --extra dev -o $(PINS)/dev.txt && \
 	$(COMPILE) $(PINS)/build.in -o $(PINS)/build.txt && \
+	$(COMPILE) $(PINS)/dist.in -o $(PINS)/dist.txt && \
 	$(COMPILE) $(PINS)/openstack.in pyproject.toml --extra openstack \
 		-c deploy/openstack/constraints.txt -o $(PINS)/openstack.txt && \
 	$(COMPILE) $(PINS)/openstack.in $(PINS)/openstack-full.in pyproject.toml --extra openstack \
@@ -90,7 +94,7 @@ sbom: .venv/ready .venv-tools/ready  ## what is installed in .venv, as CycloneDX
 		--output-reproducible --output-file build/sbom.json
 
 clean:  ## remove what can be made again
-	rm -rf .venv .venv-envoy .venv-openstack .venv-tools .scopeway/openstack/saved .scopeway/openstack/logs build dist *.egg-info .*_cache .hypothesis
+	rm -rf .venv .venv-dist .venv-envoy .venv-openstack .venv-tools .scopeway/openstack/saved .scopeway/openstack/logs build dist *.egg-info .*_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready: pyproject.toml $(PINS)/dev.txt
@@ -113,6 +117,11 @@ clean:  ## remove what can be made again
 .venv-envoy/ready: $(PINS)/envoy-oldest.txt
 	@$(call new_environment,.venv-envoy)
 	.venv-envoy/$(PIP_INSTALL) $(PINNED)/envoy-oldest.txt
+	@touch $@
+
+.venv-dist/ready: $(PINS)/dist.txt
+	@$(call new_environment,.venv-dist)
+	.venv-dist/$(PIP_INSTALL) $(PINNED)/dist.txt
 	@touch $@
 
 .venv-tools/ready:

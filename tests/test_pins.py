@@ -43,7 +43,9 @@ def test_every_dependency_is_pinned_with_a_hash(file: str, extras: tuple[str, ..
     assert wanted(*extras) <= pinned(file)
 
 
-@pytest.mark.parametrize("file", ["dev.txt", "build.txt", "openstack.txt", "openstack-full.txt"])
+@pytest.mark.parametrize(
+    "file", ["dev.txt", "build.txt", "dist.txt", "openstack.txt", "openstack-full.txt"]
+)
 def test_nothing_else_stands_there(file: str) -> None:
     rest = BLOCK.sub("", (PINS / file).read_text())
 
@@ -51,15 +53,23 @@ def test_nothing_else_stands_there(file: str) -> None:
     assert "://" not in rest
 
 
-def test_the_services_of_the_demo_are_pinned() -> None:
-    asked = {
+def asked_for(*files: str) -> set[str]:
+    return {
         name_of(line)
-        for file in ("build.in", "openstack.in", "openstack-full.in")
+        for file in files
         for line in (PINS / file).read_text().splitlines()
         if not line.startswith("-r ")
     }
 
+
+def test_the_services_of_the_demo_are_pinned() -> None:
+    asked = asked_for("build.in", "openstack.in", "openstack-full.in")
+
     assert asked <= pinned("openstack-full.txt")
+
+
+def test_what_builds_the_distributions_is_pinned() -> None:
+    assert asked_for("dist.in") <= pinned("dist.txt")
 
 
 def test_what_builds_the_services_is_installed_with_them() -> None:
