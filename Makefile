@@ -16,7 +16,7 @@ COMPILE = .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.
 	--generate-hashes --no-emit-index-url --no-emit-package scopeway-xds --custom-compile-command 'make pins'
 
 .DEFAULT_GOAL = help
-.PHONY: help setup fmt check test test-envoy test-openstack dist bench bench-scale fuzz demo up down \
+.PHONY: help setup fmt check test test-envoy test-openstack test-pythons dist bench bench-scale fuzz demo up down \
 	demo-openstack openstack-up openstack-down pins sbom clean
 
 help:  ## show this
@@ -42,6 +42,9 @@ test-openstack: setup .venv-openstack/full  ## the tests with whole clouds: Nova
 
 test-envoy: .venv/ready .venv-envoy/ready  ## the tests with Envoy, with the oldest that is supported
 	SCOPEWAY_TEST_ENVOY=.venv-envoy/bin/envoy $(BIN)/pytest --numprocesses=auto -m envoy
+
+test-pythons:  ## the unit tests of xds, scope and clouds, with every supported Python that is found
+	.ci/pythons
 
 dist: .venv/ready .venv-dist/ready  ## build both distributions in dist/, and try them in empty environments
 	.ci/distributions
@@ -94,7 +97,7 @@ sbom: .venv/ready .venv-tools/ready  ## what is installed in .venv, as CycloneDX
 		--output-reproducible --output-file build/sbom.json
 
 clean:  ## remove what can be made again
-	rm -rf .venv .venv-dist .venv-envoy .venv-openstack .venv-tools .scopeway/openstack/saved .scopeway/openstack/logs build dist *.egg-info .*_cache .hypothesis
+	rm -rf .venv .venv-dist .venv-envoy .venv-openstack .venv-py3.* .venv-tools .scopeway/openstack/saved .scopeway/openstack/logs build dist *.egg-info .*_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready: pyproject.toml $(PINS)/dev.txt
@@ -117,6 +120,13 @@ clean:  ## remove what can be made again
 .venv-envoy/ready: $(PINS)/envoy-oldest.txt
 	@$(call new_environment,.venv-envoy)
 	.venv-envoy/$(PIP_INSTALL) $(PINNED)/envoy-oldest.txt
+	@touch $@
+
+# one environment for each Python: make .venv-py3.13/ready PYTHON=python3.13
+.venv-py%/ready: pyproject.toml $(PINS)/dev.txt
+	@$(call new_environment,$(@D))
+	$(@D)/$(PIP_INSTALL) $(PINNED)/dev.txt
+	$(@D)/$(PIP_INSTALL) $(THIS)
 	@touch $@
 
 .venv-dist/ready: $(PINS)/dist.txt
