@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PIP_INSTALL = bin/python -m pip --disable-pip-version-check install
 BIN = .venv/bin
 PINS = deploy/requirements
+DEMO = PYTHONPATH=tests/support $(BIN)/python -m demo
 FUZZERS = scope manifest files requests lua front peer answers dispatch links
 FUZZ_SECONDS = 300
 # the files are complete; pip alone would look for extras that are pinned without them
@@ -61,22 +62,22 @@ bench-scale: .venv/ready  ## 1,000 Envoys and 10,000 clouds: a table, in five mi
 	$(BIN)/python tests/bench/bench_fleet.py
 
 demo: setup  ## one scoped request, through real Envoys, to real OpenStack services
-	$(BIN)/scopeway demo
+	$(DEMO)
 
 up: setup  ## bring up the clouds of the demo and leave them running
-	$(BIN)/scopeway demo --up
+	$(DEMO) --up
 
 down: .venv/ready  ## end what `make up` left running
-	$(BIN)/scopeway demo --down
+	$(DEMO) --down
 
 demo-openstack: setup .venv-openstack/full  ## the same with whole clouds: Nova, Neutron, MariaDB, RabbitMQ
-	$(BIN)/scopeway demo --full
+	$(DEMO) --full
 
 openstack-up: setup .venv-openstack/full  ## bring up the whole clouds and leave them running
-	$(BIN)/scopeway demo --full --up
+	$(DEMO) --full --up
 
 openstack-down: .venv/ready  ## end what `make openstack-up` left running
-	$(BIN)/scopeway demo --full --down
+	$(DEMO) --full --down
 
 # uv asks the index that pip is configured for; none is written down
 pins: .venv-tools/ready  ## pin every dependency anew, with hashes, as pyproject.toml and the constraints allow

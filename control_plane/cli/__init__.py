@@ -13,7 +13,6 @@ import click
 from scopeway.control_plane.cli.bootstrap import bootstrap
 from scopeway.control_plane.cli.ca import ca
 from scopeway.control_plane.cli.cloud import cloud
-from scopeway.control_plane.cli.demo import demo
 from scopeway.control_plane.cli.explain import explain
 from scopeway.control_plane.cli.output import say
 from scopeway.control_plane.cli.serve import serve
@@ -33,7 +32,6 @@ cli.add_command(cloud)
 cli.add_command(ca)
 cli.add_command(explain)
 cli.add_command(status)
-cli.add_command(demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

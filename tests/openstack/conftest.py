@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from demo import openstack, sites
+from demo.errors import PartMissing
+from demo.openstack_files import clouds_yaml
+from demo.processes import Supervisor
+from demo.site import make_sites
 from harness.openstack import CLOUDS, IMAGES, OTHER, SECURE, Clouds, new_image, print_logs
-from scopeway.control_plane.demo import openstack, sites
-from scopeway.control_plane.demo.errors import PartMissing
-from scopeway.control_plane.demo.openstack_files import clouds_yaml
-from scopeway.control_plane.demo.processes import Supervisor
-from scopeway.control_plane.demo.site import make_sites
 
 VARIABLE = "SCOPEWAY_OPENSTACK_VENV"
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from demo.ports import free_ports
+from demo.processes import signal_group
+from demo.rest import Answer
+from demo.sites import register
+from demo.trace import AccessLogs
 from harness.openstack import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds, neighbour, new_image
-from scopeway.control_plane.demo.ports import free_ports
-from scopeway.control_plane.demo.processes import signal_group
-from scopeway.control_plane.demo.rest import Answer
-from scopeway.control_plane.demo.sites import register
-from scopeway.control_plane.demo.trace import AccessLogs
 
 TOO_LONG = "glance:" + "|".join(f"cloud-{number}" for number in range(400))
 TOO_MANY = "glance:" + "|".join(f"cloud-{number}" for number in range(40))

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import requests
 
+from demo.sites import manifest, register
+from demo.trace import AccessLogs
 from harness.openstack import (
     AT_OTHER,
     CLOUDS,
@@ -22,8 +24,6 @@ from harness.openstack import (
     image_names,
     new_image,
 )
-from scopeway.control_plane.demo.sites import manifest, register
-from scopeway.control_plane.demo.trace import AccessLogs
 from scopeway.control_plane.planner.access import namespace
 
 

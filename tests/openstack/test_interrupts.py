@@ -1,4 +1,4 @@
-"""`scopeway demo` that is broken off: nothing is left, whatever ends it and whenever."""
+"""`make demo` that is broken off: nothing is left, whatever ends it and whenever."""
 
 import signal
 import sys
@@ -10,7 +10,7 @@ import pytest
 from harness.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
-SCOPEWAY = Path(sys.executable).with_name("scopeway")
+DEMO = ["env", "PYTHONPATH=tests/support", sys.executable, "-m", "demo"]
 ENDS: dict[str, Callable[[Terminal], None]] = {
     "ctrl-c": Terminal.press_ctrl_c,
     "sigterm": lambda terminal: terminal.send(signal.SIGTERM),
@@ -33,7 +33,7 @@ pytestmark = [
     ],
 )
 def test_nothing_is_left_of_a_demo(tmp_path: Path, end: str, moment: str) -> None:
-    terminal = Terminal([SCOPEWAY, "demo"], folder=ROOT, temporary=tmp_path)
+    terminal = Terminal(DEMO, folder=ROOT, temporary=tmp_path)
     terminal.wait_for(moment)
     ENDS[end](terminal)
     status = terminal.wait()

@@ -12,13 +12,13 @@ import openstack
 import pytest
 import requests
 
+from demo import site as demo
+from demo.openstack_files import ADMIN, MEMBER, PROJECT
+from demo.ports import ADDRESS, free_ports
+from demo.site import PASSWORD, make_sites
+from demo.sites import manifest, register, start_envoys
 from harness.certificates import Authority
 from harness.openstack import HOME, OTHER, SECURE, Clouds, new_image
-from scopeway.control_plane.demo import site as demo
-from scopeway.control_plane.demo.openstack_files import ADMIN, MEMBER, PROJECT
-from scopeway.control_plane.demo.ports import ADDRESS, free_ports
-from scopeway.control_plane.demo.site import PASSWORD, make_sites
-from scopeway.control_plane.demo.sites import manifest, register, start_envoys
 
 REGION = "Here"
 """Of the secure site's front; endpoints of other clouds are in another one."""

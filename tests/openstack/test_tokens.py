@@ -11,6 +11,9 @@ from urllib.parse import quote
 import openstack
 import pytest
 
+from demo.openstack import Keystone, log_in
+from demo.openstack_files import MEMBER, PROJECT
+from demo.site import PASSWORD, REGION
 from harness.openstack import (
     AT_OTHER,
     HOME,
@@ -22,9 +25,6 @@ from harness.openstack import (
     image_names,
     new_image,
 )
-from scopeway.control_plane.demo.openstack import Keystone, log_in
-from scopeway.control_plane.demo.openstack_files import MEMBER, PROJECT
-from scopeway.control_plane.demo.site import PASSWORD, REGION
 from scopeway.control_plane.planner.access import namespace
 
 pytestmark = pytest.mark.usefixtures("debian")

@@ -2,9 +2,9 @@
 
 import pytest
 
+from demo.sites import run_scopeway
 from harness.http2 import Refused, send2
 from harness.openstack import HOME, IMAGES, OTHER, Clouds
-from scopeway.control_plane.demo.sites import run_scopeway
 
 
 @pytest.mark.parametrize("cloud", [HOME, OTHER])

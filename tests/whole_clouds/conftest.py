@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from demo.full import stage, steps
+from demo.full.scene import Scene
+from demo.openstack import find_openstack
+from demo.processes import Supervisor
+from demo.screen import Screen
 from harness.openstack import Clouds, print_logs
-from scopeway.control_plane.demo.full import stage, steps
-from scopeway.control_plane.demo.full.scene import Scene
-from scopeway.control_plane.demo.openstack import find_openstack
-from scopeway.control_plane.demo.processes import Supervisor
-from scopeway.control_plane.demo.screen import Screen
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,14 +9,14 @@ import pytest
 from harness.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
-SCOPEWAY = Path(sys.executable).with_name("scopeway")
+DEMO = ["env", "PYTHONPATH=tests/support", sys.executable, "-m", "demo"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("end", ["ctrl-c", "sigterm", "closed"])
 def test_nothing_is_left_of_the_full_demo(tmp_path: Path, end: str) -> None:
     """MariaDB, RabbitMQ, Envoys and the first services run, the others are just starting."""
-    terminal = Terminal([SCOPEWAY, "demo", "--full"], folder=ROOT, temporary=tmp_path)
+    terminal = Terminal([*DEMO, "--full"], folder=ROOT, temporary=tmp_path)
     terminal.wait_for("three times Keystone")
     if end == "ctrl-c":
         terminal.press_ctrl_c()

@@ -5,10 +5,10 @@ The other errors are in tests/openstack, where clouds are small.
 
 import pytest
 
+from demo.full.steps import THREE_CLOUDS
+from demo.ports import free_ports
+from demo.sites import register
 from harness.openstack import HOME, OTHER, Clouds, neighbour
-from scopeway.control_plane.demo.full.steps import THREE_CLOUDS
-from scopeway.control_plane.demo.ports import free_ports
-from scopeway.control_plane.demo.sites import register
 
 BOOT = ("server", "create", "--image", "cirros", "--flavor", "m1.small")
 SERVERS = "/compute/v2.1/servers"

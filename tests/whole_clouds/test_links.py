@@ -6,8 +6,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from demo.rest import Answer, request
 from harness.openstack import HOME, Clouds
-from scopeway.control_plane.demo.rest import Answer, request
 
 THERE = "{nova:cloud-999;neutron:cloud-999}"
 URL = re.compile(r'https?://[^"\s]+')

@@ -2,8 +2,8 @@
 
 import pytest
 
-from scopeway.control_plane.demo.full import sdk
-from scopeway.control_plane.demo.full.scene import Scene
+from demo.full import sdk
+from demo.full.scene import Scene
 
 
 @pytest.fixture(scope="module")

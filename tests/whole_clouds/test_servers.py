@@ -5,10 +5,10 @@ from uuid import UUID
 
 import pytest
 
+from demo.full import big_image, steps
+from demo.full.scene import Scene
+from demo.full.steps import HEADLINE_SCOPE, WITH_NETWORK
 from harness.openstack import Clouds
-from scopeway.control_plane.demo.full import big_image, steps
-from scopeway.control_plane.demo.full.scene import Scene
-from scopeway.control_plane.demo.full.steps import HEADLINE_SCOPE, WITH_NETWORK
 
 
 def test_the_command_that_started_the_project_boots_at_cloud_1(scene: Scene, cirros: str) -> None:

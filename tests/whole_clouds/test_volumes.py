@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from demo.full import volumes
+from demo.full.scene import Scene
 from harness.openstack import Clouds
-from scopeway.control_plane.demo.full import volumes
-from scopeway.control_plane.demo.full.scene import Scene
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scopeway.control_plane.demo.openstack import log_in
-from scopeway.control_plane.demo.openstack_files import ADMIN, KEYSTONE_POLICY_FILE, MEMBER, PROJECT
-from scopeway.control_plane.demo.ports import ADDRESS
-from scopeway.control_plane.demo.processes import Process, Supervisor, clean_environment, tail
-from scopeway.control_plane.demo.rest import Answer, request
-from scopeway.control_plane.demo.site import PASSWORD, Site
-from scopeway.control_plane.demo.sites import ControlPlane
+from demo.openstack import log_in
+from demo.openstack_files import ADMIN, KEYSTONE_POLICY_FILE, MEMBER, PROJECT
+from demo.ports import ADDRESS
+from demo.processes import Process, Supervisor, clean_environment, tail
+from demo.rest import Answer, request
+from demo.site import PASSWORD, Site
+from demo.sites import ControlPlane
 
 CLOUDS = ("cloud-1", "cloud-2")
 SECURE = "secure"

@@ -1,0 +1,16 @@
+from pathlib import Path
+
+import pytest
+
+from demo.errors import PartMissing
+from demo.full.stage import set_up
+from demo.processes import Supervisor
+from demo.screen import Screen
+
+
+def test_an_environment_without_nova_is_told_with_its_cure(tmp_path: Path) -> None:
+    with (
+        Supervisor(logs=tmp_path) as supervisor,
+        pytest.raises(PartMissing, match=r"'nova-manage' .*: `make demo-openstack` in a checkout"),
+    ):
+        set_up(tmp_path, tmp_path, supervisor, Screen(plain=True))

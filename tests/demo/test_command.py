@@ -1,0 +1,33 @@
+"""What `python -m demo` says of bad usage and of what goes wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from demo.__main__ import main
+
+
+def test_an_environment_that_is_not_there_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--openstack-python", "/nowhere"])
+
+    assert end.value.code == 2
+    assert "Path '/nowhere' does not exist" in capsys.readouterr().err
+
+
+def test_a_missing_part_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--plain", "--openstack-python", str(tmp_path)])
+
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith("demo: no program 'keystone-manage' in ")
+
+
+def test_the_help_names_each_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+
+    shown = capsys.readouterr().out
+    assert shown.startswith("Usage: python -m demo [OPTIONS]")
+    for option in ("--up", "--down", "--full", "--keep", "--openstack-python", "--plain"):
+        assert option in shown

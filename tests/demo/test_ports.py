@@ -1,0 +1,31 @@
+import socket
+
+import pytest
+
+from demo import ports
+from demo.ports import ADDRESS, all_listen, free_ports, listens
+
+
+def test_no_port_is_given_twice_though_nobody_listens_on_it_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ports, "FIRST", 31000)
+    monkeypatch.setattr(ports, "LAST", 31040)
+
+    assert not set(free_ports(15)) & set(free_ports(15))
+
+
+def test_free_ports_are_different_and_free() -> None:
+    given = free_ports(8)
+
+    assert len(set(given)) == 8
+    assert not any(listens(port) for port in given)
+
+
+def test_a_port_that_is_listened_on_is_not_free() -> None:
+    with socket.create_server((ADDRESS, 0)) as server:
+        port = server.getsockname()[1]
+
+        assert listens(port)
+        assert all_listen([port])
+        assert not all_listen([port, *free_ports(1)])

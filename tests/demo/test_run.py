@@ -1,0 +1,64 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo import state
+from demo.errors import DemoError, PartMissing
+from demo.full import FULL
+from demo.run import SMALL, Demo, down, run_demo, up, write_environment
+from demo.sites import ControlPlane
+
+SLEEP = "import time; time.sleep(600)"
+
+
+def test_down_with_nothing_up_is_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    down(plain=True, folder=tmp_path / "never")
+
+    assert "nothing runs in" in capsys.readouterr().out
+
+
+def test_down_ends_what_was_recorded_and_removes_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "up"
+    folder.mkdir()
+    with subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True) as process:
+        state.record(folder, "sleeper", process.pid)
+        down(plain=True, folder=folder)
+
+    assert process.returncode < 0
+    assert not folder.exists()
+
+
+def test_up_twice_is_refused(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True) as process:
+        state.record(tmp_path, "sleeper", process.pid)
+        try:
+            with pytest.raises(DemoError, match=r"running already in .*: `make down` ends it"):
+                up(plain=True, folder=tmp_path)
+        finally:
+            process.kill()
+
+
+def test_a_demo_without_openstack_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(PartMissing, match="no program 'keystone-manage' in"):
+        run_demo(plain=True, openstack_python=tmp_path)
+
+
+@pytest.mark.parametrize("demo", [SMALL, FULL], ids=["small", "full"])
+def test_what_can_be_typed_next_finds_this_demo(demo: Demo, tmp_path: Path) -> None:
+    """Its registry, its control plane and its clouds: no command would do with its defaults."""
+    plane = ControlPlane(
+        registry="etcd://127.0.0.1:1", xds="", admin="http://127.0.0.1:2", certificates=tmp_path
+    )
+    write_environment(tmp_path, plane, tmp_path / "clouds.yaml", tmp_path)
+    shown = subprocess.run(
+        ["sh", "-c", f". {tmp_path}/env.sh && env"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+    assert {line.split()[0] for line in demo.next_commands} == {"openstack", "scopeway"}
+    assert "SCOPEWAY_REGISTRY=etcd://127.0.0.1:1" in shown
+    assert "SCOPEWAY_ADMIN=http://127.0.0.1:2" in shown
+    assert f"OS_CLIENT_CONFIG_FILE={tmp_path}/clouds.yaml" in shown

@@ -1,0 +1,43 @@
+import pytest
+
+from demo.screen import Screen
+
+
+def test_text_of_commands_and_answers_is_printed_as_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    screen = Screen(plain=True)
+
+    screen.command('openstack image list --scope "[region=eu]"')
+    screen.output("[bold]not markup[/bold] :smile:\n\n")
+
+    assert capsys.readouterr().out == (
+        '    $ openstack image list --scope "[region=eu]"\n    [bold]not markup[/bold] :smile:\n'
+    )
+
+
+def test_an_empty_answer_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen(plain=True).output("\n")
+
+    assert capsys.readouterr().out == "    (nothing)\n"
+
+
+def test_tables_are_aligned_and_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    wide = "x" * 150
+
+    Screen(plain=True).table(("site", "request"), [("cloud-1", wide), ("c", "GET /")])
+
+    assert capsys.readouterr().out.splitlines() == [
+        "    site     request",
+        f"    cloud-1  {wide}",
+        "    c        GET /",
+    ]
+
+
+def test_a_task_is_printed_with_its_time_when_it_is_done(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Screen(plain=True).task("etcd"):
+        pass
+
+    assert capsys.readouterr().out == " ✓ etcd  0.0 s\n"
