@@ -6,15 +6,16 @@ mypy and pyright must find no error in strict mode. It also runs: it serves one 
 import asyncio
 from collections.abc import Collection, Mapping
 
-from scopeway.xds.codec import resource
+from scopeway.xds.hub import Hub
+
+from scopeway.xds.encoding.messages import resource
+from scopeway.xds.encoding.protobuf import field_string
 from scopeway.xds.errors import ProtocolError
 from scopeway.xds.events import Event, Nacked
-from scopeway.xds.hub import Hub
+from scopeway.xds.grpc_server.server import serve
 from scopeway.xds.resource import Resource
-from scopeway.xds.server import serve
 from scopeway.xds.source import Node, NodeView
-from scopeway.xds.types import CLUSTER
-from scopeway.xds.wire import field_string
+from scopeway.xds.type_urls import CLUSTER
 
 
 class View:
