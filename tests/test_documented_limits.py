@@ -62,7 +62,7 @@ from scopeway.xds.grpc_server.logging import LINES, SECONDS
 from scopeway.xds.grpc_server.server import UNTAKEN_SECONDS
 from scopeway.xds.limits import Limits
 from scopeway.xds.protocol.session import TYPES_LIMIT
-from scopeway.xds.protocol.sotw import STATE_LIMIT
+from scopeway.xds.protocol.sotw import FULL_STATE_LIMIT
 
 REPOSITORY = Path(__file__).parents[1]
 XDS = (REPOSITORY / "docs/xds.md").read_text().partition("## Limits")[2].partition("\n## ")[0]
@@ -133,7 +133,7 @@ EXPECTED: dict[str, list[float]] = {
     "bytes of a request to the control plane": [ONE.request_bytes],
     "names that are kept of a type that isn't served": [0],
     "names that are read of one field of a request": [MAX_NAMES],
-    "bytes of a complete state (state of the world)": [STATE_LIMIT],
+    "bytes of a complete state (state of the world)": [FULL_STATE_LIMIT],
     "bytes of each text of a node: id, cluster, region, zone, sub-zone, user agent, its version, a "
     "client feature": [MAX_TEXT_BYTES],
     "client features of a node": [MAX_FEATURES],

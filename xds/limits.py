@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from scopeway.xds.encoding.messages import MAX_NAME_BYTES
-from scopeway.xds.protocol.session import ANSWER_LIMIT, NAMES_LIMIT
+from scopeway.xds.protocol.session import NAMES_LIMIT, RESPONSE_LIMIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +14,7 @@ class Limits:
     """Seconds that a client may take to accept a response before it loses its stream."""
     request_bytes: int = 8 << 20
     """The largest request; a returning client lists every version that it has."""
-    answer_bytes: int = ANSWER_LIMIT
+    response_bytes: int = RESPONSE_LIMIT
     """A response ends with the resource that takes it to so many bytes."""
     unsent_bytes: int = 32 << 20
     """Bytes of responses that are on their way to one client, whatever its streams; further ones

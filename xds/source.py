@@ -27,7 +27,7 @@ class Locality:
     sub_zone: str = ""
 
 
-NOWHERE: Final = Locality()
+UNKNOWN_LOCALITY: Final = Locality()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Node:
     """The strings and numbers of `metadata`, by dotted path: of `{"site": {"zone": "b", "n": 2}}`
     `{"site.zone": "b", "site.n": "2"}`. Booleans and lists are left out, and what lies deeper than
     16 levels; `xds.encoding.node.MAX_METADATA` says how much there may be."""
-    locality: Locality = NOWHERE
+    locality: Locality = UNKNOWN_LOCALITY
     """Where the client runs."""
     user_agent: str = ""
     """`user_agent_name` and `user_agent_version` or `user_agent_build_version`, "envoy/1.40.0"; as

@@ -120,7 +120,7 @@ def _nacked(types: Collection[TypeStatus]) -> Mapping[str, str]:
     unnamed = {
         _short(each.type_url): each.last_nack.message.strip()
         for each in types
-        if each.last_nack and each.last_nack.stands and len(each.last_nack.names) != 1
+        if each.last_nack and each.last_nack.is_current and len(each.last_nack.names) != 1
     }
     return unnamed | {
         name

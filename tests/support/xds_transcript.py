@@ -215,7 +215,7 @@ class Transcript:
         self.store.refused.add(node)
 
     def do_limit(self, size: str) -> None:
-        self.options["answer_limit"] = int(size)
+        self.options["response_limit"] = int(size)
         self.do_connect()
 
     def do_names(self, limit: str) -> None:
@@ -247,7 +247,7 @@ class Transcript:
                 for name, rejection in each.rejected.items()
             ]
             if each.last_nack is not None:
-                word = "last" if each.last_nack.stands else "past"
+                word = "last" if each.last_nack.is_current else "past"
                 words.append(f"{word} nack at {each.last_nack.at:g}: {each.last_nack.message}")
             self.output.append(", ".join(words))
 

@@ -76,7 +76,7 @@ class DeltaRequest:
     initial_versions: Mapping[str, str] = field(default_factory=dict)
     error: ErrorDetail | None = None
     node: Node | None = None
-    names_nothing: bool = True
+    names_empty: bool = True
     """Whether the fields for names were empty on the wire, also of names that were skipped."""
     skipped: int = 0
     """How many names were left out because they are too long or not UTF-8."""
@@ -98,7 +98,7 @@ class SotwRequest:
     names: tuple[str, ...] = ()
     error: ErrorDetail | None = None
     node: Node | None = None
-    names_nothing: bool = True
+    names_empty: bool = True
     """Whether the field for names was empty on the wire, also of names that were skipped."""
     skipped: int = 0
     """How many names were left out because they are too long or not UTF-8."""
@@ -280,7 +280,7 @@ def _decode_sotw(
         names=tuple(names),
         error=error,
         node=node,
-        names_nothing=not listed,
+        names_empty=not listed,
         skipped=listed - len(names),
     )
 
@@ -371,7 +371,7 @@ def _decode(
         initial_versions=versions,
         error=error,
         node=node,
-        names_nothing=not names,
+        names_empty=not names,
         skipped=skipped,
     )
 

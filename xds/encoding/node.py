@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 
 from scopeway.xds.encoding import protobuf as wire
-from scopeway.xds.source import NOWHERE, Locality, Node
+from scopeway.xds.source import UNKNOWN_LOCALITY, Locality, Node
 from scopeway.xds.steps import STRIDE, Steps, finish
 
 MAX_TEXT_BYTES = 1024
@@ -39,7 +39,7 @@ def node_steps(data: bytes, start: int, end: int) -> Steps[Node]:
     """Do what `read_node` does, in steps."""
     node_id = cluster = agent = version = ""
     metadata: dict[str, str] = {}
-    locality = NOWHERE
+    locality = UNKNOWN_LOCALITY
     features: dict[str, None] = {}
     for count, (number, begin, stop) in enumerate(wire.fields(data, start, end), 1):
         if number == 1:

@@ -31,7 +31,7 @@ class Reported(Protocol):
 
     node: Node | None
 
-    def states(self) -> Iterable[ResourceState]:
+    def resource_states(self) -> Iterable[ResourceState]:
         """Yield how far each resource has come."""
 
 
@@ -97,7 +97,7 @@ class ClientStatusService:
                 continue
             end = perf_counter() + _SLICE
             report.begin(node)
-            for state in session.states():
+            for state in session.resource_states():
                 report.add(node, state)
                 if perf_counter() >= end:  # a lookup may take milliseconds
                     await asyncio.sleep(0)

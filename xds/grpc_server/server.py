@@ -28,7 +28,7 @@ from scopeway.xds.limits import Limits
 from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.protocol.session import Session
 from scopeway.xds.protocol.status import TypeStatus
-from scopeway.xds.protocol.variants import DELTA, SOTW, Dialect
+from scopeway.xds.protocol.variants import DELTA, SOTW, ProtocolVariant
 from scopeway.xds.source import Node, Source
 from scopeway.xds.text import shown
 
@@ -142,16 +142,16 @@ class Server:
             grpc.method_handlers_generic_handler(
                 service.name,
                 {
-                    name: self._handler(dialect, service.type_url or "")
-                    for name, dialect in ((service.delta, DELTA), (service.sotw, SOTW))
+                    name: self._handler(variant, service.type_url or "")
+                    for name, variant in ((service.delta, DELTA), (service.sotw, SOTW))
                     if name is not None
                 },
             )
             for service in SERVICES
         ]
 
-    def _handler(self, dialect: Dialect[Any], type_url: str) -> grpc.RpcMethodHandler:
-        method: Method[Any] = Method(dialect, type_url)
+    def _handler(self, variant: ProtocolVariant[Any], type_url: str) -> grpc.RpcMethodHandler:
+        method: Method[Any] = Method(variant, type_url)
         return grpc.stream_stream_rpc_method_handler(partial(self._serve, method))
 
     async def _serve(self, method: Method[Any], _requests: object, context: _Context) -> None:

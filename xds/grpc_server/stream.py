@@ -32,7 +32,7 @@ from scopeway.xds.grpc_server.token_bucket import Bucket
 from scopeway.xds.limits import Limits
 from scopeway.xds.notifier import ChangeNotifier, Member
 from scopeway.xds.protocol.session import Response, Session
-from scopeway.xds.protocol.variants import Dialect, Request
+from scopeway.xds.protocol.variants import ProtocolVariant, Request
 from scopeway.xds.source import Node, Source
 from scopeway.xds.steps import Steps
 from scopeway.xds.text import shown
@@ -70,7 +70,7 @@ def budget_key(identities: tuple[str, ...] | None, node: Node | None) -> str | N
 class Method(Generic[Request]):
     """What a stream speaks, and of what."""
 
-    dialect: Dialect[Request]
+    variant: ProtocolVariant[Request]
     type_url: str
     """"" on an aggregated stream."""
 
@@ -100,9 +100,9 @@ class Stream(Generic[Request]):
         """What its client may use; another one when an unproven node has said what it is."""
         self._method: Method[Request] = method
         self.session: Session[Request] = Session(
-            method.dialect,
+            method.variant,
             source,
-            answer_limit=limits.answer_bytes,
+            response_limit=limits.response_bytes,
             names_limit=limits.names,
             identities=self._identities,
         )
@@ -239,14 +239,14 @@ class Stream(Generic[Request]):
 
     def _decode(self, data: bytes, *, with_node: bool) -> Steps[Request]:
         limits, method = self._limits, self._method
-        return method.dialect.decode(
+        return method.variant.decode(
             data, with_node, limits.name_bytes, 2 * limits.names, method.type_url
         )
 
     def _answer(self, request: Request) -> Steps[list[Response]]:
-        yield from self.session.take_in(request, self._now())
+        yield from self.session.receive_steps(request, self._now())
         self._follow()
-        return (yield from self.session.respond(self._now()))
+        return (yield from self.session.response_steps(self._now()))
 
     def _decode_and_answer(self, data: bytes) -> Steps[tuple[Request, list[Response]]]:
         request = yield from self._decode(data, with_node=False)
@@ -290,7 +290,7 @@ class Stream(Generic[Request]):
         while self._rung:
             self._rung = False
             async with self._working:
-                await self._send(await self._work(self.session.respond(self._now())))
+                await self._send(await self._work(self.session.response_steps(self._now())))
         self._pushing = None
 
     async def _send(self, responses: list[Response]) -> None:

@@ -1,7 +1,7 @@
 """One resource type on one delta stream: what a request, an ACK or a NACK means, what goes next.
 
-Owns the rules for a single type, and writes what they make of it into a `Ledger`; does not know the
-other types of the stream, nonces or bytes.
+Owns the rules for a single type, and writes their results into a `SubscriptionState`. Does not know
+the other types of the stream, nonces or bytes.
 
 A version is that of the resource, or ABSENT where there is no resource. The client is owed a name
 when the version now differs from the one it holds, or when it asked (`pending[name]` is True).
@@ -16,25 +16,25 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from scopeway.xds.encoding.messages import DeltaRequest, ErrorDetail, heartbeat
 from scopeway.xds.protocol.status import ABSENT, Rejection
-from scopeway.xds.protocol.subscription_state import WILDCARD, Answer, Ledger
+from scopeway.xds.protocol.subscription_state import WILDCARD, ResponseContent, SubscriptionState
 from scopeway.xds.resource import Resource
 from scopeway.xds.source import KnowsVersions, NodeView
 from scopeway.xds.steps import STRIDE, Steps
 
 
-class Subscription:
+class DeltaSubscription:
     """A client's subscription to the resources of one type."""
 
     __slots__ = (
-        "_beats",
+        "_bisect_groups",
+        "_bisect_next",
+        "_delayed_removals",
+        "_heartbeat_names",
         "_limit",
         "_names_limit",
-        "_removals",
         "_started",
-        "_suspects",
-        "_suspects_next",
         "_versions",
-        "ledger",
+        "state",
     )
 
     def __init__(
@@ -46,26 +46,28 @@ class Subscription:
         names_limit: int,
         removals_last: bool,
     ) -> None:
-        self.ledger = Ledger(type_url, view)
+        self.state = SubscriptionState(type_url, view)
         self._versions = view if isinstance(view, KnowsVersions) else None
         self._limit = limit  # of the bytes of one answer
         self._names_limit = names_limit
         self._started = False
         # as `pending`: removals that wait for their time; None: they don't wait
-        self._removals: dict[str, bool] | None = {} if removals_last else None
-        self._suspects: dict[tuple[str, ...], None] = {}  # groups to be sent apart
-        self._suspects_next = False  # they take turns with what is pending
-        self._beats: tuple[str, ...] = ()  # the names in flight, where it is a heartbeat
+        self._delayed_removals: dict[str, bool] | None = {} if removals_last else None
+        self._bisect_groups: dict[tuple[str, ...], None] = {}  # groups to be sent apart
+        self._bisect_next = False  # they take turns with what is pending
+        self._heartbeat_names: tuple[str, ...] = ()  # the names in flight, where it is a heartbeat
 
     @property
     def settled(self) -> bool:
         """Whether the client has answered all there was, removals that wait left out."""
-        return self.ledger.in_flight is None and not self._suspects and not self.ledger.has_news
+        return (
+            self.state.in_flight is None and not self._bisect_groups and not self.state.has_pending
+        )
 
     @property
     def acked(self) -> int:
         """The number of resources that the client holds, as far as is known."""
-        return sum(1 for _ in self.ledger.held())
+        return sum(1 for _ in self.state.held_names())
 
     # what the client says
 
@@ -83,82 +85,82 @@ class Subscription:
         versions: Mapping[str, str] = {} if self._started else request.initial_versions
         if len(versions) > self._names_limit:  # no client holds so many: it need not be believed
             versions = {}
-        legacy_wildcard = not self._started and request.names_nothing
+        legacy_wildcard = not self._started and request.names_empty
         first, self._started = not self._started, True
         for count, name in enumerate(request.unsubscribe, 1):
             if name == WILDCARD:
-                yield from self._leave_wildcard()
+                yield from self._unsubscribe_wildcard()
             else:
                 self._unsubscribe(name)
             if not count % STRIDE:
                 yield
         if legacy_wildcard or WILDCARD in request.subscribe:
-            yield from self._enter_wildcard(versions)
-            self.ledger.additions_withheld = False  # asked for again: it may have forgotten them
+            yield from self._subscribe_wildcard(versions)
+            self.state.wildcard_frozen = False  # asked for again: it may have forgotten them
         for count, name in enumerate(request.subscribe, 1):
             if not count % STRIDE:
                 yield
             if name == WILDCARD:
                 continue
-            named = self.ledger.named
+            named = self.state.named
             if len(named) >= self._names_limit and name not in named:
                 skipped += 1
             else:
                 self._subscribe(name, versions)
         if first:
-            yield from self.ledger.report(versions)
-            self.ledger.withhold_additions()
+            yield from self.state.record_reported(versions)
+            self.state.freeze_wildcard()
         return skipped
 
     def _subscribe(self, name: str, versions: Mapping[str, str]) -> None:
-        ledger = self.ledger
-        ledger.add_name(name)
-        ledger.interest[name] = True
+        state = self.state
+        state.add_name(name)
+        state.interest_changes[name] = True
         # the client may have forgotten what it held: only what it lists now can go unanswered
-        ledger.pending[name] = name not in versions
+        state.pending[name] = name not in versions
         if name in versions:
-            ledger.hold(name, versions[name])
-        elif ledger.foreign:
-            ledger.foreign.pop(name, None)
+            state.set_version(name, versions[name])
+        elif state.kept_names:
+            state.kept_names.pop(name, None)
 
     def _unsubscribe(self, name: str) -> None:
-        ledger = self.ledger
-        if name not in ledger.named:
+        state = self.state
+        if name not in state.named:
             return
-        ledger.drop_name(name)
-        if ledger.wildcard:
+        state.drop_name(name)
+        if state.wildcard:
             # the client cannot know whether the wildcard has it too, so it must be told
-            ledger.pending[name] = True
-            ledger.interest[name] = name in ledger.members
+            state.pending[name] = True
+            state.interest_changes[name] = name in state.wildcard_names
         else:
             self._forget(name)
 
     def _forget(self, name: str) -> None:
-        self.ledger.forget(name)
-        if self._removals:
-            self._removals.pop(name, None)
+        self.state.forget(name)
+        if self._delayed_removals:
+            self._delayed_removals.pop(name, None)
 
-    def _enter_wildcard(self, versions: Mapping[str, str]) -> Steps[None]:
-        ledger = self.ledger
-        for name in ledger.members:  # asked for again: the client may have forgotten them
-            ledger.pending[name] = True
-            ledger.foreign.pop(name, None)
+    def _subscribe_wildcard(self, versions: Mapping[str, str]) -> Steps[None]:
+        state = self.state
+        for name in state.wildcard_names:  # asked for again: the client may have forgotten them
+            state.pending[name] = True
+            state.kept_names.pop(name, None)
         for count, (name, version) in enumerate(versions.items(), 1):
-            ledger.hold(name, version)
-            ledger.pending.setdefault(name, False)
+            state.set_version(name, version)
+            state.pending.setdefault(name, False)
             if not count % STRIDE:
                 yield
-        ledger.wildcard = ledger.members_stale = True
+        state.wildcard = state.wildcard_stale = True
         # a new client waits for its first answer, be it empty; a returning one has had it
-        ledger.due = not versions
+        state.response_due = not versions
 
-    def _leave_wildcard(self) -> Steps[None]:
+    def _unsubscribe_wildcard(self) -> Steps[None]:
         # the client drops all that it did not name by itself, and expects no word about it
-        ledger = self.ledger
-        ledger.wildcard = ledger.members_stale = ledger.due = False
-        ledger.additions_withheld = False
-        left = {*ledger.members, *ledger.held(), *ledger.pending} - ledger.named.keys()
-        ledger.members = frozenset()
+        state = self.state
+        state.wildcard = state.wildcard_stale = state.response_due = False
+        state.wildcard_frozen = False
+        left = {*state.wildcard_names, *state.held_names(), *state.pending} - state.named.keys()
+        state.wildcard_names = frozenset()
         for count, name in enumerate(left, 1):
             self._forget(name)
             if not count % STRIDE:
@@ -167,25 +169,25 @@ class Subscription:
     @property
     def kept(self) -> int:
         """The number of resources that the client keeps, as the source is outdated."""
-        return len(self.ledger.foreign)
+        return len(self.state.kept_names)
 
     def caught_up(self) -> bool:
         """The source is outdated no longer; return whether the client has kept anything."""
-        return self.ledger.caught_up()
+        return self.state.caught_up()
 
     def acknowledge(self, now: float) -> Steps[None]:
         """The client took the response in flight, and counts the seconds of its TTLs."""
-        ledger = self.ledger
-        for count, (name, version) in enumerate(ledger.landed().items(), 1):
+        state = self.state
+        for count, (name, version) in enumerate(state.clear_in_flight().items(), 1):
             if not count % STRIDE:
                 yield
-            if version == ABSENT or not self._may_hold(name):
-                ledger.hold(name, ABSENT)
+            if version == ABSENT or not self._may_have(name):
+                state.set_version(name, ABSENT)
             else:
-                ledger.hold(name, version)
-                if not ledger.wants(name):  # lost on the way: the wildcard was left and taken anew
-                    ledger.pending.setdefault(name, False)
-            ledger.taken(name, now)
+                state.set_version(name, version)
+                if not state.wants(name):  # lost on the way: the wildcard was left and taken anew
+                    state.pending.setdefault(name, False)
+            state.mark_acknowledged(name, now)
 
     def reject(self, error: ErrorDetail) -> Steps[tuple[str, ...]]:
         """The client rejected the response in flight; return the names that it held.
@@ -194,177 +196,181 @@ class Subscription:
         sent again in halves, until every bad one has been rejected alone: then its version is
         known, and the others are in place. One that rejects a heartbeat is sent the resource.
         """
-        ledger, versions = self.ledger, self.ledger.landed()
-        for name in filter(self._may_hold, self._beats):
-            ledger.runs_out(name)
-            ledger.hold(name, ABSENT)  # it has lost it
-            ledger.foreign.pop(name, None)
-            ledger.pending.setdefault(name, False)
+        state, versions = self.state, self.state.clear_in_flight()
+        for name in filter(self._may_have, self._heartbeat_names):
+            state.cancel_refresh(name)
+            state.set_version(name, ABSENT)  # it has lost it
+            state.kept_names.pop(name, None)
+            state.pending.setdefault(name, False)
         names = tuple(versions)
         if len(names) > 1:
             middle = len(names) // 2
-            self._suspects |= {names[:middle]: None, names[middle:]: None}
-            for count, name in enumerate(filter(self._may_hold, names), 1):
-                ledger.doubted[name] = Rejection(versions[name], error.message)
+            self._bisect_groups |= {names[:middle]: None, names[middle:]: None}
+            for count, name in enumerate(filter(self._may_have, names), 1):
+                state.suspected[name] = Rejection(versions[name], error.message)
                 if not count % STRIDE:
                     yield
         for name in names if len(names) == 1 else ():
-            ledger.doubted.pop(name, None)
+            state.suspected.pop(name, None)
             # it may have been asked for before its group's turn came
-            if any(name in group for group in self._suspects):
-                self._suspects = dict.fromkeys(_without(name, self._suspects))
-            if self._may_hold(name):
-                ledger.rejected[name] = Rejection(versions[name], error.message)
-        return names or self._beats
+            if any(name in group for group in self._bisect_groups):
+                self._bisect_groups = dict.fromkeys(_remove_from_groups(name, self._bisect_groups))
+            if self._may_have(name):
+                state.rejected[name] = Rejection(versions[name], error.message)
+        return names or self._heartbeat_names
 
     # what is to be sent
 
-    def take(self, now: float) -> Steps[Answer | None]:
+    def next_response(self, now: float) -> Steps[ResponseContent | None]:
         """Return what to send now, which is in flight from then on; None if there is nothing.
 
         Yields after each lookup, which may compile a resource: milliseconds.
         """
-        if self.ledger.in_flight is not None:
+        if self.state.in_flight is not None:
             return None
-        self.ledger.look_at_members()
-        self.ledger.try_again(now)
+        self.state.update_wildcard()
+        self.state.queue_retries(now)
         # heartbeats go alone, and first, as others may take long; but not twice before some news
-        answer = None if self._beats and self.ledger.has_news else self._take_heartbeats(now)
-        if answer is None and self._suspects_next:
-            answer = yield from self._take_suspects()
-        answer = answer or (yield from self._take_pending())
-        if answer is None and not self.ledger.interrupted:
-            answer = yield from self._take_suspects()
-        return answer or self._take_heartbeats(now)
+        content = (
+            None
+            if self._heartbeat_names and self.state.has_pending
+            else self._heartbeat_content(now)
+        )
+        if content is None and self._bisect_next:
+            content = yield from self._bisect_content()
+        content = content or (yield from self._pending_content())
+        if content is None and not self.state.interrupted:
+            content = yield from self._bisect_content()
+        return content or self._heartbeat_content(now)
 
-    def take_removals(self) -> Answer | None:
+    def next_removals(self) -> ResponseContent | None:
         """Return the removals that waited for everything else; None if there are none."""
-        if self.ledger.in_flight is not None or not self._removals:
+        if self.state.in_flight is not None or not self._delayed_removals:
             return None
-        answer = Answer()
-        for name in self._removals:
-            answer.add(name, None)
-        self._removals = {}
-        self._send(answer)
-        return answer
+        content = ResponseContent()
+        for name in self._delayed_removals:
+            content.add(name, None)
+        self._delayed_removals = {}
+        self._mark_sent(content)
+        return content
 
-    def _send(self, answer: Answer, beats: tuple[str, ...] = ()) -> None:
-        self.ledger.sent(answer)
-        self._beats = beats
+    def _mark_sent(self, content: ResponseContent, beats: tuple[str, ...] = ()) -> None:
+        self.state.mark_sent(content)
+        self._heartbeat_names = beats
 
-    def _take_heartbeats(self, now: float) -> Answer | None:
-        ledger = self.ledger
-        if ledger.due_at is None:  # as nearly always
+    def _heartbeat_content(self, now: float) -> ResponseContent | None:
+        state = self.state
+        if state.next_deadline is None:  # as nearly always
             return None
-        answer = Answer()
-        for name, ttl in ledger.refreshes_due(now):
-            beat = heartbeat(ledger.type_url, name, ledger.version(name), ttl)
-            answer.resources.append(beat)
-            answer.size += len(beat.framed)
-            if answer.size >= self._limit:
+        content = ResponseContent()
+        for name, ttl in state.refreshes_due(now):
+            beat = heartbeat(state.type_url, name, state.version(name), ttl)
+            content.resources.append(beat)
+            content.size += len(beat.framed)
+            if content.size >= self._limit:
                 break
-        if not answer.resources:
+        if not content.resources:
             return None
-        self._send(answer, tuple(beat.name for beat in answer.resources))
-        return answer
+        self._mark_sent(content, tuple(beat.name for beat in content.resources))
+        return content
 
-    def _take_pending(self) -> Steps[Answer | None]:
-        ledger = self.ledger
-        if not ledger.has_news:
+    def _pending_content(self) -> Steps[ResponseContent | None]:
+        state = self.state
+        if not state.has_pending:
             return None
-        answer = Answer()
-        for name, asked in list(ledger.pending.items()):
-            if answer.size >= self._limit or ledger.interrupted:
+        content = ResponseContent()
+        for name, requested in list(state.pending.items()):
+            if content.size >= self._limit or state.interrupted:
                 break
-            del ledger.pending[name]
-            yield from self._consider(answer, name, asked)
+            del state.pending[name]
+            yield from self._process_pending(content, name, requested)
             yield
-        if not ledger.pending:
-            ledger.pending = {}  # an emptied one keeps its room, 1.5 kB for 50 names
-        if not answer.versions and (not ledger.due or ledger.interrupted):
+        if not state.pending:
+            state.pending = {}  # an emptied one keeps its room, 1.5 kB for 50 names
+        if not content.versions and (not state.response_due or state.interrupted):
             return None
-        ledger.due = False
-        self._suspects_next = True
-        self._send(answer)
-        return answer
+        state.response_due = False
+        self._bisect_next = True
+        self._mark_sent(content)
+        return content
 
-    def _consider(self, answer: Answer, name: str, asked: bool) -> Steps[None]:
+    def _process_pending(self, content: ResponseContent, name: str, requested: bool) -> Steps[None]:
         """Put a pending name where it belongs: into the answer, apart, to the last, or nowhere."""
-        ledger = self.ledger
-        asked = asked or ledger.was_asked(name)
-        if self._removals:
-            asked = self._removals.pop(name, False) or asked
-        if not asked and self._has_current(name):
-            ledger.there_is(name, ledger.version(name))
-            ledger.found_out(name)
-            if ledger.foreign:
-                ledger.foreign.pop(name, None)
+        state = self.state
+        requested = requested or state.was_requested(name)
+        if self._delayed_removals:
+            requested = self._delayed_removals.pop(name, False) or requested
+        if not requested and self._has_current_version(name):
+            state.refresh_rejection(name, state.version(name))
+            state.lookup_succeeded(name)
+            if state.kept_names:
+                state.kept_names.pop(name, None)
             return
-        found, resource = yield from ledger.look_up(name, asked=asked)
+        found, resource = yield from state.look_up(name, requested=requested)
         if not found:
             return
-        if ledger.keep(name, resource):
+        if state.keep_client_version(name, resource):
             if resource is not None and resource.ttl is not None:
-                ledger.refresh_kept(name, resource.ttl)
+                state.refresh_kept_ttl(name, resource.ttl)
             return
-        if ledger.defer(name, resource):
+        if state.defer(name, resource):
             return
         version = resource.version if resource else ABSENT
-        ledger.there_is(name, version)
-        rejection = ledger.rejected.get(name)
-        if not asked and (
+        state.refresh_rejection(name, version)
+        rejection = state.rejected.get(name)
+        if not requested and (
             (rejection is not None and rejection.version == version)
-            or (version == ledger.version(name) and not self._runs_out(name, resource))
+            or (version == state.version(name) and not self._lacks_refresh(name, resource))
         ):
             return
-        holds = ledger.version(name) != ABSENT
-        if resource is None and holds and self._removals is not None:
-            self._removals[name] = asked
+        holds = state.version(name) != ABSENT
+        if resource is None and holds and self._delayed_removals is not None:
+            self._delayed_removals[name] = requested
         elif rejection is not None:
-            self._suspects[(name,)] = None
+            self._bisect_groups[(name,)] = None
         else:
-            answer.add(name, resource)
+            content.add(name, resource)
 
-    def _has_current(self, name: str) -> bool:
-        ledger, held = self.ledger, self.ledger.version(name)
+    def _has_current_version(self, name: str) -> bool:
+        state, version = self.state, self.state.version(name)
         return (
-            held != ABSENT
+            version != ABSENT
             and self._versions is not None
-            and ledger.wants(name)
-            and self._versions.is_current(ledger.type_url, name, held)
+            and state.wants(name)
+            and self._versions.is_current(state.type_url, name, version)
         )
 
-    def _runs_out(self, name: str, resource: Resource | None) -> bool:
+    def _lacks_refresh(self, name: str, resource: Resource | None) -> bool:
         # a client that came back with it counts already, and doesn't say from when on
         has_ttl = resource is not None and resource.ttl is not None
-        return has_ttl and not self.ledger.refreshed(name)
+        return has_ttl and not self.state.has_refresh(name)
 
-    def _take_suspects(self) -> Steps[Answer | None]:
-        while self._suspects:
-            group = next(iter(self._suspects))
-            del self._suspects[group]
-            answer = Answer()
+    def _bisect_content(self) -> Steps[ResponseContent | None]:
+        while self._bisect_groups:
+            group = next(iter(self._bisect_groups))
+            del self._bisect_groups[group]
+            content = ResponseContent()
             for name in group:
-                if self._may_hold(name):
-                    found, resource = yield from self.ledger.look_up(name, asked=True)
-                    self.ledger.pending.pop(name, None)
+                if self._may_have(name):
+                    found, resource = yield from self.state.look_up(name, requested=True)
+                    self.state.pending.pop(name, None)
                     if found:
-                        answer.add(name, resource)
+                        content.add(name, resource)
                     yield
-                    if self.ledger.interrupted:
-                        self._suspects[group] = None
+                    if self.state.interrupted:
+                        self._bisect_groups[group] = None
                         return None
-            if answer.versions:
-                self._suspects_next = False
-                self._send(answer)
-                return answer
+            if content.versions:
+                self._bisect_next = False
+                self._mark_sent(content)
+                return content
         return None
 
-    def _may_hold(self, name: str) -> bool:
-        return self.ledger.wildcard or name in self.ledger.named
+    def _may_have(self, name: str) -> bool:
+        return self.state.wildcard or name in self.state.named
 
 
-def _without(name: str, groups: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+def _remove_from_groups(name: str, groups: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
     for group in groups:
         rest = tuple(each for each in group if each != name)
         if rest:

@@ -18,15 +18,15 @@ from scopeway.xds import type_urls as types
 from scopeway.xds.encoding.messages import ErrorDetail, SotwRequest
 from scopeway.xds.errors import ProtocolError
 from scopeway.xds.protocol.status import ABSENT, Rejection
-from scopeway.xds.protocol.subscription_state import WILDCARD, Answer, Ledger
+from scopeway.xds.protocol.subscription_state import WILDCARD, ResponseContent, SubscriptionState
 from scopeway.xds.source import NodeView
 from scopeway.xds.steps import STRIDE, Steps
 
-WHOLE: Final = frozenset({types.CLUSTER, types.LISTENER, types.SCOPED_ROUTE})
+FULL_STATE_TYPES: Final = frozenset({types.CLUSTER, types.LISTENER, types.SCOPED_ROUTE})
 """Types whose answers are the complete state of what the client wants."""
-NOTHING: Final = f"{0:016x}"
+EMPTY_VERSION: Final = f"{0:016x}"
 """The `version_info` of an empty state."""
-STATE_LIMIT: Final = 16 << 20
+FULL_STATE_LIMIT: Final = 16 << 20
 """Bytes of a complete state; delta splits its answers, here none can be."""
 
 
@@ -34,16 +34,16 @@ class SotwSubscription:
     """A client's subscription to the resources of one type."""
 
     __slots__ = (
-        "_asked",
-        "_has_named",
+        "_has_sent_names",
+        "_is_full_state",
         "_kept_version",
         "_limit",
         "_names_limit",
+        "_resend_alone",
         "_started",
-        "_sum",
-        "_suspects",
-        "_whole",
-        "ledger",
+        "_state_hash",
+        "_state_requested",
+        "state",
     )
 
     def __init__(
@@ -54,32 +54,34 @@ class SotwSubscription:
         limit: int,
         names_limit: int,
     ) -> None:
-        self.ledger = Ledger(type_url, view)
+        self.state = SubscriptionState(type_url, view)
         self._limit = limit
         self._names_limit = names_limit
-        self._whole = type_url in WHOLE
+        self._is_full_state = type_url in FULL_STATE_TYPES
         self._started = False
-        self._has_named = False  # from then on an empty list means nothing, not everything
-        self._asked = False  # for a complete state that was not known then
-        self._sum = 0  # of what is held, see `_mark`
-        self._suspects: dict[str, None] = {}  # rejected among others; to be sent alone
+        self._has_sent_names = False  # from then on an empty list means nothing, not everything
+        self._state_requested = False  # for a complete state that was not known then
+        self._state_hash = 0  # of what is held, see `_set_version`
+        self._resend_alone: dict[str, None] = {}  # rejected among others; to be sent alone
         self._kept_version = ""  # of a complete state that the client keeps; "": it keeps none
 
     @property
     def kept(self) -> int:
         """The number of resources that the client keeps, as the source is outdated."""
-        return 1 if self._kept_version else len(self.ledger.foreign)
+        return 1 if self._kept_version else len(self.state.kept_names)
 
     @property
     def settled(self) -> bool:
         """Whether the client has answered all there was."""
-        return self.ledger.in_flight is None and not self._suspects and not self.ledger.has_news
+        return (
+            self.state.in_flight is None and not self._resend_alone and not self.state.has_pending
+        )
 
     @property
     def acked(self) -> int:
         """The number of resources that the client has been shown and not rejected."""
-        ledger = self.ledger
-        return len(set(ledger.held()) - ledger.rejected.keys() - (ledger.in_flight or {}).keys())
+        state = self.state
+        return len(set(state.held_names()) - state.rejected.keys() - (state.in_flight or {}).keys())
 
     # what the client says
 
@@ -96,35 +98,35 @@ class SotwSubscription:
         """
         names = dict.fromkeys(request.names)
         if stale:
-            dropped = (name for name in self.ledger.named if name not in names)
-            self.ledger.pending |= dict.fromkeys(dropped, True)
+            dropped = (name for name in self.state.named if name not in names)
+            self.state.pending |= dict.fromkeys(dropped, True)
             return 0
         explicit = WILDCARD in names
         names.pop(WILDCARD, None)
         skipped = max(0, len(names) - self._names_limit)
         if skipped:
-            kept_first = sorted(names, key=lambda name: name not in self.ledger.named)
+            kept_first = sorted(names, key=lambda name: name not in self.state.named)
             names = dict.fromkeys(kept_first[: self._names_limit])
-        self._has_named = self._has_named or not request.names_nothing
+        self._has_sent_names = self._has_sent_names or not request.names_empty
         yield
-        yield from self._set_wildcard(explicit or not self._has_named)
+        yield from self._set_wildcard(explicit or not self._has_sent_names)
         yield from self._set_names(names)
         if not self._started:
             self._started = True
-            yield from self._spare(request.version_info)
-            yield from self._keep(request.version_info)
+            yield from self._skip_if_current(request.version_info)
+            yield from self._keep_if_outdated(request.version_info)
         return skipped
 
     def caught_up(self) -> bool:
         """The source is outdated no longer; return whether the client has kept anything."""
-        ledger = self.ledger
-        ledger.pending |= dict.fromkeys(ledger.foreign, True)
-        return ledger.caught_up() or self._kept_version != ""
+        state = self.state
+        state.pending |= dict.fromkeys(state.kept_names, True)
+        return state.caught_up() or self._kept_version != ""
 
     def acknowledge(self, now: float) -> Steps[None]:
         """The client took the response in flight, and counts the seconds of its TTLs."""
-        for count, name in enumerate(self.ledger.landed(), 1):
-            self.ledger.taken(name, now)
+        for count, name in enumerate(self.state.clear_in_flight(), 1):
+            self.state.mark_acknowledged(name, now)
             if not count % STRIDE:
                 yield
 
@@ -135,27 +137,27 @@ class SotwSubscription:
         resource is sent again alone, so that the bad one is known and the others are in place.
         What was in the response runs out, if it has a TTL and isn't taken after all.
         """
-        ledger, versions = self.ledger, self.ledger.landed()
+        state, versions = self.state, self.state.clear_in_flight()
         names = tuple(versions)
         for name in names:
-            ledger.runs_out(name)
-        if len(names) == 1 and ledger.wants(names[0]):
-            ledger.doubted.pop(names[0], None)
-            ledger.rejected[names[0]] = Rejection(versions[names[0]], error.message)
+            state.cancel_refresh(name)
+        if len(names) == 1 and state.wants(names[0]):
+            state.suspected.pop(names[0], None)
+            state.rejected[names[0]] = Rejection(versions[names[0]], error.message)
         elif len(names) > 1:
-            for count, name in enumerate(filter(ledger.wants, names), 1):
-                ledger.doubted[name] = Rejection(versions[name], error.message)
+            for count, name in enumerate(filter(state.wants, names), 1):
+                state.suspected[name] = Rejection(versions[name], error.message)
                 if not count % STRIDE:
                     yield
-            if not self._whole:
-                self._suspects |= dict.fromkeys(names)
-        if self._whole and not all(map(ledger.wants, names)):
-            ledger.due = True  # without what the client has left since it is another state
+            if not self._is_full_state:
+                self._resend_alone |= dict.fromkeys(names)
+        if self._is_full_state and not all(map(state.wants, names)):
+            state.response_due = True  # without what the client has left since it is another state
         return names
 
     # what is to be sent
 
-    def take(self, now: float) -> Steps[Answer | None]:
+    def next_response(self, now: float) -> Steps[ResponseContent | None]:
         """Return what to send now, which is in flight from then on; None if there is nothing.
 
         Yields after each lookup, which may compile a resource: milliseconds.
@@ -163,224 +165,226 @@ class SotwSubscription:
         To keep a resource with a TTL alive it is sent again. A heartbeat would leave out the rest
         of a complete state, and Envoy takes it for that, or doesn't count it.
         """
-        ledger = self.ledger
-        if ledger.in_flight is not None:
+        state = self.state
+        if state.in_flight is not None:
             return None
         if self._kept_version:
-            if ledger.is_outdated(WILDCARD):
-                ledger.pending, ledger.due, ledger.members_stale = {}, False, False
-                ledger.retries = None  # all is looked up when the source has caught up
+            if state.is_outdated(WILDCARD):
+                state.pending, state.response_due, state.wildcard_stale = {}, False, False
+                state.backoff = None  # all is looked up when the source has caught up
                 return None
-            yield from self._go_on()
-        for name, _ in ledger.refreshes_due(now):
-            ledger.pending[name] = True
-        ledger.try_again(now)
+            yield from self._stop_keeping()
+        for name, _ in state.refreshes_due(now):
+            state.pending[name] = True
+        state.queue_retries(now)
         if self.settled:
             return None
-        ledger.look_at_members()
-        answer = yield from (self._take_whole() if self._whole else self._take_news())
-        if answer is not None:
-            answer.version_info = f"{self._sum:016x}"
-            ledger.sent(answer)
-        return answer
+        state.update_wildcard()
+        content = yield from (
+            self._full_state_content() if self._is_full_state else self._changed_content()
+        )
+        if content is not None:
+            content.version_info = f"{self._state_hash:016x}"
+            state.mark_sent(content)
+        return content
 
-    def take_removals(self) -> Answer | None:
+    def next_removals(self) -> ResponseContent | None:
         """Return None: here a removal is what an answer leaves out."""
         return None
 
-    def _take_whole(self) -> Steps[Answer | None]:
-        ledger = self.ledger
-        asked = self._asked or ledger.due or any(ledger.pending.values())
-        ledger.pending, ledger.due = {}, False
-        before = self._sum
-        answer = yield from self._state()
-        self._asked = asked and answer is None
-        if answer is None:
-            ledger.due = ledger.due or ledger.interrupted
+    def _full_state_content(self) -> Steps[ResponseContent | None]:
+        state = self.state
+        requested = self._state_requested or state.response_due or any(state.pending.values())
+        state.pending, state.response_due = {}, False
+        before = self._state_hash
+        content = yield from self._look_up_state()
+        self._state_requested = requested and content is None
+        if content is None:
+            state.response_due = state.response_due or state.interrupted
             return None
-        answer.repeated = frozenset(
-            name for name, version in answer.versions.items() if self._has_taken(name, version)
+        content.unchanged = frozenset(
+            name for name, version in content.versions.items() if self._has_accepted(name, version)
         )
         yield
-        yield from self._show(answer.versions)
-        return answer if asked or self._sum != before else None
+        yield from self._set_versions(content.versions)
+        return content if requested or self._state_hash != before else None
 
-    def _state(self) -> Steps[Answer | None]:
+    def _look_up_state(self) -> Steps[ResponseContent | None]:
         """Return all there is; None where it is not known, since what is left out is removed.
 
         Raises:
             ProtocolError: it is too large.
         """
-        answer = Answer()
-        for name in list(self.ledger.wanted()):
-            found, resource = yield from self.ledger.look_up(name)
-            if not found and self.ledger.version(name) != ABSENT:
+        content = ResponseContent()
+        for name in list(self.state.wanted()):
+            found, resource = yield from self.state.look_up(name)
+            if not found and self.state.version(name) != ABSENT:
                 return None
             if resource is not None:
-                answer.add(name, resource)
-            if answer.size > STATE_LIMIT:
+                content.add(name, resource)
+            if content.size > FULL_STATE_LIMIT:
                 raise ProtocolError(
-                    f"the complete state of {self.ledger.type_url} has more than {STATE_LIMIT} "
+                    f"the complete state of {self.state.type_url} has more than {FULL_STATE_LIMIT} "
                     "bytes: ask for fewer resources, or use delta xDS",
                     status="RESOURCE_EXHAUSTED",
                 )
             yield
-            if self.ledger.interrupted:
+            if self.state.interrupted:
                 return None
-        return answer
+        return content
 
-    def _has_taken(self, name: str, version: str) -> bool:
-        ledger = self.ledger
-        refused = name in ledger.rejected or name in ledger.doubted
-        return ledger.version(name) == version and not refused
+    def _has_accepted(self, name: str, version: str) -> bool:
+        state = self.state
+        refused = name in state.rejected or name in state.suspected
+        return state.version(name) == version and not refused
 
-    def _take_news(self) -> Steps[Answer | None]:
-        ledger, answer = self.ledger, Answer()
-        due, ledger.due = ledger.due, False
-        for name, asked in list(ledger.pending.items()):
-            if answer.size >= self._limit or ledger.interrupted:
+    def _changed_content(self) -> Steps[ResponseContent | None]:
+        state, content = self.state, ResponseContent()
+        response_due, state.response_due = state.response_due, False
+        for name, requested in list(state.pending.items()):
+            if content.size >= self._limit or state.interrupted:
                 break
-            del ledger.pending[name]
-            suspect = name in self._suspects
-            self._suspects.pop(name, None)
+            del state.pending[name]
+            suspect = name in self._resend_alone
+            self._resend_alone.pop(name, None)
             # a suspect counts as shown, though the client has thrown it away with the others
-            yield from self._consider(answer, name, asked or suspect)
+            yield from self._add_if_changed(content, name, requested or suspect)
             yield
-        while not (answer.versions or ledger.interrupted) and self._suspects:
-            name = next(iter(self._suspects))
-            del self._suspects[name]
-            yield from self._consider(answer, name, asked=True)
+        while not (content.versions or state.interrupted) and self._resend_alone:
+            name = next(iter(self._resend_alone))
+            del self._resend_alone[name]
+            yield from self._add_if_changed(content, name, requested=True)
             yield
-        if ledger.interrupted and not answer.versions:
-            ledger.due = due
+        if state.interrupted and not content.versions:
+            state.response_due = response_due
             return None
-        return answer if answer.versions or due else None
+        return content if content.versions or response_due else None
 
-    def _consider(self, answer: Answer, name: str, asked: bool) -> Steps[None]:
-        asked = asked or self.ledger.was_asked(name)
-        found, resource = yield from self.ledger.look_up(name, asked=asked)
-        if not found or self.ledger.keep(name, resource):
+    def _add_if_changed(self, content: ResponseContent, name: str, requested: bool) -> Steps[None]:
+        requested = requested or self.state.was_requested(name)
+        found, resource = yield from self.state.look_up(name, requested=requested)
+        if not found or self.state.keep_client_version(name, resource):
             return
         if resource is None:
-            self._mark(name, ABSENT)  # the protocol has no word for it
-        elif asked or resource.version != self.ledger.version(name):
-            answer.add(name, resource)
-            self._mark(name, resource.version)
+            self._set_version(name, ABSENT)  # the protocol has no word for it
+        elif requested or resource.version != self.state.version(name):
+            content.add(name, resource)
+            self._set_version(name, resource.version)
 
-    def _show(self, versions: dict[str, str]) -> Steps[None]:
-        for count, name in enumerate(set(self.ledger.held()) - versions.keys(), 1):
-            self._mark(name, ABSENT)
-            self.ledger.rejected.pop(name, None)
-            self.ledger.doubted.pop(name, None)
+    def _set_versions(self, versions: dict[str, str]) -> Steps[None]:
+        for count, name in enumerate(set(self.state.held_names()) - versions.keys(), 1):
+            self._set_version(name, ABSENT)
+            self.state.rejected.pop(name, None)
+            self.state.suspected.pop(name, None)
             if not count % STRIDE:
                 yield
         for count, (name, version) in enumerate(versions.items(), 1):
-            self._mark(name, version)
+            self._set_version(name, version)
             if not count % STRIDE:
                 yield
 
-    def _mark(self, name: str, version: str) -> None:
-        ledger = self.ledger
-        old = ledger.version(name)
-        ledger.hold(name, version)
+    def _set_version(self, name: str, version: str) -> None:
+        state = self.state
+        old = state.version(name)
+        state.set_version(name, version)
         if old != ABSENT:
-            self._sum ^= _digest(name, old)
+            self._state_hash ^= _version_hash(name, old)
         if version == ABSENT:
-            ledger.runs_out(name)
+            state.cancel_refresh(name)
         else:
-            self._sum ^= _digest(name, version)
+            self._state_hash ^= _version_hash(name, version)
 
-    def _spare(self, version_info: str) -> Steps[None]:
+    def _skip_if_current(self, version_info: str) -> Steps[None]:
         """Send a returning client nothing where it has the complete state.
 
         Of other types it may have forgotten a part, and does not say which; and so it may where
         it has a choice of names, since it drops what it leaves and keeps the version.
         """
-        if not self._whole or not version_info or self._has_named:
+        if not self._is_full_state or not version_info or self._has_sent_names:
             return
-        ledger = self.ledger
-        ledger.look_at_members()
-        owed, ledger.pending = ledger.pending, {}
-        state = yield from self._state()
-        if state is None:
-            ledger.pending = owed | ledger.pending
+        state = self.state
+        state.update_wildcard()
+        owed, state.pending = state.pending, {}
+        known = yield from self._look_up_state()
+        if known is None:
+            state.pending = owed | state.pending
             return
-        yield from self._show(state.versions)
+        yield from self._set_versions(known.versions)
         # of a TTL nobody knows how much is left
-        if f"{self._sum:016x}" == version_info and not state.ttls:
-            ledger.due = False
+        if f"{self._state_hash:016x}" == version_info and not known.ttls:
+            state.response_due = False
         else:
-            ledger.pending = owed | ledger.pending
-            yield from self._show({})
+            state.pending = owed | state.pending
+            yield from self._set_versions({})
 
-    def _keep(self, version_info: str) -> Steps[None]:
+    def _keep_if_outdated(self, version_info: str) -> Steps[None]:
         """Leave a returning client what it has, where another server may know more.
 
         What it has is not told. So it keeps all that it names, and of a complete state all of it:
         what an answer leaves out is gone.
         """
-        ledger = self.ledger
-        is_known = not ledger.has_news and not ledger.failures
-        if not version_info or is_known or not ledger.is_outdated(WILDCARD):
+        state = self.state
+        is_known = not state.has_pending and not state.failures
+        if not version_info or is_known or not state.is_outdated(WILDCARD):
             return
-        if self._whole:
+        if self._is_full_state:
             self._kept_version = version_info
-            ledger.newly_kept += 1
+            state.newly_kept += 1
             return
-        ledger.additions_withheld = True
-        yield from ledger.report(ledger.named)
+        state.wildcard_frozen = True
+        yield from state.record_reported(state.named)
 
-    def _go_on(self) -> Steps[None]:
+    def _stop_keeping(self) -> Steps[None]:
         """Bring a client up to date that has kept its complete state."""
         version, self._kept_version = self._kept_version, ""
-        self.ledger.members_stale = self.ledger.wildcard
-        self.ledger.due = True
-        yield from self._spare(version)
+        self.state.wildcard_stale = self.state.wildcard
+        self.state.response_due = True
+        yield from self._skip_if_current(version)
 
     def _set_wildcard(self, wanted: bool) -> Steps[None]:
-        ledger = self.ledger
-        if wanted == ledger.wildcard:
+        state = self.state
+        if wanted == state.wildcard:
             return
-        ledger.wildcard = ledger.members_stale = ledger.due = wanted
+        state.wildcard = state.wildcard_stale = state.response_due = wanted
         if not wanted:
-            left = ledger.members - ledger.named.keys()
-            ledger.members = frozenset()
+            left = state.wildcard_names - state.named.keys()
+            state.wildcard_names = frozenset()
             for count, name in enumerate(left, 1):
                 self._forget(name)
                 if not count % STRIDE:
                     yield
 
     def _set_names(self, names: dict[str, None]) -> Steps[None]:
-        ledger = self.ledger
-        before = ledger.named
-        yield from ledger.set_names(names)
+        state = self.state
+        before = state.named
+        yield from state.set_names(names)
         for count, name in enumerate(before, 1):
             if not count % STRIDE:
                 yield
             if name in names:
                 continue
-            if name not in ledger.members:
+            if name not in state.wildcard_names:
                 self._forget(name)
-            if ledger.wildcard:
+            if state.wildcard:
                 # the client cannot know whether the wildcard has it too, so it must be told
-                ledger.pending[name] = True
+                state.pending[name] = True
         for count, name in enumerate(names, 1):
             if name not in before:
-                ledger.interest[name] = True
-                ledger.pending[name] = True
+                state.interest_changes[name] = True
+                state.pending[name] = True
             if not count % STRIDE:
                 yield
 
     def _forget(self, name: str) -> None:
-        if self._whole and name in self.ledger.doubted:
-            self.ledger.due = True  # what was rejected with it is good, maybe
-        held_back = self._whole and self.ledger.is_unknown(name)
-        self._mark(name, ABSENT)
-        self.ledger.forget(name)
-        self._suspects.pop(name, None)
+        if self._is_full_state and name in self.state.suspected:
+            self.state.response_due = True  # what was rejected with it is good, maybe
+        held_back = self._is_full_state and self.state.lookup_failed(name)
+        self._set_version(name, ABSENT)
+        self.state.forget(name)
+        self._resend_alone.pop(name, None)
         if held_back:
-            self.ledger.pending[name] = False  # the state that waited for it may be known now
+            self.state.pending[name] = False  # the state that waited for it may be known now
 
 
-def _digest(name: str, version: str) -> int:
+def _version_hash(name: str, version: str) -> int:
     return int.from_bytes(blake2b(f"{name}\0{version}".encode(), digest_size=8).digest())

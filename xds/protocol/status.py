@@ -31,7 +31,7 @@ class Rejection:
 
     version: str
     message: str
-    stands: bool = True
+    is_current: bool = True
     """Whether there is this version still; else it waits in case it comes again."""
 
 
@@ -57,7 +57,7 @@ class Nack:
     message: str
     at: float
     """The `now` of the request that brought it."""
-    stands: bool = True
+    is_current: bool = True
     """Whether the client has taken no response of the type since."""
 
 

@@ -16,7 +16,7 @@ from scopeway.xds.resource import Resource
 from scopeway.xds.source import KnowsVersions, MakesInSteps, Node, NodeView
 from scopeway.xds.steps import Steps
 
-_SHARE: Final = 1 / 3
+_REFRESH_FRACTION: Final = 1 / 3
 """A refresh is due after so much of a TTL: one that is late or lost leaves time for another."""
 _SPARE: Final = 16
 """So many outdated entries of the heap cost less than to remove them."""
@@ -28,7 +28,7 @@ WRAPPED_FEATURES: Final = frozenset(
 """In a state of the world a TTL needs a wrapper; the specification has both spellings."""
 
 
-class Refreshes:
+class TtlRefreshes:
     """When the client has to be told again of what it holds; of one type on one stream."""
 
     __slots__ = ("_due", "_heap")
@@ -41,34 +41,34 @@ class Refreshes:
         return name in self._due
 
     @property
-    def next(self) -> float | None:
+    def next_at(self) -> float | None:
         """When the next refresh is due; None: never."""
         while self._heap and self._is_outdated(self._heap[0]):
             heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def arm(self, name: str, ttl: float, now: float) -> None:
+    def schedule(self, name: str, ttl: float, now: float) -> None:
         """The client has just begun to count the seconds of a TTL."""
-        at = now + ttl * _SHARE
+        at = now + ttl * _REFRESH_FRACTION
         self._due[name] = at, ttl
         heappush(self._heap, (at, name))
         if len(self._heap) > 2 * len(self._due) + _SPARE:
             self._heap = sorted((at, name) for name, (at, _) in self._due.items())
 
-    def arm_now(self, name: str, ttl: float) -> None:
+    def schedule_now(self, name: str, ttl: float) -> None:
         """The client has counted the seconds of a TTL for an unknown time."""
-        self.arm(name, ttl, -math.inf)
+        self.schedule(name, ttl, -math.inf)
 
-    def drop(self, name: str) -> None:
+    def cancel(self, name: str) -> None:
         """The client doesn't hold it any more, or it must run out."""
         self._due.pop(name, None)
 
-    def due(self, now: float) -> Iterator[tuple[str, float]]:
+    def pop_due(self, now: float) -> Iterator[tuple[str, float]]:
         """Yield name and TTL of what has to be told now; each is due again later, ACK or not."""
-        while (at := self.next) is not None and at <= now:
+        while (at := self.next_at) is not None and at <= now:
             _, name = self._heap[0]
             _, ttl = self._due[name]
-            self.arm(name, ttl, now)
+            self.schedule(name, ttl, now)
             yield name, ttl
 
     def _is_outdated(self, entry: tuple[float, str]) -> bool:
@@ -89,7 +89,7 @@ def supports_ttl(node: Node, *, wrapped: bool) -> bool:
     return TTL_FEATURE in features and (not wrapped or not features.isdisjoint(WRAPPED_FEATURES))
 
 
-class WithoutTtls:
+class TtlStrippingView:
     """The view of a client that cannot be told of TTLs: to it nothing runs out."""
 
     __slots__ = ("_prepare", "_versions", "_view")

@@ -74,7 +74,9 @@ def test_no_rejection_hides_another_of_the_same_name() -> None:
 
 def test_a_rejection_that_names_no_resource_is_shown_by_its_type_while_it_stands() -> None:
     types = [
-        type_status(type_url, 2, last_nack=Nack(names=names, code=13, message=why, at=9, stands=s))
+        type_status(
+            type_url, 2, last_nack=Nack(names=names, code=13, message=why, at=9, is_current=s)
+        )
         for type_url, names, why, s in (
             (CLUSTER, (), "of an earlier stream\n", True),
             (LISTENER, ("a", "b"), "one is bad", True),

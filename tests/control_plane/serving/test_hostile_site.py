@@ -243,7 +243,7 @@ def test_no_step_of_a_stream_works_out_all_of_a_policy() -> None:
     session = DeltaSession(Fleet(hostile, *clouds).source)
     session.receive(decode_delta_request(write_request(ROUTE, node=node("cloud-1"))), 0)
     session.receive(decode_delta_request(write_request(ROUTE, subscribe=["peer"])), 0)
-    times = cpu_of_each(session.respond(0))
+    times = cpu_of_each(session.response_steps(0))
 
     assert len(times) > 300
     assert max(times) < sum(times) / 5
@@ -285,11 +285,11 @@ def test_no_step_makes_all_of_the_largest_site() -> None:
     for number, session in enumerate(sessions):
         claim = made("cloud-1", access_log=f"/{number}")
         request = DeltaRequest(type_url=EXTENSION, node=claim, subscribe=("lua/front",))
-        times = cpu_of_each(session.take_in(request, 0))
+        times = cpu_of_each(session.receive_steps(request, 0))
         assert max(times) < sum(times) / 5
 
     changed = inventory.apply({"cloud-1": largest(2)})
     times = cpu_of_each(source.steps(changed, ["cloud-1"]))
     assert max(times) < sum(times) / 10
-    times = cpu_of_each(sessions[0].respond(0))  # all that is kept of it is another Envoy's
+    times = cpu_of_each(sessions[0].response_steps(0))  # all that is kept of it is another Envoy's
     assert max(times) < sum(times) / 5

@@ -129,7 +129,7 @@ class TestControlPlane:
         assert control_plane.source is not None
         session = DeltaSession(control_plane.source)
         request = DeltaRequest(
-            type_url=LISTENER, node=NODE, names_nothing=True, initial_versions=versions
+            type_url=LISTENER, node=NODE, names_empty=True, initial_versions=versions
         )
         session.receive(request, 0.0)
         control_plane.notifier.join(session, "cloud-1", lambda: None)

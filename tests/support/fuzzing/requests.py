@@ -99,7 +99,7 @@ def _delta(data: bytes) -> None:
         }
         assert dict(read.initial_versions) == versions
         listed = [*model.subscribe, *model.unsubscribe]
-        assert read.names_nothing == (not listed)
+        assert read.names_empty == (not listed)
         named = [*listed, *(each.name for each in model.versions)]
         assert read.skipped == len(named) - len(_names(named))
         _same_error(read.error, model.error)
@@ -118,7 +118,7 @@ def _sotw(data: bytes) -> None:
         assert read.response_nonce == _text(model.nonce)
         assert read.names == _names(model.names)
         assert read.skipped == len(model.names) - len(read.names)
-        assert read.names_nothing == (not model.names)
+        assert read.names_empty == (not model.names)
         _same_error(read.error, model.error)
         _same_node(read.node, model.node)
     _answered(SotwSession(Store(texts={(CLUSTER, "a"): "1"})), read, data)

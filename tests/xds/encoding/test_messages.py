@@ -220,7 +220,7 @@ class TestRequest:
                 user_agent="envoy/1.40.0",
                 client_features=frozenset({"one", "two"}),
             ),
-            names_nothing=False,
+            names_empty=False,
         )
 
     @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ class TestRequest:
         """A returning client with the legacy wildcard lists versions, but subscribes to nothing."""
         request = decode_delta_request(_request(initial_resource_versions={"a": "1"}))
 
-        assert request.names_nothing
+        assert request.names_empty
 
     @pytest.mark.parametrize("number", [3, 4])
     def test_names_that_are_not_utf8_are_skipped_and_counted(self, number: int) -> None:
@@ -269,7 +269,7 @@ class TestRequest:
     def test_a_request_of_only_bad_names_names_something(self) -> None:
         request = decode_delta_request(_request() + wire.field_bytes(3, b"\xff"))
 
-        assert not request.names_nothing
+        assert not request.names_empty
 
     def test_bad_names_among_initial_versions_are_skipped_and_counted(self) -> None:
         data = _request(initial_resource_versions={"a": "1"})

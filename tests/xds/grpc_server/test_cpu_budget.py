@@ -190,12 +190,12 @@ class TestSteps:
     def delta(self, session: Any, **fields: Any) -> tuple[int, int]:
         data = write_request(CLUSTER, node=NODE, **fields)
         decoding, request = self.counted(delta_request_steps(data, True, 4096, 40_000, ""))
-        return decoding, self.counted(session.take_in(request, 0))[0]
+        return decoding, self.counted(session.receive_steps(request, 0))[0]
 
     def sotw(self, session: Any, **fields: Any) -> tuple[int, int]:
         data = write_sotw_request(CLUSTER, node=NODE, **fields)
         decoding, request = self.counted(sotw_request_steps(data, True, 4096, 40_000, ""))
-        return decoding, self.counted(session.take_in(request, 0))[0]
+        return decoding, self.counted(session.receive_steps(request, 0))[0]
 
     @pytest.fixture
     def store(self) -> Store:
@@ -203,31 +203,31 @@ class TestSteps:
 
     def test_of_delta(self, store: Store) -> None:
         least = len(NAMES) // STRIDE
-        session = DeltaSession(store, answer_limit=1 << 30)
+        session = DeltaSession(store, response_limit=1 << 30)
         versions = dict.fromkeys(NAMES, "1")
         assert min(self.delta(session, subscribe=NAMES, versions=versions)) >= least
-        answering, responses = self.counted(session.respond(0))
+        answering, responses = self.counted(session.response_steps(0))
         assert answering >= len(NAMES)
         nonce = responses[0].nonce
         assert self.delta(session, nonce=nonce)[1] >= least
         assert min(self.delta(session, subscribe=["*"], unsubscribe=NAMES)) >= least
-        finish(session.respond(0))
+        finish(session.response_steps(0))
         store.wildcards[CLUSTER] = NAMES
         session.wildcard_changed(CLUSTER)
-        assert self.counted(session.respond(0))[0] >= 0
+        assert self.counted(session.response_steps(0))[0] >= 0
         assert self.delta(session, unsubscribe=["*"])[1] >= 0
 
     def test_of_a_rejection(self, store: Store) -> None:
-        session = DeltaSession(store, answer_limit=1 << 30)
+        session = DeltaSession(store, response_limit=1 << 30)
         self.delta(session, subscribe=NAMES)
-        (response,) = finish(session.respond(0))
+        (response,) = finish(session.response_steps(0))
         assert self.delta(session, nonce=response.nonce, error="no")[1] >= len(NAMES) // STRIDE
 
     def test_of_the_state_of_the_world(self, store: Store) -> None:
         least = len(NAMES) // STRIDE
         session = SotwSession(store)
         assert min(self.sotw(session, names=NAMES)) >= least
-        answering, (response,) = self.counted(session.respond(0))
+        answering, (response,) = self.counted(session.response_steps(0))
         assert answering >= len(NAMES) + 2 * least
         assert self.sotw(session, names=NAMES, nonce=response.nonce)[1] >= least
         assert self.sotw(session, names=["*"])[1] >= least
@@ -254,7 +254,7 @@ class TestInterruption:
         (response,) = session.responses_to_send(0)
         say(CLUSTER, nonce=response.nonce)
         say(LISTENER, subscribe=["l", "m", "n"])
-        steps = session.respond(0)
+        steps = session.response_steps(0)
         next(steps)  # the first listener has been looked up
         store.texts |= {(CLUSTER, "c"): "2", (LISTENER, "m"): "2"}
         assert session.resources_changed(CLUSTER, ["c"])
@@ -268,10 +268,10 @@ class TestInterruption:
         (rest,) = session.responses_to_send(0)
         assert (rest.type_url, rest.resources) == (LISTENER, 2)
 
-    @pytest.mark.parametrize("dialect", [DeltaSession, SotwSession])
-    def test_what_is_made_in_steps_does_not_overtake_either(self, dialect: Any) -> None:
+    @pytest.mark.parametrize("variant", [DeltaSession, SotwSession])
+    def test_what_is_made_in_steps_does_not_overtake_either(self, variant: Any) -> None:
         """A cluster changes while the listener that may refer to it is being made."""
-        sotw = dialect is SotwSession
+        sotw = variant is SotwSession
         decode, write = (
             (sotw_request_steps, write_sotw_request)
             if sotw
@@ -284,12 +284,12 @@ class TestInterruption:
             session.receive(finish(decode(data, True, 4096, 40_000, "")), 0)
 
         store = Store(texts={(CLUSTER, "c"): "1", (LISTENER, "l"): "1"}, steps=3)
-        session = dialect(store)
+        session = variant(store)
         say(CLUSTER, ["c"], node=NODE)
         (response,) = session.responses_to_send(0)
         say(CLUSTER, ["c"] if sotw else [], nonce=response.nonce)
         say(LISTENER, ["l"])
-        steps = session.respond(0)
+        steps = session.response_steps(0)
         next(steps)  # the listener is being made
         store.texts |= {(CLUSTER, "c"): "2", (LISTENER, "l"): "2"}
         assert session.resources_changed(CLUSTER, ["c"])
@@ -298,16 +298,16 @@ class TestInterruption:
         responses = session.responses_to_send(0)
         assert [each.type_url for each in responses] == [CLUSTER, LISTENER]
 
-    @pytest.mark.parametrize("dialect", [DeltaSession, SotwSession])
-    def test_a_resource_may_take_many_steps(self, dialect: Any) -> None:
-        session = dialect(Store(texts={(CLUSTER, "c"): "1"}, steps=50))
-        asked = {"names": ["c"]} if dialect is SotwSession else {"subscribe": ["c"]}
-        data = (write_sotw_request if dialect is SotwSession else write_request)(
+    @pytest.mark.parametrize("variant", [DeltaSession, SotwSession])
+    def test_a_resource_may_take_many_steps(self, variant: Any) -> None:
+        session = variant(Store(texts={(CLUSTER, "c"): "1"}, steps=50))
+        asked = {"names": ["c"]} if variant is SotwSession else {"subscribe": ["c"]}
+        data = (write_sotw_request if variant is SotwSession else write_request)(
             CLUSTER, node=NODE, **asked
         )
-        decode = sotw_request_steps if dialect is SotwSession else delta_request_steps
+        decode = sotw_request_steps if variant is SotwSession else delta_request_steps
         session.receive(finish(decode(data, True, 4096, 40_000, "")), 0)
-        count, (response,) = TestSteps.counted(session.respond(0))
+        count, (response,) = TestSteps.counted(session.response_steps(0))
         assert count >= 50
         assert response.resources == 1
 

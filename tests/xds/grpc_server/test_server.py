@@ -488,7 +488,7 @@ async def test_large_requests_of_the_state_of_the_world_wait_too(store: Store) -
 async def test_each_stream_has_the_limits_of_the_server(store: Store) -> None:
     store.texts[CLUSTER, "long"] = "1"
     recorder = Recorder()
-    limits = Limits(names=2, name_bytes=3, answer_bytes=1)
+    limits = Limits(names=2, name_bytes=3, response_bytes=1)
     async with (
         serve(store, listen="127.0.0.1:0", observer=recorder, limits=limits) as server,
         connect(server) as client,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from scopeway.xds.encoding.messages import DeltaRequest, decode_delta_request
-from scopeway.xds.protocol.backoff import LONGEST_PAUSE
+from scopeway.xds.protocol.backoff import MAX_DELAY
 from scopeway.xds.protocol.session import DeltaSession, Response
 from scopeway.xds.protocol.ttl import TTL_FEATURE
 from scopeway.xds.source import Node
@@ -20,7 +20,7 @@ from scopeway.xds.steps import finish
 from scopeway.xds.type_urls import CLUSTER, ROUTE
 from xds_model import Received, Store, read_response, write_node, write_request
 
-LONGEST_RETRY = LONGEST_PAUSE * 1.5
+LONGEST_RETRY = MAX_DELAY * 1.5
 TYPE_URLS = (CLUSTER, ROUTE)
 type_urls = st.sampled_from(TYPE_URLS)
 names = st.sampled_from(["a", "b", "c"])
@@ -96,7 +96,7 @@ class Stream(RuleBasedStateMachine):
         self.connect()
 
     def connect(self) -> None:
-        self.session = DeltaSession(self.store, answer_limit=250)
+        self.session = DeltaSession(self.store, response_limit=250)
         self.requests: deque[bytes] = deque()
         self.responses: deque[Received] = deque()
         self.unanswered: dict[str, Received] = {}
@@ -254,7 +254,7 @@ class Stream(RuleBasedStateMachine):
     @rule(type_url=type_urls, name=names, text=texts | st.none(), after=st.integers(0, 4))
     def push_meanwhile(self, type_url: str, name: str, text: str | None, after: int) -> None:
         """Something changes while the answers are being made."""
-        steps = self.session.respond(self.clock)
+        steps = self.session.response_steps(self.clock)
         try:
             for _ in range(after):
                 next(steps)

@@ -77,7 +77,7 @@ def returning(view: View, agent: str, *names: str) -> list[int]:
             type_url=CLUSTER,
             node=Node(id="n", cluster="c", user_agent=agent),
             subscribe=names,
-            names_nothing=False,
+            names_empty=False,
             initial_versions=versions,
         ),
         0.0,
@@ -119,7 +119,7 @@ def test_what_the_client_has_lost_is_made_though_it_is_current() -> None:
     view = View(ttl=9)
     session = DeltaSession(view)
     node = Node(id="n", cluster="c", user_agent="envoy/1.40.0")
-    asked = DeltaRequest(type_url=CLUSTER, node=node, subscribe=("same",), names_nothing=False)
+    asked = DeltaRequest(type_url=CLUSTER, node=node, subscribe=("same",), names_empty=False)
     session.receive(asked, 0.0)
     (sent,) = session.responses_to_send(0.0)
     session.receive(DeltaRequest(type_url=CLUSTER, response_nonce=sent.nonce), 0.0)
@@ -140,7 +140,7 @@ def test_what_turns_out_to_be_current_is_not_tried_again() -> None:
         type_url=CLUSTER,
         node=Node(id="n", cluster="c"),
         subscribe=("same",),
-        names_nothing=False,
+        names_empty=False,
         initial_versions=held,
     )
     view.known = False

@@ -28,7 +28,7 @@ def come(session: DeltaSession, *names: str, type_url: str = CLUSTER) -> None:
             type_url=type_url,
             node=NODE,
             subscribe=names,
-            names_nothing=False,
+            names_empty=False,
             initial_versions=dict.fromkeys(names, "newer"),
         ),
         0.0,
@@ -186,7 +186,7 @@ def test_what_is_kept_counts_as_not_sent() -> None:
     come(session, "here", "not-here")
     session.responses_to_send(0.0)
 
-    assert [(each.name, each.status) for each in session.states()] == [
+    assert [(each.name, each.status) for each in session.resource_states()] == [
         ("here", Status.NOT_SENT),
         ("not-here", Status.NOT_SENT),
     ]
@@ -201,7 +201,7 @@ def test_nothing_overtakes_what_was_kept() -> None:
     session.responses_to_send(0.0)
     names = ("r1", "r2", "r3")
     session.receive(DeltaRequest(type_url=ROUTE, subscribe=names), 0.0)
-    steps = session.respond(0.0)
+    steps = session.response_steps(0.0)
     for _ in range(2):
         next(steps)
     source.outdated = False

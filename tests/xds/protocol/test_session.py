@@ -89,7 +89,7 @@ class TestLimits:
             node=Node(id="site/1", cluster="site"),
             subscribe=("a",),
             initial_versions={"a": found.version, **{f"x{n}": "v" for n in range(held - 1)}},
-            names_nothing=False,
+            names_empty=False,
         )
         session.receive(request, 0)
 

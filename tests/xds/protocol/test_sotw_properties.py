@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from scopeway.xds.encoding.messages import decode_sotw_request
-from scopeway.xds.protocol.backoff import LONGEST_PAUSE
+from scopeway.xds.protocol.backoff import MAX_DELAY
 from scopeway.xds.protocol.session import Response, SotwSession
 from scopeway.xds.steps import finish
 from scopeway.xds.type_urls import CLUSTER, ROUTE
 from xds_model import State, Store, read_state, write_node, write_sotw_request
 
 LONGEST = 30
-LONGEST_RETRY = LONGEST_PAUSE * 1.5
+LONGEST_RETRY = MAX_DELAY * 1.5
 WHOLE = {CLUSTER: True, ROUTE: False}
 type_urls = st.sampled_from(sorted(WHOLE))
 names = st.sampled_from(["a", "b", "c"])
@@ -209,7 +209,7 @@ class Stream(RuleBasedStateMachine):
     @rule(type_url=type_urls, name=names, text=texts | st.none(), after=st.integers(0, 4))
     def push_meanwhile(self, type_url: str, name: str, text: str | None, after: int) -> None:
         """Something changes while the answers are being made."""
-        steps = self.session.respond(self.clock)
+        steps = self.session.response_steps(self.clock)
         try:
             for _ in range(after):
                 next(steps)

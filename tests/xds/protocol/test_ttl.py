@@ -1,53 +1,53 @@
 """When refreshes are due."""
 
-from scopeway.xds.protocol.ttl import Refreshes
+from scopeway.xds.protocol.ttl import TtlRefreshes
 
 
 def test_what_is_due_comes_in_order_and_again_later() -> None:
-    refreshes = Refreshes()
-    refreshes.arm("slow", ttl=90, now=0)
-    refreshes.arm("fast", ttl=30, now=0)
+    refreshes = TtlRefreshes()
+    refreshes.schedule("slow", ttl=90, now=0)
+    refreshes.schedule("fast", ttl=30, now=0)
 
-    assert refreshes.next == 10
-    assert list(refreshes.due(9)) == []
-    assert list(refreshes.due(30)) == [("fast", 30), ("slow", 90)]
-    assert refreshes.next == 40
+    assert refreshes.next_at == 10
+    assert list(refreshes.pop_due(9)) == []
+    assert list(refreshes.pop_due(30)) == [("fast", 30), ("slow", 90)]
+    assert refreshes.next_at == 40
 
 
 def test_the_last_arming_counts() -> None:
-    refreshes = Refreshes()
-    refreshes.arm("a", ttl=30, now=0)
-    refreshes.arm("b", ttl=30, now=1)
-    refreshes.arm("a", ttl=60, now=2)
+    refreshes = TtlRefreshes()
+    refreshes.schedule("a", ttl=30, now=0)
+    refreshes.schedule("b", ttl=30, now=1)
+    refreshes.schedule("a", ttl=60, now=2)
 
-    assert list(refreshes.due(11)) == [("b", 30)]
-    assert refreshes.next == 21
+    assert list(refreshes.pop_due(11)) == [("b", 30)]
+    assert refreshes.next_at == 21
 
 
 def test_what_is_dropped_is_never_due() -> None:
-    refreshes = Refreshes()
-    refreshes.arm("a", ttl=30, now=0)
-    refreshes.drop("a")
-    refreshes.drop("never")
+    refreshes = TtlRefreshes()
+    refreshes.schedule("a", ttl=30, now=0)
+    refreshes.cancel("a")
+    refreshes.cancel("never")
 
-    assert refreshes.next is None
+    assert refreshes.next_at is None
     assert "a" not in refreshes
-    assert list(refreshes.due(100)) == []
+    assert list(refreshes.pop_due(100)) == []
 
 
 def test_what_is_left_for_later_stays_due() -> None:
-    refreshes = Refreshes()
+    refreshes = TtlRefreshes()
     for name in ("a", "b", "c"):
-        refreshes.arm(name, ttl=30, now=0)
+        refreshes.schedule(name, ttl=30, now=0)
 
-    assert next(refreshes.due(10)) == ("a", 30)
-    assert list(refreshes.due(10)) == [("b", 30), ("c", 30)]
+    assert next(refreshes.pop_due(10)) == ("a", 30)
+    assert list(refreshes.pop_due(10)) == [("b", 30), ("c", 30)]
 
 
 def test_a_resource_that_changes_all_the_time_takes_no_more_memory() -> None:
-    refreshes = Refreshes()
+    refreshes = TtlRefreshes()
     for now in range(10_000):
-        refreshes.arm("a", ttl=86_400, now=now)
+        refreshes.schedule("a", ttl=86_400, now=now)
 
     assert len(refreshes._heap) < 100
-    assert refreshes.next == 9_999 + 28_800
+    assert refreshes.next_at == 9_999 + 28_800
