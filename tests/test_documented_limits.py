@@ -27,8 +27,7 @@ from scopeway.control_plane.registry.directory.yaml_documents import (
 from scopeway.control_plane.registry.documents import MAX_BYTES
 from scopeway.control_plane.registry.etcd import pace
 from scopeway.control_plane.registry.etcd import registry as etcd
-from scopeway.control_plane.runtime import app, slices
-from scopeway.control_plane.runtime import fd_limits as descriptors
+from scopeway.control_plane.runtime import app, fd_limits, slices
 from scopeway.control_plane.runtime import last_good as state
 from scopeway.control_plane.scope import text
 from scopeway.control_plane.serving import source
@@ -155,7 +154,7 @@ EXPECTED: dict[str, list[float]] = {
     "streams of a certificate (a cloud)": [SOURCE.streams_per_cloud],
     "sites without a stream that are remembered": [SOURCE.sites_away],
     "targets of all of these": [SOURCE.targets_away],
-    "connections of a control plane": [ONE.connections, descriptors.RESERVE],
+    "connections of a control plane": [ONE.connections, fd_limits.RESERVE],
     "seconds until TLS and HTTP/2 are agreed on, at a control plane": [ONE.handshake_timeout],
     "connections to the admin address of a control plane": [MAX_CLIENTS],
     "new streams of a control plane": [ONE.connects_per_second, ONE.connects_burst],

@@ -31,10 +31,10 @@ from scopeway.control_plane.errors import ControlPlaneError
 from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.registry import Batch, Registry, open_registry
 from scopeway.control_plane.runtime import fd_limits, gc_tuning, logs
-from scopeway.control_plane.runtime.background import Chores
-from scopeway.control_plane.runtime.last_good import PATIENCE_WITH_STATE, StateRegistry
+from scopeway.control_plane.runtime.background import BackgroundQueue
+from scopeway.control_plane.runtime.last_good import PATIENCE_WITH_LAST_GOOD, LastGoodRegistry
 from scopeway.control_plane.runtime.loop_lag import LoopLag
-from scopeway.control_plane.runtime.server_tls import POLL_SECONDS, Channel
+from scopeway.control_plane.runtime.server_tls import POLL_SECONDS, ReloadingServerCredentials
 from scopeway.control_plane.runtime.settings import Settings
 from scopeway.control_plane.runtime.slices import in_slices
 from scopeway.control_plane.serving.policy_index import Timer
@@ -79,7 +79,7 @@ class ControlPlane:
         self.metrics = Metrics()
         self.notifier = ChangeNotifier(by_name=False)
         self.catalog = Catalog()
-        self.chores = Chores()
+        self.background = BackgroundQueue()
         self.loop_lag = loop_lag or LoopLag()
         self.source: ScopewaySource | None = None
         self.server: Server | None = None
@@ -244,7 +244,7 @@ class ControlPlane:
             ),
             prefetch=self._prefetch_set(change.inventory),
             timer=self.timer,
-            defer=self.chores.add,
+            defer=self.background.add,
             knowledge=self.knowledge,
         )
         self.metrics.watch_source(source.stats)
@@ -306,9 +306,9 @@ async def _run(control_plane: ControlPlane) -> None:
 
 
 async def _serve(control_plane: ControlPlane) -> None:
-    gc_tuning.keep_large_blocks_apart()
+    gc_tuning.map_large_blocks_separately()
     settings = control_plane.settings
-    channel = _channel(settings)
+    credentials = _server_credentials(settings)
     _check_admin(settings)
     with _admin(control_plane) as admin:
         registry = _registry(settings)
@@ -316,9 +316,9 @@ async def _serve(control_plane: ControlPlane) -> None:
         control_plane.timer = asyncio.get_running_loop()
         try:
             async with aclosing(registry.watch()) as batches:
-                with gc_tuning.no_collections():
+                with gc_tuning.without_collections():
                     control_plane.apply(await anext(batches))
-                await _serve_envoys(control_plane, registry.name, batches, admin, channel)
+                await _serve_envoys(control_plane, registry.name, batches, admin, credentials)
         finally:
             await registry.close()
 
@@ -327,8 +327,8 @@ def _registry(settings: Settings) -> Registry:
     """Return the registry; with a state directory it keeps the last good clouds on disk."""
     if settings.state_dir is None:
         return open_registry(settings.registry)
-    registry = open_registry(settings.registry, patience=PATIENCE_WITH_STATE)
-    return StateRegistry(registry, settings.state_dir)
+    registry = open_registry(settings.registry, patience=PATIENCE_WITH_LAST_GOOD)
+    return LastGoodRegistry(registry, settings.state_dir)
 
 
 async def _serve_envoys(
@@ -336,7 +336,7 @@ async def _serve_envoys(
     registry: str,
     batches: AsyncIterator[Batch],
     admin: AdminServer,
-    channel: Channel | None,
+    credentials: ReloadingServerCredentials | None,
 ) -> None:
     """Serve what the first batch has brought, and follow the others."""
     assert control_plane.source is not None
@@ -349,10 +349,10 @@ async def _serve_envoys(
                 notifier=control_plane.notifier,
                 observer=control_plane.metrics,
                 limits=xds_limits(),
-                security=None if channel is None else channel.security(),
+                security=None if credentials is None else credentials.security(),
             ) as server,
-            _renewed(channel, server),
-            _in_background(gc_tuning.give_back(control_plane.source.activity), "memory"),
+            _renewed(credentials, server),
+            _in_background(gc_tuning.return_free_memory(control_plane.source.activity), "memory"),
             _left_when_told(control_plane, server, admin),
         ):
             control_plane.server = server
@@ -374,21 +374,21 @@ async def _serve_envoys(
 def xds_limits() -> Limits:
     """Return what one client, which is all Envoys of one cloud, may cost this process."""
     return Limits(
-        connections=fd_limits.for_clients(Limits().connections),
+        connections=fd_limits.connection_limit(Limits().connections),
         cpu_share=CPU_SHARE,
         cpu_burst=CPU_BURST,
         client_connects_per_second=CLOUD_CONNECTS_PER_SECOND,
     )
 
 
-def _channel(settings: Settings) -> Channel | None:
+def _server_credentials(settings: Settings) -> ReloadingServerCredentials | None:
     """Return the mutual TLS of the control plane; None where it is to speak plain text.
 
     Raises:
         ControlPlaneError: the certificate cannot be used, or plain text is not safe here.
     """
     if settings.tls is not None:
-        return Channel(settings.tls, settings.trust_domain)
+        return ReloadingServerCredentials(settings.tls, settings.trust_domain)
     host, port = settings.xds_listen
     if not (settings.insecure_xds or is_loopback(host)):
         raise ControlPlaneError(
@@ -434,19 +434,21 @@ async def _left_when_told(
 
 
 @asynccontextmanager
-async def _renewed(channel: Channel | None, server: Server) -> AsyncIterator[None]:
+async def _renewed(
+    credentials: ReloadingServerCredentials | None, server: Server
+) -> AsyncIterator[None]:
     """Look whether the certificate was renewed, and end the streams of those cut off by it."""
 
-    async def look(channel: Channel) -> None:
+    async def look(credentials: ReloadingServerCredentials) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            if await asyncio.to_thread(channel.refresh):
+            if await asyncio.to_thread(credentials.refresh):
                 server.recheck()
 
-    if channel is None:
+    if credentials is None:
         yield
         return
-    async with _in_background(look(channel), "certificates"):
+    async with _in_background(look(credentials), "certificates"):
         yield
 
 

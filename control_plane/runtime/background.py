@@ -18,7 +18,7 @@ SLICE: Final = 0.003
 """Seconds of it in one turn of the loop."""
 
 
-class Chores:
+class BackgroundQueue:
     """Does one work after the other, in the order in which they were added."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ RESERVE = 256
 ENOUGH = 65_536
 
 
-def for_clients(most: int) -> int:
+def connection_limit(most: int) -> int:
     """Raise the limit of this process as far as it may; return how many connections clients get.
 
     Args:
@@ -24,10 +24,10 @@ def for_clients(most: int) -> int:
         with suppress(ValueError, OSError):  # some systems have another limit besides
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
-    return share(soft, most)
+    return client_share(soft, most)
 
 
-def share(descriptors: int, most: int) -> int:
+def client_share(descriptors: int, most: int) -> int:
     """Return how many of so many descriptors clients get: half at least, and never above `most`."""
     if descriptors == resource.RLIM_INFINITY:
         return most

@@ -25,7 +25,7 @@ _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -2, -3, -4
 
 
 @contextmanager
-def no_collections() -> Iterator[None]:
+def without_collections() -> Iterator[None]:
     """Take what is made inside for what stays.
 
     Looking for garbage among the values of 10,000 clouds finds none. It costs a third of the first
@@ -40,7 +40,7 @@ def no_collections() -> Iterator[None]:
         gc.enable()
 
 
-def keep_large_blocks_apart() -> None:
+def map_large_blocks_separately() -> None:
     """Let large blocks have pages of their own, which go back to the system when they are freed.
 
     What a storm of streams sends, 61 kB each, lies between small blocks that stay; freed, it left
@@ -53,7 +53,7 @@ def keep_large_blocks_apart() -> None:
         mallopt(_M_TOP_PAD, ROOM)
 
 
-async def give_back(activity: Callable[[], object]) -> None:
+async def return_free_memory(activity: Callable[[], object]) -> None:
     """Give free memory back to the system whenever a storm of streams is over; for ever.
 
     What a thousand Envoys send and are sent at once, 150 kB each, is freed but stays with the

@@ -21,14 +21,14 @@ from scopeway.control_plane.registry.protocol import (
     Registry,
     RegistryUnavailable,
 )
-from scopeway.control_plane.runtime import last_good_file as state_file
-from scopeway.control_plane.runtime.last_good_file import Saved, StateDamaged
+from scopeway.control_plane.runtime import last_good_file
+from scopeway.control_plane.runtime.last_good_file import LastGood, LastGoodDamaged
 from scopeway.control_plane.runtime.slices import in_slices
 from scopeway.xds.steps import Steps
 
 log = logging.getLogger(__name__)
 
-PATIENCE_WITH_STATE = 2.0
+PATIENCE_WITH_LAST_GOOD = 2.0
 """Seconds to wait for the registry at the start, where the saved clouds can be served instead."""
 DEBOUNCE = 1.0
 """Seconds between a change and its writing; many changes are one writing. With the writing itself,
@@ -43,7 +43,7 @@ RETRY = 1.0
 """Seconds between two attempts to read a registry that is away, besides its own patience."""
 
 
-class StateRegistry:
+class LastGoodRegistry:
     """Another registry, remembered."""
 
     def __init__(
@@ -73,7 +73,7 @@ class StateRegistry:
     async def watch(self) -> AsyncGenerator[Batch, None]:
         """See `Registry.watch`; without a listing the saved clouds come first."""
         await asyncio.to_thread(self._make_folder)
-        saved: Saved | None = None
+        saved: LastGood | None = None
         reason = ""
         while True:
             try:
@@ -123,11 +123,11 @@ class StateRegistry:
             reason = f"the state directory {self._folder} cannot be used: {error.strerror}"
             raise RegistryUnavailable(reason) from None
 
-    async def _saved(self, error: RegistryUnavailable) -> Saved:
+    async def _saved(self, error: RegistryUnavailable) -> LastGood:
         """Return what was saved, to be served in place of what the registry holds."""
         try:
-            saved = await asyncio.to_thread(state_file.load, self._folder)
-        except StateDamaged as damage:
+            saved = await asyncio.to_thread(last_good_file.load, self._folder)
+        except LastGoodDamaged as damage:
             raise RegistryUnavailable(f"{error}; nor can what was saved: {damage}") from None
         if saved is None:
             raise error
@@ -159,7 +159,7 @@ class _Writer:
         self._registry = registry
         self._debounce = debounce
         self._catalog = catalog
-        self._file = state_file.StateFile(folder, registry)
+        self._file = last_good_file.LastGoodFile(folder, registry)
         self._unwritten = False
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
@@ -217,7 +217,7 @@ class _Writer:
                     "%s/%s was removed, or another process writes it, too: it is saved again; "
                     "give each control plane a --state-dir of its own",
                     self._folder,
-                    state_file.FILE,
+                    last_good_file.FILE,
                     extra={"registry": self._registry},
                 )
                 await asyncio.to_thread(self._save, written)
@@ -242,7 +242,7 @@ class _Writer:
     def _save(self, written: list[Inventory]) -> None:
         # in a list: a thread of the pool lets go of its arguments only after others know its result
         if not self._has_saved:
-            kept = state_file.set_aside(self._folder, written[0])
+            kept = last_good_file.set_aside(self._folder, written[0])
             if kept is not None:
                 log.warning("%s; what was saved is kept as %s", *kept)
         self._file.save(written[0])
@@ -269,7 +269,7 @@ async def _unless_longer(event: asyncio.Event, seconds: float) -> None:
 
 
 def _stale(
-    error: RegistryUnavailable, saved: Saved, entries: Mapping[Place, Entry] | None = None
+    error: RegistryUnavailable, saved: LastGood, entries: Mapping[Place, Entry] | None = None
 ) -> Batch:
     """Return a batch that says what is served, and why; with `entries` it is a complete one."""
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(saved.current))

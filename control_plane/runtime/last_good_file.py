@@ -39,12 +39,12 @@ _CLOUD = re.compile(
 """A line of a cloud as `to_json` writes it; its name."""
 
 
-class StateDamaged(Exception):
+class LastGoodDamaged(Exception):
     """The file cannot be used; the text names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
+class LastGood:
     """What a file holds."""
 
     entries: dict[Place, Entry]
@@ -54,7 +54,7 @@ class Saved:
     """Until when they are known to have been what the registry holds, in seconds since 1970."""
 
 
-class StateFile:
+class LastGoodFile:
     """The file in one folder, as one control plane writes it. For one thread at a time."""
 
     def __init__(self, folder: Path, registry: str) -> None:
@@ -134,7 +134,7 @@ def save(folder: Path, inventory: Inventory, registry: str) -> None:
     Raises:
         OSError: it could not be written; the old one stays.
     """
-    StateFile(folder, registry).save(inventory)
+    LastGoodFile(folder, registry).save(inventory)
 
 
 def set_aside(folder: Path, inventory: Inventory) -> tuple[str, Path] | None:
@@ -160,7 +160,7 @@ def set_aside(folder: Path, inventory: Inventory) -> tuple[str, Path] | None:
     path = folder / FILE
     try:
         found = _read(path)
-    except StateDamaged as damage:
+    except LastGoodDamaged as damage:
         kept = folder / f"{FILE}.unusable-{time.time_ns()}"
         path.rename(kept)
         return str(damage), kept
@@ -176,11 +176,11 @@ def set_aside(folder: Path, inventory: Inventory) -> tuple[str, Path] | None:
     return f"{gone} of {len(saved)} clouds that were saved are not registered any more", kept
 
 
-def load(folder: Path) -> Saved | None:
+def load(folder: Path) -> LastGood | None:
     """Return what was saved; None where nothing was.
 
     Raises:
-        StateDamaged: there is a file, and it cannot be used.
+        LastGoodDamaged: there is a file, and it cannot be used.
     """
     path = folder / FILE
     found = _read(path)
@@ -191,7 +191,7 @@ def load(folder: Path) -> Saved | None:
         f"{path}:{number}": parse_json(line, f"{path}:{number}", max_bytes=LINE_BYTES)
         for number, line in enumerate(body.splitlines(), start=2)
     }
-    return Saved(entries=entries, registry=registry, current=current)
+    return LastGood(entries=entries, registry=registry, current=current)
 
 
 def _read(path: Path) -> tuple[str, bytes, float] | None:
@@ -201,14 +201,14 @@ def _read(path: Path) -> tuple[str, bytes, float] | None:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise StateDamaged(f"{path} is not a file")
+                raise LastGoodDamaged(f"{path} is not a file")
             text = file.read()
     except FileNotFoundError:
         if path.is_symlink():
-            raise StateDamaged(f"{path} is a link to a file that is not there") from None
+            raise LastGoodDamaged(f"{path} is a link to a file that is not there") from None
         return None
     except OSError as error:
-        raise StateDamaged(f"{path} cannot be read: {error.strerror}") from None
+        raise LastGoodDamaged(f"{path} cannot be read: {error.strerror}") from None
     head, _, body = text.partition(b"\n")
     try:
         about = json.loads(head)
@@ -216,14 +216,14 @@ def _read(path: Path) -> tuple[str, bytes, float] | None:
         if type(number) is not int:
             raise TypeError
     except (ValueError, LookupError, TypeError, RecursionError):
-        raise StateDamaged(f"{path} is not a file of saved clouds") from None
+        raise LastGoodDamaged(f"{path} is not a file of saved clouds") from None
     if number > FORMAT:
-        raise StateDamaged(
+        raise LastGoodDamaged(
             f"{path} was written by a newer version of Scopeway "
             f"(format {number}, and this version reads format {FORMAT})"
         )
     if number != FORMAT or digest != hashlib.sha256(body).hexdigest():
-        raise StateDamaged(f"{path} is damaged: its checksum is another one")
+        raise LastGoodDamaged(f"{path} is damaged: its checksum is another one")
     return registry, body, min(found.st_mtime, time.time())  # clocks may have been set back
 
 

@@ -29,7 +29,7 @@ POLL_SECONDS = 1.0
 _Stamp = tuple[tuple[int, int, int], ...]
 
 
-class Channel:
+class ReloadingServerCredentials:
     """The mutual TLS of a control plane with its Envoys."""
 
     def __init__(self, files: IdentityFiles, trust_domain: str) -> None:

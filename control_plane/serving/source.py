@@ -99,7 +99,7 @@ class ScopewaySource:
                 setup.
             settings: What the operator decides about plans.
             limits: What one stream may use.
-            defer: Takes work that may be done in slices, soon and in order (`Chores.add`).
+            defer: Takes work that may be done in slices, soon and in order (`BackgroundQueue.add`).
             prefetch: The clouds, of this inventory, whose targets every Envoy gets before it asks.
             timer: Calls back when a policy has rested that takes long to compile (the event loop);
                 None: all are compiled when they are asked for.

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from scopeway.control_plane.runtime import gc_tuning as memory
+from scopeway.control_plane.runtime import gc_tuning
 
 SERVICE, NAME = "bench.Floor", "Push"
 METHOD = f"/{SERVICE}/{NAME}"
@@ -106,6 +106,6 @@ async def _serve(pipe: Connection) -> None:
 
 def _run(pipe: Connection, our_malloc: bool) -> None:
     if our_malloc:
-        memory.keep_large_blocks_apart()
+        gc_tuning.map_large_blocks_separately()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # gRPC prints the end of each stream
     asyncio.run(_serve(pipe))

@@ -16,7 +16,7 @@ from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry import Batch, Registry, open_registry, open_store
 from scopeway.control_plane.registry.directory import registry as directory
-from scopeway.control_plane.runtime.last_good import StateRegistry
+from scopeway.control_plane.runtime.last_good import LastGoodRegistry
 
 pytestmark = pytest.mark.asyncio
 
@@ -181,7 +181,7 @@ def remembered(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Regi
     """Put saved state before a registry, or nothing."""
     if request.param == "alone":
         return lambda registry: registry
-    return lambda registry: StateRegistry(registry, tmp_path / "state", debounce=0)
+    return lambda registry: LastGoodRegistry(registry, tmp_path / "state", debounce=0)
 
 
 def holds(reader: Reader, clouds: Clouds, cordons: Cordons) -> bool:

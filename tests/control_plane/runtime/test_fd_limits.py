@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from scopeway.control_plane.runtime.fd_limits import ENOUGH, RESERVE, share
+from scopeway.control_plane.runtime.fd_limits import ENOUGH, RESERVE, client_share
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from scopeway.control_plane.runtime.fd_limits import ENOUGH, RESERVE, share
     ],
 )
 def test_clients_get_what_others_do_not_need(descriptors: int, connections: int) -> None:
-    assert share(descriptors, 10_000) == connections
+    assert client_share(descriptors, 10_000) == connections
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,9 @@ def test_the_limit_is_raised_as_far_as_it_may(
     soft: int, hard: int, after: int, connections: int
 ) -> None:
     program = (
-        "import resource; from scopeway.control_plane.runtime.fd_limits import for_clients; "
+        "import resource; from scopeway.control_plane.runtime.fd_limits import connection_limit; "
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); "
-        "print(for_clients(10_000), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+        "print(connection_limit(10_000), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 

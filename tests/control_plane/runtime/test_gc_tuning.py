@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from scopeway.control_plane.runtime import gc_tuning as memory
+from scopeway.control_plane.runtime import gc_tuning
 
 
 @pytest.fixture
@@ -16,8 +16,8 @@ def trims(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     class Library:
         malloc_trim = calls.append
 
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: Library)
-    monkeypatch.setattr(memory, "QUIET", 0)
+    monkeypatch.setattr(gc_tuning.ctypes, "CDLL", lambda _: Library)
+    monkeypatch.setattr(gc_tuning, "QUIET", 0)
     return calls
 
 
@@ -31,7 +31,7 @@ def run(*sizes: int) -> None:
         return left.pop(0)
 
     with pytest.raises(LookupError):
-        asyncio.run(memory.give_back(size))
+        asyncio.run(gc_tuning.return_free_memory(size))
 
 
 @pytest.mark.parametrize(
@@ -53,16 +53,17 @@ def test_memory_is_given_back_once_after_each_storm(
 
 FIRST_LISTING = """
 import gc
-from scopeway.control_plane.runtime import gc_tuning as memory
+from scopeway.control_plane.runtime import gc_tuning
 
 try:
-    with memory.no_collections():
+    with gc_tuning.without_collections():
         during = gc.isenabled()
         clouds = [[] for _ in range(1000)]
         raise LookupError
 except LookupError:
     pass
-print(during, gc.isenabled(), gc.get_threshold() == memory.THRESHOLDS, gc.get_freeze_count() > 1000)
+thresholds = gc.get_threshold() == gc_tuning.THRESHOLDS
+print(during, gc.isenabled(), thresholds, gc.get_freeze_count() > 1000)
 """
 
 
@@ -75,7 +76,7 @@ def test_what_stays_is_never_looked_through_for_garbage() -> None:
 AMONG_SMALL_ONES = """
 import ctypes, sys
 from pathlib import Path
-from scopeway.control_plane.runtime import gc_tuning as memory
+from scopeway.control_plane.runtime import gc_tuning
 
 def resident():
     status = Path("/proc/self/status").read_text()
@@ -85,11 +86,11 @@ library = ctypes.CDLL(None)
 library.malloc.restype = ctypes.c_void_p
 library.free.argtypes = [ctypes.c_void_p]
 if sys.argv[1] == "apart":
-    memory.keep_large_blocks_apart()
+    gc_tuning.map_large_blocks_separately()
 before, large = resident(), []
 for _ in range(2_000):
-    large.append(library.malloc(memory.LARGE))
-    ctypes.memset(ctypes.c_void_p(large[-1]), 1, memory.LARGE)
+    large.append(library.malloc(gc_tuning.LARGE))
+    ctypes.memset(ctypes.c_void_p(large[-1]), 1, gc_tuning.LARGE)
     library.malloc(64)
 for block in large:
     library.free(block)

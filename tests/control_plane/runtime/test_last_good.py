@@ -15,10 +15,9 @@ from memory_registry import MemoryRegistry
 from registry_model import a_cloud, reading
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.registry import Batch, RegistryUnavailable
-from scopeway.control_plane.runtime import last_good as state
-from scopeway.control_plane.runtime import last_good_file as state_file
-from scopeway.control_plane.runtime.last_good import StateRegistry
-from scopeway.control_plane.runtime.last_good_file import StateFile
+from scopeway.control_plane.runtime import last_good, last_good_file
+from scopeway.control_plane.runtime.last_good import LastGoodRegistry
+from scopeway.control_plane.runtime.last_good_file import LastGoodFile
 from scopeway.control_plane.runtime.slices import in_slices
 
 pytestmark = pytest.mark.asyncio
@@ -44,12 +43,12 @@ class AwayAtFirst(MemoryRegistry):
 
 def save(folder: Path, *names: str) -> None:
     inventory = Inventory().apply({name: a_cloud(name) for name in names})
-    state_file.save(folder, inventory, "memory")
+    last_good_file.save(folder, inventory, "memory")
 
 
 def names(folder: Path) -> set[str | None]:
     """Return the names of the saved clouds; none where nothing is saved."""
-    saved = state_file.load(folder)
+    saved = last_good_file.load(folder)
     return set() if saved is None else {entry.name for entry in saved.entries.values()}
 
 
@@ -61,11 +60,11 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 async def test_the_last_clouds_are_saved_at_the_end(tmp_path: Path) -> None:
     inner = MemoryRegistry(a_cloud("a"), a_cloud("b"))
-    async with reading(StateRegistry(inner, tmp_path / "state")) as reader:
+    async with reading(LastGoodRegistry(inner, tmp_path / "state")) as reader:
         inner.put(a_cloud("c"))
         inner.delete("a")
         await reader.until(lambda: reader.names == {"b", "c"})
-    saved = state_file.load(tmp_path / "state")
+    saved = last_good_file.load(tmp_path / "state")
 
     assert saved is not None
     assert list(saved.entries.values()) == [a_cloud("b"), a_cloud("c")]
@@ -73,7 +72,7 @@ async def test_the_last_clouds_are_saved_at_the_end(tmp_path: Path) -> None:
 
 async def test_the_first_listing_is_saved_before_it_is_told(tmp_path: Path) -> None:
     """Whoever is killed as soon as it serves has something to start with."""
-    watch = StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path, debounce=1000).watch()
+    watch = LastGoodRegistry(MemoryRegistry(a_cloud("a")), tmp_path, debounce=1000).watch()
     await anext(watch)
 
     assert names(tmp_path) == {"a"}
@@ -86,14 +85,14 @@ async def test_a_change_is_saved_after_the_debounce(
     """However many changes there are meanwhile, and they are one writing."""
     inner = MemoryRegistry()
     saved: list[int] = []
-    save_file = state_file.StateFile.save
+    save_file = last_good_file.LastGoodFile.save
 
-    def save(file: state_file.StateFile, inventory: Inventory) -> None:
+    def save(file: last_good_file.LastGoodFile, inventory: Inventory) -> None:
         saved.append(len(inventory))
         save_file(file, inventory)
 
-    monkeypatch.setattr(state_file.StateFile, "save", save)
-    async with reading(StateRegistry(inner, tmp_path, debounce=1000)) as reader:
+    monkeypatch.setattr(last_good_file.LastGoodFile, "save", save)
+    async with reading(LastGoodRegistry(inner, tmp_path, debounce=1000)) as reader:
         for number in range(5):
             inner.put(a_cloud(f"cloud-{number}"))
         await reader.until(lambda: len(reader.names) == 5)
@@ -106,7 +105,7 @@ async def test_so_is_what_a_returned_registry_holds(tmp_path: Path) -> None:
     save(tmp_path, "a", "b")
     inner = AwayAtFirst("b", "c")
     inner.back.set()
-    watch = StateRegistry(inner, tmp_path, retry=0, debounce=1000).watch()
+    watch = LastGoodRegistry(inner, tmp_path, retry=0, debounce=1000).watch()
     await anext(watch)
     assert names(tmp_path) == {"a", "b"}
     await anext(watch)
@@ -125,8 +124,8 @@ async def test_a_disk_that_hangs_holds_up_no_listing(
         go_on.wait()
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(state, "FIRST", 0.01)
-    async with reading(StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path)) as reader:
+    monkeypatch.setattr(last_good, "FIRST", 0.01)
+    async with reading(LastGoodRegistry(MemoryRegistry(a_cloud("a")), tmp_path)) as reader:
         assert reader.names == {"a"}
         assert hangs.is_set()
         go_on.set()
@@ -137,8 +136,8 @@ async def test_what_could_not_be_saved_is_told_and_tried_again(
 ) -> None:
     """And the file of before is not said to be current meanwhile."""
     inner = MemoryRegistry(a_cloud("a"))
-    monkeypatch.setattr(state, "RETRY_SAVE", 0)
-    monkeypatch.setattr(state, "IDLE", 0)
+    monkeypatch.setattr(last_good, "RETRY_SAVE", 0)
+    monkeypatch.setattr(last_good, "IDLE", 0)
     attempts = 0
 
     def fail(**_: object) -> None:
@@ -146,7 +145,7 @@ async def test_what_could_not_be_saved_is_told_and_tried_again(
         attempts += 1
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    async with reading(StateRegistry(inner, tmp_path, debounce=0)) as reader:
+    async with reading(LastGoodRegistry(inner, tmp_path, debounce=0)) as reader:
         with monkeypatch.context() as full:
             full.setattr(tempfile, "mkstemp", fail)
             inner.put(a_cloud("b"))
@@ -170,8 +169,8 @@ async def test_what_could_not_be_saved_is_told_and_tried_again(
 async def test_a_file_that_is_gone_is_saved_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state, "IDLE", 0)
-    async with reading(StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path, debounce=0)):
+    monkeypatch.setattr(last_good, "IDLE", 0)
+    async with reading(LastGoodRegistry(MemoryRegistry(a_cloud("a")), tmp_path, debounce=0)):
         await asyncio.to_thread((tmp_path / "clouds.jsonl").unlink)
         await eventually(lambda: names(tmp_path) == {"a"})
 
@@ -179,7 +178,7 @@ async def test_a_file_that_is_gone_is_saved_again(
 async def test_why_the_registry_is_away_is_told_as_it_is_now(tmp_path: Path) -> None:
     save(tmp_path, "a")
     inner = AwayAtFirst("b", reasons=("cannot be reached", "cannot be reached", "refuses us"))
-    async with reading(StateRegistry(inner, tmp_path, retry=0)) as reader:
+    async with reading(LastGoodRegistry(inner, tmp_path, retry=0)) as reader:
         await reader.until(lambda: len(reader.batches) == 2)
         first, second = reader.batches
         inner.back.set()
@@ -193,7 +192,7 @@ async def test_why_the_registry_is_away_is_told_as_it_is_now(tmp_path: Path) -> 
 
 async def test_changes_are_saved_meanwhile(tmp_path: Path) -> None:
     inner = MemoryRegistry(a_cloud("a"))
-    async with reading(StateRegistry(inner, tmp_path, debounce=0)):
+    async with reading(LastGoodRegistry(inner, tmp_path, debounce=0)):
         inner.put(a_cloud("b"))
         await eventually(lambda: names(tmp_path) == {"a", "b"})
 
@@ -202,15 +201,15 @@ async def test_the_clouds_of_before_a_batch_are_freed_step_by_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also by the writer, which has those of before when a batch comes while it writes."""
-    monkeypatch.setattr(state, "in_slices", partial(in_slices, seconds=0))
-    save, writes, may_end = StateFile.save, threading.Semaphore(0), threading.Semaphore(0)
+    monkeypatch.setattr(last_good, "in_slices", partial(in_slices, seconds=0))
+    save, writes, may_end = LastGoodFile.save, threading.Semaphore(0), threading.Semaphore(0)
 
-    def slow(self: StateFile, inventory: Inventory) -> None:
-        save(StateFile(tmp_path, "memory"), inventory)  # another keeps no line of it
+    def slow(self: LastGoodFile, inventory: Inventory) -> None:
+        save(LastGoodFile(tmp_path, "memory"), inventory)  # another keeps no line of it
         writes.release()
         may_end.acquire(timeout=30)
 
-    monkeypatch.setattr(StateFile, "save", slow)
+    monkeypatch.setattr(LastGoodFile, "save", slow)
     found, freed = [0], Freed()
 
     async def look() -> None:
@@ -223,7 +222,7 @@ async def test_the_clouds_of_before_a_batch_are_freed_step_by_step(
         return Batch(upserts={each.name: each for each in clouds})
 
     inner = MemoryRegistry()
-    registry = StateRegistry(inner, tmp_path, debounce=0)
+    registry = LastGoodRegistry(inner, tmp_path, debounce=0)
     async with aclosing(registry.watch()) as batches:
         may_end.release()
         await anext(batches)
@@ -249,7 +248,7 @@ async def test_saved_clouds_are_served_and_marked_while_the_registry_is_away(
     save(tmp_path, "a", "b")
     inner = AwayAtFirst("b", "c")
     os.utime(tmp_path / "clouds.jsonl", (0, 86_400))
-    registry = StateRegistry(inner, tmp_path, retry=0)
+    registry = LastGoodRegistry(inner, tmp_path, retry=0)
     async with reading(registry) as reader:
         assert reader.names == {"a", "b"}
         assert reader.batches[0].complete
@@ -264,10 +263,10 @@ async def test_saved_clouds_are_served_and_marked_while_the_registry_is_away(
 
 async def test_a_registry_that_is_away_with_nothing_saved_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(RegistryUnavailable, match="memory is away"):
-        async with reading(StateRegistry(AwayAtFirst(), tmp_path)):
+        async with reading(LastGoodRegistry(AwayAtFirst(), tmp_path)):
             pass
 
-    assert state_file.load(tmp_path) is None
+    assert last_good_file.load(tmp_path) is None
 
 
 async def test_a_damaged_file_is_told_and_is_no_hindrance_when_the_registry_is_there(
@@ -275,9 +274,9 @@ async def test_a_damaged_file_is_told_and_is_no_hindrance_when_the_registry_is_t
 ) -> None:
     (tmp_path / "clouds.jsonl").write_text("x")
     with pytest.raises(RegistryUnavailable, match=r"memory is away; nor can .* saved clouds"):
-        async with reading(StateRegistry(AwayAtFirst(), tmp_path)):
+        async with reading(LastGoodRegistry(AwayAtFirst(), tmp_path)):
             pass
-    async with reading(StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path)) as reader:
+    async with reading(LastGoodRegistry(MemoryRegistry(a_cloud("a")), tmp_path)) as reader:
         assert reader.names == {"a"}
     (kept,) = set(os.listdir(tmp_path)) - {"clouds.jsonl"}
 
@@ -291,7 +290,7 @@ async def test_a_damaged_file_that_cannot_be_moved_yet_is_not_written_over(
 ) -> None:
     """As in a folder that is read-only for a while."""
     (tmp_path / "clouds.jsonl").write_text("x")
-    monkeypatch.setattr(state, "RETRY_SAVE", 0)
+    monkeypatch.setattr(last_good, "RETRY_SAVE", 0)
     attempts = 0
 
     def fail(*_: object) -> None:
@@ -301,7 +300,7 @@ async def test_a_damaged_file_that_cannot_be_moved_yet_is_not_written_over(
 
     with monkeypatch.context() as read_only:
         read_only.setattr(Path, "rename", fail)
-        watch = StateRegistry(MemoryRegistry(a_cloud("a")), tmp_path, debounce=0).watch()
+        watch = LastGoodRegistry(MemoryRegistry(a_cloud("a")), tmp_path, debounce=0).watch()
         await anext(watch)
         await eventually(lambda: attempts >= 3)
         assert (tmp_path / "clouds.jsonl").read_text() == "x"
@@ -314,11 +313,11 @@ async def test_a_damaged_file_that_cannot_be_moved_yet_is_not_written_over(
 
 async def test_a_cloud_lost_in_a_storm_is_saved_too(tmp_path: Path) -> None:
     inner = MemoryRegistry(*(a_cloud(f"cloud-{number}") for number in range(12)))
-    registry = StateRegistry(inner, tmp_path)
+    registry = LastGoodRegistry(inner, tmp_path)
     async with reading(registry) as reader:
         inner.delete(*(f"cloud-{number}" for number in range(8)))
         await reader.until(lambda: len(reader.batches) == 2)
-    saved = state_file.load(tmp_path)
+    saved = last_good_file.load(tmp_path)
 
     assert saved is not None
     assert len(saved.entries) == 12
@@ -326,7 +325,7 @@ async def test_a_cloud_lost_in_a_storm_is_saved_too(tmp_path: Path) -> None:
 
 async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    registry = StateRegistry(MemoryRegistry(), tmp_path / "file" / "state")
+    registry = LastGoodRegistry(MemoryRegistry(), tmp_path / "file" / "state")
 
     with pytest.raises(RegistryUnavailable, match=r"the state directory .*/file/state cannot be"):
         async with reading(registry):
@@ -339,13 +338,13 @@ async def test_what_a_returned_registry_has_lost_is_held_and_saved_until_it_is_g
     names = [f"cloud-{number}" for number in range(12)]
     save(tmp_path, *names)
     inner = AwayAtFirst(*names[:3])
-    registry = StateRegistry(inner, tmp_path, retry=0, debounce=0)
+    registry = LastGoodRegistry(inner, tmp_path, retry=0, debounce=0)
     async with reading(registry) as reader:
         inner.back.set()
         await reader.until(lambda: len(reader.batches) == 2)
         assert reader.names == set(names)
         registry.release(["cloud-11"])
-    saved = state_file.load(tmp_path)
+    saved = last_good_file.load(tmp_path)
 
     assert saved is not None
     assert [entry.name for entry in saved.entries.values()] == sorted(set(names) - {"cloud-11"})
@@ -355,7 +354,7 @@ async def test_what_is_given_up_while_a_batch_is_taken_over_is_so_after_it(tmp_p
     names = [f"cloud-{number}" for number in range(12)]
     save(tmp_path, *names)
     inner = AwayAtFirst(*names[:3])
-    registry = StateRegistry(inner, tmp_path, retry=0, debounce=0)
+    registry = LastGoodRegistry(inner, tmp_path, retry=0, debounce=0)
     async with reading(registry) as reader:
         inner.back.set()
         await reader.until(lambda: len(reader.batches) == 2)
@@ -364,7 +363,7 @@ async def test_what_is_given_up_while_a_batch_is_taken_over_is_so_after_it(tmp_p
         assert "cloud-11" in registry._catalog.held
         await registry._apply(Batch())
         assert "cloud-11" not in registry._catalog.held
-    saved = state_file.load(tmp_path)
+    saved = last_good_file.load(tmp_path)
 
     assert saved is not None
     assert "cloud-11" not in {entry.name for entry in saved.entries.values()}
@@ -373,5 +372,5 @@ async def test_what_is_given_up_while_a_batch_is_taken_over_is_so_after_it(tmp_p
 async def test_how_old_the_saved_clouds_are_is_told(tmp_path: Path) -> None:
     save(tmp_path, "a")
     saved = (tmp_path / "clouds.jsonl").stat().st_mtime
-    async with reading(StateRegistry(AwayAtFirst(), tmp_path, retry=0)) as reader:
+    async with reading(LastGoodRegistry(AwayAtFirst(), tmp_path, retry=0)) as reader:
         assert reader.batches[0].current == saved

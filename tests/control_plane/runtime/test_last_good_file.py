@@ -13,8 +13,8 @@ from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
 from scopeway.control_plane.registry import Batch
 from scopeway.control_plane.registry.directory.yaml_documents import MAX_CHARACTERS
 from scopeway.control_plane.registry.documents import MAX_BYTES, to_json
-from scopeway.control_plane.runtime import last_good_file as state_file
-from scopeway.control_plane.runtime.last_good_file import FILE, StateDamaged, StateFile
+from scopeway.control_plane.runtime import last_good_file
+from scopeway.control_plane.runtime.last_good_file import FILE, LastGoodDamaged, LastGoodFile
 
 KNOWN = Inventory().apply({name: a_cloud(name) for name in ("a", "b")})
 FORMAT_1 = Path(__file__).parents[2] / "testdata/state/format-1.jsonl"
@@ -22,7 +22,7 @@ FORMAT_1 = Path(__file__).parents[2] / "testdata/state/format-1.jsonl"
 
 
 def names(folder: Path) -> list[str | None]:
-    saved = state_file.load(folder)
+    saved = last_good_file.load(folder)
     assert saved is not None
     return [entry.name for entry in saved.entries.values()]
 
@@ -32,8 +32,8 @@ def files(folder: Path) -> list[str]:
 
 
 def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
-    state_file.save(tmp_path, KNOWN, "etcd://here")
-    saved = state_file.load(tmp_path)
+    last_good_file.save(tmp_path, KNOWN, "etcd://here")
+    saved = last_good_file.load(tmp_path)
 
     assert saved is not None
     assert list(saved.entries.values()) == [a_cloud("a"), a_cloud("b")]
@@ -42,17 +42,17 @@ def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
 
 
 def test_an_empty_inventory_is_something_saved(tmp_path: Path) -> None:
-    state_file.save(tmp_path, Inventory(), "etcd://here")
+    last_good_file.save(tmp_path, Inventory(), "etcd://here")
 
     assert names(tmp_path) == []
 
 
 def test_nothing_saved_is_none(tmp_path: Path) -> None:
-    assert state_file.load(tmp_path) is None
+    assert last_good_file.load(tmp_path) is None
 
 
 def test_a_half_written_file_does_not_replace_the_last_one(tmp_path: Path) -> None:
-    state_file.save(tmp_path, KNOWN, "etcd://here")
+    last_good_file.save(tmp_path, KNOWN, "etcd://here")
     (tmp_path / f".{FILE}.new").write_bytes(b"half")
 
     assert names(tmp_path) == ["a", "b"]
@@ -61,14 +61,14 @@ def test_a_half_written_file_does_not_replace_the_last_one(tmp_path: Path) -> No
 def test_what_earlier_versions_wrote_is_read_and_written_the_same(tmp_path: Path) -> None:
     """So that control planes of both versions may run one after the other, in either order."""
     (tmp_path / FILE).write_bytes(FORMAT_1.read_bytes())
-    saved = state_file.load(tmp_path)
+    saved = last_good_file.load(tmp_path)
     assert saved is not None
     change = Catalog().apply(Batch(upserts=saved.entries, complete=True), now=0)
 
     assert not change.problems
     assert {cloud.name for cloud in change.inventory} == {"cloud-1", "cloud-2"}
     assert dict(change.inventory.cordons) == {"cloud-2": "new disks until noon", "cloud-9": ""}
-    state_file.save(tmp_path, change.inventory, saved.registry)
+    last_good_file.save(tmp_path, change.inventory, saved.registry)
     assert (tmp_path / FILE).read_bytes() == FORMAT_1.read_bytes()
 
 
@@ -92,15 +92,15 @@ def test_what_earlier_versions_wrote_is_read_and_written_the_same(tmp_path: Path
 def test_a_file_that_cannot_be_used_is_refused_and_kept(
     tmp_path: Path, old: bytes, new: bytes, reason: str
 ) -> None:
-    state_file.save(tmp_path, KNOWN, "etcd://here")
+    last_good_file.save(tmp_path, KNOWN, "etcd://here")
     path = tmp_path / FILE
     path.write_bytes(path.read_bytes().replace(old, new))
     content = path.read_bytes()
 
-    with pytest.raises(StateDamaged, match=reason):
-        state_file.load(tmp_path)
-    kept = state_file.set_aside(tmp_path, KNOWN)
-    state_file.save(tmp_path, KNOWN, "etcd://here")
+    with pytest.raises(LastGoodDamaged, match=reason):
+        last_good_file.load(tmp_path)
+    kept = last_good_file.set_aside(tmp_path, KNOWN)
+    last_good_file.save(tmp_path, KNOWN, "etcd://here")
     assert kept is not None
     assert kept[1].read_bytes() == content
     assert names(tmp_path) == ["a", "b"]
@@ -109,19 +109,19 @@ def test_a_file_that_cannot_be_used_is_refused_and_kept(
 def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / FILE)
 
-    with pytest.raises(StateDamaged, match="is not a file"):
-        state_file.load(tmp_path)
-    assert state_file.set_aside(tmp_path, KNOWN) is not None
+    with pytest.raises(LastGoodDamaged, match="is not a file"):
+        last_good_file.load(tmp_path)
+    assert last_good_file.set_aside(tmp_path, KNOWN) is not None
 
 
 def test_a_good_file_is_not_set_aside_and_remnants_of_a_crash_are_removed(tmp_path: Path) -> None:
-    state_file.save(tmp_path, KNOWN, "etcd://here")
+    last_good_file.save(tmp_path, KNOWN, "etcd://here")
     for name in (f".{FILE}.new", f".{FILE}.x.new", f".{FILE}.y.new"):
         (tmp_path / name).touch()
     for name in (f".{FILE}.new", f".{FILE}.x.new"):
         os.utime(tmp_path / name, (1, 1))
 
-    assert state_file.set_aside(tmp_path, KNOWN) is None
+    assert last_good_file.set_aside(tmp_path, KNOWN) is None
     assert files(tmp_path) == [f".{FILE}.y.new", FILE]
 
 
@@ -133,11 +133,11 @@ def test_a_file_whose_clouds_are_mostly_gone_is_kept_beside_the_new_one(
     old = Inventory().apply({f"c{each}": a_cloud(f"c{each}") for each in range(size)})
     old = old.with_cordons({"c1": "why"})
     new = old.apply({}, [f"c{each}" for each in range(gone)])
-    state_file.save(tmp_path, old, "etcd://here")
+    last_good_file.save(tmp_path, old, "etcd://here")
     content = (tmp_path / FILE).read_bytes()
-    aside = state_file.set_aside(tmp_path, new)
+    aside = last_good_file.set_aside(tmp_path, new)
     assert (tmp_path / FILE).read_bytes() == content
-    state_file.save(tmp_path, new, "etcd://here")
+    last_good_file.save(tmp_path, new, "etcd://here")
 
     assert (aside is not None) == kept
     if aside is not None:
@@ -149,7 +149,7 @@ def test_a_file_whose_clouds_are_mostly_gone_is_kept_beside_the_new_one(
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     old_mask = os.umask(0)
     try:
-        state_file.save(tmp_path / "state", KNOWN, "etcd://here")
+        last_good_file.save(tmp_path / "state", KNOWN, "etcd://here")
     finally:
         os.umask(old_mask)
 
@@ -164,7 +164,7 @@ def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / FILE).symlink_to(tmp_path / "one")
     (folder / f".{FILE}.new").symlink_to(tmp_path / "two")
-    state_file.save(folder, KNOWN, "etcd://here")
+    last_good_file.save(folder, KNOWN, "etcd://here")
 
     assert not (folder / FILE).is_symlink()
     assert (tmp_path / "one").read_text() == (tmp_path / "two").read_text() == "mine"
@@ -177,10 +177,10 @@ def test_a_disk_that_is_full_leaves_the_old_one_and_nothing_else(
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    state_file.save(tmp_path, KNOWN, "etcd://here")
+    last_good_file.save(tmp_path, KNOWN, "etcd://here")
     monkeypatch.setattr(os, call, fail)
     with pytest.raises(OSError, match="No space left"):
-        state_file.save(tmp_path, Inventory(), "etcd://here")
+        last_good_file.save(tmp_path, Inventory(), "etcd://here")
 
     assert files(tmp_path) == [FILE]
     assert names(tmp_path) == ["a", "b"]
@@ -202,13 +202,13 @@ def test_file_and_folder_are_on_the_disk_before_it_is_said(
 
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(os, "replace", rename)
-    state_file.save(tmp_path, KNOWN, "etcd://here")
+    last_good_file.save(tmp_path, KNOWN, "etcd://here")
 
     assert calls == ["file", "rename", "folder"]
 
 
 def test_two_control_planes_with_one_folder_leave_a_whole_file(tmp_path: Path) -> None:
-    one, two = StateFile(tmp_path, "etcd://one"), StateFile(tmp_path, "etcd://two")
+    one, two = LastGoodFile(tmp_path, "etcd://one"), LastGoodFile(tmp_path, "etcd://two")
     one.save(KNOWN)
     two.save(Inventory())
 
@@ -219,7 +219,7 @@ def test_two_control_planes_with_one_folder_leave_a_whole_file(tmp_path: Path) -
 
 
 def test_a_file_that_is_gone_is_not_current(tmp_path: Path) -> None:
-    file = StateFile(tmp_path / "state", "etcd://here")
+    file = LastGoodFile(tmp_path / "state", "etcd://here")
     file.save(KNOWN)
     (tmp_path / "state" / FILE).unlink()
     assert not file.still_current()
@@ -231,10 +231,10 @@ def test_a_file_that_is_gone_is_not_current(tmp_path: Path) -> None:
 
 
 def test_a_change_writes_what_it_changed_and_keeps_the_others(tmp_path: Path) -> None:
-    file = StateFile(tmp_path, "etcd://here")
+    file = LastGoodFile(tmp_path, "etcd://here")
     file.save(KNOWN)
     file.save(KNOWN.apply({"b": a_cloud("b", port=7), "c": a_cloud("c")}, ["a"]))
-    saved = state_file.load(tmp_path)
+    saved = last_good_file.load(tmp_path)
 
     assert saved is not None
     assert list(saved.entries.values()) == [a_cloud("b", port=7), a_cloud("c")]
@@ -246,16 +246,16 @@ def test_a_cloud_whose_json_is_longer_than_its_yaml_is_read_back(tmp_path: Path)
     assert len(",".join(names)) < MAX_CHARACTERS
     cloud = Cloud(name="a", accept=(AcceptRule(clouds=patterns),))
     assert len(to_json(cloud)) > MAX_BYTES
-    state_file.save(tmp_path, Inventory().apply({"a": cloud}), "dir:x")
-    saved = state_file.load(tmp_path)
+    last_good_file.save(tmp_path, Inventory().apply({"a": cloud}), "dir:x")
+    saved = last_good_file.load(tmp_path)
 
     assert saved is not None
     assert list(saved.entries.values()) == [cloud]
 
 
 def test_cordons_are_saved_with_the_clouds(tmp_path: Path) -> None:
-    state_file.save(tmp_path, KNOWN.with_cordons({"b": "why", "z": ""}), "etcd://here")
-    saved = state_file.load(tmp_path)
+    last_good_file.save(tmp_path, KNOWN.with_cordons({"b": "why", "z": ""}), "etcd://here")
+    saved = last_good_file.load(tmp_path)
 
     assert saved is not None
     assert Cordon(name="b", reason="why") in saved.entries.values()

@@ -8,7 +8,7 @@ import pytest
 from scopeway.control_plane.identity.authority import AuthorityFolder
 from scopeway.control_plane.identity.certificates import CertificateError
 from scopeway.control_plane.identity.files import IdentityFiles, in_folder
-from scopeway.control_plane.runtime.server_tls import Channel, ends_at
+from scopeway.control_plane.runtime.server_tls import ReloadingServerCredentials, ends_at
 
 DAY = timedelta(days=1)
 NOW = datetime.now(UTC)
@@ -34,58 +34,58 @@ def of_cloud(authority: AuthorityFolder) -> bytes:
 def test_what_has_not_changed_is_given_once(
     authority: AuthorityFolder, files: IdentityFiles
 ) -> None:
-    channel = Channel(files, "edge.example")
-    assert channel._fetch() is None
+    credentials = ReloadingServerCredentials(files, "edge.example")
+    assert credentials._fetch() is None
     authority.issue(authority.holder(None), now=NOW, lifetime=DAY)
 
-    assert channel._fetch() is not None
-    assert channel._fetch() is None
+    assert credentials._fetch() is not None
+    assert credentials._fetch() is None
 
 
 def test_half_a_change_changes_nothing_and_is_said_once(
     authority: AuthorityFolder, files: IdentityFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
-    channel = Channel(files, "edge.example")
+    credentials = ReloadingServerCredentials(files, "edge.example")
     before = files.key.read_bytes()
     files.key.write_bytes(b"half")
     for _ in range(3):
-        assert not channel.refresh()
-        assert channel._fetch() is None
+        assert not credentials.refresh()
+        assert credentials._fetch() is None
     (record,) = caplog.records
     files.key.unlink()
-    assert channel._fetch() is None
+    assert credentials._fetch() is None
     files.key.write_bytes(before)
 
     assert "the certificate stays as it was" in record.message
-    assert channel._fetch() is not None
+    assert credentials._fetch() is not None
 
 
 def test_only_the_bearers_of_an_authority_that_is_gone_are_believed_no_longer(
     authority: AuthorityFolder, files: IdentityFiles
 ) -> None:
-    channel = Channel(files, "edge.example")
+    credentials = ReloadingServerCredentials(files, "edge.example")
     old = of_cloud(authority)
     refreshed = []
     for _ in range(3):
-        assert channel.believes(old)
+        assert credentials.believes(old)
         authority.rotate(now=NOW, lifetime=9 * DAY)
-        refreshed.append(channel.refresh())
+        refreshed.append(credentials.refresh())
 
     assert refreshed == [False, False, True]
-    assert not channel.refresh()
-    assert not channel.believes(old)
-    assert channel.believes(of_cloud(authority))
+    assert not credentials.refresh()
+    assert not credentials.believes(old)
+    assert credentials.believes(of_cloud(authority))
 
 
 def test_a_removal_seen_by_a_new_connection_first_is_not_lost(
     authority: AuthorityFolder, files: IdentityFiles
 ) -> None:
-    channel = Channel(files, "edge.example")
+    credentials = ReloadingServerCredentials(files, "edge.example")
     for _ in range(3):
         authority.rotate(now=NOW, lifetime=9 * DAY)
-        channel._fetch()
+        credentials._fetch()
 
-    assert channel.refresh()
+    assert credentials.refresh()
 
 
 def test_it_ends_when_the_certificate_says(authority: AuthorityFolder) -> None:
@@ -100,4 +100,4 @@ def test_a_certificate_of_somebody_else_is_refused(
         files if trust_domain == "other.example" else in_folder(authority.holder("cloud-1").folder)
     )
     with pytest.raises(CertificateError, match=f"not spiffe://{trust_domain}/control-plane"):
-        Channel(chosen, trust_domain)
+        ReloadingServerCredentials(chosen, trust_domain)

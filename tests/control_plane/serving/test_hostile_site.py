@@ -22,7 +22,7 @@ from scopeway.control_plane.clouds.model import (
 )
 from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.runtime import app
-from scopeway.control_plane.runtime.background import Chores
+from scopeway.control_plane.runtime.background import BackgroundQueue
 from scopeway.control_plane.scope import SERVICE_TYPES
 from scopeway.control_plane.serving.limits import Limits
 from scopeway.control_plane.serving.source import ScopewaySource
@@ -161,7 +161,7 @@ def test_the_clouds_and_labels_of_a_sites_targets_are_bounded() -> None:
     views[1].close()
 
 
-class TestChores:
+class TestBackgroundQueue:
     """Work in the background."""
 
     @staticmethod
@@ -172,7 +172,7 @@ class TestChores:
 
     def test_what_is_small_is_done_at_once(self) -> None:
         log: list[str] = []
-        Chores().add(self.work(log, "a", 3))
+        BackgroundQueue().add(self.work(log, "a", 3))
         assert log == ["a"] * 3
 
     def test_what_is_large_is_done_in_slices_and_in_order(
@@ -182,9 +182,9 @@ class TestChores:
         log: list[str] = []
 
         async def go() -> None:
-            chores = Chores()
-            chores.add(self.work(log, "a", 3))
-            chores.add(self.work(log, "b", 2))
+            queue = BackgroundQueue()
+            queue.add(self.work(log, "a", 3))
+            queue.add(self.work(log, "b", 2))
             for _ in range(10):
                 log.append("others")
                 await asyncio.sleep(0)
@@ -202,9 +202,9 @@ class TestChores:
             raise ZeroDivisionError
 
         log: list[str] = []
-        chores = Chores()
-        chores.add(failing())
-        chores.add(self.work(log, "a", 1))
+        queue = BackgroundQueue()
+        queue.add(failing())
+        queue.add(self.work(log, "a", 1))
         assert log == ["a"]
         assert len(caplog.records) == 1
 
