@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rpds import HashTrieMap
 
 from scopeway.control_plane.catalog.cordons import Cordons
-from scopeway.control_plane.catalog.mass_loss import Loss, RecentLosses, StormLimits
+from scopeway.control_plane.catalog.mass_loss import Loss, MassLossLimits, RecentLosses
 from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.inventory import Inventory, portions
 from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
@@ -46,16 +46,16 @@ class _Entry:
 class Catalog:
     """All entries of one registry, and the inventory that they make."""
 
-    def __init__(self, limits: StormLimits | None = None) -> None:
+    def __init__(self, limits: MassLossLimits | None = None) -> None:
         self._entries: dict[Place, _Entry] = {}
         self._places: dict[str, set[Place]] = {}
         """A cloud's name to the places whose entries bear it; no empty sets."""
-        limits = limits or StormLimits()
+        limits = limits or MassLossLimits()
         self._cordons = Cordons(window=limits.window)
         self._inventory = Inventory()
         self._losses = RecentLosses(limits)
         self._held: dict[str, Place] = {}
-        """Clouds that were lost in a storm, to the place where they were."""
+        """Clouds that were lost in a mass loss, to the place where they were."""
         self._problems: HashTrieMap[Place, InvalidCloud] = HashTrieMap()
         self._new_problems: dict[Place, InvalidCloud] = {}
 
@@ -66,7 +66,7 @@ class Catalog:
 
     @property
     def held(self) -> Mapping[str, Place]:
-        """The clouds that stay as they were after a storm, to where they had stood.
+        """The clouds that stay as they were after a mass loss, to where they had stood.
 
         Of one that is registered again, but whose cordon was lost, that of the cordon.
         """
@@ -90,7 +90,7 @@ class Catalog:
 
         Args:
             batch: What the registry said.
-            now: Seconds of a clock that never goes back; it only tells storms of losses.
+            now: Seconds of a clock that never goes back; it only detects mass losses.
         """
         return finish(self.steps(batch, now=now))
 
@@ -106,14 +106,14 @@ class Catalog:
         for name, place in touched.items():
             self._decide(name, place, upserts, lost)
             yield
-        storm: Mapping[str, Loss] = {}
+        undone: Mapping[str, Loss] = {}
         losses = bool(lost)
         if lost:
-            storm = self._losses.add(lost, known=self._inventory, now=now)
-            for name, loss in storm.items():
+            undone = self._losses.add(lost, known=self._inventory, now=now)
+            for name, loss in undone.items():
                 self._hold(name, loss, upserts, lost)
                 yield
-        cordons = self._change_cordons(batch, now, losses=losses, storm=bool(storm))
+        cordons = self._change_cordons(batch, now, losses=losses, mass_loss=bool(undone))
         yield
         inventory = self._inventory
         for names in portions((*upserts, *lost), upserts.get, self._inventory.get):
@@ -198,7 +198,7 @@ class Catalog:
     def _hold(
         self, name: str, loss: Loss, upserts: dict[str, Cloud], lost: dict[str, Loss]
     ) -> None:
-        """Hold a cloud that was lost in a storm, just now or in an earlier batch."""
+        """Hold a cloud that was lost in a mass loss, just now or in an earlier batch."""
         if lost.pop(name, None) is None and self._inventory.get(name) is None:
             upserts[name] = loss.cloud
         self._held[name] = loss.place
@@ -216,11 +216,11 @@ class Catalog:
             self._forget_problems((place,))
 
     def _change_cordons(
-        self, batch: Batch, now: float, *, losses: bool, storm: bool
+        self, batch: Batch, now: float, *, losses: bool, mass_loss: bool
     ) -> Mapping[str, str | None]:
         """Take over the cordons of a batch; return the reasons that changed."""
         before = {cordon.place for cordon in self._cordons.held.values()}
-        reasons = self._cordons.apply(batch, now=now, losses=losses, storm=storm)
+        reasons = self._cordons.apply(batch, now=now, losses=losses, mass_loss=mass_loss)
         held = {cordon.place: name for name, cordon in self._cordons.held.items()}
         self._forget_problems(before - held.keys())
         for place in held.keys() - before:

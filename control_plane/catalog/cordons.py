@@ -1,7 +1,7 @@
 """The cordons of a registry, folded from its batches beside the clouds (`catalog`).
 
 Owns which cordon counts. Pure. Invariant: a bad entry in the place of a cordon lifts nothing, nor
-does a storm that takes it away together with clouds; where a cloud has several, it is cordoned
+does a mass loss that takes it away together with clouds; where a cloud has several, it is cordoned
 until the last of them is gone.
 """
 
@@ -27,7 +27,7 @@ class Cordons:
     """All cordons of one registry."""
 
     def __init__(self, *, window: float) -> None:
-        """Make it; `window` is that of storms, in seconds."""
+        """Make it; `window` is the window of a mass loss, in seconds."""
         self._window = window
         self._at: dict[Place, Cordon] = {}
         self._places: dict[str, set[Place]] = {}
@@ -35,11 +35,11 @@ class Cordons:
         self._lifted: dict[str, Lifted] = {}
         """Those lost within the window in a batch that lost clouds, too; by name."""
         self._held: dict[str, Lifted] = {}
-        """Those that were lost in a storm and count all the same; by name."""
+        """Those that were lost in a mass loss and count all the same; by name."""
 
     @property
     def held(self) -> Mapping[str, Lifted]:
-        """The clouds whose cordon was lost in a storm and stays."""
+        """The clouds whose cordon was lost in a mass loss and stays."""
         return self._held
 
     def release(self, name: str) -> Lifted | None:
@@ -47,7 +47,7 @@ class Cordons:
         return self._held.pop(name, None)
 
     def apply(
-        self, batch: Batch, *, now: float, losses: bool = False, storm: bool = False
+        self, batch: Batch, *, now: float, losses: bool = False, mass_loss: bool = False
     ) -> Mapping[str, str | None]:
         """Take over a batch; return the reason, or None, of each cloud that it may concern.
 
@@ -55,7 +55,7 @@ class Cordons:
             batch: What the registry said.
             now: Seconds of a clock that never goes back.
             losses: The batch loses clouds, too; a cordon alone is lifted by an operator.
-            storm: These losses are a storm, with those within the window before.
+            mass_loss: These losses, with those of the window before, are a mass loss.
         """
         touched: dict[str, Lifted | None] = {}
         for place, value in batch.upserts.items():
@@ -74,7 +74,7 @@ class Cordons:
                 self._held.pop(name, None)
             elif losses and lifted is not None:
                 self._lifted[name] = lifted
-        if storm:
+        if mass_loss:
             recent = {at: one for at, one in self._lifted.items() if now - one.when <= self._window}
             self._held |= recent
             self._lifted.clear()

@@ -1,6 +1,7 @@
-"""Telling a storm of lost clouds from a few that were taken away (DESIGN section 6).
+"""Detects a mass loss: so many clouds are lost at once that nobody has removed them by hand.
 
-Owns the memory of recent losses. Pure: time is an argument. Knows no registry.
+Owns the record of recent losses. Pure: time is an argument. Knows no registry. Messages call a mass
+loss a storm.
 """
 
 from collections.abc import Mapping
@@ -11,11 +12,11 @@ from scopeway.control_plane.clouds.model import Cloud
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StormLimits:
-    """When losses are a storm."""
+class MassLossLimits:
+    """When losses are a mass loss."""
 
     share: float = 0.5
-    """A storm is more than this share of all clouds..."""
+    """A mass loss is more than this share of all clouds..."""
     window: float = 30.0
     """...lost within so many seconds..."""
     least: int = 10
@@ -32,16 +33,16 @@ class Loss:
     """Where it was registered."""
 
 
-def is_storm(lost: int, total: int, limits: StormLimits | None = None) -> bool:
+def is_mass_loss(lost: int, total: int, limits: MassLossLimits | None = None) -> bool:
     """Tell whether so many of so many clouds are too many to be taken away by hand."""
-    limits = limits or StormLimits()
+    limits = limits or MassLossLimits()
     return total >= limits.least and lost > limits.share * total
 
 
 class RecentLosses:
-    """The clouds lost within the window, to be given back when it turns out to be a storm."""
+    """The clouds lost within the window, which a mass loss brings back."""
 
-    def __init__(self, limits: StormLimits) -> None:
+    def __init__(self, limits: MassLossLimits) -> None:
         self._limits = limits
         self._losses: dict[str, tuple[float, Loss]] = {}
         """By the cloud's name, the oldest first."""
@@ -51,9 +52,9 @@ class RecentLosses:
     def add(
         self, losses: Mapping[str, Loss], *, known: Inventory, now: float
     ) -> Mapping[str, Loss]:
-        """Count losses; return those to undo: in a storm all of the window that aren't yet.
+        """Count losses; return those to undo: in a mass loss all of the window that aren't yet.
 
-        Costs O(losses) of this call, and of the window once for each storm.
+        Costs O(losses) of this call, and of the window once for each mass loss.
 
         Args:
             losses: What was lost just now, by name; known until now, as what is undone is.
@@ -66,7 +67,7 @@ class RecentLosses:
             self._losses.pop(name, None)
             self._losses[name] = (now, loss)
             self._gone[name] = loss
-        if not is_storm(len(self._losses), total, self._limits):
+        if not is_mass_loss(len(self._losses), total, self._limits):
             return {}
         undone, self._gone = self._gone, {}
         return undone

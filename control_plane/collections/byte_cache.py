@@ -10,7 +10,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
 
 
-class Memo(Generic[_Key, _Value]):
+class ByteBoundedCache(Generic[_Key, _Value]):
     """The last used values, of so many bytes together."""
 
     def __init__(self, most: int, size: Callable[[_Key, _Value], int]) -> None:

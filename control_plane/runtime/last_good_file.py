@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from scopeway.control_plane.catalog.mass_loss import is_storm
+from scopeway.control_plane.catalog.mass_loss import is_mass_loss
 from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
@@ -166,7 +166,7 @@ def set_aside(folder: Path, inventory: Inventory) -> tuple[str, Path] | None:
         return str(damage), kept
     saved = set(_CLOUD.findall(found[1])) if found is not None else set()
     gone = sum(inventory.get(name.decode()) is None for name in saved)
-    if not is_storm(gone, len(saved)):
+    if not is_mass_loss(gone, len(saved)):
         return None
     kept = folder / f"{FILE}.before-{time.time_ns()}"
     try:

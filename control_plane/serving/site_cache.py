@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 from weakref import WeakValueDictionary
 
-from scopeway.control_plane.collections.byte_cache import Memo
+from scopeway.control_plane.collections.byte_cache import ByteBoundedCache
 from scopeway.control_plane.translator.node_setup import Setup
 from scopeway.xds.encoding.messages import resource
 from scopeway.xds.resource import Resource
@@ -42,8 +42,8 @@ class SiteMemo:
     def __init__(self, make: Callable[[str, Setup], SiteResources]) -> None:
         """Keep what `make` makes of a cloud's name and a setup."""
         self._make = make
-        self._made: Memo[Key, Made] = Memo(_MOST, _size)
-        self._fresh: Memo[Key, Made] = Memo(_MOST_FRESH, _size)
+        self._made: ByteBoundedCache[Key, Made] = ByteBoundedCache(_MOST, _size)
+        self._fresh: ByteBoundedCache[Key, Made] = ByteBoundedCache(_MOST_FRESH, _size)
         """Of sites that have just come, until they have asked for all of it."""
         self._in_use: WeakValueDictionary[tuple[str, str, str, str], Resource] = (
             WeakValueDictionary()

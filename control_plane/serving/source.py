@@ -14,7 +14,7 @@ from typing import Protocol
 from scopeway.control_plane.clouds.inventory import Inventory, let_go
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.policy import Policy
-from scopeway.control_plane.collections.byte_cache import Memo
+from scopeway.control_plane.collections.byte_cache import ByteBoundedCache
 from scopeway.control_plane.planner.plan import Plan, Rejection
 from scopeway.control_plane.planner.planner import PlanSettings, decide
 from scopeway.control_plane.planner.prefetch import own_targets, prefetched
@@ -121,10 +121,10 @@ class ScopewaySource:
         self._policies = Policies(self._peer_routes, self._tell_peers, timer)
         self._passed_over = PassedOver()
         self._stats = SourceStats(passed_over=self._passed_over.counts)
-        self._parsed: Memo[str, Target | Rejection] = Memo(
+        self._parsed: ByteBoundedCache[str, Target | Rejection] = ByteBoundedCache(
             _MEMO_NAMES, lambda name, _: 500 + 25 * len(name)
         )
-        self._compiled: Memo[tuple[str, Plan, bool], Resource] = Memo(
+        self._compiled: ByteBoundedCache[tuple[str, Plan, bool], Resource] = ByteBoundedCache(
             _MEMO_CLUSTERS, lambda _, cluster: 1000 + 3 * cluster.body_size
         )
         self._site_memo = SiteMemo(self._site_resources)

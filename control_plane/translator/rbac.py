@@ -25,7 +25,7 @@ from scopeway.control_plane.clouds.policy import (
     methods_of,
     rule_name,
 )
-from scopeway.control_plane.collections.byte_cache import Memo
+from scopeway.control_plane.collections.byte_cache import ByteBoundedCache
 from scopeway.control_plane.identity import spiffe_id
 from scopeway.control_plane.planner.caller_classes import (
     Block,
@@ -68,7 +68,7 @@ _CLASS = "class_"
 _RBAC_METADATA = "envoy.filters.http.rbac"
 """Where Envoy's RBAC notes what its matchers came to; with a prefix for the first filter."""
 _CLASS_KEY = f"{_CLASS}shadow_effective_policy_id"
-_MEMO_ENTRIES: Final = 32 << 20
+_CACHE_ENTRIES: Final = 32 << 20
 """Bytes of encoded callers that are kept: a block of the inventory is encoded once, however many
 policies and changes of other clouds there are."""
 
@@ -207,8 +207,8 @@ def _per_route(rbac: Iterable[bytes]) -> bytes:
     return b"".join([field_string(1, _PER_ROUTE_TYPE), *nested(2, nested(_RBAC, rbac))])
 
 
-_encoded: Memo[tuple[str | None, int, Block], bytes] = Memo(
-    _MEMO_ENTRIES, lambda key, entries: len(entries) + 100 * len(key[2]) + 200
+_encoded: ByteBoundedCache[tuple[str | None, int, Block], bytes] = ByteBoundedCache(
+    _CACHE_ENTRIES, lambda key, entries: len(entries) + 100 * len(key[2]) + 200
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from growth import LINEAR, growth
 from scopeway.control_plane.catalog.catalog import Catalog
-from scopeway.control_plane.catalog.mass_loss import Loss, RecentLosses, StormLimits
+from scopeway.control_plane.catalog.mass_loss import Loss, MassLossLimits, RecentLosses
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.manifest import InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
@@ -69,14 +69,14 @@ def test_clouds_that_are_lost_one_by_one_in_a_storm() -> None:
 
 
 def test_a_storm_undoes_each_loss_once() -> None:
-    losses = RecentLosses(StormLimits(least=2))
+    losses = RecentLosses(MassLossLimits(least=2))
     clouds = {name: Cloud(name=name) for name in "abcd"}
     known = Inventory().apply(clouds)
     undone = []
     for name in "abcd":
-        storm = losses.add({name: Loss(cloud=clouds[name], place=name)}, known=known, now=1)
-        undone.append(sorted(storm))
-        known = known.apply({each: clouds[each] for each in storm}, {name} - storm.keys())
+        undone_now = losses.add({name: Loss(cloud=clouds[name], place=name)}, known=known, now=1)
+        undone.append(sorted(undone_now))
+        known = known.apply({each: clouds[each] for each in undone_now}, {name} - undone_now.keys())
 
     assert undone == [[], [], ["a", "b", "c"], ["d"]]
 

@@ -6,7 +6,7 @@ import pytest
 
 from scopeway.control_plane.clouds import manifest
 from scopeway.control_plane.clouds.manifest import parse_manifest
-from scopeway.control_plane.collections.byte_cache import Memo
+from scopeway.control_plane.collections.byte_cache import ByteBoundedCache
 from scopeway.control_plane.serving.node_auth import MAX_PATH, check_bootstrap
 from scopeway.control_plane.serving.site_cache import SiteMemo, SiteResources
 from scopeway.control_plane.translator import secrets
@@ -23,39 +23,39 @@ FIELDS = [
 ]
 
 
-def sized(most: int) -> Memo[str, str]:
-    return Memo(most, lambda key, value: len(key) + len(value))
+def sized(most: int) -> ByteBoundedCache[str, str]:
+    return ByteBoundedCache(most, lambda key, value: len(key) + len(value))
 
 
 def test_a_memo_forgets_what_was_used_least_recently() -> None:
-    memo = sized(9)
-    memo.put("a", "11")
-    memo.put("b", "22")
-    memo.put("c", "33")
-    assert memo.get("a") == "11"
-    memo.put("d", "44")
+    cache = sized(9)
+    cache.put("a", "11")
+    cache.put("b", "22")
+    cache.put("c", "33")
+    assert cache.get("a") == "11"
+    cache.put("d", "44")
 
-    assert memo.get("b") is None
-    assert [memo.get(key) for key in "acd"] == ["11", "33", "44"]
-    assert memo.bytes == 9
+    assert cache.get("b") is None
+    assert [cache.get(key) for key in "acd"] == ["11", "33", "44"]
+    assert cache.bytes == 9
 
 
 def test_a_memo_keeps_one_value_that_is_larger_than_all_may_be() -> None:
-    memo = sized(9)
-    memo.put("a", "11")
-    memo.put("b", "2" * 20)
-    assert ("a" in memo, "b" in memo, memo.bytes) == (False, True, 21)
+    cache = sized(9)
+    cache.put("a", "11")
+    cache.put("b", "2" * 20)
+    assert ("a" in cache, "b" in cache, cache.bytes) == (False, True, 21)
 
-    memo.put("c", "3")
-    assert (len(memo), memo.bytes) == (1, 2)
+    cache.put("c", "3")
+    assert (len(cache), cache.bytes) == (1, 2)
 
 
 def test_a_value_that_is_put_again_counts_once() -> None:
-    memo = sized(9)
-    memo.put("a", "11")
-    memo.put("a", "1")
+    cache = sized(9)
+    cache.put("a", "11")
+    cache.put("a", "1")
 
-    assert (memo.bytes, memo.pop("a"), memo.pop("a"), memo.bytes) == (2, "1", None, 0)
+    assert (cache.bytes, cache.pop("a"), cache.pop("a"), cache.bytes) == (2, "1", None, 0)
 
 
 def named(field: str, path: str) -> Node:
@@ -121,12 +121,12 @@ def test_labels_and_lists_that_are_long_are_not_remembered() -> None:
             "a.yaml",
         )
 
-    memos = manifest._known_labels, manifest._known_pattern
+    caches = manifest._known_labels, manifest._known_pattern
     parse(3)
-    before = [memo.cache_info().currsize for memo in memos]
+    before = [cache.cache_info().currsize for cache in caches]
     parse(40)
 
-    assert [memo.cache_info().currsize for memo in memos] == before
+    assert [cache.cache_info().currsize for cache in caches] == before
 
 
 def test_what_the_envoys_of_a_site_have_in_common_is_kept_once_while_it_is_made() -> None:
@@ -136,9 +136,9 @@ def test_what_the_envoys_of_a_site_have_in_common_is_kept_once_while_it_is_made(
         yield LISTENER, "front", access_log.encode()
         yield EXTENSION, "lua/front", f"lua of {cloud}".encode()
 
-    memo = SiteMemo(make)
+    cache = SiteMemo(make)
     under_way = [
-        memo.make((cloud, log)) for cloud in ("cloud-1", "cloud-2") for log in ("/a", "/b")
+        cache.make((cloud, log)) for cloud in ("cloud-1", "cloud-2") for log in ("/a", "/b")
     ]
     made = [finish(steps) for steps in under_way]
 
@@ -161,11 +161,11 @@ def test_large_sites_that_never_ask_for_all_push_out_each_other() -> None:
         yield LISTENER, "front", body
         yield EXTENSION, "lua/front", b"lua"
 
-    memo = SiteMemo(make)
+    cache = SiteMemo(make)
     for number in range(20):
-        memo.come(("cloud-1", f"/{number}"))
+        cache.come(("cloud-1", f"/{number}"))
 
-    assert (memo._fresh.bytes + memo._made.bytes) < (64 + 17) << 20
-    found = memo.resource(("cloud-1", "/0"), EXTENSION, "lua/front")
+    assert (cache._fresh.bytes + cache._made.bytes) < (64 + 17) << 20
+    found = cache.resource(("cloud-1", "/0"), EXTENSION, "lua/front")
     assert found is not None
     assert found.body == b"lua"

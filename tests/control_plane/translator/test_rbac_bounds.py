@@ -155,7 +155,7 @@ def test_its_cost_grows_with_the_clouds(own_label: bool) -> None:
     try:
         assert growth(prepare, 2000) < LINEAR
     finally:
-        rbac._encoded.__init__(rbac._MEMO_ENTRIES, rbac._encoded._size)  # type: ignore[misc]
+        rbac._encoded.__init__(rbac._CACHE_ENTRIES, rbac._encoded._size)  # type: ignore[misc]
 
 
 def test_its_cost_does_not_grow_with_the_rules_times_the_clouds() -> None:
