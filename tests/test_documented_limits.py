@@ -31,7 +31,7 @@ from scopeway.control_plane.runtime import app, fd_limits, slices
 from scopeway.control_plane.runtime import last_good as state
 from scopeway.control_plane.scope import text
 from scopeway.control_plane.serving import source
-from scopeway.control_plane.serving.limits import Limits as SourceLimits
+from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.node_auth import MAX_PATH
 from scopeway.control_plane.serving.policy_index import REST
 from scopeway.control_plane.translator import (

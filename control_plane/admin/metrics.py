@@ -248,5 +248,5 @@ def _passed_over(stats: SourceStats) -> Metric:
         labels=["cause"],
     )
     for cause in get_args(Cause):
-        family.add_metric([cause], stats.passed_over.get(cause, 0))
+        family.add_metric([cause], stats.skipped.get(cause, 0))
     return family

@@ -41,7 +41,7 @@ from scopeway.control_plane.serving.policy_index import Timer
 from scopeway.control_plane.serving.prefetch_set import PrefetchSet
 from scopeway.control_plane.serving.site_cache import SiteResources
 from scopeway.control_plane.serving.source import ScopewaySource
-from scopeway.control_plane.serving.staleness import Knowledge
+from scopeway.control_plane.serving.staleness import Staleness
 from scopeway.control_plane.translator import site_resources
 from scopeway.control_plane.translator.node_setup import Setup
 from scopeway.xds.errors import ListenError
@@ -85,7 +85,7 @@ class ControlPlane:
         self.server: Server | None = None
         self.registry: Registry | None = None
         self.stale: str | None = None
-        self.knowledge = Knowledge()
+        self.staleness = Staleness()
         self.change: Change | None = None
         self._changing = asyncio.Lock()
         self.timer: Timer | None = None
@@ -127,16 +127,16 @@ class ControlPlane:
         self.stale = batch.stale
         known = None
         if batch.stale is not None:  # told again, it may give another reason only
-            known = batch.current or self.knowledge.until or time.time()
+            known = batch.current or self.staleness.until or time.time()
         yield from self._take_over(change, known)
         self.metrics.updates.observe(time.perf_counter() - start)
 
     def _take_over(self, change: Change, known_until: float | None) -> Steps[None]:
         self.change = change
         self._measure(change)
-        before = self.knowledge.until
+        before = self.staleness.until
         if known_until is not None:
-            self.knowledge.until = known_until
+            self.staleness.until = known_until
         if self.source is None:
             self.source = self._make_source(change)
             return
@@ -144,7 +144,7 @@ class ControlPlane:
             yield from self.source.steps(change.inventory, change.clouds)
         if before is not None and known_until is None:
             # not before: until a site has been made anew, an Envoy that comes may know more
-            self.knowledge.until = None
+            self.staleness.until = None
             yield from self.source.catch_up()
 
     async def give_up(self, names: Collection[str] | None) -> tuple[list[str], list[str]]:
@@ -163,14 +163,14 @@ class ControlPlane:
         released = [name for name in wanted if name in held]
         if released:
             _log.warning("given up by an operator: %s", _some(released))
-            finish(self._take_over(self.catalog.release(released), self.knowledge.until))
+            finish(self._take_over(self.catalog.release(released), self.staleness.until))
             if self.registry is not None:
                 self.registry.release(released)
         return released, [name for name in wanted if name not in released]
 
     def lag(self) -> float:
         """Return for how many seconds what is known has not surely been what the registry holds."""
-        until = self.knowledge.until
+        until = self.staleness.until
         return 0.0 if until is None else max(time.time() - until, 0.0)
 
     def status(self) -> Mapping[str, Any]:
@@ -199,7 +199,7 @@ class ControlPlane:
 
     def _knows(self, cloud: str) -> bool | None:
         """Return whether a cloud is known where the registry is away; None where it isn't."""
-        if not self.knowledge.is_outdated:
+        if not self.staleness.is_outdated:
             return None
         return self.catalog.inventory.get(cloud) is not None
 
@@ -245,7 +245,7 @@ class ControlPlane:
             prefetch=self._prefetch_set(change.inventory),
             timer=self.timer,
             defer=self.background.add,
-            knowledge=self.knowledge,
+            staleness=self.staleness,
         )
         self.metrics.watch_source(source.stats)
         self.metrics.watch_envoys(self.stale_envoys)

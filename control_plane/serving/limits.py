@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class SourceLimits:
     """What one stream may use of the control plane, and what is kept for those that come back."""
 
     targets: int = 10_000

@@ -81,7 +81,7 @@ class _InUse:
     problem: str | None = None
 
 
-class Policies:
+class PolicyIndex:
     """The policies of connected sites with a peer."""
 
     def __init__(

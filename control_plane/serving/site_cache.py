@@ -26,7 +26,7 @@ by one."""
 Key = tuple[str, Setup]
 """A cloud, and in what an Envoy of its site may differ from others."""
 
-Made = Mapping[str, Mapping[str, Resource]]
+EncodedResources = Mapping[str, Mapping[str, Resource]]
 """The same, encoded for streams."""
 
 _MOST = 4 << 20
@@ -36,14 +36,14 @@ _MOST_FRESH = 64 << 20
 """The same of sites that have just come. One that doesn't fit is made again when it asks."""
 
 
-class SiteMemo:
+class SiteCache:
     """What each site's Envoys are sent besides clusters."""
 
     def __init__(self, make: Callable[[str, Setup], SiteResources]) -> None:
         """Keep what `make` makes of a cloud's name and a setup."""
         self._make = make
-        self._made: ByteBoundedCache[Key, Made] = ByteBoundedCache(_MOST, _size)
-        self._fresh: ByteBoundedCache[Key, Made] = ByteBoundedCache(_MOST_FRESH, _size)
+        self._made: ByteBoundedCache[Key, EncodedResources] = ByteBoundedCache(_MOST, _size)
+        self._fresh: ByteBoundedCache[Key, EncodedResources] = ByteBoundedCache(_MOST_FRESH, _size)
         """Of sites that have just come, until they have asked for all of it."""
         self._in_use: WeakValueDictionary[tuple[str, str, str, str], Resource] = (
             WeakValueDictionary()
@@ -54,7 +54,7 @@ class SiteMemo:
     def __contains__(self, key: Key) -> bool:
         return key in self._fresh or key in self._made
 
-    def make(self, key: Key) -> Steps[Made]:
+    def make(self, key: Key) -> Steps[EncodedResources]:
         """Make what a site needs, in steps, to be `put` if it is still what it needs then."""
         made: dict[str, dict[str, Resource]] = {type_url: {} for type_url in SITE_TYPES}
         for type_url, name, body in self._make(*key):
@@ -65,11 +65,11 @@ class SiteMemo:
             yield
         return made
 
-    def put(self, key: Key, made: Made) -> None:
+    def put(self, key: Key, made: EncodedResources) -> None:
         """Keep what was made of a site."""
         self._made.put(key, made)
 
-    def come(self, key: Key) -> Mapping[tuple[str, str], str]:
+    def add(self, key: Key) -> Mapping[tuple[str, str], str]:
         """Keep what a site needs that has come now; return its `versions`."""
         self._fresh.put(key, self._site(key))
         return self.versions(key)
@@ -95,7 +95,7 @@ class SiteMemo:
         self._made.pop(key)
         self._fresh.pop(key)
 
-    def _site(self, key: Key) -> Made:
+    def _site(self, key: Key) -> EncodedResources:
         fresh = self._fresh.get(key)
         if fresh is not None:
             return fresh
@@ -103,7 +103,7 @@ class SiteMemo:
         return self._made.put(key, finish(self.make(key))) if made is None else made
 
 
-def _size(_: Key, made: Made) -> int:
+def _size(_: Key, made: EncodedResources) -> int:
     return sum(each.body_size for resources in made.values() for each in resources.values())
 
 

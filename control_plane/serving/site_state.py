@@ -19,7 +19,7 @@ Versions = Mapping[tuple[str, str], str]
 """Type URL and name to version."""
 
 
-class Stream(Protocol):
+class StreamTargets(Protocol):
     """What a site needs of a stream's view."""
 
     node: Node
@@ -35,10 +35,10 @@ class Stream(Protocol):
 
 
 @dataclass(slots=True)
-class Site:
+class SiteState:
     """One site, with the streams of its Envoys; without any, it is remembered."""
 
-    streams: list[Stream] = field(default_factory=list)
+    streams: list[StreamTargets] = field(default_factory=list)
     versions: dict[Setup, Versions] = field(default_factory=dict)
     """Of its listeners, routes, secrets and filters, by the setup of an Envoy."""
     left: dict[str, str] = field(default_factory=dict)
@@ -69,13 +69,13 @@ class Site:
                 if target in table:
                     table[target] = UNKNOWN
 
-    def take_up(self, stream: Stream, target: str, version: str) -> None:
+    def track(self, stream: StreamTargets, target: str, version: str) -> None:
         """Note that a stream uses a target, whose cluster has that version."""
         stream.targets[target] = version
         if self.left.pop(target, None) is not None and not self.left:
             self.left = {}  # an emptied one keeps its room
 
-    def leave(self, stream: Stream) -> Collection[str]:
+    def remove(self, stream: StreamTargets) -> Collection[str]:
         """Take out a stream; return the targets that it used and maybe nobody uses any more.
 
         What the last one used is kept.
@@ -121,7 +121,7 @@ def changed_names(type_url: str, was: Versions, now: Versions) -> tuple[list[str
     return changed, sorted(before ^ after)
 
 
-class Away:
+class IdleSites:
     """The sites that are remembered, those that left first in front."""
 
     def __init__(self, *, sites: int, targets: int) -> None:
@@ -132,15 +132,15 @@ class Away:
         """Name to the number of targets."""
         self._total = 0
 
-    def leave(self, site: str, targets: int) -> Iterator[str]:
+    def add(self, site: str, targets: int) -> Iterator[str]:
         """Note that a site has no stream any more; yield the sites that are to be forgotten."""
         self._left[site] = targets
         self._total += targets
         while len(self._left) > self._sites or self._total > self._targets:
             first = next(iter(self._left))
-            self.come(first)
+            self.remove(first)
             yield first
 
-    def come(self, site: str) -> None:
+    def remove(self, site: str) -> None:
         """Note that a site has a stream; harmless when it isn't here."""
         self._total -= self._left.pop(site, 0)

@@ -21,7 +21,7 @@ SHOWN = 3
 """Clouds of one line."""
 
 
-class PassedOver:
+class SkippedLog:
     """What was passed over since the start; a scrape of the metrics may read it in its thread."""
 
     def __init__(self, budget: LogBudget | None = None) -> None:

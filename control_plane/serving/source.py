@@ -19,24 +19,24 @@ from scopeway.control_plane.planner.plan import Plan, Rejection
 from scopeway.control_plane.planner.planner import PlanSettings, decide
 from scopeway.control_plane.planner.prefetch import own_targets, prefetched
 from scopeway.control_plane.scope import ScopeError, Target, parse_target
-from scopeway.control_plane.serving.limits import Limits
+from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.node_auth import check_bootstrap, check_claims
-from scopeway.control_plane.serving.policy_index import Policies, Timer
+from scopeway.control_plane.serving.policy_index import PolicyIndex, Timer
 from scopeway.control_plane.serving.prefetch_set import PrefetchSet
-from scopeway.control_plane.serving.site_cache import SITE_TYPES, SiteMemo, SiteResources
+from scopeway.control_plane.serving.site_cache import SITE_TYPES, SiteCache, SiteResources
 from scopeway.control_plane.serving.site_state import (
     UNKNOWN,
-    Away,
-    Site,
+    IdleSites,
+    SiteState,
     Versions,
     changed_names,
     names_of,
 )
-from scopeway.control_plane.serving.skipped_log import PassedOver
-from scopeway.control_plane.serving.staleness import Knowledge
+from scopeway.control_plane.serving.skipped_log import SkippedLog
+from scopeway.control_plane.serving.staleness import Staleness
 from scopeway.control_plane.serving.stats import ANSWER_BOUNDS, SourceStats
-from scopeway.control_plane.serving.target_index import Dependencies, is_another_caller
-from scopeway.control_plane.serving.view import View
+from scopeway.control_plane.serving.target_index import TargetIndex, is_another_caller
+from scopeway.control_plane.serving.view import StreamView
 from scopeway.control_plane.translator.clusters import compile_cluster, preload, waits_for_names
 from scopeway.control_plane.translator.names import PEER
 from scopeway.control_plane.translator.node_setup import Setup, setup_of
@@ -51,9 +51,9 @@ from scopeway.xds.type_urls import CLUSTER, LISTENER, ROUTE
 
 _log = logging.getLogger(__name__)
 
-_MEMO_CLUSTERS = 16 << 20
+_CLUSTER_CACHE = 16 << 20
 """Bytes of compiled clusters that are kept for other nodes, with their plans; some 4 kB each."""
-_MEMO_NAMES = 16 << 20
+_NAME_CACHE = 16 << 20
 """Bytes of parsed target names that are kept; some 25 for each character."""
 ATTEMPTS = 5
 """To make the listeners of a site whose cloud changes meanwhile."""
@@ -84,11 +84,11 @@ class ScopewaySource:
         changes: Changes,
         site: Callable[[Cloud, Setup], SiteResources],
         settings: PlanSettings,
-        limits: Limits | None = None,
+        limits: SourceLimits | None = None,
         prefetch: PrefetchSet | None = None,
         timer: Timer | None = None,
         defer: Callable[[Steps[None]], None] = finish,
-        knowledge: Knowledge | None = None,
+        staleness: Staleness | None = None,
     ) -> None:
         """Make the source of a registry that has been listed.
 
@@ -103,7 +103,7 @@ class ScopewaySource:
             prefetch: The clouds, of this inventory, whose targets every Envoy gets before it asks.
             timer: Calls back when a policy has rested that takes long to compile (the event loop);
                 None: all are compiled when they are asked for.
-            knowledge: How far the inventory can be trusted; None: the registry never is away.
+            staleness: How far the inventory can be trusted; None: the registry never is away.
         """
         preload()
         parse_target("image@(a)")  # makes the parser, 30 ms, which no request is to wait for
@@ -111,23 +111,25 @@ class ScopewaySource:
         self._changes = changes
         self._site = site
         self._settings = settings
-        self._limits = limits or Limits()
+        self._limits = limits or SourceLimits()
         self._prefetch = prefetch
         self._defer = defer
-        self._sites: dict[str, Site] = {}
-        self.knowledge = knowledge or Knowledge()
-        self._away = Away(sites=self._limits.sites_away, targets=self._limits.targets_away)
-        self._dependencies = Dependencies()
-        self._policies = Policies(self._peer_routes, self._tell_peers, timer)
-        self._passed_over = PassedOver()
-        self._stats = SourceStats(passed_over=self._passed_over.counts)
+        self._sites: dict[str, SiteState] = {}
+        self.staleness = staleness or Staleness()
+        self._idle_sites = IdleSites(
+            sites=self._limits.sites_away, targets=self._limits.targets_away
+        )
+        self._targets = TargetIndex()
+        self._policies = PolicyIndex(self._peer_routes, self._tell_peers, timer)
+        self._skipped = SkippedLog()
+        self._stats = SourceStats(skipped=self._skipped.counts)
         self._parsed: ByteBoundedCache[str, Target | Rejection] = ByteBoundedCache(
-            _MEMO_NAMES, lambda name, _: 500 + 25 * len(name)
+            _NAME_CACHE, lambda name, _: 500 + 25 * len(name)
         )
         self._compiled: ByteBoundedCache[tuple[str, Plan, bool], Resource] = ByteBoundedCache(
-            _MEMO_CLUSTERS, lambda _, cluster: 1000 + 3 * cluster.body_size
+            _CLUSTER_CACHE, lambda _, cluster: 1000 + 3 * cluster.body_size
         )
-        self._site_memo = SiteMemo(self._site_resources)
+        self._site_cache = SiteCache(self._site_resources)
 
     def type_urls(self) -> Collection[str]:
         """Return the types that are served."""
@@ -154,15 +156,15 @@ class ScopewaySource:
         check_claims(node, self._settings.trust_domain)
         check_bootstrap(node, with_identity=self._settings.trust_domain is not None)
         self._check_streams(node)
-        view = View(self, node)
+        view = StreamView(self, node)
         site = self._sites.get(view.group)
         versions = site.versions.get(view.setup) if site else None
         if versions is None:  # this may fail: nothing is noted before
-            versions = self._site_memo.come(view.key)
+            versions = self._site_cache.add(view.key)
         site = site or self._meet(view.group)
         if self._inventory.get(view.group) is None:
-            self.knowledge.note_unknown(node)
-        self._away.come(view.group)
+            self.staleness.note_unknown(node)
+        self._idle_sites.remove(view.group)
         if view.setup.earlier and not site.earlier:
             site.earlier = True
             self._set_policy(view.group, self._inventory.get(view.group))
@@ -240,11 +242,11 @@ class ScopewaySource:
         told: set[str] = set()
         some: list[str] = []
         users = 0
-        for names in self._dependencies.affected(clouds):
+        for names in self._targets.affected(clouds):
             told.update(names)
             for name in names:
                 some.append(name)
-                users += self._dependencies.users(name)
+                users += self._targets.users(name)
                 if users >= _STEP:
                     yield from self._tell(some)
                     some, users = [], 0
@@ -253,7 +255,7 @@ class ScopewaySource:
         return told
 
     def _tell(self, targets: Collection[str]) -> Steps[None]:
-        for group, names in self._dependencies.by_user(targets).items():
+        for group, names in self._targets.by_user(targets).items():
             if group in self._sites:
                 self._tell_site(group, names)
             yield
@@ -277,11 +279,11 @@ class ScopewaySource:
 
     def activity(self) -> object:
         """Return what is another value after a stream has come or gone, or a target has."""
-        return self._stats.attached, self._stats.streams, len(self._dependencies)
+        return self._stats.attached, self._stats.streams, len(self._targets)
 
     def stats(self) -> SourceStats:
         """Return the counters; the value keeps counting."""
-        self._stats.targets = len(self._dependencies)
+        self._stats.targets = len(self._targets)
         if self._prefetch is not None:
             self._stats.prefetched_clouds = len(self._prefetch.clouds)
             self._stats.prefetch_left_out = self._prefetch.left_out
@@ -289,7 +291,7 @@ class ScopewaySource:
 
     # for the views
 
-    def take_up(self, view: View, name: str) -> Resource | None:
+    def cluster_for(self, view: StreamView, name: str) -> Resource | None:
         """Return the cluster of a target as a view sees it; None where the view has too many.
 
         What cannot be served and is one too many is in use all the same: Envoy stays subscribed to
@@ -297,13 +299,13 @@ class ScopewaySource:
         """
         start = perf_counter()
         try:
-            return self._take_up(view, name)
+            return self._make_cluster(view, name)
         finally:
             seconds = perf_counter() - start
             self._stats.answers[bisect_left(ANSWER_BOUNDS, seconds)] += 1
             self._stats.answer_seconds += seconds
 
-    def _take_up(self, view: View, name: str) -> Resource | None:
+    def _make_cluster(self, view: StreamView, name: str) -> Resource | None:
         new = name not in view.targets
         if new and len(view.targets) >= self._limits.targets:
             self._refuse(view, name, "targets")
@@ -314,7 +316,7 @@ class ScopewaySource:
             return None
         outcome = self._plan(name, target, view.group)
         if new:
-            self._use(view, name, target)
+            self._track_target(view, name, target)
         if isinstance(outcome, Rejection):
             if new and len(view.negative) >= self._limits.negative:
                 view.withheld[name] = None
@@ -332,9 +334,9 @@ class ScopewaySource:
 
     def _has_too_much(self, group: str, name: str) -> bool:
         most = self._limits.atoms_per_cloud
-        return self._dependencies.size(group) >= most and not self._sites[group].uses(name)
+        return self._targets.size(group) >= most and not self._sites[group].uses(name)
 
-    def is_current(self, view: View, type_url: str, name: str, version: str) -> bool:
+    def is_current(self, view: StreamView, type_url: str, name: str, version: str) -> bool:
         """Return whether a resource is known to have that version; a cluster is in use then."""
         site = self._sites[view.group]
         if type_url != CLUSTER:
@@ -343,27 +345,27 @@ class ScopewaySource:
             return False
         if name not in view.targets and len(view.targets) >= self._limits.targets:
             return False
-        site.take_up(view, name, version)
+        site.track(view, name, version)
         view.negative.pop(name, None)
         view.withheld.pop(name, None)
         return True
 
-    def site_resource(self, view: View, type_url: str, name: str) -> Resource | None:
+    def site_resource(self, view: StreamView, type_url: str, name: str) -> Resource | None:
         """Return a resource that one Envoy of a site needs."""
-        return self._site_memo.resource(view.key, type_url, name)
+        return self._site_cache.resource(view.key, type_url, name)
 
     def peer_routes(self, group: str) -> Resource | None:
         """Return the routes of a site's peer."""
         return self._policies.routes(group)
 
-    def prepare_resource(self, view: View, type_url: str, name: str) -> Steps[None]:
+    def prepare_resource(self, view: StreamView, type_url: str, name: str) -> Steps[None]:
         """Do what takes long of `peer_routes` and `site_resource`."""
         if type_url == ROUTE and name == PEER:
             yield from self._policies.prepare(view.group)
         else:
             yield from self._make_site(view.key)
 
-    def site_names(self, view: View, type_url: str) -> Collection[str]:
+    def site_names(self, view: StreamView, type_url: str) -> Collection[str]:
         """Return the names of the resources of a type that one Envoy of a site needs."""
         return names_of(type_url, self._sites[view.group].versions[view.setup])
 
@@ -372,23 +374,23 @@ class ScopewaySource:
         own = own_targets(self._inventory.get(group))
         return own.union(*self._sites[group].prefetched.values())
 
-    def detach(self, view: View) -> None:
+    def detach(self, view: StreamView) -> None:
         """Forget a view; its site is remembered for a while when it was the last one."""
         site = self._sites[view.group]
-        self._release(view.group, site.leave(view))
+        self._release(view.group, site.remove(view))
         self._stats.streams -= 1
         if not site.has_setup(view.setup):
-            self._site_memo.forget(view.key)
+            self._site_cache.forget(view.key)
         if not site.streams:
-            for group in self._away.leave(view.group, len(site.left)):
+            for group in self._idle_sites.add(view.group, len(site.left)):
                 forgotten = self._sites.pop(group)
                 for setup in forgotten.versions:  # made at a change while it was away
-                    self._site_memo.forget((group, setup))
+                    self._site_cache.forget((group, setup))
                 self._release(group, forgotten.left)
                 self._policies.set(group, None)
 
-    def _meet(self, group: str) -> Site:
-        site = self._sites[group] = Site()
+    def _meet(self, group: str) -> SiteState:
+        site = self._sites[group] = SiteState()
         if self._prefetch is not None:
             self._fetch(group, self._prefetch.clouds)
         self._set_policy(group, self._inventory.get(group))
@@ -404,7 +406,7 @@ class ScopewaySource:
             site = self._sites.get(group)
             for name in some:
                 if site is None or not site.uses(name):
-                    self._dependencies.discard(name, group)
+                    self._targets.discard(name, group)
             yield
 
     def _check_streams(self, node: Node) -> None:
@@ -420,20 +422,20 @@ class ScopewaySource:
                     f"{whose} has {count} streams already", status="RESOURCE_EXHAUSTED"
                 )
 
-    def _use(self, view: View, name: str, target: Target | Rejection) -> None:
-        self._sites[view.group].take_up(view, name, UNKNOWN)
+    def _track_target(self, view: StreamView, name: str, target: Target | Rejection) -> None:
+        self._sites[view.group].track(view, name, UNKNOWN)
         if isinstance(target, Target):
-            self._dependencies.add(name, target, view.group)
+            self._targets.add(name, target, view.group)
 
     def _plan(self, name: str, target: Target | Rejection, group: str) -> Plan:
         if isinstance(target, Rejection):
             return target
         caller = self._inventory.get(group)
         if caller is None:
-            return self.knowledge.unknown_site(group)
+            return self.staleness.unknown_site(group)
         decision = decide(target, caller, self._inventory, self._settings)
-        self._passed_over.note(group, name, decision.skipped)
-        return self.knowledge.told(decision.plan)
+        self._skipped.note(group, name, decision.skipped)
+        return self.staleness.annotate(decision.plan)
 
     def _set_policy(self, group: str, cloud: Cloud | None) -> bool:
         return self._policies.set(group, cloud, earlier=self._sites[group].earlier)
@@ -462,7 +464,7 @@ class ScopewaySource:
         body = compile_cluster(name, outcome, earlier=earlier)
         return self._compiled.put(key, resource(CLUSTER, name, body, after=after))
 
-    def _refuse(self, view: View, name: str, what: str) -> None:
+    def _refuse(self, view: StreamView, name: str, what: str) -> None:
         self._stats.refused += 1
         if not view.warned:
             view.warned = True
@@ -499,11 +501,11 @@ class ScopewaySource:
         """
         before, pairs = dict(self._sites[name].versions), []
         for setup in before:
-            self._site_memo.forget((name, setup))
+            self._site_cache.forget((name, setup))
         try:
             for setup, was in before.items():
                 yield from self._make_site((name, setup))
-                now = self._site_memo.versions((name, setup))
+                now = self._site_cache.versions((name, setup))
                 site = self._sites.get(name)
                 if site is not None and setup in site.versions:
                     site.versions[setup] = now
@@ -519,12 +521,12 @@ class ScopewaySource:
             ProtocolError: its cloud has changed each time before all was made.
         """
         for _ in range(ATTEMPTS):
-            if key in self._site_memo:
+            if key in self._site_cache:
                 return
             cloud = self._inventory.get(key[0])
-            made = yield from self._site_memo.make(key)
+            made = yield from self._site_cache.make(key)
             if self._inventory.get(key[0]) is cloud:
-                self._site_memo.put(key, made)
+                self._site_cache.put(key, made)
                 return
         raise ProtocolError(
             f"cloud {key[0]} changes so often that its listeners cannot be made",

@@ -18,7 +18,7 @@ LINES, SECONDS = 20, 60.0
 """At most so many lines about nodes of unknown clouds in so many seconds."""
 
 
-class Knowledge:
+class Staleness:
     """How far the inventory of a source can be trusted."""
 
     def __init__(self, until: float | None = None) -> None:
@@ -33,7 +33,7 @@ class Knowledge:
         """Return whether others may know more."""
         return self.until is not None
 
-    def told(self, plan: Plan) -> Plan:
+    def annotate(self, plan: Plan) -> Plan:
         """Return a plan as users are told it."""
         return plan if self.until is None else as_known(plan, self.until)
 

@@ -19,7 +19,7 @@ _STEP = 256
 """Targets that are looked at before others have their turn."""
 
 
-class Dependencies:
+class TargetIndex:
     """The targets in use, each by the sites that use it."""
 
     def __init__(self) -> None:

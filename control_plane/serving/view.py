@@ -7,7 +7,7 @@ What there is, and what it means that a stream uses something, is for the source
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from scopeway.control_plane.serving.staleness import Knowledge
+from scopeway.control_plane.serving.staleness import Staleness
 from scopeway.control_plane.translator.names import PEER
 from scopeway.control_plane.translator.node_identity import from_metadata
 from scopeway.control_plane.translator.node_setup import Setup, setup_of
@@ -19,46 +19,45 @@ from scopeway.xds.steps import Steps
 from scopeway.xds.type_urls import CLUSTER, ROUTE, SECRET
 
 
-class Behind(Protocol):
+class ResourceLookup(Protocol):
     """The source of a view."""
 
-    def take_up(self, view: "View", name: str) -> Resource | None:
+    def cluster_for(self, view: "StreamView", name: str) -> Resource | None:
         """Return the cluster of a target as a view sees it; None where the view has too many."""
 
-    def is_current(self, view: "View", type_url: str, name: str, version: str) -> bool:
+    def is_current(self, view: "StreamView", type_url: str, name: str, version: str) -> bool:
         """Return whether a resource is known to have that version; a cluster is in use then."""
 
-    def site_resource(self, view: "View", type_url: str, name: str) -> Resource | None:
+    def site_resource(self, view: "StreamView", type_url: str, name: str) -> Resource | None:
         """Return a resource that one Envoy of a site needs."""
 
     def peer_routes(self, group: str) -> Resource | None:
         """Return the routes of a site's peer."""
 
-    def prepare_resource(self, view: "View", type_url: str, name: str) -> Steps[None]:
+    def prepare_resource(self, view: "StreamView", type_url: str, name: str) -> Steps[None]:
         """Do what takes long of `peer_routes` and `site_resource`, in steps."""
 
-    def site_names(self, view: "View", type_url: str) -> Collection[str]:
+    def site_names(self, view: "StreamView", type_url: str) -> Collection[str]:
         """Return the names of the resources of a type that one Envoy of a site needs."""
 
     def targets_of_all(self, group: str) -> Collection[str]:
         """Return the targets that all Envoys of a site have."""
 
-    knowledge: Knowledge
+    staleness: Staleness
     """How far what it knows can be trusted."""
 
-    def detach(self, view: "View") -> None:
+    def detach(self, view: "StreamView") -> None:
         """Forget a view."""
 
 
-class View:
+class StreamView:
     """The view of one stream."""
 
-    def __init__(self, source: Behind, node: Node) -> None:
+    def __init__(self, source: ResourceLookup, node: Node) -> None:
         self._source = source
         self.node = node
         self.targets: dict[str, str] = {}
-        """Those in use by this stream, to versions (`sites.Site`). A connected Envoy gives up
-        none."""
+        """Target in use by this stream to version (`SiteState`); an Envoy gives up none."""
         # dicts, as empty ones take a third of the room of sets
         self.negative: dict[str, None] = {}
         """Those that could not be served when they were last compiled."""
@@ -89,7 +88,7 @@ class View:
     def resource(self, type_url: str, name: str) -> Resource | None:
         """See `xds.source.NodeView`."""
         if type_url == CLUSTER:
-            return self._source.take_up(self, name)
+            return self._source.cluster_for(self, name)
         if type_url == SECRET and name in self.identity:
             return self.identity[name]
         if type_url == ROUTE and name == PEER:
@@ -104,9 +103,9 @@ class View:
 
     def is_outdated(self, type_url: str, name: str) -> bool:
         """See `xds.source.MayBeOutdated`."""
-        # what the node itself says of its files is no knowledge of the registry
+        # what the node itself says of its files is not knowledge from the registry
         is_own = type_url == SECRET and name in self.identity
-        return self._source.knowledge.is_outdated and not is_own
+        return self._source.staleness.is_outdated and not is_own
 
     def wildcard(self, type_url: str) -> Collection[str]:
         """See `xds.source.NodeView`."""

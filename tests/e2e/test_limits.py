@@ -6,7 +6,7 @@ import pytest
 
 from harness.fleet import Fleet, manifest
 from harness.http import Response, send
-from scopeway.control_plane.serving.limits import Limits
+from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.translator.http_connection_managers import ON_DEMAND_TIMEOUT
 
 ANYONE = [{"clouds": ["cloud-1"]}]
@@ -16,7 +16,7 @@ ANYONE = [{"clouds": ["cloud-1"]}]
 def front(fleet: Fleet) -> int:
     """The port of the front of cloud-1, whose Envoy may have two targets that cannot be served."""
     fleet.control_plane.stop()
-    fleet.control_plane.limits = Limits(negative=2)
+    fleet.control_plane.limits = SourceLimits(negative=2)
     fleet.control_plane.start()
     cloud = fleet.site("cloud-1", services={"image": fleet.service("glance-1")})
     assert cloud.front

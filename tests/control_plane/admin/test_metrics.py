@@ -131,7 +131,7 @@ def test_types_that_clients_invent_share_one_label(metrics: Metrics) -> None:
 
 
 def test_what_was_passed_over_is_told_by_cause_and_never_by_a_name(metrics: Metrics) -> None:
-    stats = SourceStats(passed_over={"cordoned": 3})
+    stats = SourceStats(skipped={"cordoned": 3})
     metrics.watch_source(lambda: stats)
     value = metrics.registry.get_sample_value
 

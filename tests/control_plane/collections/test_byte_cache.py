@@ -8,7 +8,7 @@ from scopeway.control_plane.clouds import manifest
 from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.control_plane.collections.byte_cache import ByteBoundedCache
 from scopeway.control_plane.serving.node_auth import MAX_PATH, check_bootstrap
-from scopeway.control_plane.serving.site_cache import SiteMemo, SiteResources
+from scopeway.control_plane.serving.site_cache import SiteCache, SiteResources
 from scopeway.control_plane.translator import secrets
 from scopeway.control_plane.translator.node_identity import SiteIdentity
 from scopeway.control_plane.translator.secrets import identity_secrets
@@ -136,7 +136,7 @@ def test_what_the_envoys_of_a_site_have_in_common_is_kept_once_while_it_is_made(
         yield LISTENER, "front", access_log.encode()
         yield EXTENSION, "lua/front", f"lua of {cloud}".encode()
 
-    cache = SiteMemo(make)
+    cache = SiteCache(make)
     under_way = [
         cache.make((cloud, log)) for cloud in ("cloud-1", "cloud-2") for log in ("/a", "/b")
     ]
@@ -161,9 +161,9 @@ def test_large_sites_that_never_ask_for_all_push_out_each_other() -> None:
         yield LISTENER, "front", body
         yield EXTENSION, "lua/front", b"lua"
 
-    cache = SiteMemo(make)
+    cache = SiteCache(make)
     for number in range(20):
-        cache.come(("cloud-1", f"/{number}"))
+        cache.add(("cloud-1", f"/{number}"))
 
     assert (cache._fresh.bytes + cache._made.bytes) < (64 + 17) << 20
     found = cache.resource(("cloud-1", "/0"), EXTENSION, "lua/front")

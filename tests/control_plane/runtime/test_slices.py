@@ -23,7 +23,7 @@ from scopeway.control_plane.runtime.settings import Settings
 from scopeway.control_plane.runtime.slices import in_slices
 from scopeway.control_plane.scope import parse_target
 from scopeway.control_plane.serving.source import ScopewaySource
-from scopeway.control_plane.serving.target_index import Dependencies
+from scopeway.control_plane.serving.target_index import TargetIndex
 from scopeway.xds.steps import Steps, finish
 from scopeway.xds.type_urls import CLUSTER
 
@@ -235,12 +235,12 @@ def test_a_batch_of_clouds_that_bear_a_label_costs_once_what_selects_it() -> Non
     """Before, each cloud of a batch looked at all targets of the label."""
 
     def prepare(count: int):
-        dependencies = Dependencies()
+        index = TargetIndex()
         for number in range(count):
             name = f"image@[fleet=v]|x-{number}"
-            dependencies.add(name, parse_target(name), "cloud-1")
+            index.add(name, parse_target(name), "cloud-1")
         clouds = [labelled(number) for number in range(count)]
-        return lambda: list(dependencies.affected(clouds))
+        return lambda: list(index.affected(clouds))
 
     assert growth(prepare, 400) < LINEAR
 

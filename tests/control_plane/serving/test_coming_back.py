@@ -8,8 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from harness.source import Fleet, cloud, node, status
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.serving.limits import Limits
-from scopeway.control_plane.serving.site_state import Away
+from scopeway.control_plane.serving.limits import SourceLimits
+from scopeway.control_plane.serving.site_state import IdleSites
 from scopeway.xds.source import KnowsVersions, Node, NodeView
 from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
@@ -27,7 +27,7 @@ def is_current(view: NodeView, type_url: str, name: str, version: str) -> bool:
 
 class TestLeaving:
     def test_a_target_is_in_use_while_a_stream_uses_it(self) -> None:
-        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=Limits(sites_away=0))
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=SourceLimits(sites_away=0))
         first, second = fleet.attach(), fleet.attach()
         for view in (first, second):
             view.resource(CLUSTER, "image@cloud-2")
@@ -68,7 +68,7 @@ class TestLeaving:
 
     def test_of_the_sites_that_left_the_first_is_forgotten_first(self) -> None:
         clouds = [cloud(f"cloud-{number}") for number in range(4)]
-        fleet = Fleet(*clouds, limits=Limits(sites_away=2))
+        fleet = Fleet(*clouds, limits=SourceLimits(sites_away=2))
         views = [fleet.attach(f"cloud-{number}") for number in range(3)]
         known = [version(view, CLUSTER, "image@cloud-3") for view in views]
         for number in (1, 0, 2):
@@ -83,7 +83,7 @@ class TestLeaving:
     def test_of_a_site_that_is_forgotten_nothing_is_kept(self) -> None:
         """Before, what was made of its cloud at a change was served for ever."""
         clouds = [cloud(f"cloud-{number}") for number in range(2)]
-        fleet = Fleet(*clouds, limits=Limits(sites_away=1))
+        fleet = Fleet(*clouds, limits=SourceLimits(sites_away=1))
         fleet.attach("cloud-0").close()
         fleet.put(cloud("cloud-0", port=1))
         fleet.attach("cloud-1").close()
@@ -95,16 +95,16 @@ class TestLeaving:
     def test_so_many_targets_are_remembered_of_all_sites_together(
         self, targets: int, forgotten: list[str]
     ) -> None:
-        away = Away(sites=10, targets=targets)
+        idle = IdleSites(sites=10, targets=targets)
         gone = [
-            name for site, used in (("a", 1), ("b", 2), ("c", 2)) for name in away.leave(site, used)
+            name for site, used in (("a", 1), ("b", 2), ("c", 2)) for name in idle.add(site, used)
         ]
 
         assert gone == forgotten
 
     def test_of_sites_with_many_targets_fewer_are_remembered(self) -> None:
         clouds = [cloud(f"cloud-{number}") for number in range(3)]
-        fleet = Fleet(*clouds, limits=Limits(targets_away=3))
+        fleet = Fleet(*clouds, limits=SourceLimits(targets_away=3))
         for number in range(2):
             view = fleet.attach(f"cloud-{number}")
             for other in range(2):
@@ -168,7 +168,7 @@ class TestComingBack:
         fleet.put(cloud("cloud-1", port=1))
         fleet.attach().resource(LISTENER, "front")
 
-        assert not fleet.source._site_memo._fresh
+        assert not fleet.source._site_cache._fresh
 
     def test_it_is_not_when_its_own_cloud_is_another_caller_now(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
@@ -182,7 +182,7 @@ class TestComingBack:
         assert status(back, "image@cloud-2") == "403"
 
     def test_what_is_current_is_in_use_and_counts(self) -> None:
-        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=Limits(targets=1))
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=SourceLimits(targets=1))
         view = fleet.attach()
         had = version(view, CLUSTER, "image@cloud-2")
         view.close()
@@ -195,7 +195,7 @@ class TestComingBack:
 
     def test_one_too_many_is_not_current(self) -> None:
         fleet = Fleet(
-            cloud("cloud-1"), cloud("cloud-2"), cloud("cloud-3"), limits=Limits(targets=1)
+            cloud("cloud-1"), cloud("cloud-2"), cloud("cloud-3"), limits=SourceLimits(targets=1)
         )
         view = fleet.attach()
         had = version(view, CLUSTER, "image@cloud-2")
@@ -206,7 +206,7 @@ class TestComingBack:
         assert not is_current(back, CLUSTER, "image@cloud-2", had)
 
     def test_what_could_not_be_served_and_is_current_is_in_use_like_any_other(self) -> None:
-        fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
+        fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(negative=1))
         one, other = fleet.attach(), fleet.attach()
         answers = [one.resource(CLUSTER, f"image@cloud-{number}") for number in (2, 3)]
         assert [each is not None for each in answers] == [True, False]
@@ -253,7 +253,7 @@ class Memory(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        limits = Limits(targets=4, negative=1, sites_away=2, targets_away=5)
+        limits = SourceLimits(targets=4, negative=1, sites_away=2, targets_away=5)
         self.fleet = Fleet(*map(cloud, NAMES), limits=limits)
         self.views: list[NodeView] = []
         self.seen: dict[tuple[str, str], set[str]] = {}

@@ -24,7 +24,7 @@ from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.runtime import app
 from scopeway.control_plane.runtime.background import BackgroundQueue
 from scopeway.control_plane.scope import SERVICE_TYPES
-from scopeway.control_plane.serving.limits import Limits
+from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.source import ScopewaySource
 from scopeway.control_plane.translator.site_resources import each_site_resource, preload
 from scopeway.xds.encoding.messages import DeltaRequest, decode_delta_request
@@ -60,7 +60,7 @@ async def answer(client: Client) -> bytes:
     return data
 
 
-def fleet(limits: Limits | None = None) -> Fleet:
+def fleet(limits: SourceLimits | None = None) -> Fleet:
     return Fleet(*(cloud(f"cloud-{each}") for each in range(1, 4)), limits=limits)
 
 
@@ -148,7 +148,7 @@ def test_names_that_were_slow_to_read_are_quickly_forgotten(
 
 def test_the_clouds_and_labels_of_a_sites_targets_are_bounded() -> None:
     """Of all its streams together; those in use go on, and so do other sites."""
-    source = fleet(limits=Limits(atoms_per_cloud=5)).source
+    source = fleet(limits=SourceLimits(atoms_per_cloud=5)).source
     views = [source.attach(made("cloud-1")) for _ in range(2)]
     other = source.attach(made("cloud-2"))
 

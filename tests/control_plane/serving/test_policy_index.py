@@ -6,7 +6,7 @@ import pytest
 
 from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Peer
 from scopeway.control_plane.clouds.policy import Policy
-from scopeway.control_plane.serving.policy_index import LONGEST_REST, REST, Policies
+from scopeway.control_plane.serving.policy_index import LONGEST_REST, REST, PolicyIndex
 from scopeway.control_plane.translator.routes import PeerRoutes
 from scopeway.xds.steps import Steps
 
@@ -31,12 +31,12 @@ def cloud(
     )
 
 
-def change(policies: Policies, old: Cloud | None, new: Cloud | None) -> set[str]:
+def change(policies: PolicyIndex, old: Cloud | None, new: Cloud | None) -> set[str]:
     """Return the sites that a change of one cloud concerns."""
     return set().union(*policies.change([(old, new)]))
 
 
-class Counting(Policies):
+class Counting(PolicyIndex):
     """Counts what is compiled."""
 
     takes = 0.0

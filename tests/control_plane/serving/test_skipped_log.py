@@ -6,7 +6,7 @@ import pytest
 
 from scopeway.control_plane.planner.plan import Skipped
 from scopeway.control_plane.serving.log_budget import LogBudget
-from scopeway.control_plane.serving.skipped_log import REMEMBERED, PassedOver
+from scopeway.control_plane.serving.skipped_log import REMEMBERED, SkippedLog
 
 AWAY = Skipped(cloud="cloud-9", reason="no cloud is named cloud-9", cause="unknown")
 CLOSED = Skipped(cloud="closed", reason="closed does not let us in", cause="policy")
@@ -20,7 +20,7 @@ def verbose(caplog: pytest.LogCaptureFixture) -> None:
 def test_every_time_is_counted_and_the_same_thing_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    passed = PassedOver()
+    passed = SkippedLog()
     for _ in range(3):
         passed.note("cloud-1", "image@cloud-9|closed", [AWAY, CLOSED])
 
@@ -35,7 +35,7 @@ def test_every_time_is_counted_and_the_same_thing_logged_once(
 
 
 def test_another_site_or_reason_is_another_line(caplog: pytest.LogCaptureFixture) -> None:
-    passed = PassedOver()
+    passed = SkippedLog()
     passed.note("cloud-1", "t", [AWAY])
     passed.note("cloud-2", "t", [AWAY])
     passed.note("cloud-1", "t", [CLOSED])
@@ -49,7 +49,7 @@ def test_many_lines_are_withheld_and_a_line_names_a_few_clouds(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = 0.0
-    passed = PassedOver(LogBudget(2, 60, clock=lambda: now))
+    passed = SkippedLog(LogBudget(2, 60, clock=lambda: now))
     for number in range(100):
         passed.note("cloud-1", f"t{number}", [AWAY] * 10)
     now = 61
@@ -63,7 +63,7 @@ def test_many_lines_are_withheld_and_a_line_names_a_few_clouds(
 
 
 def test_what_was_told_longest_ago_is_forgotten_first(caplog: pytest.LogCaptureFixture) -> None:
-    passed = PassedOver(LogBudget(10**9, 60))
+    passed = SkippedLog(LogBudget(10**9, 60))
     for number in range(REMEMBERED):
         passed.note("cloud-1", f"t{number}", [AWAY])
     passed.note("cloud-1", "t0", [CLOSED])

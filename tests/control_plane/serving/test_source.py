@@ -22,7 +22,7 @@ from harness.source import (
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud, CloudPattern, Endpoint, Service
 from scopeway.control_plane.planner.planner import PlanSettings
-from scopeway.control_plane.serving.limits import Limits
+from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.source import ScopewaySource
 from scopeway.control_plane.serving.stats import ANSWER_BOUNDS
 from scopeway.control_plane.translator.node_setup import EARLIER, PROTOCOL
@@ -57,7 +57,7 @@ class TestAttach:
         assert source.attach(secure).resource(SECRET, "front") is not None
 
     def test_a_node_has_only_so_many_streams_at_a_time(self) -> None:
-        source = Fleet(cloud("cloud-1"), limits=Limits(streams_per_node=2)).source
+        source = Fleet(cloud("cloud-1"), limits=SourceLimits(streams_per_node=2)).source
         views = [source.attach(node("cloud-1")) for _ in range(2)]
         with pytest.raises(
             ProtocolError, match="node 'cloud-1/0' has 2 streams already"
@@ -71,7 +71,7 @@ class TestAttach:
         source.attach(node("cloud-1"))
 
     def test_a_cloud_has_only_so_many_streams_at_a_time_whatever_its_nodes_are_called(self) -> None:
-        source = Fleet(cloud("cloud-1"), limits=Limits(streams_per_cloud=3)).source
+        source = Fleet(cloud("cloud-1"), limits=SourceLimits(streams_per_cloud=3)).source
         metadata = node("cloud-1").metadata
         names = [f"cloud-1/{number}" for number in range(4)]
         views = [
@@ -129,7 +129,7 @@ class TestAttach:
         assert fleet.source.stats().streams == 0
 
     def test_nor_does_it_keep_a_site_from_being_forgotten(self) -> None:
-        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=Limits(sites_away=1))
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=SourceLimits(sites_away=1))
         fleet.attach("cloud-1").close()
         with pytest.raises(ValueError, match="cannot be made"):
             fleet.attach("cloud-1", access_log=BROKEN)
@@ -234,7 +234,7 @@ class TestTargets:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2", tier="edge"), closed)
         fleet.attach().resource(CLUSTER, name)
 
-        assert fleet.source.stats().passed_over == counted
+        assert fleet.source.stats().skipped == counted
 
     def test_the_time_for_a_target_is_counted_by_how_long_it_took(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
@@ -471,7 +471,7 @@ class TestPolicies:
         assert view.resource(ROUTE, "peer") is not None
 
     def test_what_nobody_uses_is_forgotten(self) -> None:
-        fleet = Fleet(peered("cloud-1", ANYBODY), limits=Limits(sites_away=0))
+        fleet = Fleet(peered("cloud-1", ANYBODY), limits=SourceLimits(sites_away=0))
         fleet.attach("cloud-1").close()
 
         fleet.put(Cloud(name="cloud-9", labels={"fleet": "f"}))

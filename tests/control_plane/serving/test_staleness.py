@@ -35,12 +35,12 @@ class TestSource:
         names = [(CLUSTER, "image@cloud-1"), (LISTENER, "*"), (ROUTE, "peer"), (SECRET, "front")]
 
         assert not any(is_outdated(view, *each) for each in names)
-        fleet.knowledge.until = 1.0
+        fleet.staleness.until = 1.0
         assert all(is_outdated(view, *each) for each in names)
 
     def test_the_names_of_an_envoys_own_files_are_no_knowledge_of_the_registry(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
-        fleet.knowledge.until = 1.0
+        fleet.staleness.until = 1.0
         files = {"certificate": "/c", "key": "/k", "authorities": "/a"}
         metadata = {f"scopeway.identity.{name}": file for name, file in files.items()}
         view = fleet.source.attach(
@@ -53,11 +53,11 @@ class TestSource:
 
     def test_rejections_say_that_it_is_away_and_are_told_anew_when_it_is_back(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
-        fleet.knowledge.until = 1.0
+        fleet.staleness.until = 1.0
         view = fleet.attach()
         away = status(view, "image@cloud-7")
         fleet.notifier.told.clear()
-        fleet.knowledge.until = None
+        fleet.staleness.until = None
         for _ in fleet.source.catch_up():
             pass
 
@@ -69,7 +69,7 @@ class TestSource:
     ) -> None:
         fleet = Fleet()
         fleet.attach("cloud-1")
-        fleet.knowledge.until = 1_796_036_640.0
+        fleet.staleness.until = 1_796_036_640.0
         with caplog.at_level(logging.WARNING, "scopeway.control_plane.serving.staleness"):
             view = fleet.attach("cloud-2")
             for number in range(2 * LINES):
@@ -83,7 +83,7 @@ class TestSource:
 
     def test_a_node_proves_its_cloud_all_the_same(self) -> None:
         fleet = Fleet(trust_domain="edge.example")
-        fleet.knowledge.until = 1.0
+        fleet.staleness.until = 1.0
         other = ("spiffe://edge.example/cloud/cloud-2",)
         claimed = Node(id="cloud-1/0", cluster="cloud-1", metadata=NODE.metadata, identities=other)
         with pytest.raises(ProtocolError, match="its certificate is that of cloud-2") as refused:
@@ -181,7 +181,7 @@ class TestControlPlane:
             seen.append(self.send(session))
         assert seen == [[], [], [], []]
         control_plane.release(None)
-        assert control_plane.knowledge.is_outdated
+        assert control_plane.staleness.is_outdated
 
         control_plane.apply(Batch())
         assert self.send(session) == [(0, 2)]
@@ -212,5 +212,5 @@ class TestControlPlane:
             came.close()
 
         assert sent == []
-        assert not control_plane.knowledge.is_outdated
+        assert not control_plane.staleness.is_outdated
         assert self.send(self.join(control_plane, **current)) == []

@@ -18,31 +18,31 @@ from scopeway.control_plane.clouds.model import (
 )
 from scopeway.control_plane.planner.planner import PlanSettings, plan
 from scopeway.control_plane.scope import parse_target
-from scopeway.control_plane.serving.target_index import Dependencies, is_another_caller
+from scopeway.control_plane.serving.target_index import TargetIndex, is_another_caller
 
 
-def using(*uses: tuple[str, str]) -> Dependencies:
-    dependencies = Dependencies()
+def using(*uses: tuple[str, str]) -> TargetIndex:
+    index = TargetIndex()
     for name, site in uses:
-        dependencies.add(name, parse_target(name), site)
-    return dependencies
+        index.add(name, parse_target(name), site)
+    return index
 
 
 def test_a_cloud_concerns_the_targets_that_name_it() -> None:
-    dependencies = using(("image@a", "s"), ("image@b|(c|a)", "s"), ("image@b", "s"))
+    index = using(("image@a", "s"), ("image@b|(c|a)", "s"), ("image@b", "s"))
 
-    assert affected(dependencies, None, Cloud(name="a")) == {"image@a", "image@b|(c|a)"}
-    assert affected(dependencies, Cloud(name="c"), None) == {"image@b|(c|a)"}
-    assert affected(dependencies, None, Cloud(name="d")) == frozenset()
+    assert affected(index, None, Cloud(name="a")) == {"image@a", "image@b|(c|a)"}
+    assert affected(index, Cloud(name="c"), None) == {"image@b|(c|a)"}
+    assert affected(index, None, Cloud(name="d")) == frozenset()
 
 
-def affected(dependencies: Dependencies, *clouds: Cloud | None) -> frozenset[str]:
-    found = dependencies.affected([each for each in clouds if each is not None])
+def affected(index: TargetIndex, *clouds: Cloud | None) -> frozenset[str]:
+    found = index.affected([each for each in clouds if each is not None])
     return frozenset().union(*found)
 
 
 def test_a_cloud_concerns_the_selectors_that_it_matched_or_matches() -> None:
-    dependencies = using(
+    index = using(
         ("image@[region=eu]", "s"),
         ("image@[region=eu,tier=edge]", "s"),
         ("image@[region=us]", "s"),
@@ -50,25 +50,25 @@ def test_a_cloud_concerns_the_selectors_that_it_matched_or_matches() -> None:
     old = Cloud(name="a", labels={"region": "eu", "tier": "core"})
     new = Cloud(name="a", labels={"region": "us", "tier": "edge"})
 
-    assert affected(dependencies, old, new) == {"image@[region=eu]", "image@[region=us]"}
-    assert affected(dependencies, new, None) == {"image@[region=us]"}
+    assert affected(index, old, new) == {"image@[region=eu]", "image@[region=us]"}
+    assert affected(index, new, None) == {"image@[region=us]"}
 
 
 def test_local_means_the_cloud_of_each_site_that_uses_it() -> None:
-    dependencies = using(("image@local", "a"), ("image@local", "b"))
-    dependencies.discard("image@local", "a")
+    index = using(("image@local", "a"), ("image@local", "b"))
+    index.discard("image@local", "a")
 
-    assert affected(dependencies, None, Cloud(name="a")) == frozenset()
-    assert affected(dependencies, None, Cloud(name="b")) == {"image@local"}
+    assert affected(index, None, Cloud(name="a")) == frozenset()
+    assert affected(index, None, Cloud(name="b")) == {"image@local"}
 
 
 def test_a_site_that_gives_up_what_means_its_own_cloud_too_leaves_it_to_others() -> None:
     name = "image@a|local"
-    dependencies = using((name, "a"), (name, "b"))
-    dependencies.discard(name, "a")
+    index = using((name, "a"), (name, "b"))
+    index.discard(name, "a")
 
-    assert affected(dependencies, None, Cloud(name="a")) == {name}
-    assert dependencies.by_user({name}) == {"b": [name]}
+    assert affected(index, None, Cloud(name="a")) == {name}
+    assert index.by_user({name}) == {"b": [name]}
 
 
 def test_labels_and_rules_make_a_cloud_another_caller() -> None:
@@ -84,27 +84,27 @@ def test_labels_and_rules_make_a_cloud_another_caller() -> None:
 
 def test_a_target_is_known_until_its_last_site_gives_it_up() -> None:
     name = "image@a|[region=eu]"
-    dependencies = using((name, "s"), (name, "t"))
+    index = using((name, "s"), (name, "t"))
     change = None, Cloud(name="a", labels={"region": "eu"})
 
-    dependencies.discard(name, "s")
-    assert affected(dependencies, *change) == {name}
-    dependencies.discard(name, "t")
+    index.discard(name, "s")
+    assert affected(index, *change) == {name}
+    index.discard(name, "t")
 
-    assert affected(dependencies, *change) == frozenset()
-    assert len(dependencies) == 0
+    assert affected(index, *change) == frozenset()
+    assert len(index) == 0
 
 
 def test_nothing_is_left_when_all_targets_are_given_up() -> None:
     """Targets come and go for months, so no empty entry may stay behind."""
     names = ["image@a", "image@local", "image@[r=1]|[r=1,t=2]", "image@a&b"]
-    dependencies = using(*((name, site) for name in names for site in ("s", "t")))
+    index = using(*((name, site) for name in names for site in ("s", "t")))
 
     for name in names:
         for site in ("s", "t", "never"):
-            dependencies.discard(name, site)
+            index.discard(name, site)
 
-    assert all(not index for index in vars(dependencies).values())
+    assert all(not index for index in vars(index).values())
 
 
 SETTINGS = PlanSettings()
@@ -159,17 +159,17 @@ def test_every_plan_that_changes_is_among_the_affected(
     fields: tuple[str, ...] | None,
 ) -> None:
     """One cloud comes, goes, or changes in all or in one of its fields."""
-    dependencies = Dependencies()
+    index = TargetIndex()
     for text in TARGETS:
         for site in NAMES:
-            dependencies.add(text, PARSED[text], site)
+            index.add(text, PARSED[text], site)
     before = Inventory().apply(fleet)
     old, new = before.get(name), None if state is None else Cloud(name=name, **state)
     if old and state and fields:
         new = replace(old, **{each: state[each] for each in fields})
     after = before.apply({} if new is None else {name: new}, deletes=() if new else (name,))
 
-    found = affected(dependencies, old, new)
+    found = affected(index, old, new)
     at_home = frozenset(TARGETS) if is_another_caller(old, new) else frozenset()
 
     for site in NAMES:

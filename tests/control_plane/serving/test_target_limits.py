@@ -3,12 +3,12 @@
 import pytest
 
 from harness.source import Fleet, cloud, status
-from scopeway.control_plane.serving.limits import Limits
+from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.xds.type_urls import CLUSTER
 
 
 def test_a_stream_has_so_many_targets_and_no_more() -> None:
-    fleet = Fleet(cloud("cloud-1"), limits=Limits(targets=2))
+    fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(targets=2))
     view = fleet.attach()
     names = ["image@cloud-1", "image@local", "image@cloud-1|local"]
 
@@ -19,7 +19,7 @@ def test_a_stream_has_so_many_targets_and_no_more() -> None:
 
 
 def test_rejections_have_a_limit_of_their_own(caplog: pytest.LogCaptureFixture) -> None:
-    fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=2))
+    fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(negative=2))
     view = fleet.attach()
     names = [f"image@cloud-{number}" for number in (7, 8, 9, 10)]
 
@@ -35,7 +35,7 @@ def test_rejections_have_a_limit_of_their_own(caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_name_beyond_the_limit_works_when_its_cloud_is_registered() -> None:
-    fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
+    fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(negative=1))
     view = fleet.attach()
     assert status(view, "image@cloud-8") == "404"
     assert view.resource(CLUSTER, "image@cloud-9") is None
@@ -48,7 +48,7 @@ def test_a_name_beyond_the_limit_works_when_its_cloud_is_registered() -> None:
 
 def test_a_name_beyond_the_limit_stays_beyond_it_while_it_cannot_be_served() -> None:
     """It is no target in use that turned into a rejection."""
-    fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
+    fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(negative=1))
     view = fleet.attach()
     assert status(view, "image@cloud-8") == "404"
     answers = [view.resource(CLUSTER, "image@cloud-9") for _ in range(2)]
@@ -59,7 +59,7 @@ def test_a_name_beyond_the_limit_stays_beyond_it_while_it_cannot_be_served() -> 
 
 def test_one_that_came_to_work_is_a_target_like_any_other() -> None:
     """It is told why, when it cannot be served any more."""
-    fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
+    fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(negative=1))
     view = fleet.attach()
     for number in (8, 9):
         view.resource(CLUSTER, f"image@cloud-{number}")
@@ -72,7 +72,7 @@ def test_one_that_came_to_work_is_a_target_like_any_other() -> None:
 
 
 def test_names_beyond_the_limit_count_as_targets() -> None:
-    fleet = Fleet(cloud("cloud-1"), limits=Limits(targets=2, negative=0))
+    fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(targets=2, negative=0))
     view = fleet.attach()
     for number in (7, 8, 9):
         assert view.resource(CLUSTER, f"image@cloud-{number}") is None
@@ -82,7 +82,7 @@ def test_names_beyond_the_limit_count_as_targets() -> None:
 
 
 def test_a_rejection_that_comes_to_work_makes_room_for_another() -> None:
-    fleet = Fleet(cloud("cloud-1"), limits=Limits(negative=1))
+    fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(negative=1))
     view = fleet.attach()
     assert status(view, "image@cloud-8") == "404"
 
@@ -94,7 +94,7 @@ def test_a_rejection_that_comes_to_work_makes_room_for_another() -> None:
 
 def test_a_target_in_use_is_kept_when_it_turns_into_a_rejection() -> None:
     """A removal would be worse for its users than a reason."""
-    fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=Limits(negative=1))
+    fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=SourceLimits(negative=1))
     view = fleet.attach()
     assert status(view, "image@cloud-9") == "404"
     assert status(view, "image@cloud-2") is None

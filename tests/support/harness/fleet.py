@@ -22,7 +22,7 @@ from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.planner.planner import PlanSettings
-from scopeway.control_plane.serving.limits import Limits
+from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.site_cache import SiteResources
 from scopeway.control_plane.serving.source import ScopewaySource
 from scopeway.control_plane.translator.bootstrap import bootstrap
@@ -63,7 +63,7 @@ class ControlPlane:
         self.direct = direct
         """Where clouds without a peer may be."""
         self.inventory = Inventory()
-        self.limits: Limits | None = None
+        self.limits: SourceLimits | None = None
         """What one stream may use; looked at when it starts."""
         self._lua: str | None = None
         self._background = background

@@ -15,11 +15,11 @@ from scopeway.control_plane.clouds.model import (
 )
 from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.planner.prefetch import parse_prefetch
-from scopeway.control_plane.serving.limits import Limits
+from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.prefetch_set import PrefetchSet
 from scopeway.control_plane.serving.site_cache import SiteResources
 from scopeway.control_plane.serving.source import ScopewaySource
-from scopeway.control_plane.serving.staleness import Knowledge
+from scopeway.control_plane.serving.staleness import Staleness
 from scopeway.control_plane.translator.node_setup import PROTOCOL, Setup
 from scopeway.xds.source import Node, NodeView
 from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
@@ -83,19 +83,19 @@ class Fleet:
     def __init__(
         self,
         *clouds: Cloud,
-        limits: Limits | None = None,
+        limits: SourceLimits | None = None,
         prefetch: str = "",
         trust_domain: str | None = None,
     ) -> None:
         self.notifier = Recorder()
-        self.knowledge = Knowledge()
+        self.staleness = Staleness()
         self.inventory = Inventory().apply({cloud.name: cloud for cloud in clouds})
         self.source = ScopewaySource(
             inventory=self.inventory,
             changes=self.notifier,
             site=site,
             settings=PlanSettings(trust_domain=trust_domain),
-            knowledge=self.knowledge,
+            staleness=self.staleness,
             limits=limits,
             prefetch=PrefetchSet([parse_prefetch(prefetch)], self.inventory) if prefetch else None,
         )
