@@ -1,6 +1,6 @@
 """What a request would get, told to people: `scopeway explain`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -9,8 +9,8 @@ from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.policy import AUDIT, Policy, Verdict, judge, policy_of, rule_name
 from scopeway.control_plane.planner.access import denial
-from scopeway.control_plane.planner.plan import Decision, PeerHop, Rejection, Route
-from scopeway.control_plane.planner.planner import PlanSettings, decide
+from scopeway.control_plane.planner.plan import PeerHop, Plan, Rejection, Route, Skipped
+from scopeway.control_plane.planner.planner import PlanSettings, plan_with_skipped
 from scopeway.control_plane.scope import (
     ScopeError,
     binding_for,
@@ -95,13 +95,11 @@ def explain_target(
         target = parse_target(name)
     except ScopeError as error:
         return _rejected_scope(name, error)
-    decision = decide(target, caller, inventory, settings)
-    explanation = _explanation(name, decision)
-    if isinstance(decision.plan, Rejection):
+    plan, skipped = plan_with_skipped(target, caller, inventory, settings)
+    explanation = _explanation(name, plan, skipped)
+    if isinstance(plan, Rejection):
         return explanation
-    return _with_rules(
-        explanation, decision.plan, target.service, caller, inventory, method, policy_problem
-    )
+    return _with_rules(explanation, plan, target.service, caller, inventory, method, policy_problem)
 
 
 def _with_rules(
@@ -163,9 +161,8 @@ def _rejected_scope(name: str | None, error: ScopeError) -> Explanation:
     )
 
 
-def _explanation(name: str, decision: Decision) -> Explanation:
-    skipped = {each.cloud: each.reason for each in decision.skipped}
-    plan = decision.plan
+def _explanation(name: str, plan: Plan, left_out: Iterable[Skipped]) -> Explanation:
+    skipped = {each.cloud: each.reason for each in left_out}
     if isinstance(plan, Rejection):
         return Explanation(
             target=name, outcome="reject", status=plan.status, reason=plan.reason, skipped=skipped

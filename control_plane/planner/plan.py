@@ -92,12 +92,3 @@ class Skipped:
     cloud: str
     reason: str
     cause: Cause
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """A plan, and what was left out on the way to it."""
-
-    plan: Plan
-    skipped: tuple[Skipped, ...] = ()
-    """In the order of the expression, without the one whose rejection is the plan; for people."""

@@ -16,7 +16,6 @@ from scopeway.control_plane.planner.access import honoured, refusal
 from scopeway.control_plane.planner.hops import direct_hop, peer_hop
 from scopeway.control_plane.planner.link_origins import places
 from scopeway.control_plane.planner.plan import (
-    Decision,
     Hop,
     Local,
     Plan,
@@ -52,19 +51,27 @@ class PlanSettings:
     """How many clouds one label selector stands for at most."""
 
 
-def plan(target: Target, caller: Cloud, inventory: Inventory, settings: PlanSettings) -> Plan:
+def plan_target(
+    target: Target, caller: Cloud, inventory: Inventory, settings: PlanSettings
+) -> Plan:
     """Return what serves a target at the site of `caller`."""
-    return decide(target, caller, inventory, settings).plan
+    return plan_with_skipped(target, caller, inventory, settings)[0]
 
 
-def decide(target: Target, caller: Cloud, inventory: Inventory, settings: PlanSettings) -> Decision:
-    """Return what serves a target at the site of `caller`, and which clouds were left out."""
+def plan_with_skipped(
+    target: Target, caller: Cloud, inventory: Inventory, settings: PlanSettings
+) -> tuple[Plan, tuple[Skipped, ...]]:
+    """Return the plan of a target, and the clouds of its expression that the plan leaves out.
+
+    The skipped clouds are in the order of the expression. A cloud whose rejection is the plan is
+    not among them.
+    """
     operator = unsupported_operator(target.expression)
     if operator is not None:
         reason = f"the operator '{operator}' is not supported yet"
-        return Decision(plan=Rejection(status=501, reason=reason))
+        return Rejection(status=501, reason=reason), ()
     if target.service == IDENTITY_VALIDATE:
-        return _validation(target.expression, caller, inventory, settings)
+        return _plan_validation(target.expression, caller, inventory, settings), ()
 
     hops: list[Hop] = []
     rejections: dict[str, Rejection] = {}
@@ -92,10 +99,10 @@ def decide(target: Target, caller: Cloud, inventory: Inventory, settings: PlanSe
         Skipped(cloud=name, reason=why.reason, cause=why.cause) for name, why in rejections.items()
     )
     if hops:
-        return Decision(plan=Route(hops=tuple(hops)), skipped=skipped)
+        return Route(hops=tuple(hops)), skipped
     if nothing is not None:
-        return Decision(plan=nothing, skipped=skipped)
-    return Decision(plan=next(iter(rejections.values())), skipped=skipped[1:])
+        return nothing, skipped
+    return next(iter(rejections.values())), skipped[1:]
 
 
 def atoms(expression: Expression) -> Iterator[Atom]:
@@ -183,9 +190,9 @@ def _without(name: str, service: str) -> Rejection:
     return Rejection(status=404, reason=f"{name} has no {service} service", cause="no-service")
 
 
-def _validation(
+def _plan_validation(
     expression: Expression, caller: Cloud, inventory: Inventory, settings: PlanSettings
-) -> Decision:
+) -> Plan:
     """A token is validated where it was issued, if both clouds agree.
 
     The caller's has to honour it; that which has issued it has to let the caller ask.
@@ -194,9 +201,9 @@ def _validation(
     name = expression.name
     issuer = caller if name == caller.name else inventory.get(name)
     if issuer is None:
-        return Decision(plan=_unknown(name))
+        return _unknown(name)
     if "identity" not in issuer.services:
-        return Decision(plan=_without(name, "identity"))
+        return _without(name, "identity")
     counts = honoured(caller, issuer)
     # 404 is Keystone's word for a token that isn't valid; of a 403 services make a broken Keystone
     if counts is None:
@@ -204,12 +211,12 @@ def _validation(
             f"{caller.name} does not honour tokens of {name}: "
             "no identity list of its accept rules names it"
         )
-        return Decision(plan=Rejection(status=404, reason=reason, cause="policy"))
+        return Rejection(status=404, reason=reason, cause="policy")
     denied = refusal(issuer, caller, IDENTITY_VALIDATE)
     if denied is not None:
-        return Decision(plan=Rejection(status=404, reason=denied, cause="policy"))
+        return Rejection(status=404, reason=denied, cause="policy")
     # the peer knows validations by a prefix of their own, which opens nothing else of its Keystone
     hop = _way(issuer, "identity", caller, inventory, settings, asked_as=IDENTITY_VALIDATE)
     if isinstance(hop, Rejection):
-        return Decision(plan=hop)
-    return Decision(plan=Route(hops=(hop,), honoured=counts))
+        return hop
+    return Route(hops=(hop,), honoured=counts)

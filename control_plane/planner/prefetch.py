@@ -9,7 +9,7 @@ from functools import lru_cache
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.planner.plan import Rejection
-from scopeway.control_plane.planner.planner import PlanSettings, atoms, plan
+from scopeway.control_plane.planner.planner import PlanSettings, atoms, plan_target
 from scopeway.control_plane.scope import (
     IDENTITY_VALIDATE,
     CloudName,
@@ -69,8 +69,8 @@ def _is_served(
     service: str, name: str, caller: Cloud, inventory: Inventory, settings: PlanSettings
 ) -> bool:
     target = Target(service=service, expression=CloudName(name))
-    outcome = plan(target, caller, inventory, settings)
-    return not isinstance(outcome, Rejection) or outcome.cause == "cordoned"
+    plan = plan_target(target, caller, inventory, settings)
+    return not isinstance(plan, Rejection) or plan.cause == "cordoned"
 
 
 @lru_cache(maxsize=4096)

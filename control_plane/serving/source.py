@@ -16,7 +16,7 @@ from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.policy import Policy
 from scopeway.control_plane.collections.byte_cache import ByteBoundedCache
 from scopeway.control_plane.planner.plan import Plan, Rejection
-from scopeway.control_plane.planner.planner import PlanSettings, decide
+from scopeway.control_plane.planner.planner import PlanSettings, plan_with_skipped
 from scopeway.control_plane.planner.prefetch import own_targets, prefetched
 from scopeway.control_plane.scope import ScopeError, Target, parse_target
 from scopeway.control_plane.serving.limits import SourceLimits
@@ -314,10 +314,10 @@ class ScopewaySource:
         if new and self._has_too_much(view.group, name):
             self._refuse(view, name, "clouds and labels in the targets of its cloud's Envoys")
             return None
-        outcome = self._plan(name, target, view.group)
+        plan = self._plan(name, target, view.group)
         if new:
             self._track_target(view, name, target)
-        if isinstance(outcome, Rejection):
+        if isinstance(plan, Rejection):
             if new and len(view.negative) >= self._limits.negative:
                 view.withheld[name] = None
                 self._refuse(view, name, "targets that cannot be served")
@@ -327,8 +327,8 @@ class ScopewaySource:
         else:
             view.negative.pop(name, None)
             view.withheld.pop(name, None)
-        cluster = self._compile(name, outcome, view.setup.earlier)
-        if not isinstance(outcome, Rejection):
+        cluster = self._compile(name, plan, view.setup.earlier)
+        if not isinstance(plan, Rejection):
             view.targets[name] = cluster.version
         return cluster
 
@@ -433,9 +433,9 @@ class ScopewaySource:
         caller = self._inventory.get(group)
         if caller is None:
             return self.staleness.unknown_site(group)
-        decision = decide(target, caller, self._inventory, self._settings)
-        self._skipped.note(group, name, decision.skipped)
-        return self.staleness.annotate(decision.plan)
+        plan, skipped = plan_with_skipped(target, caller, self._inventory, self._settings)
+        self._skipped.note(group, name, skipped)
+        return self.staleness.annotate(plan)
 
     def _set_policy(self, group: str, cloud: Cloud | None) -> bool:
         return self._policies.set(group, cloud, earlier=self._sites[group].earlier)
@@ -453,15 +453,15 @@ class ScopewaySource:
     def _parse(self, name: str) -> Target | Rejection:
         return self._parsed.get(name) or self._parsed.put(name, _parse(name))
 
-    def _compile(self, name: str, outcome: Plan, earlier: bool) -> Resource:
-        key = name, outcome, earlier
+    def _compile(self, name: str, plan: Plan, earlier: bool) -> Resource:
+        key = name, plan, earlier
         known = self._compiled.get(key)
         if known is not None:
             return known
         self._stats.compiled += 1
         # an Envoy opens no listener before all that it is sent at first has warmed up
-        after = LISTENER if waits_for_names(name, outcome, earlier=earlier) else None
-        body = compile_cluster(name, outcome, earlier=earlier)
+        after = LISTENER if waits_for_names(name, plan, earlier=earlier) else None
+        body = compile_cluster(name, plan, earlier=earlier)
         return self._compiled.put(key, resource(CLUSTER, name, body, after=after))
 
     def _refuse(self, view: StreamView, name: str, what: str) -> None:

@@ -22,7 +22,7 @@ from scopeway.control_plane.clouds.model import (
     Peer,
     Service,
 )
-from scopeway.control_plane.planner.planner import PlanSettings, plan
+from scopeway.control_plane.planner.planner import PlanSettings, plan_target
 from scopeway.control_plane.scope import parse_target
 from scopeway.control_plane.serving.target_index import TargetIndex
 from scopeway.control_plane.translator.clusters import compile_cluster, preload
@@ -83,8 +83,8 @@ def main() -> None:
         target = parse_target(name)
 
         def compile_anew(name: str = name, target: object = target) -> object:
-            outcome = plan(target, caller, inventory, SETTINGS)  # type: ignore[arg-type]
-            return resource(CLUSTER, name, compile_cluster(name, outcome))
+            plan = plan_target(target, caller, inventory, SETTINGS)  # type: ignore[arg-type]
+            return resource(CLUSTER, name, compile_cluster(name, plan))
 
         measure(f"compile: {case}", compile_anew)
         measure(f"parse: {case}", lambda name=name: parse_target(name), 200)

@@ -16,7 +16,12 @@ from scopeway.control_plane.clouds.model import (
 )
 from scopeway.control_plane.planner.access import namespace
 from scopeway.control_plane.planner.plan import Direct, Honoured, Local, PeerHop, Rejection, Route
-from scopeway.control_plane.planner.planner import MAX_HOPS, PlanSettings, decide, plan
+from scopeway.control_plane.planner.planner import (
+    MAX_HOPS,
+    PlanSettings,
+    plan_target,
+    plan_with_skipped,
+)
 from scopeway.control_plane.scope import IDENTITY_VALIDATE, parse_target
 
 SERVICE = Service(endpoints=(Endpoint(address="127.0.0.1", port=9292),))
@@ -77,7 +82,7 @@ CLOUDS = inventory(
 
 
 def planned(name: str, settings: PlanSettings = SETTINGS) -> Route | Rejection:
-    return plan(parse_target(name), HOME, CLOUDS, settings)
+    return plan_target(parse_target(name), HOME, CLOUDS, settings)
 
 
 @pytest.mark.parametrize(
@@ -158,9 +163,9 @@ def test_what_cannot_be_served_has_a_status_and_a_reason(
 
 
 def clouds_of(name: str) -> list[str]:
-    outcome = planned(name)
-    assert isinstance(outcome, Route)
-    return [hop.cloud for hop in outcome.hops]
+    plan = planned(name)
+    assert isinstance(plan, Route)
+    return [hop.cloud for hop in plan.hops]
 
 
 @pytest.mark.parametrize(
@@ -183,9 +188,11 @@ def test_alternatives_keep_their_order_and_leave_out_what_cannot_serve(
 
 
 def test_what_was_left_out_is_remembered_with_its_reason() -> None:
-    decision = decide(parse_target("image@cloud-9|closed|cloud-2|cloud-9"), HOME, CLOUDS, SETTINGS)
+    _, skipped = plan_with_skipped(
+        parse_target("image@cloud-9|closed|cloud-2|cloud-9"), HOME, CLOUDS, SETTINGS
+    )
 
-    assert [(each.cloud, each.reason) for each in decision.skipped] == [
+    assert [(each.cloud, each.reason) for each in skipped] == [
         ("cloud-9", "no cloud is named cloud-9"),
         (
             "closed",
@@ -205,22 +212,22 @@ def test_what_was_left_out_is_remembered_with_its_reason() -> None:
     ],
 )
 def test_when_none_is_left_the_first_rejection_is_the_answer(name: str, status: int) -> None:
-    outcome = planned(name)
+    plan = planned(name)
 
-    assert isinstance(outcome, Rejection)
-    assert outcome.status == status
+    assert isinstance(plan, Rejection)
+    assert plan.status == status
 
 
 def test_an_empty_selection_in_front_is_the_first_rejection() -> None:
-    outcome = planned("image@[region=mars]|closed")
+    plan = planned("image@[region=mars]|closed")
 
-    assert outcome == Rejection(status=404, reason="no cloud bears the labels [region=mars]")
+    assert plan == Rejection(status=404, reason="no cloud bears the labels [region=mars]")
 
 
 def test_insecure_peers_reach_beyond_loopback() -> None:
-    outcome = planned("image@far", PlanSettings(insecure_peers=True))
+    plan = planned("image@far", PlanSettings(insecure_peers=True))
 
-    assert outcome == Route(
+    assert plan == Route(
         hops=(PeerHop(cloud="far", address="203.0.113.9", port=8443, prefix="/image"),)
     )
 
@@ -235,10 +242,10 @@ def test_labels_stand_for_eight_usable_clouds() -> None:
         ),
     )
 
-    outcome = plan(parse_target("image@[kind=k]"), HOME, many, SETTINGS)
+    plan = plan_target(parse_target("image@[kind=k]"), HOME, many, SETTINGS)
 
-    assert isinstance(outcome, Route)
-    assert [hop.cloud for hop in outcome.hops] == [f"c-{number:02}" for number in range(1, 17, 2)]
+    assert isinstance(plan, Route)
+    assert [hop.cloud for hop in plan.hops] == [f"c-{number:02}" for number in range(1, 17, 2)]
 
 
 @pytest.mark.parametrize(("closed", "served"), [(255, True), (256, False)])
@@ -247,14 +254,14 @@ def test_of_those_with_the_labels_so_many_are_looked_at(closed: int, served: boo
     near = (cloud(f"c-{number:03}", labels={"kind": "k"}, accept=()) for number in range(closed))
     clouds = inventory(HOME, *near, cloud("open", labels={"kind": "k"}))
 
-    outcome = plan(parse_target("image@[kind=k]"), HOME, clouds, SETTINGS)
+    plan = plan_target(parse_target("image@[kind=k]"), HOME, clouds, SETTINGS)
 
     if served:
-        assert isinstance(outcome, Route)
-        assert [hop.cloud for hop in outcome.hops] == ["open"]
+        assert isinstance(plan, Route)
+        assert [hop.cloud for hop in plan.hops] == ["open"]
     else:
-        assert isinstance(outcome, Rejection)
-        assert outcome.status == 403
+        assert isinstance(plan, Rejection)
+        assert plan.status == 403
 
 
 @pytest.mark.parametrize("last", ["", "|c-16-0", "|[kind=k16]"])
@@ -262,10 +269,10 @@ def test_a_route_has_no_more_hops_than_envoy_takes_priorities(last: str) -> None
     many = [cloud(f"c-{n}-{m}", labels={"kind": f"k{n}"}) for n in range(17) for m in range(8)]
     name = "image@" + "|".join(f"[kind=k{n}]" for n in range(16)) + last
 
-    outcome = plan(parse_target(name), HOME, inventory(HOME, *many), SETTINGS)
+    plan = plan_target(parse_target(name), HOME, inventory(HOME, *many), SETTINGS)
 
-    assert isinstance(outcome, Route)
-    assert [hop.cloud for hop in outcome.hops] == [each.name for each in many[:MAX_HOPS]]
+    assert isinstance(plan, Route)
+    assert [hop.cloud for hop in plan.hops] == [each.name for each in many[:MAX_HOPS]]
     assert MAX_HOPS == 16 * 8
 
 
@@ -280,7 +287,7 @@ def test_equal_outcomes_of_different_callers_are_one_key() -> None:
     callers = [clouds.get("cloud-1"), clouds.get("cloud-3")]
 
     plans = {
-        plan(parse_target("image@cloud-2"), caller, clouds, SETTINGS)
+        plan_target(parse_target("image@cloud-2"), caller, clouds, SETTINGS)
         for caller in callers
         if caller is not None
     }
@@ -303,10 +310,10 @@ CORDONED = {"cloud-1": "mine", "cloud-2": "new disks", "cloud-3": "", "closed": 
 def test_a_cordoned_cloud_that_is_named_is_a_503_with_the_operators_reason(
     name: str, reason: str
 ) -> None:
-    outcome = plan(parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
+    plan = plan_target(parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
 
-    assert isinstance(outcome, Rejection)
-    assert (outcome.status, outcome.reason, outcome.cause) == (503, reason, "cordoned")
+    assert isinstance(plan, Rejection)
+    assert (plan.status, plan.reason, plan.cause) == (503, reason, "cordoned")
 
 
 @pytest.mark.parametrize(
@@ -320,24 +327,26 @@ def test_a_cordoned_cloud_that_is_named_is_a_503_with_the_operators_reason(
 def test_a_cordoned_cloud_is_passed_over_but_not_at_its_own_site(
     name: str, clouds: list[str]
 ) -> None:
-    outcome = plan(parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
+    plan = plan_target(parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
 
-    assert isinstance(outcome, Route)
-    assert [hop.cloud for hop in outcome.hops] == clouds
+    assert isinstance(plan, Route)
+    assert [hop.cloud for hop in plan.hops] == clouds
 
 
 def test_the_reason_of_a_cordon_is_not_for_those_who_may_not_use_the_cloud() -> None:
-    outcome = plan(parse_target("image@closed"), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
+    plan = plan_target(parse_target("image@closed"), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
 
-    assert isinstance(outcome, Rejection)
-    assert (outcome.status, outcome.cause) == (403, "policy")
+    assert isinstance(plan, Rejection)
+    assert (plan.status, plan.cause) == (403, "policy")
 
 
 def test_what_was_left_out_has_its_cause_in_one_word() -> None:
     name = "image@cloud-9|closed|no-image|far|cloud-3|cloud-1"
-    decision = decide(parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
+    _, skipped = plan_with_skipped(
+        parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS
+    )
 
-    assert {each.cloud: each.cause for each in decision.skipped} == {
+    assert {each.cloud: each.cause for each in skipped} == {
         "cloud-9": "unknown",
         "closed": "policy",
         "no-image": "no-service",

@@ -6,7 +6,7 @@ from harness.source import ANYBODY, cloud
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import AcceptRule, Cloud
 from scopeway.control_plane.planner.plan import Rejection, Route
-from scopeway.control_plane.planner.planner import PlanSettings, decide
+from scopeway.control_plane.planner.planner import PlanSettings, plan_target
 from scopeway.control_plane.planner.staleness import as_known, not_known
 from scopeway.control_plane.scope import parse_target
 
@@ -22,8 +22,8 @@ INVENTORY = Inventory().apply({each.name: each for each in (CALLER, *OTHERS)})
 
 
 def told(target: str) -> Route | Rejection:
-    decision = decide(parse_target(target), CALLER, INVENTORY, PlanSettings())
-    return as_known(decision.plan, UNTIL)
+    plan = plan_target(parse_target(target), CALLER, INVENTORY, PlanSettings())
+    return as_known(plan, UNTIL)
 
 
 def test_what_is_known_is_served() -> None:

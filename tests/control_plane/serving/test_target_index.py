@@ -16,7 +16,7 @@ from scopeway.control_plane.clouds.model import (
     Peer,
     Service,
 )
-from scopeway.control_plane.planner.planner import PlanSettings, plan
+from scopeway.control_plane.planner.planner import PlanSettings, plan_target
 from scopeway.control_plane.scope import parse_target
 from scopeway.control_plane.serving.target_index import TargetIndex, is_another_caller
 
@@ -178,4 +178,6 @@ def test_every_plan_that_changes_is_among_the_affected(
             continue
         for text in set(TARGETS) - found - (at_home if site == name else frozenset()):
             target = PARSED[text]
-            assert plan(target, was, before, SETTINGS) == plan(target, now, after, SETTINGS)
+            assert plan_target(target, was, before, SETTINGS) == plan_target(
+                target, now, after, SETTINGS
+            )

@@ -19,7 +19,7 @@ from scopeway.control_plane.cli.options import place
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.manifest import API_VERSION, KIND, parse_manifest
 from scopeway.control_plane.planner.plan import PeerHop, Rejection, Route
-from scopeway.control_plane.planner.planner import MAX_HOPS, PlanSettings, plan
+from scopeway.control_plane.planner.planner import MAX_HOPS, PlanSettings, plan_target
 from scopeway.control_plane.scope import parse_target
 from scopeway.control_plane.translator import cluster_templates
 from scopeway.control_plane.translator.clusters import MAX_REASON, compile_cluster, header_value
@@ -42,7 +42,7 @@ def compiled(case: Path) -> bytes:
         told["direct"] = tuple(map(place, told["direct"]))
     settings = PlanSettings(**told)
     name = document["target"]
-    return compile_cluster(name, plan(parse_target(name), caller, inventory, settings))
+    return compile_cluster(name, plan_target(parse_target(name), caller, inventory, settings))
 
 
 def _manifest(short: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS, InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.policy import policy_of
-from scopeway.control_plane.planner.planner import PlanSettings, plan
+from scopeway.control_plane.planner.planner import PlanSettings, plan_target
 from scopeway.control_plane.registry.documents import CORDON_KEY, parse_json, to_json
 from scopeway.control_plane.scope import parse_target
 from scopeway.control_plane.translator.clusters import compile_cluster
@@ -190,7 +190,7 @@ def _compiled(cloud: Cloud) -> None:
     for caller, name in ((other, NAME), (cloud, "cloud-2")):
         for service in ("image", "identity", "identity.validate", "compute"):
             target = f"{service}@{name}"
-            compile_cluster(target, plan(parse_target(target), caller, inventory, settings))
+            compile_cluster(target, plan_target(parse_target(target), caller, inventory, settings))
 
 
 def _addresses(cloud: Cloud) -> Iterator[str]:
