@@ -29,9 +29,9 @@ def _lifetime(text: str) -> timedelta:
 
 def _host(text: str) -> str:
     """Read an address for a certificate: a DNS name or an IP address, without a port."""
-    from scopeway.control_plane.clouds import validators as fields
+    from scopeway.control_plane.clouds import validators
 
-    problem = fields.address(text)
+    problem = validators.address_problem(text)
     if problem is not None:
         raise click.BadParameter(f"{text!r} {problem}")
     return text

@@ -23,11 +23,11 @@ def address(text: str | tuple[str, int]) -> tuple[str, int]:
     """
     if isinstance(text, tuple):  # a default that has been read already
         return text
-    from scopeway.control_plane.clouds import validators as fields
+    from scopeway.control_plane.clouds import validators
 
     if "://" in text:
         raise click.BadParameter(f"{text!r} is a URL; give host:port alone")
-    if ":" in text and fields.is_ip(text):
+    if ":" in text and validators.is_ip(text):
         raise click.BadParameter(f"{text!r} is not host:port; write IPv6 as [{text}]:18000")
     host, colon, port = text.rpartition(":")
     if not colon or not host or port.endswith("]"):
@@ -35,19 +35,19 @@ def address(text: str | tuple[str, int]) -> tuple[str, int]:
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise click.BadParameter(f"{port!r} in {text!r} is not a port")
     bare = host.removeprefix("[").removesuffix("]")
-    is_ip = fields.is_ip(bare.partition("%")[0])
+    is_ip = validators.is_ip(bare.partition("%")[0])
     if is_ip and host != (f"[{bare}]" if ":" in bare else bare):
         raise click.BadParameter(f"{text!r} is not host:port; brackets are for IPv6, [::1]:18000")
-    if not is_ip and (problem := fields.address(host)) is not None:
+    if not is_ip and (problem := validators.address_problem(host)) is not None:
         raise click.BadParameter(f"{host!r} in {text!r} {problem}")
     return bare, int(port)
 
 
 def cloud_name(text: str) -> str:
     """Read the name of a cloud; it need not be registered yet."""
-    from scopeway.control_plane.clouds import validators as fields
+    from scopeway.control_plane.clouds import validators
 
-    problem = fields.name(text)
+    problem = validators.name_problem(text)
     if problem is not None:
         raise click.BadParameter(f"{text!r} {problem}")
     return text
@@ -55,16 +55,16 @@ def cloud_name(text: str) -> str:
 
 def place(text: str) -> "Place":
     """Read a network, an IP address or a host name."""
-    from scopeway.control_plane.clouds import validators as fields
+    from scopeway.control_plane.clouds import validators
 
     try:
         return ip_network(text)
     except ValueError as error:
-        if fields.is_ip(text.partition("/")[0]):
+        if validators.is_ip(text.partition("/")[0]):
             raise click.BadParameter(str(error)) from None
-    if fields.address(text) is not None:
+    if validators.address_problem(text) is not None:
         raise click.BadParameter(f"{text!r} is not a network, an IP address or a host name")
-    return fields.canonical_address(text)
+    return validators.canonical_address(text)
 
 
 direct_option: Decorator = click.option(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scopeway.control_plane.clouds import validators as fields
+from scopeway.control_plane.clouds import validators
 from scopeway.control_plane.clouds.manifest import (
     API_VERSION,
     MAX_PROBLEMS,
@@ -50,7 +50,7 @@ def parse_cordon(document: Mapping[Any, Any], place: str) -> Cordon:
     for at in ("metadata", "spec"):
         found = document.get(at, {})
         if not isinstance(found, dict):
-            problems.append(Problem(at, f"{fields.show(found)} is not an object"))
+            problems.append(Problem(at, f"{validators.show(found)} is not an object"))
             found = {}
         objects[at] = found
     for at, known in _FIELDS.items():
@@ -58,16 +58,16 @@ def parse_cordon(document: Mapping[Any, Any], place: str) -> Cordon:
         more += max(len(strange) - MAX_PROBLEMS, 0)
         problems += [Problem(at, unknown_field(key, known)) for key in strange[:MAX_PROBLEMS]]
     if document.get("apiVersion") != API_VERSION:
-        found = fields.show(document.get("apiVersion"))
+        found = validators.show(document.get("apiVersion"))
         problems.append(Problem("apiVersion", f"{found} is not {API_VERSION!r}"))
     name: Any = objects["metadata"].get("name")
     reason: Any = objects["spec"].get("reason", "")
     for at, value, why in (
-        ("metadata.name", name, fields.name(name)),
+        ("metadata.name", name, validators.name_problem(name)),
         ("spec.reason", reason, _reason(reason)),
     ):
         if why is not None:
-            problems.append(Problem(at, f"{fields.show(value)} {why}"))
+            problems.append(Problem(at, f"{validators.show(value)} {why}"))
     if problems:
         raise InvalidCloud(place, *problems, more=more)
     return Cordon(name=name, reason=reason)
@@ -85,7 +85,7 @@ def cordon_document(cordon: Cordon) -> dict[str, Any]:
 
 def _reason(value: object) -> str | None:
     if not isinstance(value, str):
-        return fields.not_text(value)
+        return validators.not_text_problem(value)
     if len(value) > MAX_REASON:
         return f"is longer than {MAX_REASON} characters"
     return None if value.isprintable() else "is not one line of printable text"

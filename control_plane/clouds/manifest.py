@@ -1,6 +1,6 @@
 """The cloud manifest: from a document to a `Cloud`, strictly (DESIGN section 7).
 
-Owns the document's shape; what a single value looks like is in `fields`, the way back in
+Owns the document's shape; what a single value looks like is in `validators`, the inverse in
 `document`. Knows no YAML, no JSON and no registry. Invariant: either a valid `Cloud` or an
 `InvalidCloud` with the problems of the document, at most the first MAX_PROBLEMS.
 """
@@ -13,8 +13,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from scopeway.control_plane.clouds import limits
-from scopeway.control_plane.clouds import validators as fields
+from scopeway.control_plane.clouds import limits, validators
 from scopeway.control_plane.clouds.caller_limits import AT_ONCE, PER_SECOND
 from scopeway.control_plane.clouds.model import (
     NO_LABELS,
@@ -119,11 +118,11 @@ def parse_manifest(document: object, place: str) -> Cloud:
         InvalidCloud: the document is refused.
     """
     if not isinstance(document, dict):
-        raise InvalidCloud(place, Problem("", f"{fields.show(document)} is not an object"))
+        raise InvalidCloud(place, Problem("", f"{validators.show(document)} is not an object"))
     reader = _Reader()
     cloud = reader.cloud(document)
     if reader.problems:
-        name = cloud.name if fields.name(cloud.name) is None else None
+        name = cloud.name if validators.name_problem(cloud.name) is None else None
         raise InvalidCloud(place, *reader.problems, more=reader.more, name=name)
     return cloud
 
@@ -154,7 +153,7 @@ class _Reader:
         if front is not None and peer is not None:
             self.not_both_on_one_port(front, peer)
         return Cloud(
-            name=self.leaf(metadata.get("name"), "metadata.name", fields.name),
+            name=self.leaf(metadata.get("name"), "metadata.name", validators.name_problem),
             labels=self.labels(metadata["labels"]) if "labels" in metadata else NO_LABELS,
             front=front,
             peer=peer,
@@ -166,8 +165,8 @@ class _Reader:
     def labels(self, value: object) -> Labels:
         labels = self.any_fields_of(value, "metadata.labels", limits.LABELS)
         for key, text in labels.items():
-            self.leaf(key, "metadata.labels", fields.label)
-            self.leaf(text, f"metadata.labels.{key}", fields.label)
+            self.leaf(key, "metadata.labels", validators.label_problem)
+            self.leaf(text, f"metadata.labels.{key}", validators.label_problem)
         return NO_LABELS if self.problems else _labels(tuple(labels.items()))
 
     def front(self, value: object, at: str) -> Front:
@@ -176,19 +175,19 @@ class _Reader:
         ports = _EMPTY
         if "ports" in front:
             ports = self.any_fields_of(front["ports"], f"{at}.ports", limits.SERVICES)
-        taken = {port} if fields.port(port) is None else set()
+        taken = {port} if validators.port_problem(port) is None else set()
         for service, own in ports.items():
             where = f"{at}.ports.{service}"
-            self.leaf(service, f"{at}.ports", fields.service)
-            if fields.port(self.leaf(own, where, fields.port)) is not None:
+            self.leaf(service, f"{at}.ports", validators.service_problem)
+            if validators.port_problem(self.leaf(own, where, validators.port_problem)) is not None:
                 continue
             if own in taken:
                 self.refuse(where, own, "is used twice by this front")
             taken.add(own)
         region = ""
         if "region" in front:
-            region = self.leaf(front["region"], f"{at}.region", fields.region)
-        url = self.leaf(front["url"], f"{at}.url", fields.url) if "url" in front else ""
+            region = self.leaf(front["region"], f"{at}.region", validators.region_problem)
+        url = self.leaf(front["url"], f"{at}.url", validators.url_problem) if "url" in front else ""
         tls = self.tls(front["tls"], f"{at}.tls") if "tls" in front else None
         if tls is not None and isinstance(url, str) and url.startswith("http:"):
             self.refuse(f"{at}.url", url, "is not https, though the front has a certificate")
@@ -205,8 +204,10 @@ class _Reader:
     def tls(self, value: object, at: str) -> Certificate:
         tls = self.fields_of(value, at, _TLS)
         return Certificate(
-            certificate=self.leaf(tls.get("certificate"), f"{at}.certificate", fields.file),
-            key=self.leaf(tls.get("key"), f"{at}.key", fields.file),
+            certificate=self.leaf(
+                tls.get("certificate"), f"{at}.certificate", validators.file_problem
+            ),
+            key=self.leaf(tls.get("key"), f"{at}.key", validators.file_problem),
         )
 
     def peer(self, value: object, at: str) -> Peer:
@@ -223,8 +224,10 @@ class _Reader:
         if not stated:
             self.refuse(at, value["limits"], f"states neither {PER_SECOND} nor {AT_ONCE}")
         return CallerLimits(
-            requests_per_second=self.limit(stated, PER_SECOND, at, fields.requests_per_second),
-            requests_at_once=self.limit(stated, AT_ONCE, at, fields.requests_at_once),
+            requests_per_second=self.limit(
+                stated, PER_SECOND, at, validators.requests_per_second_problem
+            ),
+            requests_at_once=self.limit(stated, AT_ONCE, at, validators.requests_at_once_problem),
         )
 
     def limit(
@@ -237,12 +240,12 @@ class _Reader:
 
     def listener(self, value: _Object, at: str) -> tuple[str, int, str]:
         """Read the fields that fronts and peers have in common."""
-        address = self.address(value.get("address"), f"{at}.address", fields.address)
-        port = self.leaf(value.get("port"), f"{at}.port", fields.port)
+        address = self.address(value.get("address"), f"{at}.address", validators.address_problem)
+        port = self.leaf(value.get("port"), f"{at}.port", validators.port_problem)
         if "bind" in value:
-            return address, port, self.address(value["bind"], f"{at}.bind", fields.bind)
-        if isinstance(address, str) and not fields.is_ip(address):
-            needed = f"is needed, as {fields.show(address)} is not an IP address to listen on"
+            return address, port, self.address(value["bind"], f"{at}.bind", validators.bind_problem)
+        if isinstance(address, str) and not validators.is_ip(address):
+            needed = f"is needed, as {validators.show(address)} is not an IP address to listen on"
             self.problem(f"{at}.bind", needed)
         return address, port, ""
 
@@ -255,7 +258,7 @@ class _Reader:
     def services(self, value: object) -> Mapping[str, Service]:
         services = self.any_fields_of(value, "spec.services", limits.SERVICES)
         for word in services:
-            self.leaf(word, "spec.services", fields.service)
+            self.leaf(word, "spec.services", validators.service_problem)
         return {
             sys.intern(word): self.service(service, f"spec.services.{word}")
             for word, service in services.items()
@@ -263,20 +266,28 @@ class _Reader:
 
     def service(self, value: object, at: str) -> Service:
         service = self.fields_of(value, at, _SERVICE)
-        path = self.leaf(service["path"], f"{at}.path", fields.path) if "path" in service else ""
+        path = (
+            self.leaf(service["path"], f"{at}.path", validators.path_problem)
+            if "path" in service
+            else ""
+        )
         return Service(
             endpoints=self.several(
                 service.get("endpoints"), f"{at}.endpoints", self.endpoint, limits.ENDPOINTS
             ),
             path=path.rstrip("/") if isinstance(path, str) else "",
-            host=self.leaf(service["host"], f"{at}.host", fields.host) if "host" in service else "",
+            host=self.leaf(service["host"], f"{at}.host", validators.host_problem)
+            if "host" in service
+            else "",
         )
 
     def endpoint(self, value: object, at: str) -> Endpoint:
         endpoint = self.fields_of(value, at, _ENDPOINT)
         return Endpoint(
-            address=self.address(endpoint.get("address"), f"{at}.address", fields.address),
-            port=self.leaf(endpoint.get("port"), f"{at}.port", fields.port),
+            address=self.address(
+                endpoint.get("address"), f"{at}.address", validators.address_problem
+            ),
+            port=self.leaf(endpoint.get("port"), f"{at}.port", validators.port_problem),
         )
 
     def rules(self, value: object) -> tuple[AcceptRule, ...]:
@@ -293,8 +304,8 @@ class _Reader:
         rule = self.fields_of(value, at, _RULE)
         return AcceptRule(
             clouds=self.patterns(rule, at),
-            services=self.words(rule, "services", at, fields.accepted, limits.SERVICES),
-            methods=self.words(rule, "methods", at, fields.method, limits.METHODS),
+            services=self.words(rule, "services", at, validators.accepted_problem, limits.SERVICES),
+            methods=self.words(rule, "methods", at, validators.method_problem, limits.METHODS),
             identity=self.identity(rule["identity"], f"{at}.identity")
             if "identity" in rule
             else None,
@@ -306,7 +317,7 @@ class _Reader:
         ids = rule.get("ids", DEFAULT_IDS)
         if ids not in IDS:
             self.refuse(f"{at}.ids", ids, f"is not one of {', '.join(IDS)}")
-        roles = self.words(rule, "roles", at, fields.role, limits.ROLES)
+        roles = self.words(rule, "roles", at, validators.role_problem, limits.ROLES)
         before = self.clouds
         clouds = self.patterns(rule, at)
         self.identity_clouds = self.counted(
@@ -425,11 +436,11 @@ class _Reader:
         if reason is not None:
             self.refuse(at, value, reason)
             return value
-        return fields.canonical_address(value)
+        return validators.canonical_address(value)
 
     def refuse(self, at: str, value: object, reason: str) -> None:
         if not self.is_full():
-            found = "is missing" if value is None else f"{fields.show(value)} {reason}"
+            found = "is missing" if value is None else f"{validators.show(value)} {reason}"
             self.problem(at, found)
 
     def problem(self, at: str, reason: str) -> None:
@@ -449,12 +460,12 @@ def unknown_field(key: object, known: frozenset[str]) -> str:
     word = str(key)
     like = get_close_matches(word, known, n=1) if len(word) <= _LONGEST_REMEMBERED else []
     hint = f"did you mean {like[0]!r}?" if like else f"there are {', '.join(sorted(known))}"
-    return f"{fields.show(key)} is not a field here; {hint}"
+    return f"{validators.show(key)} is not a field here; {hint}"
 
 
 def _printable(at: str) -> str:
     # names of labels and services in the way to a value are anybody's texts
-    return at if at.isprintable() and len(at) <= _LONGEST_WAY else fields.show(at)
+    return at if at.isprintable() and len(at) <= _LONGEST_WAY else validators.show(at)
 
 
 def _pattern(text: str) -> CloudPattern | None:
@@ -465,13 +476,17 @@ def _pattern(text: str) -> CloudPattern | None:
 def _new_pattern(text: str) -> CloudPattern | None:
     """Return what an entry of a list of clouds means: `cloud-1`, or `[region=eu,tier=edge]`."""
     if not (text.startswith("[") and text.endswith("]")):
-        return CloudPattern(name=text) if fields.name(text) is None else None
+        return CloudPattern(name=text) if validators.name_problem(text) is None else None
     if len(text) > limits.LABEL_TEXT:
         return None
     labels: dict[str, str] = {}
     for pair in text[1:-1].split(",", limits.LABELS):
         key, _, value = (part.strip() for part in pair.partition("="))
-        if key in labels or fields.label(key) is not None or fields.label(value) is not None:
+        if (
+            key in labels
+            or validators.label_problem(key) is not None
+            or validators.label_problem(value) is not None
+        ):
             return None
         labels[key] = value
     return CloudPattern(labels=_labels(tuple(labels.items())))

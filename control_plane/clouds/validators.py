@@ -1,7 +1,8 @@
-"""What a single value of a cloud manifest must look like.
+"""Checks of the single values of a cloud manifest.
 
-Owns one check for each kind of value: it returns why the value is refused, or None. Knows nothing
-of the document's shape (`manifest`). The words are a predicate: "70000 is not a port (1 to 65535)".
+Each `..._problem` function takes one value and returns what is wrong with it, or None if the value
+is valid. The text is a predicate that follows the value: "70000 is not a port (1 to 65535)". This
+module does not know the structure of the document (`manifest`).
 """
 
 import json
@@ -38,10 +39,10 @@ _NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
 """A text that some resolvers read as an IPv4 address: 127.1, 2130706433, 0x7f000001."""
 
 
-def name(value: object) -> str | None:
+def name_problem(value: object) -> str | None:
     """Check a cloud's name: an RFC 1123 label that a scope can hold."""
     if not isinstance(value, str):
-        return not_text(value)
+        return not_text_problem(value)
     if value == "local":
         return "means the origin in a scope, so no cloud can have this name"
     if not _NAME.fullmatch(value):
@@ -49,28 +50,28 @@ def name(value: object) -> str | None:
     return None
 
 
-def label(value: object) -> str | None:
+def label_problem(value: object) -> str | None:
     """Check a label or its value: what a scope can hold between brackets."""
     if not isinstance(value, str):
-        return not_text(value)
+        return not_text_problem(value)
     if not _LABEL.fullmatch(value):
         return "is not made of lower case letters, digits and inner '-', '.' or '_', at most 63"
     return None
 
 
-def port(value: object) -> str | None:
+def port_problem(value: object) -> str | None:
     """Check a TCP port."""
     if type(value) is not int or not 1 <= value <= 65535:
         return "is not a port (1 to 65535)"
     return None
 
 
-def address(value: object) -> str | None:
+def address_problem(value: object) -> str | None:
     """Check an address to connect to: an IP address or a host name."""
     if not isinstance(value, str):
-        return not_text(value)
+        return not_text_problem(value)
     if is_ip(value):
-        return _ip_to_connect_to(value)
+        return _connect_problem(value)
     if "%" in value:
         return "has a zone, which means something on one machine only"
     if len(value) <= 253 and _NUMBER.fullmatch(value):
@@ -78,11 +79,11 @@ def address(value: object) -> str | None:
     return None if _HOST_NAME.fullmatch(value) else "is not an IP address or a host name"
 
 
-def bind(value: object) -> str | None:
+def bind_problem(value: object) -> str | None:
     """Check an address to listen on."""
     if not isinstance(value, str):
-        return not_text(value)
-    return _mapped(value) if is_ip(value) else "is not an IP address to listen on"
+        return not_text_problem(value)
+    return _mapped_problem(value) if is_ip(value) else "is not an IP address to listen on"
 
 
 def canonical_address(value: str) -> str:
@@ -91,33 +92,33 @@ def canonical_address(value: str) -> str:
     return str(IPv6Address(_packed(value))) if ":" in value else value.lower()
 
 
-def host(value: object) -> str | None:
+def host_problem(value: object) -> str | None:
     """Check the value of a Host header: a host or an IP address, perhaps with a port."""
     if not isinstance(value, str):
-        return not_text(value)
+        return not_text_problem(value)
     parts = _AUTHORITY.fullmatch(value)
     if not parts or (parts[2] and not is_ip(parts[2])):
         return "is not a host as in a Host header"
-    return port(int(parts[3])) if parts[3] else None
+    return port_problem(int(parts[3])) if parts[3] else None
 
 
-def url(value: object) -> str | None:
+def url_problem(value: object) -> str | None:
     """Check the URL of a front: clients put a path behind it."""
     if not isinstance(value, str):
-        return not_text(value)
+        return not_text_problem(value)
     parts = _URL.fullmatch(value)
-    if not parts or host(parts[1]) is not None:
+    if not parts or host_problem(parts[1]) is not None:
         return "is not http:// or https:// and a host, perhaps with a port, and nothing behind"
     authority = _AUTHORITY.fullmatch(parts[1])
-    assert authority, "host() has matched it"
+    assert authority, "host_problem() has matched it"
     ip = authority[1] or authority[2]
-    return _ip_to_connect_to(ip) if is_ip(ip) else None
+    return _connect_problem(ip) if is_ip(ip) else None
 
 
-def file(value: object) -> str | None:
+def file_problem(value: object) -> str | None:
     """Check the path of a file on another machine."""
     if not isinstance(value, str):
-        return not_text(value)
+        return not_text_problem(value)
     if not value.startswith("/"):
         return "is not the absolute path of a file"
     if len(value) > 512 or not value.isprintable():
@@ -125,10 +126,10 @@ def file(value: object) -> str | None:
     return None
 
 
-def path(value: object) -> str | None:
+def path_problem(value: object) -> str | None:
     """Check a path prefix."""
     if not isinstance(value, str):
-        return not_text(value)
+        return not_text_problem(value)
     if not value.startswith("/"):
         return "does not begin with '/'"
     if len(value) > 512:
@@ -140,48 +141,48 @@ def path(value: object) -> str | None:
     return None
 
 
-def service(value: object) -> str | None:
+def service_problem(value: object) -> str | None:
     """Check an official service type."""
     if not isinstance(value, str):
-        return not_text(value)
-    return _service(value) if len(value) <= 64 else _NO_SERVICE
+        return not_text_problem(value)
+    return _official_type_problem(value) if len(value) <= 64 else _NO_SERVICE
 
 
-def accepted(value: object) -> str | None:
+def accepted_problem(value: object) -> str | None:
     """Check what a rule may allow: a service, or the part of one that can be allowed alone."""
-    return None if value == IDENTITY_VALIDATE else service(value)
+    return None if value == IDENTITY_VALIDATE else service_problem(value)
 
 
-def method(value: object) -> str | None:
+def method_problem(value: object) -> str | None:
     """Check an HTTP method."""
     if not isinstance(value, str):
-        return not_text(value)
+        return not_text_problem(value)
     return None if value in METHODS else f"is not one of {', '.join(sorted(METHODS))}"
 
 
-def requests_per_second(value: object) -> str | None:
+def requests_per_second_problem(value: object) -> str | None:
     """Check how many requests a second a calling cloud may send."""
-    return _limit(value, *PER_SECOND_RANGE)
+    return _limit_problem(value, *PER_SECOND_RANGE)
 
 
-def requests_at_once(value: object) -> str | None:
+def requests_at_once_problem(value: object) -> str | None:
     """Check how many requests of a calling cloud may be under way."""
-    return _limit(value, *AT_ONCE_RANGE)
+    return _limit_problem(value, *AT_ONCE_RANGE)
 
 
-def region(value: object) -> str | None:
+def region_problem(value: object) -> str | None:
     """Check the id of an OpenStack region."""
     if not isinstance(value, str):
-        return not_text(value)
+        return not_text_problem(value)
     if not 1 <= len(value) <= 255 or not value.isprintable():
         return "is not a region: 1 to 255 printable characters"
     return None
 
 
-def role(value: object) -> str | None:
+def role_problem(value: object) -> str | None:
     """Check the name of a role: it must fit into a header's list."""
     if not isinstance(value, str):
-        return not_text(value)
+        return not_text_problem(value)
     return None if _ROLE.fullmatch(value) else "is not a role of letters, digits and '_.:-'"
 
 
@@ -194,13 +195,13 @@ def is_ip(value: str) -> bool:
     return True
 
 
-def _ip_to_connect_to(ip: str) -> str | None:
+def _connect_problem(ip: str) -> str | None:
     if not any(_packed(ip)):
         return "can be listened on but not connected to; it belongs into bind"
-    return _mapped(ip)
+    return _mapped_problem(ip)
 
 
-def _mapped(ip: str) -> str | None:
+def _mapped_problem(ip: str) -> str | None:
     # the system connects to, and listens on, the IPv4 address in it, whatever a list of IPv6 says
     packed = _packed(ip)
     if len(packed) == 4 or not packed.startswith(_MAPPED):
@@ -213,7 +214,7 @@ def _packed(ip: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6 if ":" in ip else socket.AF_INET, ip)
 
 
-def not_text(value: object) -> str:
+def not_text_problem(value: object) -> str:
     """Return why something that isn't a text is refused where a text is wanted."""
     if isinstance(value, bool | int | float):
         return "is not text; put it into quotes"
@@ -229,14 +230,14 @@ def show(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _limit(value: object, least: int, most: int) -> str | None:
+def _limit_problem(value: object, least: int, most: int) -> str | None:
     if value == UNLIMITED_WORD or (type(value) is int and least <= value <= most):
         return None
     return f"is neither a whole number from {least} to {most} nor {UNLIMITED_WORD!r}"
 
 
 @lru_cache(maxsize=1024)
-def _service(word: str) -> str | None:
+def _official_type_problem(word: str) -> str | None:
     official = official_type(word)
     if official is None:
         return _NO_SERVICE

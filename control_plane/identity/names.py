@@ -9,7 +9,7 @@ https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md
 import re
 from typing import Final
 
-from scopeway.control_plane.clouds import validators as fields
+from scopeway.control_plane.clouds import validators
 
 DEFAULT_TRUST_DOMAIN: Final = "scopeway"
 """For first steps; a fleet of several owners takes a DNS name of its own."""
@@ -34,7 +34,7 @@ def cloud_of(spiffe: str, trust_domain: str) -> str | None:
     """Return the cloud that a name means; None where it is not that of a cloud of this domain."""
     prefix = spiffe_id(trust_domain, "")
     name = spiffe.removeprefix(prefix)
-    if not spiffe.startswith(prefix) or fields.name(name) is not None:
+    if not spiffe.startswith(prefix) or validators.name_problem(name) is not None:
         return None
     return name
 

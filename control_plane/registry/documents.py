@@ -7,8 +7,7 @@ Owns what is strict about the text itself, and which keys hold what; the meaning
 import json
 from typing import Any
 
-from scopeway.control_plane.clouds import cordon, limits
-from scopeway.control_plane.clouds import validators as fields
+from scopeway.control_plane.clouds import cordon, limits, validators
 from scopeway.control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
 from scopeway.control_plane.clouds.document import to_document
 from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem, parse_manifest
@@ -66,10 +65,12 @@ def _read(text: bytes, place: str, key: str | None, max_bytes: int) -> Entry:
     if name is None:
         return entry
     if isinstance(entry, Cordon) != (key != name):
-        reason = f"{fields.show(document['kind'])} is not the kind of document for this key"
+        reason = f"{validators.show(document['kind'])} is not the kind of document for this key"
         return InvalidCloud(place, Problem("kind", reason))
     if entry.name != name:
-        reason = f"{fields.show(entry.name)} is not the name in the key, {fields.show(name)}"
+        reason = (
+            f"{validators.show(entry.name)} is not the name in the key, {validators.show(name)}"
+        )
         return InvalidCloud(place, Problem("metadata.name", reason))
     return entry
 

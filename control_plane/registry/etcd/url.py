@@ -6,7 +6,7 @@ Pure: opens nothing. Invariant: the password is in no text that is made for peop
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from scopeway.control_plane.clouds import validators as fields
+from scopeway.control_plane.clouds import validators
 from scopeway.control_plane.registry.protocol import RegistryUnavailable
 
 DEFAULT_PORT = 2379
@@ -68,8 +68,8 @@ def _endpoint(text: str) -> str:
     if not colon or text.endswith("]"):
         host, port = text, str(DEFAULT_PORT)
     bare = host.removeprefix("[").removesuffix("]")
-    if (":" in bare) != (host != bare) or fields.address(bare) is not None:
+    if (":" in bare) != (host != bare) or validators.address_problem(bare) is not None:
         raise RegistryUnavailable(f"{host!r} is not a host of an etcd")
-    if not port.isascii() or not port.isdigit() or fields.port(int(port)) is not None:
+    if not port.isascii() or not port.isdigit() or validators.port_problem(int(port)) is not None:
         raise RegistryUnavailable(f"{port!r} is not a port (1 to 65535) of an etcd")
     return f"{host}:{port}"

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scopeway.control_plane.clouds import manifest
-from scopeway.control_plane.clouds import validators as fields
+from scopeway.control_plane.clouds import manifest, validators
 from scopeway.control_plane.clouds.manifest import InvalidCloud, parse_manifest
 from scopeway.control_plane.clouds.model import (
     UNLIMITED,
@@ -163,12 +162,18 @@ def test_a_long_name_above_many_problems_fills_no_memory() -> None:
 
 
 def test_no_long_text_is_remembered() -> None:
-    before = manifest._known_pattern.cache_info().currsize, fields._service.cache_info().currsize
+    before = (
+        manifest._known_pattern.cache_info().currsize,
+        validators._official_type_problem.cache_info().currsize,
+    )
     long = "a" * 1000
     document = changed("spec.accept", [{"clouds": [long], "services": [long]}])
 
     assert refused(document).field == "spec.accept[0].clouds[0]"
-    after = manifest._known_pattern.cache_info().currsize, fields._service.cache_info().currsize
+    after = (
+        manifest._known_pattern.cache_info().currsize,
+        validators._official_type_problem.cache_info().currsize,
+    )
     assert after == before
 
 
