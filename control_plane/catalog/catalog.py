@@ -13,7 +13,7 @@ from rpds import HashTrieMap
 from scopeway.control_plane.catalog.cordons import Cordons
 from scopeway.control_plane.catalog.mass_loss import Loss, MassLossLimits, RecentLosses
 from scopeway.control_plane.clouds.cordon import Cordon
-from scopeway.control_plane.clouds.inventory import Inventory, portions
+from scopeway.control_plane.clouds.inventory import Inventory, split_changes
 from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.protocol import Batch, Place
@@ -116,7 +116,7 @@ class Catalog:
         cordons = self._change_cordons(batch, now, losses=losses, mass_loss=bool(undone))
         yield
         inventory = self._inventory
-        for names in portions((*upserts, *lost), upserts.get, self._inventory.get):
+        for names in split_changes((*upserts, *lost), upserts.get, self._inventory.get):
             inventory = inventory.apply(
                 {name: upserts[name] for name in names if name in upserts},
                 [name for name in names if name in lost],
@@ -230,7 +230,7 @@ class Catalog:
         return {
             name: reason
             for name, reason in reasons.items()
-            if reason != self._inventory.cordon(name)
+            if reason != self._inventory.cordon_reason(name)
         }
 
     def _forget_problems(self, places: Iterable[Place]) -> None:

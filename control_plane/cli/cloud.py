@@ -69,7 +69,7 @@ def get(registry: str, output: str, name: str) -> None:
         found = _registered(registry)
         for problem in found.problems.values():
             say(f"refused: {problem}", err=True)
-        value, cordon = found.inventory.get(name), found.inventory.cordon(name)
+        value, cordon = found.inventory.get(name), found.inventory.cordon_reason(name)
     else:
         value, cordon = asyncio.run(_stored(registry, name))
     if cordon is not None:
@@ -294,6 +294,6 @@ def _table(clouds: "Sequence[Cloud]", inventory: "Inventory") -> None:
             ", ".join(sorted(one.services)) or "-",
             front_url(one.front) if one.front else "-",
             f"{one.peer.address}:{one.peer.port}" if one.peer else "-",
-            "-" if (reason := inventory.cordon(one.name)) is None else reason or "yes",
+            "-" if (reason := inventory.cordon_reason(one.name)) is None else reason or "yes",
         )
     console().print(shown)

@@ -14,7 +14,7 @@ from scopeway.control_plane.clouds.policy import FORM
 from scopeway.control_plane.clouds.validators import METHODS
 
 if TYPE_CHECKING:
-    from scopeway.control_plane.clouds.addresses import Place
+    from scopeway.control_plane.clouds.addresses import AllowedAddress
     from scopeway.control_plane.planner.explain import Explanation
 
 EXIT_REJECTED = 3
@@ -52,7 +52,7 @@ def explain(
     origin: str,
     scope: str,
     insecure_peers: bool,
-    direct: "tuple[Place, ...]",
+    direct: "tuple[AllowedAddress, ...]",
     trust_domain: str | None,
     method: str | None,
     output: str,

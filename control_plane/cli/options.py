@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from scopeway.control_plane.clouds.addresses import Place
+    from scopeway.control_plane.clouds.addresses import AllowedAddress
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -53,7 +53,7 @@ def cloud_name(text: str) -> str:
     return text
 
 
-def place(text: str) -> "Place":
+def place(text: str) -> "AllowedAddress":
     """Read a network, an IP address or a host name."""
     from scopeway.control_plane.clouds import validators
 

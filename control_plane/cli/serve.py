@@ -16,7 +16,7 @@ from scopeway.control_plane.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from scopeway.control_plane.clouds.addresses import Place
+    from scopeway.control_plane.clouds.addresses import AllowedAddress
     from scopeway.control_plane.scope import Expression
 
 
@@ -139,7 +139,7 @@ def serve(
     insecure_xds: bool,
     insecure_admin: bool,
     insecure_peers: bool,
-    direct: "tuple[Place, ...]",
+    direct: "tuple[AllowedAddress, ...]",
     prefetch: "tuple[Expression, ...]",
     prefetch_limit: int,
     drain_seconds: int,

@@ -3,18 +3,22 @@
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-Place = IPv4Network | IPv6Network | str
+AllowedAddress = IPv4Network | IPv6Network | str
 """A network, or a host name as manifests have it: what that resolves to, its zone says."""
 
-LOOPBACK: tuple[Place, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"), "localhost")
+LOOPBACK: tuple[AllowedAddress, ...] = (
+    ip_network("127.0.0.0/8"),
+    ip_network("::1/128"),
+    "localhost",
+)
 
 
 def is_loopback(address: str) -> bool:
     """Return whether an address is reached from its own machine only."""
-    return is_among(address, LOOPBACK)
+    return is_allowed(address, LOOPBACK)
 
 
-def is_among(address: str, allowed: tuple[Place, ...]) -> bool:
+def is_allowed(address: str, allowed: tuple[AllowedAddress, ...]) -> bool:
     """Return whether an IP address is in one of some networks, or a host name is one of them.
 
     Two kinds are in no network, since the system connects somewhere else than they say: an IPv4

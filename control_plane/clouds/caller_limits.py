@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from scopeway.control_plane.clouds.model import UNLIMITED, CallerLimits, Cloud
-from scopeway.control_plane.clouds.policy import matches, rule_name
+from scopeway.control_plane.clouds.policy import pattern_matches, rule_name
 
 DEFAULT: Final = CallerLimits(requests_per_second=5000, requests_at_once=2000)
 """Of a peer that states none (docs/limits.md has the reasons). 5,000 requests a second take about a
@@ -24,7 +24,7 @@ PEER: Final = "peer.limits"
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class EffectiveLimit:
     """One limit that holds for a caller."""
 
     value: int
@@ -48,7 +48,7 @@ def limits_text(owner: Cloud, caller: Cloud) -> str:
     rules = [
         (index, rule.limits)
         for index, rule in enumerate(owner.accept)
-        if any(matches(pattern, caller) for pattern in rule.clouds)
+        if any(pattern_matches(pattern, caller) for pattern in rule.clouds)
     ]
     peer = peer_limits(owner)
     per_second = _first([(i, each.requests_per_second) for i, each in rules])
@@ -61,17 +61,17 @@ def limits_text(owner: Cloud, caller: Cloud) -> str:
     )
 
 
-def source_name(rule: int | None) -> str:
+def limit_source(rule: int | None) -> str:
     """Return how people find in the manifest where a limit stands."""
     return PEER if rule is None else f"{rule_name(rule)}.limits"
 
 
-def _first(stated: Sequence[tuple[int, int | None]]) -> Figure | None:
-    return next((Figure(value, rule) for rule, value in stated if value is not None), None)
+def _first(stated: Sequence[tuple[int, int | None]]) -> EffectiveLimit | None:
+    return next((EffectiveLimit(value, rule) for rule, value in stated if value is not None), None)
 
 
-def _words(figure: Figure | None, default: int | None, unit: str, field: str) -> str:
+def _words(figure: EffectiveLimit | None, default: int | None, unit: str, field: str) -> str:
     assert default is not None
     value = default if figure is None else figure.value
     many = "any number of requests" if value == UNLIMITED else f"at most {value} requests"
-    return f"{many} {unit} ({source_name(figure.rule if figure else None)}.{field})"
+    return f"{many} {unit} ({limit_source(figure.rule if figure else None)}.{field})"

@@ -12,7 +12,7 @@ from itertools import islice
 
 from rpds import HashTrieMap
 
-from scopeway.control_plane.clouds.label_index import Bearers, Label, LabelIndex, LabelSet
+from scopeway.control_plane.clouds.label_index import Label, LabelGroup, LabelIndex, LabelSet
 from scopeway.control_plane.clouds.model import NO_LABELS, Cloud, Labels
 from scopeway.control_plane.collections import sorted_names
 from scopeway.control_plane.collections.sorted_names import SortedNames
@@ -44,7 +44,7 @@ class Inventory:
         """Return the cloud of that name."""
         return self._clouds.get(name)
 
-    def cordon(self, name: str) -> str | None:
+    def cordon_reason(self, name: str) -> str | None:
         """Return the operator's reason where a cloud is cordoned ("" for none given), else None."""
         return self._cordons.get(name)
 
@@ -80,16 +80,16 @@ class Inventory:
                 if name != first:
                     yield name
 
-    def bearers(self, labels: Collection[Label]) -> Iterator[Bearers]:
+    def label_groups(self, labels: Collection[Label]) -> Iterator[LabelGroup]:
         """Yield the clouds that bear all of `labels`, by the set of all labels that they bear.
 
-        In an order that depends on the labels alone. O(`reach`).
+        In an order that depends on the labels alone. O(`lookup_cost`).
         """
         return self._index.containing(frozenset(labels))
 
-    def reach(self, labels: Collection[Label]) -> int:
-        """Return how many sets of labels `bearers` looks at; O(1) for each 128 of them."""
-        return self._index.reach(labels)
+    def lookup_cost(self, labels: Collection[Label]) -> int:
+        """Return how many sets of labels `label_groups` looks at; O(1) for each 128 of them."""
+        return self._index.lookup_cost(labels)
 
     def apply(self, upserts: Mapping[str, Cloud], deletes: Iterable[str] = ()) -> "Inventory":
         """Return the inventory after a change; this one stays as it is.
@@ -128,8 +128,10 @@ class Inventory:
         return cloud is not None and wanted <= label_set(cloud)
 
 
-def portions(names: Iterable[str], *clouds: Callable[[str], Cloud | None]) -> Iterator[list[str]]:
-    """Yield names in portions that change an inventory within some 2 ms.
+def split_changes(
+    names: Iterable[str], *clouds: Callable[[str], Cloud | None]
+) -> Iterator[list[str]]:
+    """Yield names in split_changes that change an inventory within some 2 ms.
 
     Args:
         names: Of the clouds that change.
@@ -148,7 +150,7 @@ def portions(names: Iterable[str], *clouds: Callable[[str], Cloud | None]) -> It
         yield portion
 
 
-def let_go(held: list[Inventory], changed: Iterable[str]) -> Steps[None]:
+def free_inventory(held: list[Inventory], changed: Iterable[str]) -> Steps[None]:
     """Free an outdated inventory step by step.
 
     To free 10,000 clouds at once takes 30 ms, and with eight labels each 110 ms.
@@ -157,7 +159,7 @@ def let_go(held: list[Inventory], changed: Iterable[str]) -> Steps[None]:
         held: A list with the only reference to it.
         changed: The clouds that other inventories don't share with it.
     """
-    for names in portions(changed, lambda name: held[0].get(name)):
+    for names in split_changes(changed, lambda name: held[0].get(name)):
         held[0] = held[0].apply({}, names)
         yield
 

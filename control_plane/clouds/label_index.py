@@ -20,7 +20,7 @@ Label = tuple[str, str]
 LabelSet = frozenset[Label]
 
 
-class Bearers(NamedTuple):
+class LabelGroup(NamedTuple):
     """The clouds that bear exactly some labels."""
 
     key: tuple[Label, ...]
@@ -29,7 +29,7 @@ class Bearers(NamedTuple):
     names: SortedNames
 
 
-Blocks = tuple[tuple[Bearers, ...], ...]
+Blocks = tuple[tuple[LabelGroup, ...], ...]
 """Sorted by key, each block before the next; none is empty."""
 
 # quoted: the classes of rpds take no parameters at run time
@@ -58,24 +58,24 @@ class LabelIndex:
             if new == old:
                 continue
             names = names.insert(labels, new) if new else names.remove(labels)
-            entry = Bearers(tuple(sorted(labels)), labels, new)
+            entry = LabelGroup(tuple(sorted(labels)), labels, new)
             for label in labels:
                 blocks = _put(sets.get(label, ()), entry)
                 sets = sets.insert(label, blocks) if blocks else sets.remove(label)
         return LabelIndex(names, sets)
 
-    def containing(self, wanted: LabelSet) -> Iterator[Bearers]:
-        """Yield the bearers of each distinct set of labels that contains `wanted`. O(`reach`)."""
+    def containing(self, wanted: LabelSet) -> Iterator[LabelGroup]:
+        """Yield the group of each label set that contains `wanted`. O(`lookup_cost`)."""
         if not wanted:
             for labels, names in self._names.items():
-                yield Bearers((), labels, names)
+                yield LabelGroup((), labels, names)
             return
         fewest = min((self._sets.get(label, ()) for label in wanted), key=_size)
         for found in chain.from_iterable(fewest):
             if wanted <= found.labels:
                 yield found
 
-    def reach(self, wanted: Collection[Label]) -> int:
+    def lookup_cost(self, wanted: Collection[Label]) -> int:
         """Return how many sets of labels `containing` looks at, at least one label given."""
         return min(_size(self._sets.get(label, ())) for label in wanted)
 
@@ -84,7 +84,7 @@ def _size(blocks: Blocks) -> int:
     return sum(map(len, blocks))
 
 
-def _put(blocks: Blocks, entry: Bearers) -> Blocks:
+def _put(blocks: Blocks, entry: LabelGroup) -> Blocks:
     """Return the blocks with an entry in place of that with its key; an empty one takes it away.
 
     O(BLOCK + blocks).
@@ -100,16 +100,16 @@ def _put(blocks: Blocks, entry: Bearers) -> Blocks:
     return blocks[:at] + _split(changed) + blocks[at + 1 :]
 
 
-def _split(block: tuple[Bearers, ...]) -> Blocks:
+def _split(block: tuple[LabelGroup, ...]) -> Blocks:
     if len(block) <= BLOCK:
         return (block,) if block else ()
     middle = len(block) // 2
     return block[:middle], block[middle:]
 
 
-def _first(block: tuple[Bearers, ...]) -> tuple[Label, ...]:
+def _first(block: tuple[LabelGroup, ...]) -> tuple[Label, ...]:
     return block[0].key
 
 
-def _key(entry: Bearers) -> tuple[Label, ...]:
+def _key(entry: LabelGroup) -> tuple[Label, ...]:
     return entry.key

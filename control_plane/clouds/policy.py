@@ -18,8 +18,7 @@ from scopeway.control_plane.clouds.model import (
 from scopeway.control_plane.scope import IDENTITY_VALIDATE
 
 IDENTITY = "identity"
-VALIDATION = IDENTITY_VALIDATE
-"""To ask a Keystone about a token that it has issued: a part of identity, or allowed alone."""
+"""A rule that allows this service also allows IDENTITY_VALIDATE."""
 
 FORM = "form"
 """In the place of a method: the request may carry a form, in which services find another method. No
@@ -47,26 +46,26 @@ class Verdict:
     """Why it is denied; "" where it is allowed."""
 
 
-def judge(owner: Cloud, caller: Cloud, service: str, method: str | None = None) -> Verdict:
+def evaluate_rules(owner: Cloud, caller: Cloud, service: str, method: str | None = None) -> Verdict:
     """Return what the rules of `owner` say of a request of another cloud, whatever the mode.
 
     Args:
         owner: The cloud that is asked.
         caller: The cloud that asks.
-        service: An official service type or VALIDATION.
+        service: An official service type or IDENTITY_VALIDATE.
         method: FORM for a request that may carry one; None asks whether any method is allowed.
     """
     naming = about = None
     for index, rule in enumerate(owner.accept):
-        if not lists(rule, caller):
+        if not lists_cloud(rule, caller):
             continue
-        if allows(rule.services, service):
+        if allows_service(rule.services, service):
             if rule.methods is None or method is None or method in rule.methods:
                 return Verdict(True, index, "")
             about = index if about is None else about
         naming = index if naming is None else naming
     if about is not None:
-        return Verdict(False, about, f"its rule {methods_of(about, owner.accept[about].methods)}")
+        return Verdict(False, about, f"its rule {methods_text(about, owner.accept[about].methods)}")
     if naming is not None:
         services = ", ".join(owner.accept[naming].services or ()) or "no service"
         return Verdict(False, naming, f"its rule {rule_name(naming)} allows {services}")
@@ -75,28 +74,30 @@ def judge(owner: Cloud, caller: Cloud, service: str, method: str | None = None) 
     return Verdict(False, None, "it has no accept rules")
 
 
-def lists(clouds: CloudList, cloud: Cloud) -> bool:
+def lists_cloud(clouds: CloudList, cloud: Cloud) -> bool:
     """Say whether a list of clouds means this one. Costs O(entries that are labels)."""
-    return cloud.name in clouds.names or any(matches(each, cloud) for each in clouds.others)
+    return cloud.name in clouds.names or any(pattern_matches(each, cloud) for each in clouds.others)
 
 
-def matches(pattern: CloudPattern, cloud: Cloud) -> bool:
+def pattern_matches(pattern: CloudPattern, cloud: Cloud) -> bool:
     """Say whether one entry of a list of clouds means this cloud."""
     if pattern.name is not None:
         return pattern.name == cloud.name
-    return bears(cloud, pattern.labels.items())
+    return has_labels(cloud, pattern.labels.items())
 
 
-def bears(cloud: Cloud, labels: Iterable[tuple[str, str]]) -> bool:
+def has_labels(cloud: Cloud, labels: Iterable[tuple[str, str]]) -> bool:
     """Say whether a cloud has all of these labels."""
     own = cloud.labels
     return all(own.get(label) == value for label, value in labels)
 
 
-def allows(services: Collection[str] | None, service: str) -> bool:
+def allows_service(services: Collection[str] | None, service: str) -> bool:
     """Say whether the `services` of a rule hold a service; None are all."""
     return (
-        services is None or service in services or (service == VALIDATION and IDENTITY in services)
+        services is None
+        or service in services
+        or (service == IDENTITY_VALIDATE and IDENTITY in services)
     )
 
 
@@ -105,7 +106,7 @@ def rule_name(index: int) -> str:
     return f"accept[{index}]"
 
 
-def methods_of(index: int, methods: Collection[str] | None) -> str:
+def methods_text(index: int, methods: Collection[str] | None) -> str:
     """Return which methods a rule allows, in words."""
     return f"{rule_name(index)} allows {', '.join(methods or ()) or 'no method'}"
 

@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.clouds.policy import Selector, bears
+from scopeway.control_plane.clouds.policy import Selector, has_labels
 
 _User = TypeVar("_User")
 
 
-class Selectors(Generic[_User]):
+class SelectorIndex(Generic[_User]):
     """Label selectors, each with its users."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Selectors(Generic[_User]):
         if not self._by_label[label]:
             del self._by_label[label]
 
-    def selecting(self, clouds: Iterable[Cloud]) -> Iterator[Collection[_User]]:
+    def users_selecting(self, clouds: Iterable[Cloud]) -> Iterator[Collection[_User]]:
         """Yield the users of each selector that selects one of some clouds, each selector once.
 
         Clouds with equal labels cost as much as one; nobody is yielded for each cloud besides, so
@@ -65,7 +65,7 @@ class Selectors(Generic[_User]):
             known.add(labels)
             for label in labels:
                 for selector, users in list(self._by_label.get(label, {}).items()):
-                    if selector not in found and bears(cloud, selector):
+                    if selector not in found and has_labels(cloud, selector):
                         found.add(selector)
                         yield users
         while known:  # to free all at once takes long

@@ -9,8 +9,13 @@ from hashlib import sha256
 
 from scopeway.control_plane.clouds.manifest import DEFAULT_ROLES
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.clouds.policy import AUDIT, VALIDATION, judge, lists
+from scopeway.control_plane.clouds.policy import (
+    AUDIT,
+    evaluate_rules,
+    lists_cloud,
+)
 from scopeway.control_plane.planner.plan import Honoured
+from scopeway.control_plane.scope import IDENTITY_VALIDATE
 
 
 def refusal(owner: Cloud, caller: Cloud, service: str, method: str | None = None) -> str | None:
@@ -25,13 +30,13 @@ def refusal(owner: Cloud, caller: Cloud, service: str, method: str | None = None
     """
     if owner.name == caller.name or owner.accept_mode == AUDIT:
         return None
-    verdict = judge(owner, caller, service, method)
+    verdict = evaluate_rules(owner, caller, service, method)
     return None if verdict.allowed else denial(owner.name, caller.name, service, verdict.reason)
 
 
 def denial(owner: str, caller: str, service: str, why: str) -> str:
     """Return the sentence for who is denied."""
-    use = "validate its tokens" if service == VALIDATION else f"use its {service} service"
+    use = "validate its tokens" if service == IDENTITY_VALIDATE else f"use its {service} service"
     return f"{owner} does not let {caller} {use}: {why}"
 
 
@@ -46,7 +51,7 @@ def honoured(owner: Cloud, issuer: Cloud) -> Honoured | None:
     rules = [
         rule.identity
         for rule in owner.accept
-        if rule.identity is not None and lists(rule.identity, issuer)
+        if rule.identity is not None and lists_cloud(rule.identity, issuer)
     ]
     if not rules:
         return None

@@ -66,7 +66,7 @@ def caller_class_steps(policy: Policy, inventory: Inventory) -> Steps[list[Calle
     of_labels: dict[LabelSet, int] = {}
     names_of: dict[LabelSet, SortedNames] = {}
     for selector, rules in selectors.items():
-        for count, (_, labels, names) in enumerate(inventory.bearers(selector), 1):
+        for count, (_, labels, names) in enumerate(inventory.label_groups(selector), 1):
             of_labels[labels] = of_labels.get(labels, 0) | rules
             names_of[labels] = names
             if not count % STRIDE:
@@ -85,7 +85,7 @@ def caller_class_steps(policy: Policy, inventory: Inventory) -> Steps[list[Calle
 
 
 def _check(selectors: Iterable[Selector], inventory: Inventory, *, more: int) -> None:
-    looked_at = more + sum(map(inventory.reach, selectors))
+    looked_at = more + sum(map(inventory.lookup_cost, selectors))
     if looked_at > MAX_LOOKED_AT:
         raise PolicyTooLarge(
             f"its accept rules select {looked_at} times a cloud or a set of labels, more than "

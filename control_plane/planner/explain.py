@@ -7,7 +7,14 @@ from typing import Final, Literal
 from scopeway.control_plane.clouds.caller_limits import limits_text
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.clouds.policy import AUDIT, Policy, Verdict, judge, policy_of, rule_name
+from scopeway.control_plane.clouds.policy import (
+    AUDIT,
+    Policy,
+    Verdict,
+    evaluate_rules,
+    policy_of,
+    rule_name,
+)
 from scopeway.control_plane.planner.access import denial
 from scopeway.control_plane.planner.plan import PeerHop, Plan, Rejection, Route, Skipped
 from scopeway.control_plane.planner.planner import PlanSettings, plan_with_skipped
@@ -119,7 +126,7 @@ def _with_rules(
         owner = inventory.get(hop.cloud)
         if owner is None or owner.name == caller.name:
             continue
-        verdict = judge(owner, caller, service, method)
+        verdict = evaluate_rules(owner, caller, service, method)
         if isinstance(hop, PeerHop):
             limits[owner.name] = limits_text(owner, caller)
             if problem := policy_problem(policy_of(owner), inventory):

@@ -9,12 +9,13 @@ from itertools import islice
 from typing import Final
 
 from scopeway.control_plane.clouds.inventory import Inventory
-from scopeway.control_plane.clouds.policy import IDENTITY, VALIDATION, Policy
+from scopeway.control_plane.clouds.policy import IDENTITY, Policy
 from scopeway.control_plane.planner.caller_classes import (
     CallerClass,
     PolicyTooLarge,
     caller_classes,
 )
+from scopeway.control_plane.scope import IDENTITY_VALIDATE
 
 MAX_GRANTS: Final = 2048
 """Parts of all classes of callers of one policy together; some 0.2 to 2 kB and 6 us each."""
@@ -46,7 +47,7 @@ class RulesByWord:
 
 def rules_by_word(policy: Policy) -> RulesByWord:
     """Return which rules are about each word that some rule names. O(words of all rules)."""
-    services: dict[str, int] = {VALIDATION: 0}
+    services: dict[str, int] = {IDENTITY_VALIDATE: 0}
     methods: dict[str, int] = {}
     every_service = every_method = 0
     for index, rule in enumerate(policy.rules):
@@ -59,7 +60,7 @@ def rules_by_word(policy: Policy) -> RulesByWord:
             services[word] = services.get(word, 0) | bit
         for word in rule.methods or ():
             methods[word] = methods.get(word, 0) | bit
-    services[VALIDATION] |= services.get(IDENTITY, 0)
+    services[IDENTITY_VALIDATE] |= services.get(IDENTITY, 0)
     return RulesByWord(
         services={word: services[word] | every_service for word in sorted(services)},
         methods={word: methods[word] | every_method for word in sorted(methods)},

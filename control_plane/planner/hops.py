@@ -6,7 +6,12 @@ more. Where there is no peer, services are asked in plain HTTP, and nothing prov
 goes only to places which the operator has named, whatever the registry says.
 """
 
-from scopeway.control_plane.clouds.addresses import LOOPBACK, Place, is_among, is_loopback
+from scopeway.control_plane.clouds.addresses import (
+    LOOPBACK,
+    AllowedAddress,
+    is_allowed,
+    is_loopback,
+)
 from scopeway.control_plane.clouds.model import Cloud, Peer
 from scopeway.control_plane.identity import spiffe_id
 from scopeway.control_plane.planner.link_origins import places
@@ -31,7 +36,11 @@ def peer_hop(
 
 
 def direct_hop(
-    cloud: Cloud, service: str, *, direct: tuple[Place, ...] | None, trust_domain: str | None
+    cloud: Cloud,
+    service: str,
+    *,
+    direct: tuple[AllowedAddress, ...] | None,
+    trust_domain: str | None,
 ) -> Direct | Rejection:
     """Return the way to the endpoints of a cloud without a peer.
 
@@ -45,7 +54,7 @@ def direct_hop(
     if direct is None:
         direct = LOOPBACK if trust_domain is None else ()
     for endpoint in found.endpoints:
-        if not is_among(endpoint.address, direct):
+        if not is_allowed(endpoint.address, direct):
             return Rejection(
                 status=503,
                 reason=f"{cloud.name} has no peer, and its {service} service at {endpoint.address} "

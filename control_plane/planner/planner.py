@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import assert_never
 
-from scopeway.control_plane.clouds.addresses import Place
+from scopeway.control_plane.clouds.addresses import AllowedAddress
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.planner.access import honoured, refusal
@@ -42,7 +42,7 @@ class PlanSettings:
 
     insecure_peers: bool = False
     """True lets sites speak plain HTTP/2 to each other beyond loopback."""
-    direct: tuple[Place, ...] | None = None
+    direct: tuple[AllowedAddress, ...] | None = None
     """Where services of clouds without a peer may be; None: on loopback, with a trust domain
     nowhere."""
     trust_domain: str | None = None
@@ -166,7 +166,7 @@ def _way(
         return Local(
             cloud=cloud.name, service=cloud.services[service], places=places(cloud, service)
         )
-    cordon = inventory.cordon(cloud.name)
+    cordon = inventory.cordon_reason(cloud.name)
     if cordon is not None:
         why = f": {cordon}" if cordon else ""
         return Rejection(status=503, reason=f"{cloud.name} is cordoned{why}", cause="cordoned")

@@ -13,7 +13,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 from scopeway.control_plane.catalog.catalog import Catalog
-from scopeway.control_plane.clouds.inventory import Inventory, let_go
+from scopeway.control_plane.clouds.inventory import Inventory, free_inventory
 from scopeway.control_plane.registry.protocol import (
     Batch,
     Entry,
@@ -109,7 +109,7 @@ class LastGoodRegistry:
         self._applying = True
         before = [self._catalog.inventory]
         change = await in_slices(self._catalog.steps(batch, now=time.monotonic()))
-        await in_slices(let_go(before, change.clouds))
+        await in_slices(free_inventory(before, change.clouds))
         self._applying = False
         if self._given_up:
             given_up, self._given_up = self._given_up, set()
@@ -237,7 +237,7 @@ class _Writer:
             if self._catalog.inventory.get(cloud.name) is not cloud:
                 changed.append(cloud.name)
             yield
-        yield from let_go(held, changed)
+        yield from free_inventory(held, changed)
 
     def _save(self, written: list[Inventory]) -> None:
         # in a list: a thread of the pool lets go of its arguments only after others know its result

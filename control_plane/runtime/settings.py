@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from scopeway.control_plane.clouds.addresses import Place
+from scopeway.control_plane.clouds.addresses import AllowedAddress
 from scopeway.control_plane.identity import DEFAULT_TRUST_DOMAIN
 from scopeway.control_plane.identity.files import IdentityFiles
 from scopeway.control_plane.scope import Expression
@@ -33,7 +33,7 @@ class Settings:
     """True lets anybody beyond loopback read health, metrics and status."""
     insecure_peers: bool = False
     """True lets sites speak plain HTTP/2 to each other beyond loopback."""
-    direct: tuple[Place, ...] | None = None
+    direct: tuple[AllowedAddress, ...] | None = None
     """Where services of clouds without a peer may be; None: on loopback, with `tls` nowhere."""
     prefetch: tuple[Expression, ...] = ()
     """Select the clouds whose targets every Envoy gets before it asks."""

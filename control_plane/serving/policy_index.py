@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.policy import Policy, policy_of
-from scopeway.control_plane.clouds.selectors import Selectors
+from scopeway.control_plane.clouds.selectors import SelectorIndex
 from scopeway.control_plane.translator.names import PEER
 from scopeway.xds.encoding.messages import resource
 from scopeway.xds.resource import Resource
@@ -105,7 +105,7 @@ class PolicyIndex:
         self._of_site: dict[str, _InUse] = {}
         self._before: dict[str, Resource] = {}
         """The routes that a site had by its last policy, while its new one has none."""
-        self._selectors: Selectors[_InUse] = Selectors()
+        self._selectors: SelectorIndex[_InUse] = SelectorIndex()
 
     @property
     def problems(self) -> Mapping[str, str]:
@@ -182,7 +182,7 @@ class PolicyIndex:
             if old is None or new is None or old.labels != new.labels:
                 clouds += (each for each in (old, new) if each is not None)
             yield ()
-        for selecting in self._selectors.selecting(clouds):
+        for selecting in self._selectors.users_selecting(clouds):
             yield ()
             for used in list(selecting):
                 used.outdated = used.changed = True

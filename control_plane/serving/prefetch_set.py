@@ -11,7 +11,7 @@ from typing import Final, assert_never
 
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.clouds.policy import bears
+from scopeway.control_plane.clouds.policy import has_labels
 from scopeway.control_plane.planner.planner import atoms
 from scopeway.control_plane.scope import CloudName, Expression, LabelSelector, Local
 from scopeway.xds.steps import Steps
@@ -71,7 +71,7 @@ class PrefetchSet:
         )
 
     def _selects(self, cloud: Cloud) -> bool:
-        return cloud.name in self._names or any(bears(cloud, each) for each in self._labels)
+        return cloud.name in self._names or any(has_labels(cloud, each) for each in self._labels)
 
     def _move(self, name: str, cloud: Cloud | None) -> bool:
         """Select a cloud, or do so no more; return whether that is a change."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from time import perf_counter
 from typing import Protocol
 
-from scopeway.control_plane.clouds.inventory import Inventory, let_go
+from scopeway.control_plane.clouds.inventory import Inventory, free_inventory
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.policy import Policy
 from scopeway.control_plane.collections.byte_cache import ByteBoundedCache
@@ -222,7 +222,7 @@ class ScopewaySource:
                 self._changes.wildcard_changed(CLUSTER, group)
             yield
         changes.clear()
-        yield from let_go(held, changed)
+        yield from free_inventory(held, changed)
 
     def catch_up(self) -> Steps[None]:
         """Bring all Envoys up to date, in steps, once the registry is not away any more.

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.clouds.selectors import Selectors
+from scopeway.control_plane.clouds.selectors import SelectorIndex
 from scopeway.control_plane.planner.planner import Atom, atoms
 from scopeway.control_plane.scope import Target, is_quickly_read, parse_target
 from scopeway.control_plane.scope.ast import CloudName, LabelSelector, Local
@@ -33,7 +33,7 @@ class TargetIndex:
         """Cloud to the targets whose expression names it."""
         self._at_home: Index[str, str] = Index()
         """Cloud to the targets that its site uses, and whose expression has `local` in it."""
-        self._selecting: Selectors[str] = Selectors()
+        self._selecting: SelectorIndex[str] = SelectorIndex()
         """The targets whose expression has a label selector."""
 
     def __len__(self) -> int:
@@ -120,7 +120,7 @@ class TargetIndex:
         for cloud in clouds:
             yield list(self._naming.get(cloud.name))
             yield list(self._at_home.get(cloud.name))
-        for selecting in self._selecting.selecting(clouds):
+        for selecting in self._selecting.users_selecting(clouds):
             yield list(selecting)
 
 

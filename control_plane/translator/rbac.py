@@ -10,8 +10,9 @@ caller without a class is denied.
 
 Labels have become names. Equal policies are equal bytes: the site's own name is not among them.
 
-Invariant: what `control_plane.clouds.policy.judge` says, for every caller, service and method; but
-where it denies for want of a service, without saying so. A policy that is too large denies.
+Invariant: what `control_plane.clouds.policy.evaluate_rules` says, for every caller, service and
+method; but where it denies for want of a service, without saying so. A policy that is too large
+denies.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +23,7 @@ from typing import Final, TypeAlias
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.policy import (
     Policy,
-    methods_of,
+    methods_text,
     rule_name,
 )
 from scopeway.control_plane.collections.byte_cache import ByteBoundedCache
@@ -321,7 +322,7 @@ def _outcome_of(policy: Policy, grant: Grant) -> bytes:
         return _outcome(NONE, allowed=False)
     if grant.allowed:
         return _outcome(rule_name(grant.rule), allowed=True)
-    return _outcome(methods_of(grant.rule, policy.rules[grant.rule].methods), allowed=False)
+    return _outcome(methods_text(grant.rule, policy.rules[grant.rule].methods), allowed=False)
 
 
 def caller_key(cloud: str, trust_domain: str | None) -> str:

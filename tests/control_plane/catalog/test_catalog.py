@@ -288,10 +288,10 @@ def test_a_cordon_changes_its_cloud_and_a_heartbeat_does_not_lift_it() -> None:
     back = fold({"a": cloud("a")})
     lifted = fold(None, "a/cordon")
 
-    assert (cordoned.clouds, cordoned.inventory.cordon("a")) == ({"a"}, "why")
-    assert (beat.clouds, beat.inventory.cordon("a")) == ({"a"}, "why")
-    assert gone.inventory.cordon("a") == back.inventory.cordon("a") == "why"
-    assert (lifted.clouds, lifted.inventory.cordon("a")) == ({"a"}, None)
+    assert (cordoned.clouds, cordoned.inventory.cordon_reason("a")) == ({"a"}, "why")
+    assert (beat.clouds, beat.inventory.cordon_reason("a")) == ({"a"}, "why")
+    assert gone.inventory.cordon_reason("a") == back.inventory.cordon_reason("a") == "why"
+    assert (lifted.clouds, lifted.inventory.cordon_reason("a")) == ({"a"}, None)
     assert not lifted.problems
 
 
@@ -309,7 +309,7 @@ def test_what_a_listing_does_not_hold_is_cordoned_no_more() -> None:
     fold({"a": cloud("a"), "x": Cordon(name="a")}, complete=True)
     change = fold({"a": cloud("a")}, complete=True)
 
-    assert change.inventory.cordon("a") is None
+    assert change.inventory.cordon_reason("a") is None
     assert change.clouds == {"a"}
 
 
@@ -319,9 +319,9 @@ def test_a_bad_cordon_is_reported_and_keeps_the_last_good_one() -> None:
     change = fold({"x": bad("x")})
     good = fold({"x": Cordon(name="a", reason="other")})
 
-    assert change.inventory.cordon("a") == "why"
+    assert change.inventory.cordon_reason("a") == "why"
     assert set(change.problems) == {"x"}
-    assert good.inventory.cordon("a") == "other"
+    assert good.inventory.cordon_reason("a") == "other"
     assert not good.problems
 
 
@@ -330,8 +330,8 @@ def test_two_cordons_of_a_cloud_count_until_the_last_is_gone() -> None:
     fold({"x": Cordon(name="a", reason="x"), "y": Cordon(name="a", reason="y")})
     one = fold(None, "x")
 
-    assert one.inventory.cordon("a") == "y"
-    assert fold(None, "y").inventory.cordon("a") is None
+    assert one.inventory.cordon_reason("a") == "y"
+    assert fold(None, "y").inventory.cordon_reason("a") is None
 
 
 def test_a_place_may_turn_from_a_cloud_into_a_cordon_and_back() -> None:
@@ -341,9 +341,9 @@ def test_a_place_may_turn_from_a_cloud_into_a_cordon_and_back() -> None:
     back = fold({"x": cloud("a")})
 
     assert cordon.inventory.get("a") is None
-    assert cordon.inventory.cordon("a") == ""
+    assert cordon.inventory.cordon_reason("a") == ""
     assert back.inventory.get("a") == cloud("a")
-    assert back.inventory.cordon("a") is None
+    assert back.inventory.cordon_reason("a") is None
 
 
 def test_a_cloud_kept_in_a_storm_can_be_cordoned() -> None:
@@ -353,7 +353,7 @@ def test_a_cloud_kept_in_a_storm_can_be_cordoned() -> None:
     change = fold({"a/cordon": Cordon(name="a", reason="why")})
 
     assert change.inventory.get("a") == cloud("a")
-    assert change.inventory.cordon("a") == "why"
+    assert change.inventory.cordon_reason("a") == "why"
 
 
 def test_a_bad_entry_keeps_the_cloud_that_was_known_from_another_place() -> None:
@@ -379,10 +379,10 @@ def test_a_bad_cordon_keeps_the_one_that_was_known_from_another_place() -> None:
     good = fold({place: Cordon(name="a", reason="other")})
     gone = fold(None, place)
 
-    assert change.inventory.cordon("a") == "why"
+    assert change.inventory.cordon_reason("a") == "why"
     assert list(change.problems) == [place]
-    assert good.inventory.cordon("a") == "other"
-    assert gone.inventory.cordon("a") is None
+    assert good.inventory.cordon_reason("a") == "other"
+    assert gone.inventory.cordon_reason("a") is None
 
 
 def test_a_bad_entry_of_one_never_known_is_none() -> None:
@@ -409,15 +409,15 @@ def test_a_cordon_that_is_lost_in_a_storm_stays_until_it_is_given_up(listed: boo
     change = fold(complete=True) if listed else fold(None, *"abcdefghijk", "a/cordon")
     back = fold({name: cloud(name) for name in "abcdefghijk"})
 
-    assert change.inventory.cordon("a") == "why"
+    assert change.inventory.cordon_reason("a") == "why"
     assert "a" not in change.clouds
     assert str(change.problems["a/cordon"]) == (
         "a/cordon: the cordon of 'a' was lost together with many clouds; it is kept"
     )
-    assert back.inventory.cordon("a") == "why"
+    assert back.inventory.cordon_reason("a") == "why"
     assert fold.catalog.held == {"a": "a/cordon"}
     released = fold.catalog.release(["a", "b"])
-    assert released.inventory.cordon("a") is None
+    assert released.inventory.cordon_reason("a") is None
     assert released.inventory.get("a") == cloud("a")
     assert released.clouds == {"a"}
     assert not released.problems
@@ -430,7 +430,7 @@ def test_cloud_and_cordon_that_are_held_are_given_up_together() -> None:
     released = fold.catalog.release(["a"])
 
     assert released.inventory.get("a") is None
-    assert released.inventory.cordon("a") is None
+    assert released.inventory.cordon_reason("a") is None
     assert "a/cordon" not in released.problems
     assert "a" not in released.problems
 
@@ -440,8 +440,8 @@ def test_a_cordon_lost_with_the_first_clouds_of_a_storm_stays() -> None:
     first = fold(None, "a", "b", "a/cordon", now=0)
     change = fold(None, *"cdef", now=20)
 
-    assert first.inventory.cordon("a") is None
-    assert change.inventory.cordon("a") == "why"
+    assert first.inventory.cordon_reason("a") is None
+    assert change.inventory.cordon_reason("a") == "why"
     assert change.inventory.get("a") == cloud("a")
 
 
@@ -451,7 +451,7 @@ def test_one_lost_long_before_the_storm_does_not() -> None:
     change = fold(None, *"cdefghij", now=31)
 
     assert fold.catalog.held
-    assert change.inventory.cordon("a") is None
+    assert change.inventory.cordon_reason("a") is None
 
 
 def test_a_cordon_that_an_operator_lifts_in_a_storm_is_lifted() -> None:
@@ -459,7 +459,7 @@ def test_a_cordon_that_an_operator_lifts_in_a_storm_is_lifted() -> None:
     fold(None, *"abcdefgh", now=0)
     change = fold(None, "a/cordon", now=1)
 
-    assert change.inventory.cordon("a") is None
+    assert change.inventory.cordon_reason("a") is None
     assert "a/cordon" not in change.problems
 
 
@@ -469,16 +469,16 @@ def test_a_cordon_that_is_held_is_an_ordinary_one_when_it_is_put_again() -> None
     again = fold({"elsewhere": Cordon(name="a", reason="other")})
     lifted = fold(None, "elsewhere")
 
-    assert again.inventory.cordon("a") == "other"
+    assert again.inventory.cordon_reason("a") == "other"
     assert "a/cordon" not in again.problems
-    assert lifted.inventory.cordon("a") is None
+    assert lifted.inventory.cordon_reason("a") is None
 
 
 def test_few_clouds_that_go_take_their_cordons_along() -> None:
     fold = stormy()
     change = fold(None, "a", "a/cordon")
 
-    assert change.inventory.cordon("a") is None
+    assert change.inventory.cordon_reason("a") is None
     assert not fold.catalog.held
 
 

@@ -8,9 +8,10 @@ import yaml
 
 from scopeway.control_plane.catalog.reading import read_registry
 from scopeway.control_plane.clouds.manifest import API_VERSION
-from scopeway.control_plane.clouds.policy import VALIDATION, judge, matches
+from scopeway.control_plane.clouds.policy import evaluate_rules, pattern_matches
 from scopeway.control_plane.registry import open_registry
 from scopeway.control_plane.registry.documents import parse_document
+from scopeway.control_plane.scope import IDENTITY_VALIDATE
 
 ROOT = Path(__file__).parents[3]
 
@@ -34,13 +35,15 @@ async def test_whose_tokens_an_example_honours_lets_it_ask_about_them() -> None:
         for issuer in clouds
         if issuer.name != host.name and "identity" in issuer.services
         for rule in host.accept
-        if rule.identity and any(matches(each, issuer) for each in rule.identity.clouds)
+        if rule.identity and any(pattern_matches(each, issuer) for each in rule.identity.clouds)
     ]
 
     assert ("cloud-1", "cloud-999") in [(issuer.name, host.name) for issuer, host in honoured]
     for issuer, host in honoured:
         assert host.front, f"nobody at {host.name} could ask"
-        assert judge(issuer, host, VALIDATION).allowed, f"{issuer.name} refuses {host.name}"
+        assert evaluate_rules(issuer, host, IDENTITY_VALIDATE).allowed, (
+            f"{issuer.name} refuses {host.name}"
+        )
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)

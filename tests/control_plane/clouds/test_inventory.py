@@ -94,8 +94,12 @@ def test_a_cordon_is_beside_the_cloud_and_outlives_its_changes() -> None:
     second = first.apply({"a": Cloud(name="a", labels={"x": "y"})}, ["b"])
     third = second.with_cordons({"a": None})
 
-    assert (second.cordon("a"), second.cordon("z"), second.cordon("b")) == ("broken", "", None)
+    assert (second.cordon_reason("a"), second.cordon_reason("z"), second.cordon_reason("b")) == (
+        "broken",
+        "",
+        None,
+    )
     assert dict(third.cordons) == {"z": ""}
-    assert first.cordon("a") == "broken"
+    assert first.cordon_reason("a") == "broken"
     assert third.revision == second.revision + 1
     assert third.with_cordons({}) is third

@@ -3,7 +3,7 @@
 import pytest
 
 from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
-from scopeway.control_plane.clouds.policy import FORM, Verdict, judge
+from scopeway.control_plane.clouds.policy import FORM, Verdict, evaluate_rules
 
 CALLER = Cloud(name="cloud-1", labels={"region": "eu"})
 BY_NAME = (CloudPattern(name="cloud-1"),)
@@ -50,7 +50,7 @@ def rules(*accept: AcceptRule) -> Cloud:
 def test_one_rule_has_to_allow_caller_service_and_method(
     owner: Cloud, method: str | None, verdict: Verdict
 ) -> None:
-    assert judge(owner, CALLER, "image", method) == verdict
+    assert evaluate_rules(owner, CALLER, "image", method) == verdict
 
 
 @pytest.mark.parametrize(
@@ -70,5 +70,5 @@ def test_to_ask_about_tokens_is_a_part_of_identity(
     assert allowed == {
         service
         for service in ("identity", "identity.validate")
-        if judge(owner, CALLER, service, "GET").allowed
+        if evaluate_rules(owner, CALLER, service, "GET").allowed
     }

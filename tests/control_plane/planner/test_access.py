@@ -3,7 +3,7 @@
 import pytest
 
 from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, IdentityRule
-from scopeway.control_plane.clouds.policy import matches
+from scopeway.control_plane.clouds.policy import pattern_matches
 from scopeway.control_plane.planner.access import honoured, namespace, refusal
 from scopeway.control_plane.planner.plan import Honoured
 
@@ -25,7 +25,7 @@ OTHER = CloudPattern(name="cloud-7")
     ],
 )
 def test_a_pattern_means_a_name_or_all_of_its_labels(pattern: CloudPattern, expected: bool) -> None:
-    assert matches(pattern, CALLER) is expected
+    assert pattern_matches(pattern, CALLER) is expected
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from scopeway.control_plane.clouds.addresses import Place
+from scopeway.control_plane.clouds.addresses import AllowedAddress
 from scopeway.control_plane.clouds.model import Cloud, Endpoint, Peer, Service
 from scopeway.control_plane.planner.hops import direct_hop, peer_hop
 from scopeway.control_plane.planner.plan import Direct, PeerHop, Rejection
@@ -54,7 +54,7 @@ def test_with_a_trust_domain_peers_are_reached_anywhere_and_by_their_name_only(
 
 
 def direct(
-    *addresses: str, allowed: tuple[Place, ...] | None, trust_domain: str | None = "fleet"
+    *addresses: str, allowed: tuple[AllowedAddress, ...] | None, trust_domain: str | None = "fleet"
 ) -> Direct | Rejection:
     endpoints = tuple(Endpoint(address=each, port=80) for each in addresses)
     cloud = Cloud(name="cloud-2", services={"image": Service(endpoints=endpoints)})

@@ -238,7 +238,7 @@ async def test_where_most_is_gone_it_is_held_and_told(
         await reader.until(lambda: len(reader.catalog.held) == 11)
 
         assert reader.names == clouds.keys()
-        assert reader.inventory.cordon("cloud-1") == "why"
+        assert reader.inventory.cordon_reason("cloud-1") == "why"
         assert any(
             "was lost together with many others" in each for each in reader.problems.values()
         )

@@ -16,7 +16,7 @@ from scopeway.control_plane.clouds import selectors
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.label_index import LabelIndex, LabelSet
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.clouds.selectors import Selectors
+from scopeway.control_plane.clouds.selectors import SelectorIndex
 from scopeway.control_plane.registry import Batch
 from scopeway.control_plane.runtime.app import ControlPlane
 from scopeway.control_plane.runtime.settings import Settings
@@ -249,14 +249,14 @@ def test_selectors_that_have_a_label_in_common_cost_a_change_no_look(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks = []
-    monkeypatch.setattr(selectors, "bears", lambda *_: looks.append(1) or True)
-    index: Selectors[str] = Selectors()
+    monkeypatch.setattr(selectors, "has_labels", lambda *_: looks.append(1) or True)
+    index: SelectorIndex[str] = SelectorIndex()
     for number in range(500):
         index.add((("a", "common"), ("b", f"own-{number}")), f"user-{number}")
-    list(index.selecting([Cloud(name="x", labels={"a": "common"})]))
+    list(index.users_selecting([Cloud(name="x", labels={"a": "common"})]))
     assert len(looks) <= 1
 
-    found = index.selecting([Cloud(name="x", labels={"a": "common", "b": "own-7"})])
+    found = index.users_selecting([Cloud(name="x", labels={"a": "common", "b": "own-7"})])
     assert ["user-7"] in [list(users) for users in found]
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
-from scopeway.control_plane.clouds.policy import FORM, judge, policy_of
+from scopeway.control_plane.clouds.policy import FORM, evaluate_rules, policy_of
 from scopeway.control_plane.translator.rbac import NONE, deny_all, peer_policy
 
 GOLDEN = Path(__file__).parents[2] / "testdata" / "site" / "policy.yaml"
@@ -155,7 +155,7 @@ def test_it_decides_as_the_rules_do(
                     "x-scopeway-service": service,
                     "x-scopeway-method": method,
                 }
-                verdict = judge(owner, caller, service, method)
+                verdict = evaluate_rules(owner, caller, service, method)
                 action = decided(policy, seen)
 
                 assert (action.action == RbacAction.ALLOW) is verdict.allowed

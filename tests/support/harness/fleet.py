@@ -17,7 +17,7 @@ from harness.envoy import Envoy
 from harness.ports import free_ports
 from harness.services import Services, at
 from harness.source import one_by_one
-from scopeway.control_plane.clouds.addresses import LOOPBACK, Place
+from scopeway.control_plane.clouds.addresses import LOOPBACK, AllowedAddress
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.control_plane.clouds.model import Cloud
@@ -55,7 +55,7 @@ class ControlPlane:
         self,
         background: Background,
         trust_domain: str | None = None,
-        direct: tuple[Place, ...] | None = LOOPBACK,
+        direct: tuple[AllowedAddress, ...] | None = LOOPBACK,
     ) -> None:
         self.port = 0
         self.trust_domain = trust_domain
@@ -153,7 +153,7 @@ class Fleet(Services):
         folder: Path,
         *,
         sites: Sites | None = None,
-        direct: tuple[Place, ...] | None = LOOPBACK,
+        direct: tuple[AllowedAddress, ...] | None = LOOPBACK,
     ) -> None:
         """Start the control plane; with `sites`, the Envoys speak mutual TLS to each other."""
         super().__init__(folder)
