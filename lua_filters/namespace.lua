@@ -1,6 +1,6 @@
 -- Which ids the users and projects of another cloud have here.
 --
--- Contract: docs/lua.md, "A foreign token"; ids.json in tests/vectors/tokens, shared with the compiler,
+-- Contract: docs/lua.md, "A foreign token"; ids.json in tests/vectors/tokens, shared with the planner,
 -- which makes the same digits for the answers of Keystones. Pure; the digits are remembered for at
 -- most MAX_NAMES clouds, then all are forgotten.
 -- Cost: a look-up for a cloud that is known.

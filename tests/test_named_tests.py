@@ -11,6 +11,9 @@ REPOSITORY = Path(__file__).parents[1]
 NAMED = re.compile(r"`(tests/[\w/.-]+)(?:::(\w+))?`")
 MEANT = re.compile(r"`tests/[^`]*`")
 TRANSCRIPT = re.compile(r"`(\w+\.txt)`")
+PATH = re.compile(
+    r"`((?:control_plane|xds|lua_filters|tests|deploy|envoy|src|\.ci)/[\w./-]*?[\w/])(?:::\w+)?`"
+)
 ROW = re.compile(r"^\| (.+) \| (.+) \|$", re.MULTILINE)
 DECISION = re.compile(r"\badr/(\d{4})|\bADR (\d+)")
 DOCUMENTS = ["docs/limits.md", "docs/upgrades.md", "docs/xds.md", "SECURITY.md"]
@@ -74,6 +77,20 @@ def test_every_decision_that_is_named_is_there() -> None:
 
     assert named
     assert {(number, file) for number, file in named if number not in there} == set()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        str(each.relative_to(REPOSITORY))
+        for each in (*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"))
+        if each.name != "CHANGELOG.md"  # it speaks of the past, too
+    ],
+)
+def test_every_path_that_a_document_names_exists(document: str) -> None:
+    text = (REPOSITORY / document).read_text()
+
+    assert [path for path in PATH.findall(text) if not (REPOSITORY / path).exists()] == []
 
 
 class TestProtocol:

@@ -1,6 +1,6 @@
 """The fold of a registry's batches into the inventory; the last good version of each cloud stays.
 
-Owns which entries are believed. Pure: no I/O, no clock. Knows no kind of registry and no compiler.
+Owns which entries are believed. Pure: no I/O, no clock. Knows no kind of registry and no Envoy.
 Invariant: a bad entry costs nothing but itself; every cloud of the inventory was valid, and the
 only one of its name, when it was taken over.
 """

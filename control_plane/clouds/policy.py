@@ -1,6 +1,6 @@
 """Who may use a cloud's services: its `accept` rules as a value, and what they say of one request.
 
-Everything is denied that no rule allows. Pure, and shared by both who decide: the compiler at the
+Everything is denied that no rule allows. Pure, and shared by both who decide: the planner at the
 origin, which has the callers' labels, and the RBAC of the target, for which labels become names.
 """
 

@@ -1,6 +1,6 @@
 """What a target comes to for one caller: a route over one cloud or more, or a rejection.
 
-Owns the values only. They are compared and hashed as keys of the compiler's memo, so they hold
+Owns the values only. They are compared and hashed as keys of a cache, so they hold
 exactly what the cluster is made of, and nothing about how it was found.
 """
 

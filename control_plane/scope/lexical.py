@@ -1,7 +1,7 @@
 """The lexical canonical form of a scope, from text to text, as the Lua filter makes it too.
 
 Owns the rules of docs/scope.md, "The lexical form". Must not know the grammar: what this form lets
-pass is read again by the compiler. Invariant: the vectors in tests/vectors/scope hold for both
+pass is read again by the planner. Invariant: the vectors in tests/vectors/scope hold for both
 implementations.
 """
 

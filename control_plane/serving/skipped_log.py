@@ -1,7 +1,7 @@
 """Why clouds of an `|`, or of labels, were passed over: counted and logged.
 
 Owns how much of it is told: every time in the counter, the same thing once in the log, and no more
-lines than a budget. The label's values are the causes of the compiler, never what a client named.
+lines than a budget. The label's values are the causes of the planner, never what a client named.
 """
 
 import logging

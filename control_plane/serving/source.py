@@ -1,4 +1,4 @@
-"""The resources of the fleet: a source for `xds` over inventory, compiler and sites.
+"""The resources of the fleet: a source for `xds` over inventory, planner and translator.
 
 Owns which targets are in use, by which sites, and what a changed cloud means for them. Must not
 know nonces or streams. It is made with the registry's first full listing, so a server cannot be

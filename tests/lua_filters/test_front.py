@@ -173,7 +173,7 @@ class TestScoped:
 
         assert "x-envoy-retry-on" not in sent.headers
 
-    def test_any_operator_is_left_to_the_compiler(self, front: Any) -> None:
+    def test_any_operator_is_left_to_the_planner(self, front: Any) -> None:
         sent = front.request("/image/v2", {"x-scope": "image:a^b%c&(d"})
 
         assert sent.headers["x-scopeway-target"] == "image@a^b%c&(d"

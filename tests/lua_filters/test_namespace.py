@@ -1,4 +1,4 @@
-"""The namespaces of foreign ids: Lua makes the digits that the compiler makes."""
+"""The namespaces of foreign ids: Lua makes the digits that the planner makes."""
 
 from hashlib import sha256
 from typing import Any
@@ -34,7 +34,7 @@ def test_every_length_is_padded_rightly(modules: Any) -> None:
         assert modules["sha256"].hex(text) == sha256(text.encode()).hexdigest(), length
 
 
-def test_a_cloud_has_the_digits_that_the_compiler_makes(new_modules: Any) -> None:
+def test_a_cloud_has_the_digits_that_the_planner_makes(new_modules: Any) -> None:
     modules = new_modules()
 
     @given(st.from_regex("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True))

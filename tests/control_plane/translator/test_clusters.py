@@ -25,13 +25,13 @@ from scopeway.control_plane.translator import cluster_templates
 from scopeway.control_plane.translator.clusters import MAX_REASON, compile_cluster, header_value
 from scopeway.xds.encoding.protobuf import field_bytes
 
-CASES = sorted((Path(__file__).parents[2] / "testdata" / "compile").glob("*.in.yaml"))
+CASES = sorted((Path(__file__).parents[2] / "testdata" / "clusters").glob("*.in.yaml"))
 KNOWN = (ClusterConfig,)
 """Types that are in the goldens, and that nothing else here imports."""
 
 
 def compiled(case: Path) -> bytes:
-    """Compile the target of a case; see docs/compiler.md for its form."""
+    """Compile the target of a case; see docs/targets.md for its form."""
     document = yaml.safe_load(case.read_text())
     clouds = [parse_manifest(_manifest(each), case.name) for each in document["clouds"]]
     inventory = Inventory().apply({cloud.name: cloud for cloud in clouds})
