@@ -32,6 +32,7 @@ check: .venv/ready  ## format, lint, types, contracts between the packages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing
 	$(BIN)/lint-imports
 	@if command -v luacheck >/dev/null; then luacheck --quiet lua_filters; fi
 

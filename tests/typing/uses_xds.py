@@ -6,13 +6,12 @@ mypy and pyright must find no error in strict mode. It also runs: it serves one 
 import asyncio
 from collections.abc import Collection, Mapping
 
-from scopeway.xds.hub import Hub
-
 from scopeway.xds.encoding.messages import resource
 from scopeway.xds.encoding.protobuf import field_string
 from scopeway.xds.errors import ProtocolError
 from scopeway.xds.events import Event, Nacked
 from scopeway.xds.grpc_server.server import serve
+from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.resource import Resource
 from scopeway.xds.source import Node, NodeView
 from scopeway.xds.type_urls import CLUSTER
@@ -39,12 +38,12 @@ class Source:
     """Clusters for the nodes that name a service."""
 
     def __init__(self) -> None:
-        self.hub = Hub()
+        self.notifier = ChangeNotifier()
         self._clusters: dict[str, Resource] = {}
 
     def put(self, name: str) -> None:
         self._clusters[name] = resource(CLUSTER, name, field_string(1, name))
-        self.hub.resources_changed(CLUSTER, [name])
+        self.notifier.resources_changed(CLUSTER, [name])
 
     def type_urls(self) -> Collection[str]:
         return [CLUSTER]
@@ -70,7 +69,9 @@ async def main() -> None:
     source = Source()
     source.put("a")
     rejections = Rejections()
-    async with serve(source, listen="127.0.0.1:0", hub=source.hub, observer=rejections) as server:
+    async with serve(
+        source, listen="127.0.0.1:0", notifier=source.notifier, observer=rejections
+    ) as server:
         print(f"serving on port {server.port}, {len(server.status())} streams")
         source.put("b")
 
