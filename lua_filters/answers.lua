@@ -1,24 +1,24 @@
 -- What becomes of a Keystone's answers: new tokens get their scope, foreign tokens lose their power. And
--- of a service's that refuses a foreign user: refused.lua.
+-- of a service's that refuses a foreign user: error_hints.lua.
 --
 -- Contract: docs/lua.md, "Answers". A Lua of its own, which runs where a request has called `expect` of
--- awaited.lua. `on_response` gives PASS, or a status and a sentence for the user.
+-- pending_response.lua. `on_response` gives PASS, or a status and a sentence for the user.
 -- Cost: none for other answers.
 
 local adapter = require("adapter")
-local awaited = require("awaited")
+local pending_response = require("pending_response")
 local catalog = require("catalog")
-local foreign = require("foreign")
-local refused = require("refused")
+local foreign_token = require("foreign_token")
+local error_hints = require("error_hints")
 local json = require("json")
 
 local find, tonumber = string.find, tonumber
 
 local _M = {}
 
-local NAMESPACE = awaited.NAMESPACE
-local FOREIGN_LOGIN = awaited.FOREIGN_LOGIN
-local VALIDATION, HEAD_VALIDATION = awaited.VALIDATION, awaited.HEAD_VALIDATION
+local NAMESPACE = pending_response.NAMESPACE
+local FOREIGN_LOGIN = pending_response.FOREIGN_LOGIN
+local VALIDATION, HEAD_VALIDATION = pending_response.VALIDATION, pending_response.HEAD_VALIDATION
 local MAX_BYTES = 524288
 local PASS = adapter.PASS
 local NOT_ASKED = "the cloud that issued the token does not let this one validate it"
@@ -69,7 +69,7 @@ local function validation(handle, headers, what)
     return 502, "the identity service of another cloud answered a validation with " .. status
   end
   return edit_body(handle, headers, function(body)
-    return foreign.edit(body, honoured)
+    return foreign_token.edit(body, honoured)
   end)
 end
 
@@ -141,15 +141,15 @@ function _M.on_response(handle)
     return PASS
   end
   local headers = handle:headers()
-  if what == awaited.FOREIGN_USER then
-    refused.explain(handle, headers, state)
+  if what == pending_response.FOREIGN_USER then
+    error_hints.add(handle, headers, state)
     return PASS
   elseif what == VALIDATION or what == HEAD_VALIDATION then
     return validation(handle, headers, what)
-  elseif what == awaited.OWN_TOKEN then
+  elseif what == pending_response.OWN_TOKEN then
     headers:remove("x-scopeway-honoured")
     return with_catalog(handle, headers)
-  elseif what == awaited.CATALOG then
+  elseif what == pending_response.CATALOG then
     return with_catalog(handle, headers)
   end
   return login(handle, headers, state)

@@ -15,10 +15,10 @@ _COMMON = (
     *("sha256", "namespace", "json_strings", "id_places", "project_ids"),
 )
 _MODULES = {
-    "front": (*_COMMON, "token_body", "awaited", "identity", "front"),
+    "front": (*_COMMON, "token_body", "pending_response", "identity", "front"),
     "answers": (
-        *("errors", "adapter", "path", "awaited"),
-        *("json", "catalog", "sha256", "namespace", "foreign", "refused"),
+        *("errors", "adapter", "path", "pending_response"),
+        *("json", "catalog", "sha256", "namespace", "foreign_token", "error_hints"),
         "answers",
     ),
     "peer": (*_COMMON, "limits", "peer"),

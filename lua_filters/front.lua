@@ -6,7 +6,7 @@
 -- where its value matters, and the usual X-Forwarded-Prefix is left to the route.
 
 local adapter = require("adapter")
-local awaited = require("awaited")
+local pending_response = require("pending_response")
 local constants = require("constants")
 local identity = require("identity")
 local paths = require("path")
@@ -83,7 +83,7 @@ local function choose(handle, headers, service, path, path_text)
   if token and target.issuer then
     local id, where, cloud = project_ids.mentioned(path, service)
     local more = { issuer = target.issuer, id = id, where = where, id_of = cloud }
-    awaited.expect(handle, awaited.FOREIGN_USER, more)
+    pending_response.expect(handle, pending_response.FOREIGN_USER, more)
   end
   return target
 end

@@ -4,7 +4,7 @@
 -- Cost: four to six reads of headers; a body is read for a login only.
 
 local adapter = require("adapter")
-local awaited = require("awaited")
+local pending_response = require("pending_response")
 local resolve = require("resolve")
 local services = require("services")
 local token_body = require("token_body")
@@ -162,15 +162,15 @@ function _M.choose(handle, headers, path, path_text)
     return nil, 400, "a token of another cloud is validated at " .. TOKENS .. ", not at this path"
   end
   if validates and target.foreign then
-    local what = method == "HEAD" and awaited.HEAD_VALIDATION or awaited.VALIDATION
-    awaited.expect(handle, is_own_question(method, found, path_text) and awaited.OWN_TOKEN or what)
+    local what = method == "HEAD" and pending_response.HEAD_VALIDATION or pending_response.VALIDATION
+    pending_response.expect(handle, is_own_question(method, found, path_text) and pending_response.OWN_TOKEN or what)
     return validation(headers, resolved, subject)
   elseif target.foreign and find(path, CATALOG) and headers:get(":method") == "GET" then
-    awaited.expect(handle, awaited.CATALOG)
+    pending_response.expect(handle, pending_response.CATALOG)
     headers:replace("x-scopeway-limit", "validation") -- what is read has to end
   elseif login then
-    local what = target.foreign and awaited.FOREIGN_LOGIN or awaited.LOGIN
-    awaited.expect(handle, what, { suffix = resolved.suffix })
+    local what = target.foreign and pending_response.FOREIGN_LOGIN or pending_response.LOGIN
+    pending_response.expect(handle, what, { suffix = resolved.suffix })
   end
   return target
 end

@@ -1,7 +1,7 @@
 -- The ids of projects and users in a request, as this site knows them.
 --
 -- Contract: docs/foreign-ids.md. A user of another cloud writes the ids of that cloud; services compare them
--- with those of the token, which are this site's already (foreign.lua). So the last Envoy before the service moves
+-- with those of the token, which are this site's already (foreign_token.lua). So the last Envoy before the service moves
 -- them, in the path, the query and the body (id_places.lua), and decides nothing by it: an id that isn't moved is
 -- one of nobody whom the service knows. `<id>@<cloud>` is an id of that cloud, this site's own too.
 -- Cost: one `match` for a path of a service that has such places; a body is read only where a foreign user

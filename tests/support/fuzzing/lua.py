@@ -81,7 +81,7 @@ class _Lua:
         )
         self.fake = self.state.eval(f"function(...) {_FAKE} end")
         names = ("scope", "json", "path", "links", "namespace", "sha256", "tokens", "token_body")
-        more = ("foreign", "project_ids", "refused", "resolve")
+        more = ("error_hints", "foreign_token", "project_ids", "resolve")
         self.modules = {name: self.state.eval(f"require('{name}')") for name in (*names, *more)}
 
     def __getitem__(self, name: str) -> Any:
@@ -237,7 +237,7 @@ def _token(text: str) -> None:
 
 def _foreign(text: str) -> None:
     for honoured in (_HONOURED, ";member"):
-        edited = _lua()["foreign"].edit(text, honoured)
+        edited = _lua()["foreign_token"].edit(text, honoured)
         try:
             wanted = model.foreign_token(text, honoured)
         except model.Refused as refused:
@@ -253,7 +253,7 @@ def _refusal(text: str) -> None:
         x_scopeway_served_by="cloud-2",
     )
     state = _lua().state.table_from({"issuer": "cloud-3"})
-    _lua()["refused"].explain(handle, headers, state)
+    _lua()["error_hints"].add(handle, headers, state)
     try:
         document = model.read_json(text)
     except model.NotJson:

@@ -99,16 +99,16 @@ local function forbidden(handle, headers, cloud, issuer, state)
 end
 
 
--- `state` is what the request has left: awaited.lua.
-function _M.explain(handle, headers, state)
+-- `state` is what the request has left: pending_response.lua.
+function _M.add(handle, headers, state)
   local status = headers:get(":status")
-  local explain = status == "401" and unauthorized or status == "403" and forbidden
-  if not explain or headers:get("x-scopeway-rejected") == "true" then
+  local add_hint = status == "401" and unauthorized or status == "403" and forbidden
+  if not add_hint or headers:get("x-scopeway-rejected") == "true" then
     return
   end
   local cloud, issuer = headers:get("x-scopeway-served-by"), state.issuer
   if cloud and cloud ~= issuer then
-    explain(handle, headers, cloud, issuer, state)
+    add_hint(handle, headers, cloud, issuer, state)
   end
 end
 

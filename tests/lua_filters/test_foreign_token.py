@@ -35,7 +35,7 @@ TOKEN = {
 
 @pytest.fixture(scope="module")
 def edit(new_modules: Any) -> Any:
-    lua_edit = new_modules(front=FRONT)["foreign"].edit
+    lua_edit = new_modules(front=FRONT)["foreign_token"].edit
 
     def edit(body: bytes | str | dict[str, Any], honoured: str = HONOURED) -> Any:
         """The token after the edit, or the status and the sentence of a refusal."""
