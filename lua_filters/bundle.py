@@ -44,8 +44,9 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
             for one service, None for all) and, if wanted, `max_targets` (names that a worker hands
             out), `new_targets_per_second`, `new_targets_burst` (how fast) and `front` (`url` of
             the front, `ports`: official service type to URL, perhaps `region`); without it,
-            catalogs of other clouds come out empty. `kept` and `moved`, for all but links: names of
-            clouds to true, whose ids are kept, or the only ones that aren't. For the peer
+            catalogs of other clouds come out empty. For all but
+            links, `clouds_with_kept_ids` and `clouds_with_mapped_ids`, tables of cloud names to
+            true; if the second is there, the ids of all other clouds are kept. For the peer
             `limits` (`per_second`, `at_once`: of each calling cloud; one that is missing is none).
 
     Raises:

@@ -32,7 +32,7 @@ local function id(text, namespace)
   if type(text) ~= "string" or #text > MAX_ID or not find(text, "^[!-~]+$") then
     unexpected("id")
   end
-  return namespaces.moved(text, namespace)
+  return namespaces.mapped_id(text, namespace)
 end
 
 
@@ -99,7 +99,7 @@ local function endpoints(node)
 end
 
 
-local function kept(node)
+local function unchanged(node)
   return node
 end
 
@@ -112,14 +112,14 @@ local FIELDS = {
   roles = roles,
   catalog = endpoints,
   ["OS-TRUST:trust"] = trust,
-  is_domain = kept,
-  methods = kept,
-  audit_ids = kept,
-  issued_at = kept,
-  expires_at = kept,
-  bind = kept,
-  oauth2_credential = kept,
-  application_credential = kept,
+  is_domain = unchanged,
+  methods = unchanged,
+  audit_ids = unchanged,
+  issued_at = unchanged,
+  expires_at = unchanged,
+  bind = unchanged,
+  oauth2_credential = unchanged,
+  application_credential = unchanged,
 }
 
 

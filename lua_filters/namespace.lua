@@ -17,7 +17,7 @@ local MAX_NAMES = 1024
 local known, count = {}, 0
 
 
--- The digits with which the ids of a cloud begin where they aren't kept.
+-- The digits that the mapped ids of a cloud begin with.
 function _M.of(cloud)
   local digits = known[cloud]
   if not digits then
@@ -32,9 +32,9 @@ function _M.of(cloud)
 end
 
 
--- An id in a namespace; "" keeps it. One of hexadecimal digits keeps its length, for services that
--- count them. Once more changes nothing of such a one.
-function _M.moved(id, namespace)
+-- The id in a namespace; "" keeps the id. A hexadecimal id keeps its length, for services that check the
+-- length, and mapping it again does not change it.
+function _M.mapped_id(id, namespace)
   if namespace == "" then
     return id
   elseif #id >= 2 * DIGITS and find(id, "^[0-9a-f]+$") then

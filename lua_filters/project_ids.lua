@@ -21,8 +21,8 @@ local concat, ipairs, pairs = table.concat, ipairs, pairs
 local _M = {}
 
 local SITE = constants.site
-local KEPT = constants.kept or {} -- the clouds whose ids are the same here
-local MOVED = constants.moved -- where it stands, the only ones whose ids aren't
+local KEPT = constants.clouds_with_kept_ids or {}
+local MAPPED = constants.clouds_with_mapped_ids -- nil: all but those in KEPT
 
 _M.MAX_BYTES = 65536
 local NO_LENGTH = "a request of another cloud's user that may name a project needs a Content-Length at %s"
@@ -87,9 +87,9 @@ for service, of_service in pairs(places) do
 end
 
 
--- Whether ids of the cloud are others here.
-local function are_moved(cloud)
-  return cloud ~= SITE and not KEPT[cloud] and (not MOVED or MOVED[cloud])
+-- Whether the ids of the cloud are mapped into its namespace here.
+local function are_mapped(cloud)
+  return cloud ~= SITE and not KEPT[cloud] and (not MAPPED or MAPPED[cloud])
 end
 
 
@@ -98,13 +98,13 @@ local function issuer(headers)
   local _, text = tokens.split(headers:get("x-auth-token") or "")
   local resolved = text and resolve.resolve(text)
   local cloud = resolved and match(resolved.bindings.identity or resolved.bindings["*"], "^[a-z0-9-]+$")
-  return cloud and are_moved(cloud) and cloud or nil
+  return cloud and are_mapped(cloud) and cloud or nil
 end
 
 
 -- The id as this site knows it, of a project or user of the cloud.
 local function here(id, cloud)
-  return are_moved(cloud) and namespace.moved(id, namespace.of(cloud)) or id
+  return are_mapped(cloud) and namespace.mapped_id(id, namespace.of(cloud)) or id
 end
 
 
@@ -133,7 +133,7 @@ end
 
 
 -- A text that is nothing but an id, as this site knows it; any other as it is.
-local function moved_text(text, cloud)
+local function mapped_text(text, cloud)
   local last, stop, named = id_end(text, 1)
   if stop == #text then
     return here(sub(text, 1, last), named or cloud)
@@ -243,9 +243,9 @@ local function in_query(path, service, change)
 end
 
 
-local function moved_in_query(path, service, cloud)
+local function map_query_ids(path, service, cloud)
   return in_query(path, service, function(text)
-    return moved_text(text, cloud)
+    return mapped_text(text, cloud)
   end)
 end
 
@@ -283,7 +283,7 @@ function _M.in_path(path, service, headers)
   end
   parts[#parts + 1] = sub(path, done + 1)
   path = concat(parts)
-  return query and moved_in_query(path, service, cloud) or path
+  return query and map_query_ids(path, service, cloud) or path
 end
 
 
@@ -359,11 +359,11 @@ local function texts(body, found)
 end
 
 
-local function moved_in_body(body, found, cloud)
+local function map_body_ids(body, found, cloud)
   local parts, done = {}, 0
   for _, one in ipairs(texts(body, found)) do
     local first, last = one[1], one[2]
-    parts[#parts + 1] = sub(body, done + 1, first - 1) .. moved_text(sub(body, first, last), cloud)
+    parts[#parts + 1] = sub(body, done + 1, first - 1) .. mapped_text(sub(body, first, last), cloud)
     done = last
   end
   parts[#parts + 1] = sub(body, done + 1)
@@ -406,7 +406,7 @@ function _M.in_body(handle, headers, method, path, service)
   end
   local received = buffer:getBytes(0, length)
   if may_have(received, found) then
-    local body = moved_in_body(received, found, cloud)
+    local body = map_body_ids(received, found, cloud)
     if body ~= received then
       buffer:setBytes(body)
     end

@@ -1,16 +1,18 @@
-"""Whose ids in paths the Lua leaves alone: what a cloud's own rules say of foreign ids, by name.
+"""Which clouds' ids the Lua maps and which it keeps: the identity rules of a cloud, by name.
 
-Pure. Labels don't become names here: the Lua of a site would change with the labels of others.
+Pure. Labels are not resolved to names here: otherwise the Lua of a site would change whenever the
+labels of another cloud change.
 """
 
 from scopeway.control_plane.clouds.model import Cloud
 
 
 def id_constants(cloud: Cloud) -> dict[str, object]:
-    """Return the constants of `project_ids.lua`, none where all ids are moved.
+    """Return the constants of `project_ids.lua`: none if the ids of all clouds are mapped.
 
-    `kept` are the clouds whose ids are kept. Where a rule keeps those of clouds with some labels,
-    `moved` are the only ones that are moved: the clouds that a rule for moved ids names.
+    `clouds_with_kept_ids` names the clouds whose ids are kept. `clouds_with_mapped_ids` is present
+    if a rule keeps the ids of clouds with some labels: then only the clouds that it names, those of
+    rules for mapped ids, have their ids mapped.
     """
     rules = [rule.identity for rule in cloud.accept if rule.identity is not None]
     keeping = [pattern for rule in rules if rule.ids == "kept" for pattern in rule.clouds]
@@ -18,7 +20,7 @@ def id_constants(cloud: Cloud) -> dict[str, object]:
     constants: dict[str, object] = {}
     kept = {pattern.name: True for pattern in keeping if pattern.name not in {None, *moving}}
     if kept:
-        constants["kept"] = kept
+        constants["clouds_with_kept_ids"] = kept
     if any(pattern.name is None for pattern in keeping):
-        constants["moved"] = {name: True for name in moving if name is not None}
+        constants["clouds_with_mapped_ids"] = {name: True for name in moving if name is not None}
     return constants

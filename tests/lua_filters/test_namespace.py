@@ -53,7 +53,7 @@ def test_more_clouds_than_are_remembered_are_no_matter(modules: Any) -> None:
 
 
 def test_an_id_that_was_moved_stays(modules: Any) -> None:
-    moved = modules["namespace"].moved
+    moved = modules["namespace"].mapped_id
     once = moved(ID, "f" * 16)
 
     assert once == "f" * 16 + ID[16:]

@@ -97,7 +97,7 @@ def test_an_id_that_was_moved_already_stays(peer: Any) -> None:
 
 
 def test_ids_that_a_rule_keeps_stay(new_filter: Any) -> None:
-    peer = new_filter("peer", kept={"home": True})
+    peer = new_filter("peer", clouds_with_kept_ids={"home": True})
 
     assert sent(peer, PATHS[1]) == PATHS[1]
     assert ID not in sent(peer, PATHS[1], "t~1~*:cloud-1;identity:other")
@@ -106,7 +106,7 @@ def test_ids_that_a_rule_keeps_stay(new_filter: Any) -> None:
 def test_where_a_rule_keeps_ids_by_label_only_those_are_moved_that_a_rule_names(
     new_filter: Any,
 ) -> None:
-    peer = new_filter("peer", moved={"home": True})
+    peer = new_filter("peer", clouds_with_mapped_ids={"home": True})
 
     assert sent(peer, PATHS[1]) == PATHS[1].replace(ID, MOVED)
     assert sent(peer, PATHS[1], "t~1~*:cloud-1;identity:other") == PATHS[1]
@@ -218,7 +218,7 @@ class TestPlaces:
     def test_of_own_users_and_where_ids_are_kept_all_stays(
         self, new_filter: Any, service: str, path: str, token: str | None
     ) -> None:
-        peer = new_filter("peer", kept={"kin": True})
+        peer = new_filter("peer", clouds_with_kept_ids={"kin": True})
         for text in (ID, OWN):
             assert sent(peer, path.format(text), token, service) == path.format(text)
 
@@ -328,7 +328,7 @@ class TestBodies:
 
     def test_nor_where_ids_are_kept(self, new_filter: Any, request_: Any) -> None:
         text = json.dumps(request_[3]).replace("{}", ID)
-        sent = written(new_filter("peer", kept={"home": True}), request_, text)
+        sent = written(new_filter("peer", clouds_with_kept_ids={"home": True}), request_, text)
         assert sent.body == text
         assert not sent.body_was_read
 

@@ -26,12 +26,15 @@ def constants(*rules: tuple[list[str], str]) -> dict[str, object]:
     [
         ([], {}),
         ([(["a"], "mapped")], {}),
-        ([(["a", "b"], "kept")], {"kept": {"a": True, "b": True}}),
+        ([(["a", "b"], "kept")], {"clouds_with_kept_ids": {"a": True, "b": True}}),
         # kept only where all rules say so, as in the answers of Keystones
         ([(["a"], "kept"), (["a"], "mapped")], {}),
-        ([(["[x=1]"], "kept"), (["a"], "mapped")], {"moved": {"a": True}}),
-        ([(["[x=1]"], "kept")], {"moved": {}}),
-        ([(["[x=1]", "b"], "kept")], {"kept": {"b": True}, "moved": {}}),
+        ([(["[x=1]"], "kept"), (["a"], "mapped")], {"clouds_with_mapped_ids": {"a": True}}),
+        ([(["[x=1]"], "kept")], {"clouds_with_mapped_ids": {}}),
+        (
+            [(["[x=1]", "b"], "kept")],
+            {"clouds_with_kept_ids": {"b": True}, "clouds_with_mapped_ids": {}},
+        ),
         ([(["[x=1]"], "mapped")], {}),
     ],
 )

@@ -33,8 +33,14 @@ DICTIONARY = (*_WORDS, "\n")
 
 @cache
 def _filter(letter: str) -> Filter:
-    constants = {"site": SITE, "services": lua_models.SERVICES, "kept": lua_models.KEPT}
-    return Filter(lua_filters.bundle("dispatch", {**constants, "moved": _MOVED[letter]}))
+    constants = {
+        "site": SITE,
+        "services": lua_models.SERVICES,
+        "clouds_with_kept_ids": lua_models.KEPT,
+    }
+    return Filter(
+        lua_filters.bundle("dispatch", {**constants, "clouds_with_mapped_ids": _MOVED[letter]})
+    )
 
 
 def check(data: bytes) -> None:

@@ -75,7 +75,11 @@ _TAKEN_AWAY = frozenset({"x-auth-token", "x-service-token", "accept-encoding"})
 @cache
 def _filter(letter: str) -> Filter:
     constants = {"site": SITE, "services": lua_models.SERVICES, **_UNBOUNDED}
-    own = {"service": _LISTENERS[letter], "moved": _MOVED.get(letter), "kept": lua_models.KEPT}
+    own = {
+        "service": _LISTENERS[letter],
+        "clouds_with_mapped_ids": _MOVED.get(letter),
+        "clouds_with_kept_ids": lua_models.KEPT,
+    }
     return Filter(lua_filters.bundle("front", {**constants, **own}))
 
 

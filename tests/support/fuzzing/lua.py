@@ -73,7 +73,7 @@ class _Lua:
             "site": model.SITE,
             "services": model.SERVICES,
             "front": model.FRONT,
-            "kept": model.KEPT,
+            "clouds_with_kept_ids": model.KEPT,
         }
         self.state.globals().given = self.state.table_from(constants, recursive=True)
         self.state.execute(
@@ -182,7 +182,7 @@ def _digest(text: str) -> None:
     assert _lua()["sha256"].hex(text) == model.sha256(data).hexdigest()
     assert _lua()["namespace"].of(text) == model.namespace(text)
     for digits in ("", "f" * 16):
-        once = _lua()["namespace"].moved(text, digits)
+        once = _lua()["namespace"].mapped_id(text, digits)
         assert once == model.moved(text, digits)
 
 

@@ -79,7 +79,11 @@ DICTIONARY = (*_WORDS, "\n")
 
 @cache
 def _filter(letter: str) -> Filter:
-    constants = {"site": SITE, "services": lua_models.SERVICES, "kept": lua_models.KEPT}
+    constants = {
+        "site": SITE,
+        "services": lua_models.SERVICES,
+        "clouds_with_kept_ids": lua_models.KEPT,
+    }
     callers = {"callers": _CALLERS} if letter == "t" else {}
     return Filter(lua_filters.bundle("peer", {**constants, **callers}))
 
