@@ -14,11 +14,13 @@ from scopeway.control_plane.clouds.policy import (
     evaluate_rules,
     lists_cloud,
 )
-from scopeway.control_plane.planner.plan import Honoured
+from scopeway.control_plane.planner.plan import IdentityMapping
 from scopeway.control_plane.scope import IDENTITY_VALIDATE
 
 
-def refusal(owner: Cloud, caller: Cloud, service: str, method: str | None = None) -> str | None:
+def denial_reason(
+    owner: Cloud, caller: Cloud, service: str, method: str | None = None
+) -> str | None:
     """Return why `owner` does not let `caller` use its service, or None where it does.
 
     Args:
@@ -31,23 +33,27 @@ def refusal(owner: Cloud, caller: Cloud, service: str, method: str | None = None
     if owner.name == caller.name or owner.accept_mode == AUDIT:
         return None
     verdict = evaluate_rules(owner, caller, service, method)
-    return None if verdict.allowed else denial(owner.name, caller.name, service, verdict.reason)
+    return (
+        None
+        if verdict.allowed
+        else denial_sentence(owner.name, caller.name, service, verdict.reason)
+    )
 
 
-def denial(owner: str, caller: str, service: str, why: str) -> str:
+def denial_sentence(owner: str, caller: str, service: str, why: str) -> str:
     """Return the sentence for who is denied."""
     use = "validate its tokens" if service == IDENTITY_VALIDATE else f"use its {service} service"
     return f"{owner} does not let {caller} {use}: {why}"
 
 
-def honoured(owner: Cloud, issuer: Cloud) -> Honoured | None:
+def identity_mapping(owner: Cloud, issuer: Cloud) -> IdentityMapping | None:
     """Return what counts of the tokens that the identity service of `issuer` gave out.
 
     Where several rules of `owner` name the issuer, a role counts that all of them list, and ids are
     kept if all of them say so. None: no rule names it.
     """
     if owner.name == issuer.name:
-        return Honoured(roles=DEFAULT_ROLES, namespace="")
+        return IdentityMapping(roles=DEFAULT_ROLES, namespace="")
     rules = [
         rule.identity
         for rule in owner.accept
@@ -57,7 +63,9 @@ def honoured(owner: Cloud, issuer: Cloud) -> Honoured | None:
         return None
     roles = frozenset(rules[0].roles).intersection(*(rule.roles for rule in rules))
     kept = all(rule.ids == "kept" for rule in rules)
-    return Honoured(roles=tuple(sorted(roles)), namespace="" if kept else namespace(issuer.name))
+    return IdentityMapping(
+        roles=tuple(sorted(roles)), namespace="" if kept else namespace(issuer.name)
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -15,7 +15,7 @@ from scopeway.control_plane.clouds.policy import (
     policy_of,
     rule_name,
 )
-from scopeway.control_plane.planner.access import denial
+from scopeway.control_plane.planner.access import denial_sentence
 from scopeway.control_plane.planner.plan import PeerHop, Plan, Rejection, Route, Skipped
 from scopeway.control_plane.planner.planner import PlanSettings, plan_with_skipped
 from scopeway.control_plane.scope import (
@@ -138,7 +138,7 @@ def _with_rules(
                 said = f"let through by acceptMode audit, else {said}"
             elif isinstance(hop, PeerHop) and hop is route.hops[0]:
                 # Envoy takes the answer of the first; no other cloud is asked after a 403
-                refused = denial(owner.name, caller.name, service, verdict.reason)
+                refused = denial_sentence(owner.name, caller.name, service, verdict.reason)
             elif not isinstance(hop, PeerHop):
                 said = f"not enforced, as no Envoy of ours is there: {verdict.reason}"
         rules[owner.name] = said

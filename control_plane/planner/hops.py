@@ -14,7 +14,7 @@ from scopeway.control_plane.clouds.addresses import (
 )
 from scopeway.control_plane.clouds.model import Cloud, Peer
 from scopeway.control_plane.identity import spiffe_id
-from scopeway.control_plane.planner.link_origins import places
+from scopeway.control_plane.planner.link_origins import link_origins
 from scopeway.control_plane.planner.plan import Direct, PeerHop, Rejection
 
 
@@ -61,4 +61,4 @@ def direct_hop(
                 "would be asked in plain HTTP; --direct allows it",
                 cause="unreachable",
             )
-    return Direct(cloud=cloud.name, service=found, places=places(cloud, service))
+    return Direct(cloud=cloud.name, service=found, link_origins=link_origins(cloud, service))

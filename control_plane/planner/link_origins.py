@@ -9,7 +9,7 @@ from scopeway.control_plane.clouds.urls import front_url, service_urls
 _DEFAULT_PORTS = (":80", ":443")
 
 
-def places(cloud: Cloud, service: str) -> tuple[str, ...]:
+def link_origins(cloud: Cloud, service: str) -> tuple[str, ...]:
     """Return each place once: an authority as URLs have it, lower case, and a path prefix.
 
     These are the host and the addresses of the manifest, and the service at the cloud's own front.

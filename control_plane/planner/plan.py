@@ -16,7 +16,7 @@ class Local:
 
     cloud: str
     service: Service
-    places: tuple[str, ...] = ()
+    link_origins: tuple[str, ...] = ()
     """Where it may say in links that it is (`links`)."""
 
 
@@ -26,7 +26,7 @@ class Direct:
 
     cloud: str
     service: Service
-    places: tuple[str, ...] = ()
+    link_origins: tuple[str, ...] = ()
     """Where it may say in links that it is (`links`)."""
 
 
@@ -47,7 +47,7 @@ Hop = Local | Direct | PeerHop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Honoured:
+class IdentityMapping:
     """What the caller's cloud makes of the tokens of another cloud's identity service."""
 
     roles: tuple[str, ...]
@@ -62,7 +62,7 @@ class Route:
 
     hops: tuple[Hop, ...]
     """At least one, each cloud once."""
-    honoured: Honoured | None = None
+    identity_mapping: IdentityMapping | None = None
     """Of a validation of tokens, and of nothing else."""
 
 

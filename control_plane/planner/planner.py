@@ -12,9 +12,9 @@ from typing import assert_never
 from scopeway.control_plane.clouds.addresses import AllowedAddress
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.planner.access import honoured, refusal
+from scopeway.control_plane.planner.access import denial_reason, identity_mapping
 from scopeway.control_plane.planner.hops import direct_hop, peer_hop
-from scopeway.control_plane.planner.link_origins import places
+from scopeway.control_plane.planner.link_origins import link_origins
 from scopeway.control_plane.planner.plan import (
     Hop,
     Local,
@@ -78,11 +78,11 @@ def plan_with_skipped(
     seen: set[str] = set()
     nothing: Rejection | None = None
     for atom in atoms(target.expression):
-        names, wanted = _clouds(atom, caller, inventory, settings)
+        names, wanted = _candidates(atom, caller, inventory, settings)
         most = min(len(hops) + wanted, MAX_HOPS)
-        bears = False
+        found = False
         for name in names:
-            bears = True
+            found = True
             if len(hops) == most:
                 break
             if name in seen:
@@ -93,8 +93,8 @@ def plan_with_skipped(
                 rejections[name] = hop
             else:
                 hops.append(hop)
-        if not bears and not rejections:
-            nothing = nothing or _nothing_bears(atom)
+        if not found and not rejections:
+            nothing = nothing or _no_match(atom)
     skipped = tuple(
         Skipped(cloud=name, reason=why.reason, cause=why.cause) for name, why in rejections.items()
     )
@@ -114,7 +114,7 @@ def atoms(expression: Expression) -> Iterator[Atom]:
         yield expression
 
 
-def _clouds(
+def _candidates(
     atom: Atom,
     caller: Cloud,
     inventory: Inventory,
@@ -133,7 +133,7 @@ def _clouds(
             assert_never(atom)
 
 
-def _nothing_bears(atom: Atom) -> Rejection:
+def _no_match(atom: Atom) -> Rejection:
     assert isinstance(atom, LabelSelector), "only labels may stand for no cloud at all"
     wanted = ",".join(f"{label}={value}" for label, value in atom.labels)
     return Rejection(status=404, reason=f"no cloud bears the labels [{wanted}]")
@@ -144,34 +144,36 @@ def _hop(
 ) -> Hop | Rejection:
     cloud = caller if name == caller.name else inventory.get(name)
     if cloud is None:
-        return _unknown(name)
+        return _unknown_cloud(name)
     if service not in cloud.services:
-        return _without(name, service)
-    denied = refusal(cloud, caller, service)
+        return _no_service(name, service)
+    denied = denial_reason(cloud, caller, service)
     if denied is not None:
         return Rejection(status=403, reason=denied, cause="policy")
-    return _way(cloud, service, caller, inventory, settings)
+    return _hop_to(cloud, service, caller, inventory, settings)
 
 
-def _way(
+def _hop_to(
     cloud: Cloud,
     service: str,
     caller: Cloud,
     inventory: Inventory,
     settings: PlanSettings,
     *,
-    asked_as: str = "",
+    path_prefix: str = "",
 ) -> Hop | Rejection:
     if cloud is caller:  # also where it is cordoned: that is about others
         return Local(
-            cloud=cloud.name, service=cloud.services[service], places=places(cloud, service)
+            cloud=cloud.name,
+            service=cloud.services[service],
+            link_origins=link_origins(cloud, service),
         )
     cordon = inventory.cordon_reason(cloud.name)
     if cordon is not None:
         why = f": {cordon}" if cordon else ""
         return Rejection(status=503, reason=f"{cloud.name} is cordoned{why}", cause="cordoned")
     if cloud.peer is not None:
-        prefix = asked_as or service
+        prefix = path_prefix or service
         return peer_hop(
             cloud.name,
             cloud.peer,
@@ -182,11 +184,11 @@ def _way(
     return direct_hop(cloud, service, direct=settings.direct, trust_domain=settings.trust_domain)
 
 
-def _unknown(name: str) -> Rejection:
+def _unknown_cloud(name: str) -> Rejection:
     return Rejection(status=404, reason=f"no cloud is named {name}", cause="unknown")
 
 
-def _without(name: str, service: str) -> Rejection:
+def _no_service(name: str, service: str) -> Rejection:
     return Rejection(status=404, reason=f"{name} has no {service} service", cause="no-service")
 
 
@@ -201,22 +203,22 @@ def _plan_validation(
     name = expression.name
     issuer = caller if name == caller.name else inventory.get(name)
     if issuer is None:
-        return _unknown(name)
+        return _unknown_cloud(name)
     if "identity" not in issuer.services:
-        return _without(name, "identity")
-    counts = honoured(caller, issuer)
+        return _no_service(name, "identity")
+    mapping = identity_mapping(caller, issuer)
     # 404 is Keystone's word for a token that isn't valid; of a 403 services make a broken Keystone
-    if counts is None:
+    if mapping is None:
         reason = (
             f"{caller.name} does not honour tokens of {name}: "
             "no identity list of its accept rules names it"
         )
         return Rejection(status=404, reason=reason, cause="policy")
-    denied = refusal(issuer, caller, IDENTITY_VALIDATE)
+    denied = denial_reason(issuer, caller, IDENTITY_VALIDATE)
     if denied is not None:
         return Rejection(status=404, reason=denied, cause="policy")
     # the peer knows validations by a prefix of their own, which opens nothing else of its Keystone
-    hop = _way(issuer, "identity", caller, inventory, settings, asked_as=IDENTITY_VALIDATE)
+    hop = _hop_to(issuer, "identity", caller, inventory, settings, path_prefix=IDENTITY_VALIDATE)
     if isinstance(hop, Rejection):
         return hop
-    return Route(hops=(hop,), honoured=counts)
+    return Route(hops=(hop,), identity_mapping=mapping)

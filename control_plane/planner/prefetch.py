@@ -45,7 +45,7 @@ def own_targets(cloud: Cloud | None) -> frozenset[str]:
     return frozenset(target_name(service, cloud.name) for service in cloud.services)
 
 
-def prefetched(
+def prefetch_targets(
     name: str, caller: Cloud, inventory: Inventory, settings: PlanSettings
 ) -> frozenset[str]:
     """Return the names of the targets of a cloud that the Envoys of `caller` are to have.

@@ -17,7 +17,7 @@ from scopeway.control_plane.clouds.policy import Policy
 from scopeway.control_plane.collections.byte_cache import ByteBoundedCache
 from scopeway.control_plane.planner.plan import Plan, Rejection
 from scopeway.control_plane.planner.planner import PlanSettings, plan_with_skipped
-from scopeway.control_plane.planner.prefetch import own_targets, prefetched
+from scopeway.control_plane.planner.prefetch import own_targets, prefetch_targets
 from scopeway.control_plane.scope import ScopeError, Target, parse_target
 from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.node_auth import check_bootstrap, check_claims
@@ -541,7 +541,7 @@ class ScopewaySource:
         for name in clouds:
             targets: frozenset[str] = frozenset()
             if caller is not None and name in self._prefetch.clouds:
-                targets = prefetched(name, caller, self._inventory, self._settings)
+                targets = prefetch_targets(name, caller, self._inventory, self._settings)
             if targets != site.prefetched.get(name, frozenset()):
                 changed = True
                 site.prefetched.pop(name, None)

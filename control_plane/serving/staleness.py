@@ -7,7 +7,7 @@ While the registry is away, "not known here" is not "does not exist": Envoys kee
 import logging
 
 from scopeway.control_plane.planner.plan import Plan, Rejection
-from scopeway.control_plane.planner.staleness import as_known, away, not_known
+from scopeway.control_plane.planner.staleness import mark_stale, registry_away_since, unknown_caller
 from scopeway.control_plane.serving.log_budget import LogBudget
 from scopeway.xds.source import Node
 from scopeway.xds.text import shown
@@ -35,11 +35,11 @@ class Staleness:
 
     def annotate(self, plan: Plan) -> Plan:
         """Return a plan as users are told it."""
-        return plan if self.until is None else as_known(plan, self.until)
+        return plan if self.until is None else mark_stale(plan, self.until)
 
     def unknown_site(self, cloud: str) -> Rejection:
         """Return what a site is told whose cloud is not known."""
-        return not_known(cloud, self.until)
+        return unknown_caller(cloud, self.until)
 
     def note_unknown(self, node: Node) -> None:
         """Log that a node of an unknown cloud is here, where its cloud may be registered."""
@@ -49,7 +49,7 @@ class Staleness:
         _log.warning(
             "the cloud of a node is not known here; the node keeps what it has, and gets what it "
             "lacks once the registry is back (%s)",
-            away(self.until),
+            registry_away_since(self.until),
             extra={"node": shown(node.id), "cloud": shown(node.cluster)}
             | ({"lines_withheld": withheld} if withheld else {}),
         )

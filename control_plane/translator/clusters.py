@@ -12,8 +12,8 @@ from scopeway.control_plane.clouds.model import Endpoint
 from scopeway.control_plane.clouds.validators import is_ip
 from scopeway.control_plane.planner.plan import (
     Direct,
-    Honoured,
     Hop,
+    IdentityMapping,
     Local,
     PeerHop,
     Plan,
@@ -48,10 +48,10 @@ def compile_cluster(name: str, plan: Plan, *, earlier: bool = False) -> bytes:
     match plan:
         case Rejection():
             return _negative(name, plan)
-        case Route(hops=hops, honoured=honoured):
+        case Route(hops=hops, identity_mapping=mapping):
             if _is_of_clouds(name, plan):
                 return _cluster_of_clouds(name, hops)
-            return _one_cloud(name, hops[0], honoured, earlier=earlier)
+            return _one_cloud(name, hops[0], mapping, earlier=earlier)
         case _:
             assert_never(plan)
 
@@ -109,7 +109,7 @@ def _host_names(endpoints: Sequence[Endpoint]) -> list[str]:
     return sorted({each.address for each in endpoints if not is_ip(each.address)})
 
 
-def _one_cloud(name: str, hop: Hop, honoured: Honoured | None, *, earlier: bool) -> bytes:
+def _one_cloud(name: str, hop: Hop, mapping: IdentityMapping | None, *, earlier: bool) -> bytes:
     endpoints = _endpoints(hop)
     host_names = _host_names(endpoints)
     one_name = bool(host_names) and len(endpoints) == 1 and not earlier
@@ -135,9 +135,9 @@ def _one_cloud(name: str, hop: Hop, honoured: Honoured | None, *, earlier: bool)
         fields += cluster_templates.one_name(endpoints[0].address, endpoints[0].port)
     if not isinstance(hop, PeerHop):
         values["rejected"] = "false"  # of what a service answers, whatever it claims
-        values["places"] = " ".join(hop.places)
-    if honoured is not None:
-        values["honoured"] = f"{honoured.namespace};{','.join(honoured.roles)}"
+        values["places"] = " ".join(hop.link_origins)
+    if mapping is not None:
+        values["honoured"] = f"{mapping.namespace};{','.join(mapping.roles)}"
     assigned = b"" if one_name else field_bytes(_ENDPOINTS, locality)
     return _assemble(fields, name, assigned, metadata(values))
 

@@ -4,8 +4,8 @@ import pytest
 
 from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, IdentityRule
 from scopeway.control_plane.clouds.policy import pattern_matches
-from scopeway.control_plane.planner.access import honoured, namespace, refusal
-from scopeway.control_plane.planner.plan import Honoured
+from scopeway.control_plane.planner.access import denial_reason, identity_mapping, namespace
+from scopeway.control_plane.planner.plan import IdentityMapping
 
 CALLER = Cloud(name="cloud-1", labels={"region": "eu", "tier": "edge"})
 BY_NAME = CloudPattern(name="cloud-1")
@@ -41,7 +41,7 @@ def test_a_pattern_means_a_name_or_all_of_its_labels(pattern: CloudPattern, expe
     ],
 )
 def test_one_rule_with_the_caller_and_the_service_is_enough(rules: list[AcceptRule]) -> None:
-    assert refusal(Cloud(name="cloud-2", accept=tuple(rules)), CALLER, "image") is None
+    assert denial_reason(Cloud(name="cloud-2", accept=tuple(rules)), CALLER, "image") is None
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_one_rule_with_the_caller_and_the_service_is_enough(rules: list[AcceptRu
     ],
 )
 def test_everything_else_is_denied_and_the_rule_is_named(rules: list[AcceptRule], why: str) -> None:
-    denied = refusal(Cloud(name="cloud-2", accept=tuple(rules)), CALLER, "image")
+    denied = denial_reason(Cloud(name="cloud-2", accept=tuple(rules)), CALLER, "image")
 
     assert denied == f"cloud-2 does not let cloud-1 use its image service: {why}"
 
 
 def test_a_cloud_accepts_itself() -> None:
-    assert refusal(CALLER, CALLER, "image") is None
+    assert denial_reason(CALLER, CALLER, "image") is None
 
 
 ISSUER = Cloud(name="cloud-2", labels={"region": "us"})
@@ -89,7 +89,7 @@ def named(roles: tuple[str, ...], ids: str = "mapped") -> IdentityRule:
     "clouds", [(OTHER, CloudPattern(name="cloud-2")), (CloudPattern(labels={"region": "us"}),)]
 )
 def test_tokens_are_honoured_by_the_identity_lists(clouds: tuple[CloudPattern, ...]) -> None:
-    assert honoured(owner(IdentityRule(clouds=clouds)), ISSUER) == Honoured(
+    assert identity_mapping(owner(IdentityRule(clouds=clouds)), ISSUER) == IdentityMapping(
         roles=("member", "reader"), namespace=NAMESPACE
     )
 
@@ -97,8 +97,8 @@ def test_tokens_are_honoured_by_the_identity_lists(clouds: tuple[CloudPattern, .
 def test_who_may_use_the_services_does_not_say_whose_tokens_are_honoured() -> None:
     rules = (AcceptRule(clouds=(CloudPattern(name="cloud-2"),)),)
 
-    assert honoured(owner(IdentityRule(clouds=(OTHER,))), ISSUER) is None
-    assert honoured(Cloud(name="cloud-1", accept=rules), ISSUER) is None
+    assert identity_mapping(owner(IdentityRule(clouds=(OTHER,))), ISSUER) is None
+    assert identity_mapping(Cloud(name="cloud-1", accept=rules), ISSUER) is None
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_who_may_use_the_services_does_not_say_whose_tokens_are_honoured() -> No
 def test_a_role_counts_that_all_rules_naming_the_issuer_list(
     rules: list[IdentityRule], roles: tuple[str, ...]
 ) -> None:
-    outcome = honoured(owner(*rules, IdentityRule(clouds=(OTHER,), roles=())), ISSUER)
+    outcome = identity_mapping(owner(*rules, IdentityRule(clouds=(OTHER,), roles=())), ISSUER)
 
     assert outcome is not None
     assert outcome.roles == roles
@@ -124,7 +124,7 @@ def test_a_role_counts_that_all_rules_naming_the_issuer_list(
     [(["kept"], False), (["kept", "kept"], False), (["kept", "mapped"], True), (["mapped"], True)],
 )
 def test_ids_are_kept_where_all_rules_say_so(ids: list[str], namespaced: bool) -> None:
-    outcome = honoured(owner(*(named(("member",), each) for each in ids)), ISSUER)
+    outcome = identity_mapping(owner(*(named(("member",), each) for each in ids)), ISSUER)
 
     assert outcome is not None
     assert (outcome.namespace == NAMESPACE) is namespaced
@@ -132,7 +132,9 @@ def test_ids_are_kept_where_all_rules_say_so(ids: list[str], namespaced: bool) -
 
 
 def test_a_cloud_honours_its_own_tokens_with_their_ids() -> None:
-    assert honoured(CALLER, CALLER) == Honoured(roles=("member", "reader"), namespace="")
+    assert identity_mapping(CALLER, CALLER) == IdentityMapping(
+        roles=("member", "reader"), namespace=""
+    )
 
 
 def test_a_namespace_depends_on_the_name_alone_and_stays() -> None:

@@ -3,14 +3,14 @@
 from typing import Any
 
 from harness.fleet import manifest
-from scopeway.control_plane.planner.link_origins import places
+from scopeway.control_plane.planner.link_origins import link_origins
 
 
 def found(service: dict[str, Any], front: dict[str, Any] | None = None) -> tuple[str, ...]:
     spec: dict[str, Any] = {"services": {"image": service}}
     if front is not None:
         spec["front"] = {"address": "10.0.0.1", "port": 8080, **front}
-    return places(manifest("cloud-1", **spec), "image")
+    return link_origins(manifest("cloud-1", **spec), "image")
 
 
 def at(*addresses: str, port: int = 9292) -> list[dict[str, Any]]:

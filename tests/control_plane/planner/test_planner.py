@@ -15,7 +15,14 @@ from scopeway.control_plane.clouds.model import (
     Service,
 )
 from scopeway.control_plane.planner.access import namespace
-from scopeway.control_plane.planner.plan import Direct, Honoured, Local, PeerHop, Rejection, Route
+from scopeway.control_plane.planner.plan import (
+    Direct,
+    IdentityMapping,
+    Local,
+    PeerHop,
+    Rejection,
+    Route,
+)
 from scopeway.control_plane.planner.planner import (
     MAX_HOPS,
     PlanSettings,
@@ -88,9 +95,9 @@ def planned(name: str, settings: PlanSettings = SETTINGS) -> Route | Rejection:
 @pytest.mark.parametrize(
     ("name", "hops"),
     [
-        ("image@cloud-1", [Local(cloud="cloud-1", service=SERVICE, places=PLACES)]),
-        ("image@local", [Local(cloud="cloud-1", service=SERVICE, places=PLACES)]),
-        ("image@cloud-2", [Direct(cloud="cloud-2", service=SERVICE, places=PLACES)]),
+        ("image@cloud-1", [Local(cloud="cloud-1", service=SERVICE, link_origins=PLACES)]),
+        ("image@local", [Local(cloud="cloud-1", service=SERVICE, link_origins=PLACES)]),
+        ("image@cloud-2", [Direct(cloud="cloud-2", service=SERVICE, link_origins=PLACES)]),
         (
             "image@cloud-3",
             [PeerHop(cloud="cloud-3", address="127.0.0.3", port=8443, prefix="/image")],
@@ -106,11 +113,11 @@ def test_a_validation_goes_to_the_issuer_and_says_what_counts_of_its_answer() ->
         hops=(
             PeerHop(cloud="issuer", address="127.0.0.9", port=8443, prefix="/identity.validate"),
         ),
-        honoured=Honoured(roles=("member", "reader"), namespace=namespace("issuer")),
+        identity_mapping=IdentityMapping(roles=("member", "reader"), namespace=namespace("issuer")),
     )
     assert planned("identity.validate@cloud-1") == Route(
-        hops=(Local(cloud="cloud-1", service=IDENTITY, places=("127.0.0.1:5000/identity",)),),
-        honoured=Honoured(roles=("member", "reader"), namespace=""),
+        hops=(Local(cloud="cloud-1", service=IDENTITY, link_origins=("127.0.0.1:5000/identity",)),),
+        identity_mapping=IdentityMapping(roles=("member", "reader"), namespace=""),
     )
 
 

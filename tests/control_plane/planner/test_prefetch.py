@@ -17,7 +17,7 @@ from scopeway.control_plane.clouds.model import (
     Service,
 )
 from scopeway.control_plane.planner.planner import PlanSettings
-from scopeway.control_plane.planner.prefetch import parse_prefetch, prefetched
+from scopeway.control_plane.planner.prefetch import parse_prefetch, prefetch_targets
 from scopeway.control_plane.scope import ScopeError
 from scopeway.control_plane.serving.prefetch_set import PrefetchSet
 from scopeway.xds.steps import finish
@@ -159,12 +159,12 @@ OTHERS = inventory(
 def test_of_a_cloud_those_targets_are_fetched_that_the_caller_may_use(
     name: str, targets: set[str]
 ) -> None:
-    assert prefetched(name, CALLER, OTHERS, SETTINGS) == targets
+    assert prefetch_targets(name, CALLER, OTHERS, SETTINGS) == targets
 
 
 def test_of_a_cordoned_cloud_the_same_are_fetched() -> None:
     """A cordon changes what they say; if they went, the first use after it would be a miss."""
     cordoned = OTHERS.with_cordons({"open": "why", "closed": "why"})
 
-    assert prefetched("open", CALLER, cordoned, SETTINGS) == {"image@open", "identity@open"}
-    assert prefetched("closed", CALLER, cordoned, SETTINGS) == set()
+    assert prefetch_targets("open", CALLER, cordoned, SETTINGS) == {"image@open", "identity@open"}
+    assert prefetch_targets("closed", CALLER, cordoned, SETTINGS) == set()

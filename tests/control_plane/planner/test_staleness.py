@@ -7,7 +7,7 @@ from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import AcceptRule, Cloud
 from scopeway.control_plane.planner.plan import Rejection, Route
 from scopeway.control_plane.planner.planner import PlanSettings, plan_target
-from scopeway.control_plane.planner.staleness import as_known, not_known
+from scopeway.control_plane.planner.staleness import mark_stale, unknown_caller
 from scopeway.control_plane.scope import parse_target
 
 UNTIL = 1_796_036_640.0
@@ -23,7 +23,7 @@ INVENTORY = Inventory().apply({each.name: each for each in (CALLER, *OTHERS)})
 
 def told(target: str) -> Route | Rejection:
     plan = plan_target(parse_target(target), CALLER, INVENTORY, PlanSettings())
-    return as_known(plan, UNTIL)
+    return mark_stale(plan, UNTIL)
 
 
 def test_what_is_known_is_served() -> None:
@@ -58,7 +58,7 @@ def test_what_was_refused_stays_refused() -> None:
 def test_a_validation_that_is_not_honoured_stays_a_404() -> None:
     plan = Rejection(status=404, reason="cloud-1 does not honour it", cause="policy")
 
-    assert as_known(plan, UNTIL) == Rejection(
+    assert mark_stale(plan, UNTIL) == Rejection(
         status=404, reason=f"cloud-1 does not honour it ({AWAY})"
     )
 
@@ -66,15 +66,15 @@ def test_a_validation_that_is_not_honoured_stays_a_404() -> None:
 def test_what_is_wrong_with_the_target_itself_is_told_as_ever() -> None:
     plan = Rejection(status=400, reason="column 1: no such thing")
 
-    assert as_known(plan, UNTIL) is plan
+    assert mark_stale(plan, UNTIL) is plan
     assert told("image@cloud-2&cloud-7") == Rejection(
         status=501, reason="the operator '&' is not supported yet"
     )
 
 
 def test_a_site_whose_cloud_is_not_known_is_told_so() -> None:
-    assert not_known("cloud-1", None).reason == "the cloud of this site, cloud-1, is unknown"
-    assert not_known("cloud-1", UNTIL) == Rejection(
+    assert unknown_caller("cloud-1", None).reason == "the cloud of this site, cloud-1, is unknown"
+    assert unknown_caller("cloud-1", UNTIL) == Rejection(
         status=503,
         reason=f"the cloud of this site, cloud-1, is unknown to the control plane: {AWAY}",
     )
