@@ -25,7 +25,7 @@ from scopeway.control_plane.registry.directory.yaml_documents import (
     MAX_NUMBER,
 )
 from scopeway.control_plane.registry.documents import MAX_BYTES
-from scopeway.control_plane.registry.etcd import pace
+from scopeway.control_plane.registry.etcd import change_pacer
 from scopeway.control_plane.registry.etcd import registry as etcd
 from scopeway.control_plane.runtime import app, fd_limits, slices
 from scopeway.control_plane.runtime import last_good as state
@@ -245,7 +245,10 @@ EXPECTED: dict[str, list[float]] = {
         slices.SLICE * 1000
     ],
     "seconds that an entry of etcd rests before its next change is taken over; only entries whose "
-    "last change took more than 5 ms of CPU rest": [pace.REST, pace.LONGEST_REST],
+    "last change took more than 5 ms of CPU rest": [
+        change_pacer.REST_FACTOR,
+        change_pacer.MAX_REST_SECONDS,
+    ],
     "times that the listeners of a site are made for a new stream while its cloud changes": [
         source.ATTEMPTS
     ],
@@ -259,8 +262,8 @@ EXPECTED: dict[str, list[float]] = {
     "entries among these that are labels": [limits.SELECTORS],
     "entries in all lists `identity.clouds` of a manifest together": [limits.IDENTITY_CLOUDS],
     "seconds until a difference between etcd and what is served is found that no watch has told": [
-        etcd.CHECK,
-        etcd.CHECK_SHARE,
+        etcd.RELIST_INTERVAL,
+        etcd.RELIST_COST_FACTOR,
     ],
     "seconds that a file of a folder, or a document in it, is gone or unreadable before that "
     "counts": [directory.GONE],

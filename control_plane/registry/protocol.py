@@ -37,10 +37,10 @@ class Batch:
     stale: str | None = None
     """Not None: the registry cannot be reached just now, and why, in words for people ("etcd ... is
     away: connection refused"). Holds until the next batch."""
-    current: float | None = None
+    current_until: float | None = None
     """Where it is stale: until when what was told is known to have been what the registry holds, in
     seconds since 1970."""
-    took: Callable[[float], None] = field(default=lambda _: None, compare=False, repr=False)
+    report_cost: Callable[[float], None] = field(default=lambda _: None, compare=False, repr=False)
     """To be called by who has taken it over, with the seconds of CPU that this took: a registry may
     let what takes long rest before its next change."""
 

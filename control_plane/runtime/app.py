@@ -105,7 +105,7 @@ class ControlPlane:
         Streams see the clouds as they were before, or those of the whole batch.
         """
         async with self._changing:
-            await in_slices(self.steps(batch), took=batch.took)
+            await in_slices(self.steps(batch), took=batch.report_cost)
 
     def steps(self, batch: Batch) -> Steps[None]:
         """Do what `apply` does, step by step; nothing else may change it meanwhile."""
@@ -127,7 +127,7 @@ class ControlPlane:
         self.stale = batch.stale
         known = None
         if batch.stale is not None:  # told again, it may give another reason only
-            known = batch.current or self.staleness.until or time.time()
+            known = batch.current_until or self.staleness.until or time.time()
         yield from self._take_over(change, known)
         self.metrics.updates.observe(time.perf_counter() - start)
 

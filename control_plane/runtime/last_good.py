@@ -277,5 +277,5 @@ def _stale(
         upserts=entries or {},
         complete=entries is not None,
         stale=f"{error}; serving what {saved.registry} held at {when}",
-        current=saved.current,
+        current_until=saved.current,
     )

@@ -24,7 +24,7 @@ from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud, Endpoint, Service
 from scopeway.control_plane.registry import Batch, Registry
 from scopeway.control_plane.registry.documents import to_json
-from scopeway.control_plane.registry.etcd.client import connected
+from scopeway.control_plane.registry.etcd.client import connect
 from scopeway.control_plane.registry.etcd.url import parse_etcd_url
 
 
@@ -156,7 +156,7 @@ def _flags(options: Mapping[str, object]) -> list[str]:
 async def fill(url: str, clouds: Iterable[Cloud]) -> None:
     """Put many clouds into an etcd quickly."""
     where = parse_etcd_url(url)
-    async with connected(where) as session:
+    async with connect(where) as session:
         for cloud in clouds:
             key = f"{where.prefix}/clouds/{cloud.name}".encode()
             await session.call(session.kv.Put, rpc.PutRequest(key=key, value=to_json(cloud)))

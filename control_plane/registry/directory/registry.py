@@ -68,7 +68,7 @@ class DirectoryRegistry:
                 self._folder.forget()
                 if away != self._reason(error):
                     away = self._reason(error)
-                    yield Batch(stale=away, current=seen)
+                    yield Batch(stale=away, current_until=seen)
                 continue
             seen = time.time()
             pause = max(POLL, 4 * (time.monotonic() - start))

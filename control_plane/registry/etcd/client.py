@@ -1,8 +1,8 @@
-"""Connections to an etcd: which member, TLS, login.
+"""Connections to etcd: the choice of a member, TLS and login.
 
-Owns one short-lived connection after the other; whoever uses one makes a new one after an error, so
-that a token or a certificate that has run out is renewed on the way. Knows no clouds. The messages
-and stubs are `aetcd`'s; its client has neither TLS nor several endpoints, so the channel is ours.
+A connection is short-lived: after an error, the caller makes a new one. So expired tokens and
+certificates are renewed. The messages and stubs come from `aetcd`. The channel does not, because
+aetcd's client supports neither TLS nor several endpoints.
 """
 
 import asyncio
@@ -18,22 +18,23 @@ from aetcd import rpc
 
 from scopeway.control_plane.registry.etcd.url import EtcdUrl
 
-HELLO_TIMEOUT = 2.0
-"""Seconds for one attempt to reach a member."""
+HANDSHAKE_TIMEOUT = 2.0
+"""Seconds for one attempt to connect to a member."""
 CALL_TIMEOUT = 10.0
-"""Seconds for one request to a member that has answered before."""
+"""Seconds for one request over an established connection."""
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.enable_http_proxy", 0),
-    # a member that vanished without a word is noticed within 15 s, also below an idle watch
+    # a member that vanished silently is noticed within 15 s, also while a watch is idle
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
-    # without this grpcio 1.85 waits for 60 s all the same (a paused etcd, tried)
+    # without this, grpcio 1.85 waits for 60 s in spite of the options above (tried with a paused
+    # etcd)
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    # a new connection is a new attempt: not the shared one that is in its back-off
+    # a new connection is a new attempt, not a shared subchannel that is in its back-off
     ("grpc.use_local_subchannel_pool", 1),
 )
 _REFUSALS = (
@@ -44,22 +45,22 @@ _REFUSALS = (
 
 
 class EtcdError(Exception):
-    """An etcd that cannot be used just now; the text says why, without naming the etcd."""
+    """etcd cannot be used now; the text says why, without the address of etcd."""
 
     def __init__(self, reason: str, *, refused: bool = False) -> None:
         super().__init__(reason)
         self.refused = refused
-        """It answered, and won't have us: trying again without a change elsewhere is useless."""
+        """etcd answered and denied access: a retry cannot succeed before somebody changes that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A connection to one member that has answered."""
+    """A connection to one member, which has answered."""
 
     endpoint: str
     channel: Any
     metadata: tuple[tuple[str, str], ...]
-    """To be sent with every call."""
+    """Sent with every call."""
     cluster: int
     """The id of the etcd cluster."""
 
@@ -67,31 +68,31 @@ class Session:
         """Return the answer to one request, `session.call(session.kv.Range, ...)`.
 
         Raises:
-            EtcdError: there is none.
+            EtcdError: the call failed.
         """
         return await _call(method, request, self.metadata, CALL_TIMEOUT)
 
     @property
     def kv(self) -> Any:
-        """The calls on keys."""
+        """The calls of the KV service."""
         return rpc.KVStub(self.channel)
 
     @property
     def lease(self) -> Any:
-        """The calls on leases."""
+        """The calls of the Lease service."""
         return rpc.LeaseStub(self.channel)
 
 
 @asynccontextmanager
-async def connected(url: EtcdUrl, *, avoid: str = "") -> AsyncIterator[Session]:
+async def connect(url: EtcdUrl, *, avoid: str = "") -> AsyncIterator[Session]:
     """Connect to the member that answers first.
 
     Args:
-        url: Where.
-        avoid: The endpoint that has just failed; taken only where there is no other.
+        url: The members, and how to log in.
+        avoid: The endpoint that has just failed; used only if there is no other.
 
     Raises:
-        EtcdError: none answers.
+        EtcdError: no member answers.
     """
     endpoints = [one for one in url.endpoints if one != avoid] or list(url.endpoints)
     random.shuffle(endpoints)
@@ -100,11 +101,11 @@ async def connected(url: EtcdUrl, *, avoid: str = "") -> AsyncIterator[Session]:
         channels = [
             (one, await stack.enter_async_context(_channel(one, credentials))) for one in endpoints
         ]
-        yield await _first(_hello(url, one, channel) for one, channel in channels)
+        yield await _first_success(_handshake(url, one, channel) for one, channel in channels)
 
 
-def describe(error: Exception) -> EtcdError:
-    """Return what a failed call means."""
+def to_etcd_error(error: Exception) -> EtcdError:
+    """Return the EtcdError of a failed call."""
     if not isinstance(error, grpc.aio.AioRpcError):
         return EtcdError(str(error) or type(error).__name__)
     details = (error.details() or error.code().name).removeprefix("etcdserver: ")
@@ -113,11 +114,11 @@ def describe(error: Exception) -> EtcdError:
     return EtcdError(details, refused=error.code() in _REFUSALS)
 
 
-async def _hello(url: EtcdUrl, endpoint: str, channel: Any) -> Session:
+async def _handshake(url: EtcdUrl, endpoint: str, channel: Any) -> Session:
     metadata = await _login(url, channel)
-    # a read that needs the majority, and the right to read our keys: what we are going to do
+    # a linearizable read of our keys: it needs a majority and the right to read them
     request = rpc.RangeRequest(key=f"{url.prefix}/clouds/".encode(), count_only=True)
-    header = (await _call(rpc.KVStub(channel).Range, request, metadata, HELLO_TIMEOUT)).header
+    header = (await _call(rpc.KVStub(channel).Range, request, metadata, HANDSHAKE_TIMEOUT)).header
     return Session(
         endpoint=endpoint,
         channel=channel,
@@ -132,11 +133,11 @@ async def _login(url: EtcdUrl, channel: Any) -> tuple[tuple[str, str], ...]:
         return (leader,)
     request = rpc.AuthenticateRequest(name=url.user, password=url.password)
     try:
-        answer = await rpc.AuthStub(channel).Authenticate(request, timeout=HELLO_TIMEOUT)
+        answer = await rpc.AuthStub(channel).Authenticate(request, timeout=HANDSHAKE_TIMEOUT)
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
-            return (leader,)  # this etcd asks nobody for a password
-        raise describe(error) from None
+            return (leader,)  # authentication is disabled in this etcd
+        raise to_etcd_error(error) from None
     return leader, ("token", answer.token)
 
 
@@ -144,11 +145,11 @@ async def _call(method: Any, request: Any, metadata: Any, seconds: float) -> Any
     try:
         return await method(request, metadata=metadata, timeout=seconds)
     except grpc.aio.AioRpcError as error:
-        raise describe(error) from None
+        raise to_etcd_error(error) from None
 
 
-async def _first(attempts: Iterable[Coroutine[Any, Any, Session]]) -> Session:
-    """Return the first success; a refusal by one member is told rather than another's silence."""
+async def _first_success(attempts: Iterable[Coroutine[Any, Any, Session]]) -> Session:
+    """Return the first session; if all attempts fail, prefer a denial to other errors."""
     tasks = [asyncio.create_task(attempt, name="etcd hello") for attempt in attempts]
     errors: list[EtcdError] = []
     try:
@@ -161,9 +162,9 @@ async def _first(attempts: Iterable[Coroutine[Any, Any, Session]]) -> Session:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        for task in tasks:  # nobody asks for the errors of those that came too late
+        for task in tasks:  # mark the exceptions of the other attempts as retrieved
             _ = task.cancelled() or task.exception()
-    # of equal ones always the same: a reason that is another one is told again
+    # always the same one of equal errors: a different reason would be reported again
     raise max(errors, key=lambda error: (error.refused, str(error)))
 
 
@@ -190,6 +191,6 @@ def _credentials(url: EtcdUrl) -> Any:
         reason = f"{error.filename} cannot be read: {error.strerror}"
         raise EtcdError(reason, refused=True) from None
     for file, content in ((url.cacert, cacert), (url.cert, cert), (url.key, key)):
-        if content is not None and b"-----BEGIN " not in content:  # else gRPC says nothing of it
+        if content is not None and b"-----BEGIN " not in content:  # gRPC would not report it
             raise EtcdError(f"{file} holds nothing in PEM", refused=True)
     return grpc.ssl_channel_credentials(cacert, key, cert)

@@ -1,10 +1,9 @@
-"""Clouds registered in etcd: `<prefix>/clouds/<name>`, each a JSON document, cordons beside them.
+"""The etcd registry: each cloud is a JSON document at `<prefix>/clouds/<name>`, its cordon below.
 
-Owns listing and watching; a connection is in `etcd_client`. Knows nothing of what clouds are for.
-Invariant: no change is missed: after each interruption, and now and then without one, everything is
-listed and compared by its contents with what was told (docs/adr/0016). Neither revisions nor the id
-of the cluster say that an etcd is the one it was: one that was restored or set up anew may repeat
-both.
+Lists and watches the keys; `client` makes the connections. Invariant: no change is missed. After
+each interruption, and at intervals without one, the registry lists all keys and compares their
+contents with what it has reported (docs/adr/0016). Neither the revision nor the cluster id shows
+that etcd has the same contents as before: an etcd that was restored or set up anew may repeat both.
 """
 
 import asyncio
@@ -20,8 +19,8 @@ import grpc
 from aetcd import rpc
 
 from scopeway.control_plane.registry.documents import parse_json
-from scopeway.control_plane.registry.etcd.client import EtcdError, Session, connected, describe
-from scopeway.control_plane.registry.etcd.pace import Pace
+from scopeway.control_plane.registry.etcd.change_pacer import ChangePacer
+from scopeway.control_plane.registry.etcd.client import EtcdError, Session, connect, to_etcd_error
 from scopeway.control_plane.registry.etcd.url import EtcdUrl
 from scopeway.control_plane.registry.protocol import Batch, Entry, Place, RegistryUnavailable
 
@@ -30,41 +29,44 @@ log = logging.getLogger(__name__)
 PAGE = 500
 """Keys of one request of a listing."""
 SLICE = 0.002
-"""Seconds for which documents are read at once; others have their turn in between. One document
-takes up to 17 ms: what it may hold is bounded (`clouds.limits`)."""
+"""Seconds of parsing before other tasks get a turn. One document takes up to 17 ms, because its
+contents are bounded (`clouds.limits`)."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-"""Seconds between attempts to connect, before jitter."""
-CHECK = 30.0
-"""Seconds between two listings of a connection that seems to be fine."""
-CHECK_SHARE = 100
-"""The same is at least so many times what the last listing took."""
+"""Seconds between two attempts to connect, before jitter."""
+RELIST_INTERVAL = 30.0
+"""Seconds between two listings of a healthy connection."""
+RELIST_COST_FACTOR = 100
+"""The interval is at least the duration of the last listing times this factor."""
 
 Digest = bytes
-"""Of a value, to compare it without keeping it."""
+"""The hash of a value, to compare values without keeping them."""
 
 
 class EtcdRegistry:
-    """The clouds of one etcd."""
+    """The registry in one etcd."""
 
-    def __init__(self, url: EtcdUrl, *, patience: float, check: float = CHECK) -> None:
-        """Make it; nothing is connected before `watch`.
+    def __init__(
+        self, url: EtcdUrl, *, patience: float, relist_interval: float = RELIST_INTERVAL
+    ) -> None:
+        """Make the registry; `watch` connects.
 
         Args:
-            url: Where.
-            patience: Seconds to try until `watch` raises RegistryUnavailable.
-            check: Seconds between two listings of a connection that seems to be fine.
+            url: The members of etcd, and how to log in.
+            patience: Seconds after which `watch` raises RegistryUnavailable if no listing
+                succeeded.
+            relist_interval: Seconds between two listings of a healthy connection.
         """
         self._url = url
         self._patience = patience
-        self._check = check
+        self._relist_interval = relist_interval
         self._folder = f"{url.prefix}/clouds/"
-        self._known: dict[Place, Digest] = {}
-        """What was told so far and holds still."""
+        self._digests: dict[Place, Digest] = {}
+        """The digests of the entries that were reported and still exist."""
         self._cluster = 0
         self._revision = 0
-        """All changes up to it have been told; 0 before the first listing."""
-        self._follows = False
-        """What was told is what this connection has listed."""
+        """All changes up to this revision were reported; 0 before the first listing."""
+        self._is_listed = False
+        """Whether the current connection has listed all keys."""
 
     @property
     def name(self) -> str:
@@ -75,70 +77,73 @@ class EtcdRegistry:
         """See `Registry.watch`."""
         start = connection = time.monotonic()
         failures, used, current = 0, "", time.time()
-        told: str | None = None  # why it is away, as it was told last
+        reported: str | None = None  # the last reason that was reported
         while True:
-            avoid, used = used, ""  # for one attempt only: it may be the only one that lives
-            self._follows = False
+            avoid, used = used, ""  # for one attempt only: no other member may be alive
+            self._is_listed = False
             try:
-                async with connected(self._url, avoid=avoid) as session:
+                async with connect(self._url, avoid=avoid) as session:
                     used, connection = session.endpoint, time.monotonic()
-                    async with aclosing(self._session(session, stale=told is not None)) as batches:
+                    async with aclosing(
+                        self._follow(session, stale=reported is not None)
+                    ) as batches:
                         async for batch in batches:
-                            told = None
+                            reported = None
                             yield batch
             except EtcdError as error:
                 now = time.monotonic()
-                if self._follows:
+                if self._is_listed:
                     current = time.time()
-                lasted = self._follows and now - connection > LONGEST_PAUSE
+                lasted = self._is_listed and now - connection > LONGEST_PAUSE
                 failures = 1 if lasted else failures + 1
                 reason = f"{self.name} {'refuses us' if error.refused else 'is away'}: {error}"
                 if not self._revision:
                     if error.refused or now - start > self._patience:
                         raise RegistryUnavailable(f"{self.name} cannot be read: {error}") from None
-                elif failures > 1 and reason != told:  # the first may be a member that is restarted
-                    told = reason
-                    yield Batch(stale=reason, current=current)
-            # before the first listing somebody waits
+                # the first failure may be a member that restarts
+                elif failures > 1 and reason != reported:
+                    reported = reason
+                    yield Batch(stale=reason, current_until=current)
+            # the start of the control plane waits for the first listing
             await asyncio.sleep(_pause(failures if self._revision else min(failures, 2)))
 
     def release(self, names: Collection[str]) -> None:
-        """Do nothing: what is gone is not remembered here."""
+        """Do nothing: this registry does not keep lost clouds."""
 
     async def close(self) -> None:
-        """Do nothing: a connection lives as long as its `watch`."""
+        """Do nothing: `watch` closes its connection."""
 
-    async def _session(self, session: Session, *, stale: bool) -> AsyncGenerator[Batch, None]:
-        """Yield what is new, until the connection breaks with an EtcdError.
+    async def _follow(self, session: Session, *, stale: bool) -> AsyncGenerator[Batch, None]:
+        """Yield changes until the connection breaks with an EtcdError.
 
         Args:
             session: The connection.
-            stale: It was told that etcd is away: the first listing is told though nothing is new.
+            stale: etcd was reported as unavailable: the first listing is yielded even if empty.
         """
         while True:
             start = time.monotonic()
-            batch = await self._listing(session)
-            self._follows = True
+            batch = await self._list_all(session)
+            self._is_listed = True
             if stale or batch.complete or batch.upserts or batch.deletes:
                 yield batch
             stale = False
             now = time.monotonic()
-            end = now + max(self._check, CHECK_SHARE * (now - start))
-            async with aclosing(self._changes(session, end)) as batches:
+            end = now + max(self._relist_interval, RELIST_COST_FACTOR * (now - start))
+            async with aclosing(self._watch_changes(session, end)) as batches:
                 async for batch in batches:
                     yield batch
             await asyncio.sleep(FIRST_PAUSE)
 
-    async def _listing(self, session: Session) -> Batch:
-        """List everything: all of it at first, then what differs from what was told."""
+    async def _list_all(self, session: Session) -> Batch:
+        """List all keys; return everything the first time, and then the differences."""
         first = not self._revision
         found: dict[Place, Digest] = {}
         upserts: dict[Place, Entry] = {}
         revision = 0
-        async for at, page in pages(session, self._folder):
+        async for at, page in list_pages(session, self._folder):
             revision = at
             upserts |= (await self._read(page, found))[0]
-        gone = self._known.keys() - found.keys()
+        gone = self._digests.keys() - found.keys()
         if not first and (session.cluster != self._cluster or revision < self._revision):
             log.warning(
                 "etcd was set up anew, restored from a backup, or is another one; "
@@ -152,14 +157,14 @@ class EtcdRegistry:
                     "gone": len(gone),
                 },
             )
-        self._known, self._revision, self._cluster = found, revision, session.cluster
+        self._digests, self._revision, self._cluster = found, revision, session.cluster
         return Batch(upserts=upserts, deletes=gone, complete=first)
 
-    async def _changes(self, session: Session, end: float) -> AsyncGenerator[Batch, None]:
+    async def _watch_changes(self, session: Session, end: float) -> AsyncGenerator[Batch, None]:
         """Yield the changes after `_revision`.
 
-        Returns when everything is to be listed anew: at `end`, of time.monotonic, or where changes
-        were compacted away, or are those of an etcd that knows less than was told.
+        Returns when all keys must be listed again: at `end` (time.monotonic), if etcd compacted
+        changes away, or if etcd's revision is lower than the one that was reported.
         """
         call = rpc.WatchStub(session.channel).Watch(metadata=session.metadata)
         watch = _Watch(call, self._revision)
@@ -168,7 +173,7 @@ class EtcdRegistry:
             reading = asyncio.create_task(watch.read(), name="etcd watch")
             try:
                 while events := await watch.take(reading, end):
-                    batch = await self._batch(events, watch.pace)
+                    batch = await self._to_batch(events, watch.pacer)
                     if batch.upserts or batch.deletes:
                         yield batch
             finally:
@@ -178,41 +183,41 @@ class EtcdRegistry:
             if watch.compacted:
                 log.warning("etcd was compacted; listing anew", extra={"registry": self.name})
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            raise describe(error) from None
+            raise to_etcd_error(error) from None
         finally:
             call.cancel()
 
-    async def _batch(self, last: Mapping[Place, Any], pace: Pace[Any]) -> Batch:
-        """Return what the last events of some keys change."""
+    async def _to_batch(self, last: Mapping[Place, Any], pacer: ChangePacer[Any]) -> Batch:
+        """Return the batch of the last events of some keys."""
         puts = [event.kv for event in last.values() if event.type == event.PUT]
         found: dict[Place, Digest] = {}
         upserts, read = await self._read(puts, found)
-        deletes = [at for at in last.keys() - found.keys() if self._known.pop(at, None)]
-        self._known |= found
+        deletes = [at for at in last.keys() - found.keys() if self._digests.pop(at, None)]
+        self._digests |= found
 
-        def took(seconds: float) -> None:
-            pace.took(last, read + seconds, time.monotonic())
+        def report_cost(seconds: float) -> None:
+            pacer.record_cost(last, read + seconds, time.monotonic())
 
-        return Batch(upserts=upserts, deletes=deletes, took=took)
+        return Batch(upserts=upserts, deletes=deletes, report_cost=report_cost)
 
     async def _read(
         self, kvs: Sequence[Any], found: dict[Place, Digest]
     ) -> tuple[dict[Place, Entry], float]:
-        """Return the entries that differ from what was told, letting others have their turn.
+        """Return the entries that differ from what was reported; other tasks get turns meanwhile.
 
         Args:
             kvs: Keys with their values.
-            found: Gets the digests of all of these.
+            found: Receives the digests of all of them.
 
         Returns:
-            The entries, and the seconds of CPU that this took.
+            The entries, and the CPU time in seconds.
         """
         entries: dict[Place, Entry] = {}
         took, start = 0.0, time.thread_time()
         for kv in kvs:
             place = _place(kv)
             found[place] = digest = hashlib.blake2b(kv.value, digest_size=16).digest()
-            if self._known.get(place) != digest:
+            if self._digests.get(place) != digest:
                 entries[place] = parse_json(kv.value, place, key=place.removeprefix(self._folder))
             if (worked := time.thread_time() - start) > SLICE:
                 took += worked
@@ -222,22 +227,22 @@ class EtcdRegistry:
 
 
 class _Watch:
-    """Reads a watch as quickly as etcd tells: of each key only the last event is kept.
+    """Reads a watch as fast as etcd sends it, and keeps only the last event of each key.
 
-    What is not handed on when it ends is told by the listing after it.
+    The next listing reports what is still waiting when the watch ends.
     """
 
     def __init__(self, call: Any, revision: int) -> None:
-        self.pace: Pace[Any] = Pace()
+        self.pacer: ChangePacer[Any] = ChangePacer()
         self.revision = revision
-        """The last one that was read."""
+        """The last revision that was read."""
         self.compacted = False
-        """Changes that were not read are not there any more."""
+        """Whether etcd compacted changes away before they were read."""
         self._call = call
         self._news = asyncio.Event()
 
     async def read(self) -> None:
-        """Read until everything is to be listed anew.
+        """Read until all keys must be listed again.
 
         Raises:
             EtcdError: the watch has ended.
@@ -253,36 +258,38 @@ class _Watch:
                 if answer.canceled:
                     raise EtcdError(answer.cancel_reason or "it has cancelled the watch")
                 if 0 < answer.header.revision < self.revision:
-                    return  # of an etcd that knows less than was told
+                    return  # etcd was restored or replaced
                 for event in answer.events:
-                    self.pace.add(_place(event.kv), event)
+                    self.pacer.add(_place(event.kv), event)
                     self.revision = max(self.revision, event.kv.mod_revision)
                 self._news.set()
         finally:
             self._news.set()
 
     async def take(self, reading: "asyncio.Task[None]", end: float) -> Mapping[Place, Any]:
-        """Wait for events that are to be handed on; return the last of each key.
+        """Wait for events that are due; return the last event of each key.
 
-        Nothing at all: the watch has ended, or it is `end`, of time.monotonic.
+        Returns nothing once the watch has ended, or at `end` (time.monotonic).
         """
         while (now := time.monotonic()) < end:
-            due = self.pace.take(now)
+            due = self.pacer.take_due(now)
             if due:
                 return due
             if reading.done():
                 reading.result()
                 break
             self._news.clear()
-            rest = self.pace.pause(now)
+            rest = self.pacer.seconds_until_due(now)
             with suppress(TimeoutError):
                 async with asyncio.timeout(end - now if rest is None else min(rest, end - now)):
                     await self._news.wait()
         return {}
 
 
-async def pages(session: Session, folder: str) -> AsyncGenerator[tuple[int, Sequence[Any]], None]:
-    """Yield all keys below a folder as of one revision, in pages with that revision."""
+async def list_pages(
+    session: Session, folder: str
+) -> AsyncGenerator[tuple[int, Sequence[Any]], None]:
+    """Yield the revision and one page of keys, until all keys below a folder were listed."""
     start, revision = folder.encode(), 0
     while True:
         request = rpc.RangeRequest(key=start, range_end=_end(folder), limit=PAGE, revision=revision)
@@ -308,7 +315,7 @@ def _place(kv: Any) -> Place:
 
 
 def _end(folder: str) -> bytes:
-    """Return the first key after all those that begin with `folder`, which ends with a slash."""
+    """Return the first key after those that begin with `folder`, which ends with a slash."""
     return folder[:-1].encode() + b"0"
 
 

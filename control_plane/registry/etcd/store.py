@@ -12,8 +12,8 @@ from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.manifest import InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.documents import CORDON_KEY, parse_json, to_json
-from scopeway.control_plane.registry.etcd.client import EtcdError, Session, connected
-from scopeway.control_plane.registry.etcd.registry import pages
+from scopeway.control_plane.registry.etcd.client import EtcdError, Session, connect
+from scopeway.control_plane.registry.etcd.registry import list_pages
 from scopeway.control_plane.registry.etcd.url import EtcdUrl
 from scopeway.control_plane.registry.protocol import Entry, Place, RegistryUnavailable
 
@@ -49,7 +49,7 @@ class EtcdStore:
         """See `Store.list`."""
         entries: dict[Place, Entry] = {}
         async with self._session() as session:
-            async for _, page in pages(session, self._folder):
+            async for _, page in list_pages(session, self._folder):
                 for kv in page:
                     place = kv.key.decode(errors="backslashreplace")
                     key = place.removeprefix(self._folder)
@@ -96,7 +96,7 @@ class EtcdStore:
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
         try:
-            async with connected(self._url) as session:
+            async with connect(self._url) as session:
                 yield session
         except EtcdError as error:
             raise RegistryUnavailable(f"{self._url}: {error}") from None

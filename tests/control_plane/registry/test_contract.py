@@ -63,7 +63,7 @@ class InMemory:
         self.registry.put(InvalidCloud(name, Problem("", "is bad")), name)
 
     async def go(self) -> None:
-        self.registry.tell(Batch(stale="memory is away", current=1.0))
+        self.registry.tell(Batch(stale="memory is away", current_until=1.0))
 
     async def come_back(self, clouds: Clouds, cordons: Cordons) -> None:
         self.held = entries(clouds, cordons)
@@ -216,7 +216,7 @@ async def test_nothing_is_lost_while_it_is_away_and_nothing_kept_when_it_is_back
         await site.go()
         await reader.until(lambda: reader.batches[-1].stale is not None)
         assert reader.names == {"a", "b", "c"}
-        assert reader.batches[-1].current is not None
+        assert reader.batches[-1].current_until is not None
         await site.come_back({"a": 2, "b": 1, "d": 1}, {"b": "new", "d": "new"})
         await reader.until(
             lambda: holds(reader, {"a": 2, "b": 1, "d": 1}, {"b": "new", "d": "new"})

@@ -189,8 +189,8 @@ def test_a_stale_registry_is_told_when_it_goes_and_when_it_is_back(
     lags: list[tuple[bool, bool]] = []
     for batch in (
         Batch(upserts={"one": CLOUD}, complete=True),
-        Batch(stale="etcd is away", current=time.time() - 60),
-        Batch(stale="etcd is away", current=time.time() - 60),
+        Batch(stale="etcd is away", current_until=time.time() - 60),
+        Batch(stale="etcd is away", current_until=time.time() - 60),
         Batch(),
     ):
         control_plane.apply(batch)
@@ -217,7 +217,7 @@ def test_why_it_is_stale_is_told_as_it_is_now(
     control_plane.apply(Batch(upserts={"one": CLOUD}, complete=True))
     seen = []
     for reason in ("etcd is away", "etcd refuses us", "etcd is away"):
-        control_plane.apply(Batch(stale=reason, current=1.0))
+        control_plane.apply(Batch(stale=reason, current_until=1.0))
         seen.append(control_plane.status()["stale"])
 
     told = ["etcd is away", "etcd refuses us", "etcd is away"]

@@ -373,4 +373,4 @@ async def test_how_old_the_saved_clouds_are_is_told(tmp_path: Path) -> None:
     save(tmp_path, "a")
     saved = (tmp_path / "clouds.jsonl").stat().st_mtime
     async with reading(LastGoodRegistry(AwayAtFirst(), tmp_path, retry=0)) as reader:
-        assert reader.batches[0].current == saved
+        assert reader.batches[0].current_until == saved

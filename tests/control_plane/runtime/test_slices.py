@@ -354,7 +354,7 @@ def test_a_batch_is_told_what_it_took_to_take_it_over() -> None:
     found: list[float] = []
     listen = ("127.0.0.1", 0)
     plane = ControlPlane(Settings(registry="memory", xds_listen=listen, admin_listen=listen))
-    asyncio.run(plane.follow(Batch(complete=True, took=found.append)))
+    asyncio.run(plane.follow(Batch(complete=True, report_cost=found.append)))
 
     assert len(found) == 1
     assert found[0] > 0

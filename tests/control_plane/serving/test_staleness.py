@@ -155,7 +155,7 @@ class TestControlPlane:
         self, control_plane: ControlPlane
     ) -> None:
         known = time.time() - 60
-        control_plane.apply(Batch(complete=True, stale="etcd is away", current=known))
+        control_plane.apply(Batch(complete=True, stale="etcd is away", current_until=known))
         session = self.join(control_plane, front="newer", peer="newer")
 
         assert self.send(session) == []

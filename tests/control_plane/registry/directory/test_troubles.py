@@ -365,7 +365,9 @@ async def test_why_the_folder_is_away_is_told_as_it_is_now(place: Path) -> None:
         await asyncio.to_thread(place.touch)
         await reader.until(lambda: reason().endswith(reasons[1]))
 
-        assert [batch.current for batch in reader.batches[1:]] == [reader.batches[1].current] * 2
+        assert [batch.current_until for batch in reader.batches[1:]] == [
+            reader.batches[1].current_until
+        ] * 2
 
 
 @pytest.mark.asyncio

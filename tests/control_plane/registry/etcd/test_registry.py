@@ -105,7 +105,7 @@ async def test_what_rests_is_told_over_a_restart(make_etcd: MakeEtcd) -> None:
     async with aclosing(open_registry(url).watch()) as batches:
         await anext(batches)
         await store.put(a_cloud("a"))
-        (await anext(batches)).took(0.05)  # it rests for 0.5 s
+        (await anext(batches)).report_cost(0.05)  # it rests for 0.5 s
         await store.put(a_cloud("a", port=2))
         await store.put(a_cloud("b"))
         assert list((await anext(batches)).upserts) == ["/scopeway/clouds/b"]
@@ -292,7 +292,7 @@ async def test_why_etcd_is_away_is_told_as_it_is_now(make_etcd: MakeEtcd) -> Non
         await line.stop()
         await reader.until(lambda: "is away: " in reason())
 
-        assert len({batch.current for batch in reader.batches[1:]}) == 1
+        assert len({batch.current_until for batch in reader.batches[1:]}) == 1
     await line.stop()
 
 

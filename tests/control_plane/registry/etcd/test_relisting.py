@@ -166,7 +166,7 @@ async def test_an_etcd_that_is_replaced_behind_a_proxy(make_etcd: MakeEtcd) -> N
         await store.put(a_cloud(name, port=1))
     with proxied(etcd) as endpoint:
         through = parse_etcd_url(f"etcd://{endpoint}")
-        registry = EtcdRegistry(through, patience=30, check=0.2)
+        registry = EtcdRegistry(through, patience=30, relist_interval=0.2)
         async with reading(registry) as reader:
             await reader.until(lambda: len(reader.names) == 8)
             await asyncio.to_thread(etcd.wipe)

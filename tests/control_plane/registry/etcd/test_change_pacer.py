@@ -1,0 +1,44 @@
+"""How often the changes of one entry are handed on."""
+
+from scopeway.control_plane.registry.etcd.change_pacer import (
+    MAX_REST_SECONDS,
+    QUICK_SECONDS,
+    REST_FACTOR,
+    ChangePacer,
+)
+
+
+def test_of_an_entry_that_waits_the_last_change_counts() -> None:
+    pacer: ChangePacer[int] = ChangePacer()
+    for number in range(1000):
+        pacer.add("a", number)
+    pacer.add("b", 1)
+
+    assert pacer.seconds_until_due(0) == 0
+    assert pacer.take_due(0) == {"a": 999, "b": 1}
+    assert pacer.take_due(0) == {}
+    assert pacer.seconds_until_due(0) is None
+
+
+def test_an_entry_that_took_long_rests_and_no_other_waits_for_it() -> None:
+    pacer: ChangePacer[int] = ChangePacer()
+    pacer.record_cost(["a"], 0.02, now=0)
+    pacer.add("a", 1)
+    pacer.add("b", 1)
+    assert pacer.take_due(0) == {"b": 1}
+    assert pacer.seconds_until_due(0) == 0.02 * REST_FACTOR
+    pacer.add("a", 2)
+    assert list(pacer.waiting) == [2]
+    assert pacer.take_due(0.02 * REST_FACTOR) == {"a": 2}
+
+
+def test_a_rest_has_an_end_and_what_is_quick_needs_none() -> None:
+    pacer: ChangePacer[int] = ChangePacer()
+    pacer.record_cost(["a"], 1000, now=0)
+    pacer.record_cost(["b"], QUICK_SECONDS, now=0)
+    pacer.record_cost(["c", "d"], 2 * QUICK_SECONDS, now=0)
+    for place in "abcd":
+        pacer.add(place, 1)
+    assert set(pacer.take_due(0)) == {"b", "c", "d"}
+    assert pacer.take_due(MAX_REST_SECONDS) == {"a": 1}
+    assert not pacer._resting_until
