@@ -17,7 +17,7 @@ from scopeway.control_plane.clouds.validators import AT_ONCE_RANGE, PER_SECOND_R
 from scopeway.control_plane.planner.caller_classes import MAX_LOOKED_AT
 from scopeway.control_plane.planner.grants import MAX_GRANTS
 from scopeway.control_plane.planner.planner import LABEL_WINDOW, MAX_HOPS, PlanSettings
-from scopeway.control_plane.registry.directory import registry as directory
+from scopeway.control_plane.registry.directory import folder_scanner
 from scopeway.control_plane.registry.directory.yaml_documents import (
     MAX_CHARACTERS,
     MAX_DEPTH,
@@ -266,8 +266,8 @@ EXPECTED: dict[str, list[float]] = {
         etcd.RELIST_COST_FACTOR,
     ],
     "seconds that a file of a folder, or a document in it, is gone or unreadable before that "
-    "counts": [directory.GONE],
-    "bytes of a file in a folder": [directory.MAX_FILE],
+    "counts": [folder_scanner.GONE_AFTER],
+    "bytes of a file in a folder": [folder_scanner.MAX_FILE],
     "seconds until a change is written to `--state-dir`; the first listing is written before "
     "anybody is served": [state.DEBOUNCE],
     "seconds that the first listing waits for the disk": [state.FIRST],

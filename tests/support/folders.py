@@ -5,17 +5,17 @@ from pathlib import Path
 from registry_model import a_cloud, written
 from scopeway.control_plane.clouds.manifest import InvalidCloud
 from scopeway.control_plane.registry import Batch
-from scopeway.control_plane.registry.directory.registry import Folder
+from scopeway.control_plane.registry.directory.folder_scanner import FolderScanner
 
 
 def write(path: Path, *names: str, **labels: str) -> None:
     path.write_text("".join(written(a_cloud(name, **labels)) for name in names))
 
 
-def settled(folder: Folder) -> Batch:
+def settled(folder: FolderScanner) -> Batch:
     """Look until a change has been noticed and read."""
     for _ in range(2):
-        batch = folder.look()
+        batch = folder.scan()
     return batch
 
 

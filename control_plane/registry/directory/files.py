@@ -34,7 +34,7 @@ class Manifests:
     document of the same one has ` (2)` behind it."""
     documents: Known = field(repr=False)
     """The good documents by a digest of their text."""
-    whole: bool
+    all_identified: bool
     """Every document could be told to be some cloud's: what is not in `entries` is not in it."""
 
 
@@ -53,7 +53,7 @@ def read_manifests(
     entries: dict[Place, Entry] = {}
     documents: dict[bytes, Cloud | Cordon] = {}
     numbers: dict[Place, int] = {}
-    whole = True
+    all_identified = True
     for line, document in yaml_documents.split(text.removeprefix("\ufeff")):
         digest = hashlib.blake2b(document.encode(), digest_size=16).digest()
         entry = known.get(digest) or _read(document, file, line)
@@ -63,17 +63,17 @@ def read_manifests(
             documents[digest] = entry
         elif not inside:
             entry = InvalidCloud(f"{file}:{line}", Problem("", _OUTSIDE))
-        whole = whole and entry.name is not None
+        all_identified = all_identified and entry.name is not None
         place = _place(entry, file, line)
         number = numbers[place] = numbers.get(place, 0) + 1
         entries[place if number == 1 else f"{place} ({number})"] = entry
-    return Manifests(entries=entries, documents=documents, whole=whole)
+    return Manifests(entries=entries, documents=documents, all_identified=all_identified)
 
 
-def unreadable(file: str, reason: str) -> Manifests:
+def unreadable_file(file: str, reason: str) -> Manifests:
     """Return what is known of a file that cannot be read: nothing."""
     problem = InvalidCloud(file, Problem("", reason))
-    return Manifests(entries={file: problem}, documents={}, whole=False)
+    return Manifests(entries={file: problem}, documents={}, all_identified=False)
 
 
 def _place(entry: Entry, file: str, line: int) -> Place:

@@ -5,7 +5,7 @@ import pytest
 
 from folders import Clock
 from registry_model import Etcd
-from scopeway.control_plane.registry.directory.registry import Folder
+from scopeway.control_plane.registry.directory.folder_scanner import FolderScanner
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +40,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def folder(place: Path, clock: Clock) -> Folder:
+def folder(place: Path, clock: Clock) -> FolderScanner:
     """The folder; time stands still."""
-    return Folder(place, clock=clock)
+    return FolderScanner(place, clock=clock)
 
 
 @pytest.fixture

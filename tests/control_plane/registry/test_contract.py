@@ -15,7 +15,7 @@ from scopeway.control_plane.clouds.cordon import Cordon, cordon_document
 from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry import Batch, Registry, open_registry, open_store
-from scopeway.control_plane.registry.directory import registry as directory
+from scopeway.control_plane.registry.directory import folder_scanner
 from scopeway.control_plane.runtime.last_good import LastGoodRegistry
 
 pytestmark = pytest.mark.asyncio
@@ -167,7 +167,7 @@ KINDS = ["memory", "dir", pytest.param("etcd", marks=pytest.mark.etcd)]
 
 @pytest.fixture(params=KINDS)
 def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.setattr(directory, "GONE", 0)
+    monkeypatch.setattr(folder_scanner, "GONE_AFTER", 0)
     if request.param == "memory":
         return InMemory()
     if request.param == "dir":

@@ -216,7 +216,7 @@ def _file(text: str) -> None:
             assert 1 <= len(entry.problems) <= MAX_PROBLEMS
         else:
             good[place] = entry
-    assert found.whole == all(entry.name for entry in found.entries.values())
+    assert found.all_identified == all(entry.name for entry in found.entries.values())
     assert len(found.entries) == len(_values(text))
     assert sorted(entry.name for entry in good.values()) == sorted(_by_json(text))
     again = read_manifests(text, "f.yaml", found.documents)

@@ -19,7 +19,7 @@ def test_a_place_names_the_cloud() -> None:
     found = read_manifests(document("a") + document("b"), "f.yaml")
 
     assert found.entries == {"f.yaml#a": Cloud(name="a"), "f.yaml#b": Cloud(name="b")}
-    assert found.whole
+    assert found.all_identified
 
 
 def test_a_bad_document_hides_no_other() -> None:
@@ -29,7 +29,7 @@ def test_a_bad_document_hides_no_other() -> None:
     assert isinstance(bad, InvalidCloud)
     assert str(bad) == "f.yaml:1: spec: \"frnt\" is not a field here; did you mean 'front'?"
     assert found.entries["f.yaml#b"] == Cloud(name="b")
-    assert found.whole
+    assert found.all_identified
 
 
 def test_a_document_of_unknown_name_stands_by_its_line_with_the_line_of_the_error() -> None:
@@ -37,7 +37,7 @@ def test_a_document_of_unknown_name_stands_by_its_line_with_the_line_of_the_erro
 
     assert list(found.entries) == ["f.yaml#a", "f.yaml:5"]
     assert str(found.entries["f.yaml:5"]) == "f.yaml:8: did not find expected key"
-    assert not found.whole
+    assert not found.all_identified
 
 
 def test_a_cloud_twice_in_a_file_has_two_places() -> None:

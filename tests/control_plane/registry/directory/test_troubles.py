@@ -11,13 +11,13 @@ import pytest
 from folders import Clock, problem, settled, told, write
 from registry_model import a_cloud, reading, written
 from scopeway.control_plane.registry import Batch, RegistryUnavailable, open_registry
-from scopeway.control_plane.registry.directory import registry as directory
-from scopeway.control_plane.registry.directory.registry import GONE, Folder
+from scopeway.control_plane.registry.directory import folder_scanner
+from scopeway.control_plane.registry.directory.folder_scanner import GONE_AFTER, FolderScanner
 
 
 @pytest.mark.parametrize("size", [0, 1])
 def test_a_file_that_a_command_has_just_emptied_keeps_its_clouds(
-    place: Path, folder: Folder, clock: Clock, size: int
+    place: Path, folder: FolderScanner, clock: Clock, size: int
 ) -> None:
     """As `make-manifests > a.yaml` does before it writes, however long that takes."""
     path = place / "a.yaml"
@@ -25,10 +25,10 @@ def test_a_file_that_a_command_has_just_emptied_keeps_its_clouds(
     settled(folder)
     path.write_text("\n" * size)
     assert settled(folder) == Batch(deletes=set())
-    clock.now = GONE
+    clock.now = GONE_AFTER
     emptied = settled(folder)
-    clock.now = 100 * GONE
-    later = folder.look()
+    clock.now = 100 * GONE_AFTER
+    later = folder.scan()
     write(path, "a", "b")
     mended = settled(folder)
 
@@ -40,7 +40,7 @@ def test_a_file_that_a_command_has_just_emptied_keeps_its_clouds(
 
 
 def test_a_link_whose_target_is_away_keeps_its_clouds(
-    place: Path, folder: Folder, clock: Clock
+    place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     target, path = place / "target", place / "a.yaml"
     write(target, "a")
@@ -48,10 +48,10 @@ def test_a_link_whose_target_is_away_keeps_its_clouds(
     settled(folder)
     target.rename(place / "elsewhere")
     assert settled(folder) == Batch(deletes=set())
-    clock.now = GONE
+    clock.now = GONE_AFTER
     away = settled(folder)
-    clock.now = 100 * GONE
-    later = folder.look()
+    clock.now = 100 * GONE_AFTER
+    later = folder.scan()
     (place / "elsewhere").rename(target)
     back = settled(folder)
 
@@ -61,11 +61,13 @@ def test_a_link_whose_target_is_away_keeps_its_clouds(
     assert back.deletes == {str(path)}
 
 
-def test_a_link_that_leads_nowhere_from_the_start_is_told(place: Path, folder: Folder) -> None:
+def test_a_link_that_leads_nowhere_from_the_start_is_told(
+    place: Path, folder: FolderScanner
+) -> None:
     (place / "a.yaml").symlink_to("nowhere")
     (place / "b.yaml").symlink_to("b.yaml")
 
-    assert told(folder.look()) == {
+    assert told(folder.scan()) == {
         **problem(place / "a.yaml", "is a link to a file that is not there"),
         **problem(place / "b.yaml", "cannot be read: Too many levels of symbolic links"),
     }
@@ -75,7 +77,7 @@ def test_a_link_that_leads_nowhere_from_the_start_is_told(place: Path, folder: F
 @pytest.mark.parametrize("call", ["stat", "open"])
 def test_an_error_is_not_an_absence(
     place: Path,
-    folder: Folder,
+    folder: FolderScanner,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
     number: int,
@@ -95,9 +97,9 @@ def test_an_error_is_not_an_absence(
     with monkeypatch.context() as broken:
         broken.setattr(os, call, fail)
         assert settled(folder) == Batch(deletes=set())
-        clock.now = GONE
+        clock.now = GONE_AFTER
         first = settled(folder)
-        clock.now = 100 * GONE
+        clock.now = 100 * GONE_AFTER
         later = settled(folder)
     mended = settled(folder)
 
@@ -109,7 +111,7 @@ def test_an_error_is_not_an_absence(
 
 
 def test_a_file_that_has_become_something_else_keeps_its_clouds(
-    place: Path, folder: Folder, clock: Clock
+    place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     path = place / "a.yaml"
     write(path, "a")
@@ -117,7 +119,7 @@ def test_a_file_that_has_become_something_else_keeps_its_clouds(
     path.unlink()
     os.mkfifo(path)
     settled(folder)
-    clock.now = GONE
+    clock.now = GONE_AFTER
     batch = settled(folder)
 
     assert told(batch) == problem(path, "is not a file")
@@ -138,7 +140,7 @@ SECRETS = [
 @pytest.mark.parametrize("text", SECRETS)
 @pytest.mark.parametrize("how", ["link", "link to a link", "link to a folder"])
 def test_of_a_file_outside_of_the_folder_no_word_is_shown(
-    place: Path, folder: Folder, tmp_path: Path, text: str, how: str
+    place: Path, folder: FolderScanner, tmp_path: Path, text: str, how: str
 ) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -151,7 +153,7 @@ def test_of_a_file_outside_of_the_folder_no_word_is_shown(
     else:
         (place / "b").symlink_to(outside)
         (place / "a.yaml").symlink_to("b/shadow")
-    batch = folder.look()
+    batch = folder.scan()
 
     (reason,) = told(batch).values()
     assert reason.startswith(f"{place}/a.yaml:1: is refused; the reason is not shown")
@@ -159,13 +161,13 @@ def test_of_a_file_outside_of_the_folder_no_word_is_shown(
     assert entry.name is None
 
 
-def test_a_link_within_the_folder_is_told_as_any_file(place: Path, folder: Folder) -> None:
+def test_a_link_within_the_folder_is_told_as_any_file(place: Path, folder: FolderScanner) -> None:
     (place / "..1").mkdir()
     (place / "..1" / "a.yaml").write_text("just a text\n")
     (place / "..data").symlink_to("..1")
     (place / "a.yaml").symlink_to("..data/a.yaml")
 
-    (reason,) = told(folder.look()).values()
+    (reason,) = told(folder.scan()).values()
     assert reason.endswith(': "just a text" is not an object')
 
 
@@ -174,21 +176,21 @@ def test_so_is_a_file_of_a_folder_that_is_reached_by_a_link(place: Path) -> None
     link = place.with_name("link")
     link.symlink_to(place)
 
-    (reason,) = told(Folder(link).look()).values()
+    (reason,) = told(FolderScanner(link).scan()).values()
     assert reason.endswith(': "just a text" is not an object')
 
 
 def test_a_file_outside_of_the_folder_declares_clouds_as_any(
-    place: Path, folder: Folder, tmp_path: Path
+    place: Path, folder: FolderScanner, tmp_path: Path
 ) -> None:
     write(tmp_path / "outside", "a")
     (place / "a.yaml").symlink_to(tmp_path / "outside")
 
-    assert folder.look().upserts == {f"{place}/a.yaml#a": a_cloud("a")}
+    assert folder.scan().upserts == {f"{place}/a.yaml#a": a_cloud("a")}
 
 
 def test_an_empty_folder_in_place_of_the_one_that_was_there_takes_no_cloud_away(
-    place: Path, folder: Folder
+    place: Path, folder: FolderScanner
 ) -> None:
     """As where a file system is no longer mounted."""
     write(place / "a.yaml", "a")
@@ -196,7 +198,7 @@ def test_an_empty_folder_in_place_of_the_one_that_was_there_takes_no_cloud_away(
     place.rename(place.with_name("elsewhere"))
     place.mkdir()
     with pytest.raises(OSError, match="an empty folder has taken its place; is it not mounted"):
-        folder.look()
+        folder.scan()
     place.rmdir()
     place.with_name("elsewhere").rename(place)
 
@@ -204,39 +206,39 @@ def test_an_empty_folder_in_place_of_the_one_that_was_there_takes_no_cloud_away(
 
 
 def test_an_absence_does_not_go_on_while_the_folder_itself_is_away(
-    place: Path, folder: Folder, clock: Clock
+    place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     """As where it is removed and cloned anew: it is seen half empty before and after."""
     write(place / "a.yaml", "a")
     write(place / "b.yaml", "b", "c")
     write(place / "d.yaml", "d")
-    folder.look()
+    folder.scan()
     write(place / "b.yaml", "b")
     (place / "a.yaml").unlink()
     settled(folder)
     other = place.rename(place.with_name("other"))
     with pytest.raises(OSError, match="No such file"):
-        folder.look()
-    folder.forget()
-    clock.now += 10 * GONE
+        folder.scan()
+    folder.reset()
+    clock.now += 10 * GONE_AFTER
     other.rename(place)
 
-    assert folder.look() == Batch(deletes=set())
+    assert folder.scan() == Batch(deletes=set())
     assert settled(folder) == Batch(deletes=set())
-    clock.now += GONE
-    assert folder.look().deletes == {f"{place}/a.yaml#a", f"{place}/b.yaml#c"}
+    clock.now += GONE_AFTER
+    assert folder.scan().deletes == {f"{place}/a.yaml#a", f"{place}/b.yaml#c"}
 
 
 def test_a_document_that_cannot_be_told_takes_no_cloud_away(
-    place: Path, folder: Folder, clock: Clock
+    place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     path = place / "a.yaml"
     write(path, "a", "b")
     settled(folder)
     path.write_text(written(a_cloud("a")) + "---\nmetadata: {name: b\n")
     broken = settled(folder)
-    clock.now = 100 * GONE
-    later = folder.look()
+    clock.now = 100 * GONE_AFTER
+    later = folder.scan()
     path.write_text(written(a_cloud("a")))
     mended = settled(folder)
     clock.now *= 2
@@ -245,21 +247,21 @@ def test_a_document_that_cannot_be_told_takes_no_cloud_away(
     assert not broken.deletes
     assert later == Batch(deletes=set())
     assert mended == Batch(deletes=set(broken.upserts))
-    assert folder.look().deletes == {f"{place}/a.yaml#b"}
+    assert folder.scan().deletes == {f"{place}/a.yaml#b"}
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"a: \x80"])
 def test_a_file_that_cannot_be_read_takes_no_cloud_away(
-    place: Path, folder: Folder, clock: Clock, content: bytes
+    place: Path, folder: FolderScanner, clock: Clock, content: bytes
 ) -> None:
     path = place / "a.yaml"
     write(path, "a")
     settled(folder)
     path.write_bytes(content)
     assert settled(folder) == Batch(deletes=set())
-    clock.now = GONE
+    clock.now = GONE_AFTER
     broken = settled(folder)
-    clock.now = 100 * GONE
+    clock.now = 100 * GONE_AFTER
 
     assert str(broken.upserts[str(path)]).startswith(f"{path}: is not UTF-8 at byte ")
     assert not broken.deletes
@@ -267,23 +269,23 @@ def test_a_file_that_cannot_be_read_takes_no_cloud_away(
 
 
 def test_a_file_may_be_so_large(
-    place: Path, folder: Folder, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    place: Path, folder: FolderScanner, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = place / "a.yaml"
     write(path, "a")
-    monkeypatch.setattr(directory, "MAX_FILE", path.stat().st_size)
-    assert set(folder.look().upserts) == {f"{path}#a"}
+    monkeypatch.setattr(folder_scanner, "MAX_FILE", path.stat().st_size)
+    assert set(folder.scan().upserts) == {f"{path}#a"}
     path.write_text(path.read_text() + " ")
     settled(folder)
-    clock.now = GONE
+    clock.now = GONE_AFTER
     batch = settled(folder)
 
-    assert told(batch) == problem(path, f"longer than {directory.MAX_FILE} bytes")
+    assert told(batch) == problem(path, f"longer than {folder_scanner.MAX_FILE} bytes")
     assert not batch.deletes
 
 
 def test_a_trouble_that_does_not_last_is_not_told(
-    place: Path, folder: Folder, clock: Clock
+    place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     """git, and whoever writes slowly, leave for a moment what cannot be read."""
     path = place / "a.yaml"
@@ -292,13 +294,13 @@ def test_a_trouble_that_does_not_last_is_not_told(
     for _ in range(5):
         path.write_bytes(b"")
         settled(folder)
-        clock.now += GONE - 0.1
+        clock.now += GONE_AFTER - 0.1
         write(path, "a")
         assert settled(folder) == Batch(deletes=set())
 
 
 def test_a_file_that_goes_while_it_is_opened_is_told_when_it_has_stayed_away(
-    place: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+    place: Path, folder: FolderScanner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = place / "a.yaml"
     write(path, "a")
@@ -336,7 +338,7 @@ async def test_another_folder_in_its_place_is_compared_before_it_is_current(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where its files look as those did."""
-    monkeypatch.setattr(directory, "GONE", 0)
+    monkeypatch.setattr(folder_scanner, "GONE_AFTER", 0)
     write(place / "a.yaml", "a")
     write(place / "b.yaml", "b")
     elsewhere = place.with_name("elsewhere")
