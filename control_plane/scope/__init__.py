@@ -24,7 +24,7 @@ from scopeway.control_plane.scope.services import official_type
 from scopeway.control_plane.scope.target import (
     IDENTITY_VALIDATE,
     Target,
-    is_quickly_read,
+    is_cheap_to_parse,
     parse_target,
     target_name,
 )
@@ -49,9 +49,9 @@ __all__ = [
     "binding_for",
     "canonical",
     "complete",
+    "is_cheap_to_parse",
     "is_cloud_name",
     "is_label_word",
-    "is_quickly_read",
     "lexical_form",
     "official_type",
     "parse_expression",

@@ -14,8 +14,8 @@ from scopeway.control_plane.scope.text import (
     MAX_BYTES,
     NAME_CHARACTERS,
     QUOTES,
-    checked,
-    shown,
+    quoted,
+    validated_text,
 )
 
 _LABELS_OR_NAME = re.compile(r"\[[^\]]*\]|[a-z0-9._-]+")
@@ -27,7 +27,7 @@ def lexical_form(text: str | bytes) -> str:
     Raises:
         ScopeError: See the rules in docs/scope.md.
     """
-    return _joined(_bindings(checked(text)))
+    return _joined(_bindings(validated_text(text)))
 
 
 def complete(text: str | bytes, origin: str) -> str:
@@ -48,7 +48,7 @@ def binding_for(text: str | bytes, service: str, origin: str) -> str:
     bindings = _completed(text, origin)
     service_type = official_type(service)
     if service_type is None:
-        raise ScopeError(f"no such service: {shown(service)}")
+        raise ScopeError(f"no such service: {quoted(service)}")
     return bindings.get(service_type, bindings["*"])
 
 
@@ -57,7 +57,7 @@ def _completed(text: str | bytes, origin: str) -> dict[str, str]:
         service: _LABELS_OR_NAME.sub(
             lambda match: origin if match[0] == "local" else match[0], expression
         )
-        for service, expression in _bindings(checked(text)).items()
+        for service, expression in _bindings(validated_text(text)).items()
     }
     bindings.setdefault("*", origin)
     if len(_joined(bindings)) > MAX_BYTES:
@@ -125,7 +125,7 @@ class _Scan:
     def _quote(self, char: str, column: int) -> None:
         if self.quote and self.quote != char:
             raise ScopeError(
-                f"the closing {shown(self.quote)} is missing before {shown(char)}", column=column
+                f"the closing {quoted(self.quote)} is missing before {quoted(char)}", column=column
             )
         self.quote = "" if self.quote else char
         self.gap = True
@@ -138,7 +138,9 @@ class _Scan:
             raise ScopeError("a service is missing before ':'", column=column)
         service = "*" if self.kept == "*" else official_type(self.kept)
         if service is None:
-            raise ScopeError(f"no such service: {shown(self.kept)}", column=column - len(self.kept))
+            raise ScopeError(
+                f"no such service: {quoted(self.kept)}", column=column - len(self.kept)
+            )
         if service in self.bindings:
             raise ScopeError(f"the service {service!r} is bound twice", column=column)
         self._start_side(service)
@@ -156,7 +158,7 @@ class _Scan:
     def _must_be_outside(self, what: str, column: int) -> None:
         if self.quote:
             raise ScopeError(
-                f"the closing {shown(self.quote)} is missing before {what}", column=column
+                f"the closing {quoted(self.quote)} is missing before {what}", column=column
             )
         if self.brackets:
             raise ScopeError(f"']' is missing before {what}", column=column)

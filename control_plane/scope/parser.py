@@ -19,18 +19,18 @@ from scopeway.control_plane.scope.ast import (
     Scope,
 )
 from scopeway.control_plane.scope.errors import ScopeError
-from scopeway.control_plane.scope.mistakes import explain
 from scopeway.control_plane.scope.services import official_type
+from scopeway.control_plane.scope.syntax_errors import syntax_error
 from scopeway.control_plane.scope.text import (
     BLANKS,
     MAX_ATOMS,
     MAX_DEPTH,
     MAX_PIECES,
     QUOTES,
-    checked,
     is_cloud_name,
     is_label_word,
-    shown,
+    quoted,
+    validated_text,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def parse_scope(text: str | bytes) -> Scope:
     Raises:
         ScopeError: The text is not a scope.
     """
-    source = checked(text)
+    source = validated_text(text)
     try:
         scope = _parse(source, "scope")
     except ScopeError:
@@ -64,7 +64,7 @@ def parse_expression(text: str | bytes) -> Expression:
     Raises:
         ScopeError: The text is not an expression.
     """
-    source = checked(text)
+    source = validated_text(text)
     # what nearly all are, in a hundredth of the parser's time
     words = source.split("|", MAX_ATOMS)
     if len(words) <= MAX_ATOMS and all(map(is_cloud_name, words)):
@@ -88,7 +88,7 @@ def _parse(text: str, start: str) -> Scope | Expression:
         at_end = error.token.type == "$END"
         position = len(text) if at_end else error.token.start_pos or 0
         accepted = _accepted_after(text[:position], start)
-        raise explain(text, position, str(error.token), accepted) from None
+        raise syntax_error(text, position, str(error.token), accepted) from None
 
 
 def _accepted_after(text: str, start: str) -> frozenset[str]:
@@ -136,7 +136,7 @@ def _check_nesting(text: str) -> None:
         elif char in QUOTES:
             if quote and quote != char:
                 raise ScopeError(
-                    f"the closing {shown(quote)} is missing before {shown(char)}", column=column
+                    f"the closing {quoted(quote)} is missing before {quoted(char)}", column=column
                 )
             quote = "" if quote else char
 
@@ -190,7 +190,7 @@ class _Builder:
         word, column = _word(children[0])
         service = "*" if word == "*" else official_type(word)
         if service is None:
-            raise ScopeError(f"no such service: {shown(word)}", column=column)
+            raise ScopeError(f"no such service: {quoted(word)}", column=column)
         return service, column
 
     def cloud(self, children: "list[Token]") -> CloudName | Local:
@@ -199,7 +199,7 @@ class _Builder:
             return Local()
         if not is_cloud_name(word):
             raise ScopeError(
-                f"{shown(word)} is not a cloud name: letters, digits and '-', at most 63, "
+                f"{quoted(word)} is not a cloud name: letters, digits and '-', at most 63, "
                 "a letter or digit at both ends",
                 column=column,
             )
@@ -209,7 +209,7 @@ class _Builder:
         labels: dict[str, str] = {}
         for label, value, column in children:
             if label in labels:
-                raise ScopeError(f"the label {shown(label)} is given twice", column=column)
+                raise ScopeError(f"the label {quoted(label)} is given twice", column=column)
             labels[label] = value
         return LabelSelector(tuple(sorted(labels.items())))
 
@@ -238,7 +238,7 @@ def _label_word(token: "Token") -> tuple[str, int]:
     word, column = _word(token)
     if not is_label_word(word):
         raise ScopeError(
-            f"{shown(word)} is neither a label nor a value: letters, digits, '-', '_' and '.', "
+            f"{quoted(word)} is neither a label nor a value: letters, digits, '-', '_' and '.', "
             "at most 63, a letter or digit at both ends",
             column=column,
         )

@@ -10,7 +10,7 @@ from scopeway.control_plane.scope.ast import CloudName, Expression
 from scopeway.control_plane.scope.errors import ScopeError
 from scopeway.control_plane.scope.parser import parse_expression
 from scopeway.control_plane.scope.services import official_type
-from scopeway.control_plane.scope.text import MAX_BYTES, is_cloud_name, shown
+from scopeway.control_plane.scope.text import MAX_BYTES, is_cloud_name, quoted
 
 IDENTITY_VALIDATE = "identity.validate"
 """The validation of a token at another cloud's Keystone; in target names only, for one cloud."""
@@ -32,7 +32,7 @@ def target_name(service: str, expression: str) -> str:
     return f"{service}@{expression}"
 
 
-def is_quickly_read(name: str) -> bool:
+def is_cheap_to_parse(name: str) -> bool:
     """Tells whether `parse_target` takes microseconds: a cloud, or some with `|`; not `local`."""
     return all(map(is_cloud_name, name.partition("@")[2].split("|")))
 
@@ -48,14 +48,14 @@ def parse_target(name: str | bytes) -> Target:
     text = name.decode(errors="replace") if isinstance(name, bytes) else name
     service, at, expression_text = text.partition("@")
     if not at:
-        raise ScopeError(f"'@' is missing in the target name {shown(text)}")
+        raise ScopeError(f"'@' is missing in the target name {quoted(text)}")
     if service != IDENTITY_VALIDATE and official_type(service) != service:
-        raise ScopeError(f"no such service: {shown(service)}")
+        raise ScopeError(f"no such service: {quoted(service)}")
     try:
         expression = parse_expression(expression_text)
     except ScopeError as error:
-        message = f"{error.message} (in {shown(expression_text)})"
+        message = f"{error.message} (in {quoted(expression_text)})"
         raise ScopeError(message, column=error.column, status=error.status) from None
     if service == IDENTITY_VALIDATE and not isinstance(expression, CloudName):
-        raise ScopeError(f"{service} takes one cloud, not {shown(expression_text)}")
+        raise ScopeError(f"{service} takes one cloud, not {quoted(expression_text)}")
     return Target(service=service, expression=expression)

@@ -26,7 +26,7 @@ _CLOUD_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL_WORD = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 
 
-def checked(text: str | bytes) -> str:
+def validated_text(text: str | bytes) -> str:
     """Returns the text in lower case.
 
     Raises:
@@ -55,7 +55,7 @@ def is_label_word(word: str) -> bool:
     return _LABEL_WORD.fullmatch(word) is not None
 
 
-def shown(text: str) -> str:
+def quoted(text: str) -> str:
     """Returns a piece of a text for an error message: quoted, ASCII, not too long."""
     return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
 

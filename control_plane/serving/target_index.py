@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.selectors import SelectorIndex
 from scopeway.control_plane.planner.planner import Atom, atoms
-from scopeway.control_plane.scope import Target, is_quickly_read, parse_target
+from scopeway.control_plane.scope import Target, is_cheap_to_parse, parse_target
 from scopeway.control_plane.scope.ast import CloudName, LabelSelector, Local
 from scopeway.xds.index import Index
 
@@ -62,7 +62,7 @@ class TargetIndex:
         self._users.add(name, site)
         found = tuple(atoms(target.expression))
         self._sizes[site] += len(found)
-        if name not in self._atoms and not is_quickly_read(name):
+        if name not in self._atoms and not is_cheap_to_parse(name):
             self._atoms[name] = found
         for atom in found:
             match atom:

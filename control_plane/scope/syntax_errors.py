@@ -6,7 +6,7 @@ Pure text work: it knows the names of the grammar's terminals, and nothing of la
 import re
 
 from scopeway.control_plane.scope.errors import ScopeError
-from scopeway.control_plane.scope.text import BLANKS, shown
+from scopeway.control_plane.scope.text import BLANKS, quoted
 
 _ATOM = ("a cloud name", "'local'", "'['", "'('")
 _OPERATORS = frozenset({"_OR", "_XOR", "_AND", "_CROSS"})
@@ -17,7 +17,7 @@ _PARTNERS = {")": "(", "]": "[", "}": "{"}
 _LAST_TOKEN = re.compile(r"([a-z0-9._-]+|\|\||.)$")
 
 
-def explain(text: str, position: int, found: str, accepted: frozenset[str]) -> ScopeError:
+def syntax_error(text: str, position: int, found: str, accepted: frozenset[str]) -> ScopeError:
     """Makes the error for a text at whose position only the accepted terminals may stand.
 
     `position` counts from 0; at the end of the text, `found` is "".
@@ -27,21 +27,21 @@ def explain(text: str, position: int, found: str, accepted: frozenset[str]) -> S
     previous = last[0] if last else ""
     if not found:
         message = f"{_any_of(_expected_at_end(accepted, previous))} is missing"
-        after = f" after {shown(previous)}" if previous else ""
+        after = f" after {quoted(previous)}" if previous else ""
         return ScopeError(message + after, column=len(before) + 1)
     return ScopeError(_unexpected(found, previous, accepted), column=position + 1)
 
 
 def _unexpected(found: str, previous: str, accepted: frozenset[str]) -> str:
     if accepted <= {"$END"}:
-        return f"nothing may follow {shown(previous)}, but there is {shown(found)}"
+        return f"nothing may follow {quoted(previous)}, but there is {quoted(found)}"
     closers = _closers(accepted)
     if found in _PARTNERS and accepted & _AFTER_EXPRESSION and not closers:
         return f"{found!r} has no {_PARTNERS[found]!r} before it"
     expected = _any_of(closers if found in _PARTNERS and closers else _expected(accepted, previous))
     if not previous:
-        return f"{expected} is missing before {shown(found)}"
-    return f"{expected} is missing between {shown(previous)} and {shown(found)}"
+        return f"{expected} is missing before {quoted(found)}"
+    return f"{expected} is missing between {quoted(previous)} and {quoted(found)}"
 
 
 def _expected_at_end(accepted: frozenset[str], previous: str) -> list[str]:
