@@ -58,7 +58,7 @@ from scopeway.xds.encoding.node import (
 )
 from scopeway.xds.grpc_server.cpu_budget import SLICE
 from scopeway.xds.grpc_server.logging import LINES, SECONDS
-from scopeway.xds.grpc_server.server import UNTAKEN_SECONDS
+from scopeway.xds.grpc_server.server import MAX_UNACCEPTED_SECONDS
 from scopeway.xds.limits import Limits
 from scopeway.xds.protocol.session import TYPES_LIMIT
 from scopeway.xds.protocol.sotw import FULL_STATE_LIMIT
@@ -147,7 +147,7 @@ EXPECTED: dict[str, list[float]] = {
     "clouds and labels in all targets of a cloud's Envoys": [SOURCE.atoms_per_cloud],
     "bytes of a node's encoded metadata": [MAX_METADATA_BYTES],
     "seconds until gRPC gives up a stream that the control plane has not taken, as its event loop "
-    "was busy": [UNTAKEN_SECONDS],
+    "was busy": [MAX_UNACCEPTED_SECONDS],
     "characters of a node's metadata, as paths and texts": [MAX_METADATA],
     "bytes of a path in it (access log, certificate, key, authorities)": [MAX_PATH],
     "streams of a node": [SOURCE.streams_per_node],

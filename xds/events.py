@@ -7,7 +7,7 @@ from scopeway.xds.source import Node
 
 
 @dataclass(frozen=True, slots=True)
-class StreamHeld:
+class StreamDelayed:
     """A new stream waits for its turn: too many came at once."""
 
     seconds: float
@@ -137,10 +137,10 @@ class Throttled:
 
 SessionEvent: TypeAlias = Acked | Nacked | NamesSkipped | TypeNotServed | LookupFailed | Kept
 """What a session tells (`xds.protocol.session.Session.events`)."""
-CrowdEvent: TypeAlias = StreamHeld | StreamRefused
+AdmissionEvent: TypeAlias = StreamDelayed | StreamRefused
 """What happens to a stream before anything of it is read."""
 Event: TypeAlias = (
-    SessionEvent | CrowdEvent | StreamOpened | StreamClosed | Sent | SlowClient | Throttled
+    SessionEvent | AdmissionEvent | StreamOpened | StreamClosed | Sent | SlowClient | Throttled
 )
 """What an observer is told."""
 

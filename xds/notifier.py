@@ -3,9 +3,9 @@
 Owns the index from names to sessions and from groups to sessions. Does not know resources, and
 sends nothing: it notes the change in the sessions and wakes them.
 
-Invariant: after `follow`, the index of names, if there is one, holds a name for a session if and
-only if its client wants it. The cost of a change is proportional to the streams that want it (to
-the streams of the group where one is given), never to all streams or all resources.
+Invariant: after `update_interests`, the index of names, if there is one, holds a name for a session
+if and only if its client wants it. The cost of a change is proportional to the streams that want it
+(with a group: to the streams of the group), never to all streams or all resources.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -37,12 +37,12 @@ class Session(Protocol):
 class Member:
     """A session that has joined a notifier."""
 
-    __slots__ = ("group", "session", "wake")
+    __slots__ = ("group", "on_change", "session")
 
-    def __init__(self, session: Session, group: str, wake: Callable[[], None]) -> None:
+    def __init__(self, session: Session, group: str, on_change: Callable[[], None]) -> None:
         self.session = session
         self.group = group
-        self.wake = wake
+        self.on_change = on_change
 
 
 class ChangeNotifier:
@@ -84,7 +84,7 @@ class ChangeNotifier:
             concerned = dict.fromkeys(self._by_group.get(group), names)
         for member, its_names in concerned.items():
             if member.session.resources_changed(type_url, its_names):
-                member.wake()
+                member.on_change()
 
     def wildcard_changed(self, type_url: str, group: str) -> None:
         """Tell the streams of a group that the wildcard of a type means other names now.
@@ -94,7 +94,7 @@ class ChangeNotifier:
         """
         for member in self._by_group.get(group):
             if member.session.wildcard_changed(type_url):
-                member.wake()
+                member.on_change()
 
     def caught_up(self) -> Steps[None]:
         """Tell all streams, in steps, that the source is outdated no longer (`MayBeOutdated`).
@@ -104,20 +104,20 @@ class ChangeNotifier:
         for group in list(self._by_group.keys()):
             for member in tuple(self._by_group.get(group)):
                 if member.session.caught_up():
-                    member.wake()
+                    member.on_change()
                 yield
 
     # for the owner of the streams
 
-    def join(self, session: Session, group: str, wake: Callable[[], None]) -> Member:
-        """Add a session; `wake` is called, once or more, when it has something to send."""
-        member = Member(session, group, wake)
+    def join(self, session: Session, group: str, on_change: Callable[[], None]) -> Member:
+        """Add a session; `on_change` is called, once or more, when it has something to send."""
+        member = Member(session, group, on_change)
         self._by_group.add(group, member)
         self._size += 1
-        self.follow(member)
+        self.update_interests(member)
         return member
 
-    def follow(self, member: Member) -> None:
+    def update_interests(self, member: Member) -> None:
         """Bring the index up to date with what the session's client wants.
 
         To be called after each use of the session, before anything else runs.
@@ -133,7 +133,7 @@ class ChangeNotifier:
 
     def leave(self, member: Member) -> None:
         """Remove a session; costs O(its names)."""
-        self.follow(member)
+        self.update_interests(member)
         if self._by_name is not None:
             for type_url, name in member.session.interests():
                 self._drop(type_url, name, member)

@@ -29,7 +29,7 @@ from scopeway.xds.events import (
     Sent,
     SlowClient,
     StreamClosed,
-    StreamHeld,
+    StreamDelayed,
     StreamOpened,
     StreamRefused,
     Throttled,
@@ -139,7 +139,7 @@ class Metrics:
     def observe(self, node: Node | None, event: Event) -> None:
         """Count what happened on a stream."""
         match event:
-            case StreamHeld():
+            case StreamDelayed():
                 self._held.inc()
             case StreamRefused():
                 self._turned_away.inc()

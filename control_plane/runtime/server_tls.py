@@ -54,7 +54,7 @@ class ReloadingServerCredentials:
         credentials: Any = grpc.dynamic_ssl_server_credentials(
             first, self._fetch, require_client_authentication=True
         )
-        return Security(credentials=credentials, ends_at=ends_at, believes=self.believes)
+        return Security(credentials=credentials, expires_at=ends_at, is_trusted=self.believes)
 
     def refresh(self) -> bool:
         """Read the files if they have changed.

@@ -177,8 +177,8 @@ def test_an_envoy_believes_no_control_plane_but_that_of_its_domain(
     pair = [(files.key.read_bytes(), files.certificate.read_bytes())]
     security = Security(
         credentials=grpc.ssl_server_credentials(pair, files.authorities.read_bytes(), True),
-        ends_at=lambda _: math.inf,
-        believes=lambda _: True,
+        expires_at=lambda _: math.inf,
+        is_trusted=lambda _: True,
     )
     serving = serve_xds(Store(), listen="127.0.0.1:0", security=security)
     port = stack.background.run(serving.__aenter__()).port

@@ -41,12 +41,12 @@ class FakeSession:
     def interests(self) -> Iterator[tuple[str, str]]:
         yield from self.wanted
 
-    def wake(self) -> None:
+    def on_change(self) -> None:
         self.wakes += 1
 
 
 def join(notifier: ChangeNotifier, session: FakeSession, group: str = "g") -> Member:
-    return notifier.join(session, group, session.wake)
+    return notifier.join(session, group, session.on_change)
 
 
 def test_only_the_streams_that_want_a_name_are_told_and_woken() -> None:
@@ -111,7 +111,7 @@ def test_the_index_follows_the_subscriptions() -> None:
     session.leave("a")
     session.leave("never had")
     session.want("b")
-    notifier.follow(member)
+    notifier.update_interests(member)
 
     notifier.resources_changed(CLUSTER, ["a"])
     notifier.resources_changed(CLUSTER, ["b"])
@@ -153,7 +153,7 @@ def test_a_hub_without_names_tells_the_group_that_a_change_is_for() -> None:
     member = join(notifier, here, "here")
     join(notifier, there, "there")
     here.want("b")
-    notifier.follow(member)
+    notifier.update_interests(member)
 
     notifier.resources_changed(CLUSTER, ["b"], "here")
 

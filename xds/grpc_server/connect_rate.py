@@ -8,26 +8,26 @@ streams that are let in, no more than `burst + rate * t` begin to be served in a
 import random
 from dataclasses import dataclass
 
-from scopeway.xds.grpc_server.token_bucket import Bucket
+from scopeway.xds.grpc_server.token_bucket import TokenBucket
 
 
 @dataclass(frozen=True, slots=True)
-class Enter:
+class Admitted:
     """The stream is let in."""
 
-    after: float
+    delay: float
     """Seconds until it is its turn; 0: now."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
+class Refused:
     """The stream is sent away."""
 
     retry_after: float
     """Seconds after which it may come again: differs for each, or all would come at once."""
 
 
-class Door:
+class ConnectRateLimiter:
     """The door of one server."""
 
     def __init__(self, *, rate: float, burst: float, wait: float) -> None:
@@ -38,17 +38,17 @@ class Door:
             burst: Streams at once.
             wait: Seconds that a stream may have to wait for its turn.
         """
-        self._bucket = Bucket(rate=rate, burst=burst)
+        self._bucket = TokenBucket(rate=rate, burst=burst)
         self._wait = wait
 
-    def knock(self, now: float) -> Enter | Refuse:
+    def admit(self, now: float) -> Admitted | Refused:
         """Decide on a new stream; who is let in has taken its turn, also if it goes away."""
-        seconds = self._bucket.wait(1, now)
+        seconds = self._bucket.wait_time(1, now)
         if seconds > self._wait:
-            return Refuse(random.uniform(seconds, 2 * seconds))
+            return Refused(random.uniform(seconds, 2 * seconds))
         self._bucket.take(1, now)
-        return Enter(seconds)
+        return Admitted(seconds)
 
-    def until_full(self, now: float) -> float:
+    def seconds_until_full(self, now: float) -> float:
         """Return the seconds until it is as if nobody had ever come."""
-        return self._bucket.until_full(now)
+        return self._bucket.seconds_until_full(now)

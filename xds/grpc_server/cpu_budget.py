@@ -13,10 +13,10 @@ from collections.abc import Callable
 from time import perf_counter, thread_time
 from typing import Final, TypeVar
 
-from scopeway.xds.grpc_server.connect_rate import Door
+from scopeway.xds.grpc_server.connect_rate import ConnectRateLimiter
 from scopeway.xds.grpc_server.logging import StreamLog
-from scopeway.xds.grpc_server.token_bucket import Bucket
-from scopeway.xds.grpc_server.unsent import Unsent
+from scopeway.xds.grpc_server.send_window import SendWindow
+from scopeway.xds.grpc_server.token_bucket import TokenBucket
 from scopeway.xds.limits import Limits
 from scopeway.xds.steps import Steps
 
@@ -30,54 +30,54 @@ BYTE_SECONDS: Final = 1.5e-9
 """The same for each byte of a request: 16 MiB are copied in some 15 ms."""
 
 
-class Account:
-    """The account of one client; made by `Accounts.open`."""
+class ClientBudget:
+    """The account of one client; made by `ClientBudgets.acquire`."""
 
     __slots__ = (
-        "_accounts",
         "_bucket",
-        "_in_turn",
+        "_budgets",
         "_queued",
+        "_used_this_turn",
         "_waiting",
-        "door",
+        "connect_limiter",
+        "cpu_seconds",
         "expiry",
         "key",
         "log",
+        "send_window",
         "streams",
-        "unsent",
-        "used",
     )
 
-    def __init__(self, accounts: "Accounts", key: str | None, limits: Limits) -> None:
+    def __init__(self, budgets: "ClientBudgets", key: str | None, limits: Limits) -> None:
         self.key = key
         self.streams = 0
         self.log = StreamLog()
         """How often the client's streams are told of in the log."""
-        self.door: Door | None = None
+        self.connect_limiter: ConnectRateLimiter | None = None
         """Where its new streams come in, if they have a limit of their own."""
         if key is not None and limits.client_connects_per_second is not None:
-            self.door = Door(
+            self.connect_limiter = ConnectRateLimiter(
                 rate=limits.client_connects_per_second,
                 burst=limits.client_connects_burst,
                 wait=limits.connect_wait,
             )
-        self.unsent = Unsent(limits.unsent_bytes)
+        self.send_window = SendWindow(limits.unsent_bytes)
         self.expiry: asyncio.TimerHandle | None = None
-        self.used = 0.0
+        self.cpu_seconds = 0.0
         """Seconds of CPU, of all time."""
-        self._accounts = accounts
-        self._bucket: Bucket | None = None
+        self._budgets = budgets
+        self._bucket: TokenBucket | None = None
         if limits.cpu_share is not None:
-            self._bucket = Bucket(rate=limits.cpu_share, burst=limits.cpu_burst)
-        self._in_turn = 0.0  # seconds since the loop's last turn that was waited for
+            self._bucket = TokenBucket(rate=limits.cpu_share, burst=limits.cpu_burst)
+        self._used_this_turn = 0.0  # seconds since the loop's last turn that was waited for
         self._waiting: list[asyncio.Future[None]] = []  # few, and an empty deque takes 0.6 kB
         self._queued = False
 
     async def run(
         self,
         steps: Steps[_T],
-        between: Callable[[], None] | None = None,
-        throttled: Callable[[float], None] | None = None,
+        on_yield: Callable[[], None] | None = None,
+        on_throttled: Callable[[float], None] | None = None,
     ) -> _T:
         """Take steps until the work is done, in as many turns of the loop as it needs.
 
@@ -87,11 +87,11 @@ class Account:
             throttled: Is told for how many seconds the client's budget is overdrawn, if the work
                 has to wait for that.
         """
-        if self._waiting or self._in_turn >= SLICE or self.overdrawn():
-            await self._turn(throttled)
+        if self._waiting or self._used_this_turn >= SLICE or self.overdrawn():
+            await self._wait_for_turn(on_throttled)
         while True:
             begin, cpu = perf_counter(), thread_time()
-            end = begin + SLICE - self._in_turn
+            end = begin + SLICE - self._used_this_turn
             try:
                 next(steps)
                 while perf_counter() < end:
@@ -100,15 +100,15 @@ class Account:
                 result: _T = done.value
                 return result
             finally:
-                self._in_turn += perf_counter() - begin
+                self._used_this_turn += perf_counter() - begin
                 self.charge(thread_time() - cpu)
-            if between is not None:
-                between()
-            await self._turn(throttled)
+            if on_yield is not None:
+                on_yield()
+            await self._wait_for_turn(on_throttled)
 
     def charge(self, seconds: float) -> None:
         """Take CPU time from the budget."""
-        self.used += seconds
+        self.cpu_seconds += seconds
         if self._bucket is not None:
             self._bucket.take(seconds, asyncio.get_running_loop().time())
 
@@ -116,28 +116,31 @@ class Account:
         """Return the seconds until the client has a budget again; 0: it has."""
         if self._bucket is None:
             return 0.0
-        return self._bucket.wait(0, asyncio.get_running_loop().time())
+        return self._bucket.wait_time(0, asyncio.get_running_loop().time())
 
     def seconds_until_full(self) -> float:
         """Return how long it is to be remembered without a stream."""
         now = asyncio.get_running_loop().time()
-        cpu = 0.0 if self._bucket is None else self._bucket.until_full(now)
-        return max(cpu, 0.0 if self.door is None else self.door.until_full(now))
+        cpu = 0.0 if self._bucket is None else self._bucket.seconds_until_full(now)
+        return max(
+            cpu,
+            0.0 if self.connect_limiter is None else self.connect_limiter.seconds_until_full(now),
+        )
 
-    async def _turn(self, throttled: Callable[[float], None] | None) -> None:
+    async def _wait_for_turn(self, on_throttled: Callable[[float], None] | None) -> None:
         seconds = self.overdrawn()
-        if seconds and throttled is not None:
-            throttled(seconds)
+        if seconds and on_throttled is not None:
+            on_throttled(seconds)
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         if not self._queued:
             self._queued = True
-            self._accounts.queue(self)
+            self._budgets.enqueue(self)
         await turn
 
-    def next_turn(self) -> bool:
+    def resume_next(self) -> bool:
         """Let the first that waits go on; return whether others wait."""
-        self._in_turn = 0.0
+        self._used_this_turn = 0.0
         while self._waiting:
             turn = self._waiting.pop(0)
             if not turn.done():  # its stream has ended
@@ -147,59 +150,59 @@ class Account:
         return self._queued
 
 
-class Accounts:
+class ClientBudgets:
     """The accounts of one server's clients."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._by_key: dict[str, Account] = {}
-        self._ready: deque[Account] = deque()
+        self._by_key: dict[str, ClientBudget] = {}
+        self._ready: deque[ClientBudget] = deque()
         """Whose work goes on in the next turns; one in each."""
 
     def __len__(self) -> int:
         """Return how many clients are remembered."""
         return len(self._by_key)
 
-    def open(self, key: str | None) -> Account:
+    def acquire(self, key: str | None) -> ClientBudget:
         """Return a client's account for one more stream; None: one for that stream alone."""
-        account = None if key is None else self._by_key.get(key)
-        if account is None:
-            account = Account(self, key, self._limits)
+        budget = None if key is None else self._by_key.get(key)
+        if budget is None:
+            budget = ClientBudget(self, key, self._limits)
             if key is not None:
-                self._by_key[key] = account
-        account.streams += 1
-        return account
+                self._by_key[key] = budget
+        budget.streams += 1
+        return budget
 
-    def close(self, account: Account) -> None:
+    def release(self, budget: ClientBudget) -> None:
         """A stream has ended; who comes back at once has the same account."""
-        account.streams -= 1
-        if not account.streams and account.key is not None and account.expiry is None:
-            self._expire(account, account.key)
+        budget.streams -= 1
+        if not budget.streams and budget.key is not None and budget.expiry is None:
+            self._expire(budget, budget.key)
 
-    def queue(self, account: Account) -> None:
+    def enqueue(self, budget: ClientBudget) -> None:
         """Some of a client's work waits for its turn."""
-        self._ready.append(account)
+        self._ready.append(budget)
         if len(self._ready) == 1:
-            asyncio.get_running_loop().call_soon(self._tick)
+            asyncio.get_running_loop().call_soon(self._run_next)
 
-    def _tick(self) -> None:
-        account = self._ready[0]
-        seconds = account.overdrawn()
+    def _run_next(self) -> None:
+        budget = self._ready[0]
+        seconds = budget.overdrawn()
         if seconds:
-            asyncio.get_running_loop().call_later(seconds, self.queue, account)
-        elif account.next_turn():
-            self._ready.append(account)
+            asyncio.get_running_loop().call_later(seconds, self.enqueue, budget)
+        elif budget.resume_next():
+            self._ready.append(budget)
         self._ready.popleft()
         if self._ready:
-            asyncio.get_running_loop().call_soon(self._tick)
+            asyncio.get_running_loop().call_soon(self._run_next)
 
-    def _expire(self, account: Account, key: str) -> None:
-        account.expiry = None
-        if account.streams:
+    def _expire(self, budget: ClientBudget, key: str) -> None:
+        budget.expiry = None
+        if budget.streams:
             return
-        seconds = account.seconds_until_full()
+        seconds = budget.seconds_until_full()
         if seconds:
             loop = asyncio.get_running_loop()
-            account.expiry = loop.call_later(seconds, self._expire, account, key)
-        elif self._by_key.get(key) is account:
+            budget.expiry = loop.call_later(seconds, self._expire, budget, key)
+        elif self._by_key.get(key) is budget:
             del self._by_key[key]

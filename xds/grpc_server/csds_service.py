@@ -14,8 +14,8 @@ import grpc
 import grpc.aio
 
 from scopeway.xds.errors import ProtocolError
-from scopeway.xds.grpc_server.tls import Security, proof_of
-from scopeway.xds.protocol.csds import SERVICE, Report, decode_request
+from scopeway.xds.grpc_server.tls import Security, peer_identity
+from scopeway.xds.protocol.csds import SERVICE, ClientStatusReport, decode_request
 from scopeway.xds.protocol.status import ResourceState
 from scopeway.xds.source import Node
 from scopeway.xds.text import shown
@@ -26,7 +26,7 @@ _SLICE: Final = 0.003
 _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 
-class Reported(Protocol):
+class ReportedSession(Protocol):
     """The session of a stream, as far as it is reported."""
 
     node: Node | None
@@ -46,7 +46,7 @@ class ClientStatusService:
 
     def __init__(
         self,
-        sessions: Callable[[], Iterable[Reported]],
+        sessions: Callable[[], Iterable[ReportedSession]],
         *,
         limit: int,
         security: Security | None,
@@ -54,7 +54,7 @@ class ClientStatusService:
         self._sessions = sessions
         self._limit = limit
         self._security = security
-        self._reporting = asyncio.Lock()  # one answer at a time, whoever asks how often
+        self._report_lock = asyncio.Lock()  # one answer at a time, whoever asks how often
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what gRPC calls, bytes in and out."""
@@ -70,35 +70,35 @@ class ClientStatusService:
 
     async def _fetch(self, data: bytes, context: _Context) -> bytes:
         try:
-            asker = self._asker(context)
+            requester = self._requester(context)
             ids = decode_request(data)
-            async with self._reporting:
-                return await self._report(ids, asker)
+            async with self._report_lock:
+                return await self._report(ids, requester)
         except ProtocolError as error:
             await context.abort(grpc.StatusCode[error.status], shown(str(error), 1024))
             raise  # not reached: abort raises
 
-    def _asker(self, context: _Context) -> tuple[str, ...] | None:
+    def _requester(self, context: _Context) -> tuple[str, ...] | None:
         """Return the identities that are proven; None where the channel proves nothing."""
         if self._security is None:
             return None
-        proof = proof_of(context)
-        if not (proof.identities and self._security.believes(proof.certificate)):
+        identity = peer_identity(context)
+        if not (identity.identities and self._security.is_trusted(identity.certificate)):
             raise ProtocolError("the certificate is not believed", status="UNAUTHENTICATED")
-        if self._security.ends_at(proof.certificate) <= time.time():
+        if self._security.expires_at(identity.certificate) <= time.time():
             raise ProtocolError("the certificate has ended", status="UNAUTHENTICATED")
-        return proof.identities
+        return identity.identities
 
-    async def _report(self, ids: frozenset[str] | None, asker: tuple[str, ...] | None) -> bytes:
-        report = Report(self._limit)
+    async def _report(self, ids: frozenset[str] | None, requester: tuple[str, ...] | None) -> bytes:
+        report = ClientStatusReport(self._limit)
         for session in self._sessions():
             node = session.node
-            if node is None or node.identities != asker or not (ids is None or node.id in ids):
+            if node is None or node.identities != requester or not (ids is None or node.id in ids):
                 continue
             end = perf_counter() + _SLICE
-            report.begin(node)
+            report.add_node(node)
             for state in session.resource_states():
-                report.add(node, state)
+                report.add_resource(node, state)
                 if perf_counter() >= end:  # a lookup may take milliseconds
                     await asyncio.sleep(0)
                     end = perf_counter() + _SLICE

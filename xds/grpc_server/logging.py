@@ -20,7 +20,7 @@ from scopeway.xds.events import (
     Throttled,
     TypeNotServed,
 )
-from scopeway.xds.grpc_server.token_bucket import Bucket
+from scopeway.xds.grpc_server.token_bucket import TokenBucket
 from scopeway.xds.text import shown
 
 _log = logging.getLogger("scopeway.xds")
@@ -41,11 +41,11 @@ _MESSAGE: Final = 1024
 class StreamLog:
     """The lines about one client's streams."""
 
-    __slots__ = ("_budgets", "_left_out")
+    __slots__ = ("_buckets", "_omitted")
 
     def __init__(self) -> None:
-        self._budgets: dict[type[Event], Bucket] = {}
-        self._left_out: dict[type[Event], int] = {}
+        self._buckets: dict[type[Event], TokenBucket] = {}
+        self._omitted: dict[type[Event], int] = {}
 
     def log(self, node: str, event: Event) -> None:
         """Log an event of a stream of `node`."""
@@ -54,25 +54,25 @@ class StreamLog:
             if _log.isEnabledFor(logging.DEBUG):
                 _log.debug("%s", shown(str(event), _MESSAGE), extra={"node": shown(node)})
             return
-        left_out = self._take(type(event))
-        if left_out is None:
+        omitted = self._allow(type(event))
+        if omitted is None:
             return
-        more: dict[str, object] = {"node": shown(node)}
-        if left_out:
-            more["lines_left_out"] = left_out
-        _write(level, event, more)
+        fields: dict[str, object] = {"node": shown(node)}
+        if omitted:
+            fields["lines_left_out"] = omitted
+        _write(level, event, fields)
 
-    def _take(self, kind: type[Event]) -> int | None:
+    def _allow(self, kind: type[Event]) -> int | None:
         """Return how many lines of a kind were left out before this one; None: this one, too."""
-        budget = self._budgets.get(kind)
-        if budget is None:
-            budget = self._budgets[kind] = Bucket(rate=1 / SECONDS, burst=LINES)
+        bucket = self._buckets.get(kind)
+        if bucket is None:
+            bucket = self._buckets[kind] = TokenBucket(rate=1 / SECONDS, burst=LINES)
         now = monotonic()
-        if budget.wait(1, now):
-            self._left_out[kind] = self._left_out.get(kind, 0) + 1
+        if bucket.wait_time(1, now):
+            self._omitted[kind] = self._omitted.get(kind, 0) + 1
             return None
-        budget.take(1, now)
-        return self._left_out.pop(kind, 0)
+        bucket.take(1, now)
+        return self._omitted.pop(kind, 0)
 
 
 def _level(event: Event) -> int:
@@ -92,36 +92,39 @@ def _level(event: Event) -> int:
             return logging.DEBUG
 
 
-def _write(level: int, event: Event, more: dict[str, object]) -> None:
+def _write(level: int, event: Event, fields: dict[str, object]) -> None:
     match event:
         case Nacked():
             names = [shown(name) for name in event.names[:_NAMES]]
             if len(event.names) > _NAMES:
                 names.append(f"and {len(event.names) - _NAMES} more")
-            more |= {"type_url": shown(event.type_url), "names": names}
+            fields |= {"type_url": shown(event.type_url), "names": names}
             _log.log(
-                level, "client rejected a response: %s", shown(event.message, _MESSAGE), extra=more
+                level,
+                "client rejected a response: %s",
+                shown(event.message, _MESSAGE),
+                extra=fields,
             )
         case LookupFailed():
-            more |= {"type_url": shown(event.type_url), "resource_name": shown(event.name)}
-            _log.log(level, "source failed", exc_info=event.error, extra=more)
+            fields |= {"type_url": shown(event.type_url), "resource_name": shown(event.name)}
+            _log.log(level, "source failed", exc_info=event.error, extra=fields)
         case StreamClosed(status, reason):
-            more["status"] = status
-            _log.log(level, "stream ended, %s: %s", status, shown(reason, _MESSAGE), extra=more)
+            fields["status"] = status
+            _log.log(level, "stream ended, %s: %s", status, shown(reason, _MESSAGE), extra=fields)
         case Throttled(seconds):
             _log.log(
                 level,
                 "the client has used up its budget of CPU time, its work waits: %.3f s",
                 seconds,
-                extra=more,
+                extra=fields,
             )
         case Kept(type_url, count):
-            more |= {"type_url": shown(type_url), "count": count}
+            fields |= {"type_url": shown(type_url), "count": count}
             _log.log(
                 level,
                 "the client keeps what it has, which is not what is known here: that is outdated",
-                extra=more,
+                extra=fields,
             )
         case NamesSkipped(type_url) | TypeNotServed(type_url) | SlowClient(type_url):
-            more["type_url"] = shown(type_url)
-            _log.log(level, "%s", shown(str(event), _MESSAGE), extra=more)
+            fields["type_url"] = shown(type_url)
+            _log.log(level, "%s", shown(str(event), _MESSAGE), extra=fields)

@@ -18,12 +18,12 @@ import grpc.aio
 from scopeway.xds.encoding.messages import DeltaRequest, SotwRequest
 from scopeway.xds.errors import ListenError
 from scopeway.xds.events import Observer
-from scopeway.xds.grpc_server.admission import Entrance
-from scopeway.xds.grpc_server.cpu_budget import Accounts
+from scopeway.xds.grpc_server.admission import Admission
+from scopeway.xds.grpc_server.cpu_budget import ClientBudgets
 from scopeway.xds.grpc_server.csds_service import ClientStatusService
 from scopeway.xds.grpc_server.services import SERVICES
-from scopeway.xds.grpc_server.stream import BudgetKey, Method, Outcome, Stream, budget_key
-from scopeway.xds.grpc_server.tls import Security, proof_of
+from scopeway.xds.grpc_server.stream import BudgetKey, Method, Stream, StreamEnd, budget_key
+from scopeway.xds.grpc_server.tls import Security, peer_identity
 from scopeway.xds.limits import Limits
 from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.protocol.session import Session
@@ -36,12 +36,12 @@ _log = logging.getLogger("scopeway.xds")
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
-_MANY: Final = 1 << 20
-_DETAILS: Final = 1024
+_UNLIMITED: Final = 1 << 20
+_MAX_DETAIL_CHARS: Final = 1024
 """Characters of what a client is told; some of it are its own words."""
-UNTAKEN_SECONDS: Final = 86_400
+MAX_UNACCEPTED_SECONDS: Final = 86_400
 """How long gRPC keeps a call that Python hasn't taken."""
-_DRAIN_STEP: Final = 0.05
+_DRAIN_INTERVAL: Final = 0.05
 """Seconds."""
 
 
@@ -80,16 +80,16 @@ class Server:
         self._limits = limits
         self._security = security
         self._streams: dict[Stream[DeltaRequest] | Stream[SotwRequest], None] = {}
-        self._entrance = Entrance(limits, observer)
-        self._accounts = Accounts(limits)
-        self._key = key
+        self._admission = Admission(limits, observer)
+        self._budgets = ClientBudgets(limits)
+        self._budget_key = key
         handlers = self.handlers()
         if csds:
             status = ClientStatusService(
                 self.sessions, limit=limits.status_bytes, security=security
             )
             handlers.append(status.handler())
-        self._shell = grpc.aio.server(handlers=handlers, options=_options(limits))
+        self._grpc_server = grpc.aio.server(handlers=handlers, options=_options(limits))
         self._closing: asyncio.Task[None] | None = None
         """What keeps new clients out while the streams are asked to end."""
 
@@ -99,14 +99,14 @@ class Server:
         Raises:
             ListenError: the address cannot be had.
         """
-        self.port = _bind(self._shell, listen, self._security)
-        await self._shell.start()
+        self.port = _listen(self._grpc_server, listen, self._security)
+        await self._grpc_server.start()
 
     async def stop(self) -> None:
         """End the streams; for `serve`. Takes at most `limits.drain_timeout`."""
         self.drain()
-        await self._shell.stop(self._limits.drain_timeout)
-        self._entrance.close()
+        await self._grpc_server.stop(self._limits.drain_timeout)
+        self._admission.close()
         if self._closing is not None:
             await self._closing
 
@@ -155,27 +155,29 @@ class Server:
         return grpc.stream_stream_rpc_method_handler(partial(self._serve, method))
 
     async def _serve(self, method: Method[Any], _requests: object, context: _Context) -> None:
-        proof = None if self._security is None else proof_of(context)
+        identity = None if self._security is None else peer_identity(context)
         arguments = self._source, self.notifier, self._observer, self._limits
         stream = Stream(
-            method, *arguments, context, self._security, proof, self._accounts, self._key
+            method, *arguments, context, self._security, identity, self._budgets, self._budget_key
         )
         try:
-            stream.hold = await self._entrance.admit(context, stream.account.door)
+            stream.admission_delay = await self._admission.admit(
+                context, stream.budget.connect_limiter
+            )
             self._streams[stream] = None
             # before any response: gRPC cannot end a call whose first write was given up half-way
             await context.send_initial_metadata(())
-            outcome = await stream.run()
+            end = await stream.run()
         finally:
             self._streams.pop(stream, None)
-            self._accounts.close(stream.account)
-        if outcome.status != "OK":
-            await context.abort(grpc.StatusCode[outcome.status], shown(outcome.message, _DETAILS))
+            self._budgets.release(stream.budget)
+        if end.status != "OK":
+            await context.abort(grpc.StatusCode[end.status], shown(end.message, _MAX_DETAIL_CHARS))
 
     def recheck(self) -> None:
         """End the streams (UNAUTHENTICATED) whose client's certificate is believed no longer.
 
-        To be called when what `Security.believes` says may have changed. Costs O(streams).
+        To be called when what `Security.is_trusted` says may have changed. Costs O(streams).
         """
         for stream in self._streams:
             stream.recheck()
@@ -185,7 +187,7 @@ class Server:
 
         Returns at once. The port stays open: who finds no other server is taken in again.
         """
-        self._end(list(self._streams))
+        self._end_streams(list(self._streams))
 
     async def drain_slowly(self, *, over: float) -> None:
         """Ask the streams to end, spread evenly over `over` seconds, so that none meets a crowd.
@@ -198,21 +200,21 @@ class Server:
         if self._closing is None:
             # gRPC cuts what is left after this; leaving the server does so before
             grace = over + self._limits.drain_timeout
-            self._closing = asyncio.create_task(self._shell.stop(grace), name="xds closing")
+            self._closing = asyncio.create_task(self._grpc_server.stop(grace), name="xds closing")
         streams = list(self._streams)
-        steps = max(1, math.ceil(over / _DRAIN_STEP))
+        steps = max(1, math.ceil(over / _DRAIN_INTERVAL))
         asked = 0
         for step in range(steps):
             due = math.ceil(len(streams) * (step + 1) / steps)
-            self._end(streams[asked:due])
+            self._end_streams(streams[asked:due])
             asked = due
             if asked == len(streams) or not self._streams:
                 return
             await asyncio.sleep(over / steps)
 
-    def _end(self, streams: "list[Stream[DeltaRequest] | Stream[SotwRequest]]") -> None:
+    def _end_streams(self, streams: "list[Stream[DeltaRequest] | Stream[SotwRequest]]") -> None:
         for stream in streams:
-            stream.finish(Outcome("UNAVAILABLE", "the server is shutting down"))
+            stream.finish(StreamEnd("UNAVAILABLE", "the server is shutting down"))
 
 
 @asynccontextmanager
@@ -271,11 +273,11 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", limits.streams_per_connection),
         # of more than 1000 calls that Python has not taken yet, gRPC would cancel some at random,
         # without a word; who comes too fast is for the entrance to say
-        ("grpc.server.max_pending_requests", _MANY),
-        ("grpc.server.max_pending_requests_hard_limit", _MANY),
+        ("grpc.server.max_pending_requests", _UNLIMITED),
+        ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
         # a call that Python has not taken within 30 s, as the loop was busy, gRPC would cancel
         # without a word; who comes too fast is for the entrance to say
-        ("grpc.server_max_unrequested_time_in_server", UNTAKEN_SECONDS),
+        ("grpc.server_max_unrequested_time_in_server", MAX_UNACCEPTED_SECONDS),
         # its books, 0.6 kB a stream, are for a service that isn't offered here
         ("grpc.enable_channelz", 0),
         # two servers on one port would share the clients without a word
@@ -289,13 +291,13 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
     ]
 
 
-def _bind(shell: grpc.aio.Server, listen: str, security: Security | None) -> int:
+def _listen(grpc_server: grpc.aio.Server, listen: str, security: Security | None) -> int:
     # gRPC says nothing of the reason but on stderr, and older releases return 0
     try:
         if security is None:
-            port = int(shell.add_insecure_port(listen))
+            port = int(grpc_server.add_insecure_port(listen))
         else:
-            port = int(shell.add_secure_port(listen, security.credentials))
+            port = int(grpc_server.add_secure_port(listen, security.credentials))
     except RuntimeError:
         port = 0
     if port == 0:

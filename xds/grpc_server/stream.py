@@ -26,9 +26,14 @@ from scopeway.xds.events import (
     StreamOpened,
     Throttled,
 )
-from scopeway.xds.grpc_server.cpu_budget import BYTE_SECONDS, REQUEST_SECONDS, Account, Accounts
-from scopeway.xds.grpc_server.tls import Proof, Security
-from scopeway.xds.grpc_server.token_bucket import Bucket
+from scopeway.xds.grpc_server.cpu_budget import (
+    BYTE_SECONDS,
+    REQUEST_SECONDS,
+    ClientBudget,
+    ClientBudgets,
+)
+from scopeway.xds.grpc_server.tls import PeerIdentity, Security
+from scopeway.xds.grpc_server.token_bucket import TokenBucket
 from scopeway.xds.limits import Limits
 from scopeway.xds.notifier import ChangeNotifier, Member
 from scopeway.xds.protocol.session import Response, Session
@@ -47,7 +52,7 @@ _CANCEL_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StreamEnd:
     """How a stream ends: the name of a gRPC status, and what the client is told."""
 
     status: str
@@ -87,16 +92,16 @@ class Stream(Generic[Request]):
         limits: Limits,
         context: grpc.aio.ServicerContext[bytes, bytes],
         security: Security | None,
-        proof: Proof | None,
-        accounts: Accounts,
+        identity: PeerIdentity | None,
+        budgets: ClientBudgets,
         key: BudgetKey,
     ) -> None:
-        self.hold = 0.0
+        self.admission_delay = 0.0
         """Seconds until it is its turn to be read."""
-        self._proof = proof
-        self._accounts = accounts
-        self._key = key
-        self.account: Account = accounts.open(key(self._identities, None))
+        self._peer_identity = identity
+        self._budgets = budgets
+        self._budget_key = key
+        self.budget: ClientBudget = budgets.acquire(key(self._identities, None))
         """What its client may use; another one when an unproven node has said what it is."""
         self._method: Method[Request] = method
         self.session: Session[Request] = Session(
@@ -109,110 +114,110 @@ class Stream(Generic[Request]):
         self.peer: str = context.peer()
         self.since = asyncio.get_running_loop().time()
         self._security = security
-        self._hub = notifier
+        self._notifier = notifier
         self._observer = observer
         self._limits = limits
         self._context = context
         self._member: Member | None = None
-        self._rung = False
-        self._pushing: asyncio.Task[None] | None = None  # only while there may be news
+        self._push_requested = False
+        self._push_task: asyncio.Task[None] | None = None  # only while there may be news
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None  # wakes at the deadline
-        self._working = asyncio.Lock()  # requests are taken in, and responses made, one by one
-        self._outcome: Outcome | None = None
-        self._reading: asyncio.Timeout | None = None  # ends what the handler's own task does
+        self._work_lock = asyncio.Lock()  # requests are taken in, and responses made, one by one
+        self._end: StreamEnd | None = None
+        self._read_timeout: asyncio.Timeout | None = None  # ends what the handler's own task does
 
     @property
     def _identities(self) -> tuple[str, ...] | None:
-        return None if self._proof is None else self._proof.identities
+        return None if self._peer_identity is None else self._peer_identity.identities
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, end: StreamEnd) -> None:
         """End the stream; the first outcome counts."""
-        if self._outcome is None:
-            self._outcome = outcome
-            if self._reading is not None:
-                self._reading.reschedule(asyncio.get_running_loop().time())
+        if self._end is None:
+            self._end = end
+            if self._read_timeout is not None:
+                self._read_timeout.reschedule(asyncio.get_running_loop().time())
 
     def recheck(self) -> None:
         """End the stream where its client's certificate is believed no longer."""
-        if self._security is None or self._proof is None:
+        if self._security is None or self._peer_identity is None:
             return
-        if not self._security.believes(self._proof.certificate):
-            self.finish(Outcome("UNAUTHENTICATED", "the certificate is not believed any more"))
+        if not self._security.is_trusted(self._peer_identity.certificate):
+            self.finish(StreamEnd("UNAUTHENTICATED", "the certificate is not believed any more"))
 
-    def _end_with_certificate(self) -> asyncio.TimerHandle | None:
-        if self._security is None or self._proof is None:
+    def _schedule_certificate_expiry(self) -> asyncio.TimerHandle | None:
+        if self._security is None or self._peer_identity is None:
             return None
-        seconds = self._security.ends_at(self._proof.certificate) - time.time()
-        outcome = Outcome("UNAUTHENTICATED", CERTIFICATE_ENDED)
+        seconds = self._security.expires_at(self._peer_identity.certificate) - time.time()
+        end = StreamEnd("UNAUTHENTICATED", CERTIFICATE_ENDED)
         if seconds <= 0:  # on a connection that has outlived it: nothing more is read
-            self.finish(outcome)
+            self.finish(end)
             return None
-        return asyncio.get_running_loop().call_later(seconds, self.finish, outcome)
+        return asyncio.get_running_loop().call_later(seconds, self.finish, end)
 
-    async def run(self) -> Outcome:
+    async def run(self) -> StreamEnd:
         """Serve the client until it leaves, or must; return the outcome.
 
         Cancelled when the connection is lost; cleans up all the same.
         """
-        outcome = Outcome("CANCELLED")
-        end = self._end_with_certificate()
+        end = StreamEnd("CANCELLED")
+        expiry = self._schedule_certificate_expiry()
         self.recheck()  # one connection may carry one stream after the other
         try:
-            if self._outcome is None:
+            if self._end is None:
                 await self._serve()
-            outcome = self._outcome or outcome
+            end = self._end or end
         finally:
-            for timer in (end, self._timer):
+            for timer in (expiry, self._timer):
                 if timer is not None:
                     timer.cancel()
             opened = self._member is not None
             if self._member is not None:
-                self._hub.leave(self._member)
+                self._notifier.leave(self._member)
                 self._member = None  # it holds the stream, which is to be freed at once
             self.session.close()
-            self._report(StreamClosed(outcome.status, outcome.message, opened))
-        return outcome
+            self._report(StreamClosed(end.status, end.message, opened))
+        return end
 
     async def _serve(self) -> None:
         try:
-            async with asyncio.timeout(None) as self._reading:
-                await self._guard(self._read())
+            async with asyncio.timeout(None) as self._read_timeout:
+                await self._end_on_error(self._read())
         except TimeoutError:
-            assert self._outcome is not None  # `finish`
+            assert self._end is not None  # `finish`
         finally:
-            self._reading = None
-            if self._pushing is not None:
-                self._pushing.cancel()
-                await asyncio.wait([self._pushing])
+            self._read_timeout = None
+            if self._push_task is not None:
+                self._push_task.cancel()
+                await asyncio.wait([self._push_task])
 
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _end_on_error(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except ProtocolError as error:
-            self.finish(Outcome(error.status, str(error)))
+            self.finish(StreamEnd(error.status, str(error)))
         except grpc.aio.BaseError as error:
             # nearly always the client has gone, and gRPC is about to cancel the handler
             await asyncio.sleep(_CANCEL_SECONDS)
             node = shown(self._node_id())
             _log.warning("gRPC failed under a stream: %s", error, extra={"node": node})
-            self.finish(Outcome("UNAVAILABLE", f"gRPC failed: {error}"))
+            self.finish(StreamEnd("UNAVAILABLE", f"gRPC failed: {error}"))
         except Exception:
             _log.exception("stream failed", extra={"node": shown(self._node_id())})
-            self.finish(Outcome("INTERNAL", "internal error"))
+            self.finish(StreamEnd("INTERNAL", "internal error"))
 
     async def _read(self) -> None:
-        if self.hold:
-            await asyncio.sleep(self.hold)
-        bucket = Bucket(rate=self._limits.names_per_second, burst=self._limits.names_burst)
+        if self.admission_delay:
+            await asyncio.sleep(self.admission_delay)
+        bucket = TokenBucket(rate=self._limits.names_per_second, burst=self._limits.names_burst)
         data = await self._read_first()
         while data is not grpc.aio.EOF:
-            cost = await self._take(data)
+            cost = await self._handle_request(data)
             seconds = bucket.take(cost, asyncio.get_running_loop().time())
             if seconds:
                 await asyncio.sleep(seconds)
             data = await self._context.read()
-        self.finish(Outcome("OK"))
+        self.finish(StreamEnd("OK"))
 
     async def _read_first(self) -> Any:
         try:
@@ -224,84 +229,84 @@ class Stream(Generic[Request]):
                 f"no node was named within {seconds:g} s", status="DEADLINE_EXCEEDED"
             ) from None
 
-    async def _take(self, data: bytes) -> int:
+    async def _handle_request(self, data: bytes) -> int:
         """Answer a request; return how many names it counts for."""
-        self.account.charge(REQUEST_SECONDS + len(data) * BYTE_SECONDS)
-        async with self._working:
+        self.budget.charge(REQUEST_SECONDS + len(data) * BYTE_SECONDS)
+        async with self._work_lock:
             if self._member is None:  # whose account it is, is known when it has been read
-                request = await self._work(self._decode(data, with_node=True))
-                self._name(request.node)
-                responses = await self._work(self._answer(request))
+                request = await self._work(self._decode_steps(data, with_node=True))
+                self._adopt_budget(request.node)
+                responses = await self._work(self._response_steps(request))
             else:
-                request, responses = await self._work(self._decode_and_answer(data))
+                request, responses = await self._work(self._decode_and_respond_steps(data))
             await self._send(responses)
         return request.size + len(data) // _BYTES_OF_A_NAME
 
-    def _decode(self, data: bytes, *, with_node: bool) -> Steps[Request]:
+    def _decode_steps(self, data: bytes, *, with_node: bool) -> Steps[Request]:
         limits, method = self._limits, self._method
         return method.variant.decode(
             data, with_node, limits.name_bytes, 2 * limits.names, method.type_url
         )
 
-    def _answer(self, request: Request) -> Steps[list[Response]]:
+    def _response_steps(self, request: Request) -> Steps[list[Response]]:
         yield from self.session.receive_steps(request, self._now())
-        self._follow()
+        self._update_interests()
         return (yield from self.session.response_steps(self._now()))
 
-    def _decode_and_answer(self, data: bytes) -> Steps[tuple[Request, list[Response]]]:
-        request = yield from self._decode(data, with_node=False)
-        return request, (yield from self._answer(request))
+    def _decode_and_respond_steps(self, data: bytes) -> Steps[tuple[Request, list[Response]]]:
+        request = yield from self._decode_steps(data, with_node=False)
+        return request, (yield from self._response_steps(request))
 
-    def _name(self, node: Node | None) -> None:
+    def _adopt_budget(self, node: Node | None) -> None:
         """Go on with the account of a client that has now said what it is."""
-        if self.account.key is not None or self._member is not None:
+        if self.budget.key is not None or self._member is not None:
             return
-        key = self._key(self._identities, node)
+        key = self._budget_key(self._identities, node)
         if key is not None:
-            before, self.account = self.account, self._accounts.open(key)
-            self._accounts.close(before)
-            self.account.charge(before.used)
+            before, self.budget = self.budget, self._budgets.acquire(key)
+            self._budgets.release(before)
+            self.budget.charge(before.cpu_seconds)
 
     async def _work(self, steps: Steps[_T]) -> _T:
-        return await self.account.run(steps, self._follow, self._throttled)
+        return await self.budget.run(steps, self._update_interests, self._report_throttled)
 
-    def _throttled(self, seconds: float) -> None:
+    def _report_throttled(self, seconds: float) -> None:
         self._report(Throttled(seconds))
 
-    def _follow(self) -> None:
+    def _update_interests(self) -> None:
         """Have the notifier know what the client wants, before anything else runs."""
         if self._member is not None:
-            self._hub.follow(self._member)
+            self._notifier.update_interests(self._member)
         elif self.session.is_attached:
-            self._member = self._hub.join(self.session, self.session.group, self._ring)
+            self._member = self._notifier.join(self.session, self.session.group, self._request_push)
             self._report(StreamOpened())
 
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
-    def _ring(self) -> None:
+    def _request_push(self) -> None:
         """Send what is new; all the changes of one turn of the loop go together."""
-        self._rung = True
-        if self._pushing is None and self._reading is not None:
-            self._pushing = asyncio.create_task(self._guard(self._push()), name="xds push")
+        self._push_requested = True
+        if self._push_task is None and self._read_timeout is not None:
+            self._push_task = asyncio.create_task(self._end_on_error(self._push()), name="xds push")
 
     async def _push(self) -> None:
-        while self._rung:
-            self._rung = False
-            async with self._working:
+        while self._push_requested:
+            self._push_requested = False
+            async with self._work_lock:
                 await self._send(await self._work(self.session.response_steps(self._now())))
-        self._pushing = None
+        self._push_task = None
 
     async def _send(self, responses: list[Response]) -> None:
-        self._follow()
+        self._update_interests()
         for event in self.session.events():
             self._report(event)
-        self._follow_deadline()
+        self._update_timer()
         for response in responses:
             await self._write(response)
 
-    def _follow_deadline(self) -> None:
+    def _update_timer(self) -> None:
         deadline = self.session.next_deadline()
         if deadline == self._deadline:
             return
@@ -310,13 +315,13 @@ class Stream(Generic[Request]):
             self._timer = None
         self._deadline = deadline
         if deadline is not None:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._ring)
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._request_push)
 
     async def _write(self, response: Response) -> None:
-        unsent = self.account.unsent
-        await unsent.begin(response.size)
+        send_window = self.budget.send_window
+        await send_window.acquire(response.size)
         try:
-            data = await self._work(_joined(response))
+            data = await self._work(_join_parts(response))
             async with asyncio.timeout(self._limits.send_timeout):
                 await self._context.write(data)
         except TimeoutError:
@@ -326,11 +331,11 @@ class Stream(Generic[Request]):
                 f"a response was not taken within {seconds:g} s", status="RESOURCE_EXHAUSTED"
             ) from None
         finally:
-            unsent.end(response.size)
+            send_window.release(response.size)
         self._report(Sent(response.type_url, response.resources, response.removed, response.size))
 
     def _report(self, event: Event) -> None:
-        self.account.log.log(self._node_id(), event)
+        self.budget.log.log(self._node_id(), event)
         if self._observer is not None:
             self._observer.observe(self.session.node, event)
 
@@ -338,7 +343,7 @@ class Stream(Generic[Request]):
         return self.session.node.id if self.session.node else self.peer
 
 
-def _joined(response: Response) -> Steps[bytes]:
+def _join_parts(response: Response) -> Steps[bytes]:
     """Return the bytes of a response; to copy them takes some milliseconds for MiB."""
     data = response.data
     yield  # gRPC is about to copy them once more

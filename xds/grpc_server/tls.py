@@ -18,15 +18,15 @@ class Security:
     credentials: Any
     """`grpc.ServerCredentials` that ask for the client's certificate; ask
     `grpc.dynamic_ssl_server_credentials` for those that are renewed without a restart."""
-    ends_at: Callable[[bytes], float]
+    expires_at: Callable[[bytes], float]
     """From a client's certificate, in PEM, the POSIX time at which its streams end."""
-    believes: Callable[[bytes], bool]
+    is_trusted: Callable[[bytes], bool]
     """Whether a certificate that was believed when its connection began, still is. Asked for each
     stream when it begins, and by `Server.recheck`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
+class PeerIdentity:
     """The client's side of a connection with mutual TLS."""
 
     certificate: bytes
@@ -35,10 +35,10 @@ class Proof:
     """The URIs that it bears."""
 
 
-def proof_of(context: grpc.aio.ServicerContext[bytes, bytes]) -> Proof:
+def peer_identity(context: grpc.aio.ServicerContext[bytes, bytes]) -> PeerIdentity:
     """Return what the client of a call has proven; empty where it has shown no certificate."""
     found: Mapping[str, Sequence[bytes]] = context.auth_context()
-    return Proof(
+    return PeerIdentity(
         certificate=b"".join(found.get("x509_pem_cert", ())),
         identities=tuple(each.decode(errors="replace") for each in found.get("peer_uri", ())),
     )

@@ -5,7 +5,7 @@ tokens are taken, but for what the last taker took at once.
 """
 
 
-class Bucket:
+class TokenBucket:
     """So many tokens at once, and so many more each second."""
 
     def __init__(self, *, rate: float, burst: float) -> None:
@@ -14,7 +14,7 @@ class Bucket:
         self._tokens = burst
         self._at: float | None = None
 
-    def wait(self, count: float, now: float) -> float:
+    def wait_time(self, count: float, now: float) -> float:
         """Return the seconds until so many tokens are there, if nobody else takes any."""
         self._fill(now)
         return max(0.0, (count - self._tokens) / self._rate)
@@ -23,11 +23,11 @@ class Bucket:
         """Take tokens, also those that aren't there yet; return the seconds to wait before more."""
         self._fill(now)
         self._tokens -= count
-        return self.wait(0, now)
+        return self.wait_time(0, now)
 
-    def until_full(self, now: float) -> float:
+    def seconds_until_full(self, now: float) -> float:
         """Return the seconds until it is as if nobody had ever taken any."""
-        return self.wait(self._burst, now)
+        return self.wait_time(self._burst, now)
 
     def _fill(self, now: float) -> None:
         if self._at is not None:

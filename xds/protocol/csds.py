@@ -70,7 +70,7 @@ def _key(node: Node) -> _Key:
     return node.id, node.cluster, node.identities
 
 
-class Report:
+class ClientStatusReport:
     """A ClientStatusResponse in the making: a ClientConfig for each node.
 
     Streams of one node, as a client without ADS opens them, go together.
@@ -84,15 +84,20 @@ class Report:
         self._size = 0
         self._configs: dict[_Key, list[bytes]] = {}
 
-    def begin(self, node: Node) -> None:
-        """Take in that `node` has a stream; errors as of `add`."""
+    def add_node(self, node: Node) -> None:
+        """Take in that `node` has a stream; errors as of `add_resource`."""
         key = _key(node)
         if key not in self._configs:
             self._configs[key] = []
-            self._append(key, wire.field_bytes(1, _string(1, node.id) + _string(2, node.cluster)))
+            self._append(
+                key,
+                wire.field_bytes(
+                    1, _optional_string(1, node.id) + _optional_string(2, node.cluster)
+                ),
+            )
 
-    def add(self, node: Node, state: ResourceState) -> None:
-        """Take in a resource of a stream of `node`, which `begin` was told of.
+    def add_resource(self, node: Node, state: ResourceState) -> None:
+        """Take in a resource of a stream of `node`, which `add_node` has added.
 
         Raises:
             ProtocolError: the response would get too large.
@@ -115,14 +120,20 @@ class Report:
 
 
 def _generic_xds_config(state: ResourceState) -> bytes:
-    parts = [_string(1, state.type_url), _string(2, state.name), _string(3, state.version)]
+    parts = [
+        _optional_string(1, state.type_url),
+        _optional_string(2, state.name),
+        _optional_string(3, state.version),
+    ]
     if state.status:
         parts.append(wire.field_varint(6, state.status))
     if state.rejection is not None:
-        failure = _string(3, state.rejection.message) + _string(4, state.rejection.version)
+        failure = _optional_string(3, state.rejection.message) + _optional_string(
+            4, state.rejection.version
+        )
         parts.append(wire.field_bytes(8, failure))
     return b"".join(parts)
 
 
-def _string(number: int, text: str) -> bytes:
+def _optional_string(number: int, text: str) -> bytes:
     return wire.field_string(number, text) if text else b""

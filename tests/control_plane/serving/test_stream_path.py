@@ -53,7 +53,7 @@ class Stream:
     """A client of delta ADS that ACKs everything; what it knows is kept across connections."""
 
     def __init__(self, source: ScopewaySource, notifier: ChangeNotifier, cloud: str) -> None:
-        self._source, self._hub = source, notifier
+        self._source, self._notifier = source, notifier
         self._cloud = cloud
         self.versions: dict[str, dict[str, str]] = {}
         self.received: list[str] = []
@@ -69,7 +69,7 @@ class Stream:
 
     def close(self) -> None:
         assert self._member is not None
-        self._hub.leave(self._member)
+        self._notifier.leave(self._member)
         self._session.close()
 
     def ask(self, type_url: str, names: Iterable[str], held: dict[str, str] | None = None) -> None:
@@ -90,9 +90,9 @@ class Stream:
         request = decode_delta_request(data, with_node=self._member is None)
         self._session.receive(request, 0)
         if self._member is None:
-            self._member = self._hub.join(self._session, self._session.group, lambda: None)
+            self._member = self._notifier.join(self._session, self._session.group, lambda: None)
         self.push()
-        self._hub.follow(self._member)
+        self._notifier.update_interests(self._member)
 
     def _named(self, type_url: str) -> Collection[str]:
         if type_url in (CLUSTER, LISTENER):

@@ -133,8 +133,8 @@ class MixtureServer:
         pair = [(files.key.read_bytes(), files.certificate.read_bytes())]
         security = Security(
             credentials=grpc.ssl_server_credentials(pair, files.authorities.read_bytes(), True),
-            ends_at=lambda _: math.inf,
-            believes=lambda _: True,
+            expires_at=lambda _: math.inf,
+            is_trusted=lambda _: True,
         )
         self._serving = serve(
             mixture, listen="127.0.0.1:0", notifier=self._hub, security=security, observer=self

@@ -3,31 +3,36 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scopeway.xds.grpc_server.connect_rate import Door, Enter, Refuse
+from scopeway.xds.grpc_server.connect_rate import Admitted, ConnectRateLimiter, Refused
 
 
 def test_a_burst_enters_at_once_and_the_next_wait_for_their_turn() -> None:
-    door = Door(rate=10, burst=2, wait=1)
+    limiter = ConnectRateLimiter(rate=10, burst=2, wait=1)
 
-    assert [door.knock(0) for _ in range(4)] == [Enter(0), Enter(0), Enter(0.1), Enter(0.2)]
-    assert door.knock(0.2) == Enter(0.1)
-    assert door.knock(10) == Enter(0)
+    assert [limiter.admit(0) for _ in range(4)] == [
+        Admitted(0),
+        Admitted(0),
+        Admitted(0.1),
+        Admitted(0.2),
+    ]
+    assert limiter.admit(0.2) == Admitted(0.1)
+    assert limiter.admit(10) == Admitted(0)
 
 
 def test_who_would_wait_too_long_is_refused_and_takes_no_turn() -> None:
-    door = Door(rate=10, burst=1, wait=0.25)
-    entered = [door.knock(0) for _ in range(3)]
+    limiter = ConnectRateLimiter(rate=10, burst=1, wait=0.25)
+    decisions = [limiter.admit(0) for _ in range(3)]
 
-    assert entered == [Enter(0), Enter(0.1), Enter(0.2)]
-    assert all(isinstance(door.knock(0), Refuse) for _ in range(100))
-    assert door.knock(0.1) == Enter(0.2)
+    assert decisions == [Admitted(0), Admitted(0.1), Admitted(0.2)]
+    assert all(isinstance(limiter.admit(0), Refused) for _ in range(100))
+    assert limiter.admit(0.1) == Admitted(0.2)
 
 
 def test_the_refused_are_told_to_come_back_at_different_times() -> None:
-    door = Door(rate=1, burst=1, wait=2)
+    limiter = ConnectRateLimiter(rate=1, burst=1, wait=2)
     for _ in range(3):
-        door.knock(0)
-    times = [each.retry_after for _ in range(50) if isinstance(each := door.knock(0), Refuse)]
+        limiter.admit(0)
+    times = [each.retry_after for _ in range(50) if isinstance(each := limiter.admit(0), Refused)]
 
     assert len(set(times)) == 50
     assert all(3 <= each <= 6 for each in times)
@@ -35,12 +40,12 @@ def test_the_refused_are_told_to_come_back_at_different_times() -> None:
 
 @given(st.lists(st.floats(0, 0.5), max_size=100))
 def test_no_more_are_served_than_the_rate(pauses: list[float]) -> None:
-    door, now, turns = Door(rate=10, burst=5, wait=0.5), 0.0, list[float]()
+    limiter, now, turns = ConnectRateLimiter(rate=10, burst=5, wait=0.5), 0.0, list[float]()
     for pause in pauses:
         now += pause
-        if isinstance(entry := door.knock(now), Enter):
-            assert entry.after <= 0.5
-            turns.append(now + entry.after)
+        if isinstance(decision := limiter.admit(now), Admitted):
+            assert decision.delay <= 0.5
+            turns.append(now + decision.delay)
 
     assert turns == sorted(turns)
     for first in range(len(turns)):

@@ -9,7 +9,7 @@ import pytest
 from loop_turns import Turns
 from scopeway.xds.encoding import protobuf as wire
 from scopeway.xds.encoding.messages import delta_request_steps, sotw_request_steps
-from scopeway.xds.grpc_server.cpu_budget import SLICE, Accounts
+from scopeway.xds.grpc_server.cpu_budget import SLICE, ClientBudgets
 from scopeway.xds.grpc_server.stream import budget_key
 from scopeway.xds.limits import Limits
 from scopeway.xds.protocol.session import DeltaSession, SotwSession
@@ -44,9 +44,9 @@ class TestSlices:
     """How long one client's work holds the loop."""
 
     async def go(self, *keys: str, steps: int = 10) -> list[str]:
-        accounts, log = Accounts(Limits()), list[str]()
+        budgets, log = ClientBudgets(Limits()), list[str]()
         works = [
-            accounts.open(key).run(work(log, f"{key}{number}", steps))
+            budgets.acquire(key).run(work(log, f"{key}{number}", steps))
             for number, key in enumerate(keys)
         ]
         await asyncio.gather(*works)
@@ -61,9 +61,9 @@ class TestSlices:
 
     def test_no_turn_holds_more_than_a_slice_of_many_streams_of_a_client(self) -> None:
         async def go() -> Turns:
-            account, turns = Accounts(Limits()).open("a"), Turns()
+            budget, turns = ClientBudgets(Limits()).acquire("a"), Turns()
             with turns.watched():
-                await gather(*(account.run(work([], "", 20, 0.0005)) for _ in range(20)))
+                await gather(*(budget.run(work([], "", 20, 0.0005)) for _ in range(20)))
             return turns
 
         turns = asyncio.run(go())
@@ -72,10 +72,10 @@ class TestSlices:
 
     def test_what_is_small_does_not_wait_for_what_is_large(self) -> None:
         async def go() -> list[str]:
-            accounts, log = Accounts(Limits()), list[str]()
-            large = asyncio.create_task(accounts.open("a").run(work(log, "large", 50)))
+            budgets, log = ClientBudgets(Limits()), list[str]()
+            large = asyncio.create_task(budgets.acquire("a").run(work(log, "large", 50)))
             await asyncio.sleep(0)
-            await accounts.open("b").run(work(log, "small", 1, 0))
+            await budgets.acquire("b").run(work(log, "small", 1, 0))
             log.append("answered")
             await large
             return log
@@ -86,9 +86,9 @@ class TestSlices:
 
     def test_a_stream_that_ends_leaves_its_turn_to_the_next(self) -> None:
         async def go() -> list[str]:
-            account, log = Accounts(Limits()).open("a"), list[str]()
+            budget, log = ClientBudgets(Limits()).acquire("a"), list[str]()
             tasks = [
-                asyncio.create_task(account.run(work(log, str(number), 5))) for number in range(4)
+                asyncio.create_task(budget.run(work(log, str(number), 5))) for number in range(4)
             ]
             await asyncio.sleep(0)
             for task in tasks[:3]:
@@ -104,7 +104,7 @@ class TestSlices:
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            asyncio.run(Accounts(Limits()).open("a").run(failing()))
+            asyncio.run(ClientBudgets(Limits()).acquire("a").run(failing()))
 
 
 class TestBudget:
@@ -114,7 +114,7 @@ class TestBudget:
 
     def test_who_has_used_it_up_waits_and_nobody_else(self) -> None:
         async def go() -> tuple[list[str], list[float]]:
-            accounts, log = Accounts(self.LIMITS), list[str]()
+            budgets, log = ClientBudgets(self.LIMITS), list[str]()
             told: list[float] = []
             overdrawn = asyncio.Event()
 
@@ -122,11 +122,11 @@ class TestBudget:
                 told.append(seconds)
                 overdrawn.set()
 
-            a = [accounts.open("a").run(work(log, "a", 9), None, tell) for _ in range(2)]
+            a = [budgets.acquire("a").run(work(log, "a", 9), None, tell) for _ in range(2)]
             tasks = [asyncio.create_task(each) for each in a]
             await overdrawn.wait()
             log.append("overdrawn")
-            await accounts.open("b").run(work(log, "b", 2))
+            await budgets.acquire("b").run(work(log, "b", 2))
             log.append("served")
             await asyncio.gather(*tasks)
             return log, told
@@ -139,29 +139,29 @@ class TestBudget:
 
     def test_all_streams_of_a_client_have_one_and_keep_it_when_they_come_back(self) -> None:
         async def go() -> None:
-            accounts = Accounts(self.LIMITS)
-            first, second = accounts.open("a"), accounts.open("a")
+            budgets = ClientBudgets(self.LIMITS)
+            first, second = budgets.acquire("a"), budgets.acquire("a")
             first.charge(1)
             assert second.overdrawn() == pytest.approx(9.9, abs=0.1)
-            accounts.close(first)
-            accounts.close(second)
-            again = accounts.open("a")
+            budgets.release(first)
+            budgets.release(second)
+            again = budgets.acquire("a")
             assert again.overdrawn() > 9
-            assert not accounts.open("b").overdrawn()
-            assert not accounts.open(None).overdrawn()
-            assert len(accounts) == 2
+            assert not budgets.acquire("b").overdrawn()
+            assert not budgets.acquire(None).overdrawn()
+            assert len(budgets) == 2
 
         asyncio.run(go())
 
     def test_a_client_without_streams_is_forgotten_when_its_budget_is_full(self) -> None:
         async def go() -> list[int]:
-            accounts = Accounts(Limits(cpu_share=1, cpu_burst=0.1))
-            account = accounts.open("a")
-            account.charge(0.05)
-            accounts.close(account)
-            counts = [len(accounts)]
-            await asyncio.sleep(account.seconds_until_full() + 0.2)
-            return [*counts, len(accounts)]
+            budgets = ClientBudgets(Limits(cpu_share=1, cpu_burst=0.1))
+            budget = budgets.acquire("a")
+            budget.charge(0.05)
+            budgets.release(budget)
+            counts = [len(budgets)]
+            await asyncio.sleep(budget.seconds_until_full() + 0.2)
+            return [*counts, len(budgets)]
 
         assert asyncio.run(go()) == [1, 0]
 

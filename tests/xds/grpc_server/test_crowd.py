@@ -10,8 +10,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from scopeway.xds.events import StreamClosed, StreamHeld, StreamOpened, StreamRefused
-from scopeway.xds.grpc_server.admission import Crowd
+from scopeway.xds.events import StreamClosed, StreamDelayed, StreamOpened, StreamRefused
+from scopeway.xds.grpc_server.admission import AdmissionLog
 from scopeway.xds.grpc_server.server import serve
 from scopeway.xds.limits import Limits
 from scopeway.xds.type_urls import CLUSTER
@@ -40,7 +40,7 @@ async def test_a_stream_is_not_read_before_its_turn(store: Store) -> None:
         await first.take()
         async with connect(server, "site/2") as second:
             await second.send(subscribe=["a"])
-            (held,) = await recorder.seen(StreamHeld)
+            (held,) = await recorder.seen(StreamDelayed)
             for _ in range(20):  # a stream that is open is served as always
                 await first.send(subscribe=["a"])
                 await first.take()
@@ -69,7 +69,7 @@ async def test_when_its_turn_has_come_a_stream_is_served(store: Store) -> None:
         for client in (first, second):
             assert (await client.take()).texts == {"a": "1"}
 
-    assert len(await recorder.seen(StreamHeld)) == 1
+    assert len(await recorder.seen(StreamDelayed)) == 1
 
 
 async def test_beyond_the_longest_wait_a_stream_is_refused_with_a_hint(store: Store) -> None:
@@ -122,16 +122,16 @@ async def test_a_client_of_grpc_comes_back_when_it_was_told_to(store: Store) -> 
 
 
 async def test_a_crowd_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    crowd = Crowd()
+    log = AdmissionLog()
     with caplog.at_level(logging.INFO):
-        crowd.tell()
+        log.flush()
         for number in range(1000):
-            crowd.note(StreamHeld(number / 250))
+            log.record(StreamDelayed(number / 250))
         for _ in range(50):
-            crowd.note(StreamRefused(5))
+            log.record(StreamRefused(5))
         assert not caplog.records
-        crowd.tell()
-        crowd.tell()
+        log.flush()
+        log.flush()
 
     (record,) = caplog.records
     assert record.getMessage() == (
@@ -177,7 +177,7 @@ async def test_who_was_not_taken_for_long_is_served_all_the_same(
 ) -> None:
     """gRPC would cancel all but the first, by itself after 30 s (`seconds` in the first case)."""
     if seconds is not None:
-        monkeypatch.setattr("scopeway.xds.grpc_server.server.UNTAKEN_SECONDS", seconds)
+        monkeypatch.setattr("scopeway.xds.grpc_server.server.MAX_UNACCEPTED_SECONDS", seconds)
     code = "import sys; sys.path[:0] = sys.argv[2:]; import crowd_client; crowd_client.main()"
     async with serve(store, listen="127.0.0.1:0") as server:
         client = await asyncio.create_subprocess_exec(

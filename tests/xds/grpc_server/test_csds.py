@@ -458,7 +458,7 @@ async def test_with_mutual_tls_a_site_sees_its_own_nodes_only() -> None:
     )
     ends, believed = [time.time() + 3600], [True]
     security = Security(
-        credentials=credentials, ends_at=lambda _: ends[0], believes=lambda _: believed[0]
+        credentials=credentials, expires_at=lambda _: ends[0], is_trusted=lambda _: believed[0]
     )
     heard = Heard()
     store = Store(texts={(CLUSTER, "a"): "1"})

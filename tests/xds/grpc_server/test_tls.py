@@ -52,8 +52,8 @@ def security(ends_in: float = 3600, believed: list[bool] | None = None) -> Secur
     answers = believed or [True]
     return Security(
         credentials=credentials,
-        ends_at=lambda _: time.time() + ends_in,
-        believes=lambda _: answers[0],
+        expires_at=lambda _: time.time() + ends_in,
+        is_trusted=lambda _: answers[0],
     )
 
 
@@ -121,7 +121,7 @@ async def test_who_renews_is_no_warning_and_who_does_not_is(
 ) -> None:
     """With certificates of an hour a fleet's streams end all the time."""
     left, gate = [0.3], Gate()
-    secured = replace(security(), ends_at=lambda _: time.time() + left[0])
+    secured = replace(security(), expires_at=lambda _: time.time() + left[0])
     async with (
         serve(gate, listen="127.0.0.1:0", security=secured) as server,
         connect(server.port) as channel,
