@@ -1,100 +1,93 @@
-"""When to look again at what the source failed to look up; of one type on one stream.
+"""When to repeat failed lookups, for one resource type on one stream.
 
-Owns the pauses: about a second after the first failure, twice as long after each further one, up to
-a minute. Knows neither the source nor what is sent.
+The delay is about one second after the first failure, doubles with each further one, and is at most
+about a minute. Knows neither the source nor what is sent.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
 from typing import Final
 from zlib import crc32
 
+from scopeway.xds.protocol.deadlines import Deadlines
+
 INITIAL_DELAY: Final = 1.0
 MAX_DELAY: Final = 64.0
-"""Seconds; each is longer by what `jitter` says."""
-_SPARE: Final = 16
-"""So many outdated entries of the heap cost less than to remove them."""
+"""Seconds, before `jitter` is added."""
 
 
 @dataclass(slots=True)
-class _Retry:
+class _FailedLookup:
     requested: bool
     delay: float = 0.0
-    retry_at: float | None = None  # None: not known yet, or its time has come
 
 
 class LookupBackoff:
-    """The names that could not be looked up the last time that was tried."""
+    """The names whose last lookup failed."""
 
-    __slots__ = ("_failed", "_heap", "_names")
+    __slots__ = ("_deadlines", "_lookups", "_unscheduled")
 
     def __init__(self) -> None:
-        self._names: dict[str, _Retry] = {}
-        self._failed: list[str] = []  # since the last `schedule_retries`
-        self._heap: list[tuple[float, str]] = []  # those with a time, and some that are outdated
+        self._lookups: dict[str, _FailedLookup] = {}
+        self._unscheduled: list[str] = []  # failed since the last `schedule_retries`
+        self._deadlines = Deadlines()
 
     def __bool__(self) -> bool:
-        return bool(self._names)
+        return bool(self._lookups)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._names
+        return name in self._lookups
 
     @property
     def next_at(self) -> float | None:
-        """When the next one is due; None: never."""
-        while self._heap and self._is_outdated(self._heap[0]):
-            heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        """When the next retry is due; None if none is scheduled."""
+        return self._deadlines.next_at
 
     def was_requested(self, name: str) -> bool:
-        """Return whether the client has asked for a name and had no answer."""
-        return name in self._names and self._names[name].requested
+        """Return whether the client requested a name and has not had a response about it."""
+        return name in self._lookups and self._lookups[name].requested
 
     def record_failure(self, name: str, requested: bool) -> None:
-        """It could not be looked up; `schedule_retries` says when to try again.
+        """Record a failed lookup. `schedule_retries` then sets the time of the next attempt.
 
-        One that was tried before its time, since the source told of it, keeps that time.
+        If a retry is scheduled already, because the lookup was an early one after a change of the
+        resource, the retry keeps its time.
         """
-        retry = self._names.setdefault(name, _Retry(requested))
-        retry.requested = retry.requested or requested
-        if retry.retry_at is None:
-            self._failed.append(name)
+        lookup = self._lookups.setdefault(name, _FailedLookup(requested))
+        lookup.requested = lookup.requested or requested
+        if name not in self._deadlines:
+            self._unscheduled.append(name)
 
     def schedule_retries(self, now: float, jitter: float) -> None:
-        """Give what has failed since the last call its time; `jitter` is as of `jitter`."""
-        failed, self._failed = self._failed, []
-        for name in dict.fromkeys(failed):
-            retry = self._names.get(name)
-            if retry is None:
+        """Schedule a retry for each lookup that failed since the last call.
+
+        Args:
+            now: The time.
+            jitter: What the function `jitter` returns for the client.
+        """
+        names, self._unscheduled = self._unscheduled, []
+        for name in dict.fromkeys(names):
+            lookup = self._lookups.get(name)
+            if lookup is None:
                 continue
-            retry.delay = min(2 * retry.delay, MAX_DELAY) or INITIAL_DELAY
-            retry.retry_at = now + retry.delay * (1 + jitter)
-            heappush(self._heap, (retry.retry_at, name))
-        if len(self._heap) > 2 * len(self._names) + _SPARE:
-            self._heap = [entry for entry in self._heap if not self._is_outdated(entry)]
-            heapify(self._heap)
+            lookup.delay = min(2 * lookup.delay, MAX_DELAY) or INITIAL_DELAY
+            self._deadlines.set(name, now + lookup.delay * (1 + jitter))
 
     def discard(self, name: str) -> None:
-        """It could be looked up, or nobody wants it any more."""
-        self._names.pop(name, None)
+        """Forget a name: its lookup succeeded, or no client wants it any more."""
+        self._lookups.pop(name, None)
+        self._deadlines.discard(name)
 
     def pop_due(self, now: float) -> Iterator[tuple[str, bool]]:
-        """Yield each name whose time has come, once, and whether the client asked for it."""
-        while (retry_at := self.next_at) is not None and retry_at <= now:
-            _, name = heappop(self._heap)
-            retry = self._names[name]
-            retry.retry_at = None
-            yield name, retry.requested
-
-    def _is_outdated(self, entry: tuple[float, str]) -> bool:
-        retry_at, name = entry
-        return name not in self._names or self._names[name].retry_at != retry_at
+        """Yield each name whose retry is due, once, and whether the client requested it."""
+        for name in self._deadlines.pop_due(now):
+            yield name, self._lookups[name].requested
 
 
 def jitter(node_id: str) -> float:
-    """Return by which share a node waits longer, from 0 to a half: the same one for ever.
+    """Return the share, from 0 to 0.5, by which the delays of a node are longer.
 
-    What fails for many nodes fails at one time, and should not be asked for by all at one time.
+    A node always has the same one. Lookups that fail for many nodes fail at the same time; the
+    jitter spreads their retries.
     """
     return crc32(node_id.encode()) / (2 << 32)

@@ -1,96 +1,88 @@
-"""Resources that run out at the client unless the server keeps saying that they live.
+"""TTLs: when to refresh resources that expire at the client, and which clients support TTLs.
 
-Owns when the next word is due, and which clients are told of TTLs at all. Knows neither what is
-sent nor how.
+Knows neither what is sent nor how.
 
 https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#ttl
 """
 
 import math
 from collections.abc import Collection, Iterator
-from heapq import heappop, heappush
 from typing import Final
 
 from scopeway.xds.encoding.messages import without_ttl
+from scopeway.xds.protocol.deadlines import Deadlines
 from scopeway.xds.resource import Resource
 from scopeway.xds.source import KnowsVersions, MakesInSteps, Node, NodeView
 from scopeway.xds.steps import Steps
 
 _REFRESH_FRACTION: Final = 1 / 3
-"""A refresh is due after so much of a TTL: one that is late or lost leaves time for another."""
-_SPARE: Final = 16
-"""So many outdated entries of the heap cost less than to remove them."""
+"""A refresh is due after this share of a TTL. If one is late or lost, there is time for another."""
 
 TTL_FEATURE: Final = "xds.config.supports-resource-ttl"
 WRAPPED_FEATURES: Final = frozenset(
     {"xds.config.resource-in-sotw", "xds.config.supports-resource-in-sotw"}
 )
-"""In a state of the world a TTL needs a wrapper; the specification has both spellings."""
+"""In state of the world a TTL needs a wrapper message. The specification spells the feature that
+announces it in both ways."""
 
 
 class TtlRefreshes:
-    """When the client has to be told again of what it holds; of one type on one stream."""
+    """When to refresh the resources that a client holds with a TTL; of one type on one stream."""
 
-    __slots__ = ("_due", "_heap")
+    __slots__ = ("_deadlines", "_ttls")
 
     def __init__(self) -> None:
-        self._due: dict[str, tuple[float, float]] = {}  # when, and the TTL
-        self._heap: list[tuple[float, str]] = []  # all of `_due`, and some that are outdated
+        self._ttls: dict[str, float] = {}
+        self._deadlines = Deadlines()
 
     def __contains__(self, name: str) -> bool:
-        return name in self._due
+        return name in self._ttls
 
     @property
     def next_at(self) -> float | None:
-        """When the next refresh is due; None: never."""
-        while self._heap and self._is_outdated(self._heap[0]):
-            heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        """When the next refresh is due; None if there is none."""
+        return self._deadlines.next_at
 
     def schedule(self, name: str, ttl: float, now: float) -> None:
-        """The client has just begun to count the seconds of a TTL."""
-        at = now + ttl * _REFRESH_FRACTION
-        self._due[name] = at, ttl
-        heappush(self._heap, (at, name))
-        if len(self._heap) > 2 * len(self._due) + _SPARE:
-            self._heap = sorted((at, name) for name, (at, _) in self._due.items())
+        """Schedule a refresh of a resource whose TTL the client started to count at `now`."""
+        self._ttls[name] = ttl
+        self._deadlines.set(name, now + ttl * _REFRESH_FRACTION)
 
     def schedule_now(self, name: str, ttl: float) -> None:
-        """The client has counted the seconds of a TTL for an unknown time."""
+        """Schedule an immediate refresh: when the client started to count the TTL is unknown."""
         self.schedule(name, ttl, -math.inf)
 
     def cancel(self, name: str) -> None:
-        """The client doesn't hold it any more, or it must run out."""
-        self._due.pop(name, None)
+        """Stop refreshing a resource: the client does not hold it any more, or it must expire."""
+        self._ttls.pop(name, None)
+        self._deadlines.discard(name)
 
     def pop_due(self, now: float) -> Iterator[tuple[str, float]]:
-        """Yield name and TTL of what has to be told now; each is due again later, ACK or not."""
-        while (at := self.next_at) is not None and at <= now:
-            _, name = self._heap[0]
-            _, ttl = self._due[name]
+        """Yield name and TTL of each refresh that is due, and schedule the next one.
+
+        The next refresh does not wait for the client's ACK.
+        """
+        for name in self._deadlines.pop_due(now):
+            ttl = self._ttls[name]
             self.schedule(name, ttl, now)
             yield name, ttl
 
-    def _is_outdated(self, entry: tuple[float, str]) -> bool:
-        at, name = entry
-        return name not in self._due or self._due[name][0] != at
-
 
 def supports_ttl(node: Node, *, wrapped: bool) -> bool:
-    """Return whether a client can be told of TTLs.
+    """Return whether a client supports TTLs.
 
     Args:
         node: The client.
-        wrapped: Whether it would have to take them out of a wrapper, as in a state of the world.
+        wrapped: Whether the TTL is in a wrapper message, as in state of the world.
     """
-    if node.user_agent.partition("/")[0] == "envoy":  # it can, since 1.17, and doesn't say so
+    if node.user_agent.partition("/")[0] == "envoy":  # since 1.17, without the client feature
         return True
     features = node.client_features
     return TTL_FEATURE in features and (not wrapped or not features.isdisjoint(WRAPPED_FEATURES))
 
 
 class TtlStrippingView:
-    """The view of a client that cannot be told of TTLs: to it nothing runs out."""
+    """A view without TTLs, for a client that does not support them."""
 
     __slots__ = ("_prepare", "_versions", "_view")
 
@@ -101,26 +93,26 @@ class TtlStrippingView:
 
     @property
     def group(self) -> str:
-        """As of the view itself."""
+        """The group of the view."""
         return self._view.group
 
     def resource(self, type_url: str, name: str) -> Resource | None:
-        """As of the view itself, without the TTL."""
+        """Return the resource of the view, without its TTL."""
         found = self._view.resource(type_url, name)
         return found if found is None or found.ttl is None else without_ttl(found)
 
     def prepare(self, type_url: str, name: str) -> Steps[None] | None:
-        """As of the view itself, if it makes resources in steps."""
+        """Do what `prepare` of the view does, if it has one."""
         return None if self._prepare is None else self._prepare(type_url, name)
 
     def is_current(self, type_url: str, name: str, version: str) -> bool:
-        """As of the view itself, if it knows versions."""
+        """Return what the view returns; False if it does not know versions."""
         return self._versions is not None and self._versions.is_current(type_url, name, version)
 
     def wildcard(self, type_url: str) -> Collection[str]:
-        """As of the view itself."""
+        """Return the wildcard names of the view."""
         return self._view.wildcard(type_url)
 
     def close(self) -> None:
-        """As of the view itself."""
+        """Close the view."""
         self._view.close()

@@ -1,9 +1,9 @@
-"""When what could not be looked up is tried again."""
+"""When failed lookups are repeated."""
 
 from scopeway.xds.protocol.backoff import INITIAL_DELAY, MAX_DELAY, LookupBackoff, jitter
 
 
-def test_pauses_double_up_to_the_longest() -> None:
+def test_delays_double_up_to_the_maximum() -> None:
     backoff, now, delays = LookupBackoff(), 0.0, []
     for _ in range(9):
         backoff.record_failure("a", requested=False)
@@ -17,7 +17,7 @@ def test_pauses_double_up_to_the_longest() -> None:
     assert (delays[0], delays[-1]) == (INITIAL_DELAY, MAX_DELAY)
 
 
-def test_what_was_asked_for_once_stays_asked_for() -> None:
+def test_a_name_that_was_requested_once_counts_as_requested() -> None:
     backoff = LookupBackoff()
     backoff.record_failure("a", requested=True)
     backoff.record_failure("a", requested=False)
@@ -28,7 +28,7 @@ def test_what_was_asked_for_once_stays_asked_for() -> None:
     assert list(backoff.pop_due(1)) == [("a", True)]
 
 
-def test_several_failures_before_one_put_off_are_one() -> None:
+def test_several_failures_before_the_retry_is_scheduled_count_once() -> None:
     backoff = LookupBackoff()
     for _ in range(3):
         backoff.record_failure("a", requested=False)
@@ -37,8 +37,8 @@ def test_several_failures_before_one_put_off_are_one() -> None:
     assert backoff.next_at == INITIAL_DELAY
 
 
-def test_one_that_fails_before_its_time_keeps_it() -> None:
-    """A source that tells of changes all the time makes nobody wait longer."""
+def test_a_failure_before_the_scheduled_retry_does_not_delay_it() -> None:
+    """A source that keeps announcing changes does not postpone the retry."""
     backoff = LookupBackoff()
     for tenths in range(10):
         backoff.record_failure("a", requested=tenths == 5)
@@ -47,7 +47,7 @@ def test_one_that_fails_before_its_time_keeps_it() -> None:
     assert list(backoff.pop_due(INITIAL_DELAY)) == [("a", True)]
 
 
-def test_each_name_has_its_own_time() -> None:
+def test_each_name_has_its_own_retry() -> None:
     backoff = LookupBackoff()
     backoff.record_failure("a", requested=False)
     backoff.schedule_retries(0, 0)
@@ -59,7 +59,7 @@ def test_each_name_has_its_own_time() -> None:
     assert backoff.next_at == 1.5
 
 
-def test_what_was_found_is_never_due() -> None:
+def test_a_discarded_name_has_no_retry() -> None:
     backoff = LookupBackoff()
     backoff.record_failure("a", requested=False)
     backoff.discard("a")
@@ -73,17 +73,7 @@ def test_what_was_found_is_never_due() -> None:
     assert not backoff
 
 
-def test_one_that_comes_and_goes_all_the_time_takes_no_more_memory() -> None:
-    backoff = LookupBackoff()
-    for now in range(10_000):
-        backoff.record_failure("a", requested=False)
-        backoff.schedule_retries(now / 1e6, 0)
-        backoff.discard("a")
-
-    assert len(backoff._heap) < 100
-
-
-def test_nodes_wait_for_different_times_and_each_always_for_the_same() -> None:
+def test_each_node_has_its_own_jitter_and_always_the_same() -> None:
     jitters = [jitter(f"site/{number}") for number in range(1000)]
 
     assert jitters == [jitter(f"site/{number}") for number in range(1000)]

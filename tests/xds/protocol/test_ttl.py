@@ -3,7 +3,7 @@
 from scopeway.xds.protocol.ttl import TtlRefreshes
 
 
-def test_what_is_due_comes_in_order_and_again_later() -> None:
+def test_refreshes_are_due_in_order_and_again_later() -> None:
     refreshes = TtlRefreshes()
     refreshes.schedule("slow", ttl=90, now=0)
     refreshes.schedule("fast", ttl=30, now=0)
@@ -14,7 +14,7 @@ def test_what_is_due_comes_in_order_and_again_later() -> None:
     assert refreshes.next_at == 40
 
 
-def test_the_last_arming_counts() -> None:
+def test_the_last_ttl_of_a_name_counts() -> None:
     refreshes = TtlRefreshes()
     refreshes.schedule("a", ttl=30, now=0)
     refreshes.schedule("b", ttl=30, now=1)
@@ -24,7 +24,7 @@ def test_the_last_arming_counts() -> None:
     assert refreshes.next_at == 21
 
 
-def test_what_is_dropped_is_never_due() -> None:
+def test_a_cancelled_refresh_is_never_due() -> None:
     refreshes = TtlRefreshes()
     refreshes.schedule("a", ttl=30, now=0)
     refreshes.cancel("a")
@@ -35,19 +35,10 @@ def test_what_is_dropped_is_never_due() -> None:
     assert list(refreshes.pop_due(100)) == []
 
 
-def test_what_is_left_for_later_stays_due() -> None:
+def test_refreshes_that_the_caller_did_not_take_stay_due() -> None:
     refreshes = TtlRefreshes()
     for name in ("a", "b", "c"):
         refreshes.schedule(name, ttl=30, now=0)
 
     assert next(refreshes.pop_due(10)) == ("a", 30)
     assert list(refreshes.pop_due(10)) == [("b", 30), ("c", 30)]
-
-
-def test_a_resource_that_changes_all_the_time_takes_no_more_memory() -> None:
-    refreshes = TtlRefreshes()
-    for now in range(10_000):
-        refreshes.schedule("a", ttl=86_400, now=now)
-
-    assert len(refreshes._heap) < 100
-    assert refreshes.next_at == 9_999 + 28_800
