@@ -26,8 +26,8 @@ class StreamOpened:
     """A stream has named its node."""
 
 
-CERTIFICATE_ENDED: Final = "the certificate has ended: come with a new one"
-"""The reason of a stream that ends, UNAUTHENTICATED, since the client's certificate has."""
+CERTIFICATE_EXPIRED: Final = "the client certificate has expired: reconnect with a new one"
+"""The reason of a stream that ends with UNAUTHENTICATED when its client's certificate expires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,8 @@ class LookupFailed:
     type_url: str
     name: str
     error: Exception
+    retry_after: float | None = field(default=None, compare=False)
+    """Seconds until the lookup is repeated; None if the client does not want the name any more."""
 
 
 @dataclass(frozen=True, slots=True)

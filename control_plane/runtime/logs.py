@@ -1,7 +1,7 @@
-"""How a log line looks: the sentence, then what it is about.
+"""The format of log lines: the message, followed by its `extra` fields.
 
-Log calls in this project have constant sentences; the node, the type and the like are `extra`
-fields. Here they are put behind the sentence, or nobody would see them.
+A field that the message already shows is not repeated. Such a log call has named placeholders
+("%(node)s") and passes its fields twice: as the argument of the message and as `extra`.
 """
 
 import logging
@@ -18,14 +18,18 @@ MAX_LINE: Final = 8192
 
 
 class Formatter(logging.Formatter):
-    """One line: time, level, logger, sentence, and the extra fields as `name=value`."""
+    """One line: time, level, logger, message, and the other extra fields as `name=value`."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the line without a traceback."""
-        extra = {name: value for name, value in vars(record).items() if name not in _KNOWN}
+        extra = {
+            name: value
+            for name, value in vars(record).items()
+            if name not in _KNOWN and f"%({name})" not in str(record.msg)
+        }
         fields = "".join(f" {name}={value!r}" for name, value in sorted(extra.items()))
         # a client's text must neither look like a line of this log nor move a terminal's cursor
         return shown(super().formatMessage(record) + fields, MAX_LINE)

@@ -84,9 +84,9 @@ class ClientStatusService:
             return None
         identity = peer_identity(context)
         if not (identity.identities and self._security.is_trusted(identity.certificate)):
-            raise ProtocolError("the certificate is not believed", status="UNAUTHENTICATED")
+            raise ProtocolError("the client certificate is not trusted", status="UNAUTHENTICATED")
         if self._security.expires_at(identity.certificate) <= time.time():
-            raise ProtocolError("the certificate has ended", status="UNAUTHENTICATED")
+            raise ProtocolError("the client certificate has expired", status="UNAUTHENTICATED")
         return identity.identities
 
     async def _report(self, ids: frozenset[str] | None, requester: tuple[str, ...] | None) -> bytes:

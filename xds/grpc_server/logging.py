@@ -1,7 +1,9 @@
-"""What of the events of a stream goes into the log, how loud, and how often.
+"""Which events of a stream are logged, at which level, and how often.
 
-A client decides how often it rejects a response or comes in vain. So of each kind of line a client
-gets `LINES` at once and then one in `SECONDS`, which says how many were left out before it.
+A client decides how often it rejects a response or connects in vain. So a client gets `LINES` lines
+of each kind at once, and then one in `SECONDS`, which says how many were left out before it.
+
+The fields that a message names are `extra` fields too, for programs that read log records.
 """
 
 import logging
@@ -9,7 +11,7 @@ from time import monotonic
 from typing import Final
 
 from scopeway.xds.events import (
-    CERTIFICATE_ENDED,
+    CERTIFICATE_EXPIRED,
     Event,
     Kept,
     LookupFailed,
@@ -28,18 +30,18 @@ _REFUSALS: Final = (
     *("PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION", "INVALID_ARGUMENT"),
     *("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"),
 )
-"""Statuses of clients that come in vain until somebody changes something."""
+"""Statuses of clients that fail again until somebody changes something."""
 
 LINES: Final = 10
 SECONDS: Final = 10.0
 _NAMES: Final = 10
 """Names of a rejected response that a line shows."""
 _MESSAGE: Final = 1024
-"""Characters of a client's own words that a line shows."""
+"""Characters of a text from outside that a line shows."""
 
 
 class StreamLog:
-    """The lines about one client's streams."""
+    """The log lines about the streams of one client."""
 
     __slots__ = ("_buckets", "_omitted")
 
@@ -57,13 +59,15 @@ class StreamLog:
         omitted = self._allow(type(event))
         if omitted is None:
             return
-        fields: dict[str, object] = {"node": shown(node)}
+        message, fields = _line(event)
+        fields["node"] = shown(node)
         if omitted:
             fields["lines_left_out"] = omitted
-        _write(level, event, fields)
+        error = event.error if isinstance(event, LookupFailed) else None
+        _log.log(level, message, fields, exc_info=error, extra=fields)
 
     def _allow(self, kind: type[Event]) -> int | None:
-        """Return how many lines of a kind were left out before this one; None: this one, too."""
+        """Return how many lines of a kind were left out before this one; None: omit this one."""
         bucket = self._buckets.get(kind)
         if bucket is None:
             bucket = self._buckets[kind] = TokenBucket(rate=1 / SECONDS, burst=LINES)
@@ -79,8 +83,8 @@ def _level(event: Event) -> int:
     match event:
         case LookupFailed():
             return logging.ERROR
-        case StreamClosed(_, reason, opened) if opened and reason == CERTIFICATE_ENDED:
-            # as often as clients renew theirs; who stays away is missed among the open streams
+        case StreamClosed(_, reason, opened) if opened and reason == CERTIFICATE_EXPIRED:
+            # clients renew their certificates regularly; the status shows one that stays away
             return logging.DEBUG
         case StreamClosed(status) if status in _REFUSALS:
             return logging.WARNING
@@ -92,39 +96,71 @@ def _level(event: Event) -> int:
             return logging.DEBUG
 
 
-def _write(level: int, event: Event, fields: dict[str, object]) -> None:
+def _line(event: Event) -> tuple[str, dict[str, object]]:
+    """Return the message of a line and its fields but for `node`."""
     match event:
-        case Nacked():
-            names = [shown(name) for name in event.names[:_NAMES]]
-            if len(event.names) > _NAMES:
-                names.append(f"and {len(event.names) - _NAMES} more")
-            fields |= {"type_url": shown(event.type_url), "names": names}
-            _log.log(
-                level,
-                "client rejected a response: %s",
-                shown(event.message, _MESSAGE),
-                extra=fields,
+        case Nacked(type_url, names, code, message):
+            known = [shown(name) for name in names[:_NAMES]]
+            if len(names) > _NAMES:
+                known.append(f"and {len(names) - _NAMES} more")
+            return (
+                "client rejected a response (NACK): node %(node)s, type %(type_url)s, "
+                "resources %(names)s: %(error)s",
+                {
+                    "type_url": shown(type_url),
+                    "names": known,
+                    "code": code,
+                    "error": shown(message, _MESSAGE),
+                },
             )
-        case LookupFailed():
-            fields |= {"type_url": shown(event.type_url), "resource_name": shown(event.name)}
-            _log.log(level, "source failed", exc_info=event.error, extra=fields)
+        case LookupFailed(type_url, name, error, retry_after):
+            retry = "" if retry_after is None else ", will retry in %(retry_after).2g s"
+            fields: dict[str, object] = {
+                "type_url": shown(type_url),
+                "resource_name": shown(name),
+                "error": shown(f"{type(error).__name__}: {error}", _MESSAGE),
+            }
+            if retry_after is not None:
+                fields["retry_after"] = retry_after
+            return (
+                f"resource lookup failed{retry}: type %(type_url)s, resource %(resource_name)s, "
+                "node %(node)s: %(error)s",
+                fields,
+            )
         case StreamClosed(status, reason):
-            fields["status"] = status
-            _log.log(level, "stream ended, %s: %s", status, shown(reason, _MESSAGE), extra=fields)
+            return (
+                "stream ended with %(status)s: node %(node)s: %(reason)s",
+                {"status": status, "reason": shown(reason, _MESSAGE)},
+            )
         case Throttled(seconds):
-            _log.log(
-                level,
-                "the client has used up its budget of CPU time, its work waits: %.3f s",
-                seconds,
-                extra=fields,
+            return (
+                "client has used up its CPU budget, its requests and responses wait for "
+                "%(seconds).3f s: node %(node)s",
+                {"seconds": seconds},
             )
         case Kept(type_url, count):
-            fields |= {"type_url": shown(type_url), "count": count}
-            _log.log(
-                level,
-                "the client keeps what it has, which is not what is known here: that is outdated",
-                extra=fields,
+            return (
+                "client keeps the resources that it reported, because the source is outdated: "
+                "node %(node)s, type %(type_url)s, resources: %(count)d",
+                {"type_url": shown(type_url), "count": count},
             )
-        case NamesSkipped(type_url) | TypeNotServed(type_url) | SlowClient(type_url):
-            fields["type_url"] = shown(type_url)
-            _log.log(level, "%s", shown(str(event), _MESSAGE), extra=fields)
+        case NamesSkipped(type_url, count):
+            return (
+                "skipped resource names that are too long, not UTF-8 or over the limit: "
+                "node %(node)s, type %(type_url)s, names: %(count)d",
+                {"type_url": shown(type_url), "count": count},
+            )
+        case TypeNotServed(type_url):
+            return (
+                "client requested a type that the source does not serve: node %(node)s, "
+                "type %(type_url)s",
+                {"type_url": shown(type_url)},
+            )
+        case SlowClient(type_url):
+            return (
+                "client did not read a response in time, ending its stream: node %(node)s, "
+                "type %(type_url)s",
+                {"type_url": shown(type_url)},
+            )
+        case _:
+            return "%(event)s", {"event": shown(str(event), _MESSAGE)}

@@ -17,7 +17,7 @@ import grpc.aio
 
 from scopeway.xds.errors import ProtocolError
 from scopeway.xds.events import (
-    CERTIFICATE_ENDED,
+    CERTIFICATE_EXPIRED,
     Event,
     Observer,
     Sent,
@@ -143,13 +143,15 @@ class Stream(Generic[Request]):
         if self._security is None or self._peer_identity is None:
             return
         if not self._security.is_trusted(self._peer_identity.certificate):
-            self.finish(StreamEnd("UNAUTHENTICATED", "the certificate is not believed any more"))
+            self.finish(
+                StreamEnd("UNAUTHENTICATED", "the client certificate is not trusted any more")
+            )
 
     def _schedule_certificate_expiry(self) -> asyncio.TimerHandle | None:
         if self._security is None or self._peer_identity is None:
             return None
         seconds = self._security.expires_at(self._peer_identity.certificate) - time.time()
-        end = StreamEnd("UNAUTHENTICATED", CERTIFICATE_ENDED)
+        end = StreamEnd("UNAUTHENTICATED", CERTIFICATE_EXPIRED)
         if seconds <= 0:  # on a connection that has outlived it: nothing more is read
             self.finish(end)
             return None

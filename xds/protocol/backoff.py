@@ -47,6 +47,11 @@ class LookupBackoff:
         """Return whether the client requested a name and has not had a response about it."""
         return name in self._lookups and self._lookups[name].requested
 
+    def seconds_until_retry(self, name: str, now: float) -> float | None:
+        """Return the seconds until the retry of a name; None if none is scheduled."""
+        at = self._deadlines.at(name)
+        return None if at is None else max(0.0, at - now)
+
     def record_failure(self, name: str, requested: bool) -> None:
         """Record a failed lookup. `schedule_retries` then sets the time of the next attempt.
 

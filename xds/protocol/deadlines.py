@@ -24,6 +24,10 @@ class Deadlines:
     def __contains__(self, name: str) -> bool:
         return name in self._times
 
+    def at(self, name: str) -> float | None:
+        """The deadline of a name; None if it has none."""
+        return self._times.get(name)
+
     @property
     def next_at(self) -> float | None:
         """The earliest deadline; None if there is none."""

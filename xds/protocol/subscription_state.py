@@ -1,7 +1,7 @@
-"""What one client wants of one type, what it has of it, and what it is owed.
+"""The state of one resource type on one stream: what the client wants, has and still must be sent.
 
-The books are the same in delta and in the state of the world; when what is entered is a matter of
-the rules (`xds.protocol.delta`, `xds.protocol.sotw`), which write here too. Does not know what is
+Delta and state of the world share this state. The rules in `xds.protocol.delta` and
+`xds.protocol.sotw` decide when it changes, and write to it. This module does not decide what is
 sent when.
 """
 
@@ -20,7 +20,7 @@ from scopeway.xds.steps import STRIDE, Steps
 
 _NO_TTLS: Final[Mapping[str, float]] = {}
 _NO_NAMES: Final[frozenset[str]] = frozenset()
-"""Not that of each type on each stream: an empty one takes 216 bytes."""
+"""Shared by all types and streams: an empty frozenset of their own would take 216 bytes."""
 
 
 @dataclass(slots=True)
@@ -30,24 +30,25 @@ class ResponseContent:
     resources: list[Resource] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
-    """The version of every name in it; ABSENT for the removed ones, heartbeats left out."""
+    """The version of every name in it. ABSENT for removed names; heartbeats are left out."""
     ttls: dict[str, float] = field(default_factory=dict)
-    """Of the names that have one."""
+    """The TTLs of the resources that have one, in seconds."""
     unchanged: frozenset[str] = frozenset()
-    """Names that the client has at this version; they are only there to complete a state."""
+    """Names that the client has at this version. They only complete a full state."""
     size: int = 0
+    """In bytes, about."""
     version_info: str = ""
-    """Of the state of the world; delta has none."""
+    """Of state of the world; delta has none."""
 
     def add(self, name: str, resource: Resource | None) -> None:
-        """Take in a resource, or that there is none by this name."""
+        """Add a resource; None adds the removal of the name."""
         if resource is None:
             self.removed.append(name)
             self.versions[name] = ABSENT
             self.size += len(name)
         else:
             self.resources.append(resource)
-            # the resource's own string, so that streams share it
+            # use the string of the resource, so that streams share it
             self.versions[resource.name] = resource.version
             self.size += len(resource.framed)
             if resource.ttl is not None:
@@ -55,11 +56,11 @@ class ResponseContent:
 
 
 class SubscriptionState:
-    """The books of one type on one stream.
+    """The state of one resource type on one stream.
 
     Args:
-        type_url: The type.
-        view: What the source shows.
+        type_url: The resource type.
+        view: The resources that the source shows to the client.
     """
 
     __slots__ = (
@@ -97,66 +98,70 @@ class SubscriptionState:
         self._view = view
         self._prepare = view.prepare if isinstance(view, MakesInSteps) else None
         self.outdated_view: MayBeOutdated | None = None
-        """The view, where it may be outdated."""
+        """The view if it implements `MayBeOutdated`, else None."""
         self.wildcard = False
         """Whether the client has a wildcard subscription."""
         self.named: dict[str, str] = {}
-        """Subscribed by name, in the client's order; with what is held of each, see `version`."""
+        """The names subscribed to one by one, in the client's order, with the version that the
+        client has of each (ABSENT for none)."""
         self._wildcard_versions: dict[str, str] = {}
-        """What is held of other names, which the wildcard means or meant."""
+        """The versions that the client has of other names: those of the wildcard."""
         self.wildcard_names = _NO_NAMES
-        """Subscribed by the wildcard, as far as it has been looked at."""
+        """The names that the wildcard means, as of the last `update_wildcard`."""
         self.wildcard_stale = False
+        """Whether `wildcard_names` must be read from the source again."""
         self.interest_changes: dict[str, bool] = {}
-        """Names that came (True) or went (False) since the owner last emptied this."""
+        """Names that the client began (True) or ceased (False) to want since the session last
+        cleared this."""
         self.pending: dict[str, bool] = {}
-        """Names to look at before the next answer; True: answer even if unchanged."""
+        """Names to look up for the next response. True: the client requested the resource, so send
+        it even if it is unchanged."""
         self.interrupted = False
-        """Set when the answer in the making must end with what it has, as something has changed
-        that goes before it; see `xds.protocol.session.Session.resources_changed`."""
+        """Set while a response is built, if a resource of an earlier type in the send order
+        changes. The response then ends with the resources that it has."""
         self.response_due = False
-        """An answer is due even if it has nothing new to say."""
+        """A response must be sent even if it is empty."""
         self.requested_types: Collection[str] = ()
-        """The types that the client has asked for on this stream."""
+        """The types that the client has requested on this stream."""
         self.deferred: dict[str, None] | None = None
-        """Names that wait for another type to be asked for (`Resource.after`)."""
+        """Names that wait until the client requests another type (`Resource.after`)."""
         self.in_flight: dict[str, str] | None = None
-        """The versions in the response that is not acknowledged yet."""
+        """The versions in the response that has no ACK or NACK yet; None if there is none."""
         self.ttls: Mapping[str, float] = _NO_TTLS
-        """Of what is in flight."""
+        """The TTLs in the response in flight."""
         self._refreshes: TtlRefreshes | None = None
-        """Of what is held with a TTL, once something was."""
+        """The refreshes of resources with a TTL; None if the client never had one."""
         self.rejected: dict[str, Rejection] = {}
-        """Versions that were rejected alone in their response."""
+        """Rejections of responses that held one resource: that resource is bad."""
         self.suspected: dict[str, Rejection] = {}
-        """Versions that were rejected among others, and not seen since."""
+        """Rejections of responses that held several resources: each of them may be bad."""
         self.failures: list[LookupFailed] | None = None
         """Lookups that failed since the last `schedule_retries`."""
         self.backoff: LookupBackoff | None = None
-        """What could not be looked up, to be tried again; None: nothing, as nearly always."""
+        """The failed lookups that will be repeated; None if there are none, as is usual."""
         self.kept_names: dict[str, bool] = {}
-        """Names of which the client has what another server sent, while the source is outdated:
-        True where that is known to differ from what there is here. Also what the wildcard means
-        here, and the client hasn't."""
+        """While the source is outdated: names of which the client keeps the version of another
+        server. True if that version is known to differ from the one here. Also names of the
+        wildcard that the client does not have and is not sent."""
         self.client_has_state = False
-        """The client has reported something of a type that it asked for before this one."""
+        """The client reported resources of a type that it requested before this one."""
         self.wildcard_frozen = False
-        """The client keeps its set of resources: what the wildcard means besides is not sent."""
+        """While the source is outdated: the client is sent no new names of the wildcard."""
         self.newly_kept = 0
-        """How many resources the client keeps, since the owner last took note."""
+        """How many more resources the client keeps, since the session last reset this."""
         self.sent_outdated = 0
-        """Resources sent since the source is outdated."""
+        """How many resources were sent since the source became outdated."""
 
     @property
     def has_pending(self) -> bool:
-        """Whether something may have to be sent for what was asked for, or has changed."""
+        """Whether a request or a change may require a response."""
         return bool(self.pending) or self.wildcard_stale or self.response_due
 
     @property
     def next_deadline(self) -> float | None:
-        """When to look again without any news; None: never, or not before the client's answer.
+        """When the next TTL refresh or retry of a lookup is due.
 
-        For a refresh of what the client holds, or for what could not be looked up.
+        None if there is none, or while a response is in flight.
         """
         if self.in_flight is not None:
             return None
@@ -167,11 +172,11 @@ class SubscriptionState:
     # what the client has
 
     def version(self, name: str) -> str:
-        """Return the version that the client has, as far as is known; ABSENT: it has none."""
+        """Return the version that the client has, as far as is known; ABSENT if it has none."""
         return self.named.get(name) or self._wildcard_versions.get(name, ABSENT)
 
     def set_version(self, name: str, version: str) -> None:
-        """The client has a version of a name, or with ABSENT none any more."""
+        """Set the version that the client has of a name; ABSENT if it has none any more."""
         if name in self.named:
             self.named[name] = version
         elif version != ABSENT:
@@ -180,24 +185,24 @@ class SubscriptionState:
             self._wildcard_versions.pop(name, None)
 
     def held_names(self) -> Iterator[str]:
-        """Yield the names of which the client has a version."""
+        """Yield the names of the resources that the client has."""
         yield from (name for name, version in self.named.items() if version != ABSENT)
         yield from self._wildcard_versions
 
     # what the client wants
 
     def add_name(self, name: str) -> None:
-        """The client subscribes to a name; harmless when it is subscribed."""
+        """Subscribe the client to a name. Does nothing if it is subscribed already."""
         if name not in self.named:
             self.named[name] = self._wildcard_versions.pop(name, ABSENT)
 
     def drop_name(self, name: str) -> None:
-        """The client is no longer subscribed to a name; what it holds of it is not forgotten."""
+        """Unsubscribe the client from a name; its version is remembered."""
         version = self.named.pop(name)
         self.set_version(name, version)
 
     def set_names(self, names: Iterable[str]) -> Steps[None]:
-        """The client is subscribed to these names now; what it holds is not forgotten."""
+        """Replace the names that the client is subscribed to; all versions are remembered."""
         before, self.named = self.named, dict.fromkeys(names, ABSENT)
         for count, (name, version) in enumerate((before | self._wildcard_versions).items(), 1):
             self._wildcard_versions.pop(name, None)
@@ -211,7 +216,7 @@ class SubscriptionState:
         return len(self.named) + len(self.wildcard_names - self.named.keys())
 
     def wants(self, name: str) -> bool:
-        """Return whether the client wants a name, by itself or by the wildcard."""
+        """Return whether the client is subscribed to a name, directly or by the wildcard."""
         return name in self.named or name in self.wildcard_names
 
     def wanted(self) -> Iterator[str]:
@@ -222,25 +227,25 @@ class SubscriptionState:
     # what the source says
 
     def resources_changed(self, names: Iterable[str]) -> bool:
-        """Note that resources changed; return whether the client wants any of them."""
+        """Queue changed resources that the client wants; return whether there are any."""
         wanted = [name for name in names if self.wants(name)]
         for name in wanted:
             self.pending.setdefault(name, False)
         return bool(wanted)
 
     def resend(self, names: Iterable[str]) -> None:
-        """Owe the client these resources even if they are what it has, as far as it wants them."""
+        """Queue the resources that the client wants to be sent, even if they are unchanged."""
         for name in names:
             if self.wants(name):
                 self.pending[name] = True
 
     def wildcard_changed(self) -> bool:
-        """Note that the wildcard means other names; return whether the client has one."""
+        """Note that the wildcard means other names; return whether the client subscribed to it."""
         self.wildcard_stale = self.wildcard
         return self.wildcard
 
     def defer(self, name: str, resource: Resource | None) -> bool:
-        """Return whether a resource has to wait (`Resource.after`), and note it then."""
+        """Defer a resource that must wait for another type (`Resource.after`); return whether."""
         if (
             resource is None
             or resource.after is None
@@ -254,13 +259,13 @@ class SubscriptionState:
         return True
 
     def resume_deferred(self) -> None:
-        """Owe the client what was deferred, as far as it need not wait any longer."""
+        """Queue the deferred resources again; those that must still wait are deferred anew."""
         deferred, self.deferred = self.deferred or {}, None
         for name in deferred:
             self.pending.setdefault(name, False)
 
     def update_wildcard(self) -> None:
-        """Take over what the wildcard means now, if that may have changed."""
+        """Read the names of the wildcard from the source, if they may have changed."""
         if not self.wildcard_stale:
             return
         self.wildcard_stale = False
@@ -271,15 +276,17 @@ class SubscriptionState:
             else:
                 self.pending.setdefault(name, False)
                 if self.version(name) == ABSENT and name not in self.named:
-                    self.kept_names.pop(name, None)  # it was withheld
+                    self.kept_names.pop(name, None)  # the freeze had held it back
             self.interest_changes[name] = name in wildcard_names or name in self.named
         self.wildcard_names = wildcard_names
 
     def look_up(self, name: str, *, requested: bool = False) -> Steps[tuple[bool, Resource | None]]:
-        """Return whether it is known what there is for the client by this name, and that.
+        """Look up a resource for the client; return whether that succeeded, and the result.
 
-        What isn't known comes up again; `requested`: then to be answered even if unchanged. Others
-        have their turn only where the source makes the resource in steps.
+        The result is None if the source has no such resource, or the client does not want it. A
+        failed or interrupted lookup is repeated later. `requested`: the client requested the
+        resource, so send it then even if it is unchanged. Yields only if the source makes the
+        resource in steps.
         """
         resource = None
         if self.wants(name):
@@ -288,12 +295,13 @@ class SubscriptionState:
                     steps = self._prepare(self.type_url, name)
                     if steps is not None:
                         yield from steps
-                    if steps is not None and self.interrupted:  # it may refer to what goes first
+                    if steps is not None and self.interrupted:
+                        # the resource may refer to another one that must be sent first
                         self.pending[name] = requested or self.pending.get(name, False)
                         return False, None
                 resource = self._view.resource(self.type_url, name)
             except Exception as error:
-                # one name that cannot be looked up must not cost the client all the others
+                # a failed lookup must not prevent the lookups of other names
                 self.failures = self.failures or []
                 self.failures.append(LookupFailed(self.type_url, name, error))
                 self.backoff = self.backoff or LookupBackoff()
@@ -303,44 +311,51 @@ class SubscriptionState:
         return True, resource
 
     def lookup_succeeded(self, name: str) -> None:
-        """It is known what there is by this name, or it doesn't count any more."""
+        """Forget the failed lookups of a name."""
         if self.backoff is not None:
             self.backoff.discard(name)
             self.backoff = self.backoff or None
 
     def lookup_failed(self, name: str) -> bool:
-        """Return whether a name could not be looked up when that was last tried."""
+        """Return whether the last lookup of a name failed."""
         return self.backoff is not None and name in self.backoff
 
     def was_requested(self, name: str) -> bool:
-        """Return whether the client asked for a name when it couldn't be looked up."""
+        """Return whether the client requested a name whose lookup failed."""
         return self.backoff is not None and self.backoff.was_requested(name)
 
-    def schedule_retries(self, now: float, spread: float) -> list[LookupFailed]:
-        """Return the lookups that failed since the last call; they are tried again later."""
+    def schedule_retries(self, now: float, jitter: float) -> list[LookupFailed]:
+        """Schedule retries of the lookups that failed since the last call; return the failures."""
         failures, self.failures = self.failures or [], None
-        if self.backoff is not None:
-            self.backoff.schedule_retries(now, spread)
-        return failures
+        if self.backoff is None:
+            return failures
+        self.backoff.schedule_retries(now, jitter)
+        return [
+            replace(failure, retry_after=self.backoff.seconds_until_retry(failure.name, now))
+            for failure in failures
+        ]
 
     def queue_retries(self, now: float) -> None:
-        """Owe the client what could not be looked up, where it is time to try again."""
+        """Queue the failed lookups whose retry is due."""
         if self.backoff is not None:
             for name, requested in self.backoff.pop_due(now):
                 self.pending[name] = requested or self.pending.get(name, False)
 
-    # what the client keeps, while the source is outdated
+    # what the client keeps while the source is outdated
 
     def is_outdated(self, name: str) -> bool:
-        """Return whether another server may know more of a name, or with "*" of the wildcard."""
+        """Return whether another server may have a newer version of a resource.
+
+        The name "*" asks about the set of names that the wildcard means.
+        """
         return self.outdated_view is not None and self.outdated_view.is_outdated(
             self.type_url, name
         )
 
     def record_reported(self, names: Iterable[str]) -> Steps[None]:
-        """The client has versions of these names from elsewhere; they may be newer than those here.
+        """Record names that the client reports on a new stream, if the source is outdated.
 
-        Costs next to nothing where the source is not outdated.
+        Their versions come from another server and may be newer than those here.
         """
         if not self.is_outdated(WILDCARD):
             return
@@ -351,16 +366,19 @@ class SubscriptionState:
                 yield
 
     def freeze_wildcard(self) -> None:
-        """Where the client runs already, let it keep its set of resources.
+        """Send no new names of the wildcard if the client has state and the source is outdated.
 
-        It runs if it has reported something of this type, or of one before: a client for which all
-        resources of a type were removed reports none of them.
+        The client has state if it reported resources of this type or of an earlier one. The latter
+        counts because a client for which all resources of a type were removed reports none.
         """
-        runs = self.client_has_state or bool(self.kept_names)
-        self.wildcard_frozen = runs and self.is_outdated(WILDCARD)
+        has_state = self.client_has_state or bool(self.kept_names)
+        self.wildcard_frozen = has_state and self.is_outdated(WILDCARD)
 
     def keep_client_version(self, name: str, resource: Resource | None) -> bool:
-        """Return whether the client is to keep what it has of a name, in place of this."""
+        """Return whether the client must keep its version of a name, and record it then.
+
+        `resource` is what the source has.
+        """
         if name not in self.kept_names:
             return False
         is_same = resource is not None and resource.version == self.version(name)
@@ -371,13 +389,13 @@ class SubscriptionState:
         return True
 
     def refresh_kept_ttl(self, name: str, ttl: float) -> None:
-        """Keep the client from losing what it keeps, whose TTL it has counted for some time."""
+        """Refresh at once a kept resource with a TTL: it may expire soon."""
         self._refreshes = self._refreshes or TtlRefreshes()
         if name not in self._refreshes and self.version(name) != ABSENT:
             self._refreshes.schedule_now(name, ttl)
 
     def caught_up(self) -> bool:
-        """Owe the client what it has kept, where that differs; return whether it kept anything."""
+        """Queue the kept resources, as the source is up to date; return whether there are any."""
         kept_names, self.kept_names = self.kept_names, {}
         self.wildcard_frozen = False
         self.newly_kept = self.sent_outdated = 0
@@ -398,22 +416,22 @@ class SubscriptionState:
         self.newly_kept += not self.kept_names.get(name, False)
         self.kept_names[name] = True
 
-    # what was sent, and what the client says of it
+    # responses, ACKs and NACKs
 
     def mark_sent(self, content: ResponseContent) -> None:
-        """An answer is in flight from now on."""
+        """Record that a response was sent and is in flight."""
         self.in_flight, self.ttls = content.versions, content.ttls or _NO_TTLS
         if self.is_outdated(WILDCARD):
             names = (each.name for each in content.resources if each.name in content.versions)
             self.sent_outdated += sum(map(self.is_outdated, names))
 
     def clear_in_flight(self) -> dict[str, str]:
-        """Nothing is in flight any more; return the versions that were."""
+        """End the flight of a response, after its ACK or NACK; return its versions."""
         versions, self.in_flight = self.in_flight or {}, None
         return versions
 
     def mark_acknowledged(self, name: str, now: float) -> None:
-        """The client took what it was sent of a name, and counts the seconds of its TTL."""
+        """Record that the client accepted a name of a response, and started to count its TTL."""
         self.rejected.pop(name, None)
         self.suspected.pop(name, None)
         self.cancel_refresh(name)
@@ -422,13 +440,13 @@ class SubscriptionState:
             self._refreshes.schedule(name, self.ttls[name], now)
 
     def refresh_rejection(self, name: str, version: str) -> None:
-        """What there is now may be, or not be, what the client has rejected."""
+        """Update whether the current version is the one that the client rejected."""
         rejection = self.rejected.get(name)
         if rejection is not None:
             self.rejected[name] = replace(rejection, is_current=rejection.version == version)
 
     def forget(self, name: str) -> None:
-        """The client does not want a name any more."""
+        """Drop all state of a name that the client does not want any more."""
         self.interest_changes[name] = False
         for table in (self.pending, self.rejected, self.suspected, self.kept_names):
             table.pop(name, None)
@@ -436,26 +454,26 @@ class SubscriptionState:
         self.cancel_refresh(name)
         self.lookup_succeeded(name)
 
-    # what the client has to be told again, or loses
+    # refreshes of TTLs
 
     def has_refresh(self, name: str) -> bool:
-        """Return whether the client is kept from losing what it holds of a name."""
+        """Return whether a refresh of a name is scheduled."""
         return self._refreshes is not None and name in self._refreshes
 
     def refreshes_due(self, now: float) -> Iterator[tuple[str, float]]:
-        """Yield name and TTL of what must be told again now, as `TtlRefreshes.pop_due`."""
+        """Yield name and TTL of each refresh that is due; see `TtlRefreshes.pop_due`."""
         if self._refreshes is not None:
             yield from self._refreshes.pop_due(now)
 
     def cancel_refresh(self, name: str) -> None:
-        """What the client holds of a name has no TTL, or must run out."""
+        """Stop refreshing a name: the client has it without a TTL, or must let it expire."""
         if self._refreshes is not None:
             self._refreshes.cancel(name)
 
-    # for those who ask how it goes
+    # status
 
     def resource_states(self) -> Iterator[ResourceState]:
-        """Yield how far the client is with each name that it wants; costs O(names) lookups."""
+        """Yield the status of each name that the client wants. Costs O(names) lookups."""
         wildcard_names = (
             self._current_wildcard_names() if self.wildcard_stale else self.wildcard_names
         )
@@ -471,7 +489,7 @@ class SubscriptionState:
             return Status.STALE, self.in_flight[name]
         try:
             resource = self._view.resource(self.type_url, name)
-        except Exception:  # the stream itself has met it, and told its observer
+        except Exception:  # the stream reports it to its observer
             return Status.UNKNOWN, self.version(name)
         version = resource.version if resource else ABSENT
         if rejection is not None and rejection.version == version:

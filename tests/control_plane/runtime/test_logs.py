@@ -3,8 +3,13 @@
 import logging
 import sys
 
+import pytest
+
 from scopeway.control_plane.runtime.logs import MAX_LINE, Formatter
 from scopeway.control_plane.serving.log_budget import LogBudget
+from scopeway.xds.events import Nacked
+from scopeway.xds.grpc_server.logging import StreamLog
+from scopeway.xds.type_urls import CLUSTER
 
 
 def test_a_line_names_what_it_is_about() -> None:
@@ -24,6 +29,23 @@ def test_a_line_names_what_it_is_about() -> None:
         "WARNING scopeway.xds: client rejected a response: no\\nsuch filter"
         " node='cloud-1/envoy' type_url='a.B'"
     )
+
+
+def test_a_field_that_the_message_shows_is_not_repeated() -> None:
+    fields = {"node": "cloud-1/envoy", "lines_left_out": 7}
+    record = logging.makeLogRecord(
+        {"name": "a", "levelname": "INFO", "msg": "node %(node)s", "args": fields, **fields}
+    )
+
+    assert Formatter().format(record).endswith("INFO a: node cloud-1/envoy lines_left_out=7")
+
+
+def test_a_line_about_a_stream_shows_each_field_once(caplog: pytest.LogCaptureFixture) -> None:
+    StreamLog().log("n/1", Nacked(CLUSTER, ("bad",), 13, "no such filter"))
+    line = Formatter().format(caplog.records[0])
+
+    assert [line.count(text) for text in ("n/1", CLUSTER, "bad", "no such filter")] == [1] * 4
+    assert line.endswith(": no such filter code=13")
 
 
 def test_a_line_without_more_is_left_alone() -> None:

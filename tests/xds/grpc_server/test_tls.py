@@ -113,7 +113,10 @@ async def test_a_stream_ends_with_its_certificate() -> None:
         call = await begin(channel)
         assert await call.read() is not grpc.aio.EOF
 
-        assert await end(call) == "UNAUTHENTICATED: the certificate has ended: come with a new one"
+        assert (
+            await end(call)
+            == "UNAUTHENTICATED: the client certificate has expired: reconnect with a new one"
+        )
 
 
 async def test_who_renews_is_no_warning_and_who_does_not_is(
@@ -130,16 +133,16 @@ async def test_who_renews_is_no_warning_and_who_does_not_is(
             call = await begin(channel)
             await call.read()
             await end(call)
-            renewing = [each for each in caplog.records if "has ended" in each.getMessage()]
+            renewing = [each for each in caplog.records if "has expired" in each.getMessage()]
             caplog.clear()
             left[0] = -1
             # on the same connection; it sends nothing, since the server may end it before that
             told = await end(channel.stream_stream(METHOD)())
-            staying = [each for each in caplog.records if "has ended" in each.getMessage()]
+            staying = [each for each in caplog.records if "has expired" in each.getMessage()]
 
     assert [each.levelname for each in renewing] == ["DEBUG"]
     assert [each.levelname for each in staying] == ["WARNING"]
-    assert told == "UNAUTHENTICATED: the certificate has ended: come with a new one"
+    assert told == "UNAUTHENTICATED: the client certificate has expired: reconnect with a new one"
     assert len(gate.nodes) == 1  # nothing of the second one was read
 
 
@@ -155,7 +158,7 @@ async def test_who_is_believed_no_longer_is_cut_off_and_gets_no_other_stream() -
         assert len(server.status()) == 1
         believed[0] = False
         server.recheck()
-        told = "UNAUTHENTICATED: the certificate is not believed any more"
+        told = "UNAUTHENTICATED: the client certificate is not trusted any more"
 
         assert await end(call) == told
         assert await end(await begin(channel)) == told  # on the same connection

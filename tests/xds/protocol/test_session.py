@@ -9,7 +9,8 @@ import pytest
 
 from scopeway.xds.encoding.messages import DeltaRequest
 from scopeway.xds.errors import ProtocolError
-from scopeway.xds.events import NamesSkipped
+from scopeway.xds.events import LookupFailed, NamesSkipped
+from scopeway.xds.protocol.backoff import INITIAL_DELAY, jitter
 from scopeway.xds.protocol.session import TYPES_LIMIT, DeltaSession
 from scopeway.xds.source import Node
 from scopeway.xds.type_urls import CLUSTER, ROUTE
@@ -40,6 +41,19 @@ def test_changes_that_no_client_wants_concern_nobody() -> None:
     assert not run.session.wildcard_changed(TYPES["route"])
     run.do_recv("cluster", "+*")
     assert run.session.wildcard_changed(TYPES["cluster"])
+
+
+def test_a_failed_lookup_says_when_it_is_repeated() -> None:
+    run = Transcript()
+    run.do_apply("cluster", "a=1")
+    run.do_fail("a")
+    run.do_recv("cluster", "node=site/1", "+a")
+    run.session.responses_to_send(10.0)
+    (failure,) = run.session.events()
+
+    assert isinstance(failure, LookupFailed)
+    assert failure.retry_after == pytest.approx(INITIAL_DELAY * (1 + jitter("site/1")))
+    assert run.session.next_deadline() == pytest.approx(10 + failure.retry_after)
 
 
 def test_closing_gives_the_view_back() -> None:
