@@ -1,7 +1,7 @@
 """What pyproject.toml cannot say: the distribution `scopeway-xds` owns a part of the package.
 
-The packages are found all the same (docs/adr/0018): only then does an editable install put `src/`
-on the path, which type checkers and import-linter follow, instead of a finder, which they don't.
+pyproject.toml names all packages all the same (docs/adr/0018): only then does an editable install
+put `src/` on the path. Otherwise it installs a finder that knows nothing of `scopeway.xds`.
 """
 
 from setuptools import setup
