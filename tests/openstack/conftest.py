@@ -13,9 +13,9 @@ import pytest
 from demo import openstack, sites
 from demo.errors import PartMissing
 from demo.openstack_files import clouds_yaml
-from demo.processes import Supervisor
 from demo.site import make_sites
-from harness.openstack import CLOUDS, IMAGES, OTHER, SECURE, Clouds, new_image, print_logs
+from harness.supervisor import Supervisor
+from openstack_clouds import CLOUDS, IMAGES, OTHER, SECURE, Clouds, new_image, print_logs
 
 VARIABLE = "SCOPEWAY_OPENSTACK_VENV"
 
@@ -72,4 +72,4 @@ def debian(clouds: Clouds) -> str:
     document = new_image("debian", visibility="public")
     answer = clouds.ask("POST", IMAGES, clouds.admin(OTHER), cloud=OTHER, document=document)
     assert answer.status == 201, answer
-    return str(answer.json()["id"])
+    return str(answer.json["id"])

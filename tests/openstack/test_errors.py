@@ -1,17 +1,15 @@
 """What a user sees when a scope cannot be served: the table of docs/errors.md."""
 
-import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from demo.ports import free_ports
-from demo.processes import signal_group
-from demo.rest import Answer
 from demo.sites import register
 from demo.trace import AccessLogs
-from harness.openstack import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds, neighbour, new_image
+from harness.http import Response
+from harness.ports import free_ports
+from openstack_clouds import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds, neighbour, new_image
 
 TOO_LONG = "glance:" + "|".join(f"cloud-{number}" for number in range(400))
 TOO_MANY = "glance:" + "|".join(f"cloud-{number}" for number in range(40))
@@ -36,17 +34,15 @@ def _neighbours(clouds: Clouds) -> None:
 @pytest.fixture
 def _no_control_plane(clouds: Clouds) -> Iterator[None]:
     """It hangs for a while: nothing new can be compiled."""
-    pids = [part.pid for part in clouds.supervisor.processes if part.name == "control-plane"]
-    for pid in pids:
-        signal_group(pid, signal.SIGSTOP)
+    (plane,) = (part for part in clouds.supervisor.processes if part.name == "control-plane")
+    plane.pause()
     yield
-    for pid in pids:
-        signal_group(pid, signal.SIGCONT)
+    plane.resume()
 
 
-def message(answer: Answer) -> str:
+def message(answer: Response) -> str:
     """The sentence in an answer of Scopeway."""
-    error: Any = answer.json()["error"]
+    error: Any = answer.json["error"]
     assert error["code"] == answer.status
     return str(error["message"])
 

@@ -11,7 +11,7 @@ import requests
 
 from demo.sites import manifest, register
 from demo.trace import AccessLogs
-from harness.openstack import (
+from openstack_clouds import (
     AT_OTHER,
     CLOUDS,
     COMMAND_SECONDS,
@@ -55,7 +55,7 @@ def test_a_member_of_a_cloud_is_a_member_at_the_other(clouds: Clouds) -> None:
     token = clouds.member()
     made = clouds.ask("POST", IMAGES, token, scope=AT_OTHER, document=new_image("mine"))
     assert made.status == 201, made
-    path = f"{IMAGES}/{made.json()['id']}"
+    path = f"{IMAGES}/{made.json['id']}"
     assert clouds.ask("GET", path, token, scope=AT_OTHER).status == 200
     assert clouds.ask("GET", path, token).status == 404
     assert clouds.ask("DELETE", path, token, scope=AT_OTHER).status == 204
@@ -65,14 +65,14 @@ def test_a_method_in_the_query_does_not_get_past_the_policy(clouds: Clouds) -> N
     """Glance itself goes by it."""
     token = clouds.member()
     made = clouds.ask("POST", IMAGES, token, scope=AT_OTHER, document=new_image("stays"))
-    path = f"{IMAGES}/{made.json()['id']}"
+    path = f"{IMAGES}/{made.json['id']}"
 
     refused = clouds.ask("GET", f"{path}?_method=DELETE", token, scope=AT_OTHER)
     assert refused.status == 400
-    assert "a method in the query" in refused.json()["error"]["message"]
+    assert "a method in the query" in refused.json["error"]["message"]
     assert clouds.ask("GET", path, token, scope=AT_OTHER).status == 200
 
-    own = clouds.ask("POST", IMAGES, token, document=new_image("goes")).json()["id"]
+    own = clouds.ask("POST", IMAGES, token, document=new_image("goes")).json["id"]
     assert clouds.ask("GET", f"{IMAGES}/{own}?_method=DELETE", token).status == 204
     assert clouds.ask("GET", f"{IMAGES}/{own}", token).status == 404
 
@@ -87,16 +87,16 @@ def test_nor_does_one_in_a_form(clouds: Clouds) -> None:
     owner, invited = clouds.member(), clouds.admin()
     path = _shared(clouds, owner, invited)
     assert clouds.ask("POST", path, invited, data=BOTH, **FORM).status == 200
-    assert clouds.ask("GET", path, invited).json()["status"] == "accepted"
+    assert clouds.ask("GET", path, invited).json["status"] == "accepted"
 
     path = _shared(clouds, owner, invited, scope=AT_OTHER)
     with _methods(clouds, ["GET", "POST"]):
         refused = clouds.ask("POST", path, invited, scope=AT_OTHER, data=BOTH, **FORM)
         assert refused.status == 403
-        assert "with a form" in refused.json()["error"]["message"]
-        assert clouds.ask("GET", path, invited, scope=AT_OTHER).json()["status"] == "pending"
+        assert "with a form" in refused.json["error"]["message"]
+        assert clouds.ask("GET", path, invited, scope=AT_OTHER).json["status"] == "pending"
     through = clouds.ask("POST", path, invited, scope=AT_OTHER, data=BOTH, **FORM)
-    assert through.json()["status"] == "accepted"
+    assert through.json["status"] == "accepted"
 
 
 def test_what_the_openstack_command_sends_is_no_form(clouds: Clouds) -> None:
@@ -117,11 +117,11 @@ def _shared(clouds: Clouds, owner: str, invited: str, scope: str | None = None) 
     """The path of a member of an image who has not accepted yet."""
 
     def made(token: str) -> Any:
-        return clouds.ask("POST", IMAGES, token, scope=scope, document=new_image("shared")).json()
+        return clouds.ask("POST", IMAGES, token, scope=scope, document=new_image("shared")).json
 
     members, member = f"{IMAGES}/{made(owner)['id']}/members", made(invited)["owner"]
     added = clouds.ask("POST", members, owner, scope=scope, document={"member": member})
-    assert added.json()["status"] == "pending", added
+    assert added.json["status"] == "pending", added
     return f"{members}/{member}"
 
 
@@ -153,7 +153,7 @@ def test_what_is_made_there_belongs_to_the_mapped_project(clouds: Clouds) -> Non
     token = clouds.member()
     project = clouds.validated(token)["project"]["id"]
     made = clouds.ask("POST", IMAGES, token, scope=AT_OTHER, document=new_image("owned"))
-    assert made.json()["owner"] == namespace(HOME) + project[16:]
+    assert made.json["owner"] == namespace(HOME) + project[16:]
 
 
 def test_they_are_listed_by_the_owners_id_at_home(clouds: Clouds) -> None:
@@ -162,8 +162,8 @@ def test_they_are_listed_by_the_owners_id_at_home(clouds: Clouds) -> None:
     owned = new_image("listed by its owner", owner=project)
     made = clouds.ask("POST", IMAGES, token, scope=AT_OTHER, document=owned)
     assert made.status == 201, made
-    assert made.json()["owner"] == namespace(HOME) + project[16:]
-    for owner in (project, made.json()["owner"]):
+    assert made.json["owner"] == namespace(HOME) + project[16:]
+    for owner in (project, made.json["owner"]):
         listed = clouds.ask("GET", f"{IMAGES}?owner={owner}", token, scope=AT_OTHER)
         assert "listed by its owner" in image_names(listed)
 
@@ -177,7 +177,7 @@ def test_one_is_shared_with_another_project_of_home(clouds: Clouds) -> None:
 
     members = f"{IMAGES}/{image}/members"
     added = clouds.ask("POST", members, owner, scope=AT_OTHER, document={"member": project})
-    assert added.json()["member_id"] == namespace(HOME) + project[16:]
+    assert added.json["member_id"] == namespace(HOME) + project[16:]
     accepted = clouds.ask(
         "PUT", f"{members}/{project}", friend, scope=AT_OTHER, document={"status": "accepted"}
     )
@@ -196,7 +196,7 @@ def test_the_openstack_command_shares_one(clouds: Clouds, ours: bool) -> None:
     """With a project of home, and with one of the other cloud, which is named with its cloud."""
     image = _made(clouds, clouds.member(), "by the command")
     cloud, friend = (HOME, clouds.admin()) if ours else (OTHER, clouds.member(OTHER))
-    identity: Any = clouds.ask("GET", TOKENS, friend, cloud=cloud, X_Subject_Token=friend).json()
+    identity: Any = clouds.ask("GET", TOKENS, friend, cloud=cloud, X_Subject_Token=friend).json
     project = identity["token"]["project"]["id"]
     done = clouds.command(
         *("image", "add", "project", image, project if ours else f"{project}@{OTHER}"),
@@ -212,14 +212,14 @@ def _made(clouds: Clouds, token: str, name: str) -> str:
     """The id of an image at the other cloud that can be shared."""
     made = clouds.ask("POST", IMAGES, token, scope=AT_OTHER, document=new_image(name))
     assert made.status == 201, made
-    return str(made.json()["id"])
+    return str(made.json["id"])
 
 
 def test_a_member_there_does_not_see_what_a_foreign_project_made(clouds: Clouds) -> None:
     made = clouds.ask(
         "POST", IMAGES, clouds.member(), scope=AT_OTHER, document=new_image("foreign")
     )
-    path = f"{IMAGES}/{made.json()['id']}"
+    path = f"{IMAGES}/{made.json['id']}"
     assert clouds.ask("GET", path, clouds.member(OTHER), cloud=OTHER).status == 404
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from harness.openstack import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds
+from openstack_clouds import AT_OTHER, HOME, IMAGES, OTHER, TOKENS, Clouds
 from scopeway.control_plane.planner.access import namespace
 
 FROM_HOME = f"~1~*:{OTHER};identity:{HOME}"
@@ -19,7 +19,7 @@ def test_the_other_cloud_takes_it(clouds: Clouds, impersonation: bool) -> None:
 
     subject = token + FROM_HOME
     validated = clouds.ask("GET", TOKENS, clouds.admin(OTHER), cloud=OTHER, X_Subject_Token=subject)
-    trust: Any = validated.json()["token"]["OS-TRUST:trust"]
+    trust: Any = validated.json["token"]["OS-TRUST:trust"]
     assert trust["trustor_user"]["id"].startswith(namespace(HOME))
 
 
@@ -34,10 +34,10 @@ def test_with_keystones_default_policy_it_is_not_valid_there(clouds: Clouds) -> 
             for method in ("GET", "HEAD")
         ]
         assert [answer.status for answer in answers] == [404, 404]
-        assert "does not let it validate itself" in answers[0].json()["error"]["message"]
+        assert "does not let it validate itself" in answers[0].json["error"]["message"]
         refused = clouds.ask("GET", IMAGES, token, scope=AT_OTHER)
         assert refused.status == 401
-        assert "it is of a trust that impersonates" in refused.json()["error"]["message"]
+        assert "it is of a trust that impersonates" in refused.json["error"]["message"]
 
 
 def test_such_a_token_asks_about_no_token_that_it_does_not_hold(clouds: Clouds) -> None:

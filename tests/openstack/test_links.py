@@ -14,11 +14,11 @@ import requests
 
 from demo import site as demo
 from demo.openstack_files import ADMIN, MEMBER, PROJECT
-from demo.ports import ADDRESS, free_ports
 from demo.site import PASSWORD, make_sites
 from demo.sites import manifest, register, start_envoys
 from harness.certificates import Authority
-from harness.openstack import HOME, OTHER, SECURE, Clouds, new_image
+from harness.ports import ADDRESS, free_ports
+from openstack_clouds import HOME, OTHER, SECURE, Clouds, new_image
 
 REGION = "Here"
 """Of the secure site's front; endpoints of other clouds are in another one."""

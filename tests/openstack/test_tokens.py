@@ -14,7 +14,7 @@ import pytest
 from demo.openstack import Keystone, log_in
 from demo.openstack_files import MEMBER, PROJECT
 from demo.site import PASSWORD, REGION
-from harness.openstack import (
+from openstack_clouds import (
     AT_OTHER,
     HOME,
     IMAGES,
@@ -86,7 +86,7 @@ def test_the_sdk_connects_as_another_project_with_such_a_token(clouds: Clouds) -
     """With a token for its own login too: then its body holds that token, suffix and all."""
     keystone = Keystone(clouds.sites[HOME])
     project = keystone.create("projects", name="second", domain_id="default")
-    (user,) = clouds.ask("GET", "/identity/v3/users?name=alice", clouds.admin()).json()["users"]
+    (user,) = clouds.ask("GET", "/identity/v3/users?name=alice", clouds.admin()).json["users"]
     keystone.grant(project, user["id"], "member")
     cloud = openstack.connection.Connection(
         auth_type="v3token",
@@ -123,7 +123,7 @@ def test_a_user_sees_her_own_token_at_another_cloud_as_at_home(clouds: Clouds) -
     def seen(asking: str, **more: Any) -> Any:
         answer = clouds.ask("GET", TOKENS, asking, cloud=OTHER, X_Subject_Token=token, **more)
         assert answer.status == 200, answer
-        return answer.json()["token"]
+        return answer.json["token"]
 
     own = seen(token, scope=f"{{keystone:{HOME}}}")
     assert (own["user"], own["project"]) == (home["user"], home["project"])
@@ -146,7 +146,7 @@ def test_an_application_credential_logs_in_with_a_scope(clouds: Clouds) -> None:
         f"/identity/v3/users/{user}/application_credentials",
         token,
         document={"application_credential": {"name": "machine"}},
-    ).json()["application_credential"]
+    ).json["application_credential"]
     credential = {"id": made["id"], "secret": made["secret"]}
     identity: dict[str, object] = {
         "methods": ["application_credential"],
@@ -160,7 +160,7 @@ def test_a_second_factor_logs_in_with_a_scope(clouds: Clouds) -> None:
     """Its method is in the token, which the other cloud takes as it takes others."""
     keystone, secret = Keystone(clouds.sites[HOME]), b"a secret of twenty b"
     user = keystone.create("users", name="careful", password=PASSWORD, domain_id="default")
-    (project,) = clouds.ask("GET", "/identity/v3/projects?name=demo", clouds.admin()).json()[
+    (project,) = clouds.ask("GET", "/identity/v3/projects?name=demo", clouds.admin()).json[
         "projects"
     ]
     keystone.grant(project["id"], user, "member")
@@ -174,7 +174,7 @@ def test_a_second_factor_logs_in_with_a_scope(clouds: Clouds) -> None:
     }
     answer = login(clouds, identity, scope={"project": {"id": project["id"]}})
 
-    assert set(answer.json()["token"]["methods"]) >= {"password", "totp"}
+    assert set(answer.json["token"]["methods"]) >= {"password", "totp"}
     token = answer.headers["x-subject-token"]
     assert debian_is_listed(clouds.ask("GET", IMAGES, token, scope=AT_OTHER))
 

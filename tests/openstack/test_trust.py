@@ -4,7 +4,7 @@ import pytest
 
 from demo.sites import run_scopeway
 from harness.http2 import Refused, send2
-from harness.openstack import HOME, IMAGES, OTHER, Clouds
+from openstack_clouds import HOME, IMAGES, OTHER, Clouds
 
 
 @pytest.mark.parametrize("cloud", [HOME, OTHER])

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from aetcd import rpc
 
+from harness.ports import free_port
 from scopeway.control_plane.catalog.catalog import Catalog
 from scopeway.control_plane.clouds.document import to_document
 from scopeway.control_plane.clouds.inventory import Inventory
@@ -26,12 +26,6 @@ from scopeway.control_plane.registry import Batch, Registry
 from scopeway.control_plane.registry.documents import to_json
 from scopeway.control_plane.registry.etcd.client import connect
 from scopeway.control_plane.registry.etcd.url import parse_etcd_url
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def a_cloud(name: str, *, port: int = 9292, **labels: str) -> Cloud:

@@ -12,9 +12,9 @@ import pytest
 from demo.full import stage, steps
 from demo.full.scene import Scene
 from demo.openstack import find_openstack
-from demo.processes import Supervisor
 from demo.screen import Screen
-from harness.openstack import Clouds, print_logs
+from harness.supervisor import Supervisor
+from openstack_clouds import Clouds, print_logs
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

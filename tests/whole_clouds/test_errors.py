@@ -6,9 +6,9 @@ The other errors are in tests/openstack, where clouds are small.
 import pytest
 
 from demo.full.steps import THREE_CLOUDS
-from demo.ports import free_ports
 from demo.sites import register
-from harness.openstack import HOME, OTHER, Clouds, neighbour
+from harness.ports import free_ports
+from openstack_clouds import HOME, OTHER, Clouds, neighbour
 
 BOOT = ("server", "create", "--image", "cirros", "--flavor", "m1.small")
 SERVERS = "/compute/v2.1/servers"
@@ -85,7 +85,7 @@ def test_nova_serves_a_trusts_token_where_its_keystone_lets_it_validate_itself(
     with clouds.default_keystone_policy():
         refused = clouds.ask("GET", SERVERS, token, scope=scope)
     assert refused.status == 401
-    assert "it is of a trust that impersonates" in refused.json()["error"]["message"]
+    assert "it is of a trust that impersonates" in refused.json["error"]["message"]
 
 
 def test_a_server_without_a_port_of_its_own_cloud_is_not_made(clouds: Clouds) -> None:
@@ -106,7 +106,7 @@ def test_nova_tells_that_it_cannot_have_the_image(
     clouds: Clouds, cloud: str, status: int, words: str
 ) -> None:
     """The command asks for the image itself first; here only Nova does."""
-    flavors: object = clouds.ask("GET", "/compute/v2.1/flavors", clouds.member()).json()["flavors"]
+    flavors: object = clouds.ask("GET", "/compute/v2.1/flavors", clouds.member()).json["flavors"]
     assert isinstance(flavors, list)
     image = "5b1b4b3a-7e5c-4f0e-9e0e-6a1f2d3c4b5a"
     server = {"name": "a", "imageRef": image, "flavorRef": flavors[0]["id"]}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.openstack import HOME, OTHER, Clouds
+from openstack_clouds import HOME, OTHER, Clouds
 from scopeway.control_plane.planner.access import namespace
 
 SCOPE = "{keystone:cloud-1;nova:cloud-999}"
@@ -19,7 +19,7 @@ def project_of(clouds: Clouds, token: str, cloud: str = HOME) -> str:
     answer = clouds.ask(
         "GET", "/identity/v3/auth/tokens", token, cloud=cloud, X_Subject_Token=token
     )
-    return str(answer.json()["token"]["project"]["id"])
+    return str(answer.json["token"]["project"]["id"])
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_the_users_own_project_is_found(clouds: Clouds, home: str) -> None:
 
     assert answer.status == 200, answer
     assert answer.headers["x-scopeway-served-by"] == "cloud-999"
-    assert "servers" in answer.json()
+    assert "servers" in answer.json
 
 
 @pytest.mark.parametrize("user", ["member", "admin"])
@@ -103,18 +103,18 @@ def test_a_network_is_made_and_listed_by_the_projects_own_id(
     document = {"networks": [{"name": f"by-{name}", name: home}]}
     made = clouds.ask("POST", "/network/v2.0/networks", token, document=document)
     assert made.status == 201, made
-    (network,) = _list(made.json()["networks"])
+    (network,) = _list(made.json["networks"])
     assert network["project_id"] == moved
 
     listed = clouds.ask("GET", f"/network/v2.0/networks?name=by-{name}&{name}={home}", token)
-    assert [each["id"] for each in _list(listed.json()["networks"])] == [network["id"]]
+    assert [each["id"] for each in _list(listed.json["networks"])] == [network["id"]]
     assert clouds.ask("DELETE", f"/network/v2.0/networks/{network['id']}", token).status == 204
 
 
 def test_a_network_is_shared_with_another_project_of_home(clouds: Clouds, token: str) -> None:
     friend = clouds.admin(scope=AT_OTHER)
     networks = "/network/v2.0/networks"
-    made: Any = clouds.ask("POST", networks, token, document={"network": {"name": "ours"}}).json()
+    made: Any = clouds.ask("POST", networks, token, document={"network": {"name": "ours"}}).json
     path = f"{networks}/{made['network']['id']}"
     assert clouds.ask("GET", path, friend).status == 404
     policy = {
@@ -137,7 +137,7 @@ def test_volume_types_of_projects_are_refused(clouds: Clouds, token: str, home: 
     answer = clouds.ask("GET", f"/block-storage/v3/{home}/default-types/{home}", token, **VOLUMES)
 
     assert answer.status == 501
-    assert f"the id {home} in this path" in answer.json()["error"]["message"]
+    assert f"the id {home} in this path" in answer.json["error"]["message"]
 
 
 def _list(value: object) -> list[Any]:

@@ -6,8 +6,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from demo.rest import Answer, request
-from harness.openstack import HOME, Clouds
+from harness.http import Response, request
+from openstack_clouds import HOME, Clouds
 
 THERE = "{nova:cloud-999;neutron:cloud-999}"
 URL = re.compile(r'https?://[^"\s]+')
@@ -31,16 +31,16 @@ class Way:
     def url(self, path: str) -> str:
         return f"{self._base}{path}"
 
-    def get(self, url: str) -> Answer:
+    def get(self, url: str) -> Response:
         return self.ask("GET", url)
 
-    def ask(self, method: str, url: str, document: object = None) -> Answer:
+    def ask(self, method: str, url: str, document: object = None) -> Response:
         headers = {**self._token, **self._headers, "OpenStack-API-Version": VERSIONS}
         answer = request(method, url, headers=headers, document=document)
         assert answer.status < 400, answer
         return answer
 
-    def leads_back(self, answer: Answer, service: str) -> list[str]:
+    def leads_back(self, answer: Response, service: str) -> list[str]:
         """The links of an answer, all of which lead to the service by this way."""
         links = [*URL.findall(answer.body.decode()), answer.headers.get("location", "")]
         links = [link for link in links if link and link not in ELSEWHERE]
@@ -86,28 +86,28 @@ def test_links_lead_to_the_front(way: Way, path: str) -> None:
 def test_the_next_page_is_where_the_link_says(way: Way, path: str, kind: str) -> None:
     first = way.get(way.url(f"{path}?limit=1"))
     way.leads_back(first, path.split("/")[1])
-    page: Any = first.json()
+    page: Any = first.json
     (link,) = [each for each in page[f"{kind}_links"] if each["rel"] == "next"]
-    following: Any = way.get(link["href"]).json()
+    following: Any = way.get(link["href"]).json
 
     assert [each["id"] for each in following[kind]] != [each["id"] for each in page[kind]]
 
 
 def test_a_new_server_is_where_its_links_say(way: Way) -> None:
-    flavors: Any = way.get(way.url("/compute/v2.1/flavors")).json()["flavors"]
+    flavors: Any = way.get(way.url("/compute/v2.1/flavors")).json["flavors"]
     document = {"name": "linked", "flavorRef": flavors[0]["id"], "imageRef": _image(way)}
     url = way.url("/compute/v2.1/servers")
     made = way.ask("POST", url, {"server": {**document, "networks": "none"}})
     (location,) = {link for link in way.leads_back(made, "compute") if "/v2.1/servers/" in link}
     assert unquote(made.headers["location"]) == unquote(location)
-    shown: Any = way.get(location).json()["server"]
+    shown: Any = way.get(location).json["server"]
     way.ask("DELETE", location)
 
     assert shown["name"] == "linked"
 
 
 def _image(way: Way) -> str:
-    images: Any = way.get(way.url("/image/v2/images")).json()["images"]
+    images: Any = way.get(way.url("/image/v2/images")).json["images"]
     return str(images[0]["id"])
 
 
@@ -119,8 +119,8 @@ def test_volumes_lead_to_the_front(clouds: Clouds, in_path: bool) -> None:
     for _ in range(2):
         made = way.ask("POST", way.url("/block-storage/v3/volumes"), {"volume": {"size": 1}})
         way.leads_back(made, "block-storage")
-    first: Any = way.get(way.url("/block-storage/v3/volumes?limit=1")).json()
+    first: Any = way.get(way.url("/block-storage/v3/volumes?limit=1")).json
     (link,) = first["volumes_links"]
-    following: Any = way.get(link["href"]).json()
+    following: Any = way.get(link["href"]).json
 
     assert following["volumes"] != first["volumes"]

@@ -8,7 +8,7 @@ import pytest
 from demo.full import big_image, steps
 from demo.full.scene import Scene
 from demo.full.steps import HEADLINE_SCOPE, WITH_NETWORK
-from harness.openstack import Clouds
+from openstack_clouds import Clouds
 
 
 def test_the_command_that_started_the_project_boots_at_cloud_1(scene: Scene, cirros: str) -> None:
@@ -20,7 +20,7 @@ def test_a_flavor_has_an_id_of_its_cloud(clouds: Clouds) -> None:
     for cloud in ("cloud-1", "cloud-999"):
         flavors: Any = clouds.ask(
             "GET", "/compute/v2.1/flavors", clouds.member(cloud), cloud=cloud
-        ).json()["flavors"]
+        ).json["flavors"]
         ids[cloud] = UUID(flavors[0]["id"])
     assert ids["cloud-1"] != ids["cloud-999"]
 

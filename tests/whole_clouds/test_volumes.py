@@ -6,7 +6,7 @@ import pytest
 
 from demo.full import volumes
 from demo.full.scene import Scene
-from harness.openstack import Clouds
+from openstack_clouds import Clouds
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,10 @@ def test_cinder_asks_for_images_at_its_own_front_whoever_asks_first(
 ) -> None:
     """And with the user's scope: the image is where that says."""
     token = clouds.member(scope="{keystone:cloud-1;cinder:cloud-2;glance:cloud-999}")
-    listed: Any = clouds.ask("GET", "/image/v2/images?name=cirros", token).json()["images"]
+    listed: Any = clouds.ask("GET", "/image/v2/images?name=cirros", token).json["images"]
     volume = {"name": "from-image", "size": 1, "imageRef": listed[0]["id"]}
     catalog: Any = clouds.ask("GET", "/identity/v3/auth/tokens", token, X_Subject_Token=token)
-    project = catalog.json()["token"]["project"]["id"]
+    project = catalog.json["token"]["project"]["id"]
     scene.logs.news()
     path = f"/block-storage/v3/{project}/volumes"
     made: Any = clouds.ask("POST", path, token, document={"volume": volume})

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.envoy import Envoy, xds_cluster
-from registry_model import free_port
+from harness.ports import free_port
 
 pytestmark = pytest.mark.envoy
 

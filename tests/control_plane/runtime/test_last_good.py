@@ -187,7 +187,7 @@ async def test_why_the_registry_is_away_is_told_as_it_is_now(tmp_path: Path) -> 
     assert first.stale is not None
     assert first.stale.startswith("memory cannot be reached; serving what memory held at ")
     assert second.stale == first.stale.replace("cannot be reached", "refuses us")
-    assert second.current_until == first.current
+    assert second.current_until == first.current_until
 
 
 async def test_changes_are_saved_meanwhile(tmp_path: Path) -> None:

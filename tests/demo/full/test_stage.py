@@ -4,8 +4,8 @@ import pytest
 
 from demo.errors import PartMissing
 from demo.full.stage import set_up
-from demo.processes import Supervisor
 from demo.screen import Screen
+from harness.supervisor import Supervisor
 
 
 def test_an_environment_without_nova_is_told_with_its_cure(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from demo.full import FULL
 from demo.run import SMALL, down, run_demo, up
+from harness.process import ProcessFailed
 from scopeway.control_plane.errors import ControlPlaneError, sentence
 
 
@@ -57,8 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         demo.main(args=arguments, prog_name="python -m demo")
     except (ControlPlaneError, OSError) as error:
-        click.echo(f"demo: {sentence(error)}", err=True)
-        sys.exit(1)
+        _fail(sentence(error))
+    except ProcessFailed as error:
+        _fail(str(error))
+
+
+def _fail(reason: str) -> NoReturn:
+    click.echo(f"demo: {reason}", err=True)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from demo.errors import DemoError
-from demo.processes import clean_environment
-from demo.rest import request
 from demo.screen import Screen
 from demo.stage import Stage
+from harness.http import request
+from harness.process import clean_environment
 
 COMMAND_SECONDS = 90.0
 

@@ -1,8 +1,8 @@
 """What can go wrong while the demo's parts are started and used."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from harness.process import ProcessFailed
 from scopeway.control_plane.errors import ControlPlaneError
 
 
@@ -17,11 +17,5 @@ class PartMissing(DemoError):
         super().__init__(f"no program {program!r} in {', '.join(looked_in)}: {cure}")
 
 
-class PartFailed(DemoError):
-    """A process ended, or did not become ready in time."""
-
-    def __init__(self, *, part: str, reason: str, log: Path) -> None:
-        super().__init__(f"{part}: {reason}")
-        self.part = part
-        self.log = log
-        """Where the process wrote; `processes.tail` shows its end."""
+FAILURES = (DemoError, ProcessFailed)
+"""What ends the demo with a sentence."""

@@ -12,15 +12,11 @@ from typing import Any
 
 from demo import openstack_files as files
 from demo.errors import DemoError, PartMissing
-from demo.ports import ADDRESS, listens
-from demo.processes import (
-    READY_SECONDS,
-    Process,
-    Supervisor,
-    clean_environment,
-)
-from demo.rest import request
 from demo.site import PASSWORD, REGION, Site
+from harness.http import request
+from harness.ports import ADDRESS
+from harness.process import Process, clean_environment
+from harness.supervisor import READY_SECONDS, Supervisor
 
 SERVE = Path(__file__).with_name("serve_wsgi.py")
 STREAM = Path(__file__).with_name("serve_streaming.py")
@@ -131,22 +127,11 @@ def start_services(
     keystones = [start_api(supervisor, openstack, site, "identity") for site in sites]
     glances = [start_api(supervisor, openstack, site, "image") for site in sites]
     for site, process in zip(sites, keystones, strict=True):
-        wait_for_port(supervisor, process, site.services["identity"])
+        process.wait_for_ports(site.services["identity"], seconds=READY_SECONDS)
         populate(site)
     for site, process in zip(sites, glances, strict=True):
-        wait_for_port(supervisor, process, site.services["image"])
+        process.wait_for_ports(site.services["image"], seconds=READY_SECONDS)
     return {process.name: process for process in [*keystones, *glances]}
-
-
-def wait_for_port(
-    supervisor: Supervisor, process: Process, port: int, *, seconds: float = READY_SECONDS
-) -> None:
-    """Returns once the process listens.
-
-    Raises:
-        PartFailed: it doesn't.
-    """
-    supervisor.wait_ready(process, lambda: listens(port), seconds=seconds)
 
 
 def populate(site: Site) -> None:
@@ -198,7 +183,7 @@ class Keystone:
         if answer.status >= 400:
             text = answer.body.decode(errors="replace")
             raise DemoError(f"{method} {self._url}{path}: status {answer.status}: {text}")
-        return answer.json()
+        return answer.json if answer.body else {}
 
 
 def log_in(url: str, *, user: str, project: str, scope: str | None = None) -> str:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo import state
-from demo.errors import DemoError, PartFailed
+from demo.errors import FAILURES, DemoError
 from demo.openstack import find_openstack
-from demo.processes import ENDING_SIGNALS, Supervisor, tail
 from demo.screen import Screen
 from demo.sites import ControlPlane, find_program
 from demo.stage import Stage, set_up
 from demo.steps import tell
+from harness.process import ProcessFailed, tail
+from harness.supervisor import ENDING_SIGNALS, Supervisor
 
 SCOPE = "{keystone:cloud-1;glance:cloud-3}"
 
@@ -70,7 +71,8 @@ def run_demo(
         plain: No colours and no moving text.
 
     Raises:
-        DemoError: a part is missing or failed, or an answer wasn't the expected one.
+        DemoError: a part is missing, or an answer wasn't the expected one.
+        ProcessFailed: a part failed.
     """
     screen = Screen(plain=plain)
     openstack = _find_parts(openstack_python)
@@ -95,7 +97,8 @@ def up(
         folder: None takes the demo's own.
 
     Raises:
-        DemoError: they run already, a part is missing or failed; then nothing is left running.
+        DemoError: they run already, or a part is missing.
+        ProcessFailed: a part failed; then nothing is left running.
     """
     screen = Screen(plain=plain)
     root = (folder or demo.folder).absolute()
@@ -113,7 +116,7 @@ def up(
         screen.title("Three OpenStack clouds on this machine")
         try:
             stage = demo.set_up(root, openstack, supervisor, screen)
-        except DemoError as error:
+        except FAILURES as error:
             _show_log(screen, error)
             raise
         write_environment(root, stage.plane, stage.clouds_yaml, openstack)
@@ -150,7 +153,7 @@ def _temporary_folder(screen: Screen, *, keep: bool) -> Iterator[Path]:
     root = Path(tempfile.mkdtemp(prefix="scopeway-demo-"))
     try:
         yield root
-    except DemoError as error:
+    except FAILURES as error:
         _show_log(screen, error)
         _remove_all_but_logs(root)
         screen.problem(f"the logs are in {root / 'logs'}")
@@ -200,7 +203,7 @@ def _cleaning_up_calmly(screen: Screen) -> Iterator[None]:
     try:
         yield
         interrupted = False
-    except DemoError:
+    except FAILURES:
         interrupted = False
         raise
     finally:
@@ -211,10 +214,10 @@ def _cleaning_up_calmly(screen: Screen) -> Iterator[None]:
                 screen.title("interrupted: everything is being stopped, for up to a quarter minute")
 
 
-def _show_log(screen: Screen, error: DemoError) -> None:
-    if isinstance(error, PartFailed):
-        screen.problem(f"{error.part} wrote at its end:")
-        screen.output(tail(error.log))
+def _show_log(screen: Screen, error: DemoError | ProcessFailed) -> None:
+    if isinstance(error, ProcessFailed):
+        screen.problem(f"{error.process.name} wrote at its end:")
+        screen.output(tail(error.process.log_file))
 
 
 def write_environment(root: Path, plane: ControlPlane, clouds_yaml: Path, openstack: Path) -> None:

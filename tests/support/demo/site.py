@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from demo.ports import ADDRESS, free_ports
+from harness.ports import ADDRESS, free_ports
 
 PASSWORD = "scopeway-demo"
 """Of every user, in every cloud of the demo."""

@@ -11,17 +11,17 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from demo.errors import DemoError, PartMissing
-from demo.ports import ADDRESS, all_listen, free_ports
-from demo.processes import Process, Supervisor, clean_environment
-from demo.rest import answers, request
 from demo.site import REGION, Site
+from harness.http import answers, request
+from harness.ports import ADDRESS, free_ports
+from harness.process import Process, clean_environment
+from harness.supervisor import READY_SECONDS, Supervisor
 from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.control_plane.registry import open_store
 
@@ -105,7 +105,8 @@ def start_control_plane(supervisor: Supervisor, root: Path) -> ControlPlane:
         admin=f"http://{ADDRESS}:{admin}",
         certificates=certificates,
     )
-    supervisor.wait_ready(etcd, lambda: answers(f"http://{ADDRESS}:{client}/health"))
+    health = f"http://{ADDRESS}:{client}/health"
+    etcd.wait_until(lambda: answers(health), "etcd answers", seconds=READY_SECONDS)
     process = supervisor.start(
         "control-plane",
         [
@@ -116,7 +117,7 @@ def start_control_plane(supervisor: Supervisor, root: Path) -> ControlPlane:
             *_tls_options(certificates / "control-plane"),
         ],
     )
-    supervisor.wait_ready(process, lambda: _is_ready(plane))
+    process.wait_until(lambda: _is_ready(plane), "/readyz is 200", seconds=READY_SECONDS)
     return plane
 
 
@@ -153,7 +154,7 @@ def start_envoys(
     processes = {site.name: _start_envoy(supervisor, program, plane, site) for site in sites}
     for site in sites:
         ports = (site.front, site.peer, *site.front_ports.values())
-        supervisor.wait_ready(processes[site.name], partial(all_listen, ports))
+        processes[site.name].wait_for_ports(*ports, seconds=READY_SECONDS)
     return processes
 
 

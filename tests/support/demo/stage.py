@@ -10,10 +10,11 @@ from pathlib import Path
 
 from demo import openstack, sites
 from demo.openstack_files import clouds_yaml
-from demo.processes import Process, Supervisor, clean_environment
 from demo.screen import Screen
 from demo.site import Site, make_sites
 from demo.sites import ControlPlane
+from harness.process import Process, clean_environment
+from harness.supervisor import Supervisor
 
 CLOUDS = ("cloud-1", "cloud-2", "cloud-3")
 IMAGES = {"cloud-2": "debian", "cloud-3": "cirros"}
@@ -58,7 +59,8 @@ def set_up(root: Path, openstack_folder: Path, supervisor: Supervisor, screen: S
     """Starts everything below `root`, an existing folder, and returns when all of it answers.
 
     Raises:
-        DemoError: a part is missing or fails.
+        DemoError: a part is missing.
+        ProcessFailed: a part failed.
     """
     clouds = make_sites(CLOUDS, root)
     (root / "clouds.yaml").write_text(clouds_yaml(clouds))

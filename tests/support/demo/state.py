@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.processes import GRACE_SECONDS, POLL_SECONDS, signal_group
+from harness.process import GRACE_SECONDS, POLL_SECONDS, signal_group
 
 JOURNAL = "processes.jsonl"
 

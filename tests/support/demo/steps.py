@@ -9,11 +9,11 @@ from demo import commands, trace
 from demo.errors import DemoError
 from demo.openstack import log_in
 from demo.openstack_files import MEMBER, PROJECT
-from demo.rest import request
 from demo.screen import Screen
 from demo.sites import borrowed_manifest, register
 from demo.stage import IMAGES, Stage
 from demo.trace import AccessLogs, Hop
+from harness.http import request
 
 SCOPE = "{keystone:cloud-1;glance:cloud-3}"
 NEW_CLOUD = "cloud-9"

@@ -14,7 +14,7 @@ from envoy_data_plane.google.protobuf import Any as AnyMessage
 from harness.background import Background
 from harness.certificates import Sites
 from harness.envoy import Envoy
-from harness.ports import free_ports
+from harness.ports import free_port, free_ports
 from harness.services import Services, at
 from harness.source import one_by_one
 from scopeway.control_plane.clouds.addresses import LOOPBACK, AllowedAddress
@@ -164,8 +164,7 @@ class Fleet(Services):
         self._closing.callback(self._stop_control_plane)
 
     def free_port(self) -> int:
-        (port,) = free_ports(1)
-        return port
+        return free_port()
 
     def nobody(self) -> dict[str, Any]:
         """Return a service of a manifest that nobody answers."""

@@ -1,17 +1,23 @@
-"""A client that sends exactly the bytes it is given: what a library would repair is under test."""
+"""A client that sends exactly the bytes it is given: what a library would repair is under test.
+
+All addresses are on loopback, and no proxy is asked.
+"""
 
 import io
 import json
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPMessage, HTTPResponse
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 TIMEOUT = 30.0
 """Seconds after which a test is stuck; no test waits so long when all is well."""
+SERVICE_SECONDS = 60.0
+"""The same for a request that real services of OpenStack answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,3 +127,51 @@ def send(
     """Send one request over a connection of its own (`Connection.send`)."""
     with Connection(port, timeout, tls=tls) as connection:
         return connection.send(path, headers, **more)
+
+
+def request(
+    method: str,
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    document: object | None = None,
+    data: bytes | None = None,
+) -> Response:
+    """Send one request to an `http://` URL over a connection of its own.
+
+    Args:
+        method: Such as GET.
+        url: Its host is not looked up: everything is on loopback.
+        headers: Besides `Host` and the length.
+        document: Sent as JSON where it isn't None.
+        data: Sent as it is, with the `Content-Type` of `headers`, where there is no document.
+
+    Raises:
+        OSError: nobody listens, or the connection broke.
+    """
+    parts = urlsplit(url)
+    assert parts.scheme == "http", url
+    assert parts.port is not None, url
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    sent = dict(headers or {})
+    if document is not None:
+        sent = {"Content-Type": "application/json"} | sent
+        data = json.dumps(document).encode()
+    try:
+        return send(
+            *(parts.port, path, [*sent.items()]),
+            timeout=SERVICE_SECONDS,
+            method=method,
+            body=data or b"",
+            host=parts.netloc,
+        )
+    except HTTPException as error:
+        raise ConnectionError(f"broken answer from {url}: {error!r}") from error
+
+
+def answers(url: str) -> bool:
+    """Return whether somebody answers there with anything but a 5xx."""
+    try:
+        return request("GET", url).status < 500
+    except OSError:
+        return False

@@ -1,6 +1,6 @@
 """A source with an inventory that changes, and without streams."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Mapping
 
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 
@@ -39,7 +39,7 @@ class Recorder:
     def wildcard_changed(self, type_url: str, group: str) -> None:
         self.told.append((type_url, None, group))
 
-    def caught_up(self) -> Iterator[None]:
+    def caught_up(self) -> Generator[None, None, None]:
         self.told.append(("", None, ""))
         yield
 

@@ -21,10 +21,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from harness.envoy import Envoy
 from harness.fleet import manifest
-from harness.http import Connection, Response, send
+from harness.http import Response, send
 from harness.identities import Identities
-from harness.ports import free_ports
-from harness.process import Process, clean_environment, until
+from harness.ports import free_ports, listens
+from harness.process import Process, ProcessFailed, clean_environment, until
 from harness.services import Services, at
 from harness.version_before import control_plane_of
 from scopeway.control_plane.clouds.model import Cloud
@@ -212,7 +212,7 @@ class ServeProcess(Process):
 
     def wait_sent(self, expected: dict[str, float]) -> None:
         """Wait until exactly so many resources were sent: bytes leave before they are counted."""
-        with suppress(AssertionError):
+        with suppress(ProcessFailed):
             self.wait_until(lambda: self.sent() == expected, "")
         assert self.sent() == expected
 
@@ -263,7 +263,7 @@ class Stack(Services):
         self.put(cloud)
         envoy = self.start_envoy(name, *serves).wait_ready()
         # ready it is also while the control plane hasn't heard of the cloud yet
-        until(lambda: _listens(front), f"the front of {name} listens", log=envoy.tail)
+        until(lambda: listens(front), f"the front of {name} listens", log=envoy.tail)
         return cloud
 
     def start_envoy(
@@ -307,14 +307,6 @@ def run_scopeway(*arguments: object, status: int = 0, sources: Path = REPOSITORY
     )
     assert done.returncode == status, f"{arguments} ended with {done.returncode}\n{done.stderr}"
     return done.stdout
-
-
-def _listens(port: int) -> bool:
-    try:
-        Connection(port).socket.close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 def _key(name: str) -> bytes:

@@ -56,9 +56,10 @@ class Service:
                 if last == b"deaf":
                     reader._transport.pause_reading()  # type: ignore[attr-defined]
                     await asyncio.Event().wait()
-                length = re.search(rb"\r\ncontent-length: (\d+)", head.lower())
-                for first in range(0, int(length[1]) if length else 0, len(BLOCK)):
-                    await reader.readexactly(min(len(BLOCK), int(length[1]) - first))
+                found = re.search(rb"\r\ncontent-length: (\d+)", head.lower())
+                length = int(found[1]) if found else 0
+                for first in range(0, length, len(BLOCK)):
+                    await reader.readexactly(min(len(BLOCK), length - first))
                 await self._answer(writer, None if last == b"endless" else int(last))
         self._open.discard(writer)
         writer.transport.abort()

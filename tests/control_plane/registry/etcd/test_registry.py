@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from registry_model import Etcd, Forwarder, a_cloud, fill, free_port, reading
+from harness.ports import free_port
+from registry_model import Etcd, Forwarder, a_cloud, fill, reading
 from scopeway.control_plane.registry import RegistryUnavailable, open_registry, open_store
 
 pytestmark = [pytest.mark.etcd, pytest.mark.asyncio]

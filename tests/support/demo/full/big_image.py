@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from demo.full.scene import Scene, expect
-from demo.rest import request
+from harness.http import request
 
 SCOPE = "{keystone:cloud-1;glance:cloud-2}"
 WAY = ("cloud-1", "cloud-2")
@@ -93,7 +93,7 @@ def _watching(scene: Scene) -> Iterator[Memory]:
 
 def _allocated(scene: Scene, cloud: str) -> float:
     """MB that a site's Envoy has allocated."""
-    answer = request("GET", f"http://127.0.0.1:{scene.site(cloud).envoy_admin}/memory").json()
+    answer = request("GET", f"http://127.0.0.1:{scene.site(cloud).envoy_admin}/memory").json
     return int(str(answer["allocated"])) / 1e6
 
 

@@ -18,9 +18,10 @@ from demo.full.files import database_names, write_files
 from demo.full.mariadb import MariaDb
 from demo.full.rabbitmq import RabbitMq
 from demo.full.system import Programs
-from demo.ports import free_ports
-from demo.processes import Process, Supervisor, clean_environment
 from demo.site import Site
+from harness.ports import free_ports
+from harness.process import Process, clean_environment
+from harness.supervisor import READY_SECONDS, Supervisor
 
 STATES = {
     "server": ("nova", "instances", "vm_state", "uuid"),
@@ -90,7 +91,7 @@ def start_services(
     Returns:
         The processes by name, `nova-cloud-1` and so on; all APIs answer.
     """
-    rabbitmq.wait(supervisor, begun.broker, begun.broker_process)
+    begun.broker_process.wait_for_ports(begun.broker.port, seconds=READY_SECONDS)
     apis = [*begun.apis, *_start_apis(supervisor, folder, sites, THEN)]
     managers = [
         start_manager(supervisor, folder, site, name)
@@ -98,10 +99,10 @@ def start_services(
         for name in ("nova-conductor", "nova-scheduler", *_volume_managers(site))
     ]
     for process, port in apis[: len(sites)]:
-        openstack.wait_for_port(supervisor, process, port, seconds=SECONDS)
+        process.wait_for_ports(port, seconds=SECONDS)
     _for_each(sites, openstack.populate)
     for process, port in apis[len(sites) :]:
-        openstack.wait_for_port(supervisor, process, port, seconds=SECONDS)
+        process.wait_for_ports(port, seconds=SECONDS)
     return {process.name: process for process in (*managers, *(process for process, _ in apis))}
 
 
@@ -124,7 +125,8 @@ def start_computes(
     _for_each(sites, during)
     for site in sites:
         ready = partial(_can_boot, server, site)
-        supervisor.wait_ready(processes[site.name], ready, seconds=SECONDS)
+        what = "Nova can choose its host"
+        processes[site.name].wait_until(ready, what, seconds=SECONDS)
     return {process.name: process for process in processes.values()}
 
 

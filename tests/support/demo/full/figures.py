@@ -13,7 +13,7 @@ from demo.full.scene import Scene, expect
 from demo.full.stage import FLAVOR, IMAGES
 from demo.openstack import log_in
 from demo.openstack_files import MEMBER, PROJECT
-from demo.rest import request
+from harness.http import request
 
 SCOPE = "{keystone:cloud-1;glance:cloud-999}"
 BOOTS = 3

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from demo import openstack_files as files
-from demo.ports import ADDRESS
 from demo.site import REGION, Site
+from harness.ports import ADDRESS
 
 SERVICES = ("identity", "image", "placement", "compute", "network")
 """Of each whole cloud."""

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from demo.errors import DemoError
 from demo.full.system import Programs
-from demo.ports import ADDRESS, listens
-from demo.processes import Process, Supervisor, clean_environment
+from harness.ports import ADDRESS
+from harness.process import Process, clean_environment
+from harness.supervisor import READY_SECONDS, Supervisor
 
 ROOT = "scopeway"
 """The user who may do everything."""
@@ -41,7 +42,7 @@ def create(supervisor: Supervisor, server: MariaDb) -> None:
     """Makes an empty data folder.
 
     Raises:
-        PartFailed: it cannot be made.
+        ProcessFailed: it cannot be made.
     """
     command: list[str | Path] = [
         *(server.programs.mariadb_install_db, "--no-defaults", f"--datadir={server.folder}"),
@@ -75,7 +76,7 @@ def start(
             "--performance-schema=OFF",
         ],
     )
-    supervisor.wait_ready(process, lambda: listens(server.port))
+    process.wait_for_ports(server.port, seconds=READY_SECONDS)
     return process
 
 

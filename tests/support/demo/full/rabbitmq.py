@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from demo.full.system import Programs
-from demo.ports import ADDRESS, free_ports, listens
-from demo.processes import Process, Supervisor, clean_environment
+from harness.ports import ADDRESS, free_ports
+from harness.process import Process, clean_environment
+from harness.supervisor import READY_SECONDS, Supervisor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +32,13 @@ class RabbitMq:
 
 
 def start(supervisor: Supervisor, broker: RabbitMq, clouds: Iterable[str]) -> Process:
-    """Starts the broker; it answers at the latest when `wait` returns."""
+    """Starts the broker; it answers as soon as its port is open."""
     epmd, distribution = free_ports(2)
     _write_files(broker, clouds)
     names = supervisor.start(
         "epmd", [broker.programs.epmd, "-address", ADDRESS, "-port", str(epmd)]
     )
-    supervisor.wait_ready(names, lambda: listens(epmd))
+    names.wait_for_ports(epmd, seconds=READY_SECONDS)
     folder = str(broker.folder)
     return supervisor.start(
         "rabbitmq",
@@ -62,15 +63,6 @@ def start(supervisor: Supervisor, broker: RabbitMq, clouds: Iterable[str]) -> Pr
             RUNNING_UNDER_SYSTEMD="true",
         ),
     )
-
-
-def wait(supervisor: Supervisor, broker: RabbitMq, process: Process) -> None:
-    """Returns once the broker takes connections.
-
-    Raises:
-        PartFailed: it doesn't.
-    """
-    supervisor.wait_ready(process, lambda: listens(broker.port))
 
 
 def definitions(broker: RabbitMq, clouds: Iterable[str]) -> dict[str, object]:

@@ -7,12 +7,10 @@ is made again when they change.
 
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from demo.errors import DemoError
 from demo.full import mariadb
 from demo.full.files import (
     DATABASES,
@@ -24,15 +22,11 @@ from demo.full.files import (
 from demo.full.mariadb import MariaDb
 from demo.full.system import Programs
 from demo.openstack_files import fernet_keys
-from demo.ports import free_ports
-from demo.processes import (
-    Process,
-    Supervisor,
-    clean_environment,
-    signal_group,
-)
 from demo.screen import Screen
 from demo.site import PASSWORD, Site, make_sites
+from harness.ports import free_ports
+from harness.process import Process, ProcessFailed, clean_environment
+from harness.supervisor import Supervisor
 
 FORMAT = 2
 """To be counted up when what is saved changes."""
@@ -76,7 +70,7 @@ def make(
     """Makes the saved state in `folder`; whatever was there is replaced when the new one is whole.
 
     Raises:
-        DemoError: a step of it failed; its log is kept beside the folder, in `logs`.
+        ProcessFailed: a step of it failed; its log is kept beside the folder, in `logs`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="new-", dir=folder.parent))
@@ -129,7 +123,7 @@ def _fill(
                 mariadb.sql(server, _into(database_names(site.name)[database], tables))
     with screen.task("each Keystone's administrator, each Nova's cells"):
         _bootstrap(supervisor, openstack, sites)
-    signal_group(process.pid, signal.SIGTERM)
+    process.terminate()
     supervisor.finish(process, seconds=_SECONDS)
 
 
@@ -234,11 +228,11 @@ def _manage(
 
 
 def _all(supervisor: Supervisor, processes: Sequence[Process]) -> None:
-    failed: DemoError | None = None
+    failed: ProcessFailed | None = None
     for process in processes:
         try:
             supervisor.finish(process, seconds=_SECONDS)
-        except DemoError as error:
+        except ProcessFailed as error:
             failed = failed or error
     if failed is not None:
         raise failed

@@ -15,11 +15,11 @@ from demo.full.files import FRONT_PORTS, ONLY, SERVICES
 from demo.full.system import Programs
 from demo.openstack import log_in
 from demo.openstack_files import ADMIN, clouds_yaml
-from demo.processes import Supervisor
-from demo.rest import request
 from demo.screen import Screen
 from demo.site import Site, make_sites
 from demo.stage import Stage
+from harness.http import request
+from harness.supervisor import Supervisor
 
 CLOUDS = ("cloud-1", "cloud-2", "cloud-999")
 IMAGES = {"cloud-1": "alpine", "cloud-2": "debian", "cloud-999": "cirros"}
@@ -43,7 +43,8 @@ def set_up(root: Path, openstack: Path, supervisor: Supervisor, screen: Screen) 
         openstack: The virtual environment with the services and the client.
 
     Raises:
-        DemoError: a part is missing or fails.
+        DemoError: a part is missing.
+        ProcessFailed: a part failed.
     """
     _find_services(openstack)
     programs = _provide_programs(root, screen)
@@ -132,4 +133,5 @@ def _call(method: str, url: str, headers: Mapping[str, str], document: object) -
     if answer.status >= 400:
         text = answer.body.decode(errors="replace")
         raise DemoError(f"{method} {url}: status {answer.status}: {text}")
-    return answer.json()
+    made: dict[str, Any] = answer.json
+    return made

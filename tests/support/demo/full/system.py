@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo.errors import DemoError, PartMissing
-from demo.processes import clean_environment
+from harness.process import clean_environment
 
 PACKAGES = ("mariadb-server", "rabbitmq-server")
 """Of Debian and its relatives."""

@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 
-from demo.errors import PartFailed
-from demo.ports import ADDRESS, free_ports, listens
-from demo.processes import Process, Supervisor, clean_environment, tail
 from demo.state import start_time
+from harness.process import Process, ProcessFailed
+from harness.supervisor import Supervisor
 
 SLEEP = "import time; print('here', flush=True); time.sleep(600)"
-LISTEN = f"import socket, sys, time; s = socket.create_server(({ADDRESS!r}, int(sys.argv[1])))\n"
 PARENT = f"""
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}])
@@ -26,33 +24,32 @@ def python(supervisor: Supervisor, program: str, *arguments: str) -> Process:
     return supervisor.start("part", [sys.executable, "-c", program, *arguments])
 
 
-def wait_for_line(supervisor: Supervisor, process: Process) -> str:
-    supervisor.wait_ready(process, lambda: process.log.read_text().endswith("\n"))
-    return process.log.read_text().split("\n")[0]
+def first_line(process: Process) -> str:
+    process.wait_until(lambda: process.log().endswith("\n"), "a line is there")
+    return process.log().split("\n")[0]
 
 
 def test_leaving_the_supervisor_ends_processes_and_their_children(tmp_path: Path) -> None:
     with Supervisor(logs=tmp_path) as supervisor:
         parent = python(supervisor, PARENT)
-        child = int(wait_for_line(supervisor, parent))
-        assert start_time(child) is not None
+        pids = [parent.pid, int(first_line(parent))]
+        assert None not in [start_time(pid) for pid in pids]
 
-    assert start_time(parent.pid) is None
-    assert start_time(child) is None
+    assert [start_time(pid) for pid in pids] == [None, None]
 
 
 def test_an_error_inside_ends_the_processes_too(tmp_path: Path) -> None:
-    started: list[Process] = []
+    started: list[int] = []
 
     def interrupted() -> None:
         with Supervisor(logs=tmp_path) as supervisor:
-            started.append(python(supervisor, SLEEP))
+            started.append(python(supervisor, SLEEP).pid)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
 
-    assert start_time(started[0].pid) is None
+    assert start_time(started[0]) is None
 
 
 def test_a_signal_while_a_process_is_being_started_leaves_nothing(
@@ -78,42 +75,29 @@ def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEP
     with Supervisor(logs=tmp_path, grace_seconds=0.1) as supervisor:
         process = python(supervisor, stubborn)
-        wait_for_line(supervisor, process)
+        pid = process.pid
+        first_line(process)
 
-    assert process.popen.returncode == -signal.SIGKILL
-
-
-def test_wait_ready_returns_once_the_port_is_open(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
-    with Supervisor(logs=tmp_path) as supervisor:
-        process = python(supervisor, LISTEN + SLEEP, str(port))
-        supervisor.wait_ready(process, lambda: listens(port))
-
-        assert listens(port)
-
-
-def test_a_process_that_ends_before_it_is_ready_is_reported_with_its_log(tmp_path: Path) -> None:
-    with Supervisor(logs=tmp_path) as supervisor:
-        process = python(supervisor, "import sys; print('no disk'); sys.exit(3)")
-        with pytest.raises(PartFailed, match="part: ended with status 3") as caught:
-            supervisor.wait_ready(process, lambda: False)
-
-    assert tail(caught.value.log) == "no disk"
-
-
-def test_a_process_that_never_gets_ready_is_reported(tmp_path: Path) -> None:
-    with (
-        Supervisor(logs=tmp_path) as supervisor,
-        pytest.raises(PartFailed, match="part: not ready after 0 s"),
-    ):
-        supervisor.wait_ready(python(supervisor, SLEEP), lambda: False, seconds=0.1)
+    assert start_time(pid) is None
 
 
 def test_finish_accepts_only_status_0(tmp_path: Path) -> None:
     with Supervisor(logs=tmp_path) as supervisor:
         supervisor.finish(python(supervisor, "pass"))
-        with pytest.raises(PartFailed, match="ended with status 1"):
+        with pytest.raises(ProcessFailed, match="ended with status 1"):
             supervisor.finish(python(supervisor, "raise SystemExit(1)"))
+
+        assert supervisor.processes == []
+
+
+def test_a_process_that_does_not_finish_in_time_is_ended_with_the_others(tmp_path: Path) -> None:
+    with Supervisor(logs=tmp_path) as supervisor:
+        process = python(supervisor, SLEEP)
+        pid = process.pid
+        with pytest.raises(ProcessFailed, match=r"part: not finished after 0\.1 s"):
+            supervisor.finish(process, seconds=0.1)
+
+    assert start_time(pid) is None
 
 
 def test_released_processes_go_on(tmp_path: Path) -> None:
@@ -121,11 +105,15 @@ def test_released_processes_go_on(tmp_path: Path) -> None:
         process = python(supervisor, SLEEP)
         supervisor.release()
 
-    try:
-        assert process.popen.poll() is None
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.popen.wait()
+    assert process.exit_status is None
+    process.kill()
+
+
+def test_released_processes_have_no_terminal_that_could_end_them(tmp_path: Path) -> None:
+    with Supervisor(logs=tmp_path, tied=False) as supervisor:
+        process = python(supervisor, SLEEP)
+
+        assert os.getsid(process.pid) == process.pid
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child to its parent")
@@ -133,7 +121,7 @@ def test_processes_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     program = f"""
 import sys, time
 from pathlib import Path
-from demo.processes import Supervisor
+from harness.supervisor import Supervisor
 process = Supervisor(logs=Path({str(tmp_path)!r})).start("part", [sys.executable, "-c", {SLEEP!r}])
 print(process.pid, flush=True)
 time.sleep(600)
@@ -148,7 +136,7 @@ time.sleep(600)
 
     with Supervisor(logs=tmp_path) as supervisor:
         watch = python(supervisor, SLEEP)
-        supervisor.wait_ready(watch, lambda: start_time(child) is None)
+        watch.wait_until(lambda: start_time(child) is None, "the child of the killed one is gone")
 
 
 def test_started_is_told_of_each_process(tmp_path: Path) -> None:
@@ -156,19 +144,6 @@ def test_started_is_told_of_each_process(tmp_path: Path) -> None:
     with Supervisor(
         logs=tmp_path, started=lambda name, pid: told.append((name, pid))
     ) as supervisor:
-        process = python(supervisor, SLEEP)
+        pid = python(supervisor, SLEEP).pid
 
-    assert told == [("part", process.pid)]
-
-
-def test_children_see_no_proxies_and_no_settings_of_the_user(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("http_proxy", "HTTPS_PROXY", "OS_CLOUD", "SCOPEWAY_REGISTRY", "PYTHONPATH"):
-        monkeypatch.setenv(name, "theirs")
-
-    environment = clean_environment(OS_CLOUD="ours")
-
-    assert "theirs" not in environment.values()
-    assert environment["OS_CLOUD"] == "ours"
-    assert environment["PATH"] == os.environ["PATH"]
+    assert told == [("part", pid)]

@@ -2,15 +2,15 @@ import socket
 
 import pytest
 
-from demo import ports
-from demo.ports import ADDRESS, all_listen, free_ports, listens
+from harness import ports
+from harness.ports import ADDRESS, all_listen, free_ports, listens
 
 
 def test_no_port_is_given_twice_though_nobody_listens_on_it_yet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ports, "FIRST", 31000)
-    monkeypatch.setattr(ports, "LAST", 31040)
+    monkeypatch.setattr(ports, "LOWEST", 31000)
+    monkeypatch.setattr(ports, "HIGHEST", 31040)
 
     assert not set(free_ports(15)) & set(free_ports(15))
 
@@ -29,3 +29,11 @@ def test_a_port_that_is_listened_on_is_not_free() -> None:
         assert listens(port)
         assert all_listen([port])
         assert not all_listen([port, *free_ports(1)])
+
+
+def test_too_many_ports_are_an_error_and_not_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "LOWEST", 31000)
+    monkeypatch.setattr(ports, "HIGHEST", 31004)
+
+    with pytest.raises(OSError, match="no 5 free ports from 31000 to 31004"):
+        free_ports(5)

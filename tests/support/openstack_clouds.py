@@ -10,11 +10,12 @@ from typing import Any
 
 from demo.openstack import log_in
 from demo.openstack_files import ADMIN, KEYSTONE_POLICY_FILE, MEMBER, PROJECT
-from demo.ports import ADDRESS
-from demo.processes import Process, Supervisor, clean_environment, tail
-from demo.rest import Answer, request
 from demo.site import PASSWORD, Site
 from demo.sites import ControlPlane
+from harness.http import Response, request
+from harness.ports import ADDRESS
+from harness.process import Process, clean_environment, tail
+from harness.supervisor import Supervisor
 
 CLOUDS = ("cloud-1", "cloud-2")
 SECURE = "secure"
@@ -60,7 +61,7 @@ class Clouds:
         document: object | None = None,
         data: bytes | None = None,
         **headers: str,
-    ) -> Answer:
+    ) -> Response:
         """One request to a cloud's front."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
@@ -72,7 +73,7 @@ class Clouds:
 
     def validated(self, token: str) -> Any:
         """What the cloud itself says of a token of its own."""
-        return self.ask("GET", TOKENS, token, X_Subject_Token=token).json()["token"]
+        return self.ask("GET", TOKENS, token, X_Subject_Token=token).json["token"]
 
     def trust_token(self, *, impersonation: bool) -> str:
         """The administrator's token for what the member of the home cloud has trusted it with."""
@@ -86,7 +87,7 @@ class Clouds:
             "roles": [{"name": "member"}],
         }
         path = "/identity/v3/OS-TRUST/trusts"
-        made: Any = self.ask("POST", path, token, document={"trust": trust}).json()
+        made: Any = self.ask("POST", path, token, document={"trust": trust}).json
         user = {"name": ADMIN, "domain": {"name": "Default"}, "password": PASSWORD}
         identity = {"methods": ["password"], "password": {"user": user}}
         scope = {"OS-TRUST:trust": {"id": made["trust"]["id"]}}
@@ -161,13 +162,13 @@ def new_image(name: str, **more: str) -> dict[str, str]:
     return {"name": name, "disk_format": "raw", "container_format": "bare", **more}
 
 
-def debian_is_listed(answer: Answer) -> bool:
+def debian_is_listed(answer: Response) -> bool:
     """Whether the other cloud's image is in Glance's list."""
     return "debian" in image_names(answer)
 
 
-def image_names(answer: Answer) -> list[str]:
+def image_names(answer: Response) -> list[str]:
     """The names in Glance's list of images."""
     assert answer.status == 200, answer
-    images: Any = answer.json()["images"]
+    images: Any = answer.json["images"]
     return [image["name"] for image in images]
