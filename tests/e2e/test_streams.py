@@ -5,7 +5,6 @@ No byte waits in an Envoy for those behind it, and none is given up because a se
 
 import asyncio
 import hashlib
-import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,7 +17,7 @@ from harness.certificates import Authority
 from harness.echo import Echo
 from harness.fleet import Fleet, manifest
 from harness.http import Connection
-from harness.http2_stream import Http2
+from harness.http2 import Connection2
 from scopeway.control_plane.clouds.model import Front
 
 MEGABYTE = 1 << 20
@@ -65,12 +64,15 @@ class Way:
     def __init__(self, fleet: Fleet, front: Front, authority: Authority, cloud: str) -> None:
         self.echo = fleet.echo(cloud.rpartition("|")[2].replace("cloud", "glance"))
         own = front.tls is not None and cloud == "cloud-1"
-        self.headers = [("X-Scope", "{}" if own else f"{{image:{cloud}}}")]
+        self.headers = [("x-scope", "{}" if own else f"{{image:{cloud}}}")]
         self.connect: Callable[[], Connection] = partial(
             Connection, front.port, tls=authority.client() if front.tls else None
         )
-        self.connect_http2: Callable[[], Http2] = partial(
-            Http2, front.port, authority.client() if front.tls else None
+        tls = authority.client() if front.tls else None
+        if tls is not None:
+            tls.set_alpn_protocols(["h2"])
+        self.connect_http2: Callable[[], Connection2] = partial(
+            Connection2, front.port, tls=tls, server_name="front.example"
         )
 
     def known(self) -> "Way":
@@ -135,7 +137,7 @@ class TestAnswers:
     def test_http2(self, fleet: Fleet, way: Way) -> None:
         way.echo.chunks = paced = Paced(fleet, b"data: 1\n\n", b"data: 2\n\n")
         with way.connect_http2() as connection:
-            assert connection.ask("/image/events", way.headers) == 200
+            assert connection.begin("/image/events", way.headers).status == 200
             body = connection.body()
             first = next(body)
             paced.let_go()
@@ -151,7 +153,7 @@ class TestAnswers:
         before = [envoy.memory() for envoy in envoys]
         way.echo.chunks, length, sha256 = chunks, 0, hashlib.sha256()
         with way.connect_http2() as connection:
-            assert connection.ask("/image/file", way.headers) == 200
+            assert connection.begin("/image/file", way.headers).status == 200
             for data in connection.body():
                 length += len(data)
                 sha256.update(data)
@@ -183,21 +185,21 @@ class TestRequests:
     def test_http2(self, fleet: Fleet, way: Way) -> None:
         with way.connect_http2() as connection:
             body = self.body(fleet, way.echo)
-            status = connection.ask("/image/file", way.headers, method="PUT", body=body)
+            response = connection.send("/image/file", way.headers, method="PUT", body=body)
 
-            assert (status, json.loads(b"".join(connection.body()))["length"]) == (200, 9)
+        assert (response.status, response.json["length"]) == (200, 9)
 
     def test_big_ones_arrive_whole_in_little_memory(self, fleet: Fleet, way: Way) -> None:
         envoys = list(fleet.envoys.values())
         before = [envoy.memory() for envoy in envoys]
         with way.connect_http2() as connection:
             body = (bytes([number]) * MEGABYTE for number in range(SIZE))
-            status = connection.ask("/image/file", way.headers, method="PUT", body=body)
-            said = json.loads(b"".join(connection.body()))
+            response = connection.send("/image/file", way.headers, method="PUT", body=body)
+        said = response.json
         expected = hashlib.sha256(b"".join(bytes([number]) * MEGABYTE for number in range(SIZE)))
         grown = [envoy.peak_memory() - memory for envoy, memory in zip(envoys, before, strict=True)]
 
-        assert (status, said["length"], said["sha256"]) == (
+        assert (response.status, said["length"], said["sha256"]) == (
             200,
             SIZE * MEGABYTE,
             expected.hexdigest(),

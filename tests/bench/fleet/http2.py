@@ -1,8 +1,9 @@
 """The client's half of gRPC over HTTP/2, as much of it as one stream for ever needs.
 
-One bidirectional call on one TCP connection, as an Envoy has it. By hand, because the clients of a
-bench must cost far less than the server they measure: a message is some 10 µs here, and some 150 µs
-in grpc.aio. The headers of the answer are not looked at: they end the call, or say nothing.
+One bidirectional call on one TCP connection, as an Envoy has it. By hand, and not by
+`harness.http2`, because the clients of a bench must cost far less than the server they measure: a
+message is some 10 µs here, and some 150 µs in grpc.aio. The headers of the answer are not looked
+at: they end the call, or say nothing.
 
 https://www.rfc-editor.org/rfc/rfc9113
 """

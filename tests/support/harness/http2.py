@@ -2,15 +2,16 @@
 
 import socket
 import ssl
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from http.client import HTTPMessage
+from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
+    Event,
     ResponseReceived,
     StreamEnded,
     StreamReset,
@@ -30,16 +31,8 @@ _CONFIG = H2Configuration(
 )
 
 
-@dataclass(slots=True)
-class _Answer:
-    status: int = 0
-    headers: HTTPMessage | None = None
-    body: bytes = b""
-    ended: bool = False
-
-
 class Connection2:
-    """One HTTP/2 connection, with prior knowledge or over TLS."""
+    """One HTTP/2 connection, with prior knowledge or over TLS; one request at a time."""
 
     def __init__(
         self, port: int, *, tls: ssl.SSLContext | None = None, server_name: str = "peer"
@@ -50,6 +43,8 @@ class Connection2:
                 self.socket = tls.wrap_socket(self.socket, server_hostname=server_name)
             self._scheme = "http" if tls is None else "https"
             self._h2 = H2Connection(_CONFIG)
+            self._stream = 0
+            self._events: list[Event] = []  # that came, and were not looked at yet
             self._h2.initiate_connection()
             self._flush()
         except OSError:
@@ -62,24 +57,33 @@ class Connection2:
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
-    def send(
+    def send(self, path: str | None, headers: Headers = (), **more: Any) -> Response:
+        """Send a request as `begin` does, and read its whole answer.
+
+        Raises:
+            Refused: there is no answer.
+        """
+        head = self.begin(path, headers, **more)
+        return Response(status=head.status, headers=head.headers, body=b"".join(self.body()))
+
+    def begin(
         self,
         path: str | None,
         headers: Headers = (),
         *,
         method: str = "GET",
-        body: bytes = b"",
+        body: bytes | Iterable[bytes] = b"",
         trailers: Headers = (),
         authority: str = "peer.example",
         pseudo: Headers = (),
     ) -> Response:
-        """Send a request and read its answer.
+        """Send a request; return its answer without a body, once its head is here.
 
         Args:
             path: None sends no `:path`.
             headers: In the order and spelling that is sent.
             method: `:method`.
-            body: Goes in one frame.
+            body: Bytes that go in one frame, or pieces that are sent when they are made.
             trailers: After the body.
             authority: `:authority`.
             pseudo: Further pseudo headers.
@@ -89,56 +93,89 @@ class Connection2:
         """
         fields = [(":method", method), (":scheme", self._scheme), (":authority", authority)]
         fields += [(":path", path)] if path is not None else []
-        everything = [
-            (n.encode("latin-1"), v.encode("latin-1")) for n, v in [*fields, *pseudo, *headers]
-        ]
-        stream = self._h2.get_next_available_stream_id()
+        self._stream = self._h2.get_next_available_stream_id()
+        self._h2.send_headers(
+            self._stream,
+            _encoded([*fields, *pseudo, *headers]),
+            end_stream=not body and not trailers,
+        )
         try:
-            self._h2.send_headers(stream, everything, end_stream=not body and not trailers)
             if body:
-                self._h2.send_data(stream, body, end_stream=not trailers)
+                self._send_body(body, end_stream=not trailers)
             if trailers:
-                last = [
-                    (name.encode("latin-1"), value.encode("latin-1")) for name, value in trailers
-                ]
-                self._h2.send_headers(stream, last, end_stream=True)
+                self._h2.send_headers(self._stream, _encoded(trailers), end_stream=True)
             self._flush()
-            return self._read(stream)
         except OSError as error:
             raise Refused(str(error)) from error
+        return self._head()
 
-    def _read(self, stream: int) -> Response:
-        answer = _Answer()
-        while not answer.ended:
-            received = self.socket.recv(1 << 16)
-            if not received:
-                raise Refused("the connection was closed")
-            for event in self._h2.receive_data(received):
-                self._take(event, stream, answer)
-            self._flush()
-        assert answer.headers is not None
-        return Response(status=answer.status, headers=answer.headers, body=answer.body)
+    def body(self) -> Iterator[bytes]:
+        """Yield the pieces of the answer's body as they come.
 
-    def _take(self, event: object, stream: int, answer: _Answer) -> None:
-        if isinstance(event, ConnectionTerminated):
-            raise Refused(f"the connection was ended: {event.error_code}")
-        if getattr(event, "stream_id", None) != stream:
+        Raises:
+            Refused: it broke off.
+        """
+        while not isinstance(event := self._next(), StreamEnded):
+            if isinstance(event, DataReceived):
+                self._h2.acknowledge_received_data(event.flow_controlled_length, self._stream)
+                yield event.data
+
+    def _head(self) -> Response:
+        while not isinstance(event := self._next(), ResponseReceived):
+            pass
+        status, headers = 0, HTTPMessage()
+        for name, value in event.headers:
+            text = value.decode("latin-1")
+            if name == b":status":
+                status = int(text)
+            else:
+                headers[name.decode("latin-1")] = text
+        return Response(status=status, headers=headers, body=b"")
+
+    def _send_body(self, body: bytes | Iterable[bytes], *, end_stream: bool) -> None:
+        if isinstance(body, bytes):
+            self._send(body, end_stream=end_stream)
             return
-        if isinstance(event, StreamReset):
-            raise Refused(f"the stream was reset: {event.error_code}")
-        if isinstance(event, ResponseReceived):
-            answer.headers = HTTPMessage()
-            for name, value in event.headers:
-                text = value.decode("latin-1")
-                if name == b":status":
-                    answer.status = int(text)
-                else:
-                    answer.headers[name.decode("latin-1")] = text
-        elif isinstance(event, DataReceived):
-            answer.body += event.data
-            self._h2.acknowledge_received_data(event.flow_controlled_length, stream)
-        elif isinstance(event, StreamEnded):
-            answer.ended = True
+        for piece in body:
+            self._send(piece)
+            self._flush()
+        if end_stream:
+            self._h2.end_stream(self._stream)
+
+    def _send(self, data: bytes, *, end_stream: bool = False) -> None:
+        while data:
+            window = self._h2.local_flow_control_window(self._stream)
+            size = min(window, self._h2.max_outbound_frame_size, len(data))
+            if size:
+                frame, data = data[:size], data[size:]
+                self._h2.send_data(self._stream, frame, end_stream=end_stream and not data)
+            else:
+                self._receive()
+
+    def _next(self) -> Event:
+        """Return the next event of the stream."""
+        while True:
+            while not self._events:
+                try:
+                    self._receive()
+                except OSError as error:
+                    raise Refused(str(error)) from error
+            event = self._events.pop(0)
+            if isinstance(event, ConnectionTerminated):
+                raise Refused(f"the connection was ended: {event.error_code}")
+            if getattr(event, "stream_id", None) != self._stream:
+                continue
+            if isinstance(event, StreamReset):
+                raise Refused(f"the stream was reset: {event.error_code}")
+            return event
+
+    def _receive(self) -> None:
+        self._flush()
+        data = self.socket.recv(1 << 16)
+        if not data:
+            raise Refused("the connection was closed")
+        self._events += self._h2.receive_data(data)
+        self._flush()
 
     def _flush(self) -> None:
         self.socket.sendall(self._h2.data_to_send())
@@ -150,7 +187,7 @@ def send2(
     headers: Headers = (),
     *,
     tls: ssl.SSLContext | None = None,
-    **more: object,
+    **more: Any,
 ) -> Response:
     """Send one request over a connection of its own (`Connection2.send`).
 
@@ -159,6 +196,11 @@ def send2(
     """
     try:
         with Connection2(port, tls=tls) as connection:
-            return connection.send(path, headers, **more)  # type: ignore[arg-type]
+            return connection.send(path, headers, **more)
     except OSError as error:
         raise Refused(str(error)) from error
+
+
+def _encoded(fields: Headers) -> list[tuple[bytes, bytes]]:
+    # latin-1: any byte can be sent as the character of its number
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
