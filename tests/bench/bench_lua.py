@@ -167,9 +167,9 @@ def measure() -> dict[str, list[float]]:
             load(ports[name], data, WARM_UP)
         for _ in range(ROUNDS):
             for name, (_, data) in CASES.items():
-                before = cpu_microseconds(running.process.pid)
+                before = cpu_microseconds(running.pid)
                 load(ports[name], data, REQUESTS)
-                spent = cpu_microseconds(running.process.pid) - before
+                spent = cpu_microseconds(running.pid) - before
                 samples[name].append(spent / REQUESTS)
     return samples
 

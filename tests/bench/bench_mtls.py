@@ -134,11 +134,11 @@ def measure_handshakes(pair: Pair) -> None:
     context, port = sites.client("cloud-1"), pair.target.peer.port
     samples = []
     for round_ in range(ROUNDS + 1):
-        before = cpu_microseconds(pair.envoy("cloud-2").process.pid)
+        before = cpu_microseconds(pair.envoy("cloud-2").pid)
         for _ in range(HANDSHAKES):
             _shake_hands(context, port)
         if round_:
-            spent = cpu_microseconds(pair.envoy("cloud-2").process.pid) - before
+            spent = cpu_microseconds(pair.envoy("cloud-2").pid) - before
             samples.append(spent / HANDSHAKES)
     report.value("a handshake at the peer", statistics.median(samples), "us CPU", n=ROUNDS)
 
@@ -176,9 +176,7 @@ def _load(port: int) -> None:
 
 
 def _spent(pair: Pair) -> dict[str, float]:
-    return {
-        cloud: cpu_microseconds(pair.envoy(cloud).process.pid) for cloud in ("cloud-1", "cloud-2")
-    }
+    return {cloud: cpu_microseconds(pair.envoy(cloud).pid) for cloud in ("cloud-1", "cloud-2")}
 
 
 def main() -> None:

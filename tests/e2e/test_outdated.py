@@ -233,7 +233,7 @@ class TestYesterday:
         assert "the cloud of a node is not known here" in serve.log()
         replicas.way.mend()
         until(lambda: listens(ports[0]), "the front of third-site listens")
-        assert third.process.poll() is None
+        assert third.exit_status is None
 
     def test_all_are_brought_up_to_date_when_the_registry_is_back(
         self, stack: Stack, replicas: Replicas

@@ -71,7 +71,7 @@ def cpu(pid: int) -> float:
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_another_request_is_served_in_between(fleet: Fleet, front: int, body: bytes) -> None:
-    pid = fleet.envoys["cloud-1"].process.pid
+    pid = fleet.envoys["cloud-1"].pid
     taken = fleet.echo("glance").received
     with Connection(front) as other, uploads(front, body):
         assert fleet.eventually(lambda: fleet.echo("glance").received > taken)

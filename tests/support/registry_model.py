@@ -3,21 +3,18 @@
 import asyncio
 import importlib.resources
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from aetcd import rpc
 
+from harness.http import answers
 from harness.ports import free_port
+from harness.process import Process
 from scopeway.control_plane.catalog.catalog import Catalog
 from scopeway.control_plane.clouds.document import to_document
 from scopeway.control_plane.clouds.inventory import Inventory
@@ -26,6 +23,8 @@ from scopeway.control_plane.registry import Batch, Registry
 from scopeway.control_plane.registry.documents import to_json
 from scopeway.control_plane.registry.etcd.client import connect
 from scopeway.control_plane.registry.etcd.url import parse_etcd_url
+
+PROGRAM = Path(sys.executable).parent / "etcd"
 
 
 def a_cloud(name: str, *, port: int = 9292, **labels: str) -> Cloud:
@@ -47,30 +46,17 @@ class Etcd:
         self.peer_port = free_port()
         self.endpoint = f"127.0.0.1:{self.port}"
         self.scheme = scheme
-        self.options = options
-        self.process: subprocess.Popen[bytes] | None = None
+        flags = ["--unsafe-no-fsync", *_flags(self._options()), *options]
+        self._process = Process("etcd", [PROGRAM, *flags], folder)
 
     def start(self) -> None:
-        program = Path(sys.executable).parent / "etcd"
-        self.process = subprocess.Popen(
-            [
-                program,
-                "--unsafe-no-fsync",
-                *_flags(self._options()),
-                *self.options,
-            ],
-            env={"PATH": os.environ["PATH"]},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self._process.launch()
         if self.scheme == "http":
-            self._wait()
+            health = f"http://{self.endpoint}/health"
+            self._process.wait_until(lambda: answers(health), "etcd answers")
 
     def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        self._process.kill()
 
     def wipe(self) -> None:
         """Set it up anew: the same member of the same cluster by name and id, without any data."""
@@ -100,14 +86,10 @@ class Etcd:
 
     def pause(self) -> None:
         """Hold it; its connections stay open."""
-        self._signal(signal.SIGSTOP)
+        self._process.pause()
 
     def resume(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
+        self._process.resume()
 
     def control(self, *words: str) -> str:
         """Run etcdctl."""
@@ -130,17 +112,6 @@ class Etcd:
             "election-timeout": 200,
             "log-level": "fatal",
         }
-
-    def _wait(self) -> None:
-        give_up = time.monotonic() + 30
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://{self.endpoint}/health", timeout=5) as answer:
-                    if answer.status == 200:
-                        return
-            except (urllib.error.URLError, OSError):
-                assert time.monotonic() < give_up, "etcd does not start"
-            time.sleep(0.02)
 
 
 def _flags(options: Mapping[str, object]) -> list[str]:
@@ -208,25 +179,19 @@ async def reading(registry: Registry) -> AsyncIterator[Reader]:
 def proxied(etcd: Etcd) -> Iterator[str]:
     """Run etcd's own proxy, of which clients see one server; yield its endpoint."""
     endpoint = f"127.0.0.1:{free_port()}"
-    program = Path(sys.executable).parent / "etcd"
     options = {
         "endpoints": etcd.endpoint,
         "listen-addr": endpoint,
         "advertise-client-url": endpoint,
         "data-dir": etcd.folder / "proxy",
     }
-    process = subprocess.Popen(
-        [program, "grpc-proxy", "start", *_flags(options)],
-        env={"PATH": os.environ["PATH"]},
-        cwd=etcd.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [PROGRAM, "grpc-proxy", "start", *_flags(options)]
+    process = Process("proxy", command, etcd.folder, cwd=etcd.folder)
+    process.launch()
     try:
         yield endpoint
     finally:
         process.kill()
-        process.wait()
 
 
 class Forwarder:

@@ -47,7 +47,7 @@ def load(envoy: Envoy) -> str:
 
 
 def refused(envoy: Envoy) -> bool:
-    return "is of no kind that is served" in envoy.log.read_text()
+    return "is of no kind that is served" in envoy.log()
 
 
 def wait_for(look: Callable[[Envoy], object], envoy: Envoy, expected: object) -> None:

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,14 +13,12 @@ from typing import Any
 import yaml
 
 from harness.http import Response, send
+from harness.process import Process
 
 PROGRAM = Path(
     os.environ.get("SCOPEWAY_TEST_ENVOY") or Path(sys.executable).parent / "envoy"
 ).absolute()
 """What is tried: the Envoy beside this Python, or another (`make test-envoy`)."""
-
-READY_SECONDS = 30.0
-LOG_TAIL = 4000
 
 
 @cache
@@ -51,7 +48,7 @@ def xds_cluster(port: int) -> dict[str, Any]:
     }
 
 
-class Envoy:
+class Envoy(Process):
     """One Envoy, started from a bootstrap; its admin interface gets a free port."""
 
     def __init__(
@@ -75,30 +72,27 @@ class Envoy:
             drain_seconds: How long connections stay that a replaced listener had; 600 is Envoy's
                 default.
         """
-        self.folder, self.name = folder, name
+        self.folder = folder
         self.node = str(bootstrap["node"]["id"])
-        self.log = folder / f"{name}.log"
-        self.access_log_file = folder / f"{name}.access.log"
-        config = folder / f"{name}.yaml"
+        config, admin = folder / f"{name}.yaml", folder / f"{name}.admin"
+        command = [
+            *(*before, PROGRAM, "-c", config, "--concurrency", "1", *options),
+            *("--admin-address-path", admin, "--file-flush-interval-msec", "20"),
+            *("--drain-time-s", str(drain_seconds), "--log-level", "info"),
+        ]
+        super().__init__(name, command, folder)
+        self.output_file = self.access_log_file = folder / f"{name}.access.log"
         address = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
         config.write_text(yaml.safe_dump({**bootstrap, "admin": {"address": address}}))
-        admin = folder / f"{name}.admin"
-        admin.unlink(missing_ok=True)
-        with self.log.open("wb") as log, self.access_log_file.open("ab") as access_log:
-            self.process = subprocess.Popen(
-                [
-                    *(*before, PROGRAM, "-c", config, "--concurrency", "1", *options),
-                    *("--admin-address-path", admin, "--file-flush-interval-msec", "20"),
-                    *("--drain-time-s", str(drain_seconds), "--log-level", "info"),
-                ],
-                stdout=access_log,
-                stderr=log,
-            )
-        self.admin_port = int(self._wait_for(admin).rpartition(":")[2])
+        for file in (admin, self.log_file):  # of an earlier one with this name
+            file.unlink(missing_ok=True)
+        self.launch()
+        self.wait_until(lambda: admin.exists() and admin.read_text(), "its admin interface listens")
+        self.admin_port = int(admin.read_text().rpartition(":")[2])
 
     def wait_ready(self) -> "Envoy":
         """Wait until the listeners are there."""
-        self._until(lambda: self.admin("/ready").status == 200, "ready")
+        self.wait_until(lambda: self.admin("/ready").status == 200, "/ready is 200")
         return self
 
     def admin(self, path: str, method: str = "GET") -> Response:
@@ -113,18 +107,6 @@ class Envoy:
             if "value" in each and each["name"].startswith(prefix)
         }
 
-    def memory(self) -> int:
-        """Return the resident set, in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        (line,) = (each for each in status.splitlines() if each.startswith("VmRSS:"))
-        return int(line.split()[1]) * 1024
-
-    def peak_memory(self) -> int:
-        """Return the largest resident set so far, in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        (line,) = (each for each in status.splitlines() if each.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-
     def access_log(self, request_id: str, lines: int = 1) -> list[dict[str, Any]]:
         """Return the lines of a request, once there are so many; Envoy writes them soon after."""
         found: list[dict[str, Any]] = []
@@ -134,29 +116,5 @@ class Envoy:
             found[:] = [json.loads(each) for each in text.splitlines() if request_id in each]
             return len(found) >= lines
 
-        self._until(look, f"{lines} lines of {request_id} in its access log")
+        self.wait_until(look, f"{lines} lines of {request_id} in its access log")
         return found
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(READY_SECONDS)
-
-    def kill(self) -> None:
-        """End it without a chance to say good-bye."""
-        self.process.kill()
-        self.process.wait(READY_SECONDS)
-
-    def tail(self) -> str:
-        """Return the end of its log, for a failed test."""
-        return f"--- {self.name}\n{self.log.read_text(errors='replace')[-LOG_TAIL:]}"
-
-    def _wait_for(self, file: Path) -> str:
-        self._until(lambda: file.exists() and bool(file.read_text()), "listening")
-        return file.read_text()
-
-    def _until(self, condition: Any, what: str) -> None:
-        deadline = time.monotonic() + READY_SECONDS
-        while not condition():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"{self.name} is not {what}\n{self.tail()}")
-            time.sleep(0.02)
