@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from harness.envoy import PROGRAM
-from harness.process import until
+from harness.process import Process
 from scopeway.control_plane.identity.authority import AuthorityFolder
 from scopeway.control_plane.identity.files import in_folder
 from scopeway.control_plane.translator.bootstrap import PRESSURE_SCALE, resource_monitor
@@ -93,17 +93,17 @@ def test_envoys_own_admin_interface_has_no_address(
     cloud = f"cloud-{os.getpid()}"
     config = tmp_path / "envoy.yaml"
     config.write_text(scopeway("bootstrap", cloud, "--instance", "i" * 80).out)
-    command = [str(PROGRAM), "-c", str(config), "--disable-hot-restart", "--concurrency", "1"]
-    with (tmp_path / "log").open("wb") as log, socket.socket(socket.AF_UNIX) as admin:
-        envoy = subprocess.Popen(command, stdout=log, stderr=log)
+    command = [PROGRAM, "-c", config, "--disable-hot-restart", "--concurrency", "1"]
+    envoy = Process("envoy", command, tmp_path)
+    with socket.socket(socket.AF_UNIX) as admin:
+        envoy.launch()
         try:
-            until(lambda: _connects(admin, cloud), "Envoy's admin interface answers")
+            envoy.wait_until(lambda: _connects(admin, cloud), "its admin interface answers")
             admin.sendall(b"GET /listeners HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             answer = admin.makefile("rb").read()
             listening = _listens_on_tcp(envoy.pid)
         finally:
             envoy.kill()
-            envoy.wait()
 
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert listening == 0

@@ -81,6 +81,7 @@ def test_a_command_in_a_help_can_be_copied(scopeway: Callable[..., Any]) -> None
         (["bootstrap", "cloud-1", "--xds", "http://x:1"], "'http://x:1' is a URL"),
         (["bootstrap", "cloud-1", "--xds", "0.0.0.0:1"], "can be listened on but not connected to"),
         (["bootstrap", "cloud-1", "--xds", "[::]:1"], "can be listened on but not connected to"),
+        (["demo"], "No such command 'demo'"),
         (["bootstrap", "cloud-1", "--xds", "x:-1"], "'-1' in 'x:-1' is not a port"),
         (["cloud", "put", "--registry", "dir:.", "missing.yaml"], "missing.yaml"),
         (["cloud", "put", "--registry", "dir:.", "--ttl", "0", __file__], "--ttl"),
