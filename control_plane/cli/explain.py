@@ -70,7 +70,6 @@ def explain(
     """
     from scopeway.control_plane.catalog.reading import read_registry
     from scopeway.control_plane.planner.explain import explain_request
-    from scopeway.control_plane.planner.grants import policy_problem
     from scopeway.control_plane.planner.planner import PlanSettings
     from scopeway.control_plane.registry import RegistryUnavailable, open_registry
     from scopeway.control_plane.scope import official_type
@@ -92,18 +91,7 @@ def explain(
     settings = PlanSettings(
         insecure_peers=insecure_peers, direct=direct or None, trust_domain=trust_domain
     )
-    explanation = explain_request(
-        scope, service_type, caller, inventory, settings, method, policy_problem=policy_problem
-    )
-    if trust_domain is None and not insecure_peers:
-        certified = dataclasses.replace(settings, trust_domain="any")
-        otherwise = explain_request(
-            scope, service_type, caller, inventory, certified, method, policy_problem=policy_problem
-        )
-        if set(otherwise.clouds) - set(explanation.clouds):
-            where = ", then ".join(otherwise.clouds)
-            hint = f"where sites have certificates (--trust-domain) it goes to {where}"
-            explanation = dataclasses.replace(explanation, warnings=(*explanation.warnings, hint))
+    explanation = explain_request(scope, service_type, caller, inventory, settings, method)
     if output == "json":
         click.echo(json.dumps(dataclasses.asdict(explanation)))
     else:

@@ -1,6 +1,6 @@
 """What a request would get, told to people: `scopeway explain`."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -9,20 +9,22 @@ from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.policy import (
     AUDIT,
-    Policy,
     Verdict,
     evaluate_rules,
     policy_of,
     rule_name,
 )
 from scopeway.control_plane.planner.access import denial_sentence
-from scopeway.control_plane.planner.plan import PeerHop, Plan, Rejection, Route, Skipped
+from scopeway.control_plane.planner.grants import policy_problem
+from scopeway.control_plane.planner.plan import PeerHop, Rejection, Route
 from scopeway.control_plane.planner.planner import PlanSettings, plan_with_skipped
 from scopeway.control_plane.scope import (
+    CompletedScope,
+    Scope,
     ScopeError,
-    binding_for,
+    Target,
+    complete_scope,
     parse_scope,
-    parse_target,
     target_name,
 )
 
@@ -50,10 +52,8 @@ class Explanation:
     """What the scope does that is rarely meant."""
 
 
-PolicyProblem = Callable[[Policy, Inventory], str | None]
-
 FOLLOWERS: Final = {"compute": ("network", "block-storage")}
-"""A service to those whose resources it can use only where it is itself."""
+"""Services that must be at the same cloud as the first one, because it uses their resources."""
 
 
 def explain_request(
@@ -63,50 +63,54 @@ def explain_request(
     inventory: Inventory,
     settings: PlanSettings,
     method: str | None = None,
-    *,
-    policy_problem: PolicyProblem,
 ) -> Explanation:
-    """Explain what a request to a service at the site of `caller` gets.
+    """Explain what serves a request to a service at the site of `caller`, and why.
 
     Args:
-        scope: As the user writes it; empty is all local.
+        scope: As the user writes it; an empty scope is all local.
         service: An official service type.
-        caller: The cloud that is asked.
+        caller: The cloud whose front takes the request.
         inventory: All clouds.
-        settings: As the control plane has them.
-        method: Of the request, or FORM; None leaves methods out.
-        policy_problem: Returns why the Envoys of a cloud cannot enforce its policy, or None.
+        settings: The settings of the control plane.
+        method: The method of the request, or FORM; None leaves methods out.
     """
     try:
-        parse_scope(scope)
-        name = target_name(service, binding_for(scope, service, caller.name))
+        parsed = parse_scope(scope)
+        completed = complete_scope(scope, caller.name)
     except ScopeError as error:
-        return _rejected_scope(None, error)
-    explanation = explain_target(
-        name, caller, inventory, settings, method, policy_problem=policy_problem
-    )
-    return replace(explanation, warnings=tuple(_rarely_meant(scope, service, caller.name)))
+        return Explanation(
+            target=None, outcome="reject", status=error.status, reason=str(error), skipped={}
+        )
+    name = target_name(service, completed.expression_for(service))
+    target = Target(service=service, expression=parsed.expression_for(service))
+    explanation = _explain_target(name, target, caller, inventory, settings, method)
+    warnings = [*_warnings(parsed, completed, service)]
+    if settings.trust_domain is None and not settings.insecure_peers:
+        certified = replace(settings, trust_domain="any")
+        other = _explain_target(name, target, caller, inventory, certified, method)
+        if set(other.clouds) - set(explanation.clouds):
+            where = ", then ".join(other.clouds)
+            warnings.append(f"where sites have certificates (--trust-domain) it goes to {where}")
+    return replace(explanation, warnings=tuple(warnings))
 
 
-def explain_target(
+def _explain_target(
     name: str,
+    target: Target,
     caller: Cloud,
     inventory: Inventory,
     settings: PlanSettings,
-    method: str | None = None,
-    *,
-    policy_problem: PolicyProblem,
+    method: str | None,
 ) -> Explanation:
-    """Explain what the cluster of a target name is at the site of `caller`."""
-    try:
-        target = parse_target(name)
-    except ScopeError as error:
-        return _rejected_scope(name, error)
-    plan, skipped = plan_with_skipped(target, caller, inventory, settings)
-    explanation = _explanation(name, plan, skipped)
+    plan, left_out = plan_with_skipped(target, caller, inventory, settings)
+    skipped = {each.cloud: each.reason for each in left_out}
     if isinstance(plan, Rejection):
-        return explanation
-    return _with_rules(explanation, plan, target.service, caller, inventory, method, policy_problem)
+        return Explanation(
+            target=name, outcome="reject", status=plan.status, reason=plan.reason, skipped=skipped
+        )
+    clouds = tuple(hop.cloud for hop in plan.hops)
+    explanation = Explanation(target=name, outcome="route", clouds=clouds, skipped=skipped)
+    return _with_rules(explanation, plan, target.service, caller, inventory, method)
 
 
 def _with_rules(
@@ -116,7 +120,6 @@ def _with_rules(
     caller: Cloud,
     inventory: Inventory,
     method: str | None,
-    policy_problem: PolicyProblem,
 ) -> Explanation:
     """Say which rules decide, and what the target's own Envoy refuses though the cluster exists."""
     rules: dict[str, str] = {}
@@ -149,30 +152,14 @@ def _with_rules(
     )
 
 
-def _rarely_meant(scope: str, service: str, origin: str) -> Iterator[str]:
-    bound = {binding.service for binding in parse_scope(scope).bindings}
+def _warnings(parsed: Scope, completed: CompletedScope, service: str) -> Iterator[str]:
+    bound = {binding.service for binding in parsed.bindings}
     for leader, followers in FOLLOWERS.items():
-        leading = binding_for(scope, leader, origin)
+        leading = completed.expression_for(leader)
         for follower in followers:
-            following = binding_for(scope, follower, origin)
+            following = completed.expression_for(follower)
             if service in (leader, follower) and follower not in bound and following != leading:
                 yield (
                     f"{leader} is at {leading} but {follower}, which the scope doesn't bind, at "
                     f"{following}: what is made there can't be used; bind {follower} too"
                 )
-
-
-def _rejected_scope(name: str | None, error: ScopeError) -> Explanation:
-    return Explanation(
-        target=name, outcome="reject", status=error.status, reason=str(error), skipped={}
-    )
-
-
-def _explanation(name: str, plan: Plan, left_out: Iterable[Skipped]) -> Explanation:
-    skipped = {each.cloud: each.reason for each in left_out}
-    if isinstance(plan, Rejection):
-        return Explanation(
-            target=name, outcome="reject", status=plan.status, reason=plan.reason, skipped=skipped
-        )
-    clouds = tuple(hop.cloud for hop in plan.hops)
-    return Explanation(target=name, outcome="route", clouds=clouds, skipped=skipped)

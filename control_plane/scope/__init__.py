@@ -16,9 +16,9 @@ from scopeway.control_plane.scope.ast import (
     Operation,
     Scope,
 )
-from scopeway.control_plane.scope.canonical import canonical, unsupported_operator
 from scopeway.control_plane.scope.errors import ScopeError
-from scopeway.control_plane.scope.lexical import binding_for, complete, lexical_form
+from scopeway.control_plane.scope.lexical import CompletedScope, complete_scope, lexical_form
+from scopeway.control_plane.scope.operators import unsupported_operator
 from scopeway.control_plane.scope.parser import parse_expression, parse_scope
 from scopeway.control_plane.scope.services import official_type
 from scopeway.control_plane.scope.target import (
@@ -39,6 +39,7 @@ __all__ = [
     "SERVICE_TYPES",
     "Binding",
     "CloudName",
+    "CompletedScope",
     "Expression",
     "LabelSelector",
     "Local",
@@ -46,9 +47,7 @@ __all__ = [
     "Scope",
     "ScopeError",
     "Target",
-    "binding_for",
-    "canonical",
-    "complete",
+    "complete_scope",
     "is_cheap_to_parse",
     "is_cloud_name",
     "is_label_word",

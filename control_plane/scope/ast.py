@@ -50,3 +50,8 @@ class Scope:
 
     bindings: tuple[Binding, ...]
     """Sorted by service, each service once ("*" first)."""
+
+    def expression_for(self, service: str) -> Expression:
+        """Return the expression that serves a service, given by its official type."""
+        bound = {binding.service: binding.expression for binding in self.bindings}
+        return bound.get(service) or bound.get("*") or Local()

@@ -6,6 +6,8 @@ implementations.
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from scopeway.control_plane.scope.errors import ScopeError
 from scopeway.control_plane.scope.services import official_type
@@ -30,29 +32,26 @@ def lexical_form(text: str | bytes) -> str:
     return _joined(_bindings(validated_text(text)))
 
 
-def complete(text: str | bytes, origin: str) -> str:
-    """Returns the lexical form with the defaults of the origin in it; it is its own completion.
+@dataclass(frozen=True, slots=True)
+class CompletedScope:
+    """A scope in lexical form, with a binding for `*` and the origin in place of `local`."""
+
+    bindings: Mapping[str, str]
+    """Official service type, or "*" for all others, to a lexical expression."""
+    text: str
+    """The lexical form; it is its own completion at every origin."""
+
+    def expression_for(self, service: str) -> str:
+        """Return the lexical expression that serves a service, given by its official type."""
+        return self.bindings.get(service, self.bindings["*"])
+
+
+def complete_scope(text: str | bytes, origin: str) -> CompletedScope:
+    """Return the completed form of a scope.
 
     Raises:
-        ScopeError: Also where the completed text is longer than a scope may be.
+        ScopeError: The text has no lexical form, or its completed form is too long for a scope.
     """
-    return _joined(_completed(text, origin))
-
-
-def binding_for(text: str | bytes, service: str, origin: str) -> str:
-    """Returns the lexical expression that serves a service (official type or alias).
-
-    Raises:
-        ScopeError: The text has no completed form, or the service is not known.
-    """
-    bindings = _completed(text, origin)
-    service_type = official_type(service)
-    if service_type is None:
-        raise ScopeError(f"no such service: {quoted(service)}")
-    return bindings.get(service_type, bindings["*"])
-
-
-def _completed(text: str | bytes, origin: str) -> dict[str, str]:
     bindings = {
         service: _LABELS_OR_NAME.sub(
             lambda match: origin if match[0] == "local" else match[0], expression
@@ -60,9 +59,10 @@ def _completed(text: str | bytes, origin: str) -> dict[str, str]:
         for service, expression in _bindings(validated_text(text)).items()
     }
     bindings.setdefault("*", origin)
-    if len(_joined(bindings)) > MAX_BYTES:
+    joined = _joined(bindings)
+    if len(joined) > MAX_BYTES:
         raise ScopeError(f"longer than {MAX_BYTES} bytes with '*' and 'local' filled in")
-    return bindings
+    return CompletedScope(bindings, joined)
 
 
 def _joined(bindings: dict[str, str]) -> str:

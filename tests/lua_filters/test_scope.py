@@ -9,13 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scopeway.control_plane.scope import (
-    SERVICE_TYPES,
-    ScopeError,
-    binding_for,
-    complete,
-    lexical_form,
-)
+from scopeway.control_plane.scope import SERVICE_TYPES, ScopeError, complete_scope, lexical_form
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "scope" / "lexical.json"
 CASES: list[dict[str, Any]] = json.loads(VECTORS.read_text())["cases"]
@@ -115,13 +109,13 @@ def test_lua_and_python_agree(lua: Lua, text: bytes) -> None:
         return
     assert lua.lexical(text) == lexical
 
-    completed = in_python(complete, text, "cloud-1")
+    completed = in_python(complete_scope, text, "cloud-1")
     done = lua.complete(text, "cloud-1")
     if isinstance(completed, ScopeError):
         assert done is None
         return
     assert done is not None
-    assert done[0] == completed
+    assert done[0] == completed.text
     for service in ("image", "identity", "compute"):
         mine = done[1].get(service, done[1]["*"])
-        assert mine == binding_for(text, service, "cloud-1")
+        assert mine == completed.expression_for(service)

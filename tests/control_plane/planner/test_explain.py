@@ -14,8 +14,7 @@ from scopeway.control_plane.clouds.model import (
     Peer,
     Service,
 )
-from scopeway.control_plane.planner.explain import Explanation, explain_request, explain_target
-from scopeway.control_plane.planner.grants import policy_problem
+from scopeway.control_plane.planner.explain import Explanation, explain_request
 from scopeway.control_plane.planner.planner import PlanSettings
 
 SERVICES = {"image": Service(endpoints=(Endpoint(address="127.0.0.1", port=9292),))}
@@ -34,9 +33,7 @@ CLOUDS = Inventory().apply(
 
 
 def explained(scope: str, service: str = "image") -> Explanation:
-    return explain_request(
-        scope, service, HOME, CLOUDS, PlanSettings(), policy_problem=policy_problem
-    )
+    return explain_request(scope, service, HOME, CLOUDS, PlanSettings())
 
 
 def test_a_route_names_its_clouds_in_order_and_what_was_skipped() -> None:
@@ -84,14 +81,6 @@ def test_a_scope_that_does_not_parse_is_rejected_without_a_target() -> None:
     assert explanation.reason.startswith("column 19: ")
 
 
-def test_a_target_name_that_does_not_parse_is_rejected_with_the_name() -> None:
-    explanation = explain_target(
-        "image@cloud-1|", HOME, CLOUDS, PlanSettings(), policy_problem=policy_problem
-    )
-
-    assert (explanation.target, explanation.status) == ("image@cloud-1|", 400)
-
-
 def test_an_explanation_is_json() -> None:
     document = json.loads(json.dumps(dataclasses.asdict(explained("glance:cloud-2"))))
 
@@ -128,12 +117,8 @@ def test_nothing_is_warned_of_where_it_is_bound_or_the_same() -> None:
 def test_a_cordon_is_told() -> None:
     cordoned = CLOUDS.with_cordons({"cloud-2": "new disks"})
     settings = PlanSettings()
-    alone = explain_request(
-        "glance:cloud-2", "image", HOME, cordoned, settings, policy_problem=policy_problem
-    )
-    first = explain_request(
-        "glance:cloud-2|local", "image", HOME, cordoned, settings, policy_problem=policy_problem
-    )
+    alone = explain_request("glance:cloud-2", "image", HOME, cordoned, settings)
+    first = explain_request("glance:cloud-2|local", "image", HOME, cordoned, settings)
 
     assert (alone.status, alone.reason) == (503, "cloud-2 is cordoned: new disks")
     assert first.skipped == {"cloud-2": "cloud-2 is cordoned: new disks"}
@@ -156,9 +141,7 @@ class TestMethods:
 
     def explained(self, clouds: Inventory, method: str, scope: str = "cloud-2") -> Explanation:
         settings = PlanSettings()
-        return explain_request(
-            f"image:{scope}", "image", HOME, clouds, settings, method, policy_problem=policy_problem
-        )
+        return explain_request(f"image:{scope}", "image", HOME, clouds, settings, method)
 
     def test_the_rule_that_allows_it_is_named(self) -> None:
         explanation = self.explained(self.clouds(), "HEAD")
@@ -207,14 +190,7 @@ def test_a_policy_that_is_too_large_is_the_reason(monkeypatch: pytest.MonkeyPatc
     inventory = CLOUDS.apply({"cloud-2": owner})
 
     def explanation() -> Explanation:
-        return explain_request(
-            "{image: cloud-2}",
-            "image",
-            HOME,
-            inventory,
-            PlanSettings(),
-            policy_problem=policy_problem,
-        )
+        return explain_request("{image: cloud-2}", "image", HOME, inventory, PlanSettings())
 
     assert explanation().outcome == "route"
     monkeypatch.setattr("scopeway.control_plane.planner.grants.MAX_GRANTS", 0)

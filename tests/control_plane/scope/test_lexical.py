@@ -9,8 +9,7 @@ import pytest
 from scopeway.control_plane.scope import (
     SERVICE_TYPES,
     ScopeError,
-    binding_for,
-    complete,
+    complete_scope,
     lexical_form,
     parse_expression,
     parse_scope,
@@ -35,13 +34,13 @@ def test_the_vector_holds(case: dict[str, Any]) -> None:
     assert lexical_form(case["lexical"]) == case["lexical"]
     if case["completed"] is None:
         with pytest.raises(ScopeError, match="with '\\*' and 'local' filled in"):
-            complete(text, origin)
+            complete_scope(text, origin)
         return
-    assert complete(text, origin) == case["completed"]
-    assert complete(case["completed"], origin) == case["completed"]
+    assert complete_scope(text, origin).text == case["completed"]
+    assert complete_scope(case["completed"], origin).text == case["completed"]
     for service, expression in case["bindings"].items():
-        assert binding_for(text, service, origin) == expression
-        assert binding_for(case["completed"], service, "another") == expression
+        assert complete_scope(text, origin).expression_for(service) == expression
+        assert complete_scope(case["completed"], "another").expression_for(service) == expression
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=why)
@@ -64,15 +63,6 @@ def test_the_lexical_form_parses_to_the_same_scope(case: dict[str, Any]) -> None
 
     assert not why(case).startswith("does not parse")
     assert parse_scope(case["lexical"]) == scope
-
-
-def test_an_alias_may_ask_for_a_binding() -> None:
-    assert binding_for("glance:a", "glance", "b") == "a"
-
-
-def test_an_unknown_service_has_no_binding() -> None:
-    with pytest.raises(ScopeError, match=r"^no such service: 'glanze'$"):
-        binding_for("glance:a", "glanze", "b")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +105,7 @@ def test_a_binding_for_each_service_there_is_can_be_read() -> None:
 
 
 def test_a_binding_of_a_completed_scope_is_an_expression() -> None:
-    expression = binding_for("{glance: [region=eu] || local}", "image", "cloud-1")
+    expression = complete_scope("{glance: [region=eu] || local}", "cloud-1").expression_for("image")
 
     assert expression == "[region=eu]|cloud-1"
     assert parse_expression(expression) == parse_expression("[region=eu] | cloud-1")

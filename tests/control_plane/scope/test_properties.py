@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scope_text import canonical
 from scopeway.control_plane.scope import (
     Binding,
     CloudName,
@@ -15,9 +16,7 @@ from scopeway.control_plane.scope import (
     Operation,
     Scope,
     ScopeError,
-    binding_for,
-    canonical,
-    complete,
+    complete_scope,
     lexical_form,
     parse_expression,
     parse_scope,
@@ -99,20 +98,20 @@ def test_what_parses_has_a_lexical_form_that_parses_to_the_same(text: str) -> No
 @given(st.one_of(written(), token_soup, token_soup.map("image:{}".format)))
 def test_the_lexical_form_and_the_completion_are_their_own(text: str) -> None:
     try:
-        lexical, completed = lexical_form(text), complete(text, "cloud-1")
+        lexical, completed = lexical_form(text), complete_scope(text, "cloud-1").text
     except ScopeError:
         return
 
     assert lexical_form(lexical) == lexical
     assert lexical_form(completed) == completed
-    assert complete(lexical, "cloud-1") == completed
-    assert complete(completed, "another") == completed
+    assert complete_scope(lexical, "cloud-1").text == completed
+    assert complete_scope(completed, "another").text == completed
     assert not set(completed) & set(" \t\"'{}")
 
 
 @given(scopes)
 def test_a_completed_scope_binds_all_and_holds_no_local(scope: Scope) -> None:
-    completed = parse_scope(complete(canonical(scope), "cloud-1"))
+    completed = parse_scope(complete_scope(canonical(scope), "cloud-1").text)
 
     assert completed.bindings[0].service == "*"
     assert {b.service for b in completed.bindings} == {b.service for b in scope.bindings} | {"*"}
@@ -130,8 +129,8 @@ READERS: list[Callable[[str | bytes], object]] = [
     parse_expression,
     parse_target,
     lexical_form,
-    lambda text: complete(text, "cloud-1"),
-    lambda text: binding_for(text, "image", "cloud-1"),
+    lambda text: complete_scope(text, "cloud-1").text,
+    lambda text: complete_scope(text, "cloud-1").expression_for("image"),
 ]
 
 

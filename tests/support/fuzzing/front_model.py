@@ -8,7 +8,7 @@ from fuzzing import id_models
 from fuzzing import lua_models as model
 from fuzzing.lua_models import Refused
 from fuzzing.messages import Message
-from scopeway.control_plane.scope import SERVICE_TYPES, ScopeError, binding_for, complete
+from scopeway.control_plane.scope import SERVICE_TYPES, ScopeError, complete_scope
 
 MAX_LOGIN = 65536
 _TOKENS = re.compile(r"/v3/auth/tokens(?:\?.*)?", re.DOTALL)
@@ -39,7 +39,7 @@ class _Scope:
     completed: str
 
     def at(self, service: str) -> str:
-        return binding_for(self.text, service, model.SITE)
+        return complete_scope(self.text, model.SITE).expression_for(service)
 
 
 def front(request: Message, listener: str | None, moved: Any) -> Sent:
@@ -102,7 +102,7 @@ def _address(path: str | None, listener: str | None) -> tuple[str, str, str | No
 def _scope(text: str) -> _Scope:
     data = text.encode("latin-1")
     try:
-        return _Scope(data, complete(data, model.SITE))
+        return _Scope(data, complete_scope(data, model.SITE).text)
     except ScopeError:
         raise Refused(400) from None
 

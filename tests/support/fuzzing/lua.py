@@ -15,7 +15,7 @@ from fuzzing import id_models, json_mutation, lua_coverage
 from fuzzing import lua_models as model
 from fuzzing import scope as scopes
 from scopeway import lua_filters
-from scopeway.control_plane.scope import ScopeError, binding_for, complete, lexical_form
+from scopeway.control_plane.scope import ScopeError, complete_scope, lexical_form
 
 _LUA = Path(lua_filters.__file__).parent
 _VECTORS = Path(__file__).parents[2] / "vectors"
@@ -122,16 +122,16 @@ def _completed(text: str, data: bytes) -> None:
     bindings, completed = _lua()["scope"].complete(text, model.SITE)
     resolved = _lua()["resolve"].resolve(text)
     try:
-        wanted = complete(data, model.SITE)
+        wanted = complete_scope(data, model.SITE).text
     except ScopeError:
         assert bindings is None
         assert isinstance(resolved, tuple)
         return
     assert completed == wanted
     assert resolved.suffix == f"~1~{wanted}"
-    identity = binding_for(data, "identity", model.SITE)
+    identity = complete_scope(data, model.SITE).expression_for("identity")
     for service in ("image", "identity", "block-storage"):
-        expression = binding_for(data, service, model.SITE)
+        expression = complete_scope(data, model.SITE).expression_for(service)
         target = _lua()["resolve"].target(resolved, service)
         assert target.name == f"{service}@{expression}"
         assert target.foreign == (expression != model.SITE)
@@ -194,7 +194,9 @@ def _ids_in_path(text: str) -> None:
     identity = None
     if split != "refused" and split[1] is not None:
         with suppress(ScopeError):
-            identity = binding_for(split[1].encode("latin-1"), "identity", model.SITE)
+            identity = complete_scope(split[1].encode("latin-1"), model.SITE).expression_for(
+                "identity"
+            )
     made = _lua()["project_ids"].in_path(f"/{path}", service, headers)
     try:
         wanted = id_models.path(f"/{path}", service, id_models.Users(identity))

@@ -16,7 +16,12 @@ from fuzzing.lua_models import SITE, Refused
 from fuzzing.messages import Message, text_of
 from lua_envoy import Filter, Sent
 from scopeway import lua_filters
-from scopeway.control_plane.scope import IDENTITY_VALIDATE, SERVICE_TYPES, ScopeError, binding_for
+from scopeway.control_plane.scope import (
+    IDENTITY_VALIDATE,
+    SERVICE_TYPES,
+    ScopeError,
+    complete_scope,
+)
 
 _CALLERS = "spiffe://fleet/cloud/"
 _ORIGIN = "x-scopeway-origin"
@@ -138,7 +143,7 @@ def _model(request: Message, by_tls: bool) -> tuple[dict[str, str], id_models.Bo
     split = lua_models.split_token(headers.get("x-auth-token", ""))
     if split != "refused" and split[1] is not None:
         with suppress(ScopeError):
-            identity = binding_for(split[1].encode("latin-1"), "identity", SITE)
+            identity = complete_scope(split[1].encode("latin-1"), SITE).expression_for("identity")
     users = id_models.Users(identity)
     limit = {}
     if service == IDENTITY_VALIDATE:

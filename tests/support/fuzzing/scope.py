@@ -7,6 +7,7 @@ from pathlib import Path
 from zlib import crc32
 
 from fuzzing.steps import none_costs_more
+from scope_text import canonical
 from scopeway.control_plane.scope import (
     IDENTITY_VALIDATE,
     SERVICE_TYPES,
@@ -16,9 +17,7 @@ from scopeway.control_plane.scope import (
     Operation,
     Scope,
     ScopeError,
-    binding_for,
-    canonical,
-    complete,
+    complete_scope,
     lexical_form,
     parse_expression,
     parse_scope,
@@ -45,7 +44,7 @@ def seeds() -> Iterator[bytes]:
 def check(data: bytes) -> None:
     scope = _taken(parse_scope, data)
     lexical = _taken(lexical_form, data)
-    completed = _taken(lambda text: complete(text, ORIGIN), data)
+    completed = _taken(lambda text: complete_scope(text, ORIGIN).text, data)
     if scope is not None:
         assert parse_scope(canonical(scope)) == scope
         assert all(_atoms(binding.expression) <= MAX_ATOMS for binding in scope.bindings)
@@ -89,12 +88,12 @@ def _completed(completed: object, data: bytes, scope: object) -> None:
     """What leaves the origin: each service is at the clouds that the user wrote."""
     assert isinstance(completed, str)
     assert len(completed) <= MAX_BYTES
-    assert complete(completed, "another") == completed
+    assert complete_scope(completed, "another").text == completed
     read = _taken(parse_scope, completed.encode())
     assert scope is None or isinstance(read, Scope)
     written = {each.service: each.expression for each in scope.bindings} if scope else {}  # type: ignore[attr-defined]
     for service in ("image", "identity", "block-storage"):
-        expression = binding_for(data, service, ORIGIN)
+        expression = complete_scope(data, ORIGIN).expression_for(service)
         if scope is not None:
             meant = written.get(service, written.get("*", Local()))
             assert parse_expression(expression) == _at_origin(meant)

@@ -2,12 +2,8 @@
 
 import pytest
 
-from scopeway.control_plane.scope import (
-    canonical,
-    parse_expression,
-    parse_scope,
-    unsupported_operator,
-)
+from scope_text import canonical
+from scopeway.control_plane.scope import parse_expression, parse_scope, unsupported_operator
 
 
 @pytest.mark.parametrize(
