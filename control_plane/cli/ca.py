@@ -183,7 +183,7 @@ def rotate(folder: Path, lifetime: timedelta) -> None:
     """
     step = _open(folder).rotate(now=_now(), lifetime=lifetime)
     click.echo(f"step {step.number} of 3: {step.value}")
-    click.echo("bring the files to all sites and control planes" + step.what_then)
+    click.echo("bring the files to all sites and control planes" + step.next_step)
 
 
 def _open(folder: Path) -> "AuthorityFolder":

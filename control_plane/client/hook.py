@@ -78,13 +78,13 @@ def attach_scope(connection: _Connection) -> None:
         headers = connection.session.additional_headers
         if scope:
             parse_scope(str(scope))
-            connection.session.session.hooks["response"].append(Rejections().tell)
+            connection.session.session.hooks["response"].append(RejectionHook().raise_if_rejected)
             headers[HEADER] = lexical_form(str(scope))
     except (AttributeError, ImportError, TypeError, ValueError) as error:
         raise CannotAttachScope(f"the scope cannot be sent: {error}") from error
 
 
-class Rejections:
+class RejectionHook:
     """What Scopeway itself refused on one connection."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Rejections:
         self._unauthorized = ""
         """The URL that was answered with the last 401."""
 
-    def tell(self, response: _Response, *args: object, **kwargs: object) -> None:
+    def raise_if_rejected(self, response: _Response, *args: object, **kwargs: object) -> None:
         """End the command with the reason where Scopeway itself refused a request.
 
         keystoneauth takes an error on the way to a service's versions for a service without

@@ -38,7 +38,7 @@ class Step(Enum):
         return list(Step).index(self) + 1
 
     @property
-    def what_then(self) -> str:
+    def next_step(self) -> str:
         """What follows when the files are where they are used."""
         return "" if self is Step.FORGOTTEN else ", then rotate again"
 
@@ -228,6 +228,6 @@ def _read_authority(file: Path) -> Authority:
     key = certificates.read_key(content, str(file))
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise CertificateError(f"{file} holds a key that is not of an elliptic curve")
-    if not certificates.belong_together(certificate, key):
+    if not certificates.is_key_of(certificate, key):
         raise CertificateError(f"{file} holds a certificate and the key of another one")
     return Authority(certificate=certificate, key=key)

@@ -175,7 +175,7 @@ def read_key(pem: bytes, place: str) -> PrivateKeyTypes:
         raise CertificateError(f"{place} holds no key in PEM, or one with a password") from None
 
 
-def belong_together(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
+def is_key_of(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
     """Return whether a key is that of a certificate."""
     ours, its = key.public_key(), certificate.public_key()
     return _public_bytes(ours) == _public_bytes(its)

@@ -16,7 +16,7 @@ from typing import Final
 from scopeway.control_plane.identity.certificates import (
     CertificateError,
     Issued,
-    belong_together,
+    is_key_of,
     read_certificates,
     read_key,
 )
@@ -49,13 +49,6 @@ class Identity:
     authorities: bytes
 
 
-def in_folder(folder: Path) -> IdentityFiles:
-    """Return the files of a folder by cert-manager's names."""
-    return IdentityFiles(
-        certificate=folder / CERTIFICATE, key=folder / KEY, authorities=folder / AUTHORITIES
-    )
-
-
 def read_identity(files: IdentityFiles) -> Identity:
     """Read the files of an identity.
 
@@ -68,7 +61,7 @@ def read_identity(files: IdentityFiles) -> Identity:
     )
     leaf = read_certificates(certificate, str(files.certificate))[0]
     read_certificates(authorities, str(files.authorities))
-    if not belong_together(leaf, read_key(key, str(files.key))):
+    if not is_key_of(leaf, read_key(key, str(files.key))):
         raise CertificateError(f"{files.key} is not the key of {files.certificate}")
     return Identity(certificate=certificate, key=key, authorities=authorities)
 

@@ -13,8 +13,8 @@ import yaml
 
 from harness.envoy import PROGRAM
 from harness.process import Process
+from identity_files import in_folder
 from scopeway.control_plane.identity.authority import AuthorityFolder
-from scopeway.control_plane.identity.files import in_folder
 from scopeway.control_plane.translator.bootstrap import PRESSURE_SCALE, resource_monitor
 
 

@@ -7,10 +7,11 @@ import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
+from identity_files import in_folder
 from scopeway.control_plane.identity import certificates
 from scopeway.control_plane.identity.authority import AuthorityFolder, Step
 from scopeway.control_plane.identity.certificates import CertificateError
-from scopeway.control_plane.identity.files import in_folder, read_identity, replace_file
+from scopeway.control_plane.identity.files import read_identity, replace_file
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

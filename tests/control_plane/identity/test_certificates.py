@@ -53,8 +53,8 @@ def test_keys_are_of_p256_and_never_used_twice(authority: Authority) -> None:
 
     assert all(isinstance(each.public_key(), ec.EllipticCurvePublicKey) for each in keys)
     assert {each.key_size for each in keys} == {256}
-    assert certificates.belong_together(leaf(pair[0]), keys[0])
-    assert not certificates.belong_together(leaf(pair[0]), keys[1])
+    assert certificates.is_key_of(leaf(pair[0]), keys[0])
+    assert not certificates.is_key_of(leaf(pair[0]), keys[1])
 
 
 def test_it_holds_from_before_now_until_its_end(authority: Authority) -> None:

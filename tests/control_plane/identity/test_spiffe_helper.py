@@ -8,8 +8,9 @@ from textwrap import dedent
 
 import pytest
 
+from identity_files import in_folder
 from scopeway.control_plane.identity.authority import AuthorityFolder
-from scopeway.control_plane.identity.files import Identity, in_folder, read_identity
+from scopeway.control_plane.identity.files import Identity, read_identity
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "identities.md"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

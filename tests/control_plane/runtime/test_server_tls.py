@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from identity_files import in_folder
 from scopeway.control_plane.identity.authority import AuthorityFolder
 from scopeway.control_plane.identity.certificates import CertificateError
-from scopeway.control_plane.identity.files import IdentityFiles, in_folder
+from scopeway.control_plane.identity.files import IdentityFiles
 from scopeway.control_plane.runtime.server_tls import ReloadingServerCredentials, ends_at
 
 DAY = timedelta(days=1)

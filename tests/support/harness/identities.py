@@ -4,8 +4,9 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from identity_files import in_folder
 from scopeway.control_plane.identity.authority import AuthorityFolder, Step
-from scopeway.control_plane.identity.files import IdentityFiles, in_folder
+from scopeway.control_plane.identity.files import IdentityFiles
 from scopeway.control_plane.translator.bootstrap import Channel
 from scopeway.control_plane.translator.node_identity import SiteIdentity
 from scopeway.control_plane.translator.sds_files import sds_files
