@@ -1,6 +1,6 @@
-"""Keys and the values of each, for indexes in which most keys have few values.
+"""A multimap that saves memory if most keys have few values.
 
-A set takes 216 bytes for its first value, a tuple of two takes 56, and a value alone nothing.
+A set takes 216 bytes for its first value, a tuple of two takes 56, and a single value takes none.
 """
 
 from collections.abc import Collection, Hashable
@@ -10,11 +10,11 @@ _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value", bound=Hashable)
 
 _FEW: Final = 8
-"""So many values are searched one by one."""
+"""Up to this number, values are kept in a tuple."""
 
 
 class Index(Generic[_Key, _Value]):
-    """A multimap; a key without values isn't in it. The values must be neither sets nor tuples."""
+    """A multimap without empty keys. The values must be neither sets nor tuples."""
 
     __slots__ = ("_values",)
 
@@ -26,18 +26,18 @@ class Index(Generic[_Key, _Value]):
         return len(self._values)
 
     def keys(self) -> Collection[_Key]:
-        """Return the keys; not to be kept."""
+        """Return the keys: a view that later changes alter."""
         return self._values.keys()
 
     def get(self, key: _Key) -> Collection[_Value]:
-        """Return the values of a key, none where it isn't there; not to be kept or changed."""
+        """Return the values of a key, or none. Do not keep or change the result."""
         if key not in self._values:
             return ()
         found = self._values[key]
         return found if isinstance(found, set | tuple) else (found,)
 
     def add(self, key: _Key, value: _Value) -> None:
-        """Add a value; harmless when it is there."""
+        """Add a value. Does nothing if it is there already."""
         if key not in self._values:
             self._values[key] = value
             return
@@ -49,7 +49,7 @@ class Index(Generic[_Key, _Value]):
             self._values[key] = more if len(more) <= _FEW else set(more)
 
     def discard(self, key: _Key, value: _Value) -> None:
-        """Take a value away; harmless when it isn't there."""
+        """Remove a value. Does nothing if it is not there."""
         found = self.get(key)
         if value not in found:
             return

@@ -1,11 +1,11 @@
-"""Who wants to know what: from a change to exactly the streams that it concerns.
+"""Notifies exactly the streams that a change of resources concerns.
 
 Owns the index from names to sessions and from groups to sessions. Does not know resources, and
-sends nothing: it notes the change in the sessions and wakes them.
+sends nothing: it marks the change in the sessions and triggers their streams.
 
 Invariant: after `update_interests`, the index of names, if there is one, holds a name for a session
-if and only if its client wants it. The cost of a change is proportional to the streams that want it
-(with a group: to the streams of the group), never to all streams or all resources.
+if and only if its client wants it. A change costs O(streams that want it), or with a group
+O(streams of the group), never O(all streams) or O(all resources).
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -25,13 +25,13 @@ class Session(Protocol):
         """Note that the wildcard means other names; return whether it concerns the client."""
 
     def caught_up(self) -> bool:
-        """Note that the source is outdated no longer; return whether the client kept anything."""
+        """Note that the source is up to date again; return whether the client kept resources."""
 
     def interest_changes(self) -> Collection[tuple[str, str, bool]]:
         """Return (type URL, name, wanted) for names newly wanted or no longer wanted."""
 
     def interests(self) -> Iterator[tuple[str, str]]:
-        """Yield (type URL, name) of everything wanted."""
+        """Yield (type URL, name) of each resource that the client wants."""
 
 
 class Member:
@@ -46,15 +46,15 @@ class Member:
 
 
 class ChangeNotifier:
-    """All sessions of a server; for use on one event loop.
+    """Tells the streams of a server about changes. Use it on one event loop.
 
-    What it is told is only noted: nothing is looked up or sent before the loop's next turn, and all
-    that is told until then, or until the client's ACK, goes together. From another thread:
-    `loop.call_soon_threadsafe(notifier.resources_changed, type_url, names)`.
+    Its methods only mark changes: nothing is looked up or sent before the next turn of the event
+    loop. All changes until then, or until the client's ACK, are sent together. From another thread,
+    call `loop.call_soon_threadsafe(notifier.resources_changed, type_url, names)`.
 
     Args:
-        by_name: Whether it keeps which streams want a name, 50 bytes for each of both. False is for
-            a source that keeps such a table itself: its changes name their groups.
+        by_name: Whether to keep an index from names to streams, which takes 50 bytes for each name
+            of each stream. Pass False if the source always names the group of a change.
     """
 
     def __init__(self, *, by_name: bool = True) -> None:
@@ -68,14 +68,14 @@ class ChangeNotifier:
     def resources_changed(
         self, type_url: str, names: Collection[str], group: str | None = None
     ) -> None:
-        """Tell the streams that want one of these resources that it came, changed or went.
+        """Notify the streams that want one of these resources: it was added, changed or removed.
 
-        The source already shows the new state. With `group`, only its nodes are told. Names that
-        nobody wants, and resources that have not changed, are harmless. Costs O(streams that want
-        them), with `group` O(its streams).
+        The source must return the new state before the call. With `group`, only streams of that
+        group are notified. Names that no client wants, and unchanged resources, do no harm. Costs
+        O(streams that want them), with `group` O(streams of the group).
 
         Raises:
-            ValueError: the notifier keeps no names, and no group is given.
+            ValueError: the notifier has no index of names, and no group is given.
         """
         concerned: Mapping[Member, Collection[str]]
         if group is None:
@@ -87,19 +87,19 @@ class ChangeNotifier:
                 member.on_change()
 
     def wildcard_changed(self, type_url: str, group: str) -> None:
-        """Tell the streams of a group that the wildcard of a type means other names now.
+        """Notify the streams of a group that the wildcard of a type means other names.
 
-        The source already shows them. What the names hold is told by `resources_changed`. Costs
-        O(streams of the group).
+        The source must return the new names before the call. If resources changed too, call
+        `resources_changed` as well. Costs O(streams of the group).
         """
         for member in self._by_group.get(group):
             if member.session.wildcard_changed(type_url):
                 member.on_change()
 
     def caught_up(self) -> Steps[None]:
-        """Tell all streams, in steps, that the source is outdated no longer (`MayBeOutdated`).
+        """Notify all streams, in steps, that the source is up to date again (`MayBeOutdated`).
 
-        The source already shows the new state. Costs O(streams, and what their clients have kept).
+        The source must return the new state before the call. Costs O(streams and kept resources).
         """
         for group in list(self._by_group.keys()):
             for member in tuple(self._by_group.get(group)):
@@ -110,7 +110,7 @@ class ChangeNotifier:
     # for the owner of the streams
 
     def join(self, session: Session, group: str, on_change: Callable[[], None]) -> Member:
-        """Add a session; `on_change` is called, once or more, when it has something to send."""
+        """Add a session. `on_change` is called, at least once, when it has something to send."""
         member = Member(session, group, on_change)
         self._by_group.add(group, member)
         self._size += 1
@@ -118,9 +118,9 @@ class ChangeNotifier:
         return member
 
     def update_interests(self, member: Member) -> None:
-        """Bring the index up to date with what the session's client wants.
+        """Update the index with the names that the session's client wants.
 
-        To be called after each use of the session, before anything else runs.
+        Call it after each use of the session, before anything else runs.
         """
         changes = member.session.interest_changes()
         if self._by_name is None:
@@ -132,7 +132,7 @@ class ChangeNotifier:
                 self._drop(type_url, name, member)
 
     def leave(self, member: Member) -> None:
-        """Remove a session; costs O(its names)."""
+        """Remove a session. Costs O(its names)."""
         self.update_interests(member)
         if self._by_name is not None:
             for type_url, name in member.session.interests():
@@ -146,7 +146,7 @@ class ChangeNotifier:
     def _members_by_names(self, type_url: str, names: Collection[str]) -> dict[Member, list[str]]:
         if self._by_name is None:
             raise ValueError(
-                f"a change of {type_url} for no group, and the notifier keeps no names"
+                f"change of {type_url} without a group, but the notifier has no index of names"
             )
         concerned: dict[Member, list[str]] = {}
         if type_url not in self._by_name:

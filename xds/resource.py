@@ -1,7 +1,7 @@
-"""One encoded resource, shared by every stream that sees it.
+"""One encoded resource, shared by all streams.
 
-Owns the value and its version. Invariant: `version` depends on the bytes and the TTL alone, so it
-survives a restart and agrees between replicas.
+Invariant: `version` depends only on the bytes and the TTL, so it survives a restart and is the same
+on all replicas.
 """
 
 from dataclasses import dataclass
@@ -9,30 +9,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Resource:
-    """A resource as it goes into a response.
+    """A resource, ready to be put into a response.
 
-    Built once by `xds.encoding.messages.resource`; immutable; streams share it.
+    `xds.encoding.messages.resource` makes it. It is immutable, and streams share it.
     """
 
     name: str
     type_url: str
     version: str
-    """A hash of the encoded body, and of the TTL where there is one."""
+    """A hash of the encoded body, and of the TTL if there is one."""
     framed: bytes
-    """The field `resources` of a DeltaDiscoveryResponse, tag and length included: ready to join.
+    """The encoded field `resources` of a DeltaDiscoveryResponse, with tag and length.
 
     It ends with the body.
     """
     body_size: int
     """In bytes."""
     ttl: float | None = None
-    """After so many seconds without a word from the server the client drops it; None: never."""
+    """Seconds after which the client drops the resource, unless it is refreshed; None: never."""
     after: str | None = None
-    """A type URL: on delta, a wildcard subscriber gets a new resource only once it has asked for
-    that type, too. For what takes long to warm up while the client does nothing else: an Envoy asks
-    for listeners when all clusters that it was sent first are warm. None: at once."""
+    """A type URL. On delta, a wildcard subscriber gets a new resource only after it has requested
+    that type. Use it for resources that take long to warm and block the client: Envoy requests
+    listeners when all clusters of the first response are warm. None: send the resource at once."""
 
     @property
     def body(self) -> bytes:
-        """The encoded message of `type_url`: a copy, as it is kept only once."""
+        """The encoded message of type `type_url`: a copy."""
         return self.framed[len(self.framed) - self.body_size :]

@@ -1,21 +1,22 @@
-"""How a text from a client is shown: bounded and printable, in logs, statuses and errors.
+"""Makes texts from clients safe for logs, statuses and errors: bounded and printable.
 
-A client may say anything of itself: line feeds that forge a line of a log, escape sequences that
-move the cursor of who reads it, characters that change the direction of a line, megabytes.
+A client may send anything: line feeds that forge a log line, escape sequences that move the cursor
+of a terminal, characters that change the direction of a line, megabytes.
 """
 
 from typing import Final
 
 SHOWN: Final = 256
-"""Characters of a text that are shown unless the caller says otherwise."""
+"""Characters of a text that are shown by default."""
 
 
 def shown(text: str, limit: int = SHOWN) -> str:
-    r"""Return a text that is safe to print: what is not printable is escaped, what is long is cut.
+    r"""Return a text that is safe to print: escaped, and cut if it is long.
 
-    Escaped, as `\x1b` or `\u202e`, is what `str.isprintable` says no to: control characters,
-    format characters such as those for bidirectional text, lone surrogates, line separators. The
-    result has at most `limit` characters, and behind them the text's length if it was cut.
+    Characters for which `str.isprintable` is false are escaped, as `\x1b` or `\u202e`: control
+    characters, format characters such as those for bidirectional text, lone surrogates, line
+    separators. The result has at most `limit` characters, plus the length of the text if it was
+    cut.
     """
     cut = text[:limit]
     if not cut.isprintable():

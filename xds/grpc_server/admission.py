@@ -1,7 +1,6 @@
-"""Where new streams come in: lets them in at a rate, holds or refuses a crowd, and says so.
+"""Admission of new streams: limits their rate, delays or refuses the excess, and logs it.
 
-With `xds.grpc_server.server`, whose part it is, it does I/O; the rules are
-`xds.grpc_server.connect_rate`'s.
+The rules are in `xds.grpc_server.connect_rate`.
 """
 
 import asyncio
@@ -19,11 +18,11 @@ from scopeway.xds.limits import Limits
 _logger = logging.getLogger("scopeway.xds")
 
 LOG_INTERVAL: Final = 5.0
-"""A crowd is told of in one line for so long a time."""
+"""Seconds that one log line sums up."""
 
 
 class Admission:
-    """The entrance of one server."""
+    """The admission of streams to one server."""
 
     def __init__(self, limits: Limits, observer: Observer | None) -> None:
         self._connect_limiter = ConnectRateLimiter(
@@ -37,13 +36,13 @@ class Admission:
         context: "grpc.aio.ServicerContext[Any, Any]",
         client_limiter: ConnectRateLimiter | None = None,
     ) -> float:
-        """Return the seconds until it is a new stream's turn; before, nothing of it is to be read.
+        """Return the seconds that a new stream must wait before its first request is read.
 
         `client_limiter`: the limiter of this client alone. A stream that it refuses does not count
         against the limit of all clients.
 
         Raises:
-            grpc.aio.AbortError: it is refused, and its client has been told.
+            grpc.aio.AbortError: the stream is refused; the call has been aborted.
         """
         now = asyncio.get_running_loop().time()
         own_decision = Admitted(0.0) if client_limiter is None else client_limiter.admit(now)
@@ -52,11 +51,11 @@ class Admission:
         )
         if isinstance(decision, Refused):
             self._record(StreamRefused(decision.retry_after))
-            # gRPC's clients heed it only where no header came before
+            # gRPC clients obey this hint only if no header was sent before
             hint = ("grpc-retry-pushback-ms", str(math.ceil(decision.retry_after * 1000)))
-            text = "too many new streams at once: come again later"
+            text = f"too many new streams; retry in {decision.retry_after:.1f} s"
             await context.abort(grpc.StatusCode.UNAVAILABLE, text, (hint,))
-            raise AssertionError("abort has returned")  # its types don't say that it can't
+            raise AssertionError("abort has returned")  # the type of `abort` allows it to
         assert isinstance(own_decision, Admitted)
         delay = max(own_decision.delay, decision.delay)
         if delay:
@@ -64,7 +63,7 @@ class Admission:
         return delay
 
     def close(self) -> None:
-        """Log what was not logged yet."""
+        """Log the events since the last log line."""
         self._log.flush()
 
     def _record(self, event: AdmissionEvent) -> None:
@@ -74,7 +73,7 @@ class Admission:
 
 
 class AdmissionLog:
-    """Says how many new streams had to wait or were refused, in few lines."""
+    """Logs how many new streams were delayed or refused, at most once in `LOG_INTERVAL`."""
 
     def __init__(self) -> None:
         self._delayed = self._refused = 0
@@ -82,7 +81,7 @@ class AdmissionLog:
         self._flush_timer: asyncio.TimerHandle | None = None
 
     def record(self, event: AdmissionEvent) -> None:
-        """Count; the line comes when the time is over."""
+        """Count an event; `flush` runs at the end of the interval."""
         if isinstance(event, StreamDelayed):
             self._delayed += 1
             self._longest_delay = max(self._longest_delay, event.seconds)
@@ -92,12 +91,12 @@ class AdmissionLog:
             self._flush_timer = asyncio.get_running_loop().call_later(LOG_INTERVAL, self.flush)
 
     def flush(self) -> None:
-        """Log what was not told yet."""
+        """Log the events since the last log line."""
         if self._flush_timer is None:
             return
         self._flush_timer.cancel()
         _logger.warning(
-            "new streams came too fast: %d waited for their turn, up to %.1f s, %d were refused",
+            "too many new streams: delayed %d by up to %.1f s, refused %d",
             self._delayed,
             self._longest_delay,
             self._refused,

@@ -1,8 +1,9 @@
-"""How fast new streams are let in: who comes too fast waits, and beyond that is sent away.
+"""A rate limiter for new streams: delays streams above the rate, and refuses long delays.
 
-Pure; time is an argument. A wait is cheaper than a refusal, which costs a new connection and ends
-in whatever pause the client makes; so only who would wait too long is refused. Invariant: of the
-streams that are let in, no more than `burst + rate * t` begin to be served in any `t` seconds.
+Pure; time is an argument. A delay is cheaper than a refusal: a refused client opens a new
+connection, at a time that it chooses. So only a stream that would wait too long is refused.
+
+Invariant: of the admitted streams, no more than `burst + rate * t` start in any `t` seconds.
 """
 
 import random
@@ -13,36 +14,36 @@ from scopeway.xds.grpc_server.token_bucket import TokenBucket
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The stream is let in."""
+    """The stream is admitted."""
 
     delay: float
-    """Seconds until it is its turn; 0: now."""
+    """Seconds that it must wait first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The stream is sent away."""
+    """The stream is refused."""
 
     retry_after: float
-    """Seconds after which it may come again: differs for each, or all would come at once."""
+    """Seconds after which the client should retry. Random, so that not all retry at once."""
 
 
 class ConnectRateLimiter:
-    """The door of one server."""
+    """Limits the rate of new streams, of one server or of one client."""
 
     def __init__(self, *, rate: float, burst: float, wait: float) -> None:
-        """Open it.
+        """Create a limiter.
 
         Args:
-            rate: Streams a second.
+            rate: Streams per second.
             burst: Streams at once.
-            wait: Seconds that a stream may have to wait for its turn.
+            wait: The longest delay of a stream, in seconds.
         """
         self._bucket = TokenBucket(rate=rate, burst=burst)
         self._wait = wait
 
     def admit(self, now: float) -> Admitted | Refused:
-        """Decide on a new stream; who is let in has taken its turn, also if it goes away."""
+        """Decide on a new stream. An admitted stream counts even if the client cancels it."""
         seconds = self._bucket.wait_time(1, now)
         if seconds > self._wait:
             return Refused(random.uniform(seconds, 2 * seconds))
@@ -50,5 +51,5 @@ class ConnectRateLimiter:
         return Admitted(seconds)
 
     def seconds_until_full(self, now: float) -> float:
-        """Return the seconds until it is as if nobody had ever come."""
+        """Return the seconds until the limiter is in its initial state again."""
         return self._bucket.seconds_until_full(now)

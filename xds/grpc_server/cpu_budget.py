@@ -1,10 +1,10 @@
-"""Who gets how much of the event loop: work in slices, and a budget of CPU time for each client.
+"""Fair sharing of the event loop: work in slices, and a CPU budget for each client.
 
-Part of the server's shell. A client is whatever has one key: all streams of one certificate, say.
-Its work runs at most `SLICE` seconds in one turn of the loop, and of all clients whose work takes
-longer than that, one runs in each turn, in rotation. So a small request waits for some slices at
-most, whatever others have asked for. A client that has used up its budget waits, unread; nobody
-else does.
+A client is whatever has one key, such as all streams with one certificate. Its work runs for at
+most `SLICE` seconds in one turn of the loop. Of the clients whose work takes longer, one runs in
+each turn, round-robin. So a small request waits for a few slices at most, whatever others request.
+When a client has used up its budget, the server does not read its requests until it has a budget
+again. Other clients are not affected.
 """
 
 import asyncio
@@ -23,15 +23,18 @@ from scopeway.xds.steps import Steps
 _T = TypeVar("_T")
 
 SLICE: Final = 0.003
-"""Seconds of work for one client in one turn of the loop; a step that takes longer is not cut."""
+"""Seconds of work for one client in one turn of the loop. A longer step is not interrupted."""
 REQUEST_SECONDS: Final = 0.0001
-"""What gRPC takes for a request and an answer, which isn't measured: counts for each request."""
+"""CPU time of gRPC for a request and its response: an estimate, charged for each request."""
 BYTE_SECONDS: Final = 1.5e-9
-"""The same for each byte of a request: 16 MiB are copied in some 15 ms."""
+"""The same for each byte of a request: gRPC copies 16 MiB in about 15 ms."""
 
 
 class ClientBudget:
-    """The account of one client; made by `ClientBudgets.acquire`."""
+    """What one client may use: CPU time, new streams, unsent bytes, log lines.
+
+    `ClientBudgets.acquire` makes it.
+    """
 
     __slots__ = (
         "_bucket",
@@ -52,9 +55,9 @@ class ClientBudget:
         self.key = key
         self.streams = 0
         self.log = StreamLog()
-        """How often the client's streams are told of in the log."""
+        """Logs the events of the client's streams, and limits the lines."""
         self.connect_limiter: ConnectRateLimiter | None = None
-        """Where its new streams come in, if they have a limit of their own."""
+        """The limiter of the client's new streams; None if they have no limit of their own."""
         if key is not None and limits.client_connects_per_second is not None:
             self.connect_limiter = ConnectRateLimiter(
                 rate=limits.client_connects_per_second,
@@ -64,12 +67,12 @@ class ClientBudget:
         self.send_window = SendWindow(limits.unsent_bytes)
         self.expiry: asyncio.TimerHandle | None = None
         self.cpu_seconds = 0.0
-        """Seconds of CPU, of all time."""
+        """The CPU time used so far, in seconds."""
         self._budgets = budgets
         self._bucket: TokenBucket | None = None
         if limits.cpu_share is not None:
             self._bucket = TokenBucket(rate=limits.cpu_share, burst=limits.cpu_burst)
-        self._used_this_turn = 0.0  # seconds since the loop's last turn that was waited for
+        self._used_this_turn = 0.0  # seconds since the client last waited for a turn
         self._waiting: list[asyncio.Future[None]] = []  # few, and an empty deque takes 0.6 kB
         self._queued = False
 
@@ -79,13 +82,13 @@ class ClientBudget:
         on_yield: Callable[[], None] | None = None,
         on_throttled: Callable[[float], None] | None = None,
     ) -> _T:
-        """Take steps until the work is done, in as many turns of the loop as it needs.
+        """Do the work, in as many turns of the event loop as it needs.
 
         Args:
             steps: The work.
-            between: Is called whenever others may run before the work is done.
-            throttled: Is told for how many seconds the client's budget is overdrawn, if the work
-                has to wait for that.
+            on_yield: Called each time before other work may run in between.
+            on_throttled: Called with the seconds that the work must wait, if the client has used up
+                its budget.
         """
         if self._waiting or self._used_this_turn >= SLICE or self.overdrawn():
             await self._wait_for_turn(on_throttled)
@@ -107,19 +110,19 @@ class ClientBudget:
             await self._wait_for_turn(on_throttled)
 
     def charge(self, seconds: float) -> None:
-        """Take CPU time from the budget."""
+        """Subtract CPU time from the budget, in seconds."""
         self.cpu_seconds += seconds
         if self._bucket is not None:
             self._bucket.take(seconds, asyncio.get_running_loop().time())
 
     def overdrawn(self) -> float:
-        """Return the seconds until the client has a budget again; 0: it has."""
+        """Return the seconds until the client has a budget again; 0 if it has one."""
         if self._bucket is None:
             return 0.0
         return self._bucket.wait_time(0, asyncio.get_running_loop().time())
 
     def seconds_until_full(self) -> float:
-        """Return how long it is to be remembered without a stream."""
+        """Return the seconds until the budget is full. A client without streams is kept so long."""
         now = asyncio.get_running_loop().time()
         cpu = 0.0 if self._bucket is None else self._bucket.seconds_until_full(now)
         return max(
@@ -139,7 +142,7 @@ class ClientBudget:
         await turn
 
     def resume_next(self) -> bool:
-        """Let the first that waits go on; return whether others wait."""
+        """Resume the first work that waits; return whether more work waits."""
         self._used_this_turn = 0.0
         while self._waiting:
             turn = self._waiting.pop(0)
@@ -151,20 +154,20 @@ class ClientBudget:
 
 
 class ClientBudgets:
-    """The accounts of one server's clients."""
+    """The budgets of the clients of one server."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._by_key: dict[str, ClientBudget] = {}
         self._ready: deque[ClientBudget] = deque()
-        """Whose work goes on in the next turns; one in each."""
+        """The clients whose work continues in the next turns, one in each turn."""
 
     def __len__(self) -> int:
-        """Return how many clients are remembered."""
+        """Return the number of clients that have a budget."""
         return len(self._by_key)
 
     def acquire(self, key: str | None) -> ClientBudget:
-        """Return a client's account for one more stream; None: one for that stream alone."""
+        """Return the budget of a client for one more stream; None: a budget for it alone."""
         budget = None if key is None else self._by_key.get(key)
         if budget is None:
             budget = ClientBudget(self, key, self._limits)
@@ -174,13 +177,13 @@ class ClientBudgets:
         return budget
 
     def release(self, budget: ClientBudget) -> None:
-        """A stream has ended; who comes back at once has the same account."""
+        """Note that a stream has ended. A client that reconnects soon gets the same budget."""
         budget.streams -= 1
         if not budget.streams and budget.key is not None and budget.expiry is None:
             self._expire(budget, budget.key)
 
     def enqueue(self, budget: ClientBudget) -> None:
-        """Some of a client's work waits for its turn."""
+        """Add a client whose work waits for a turn."""
         self._ready.append(budget)
         if len(self._ready) == 1:
             asyncio.get_running_loop().call_soon(self._run_next)

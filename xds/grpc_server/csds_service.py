@@ -1,7 +1,7 @@
-"""CSDS over gRPC: answers what the nodes of a server's streams run.
+"""The CSDS service over gRPC: reports the status of the resources of the connected nodes.
 
-Off unless `xds.grpc_server.server.serve` is asked for it, since it tells one client about others.
-With mutual TLS it tells only about nodes that have proven the same identities as the one who asks.
+It is off unless `serve(csds=True)` turns it on, as it shows clients to each other. With mutual TLS,
+a client sees only nodes with the identities of its own certificate.
 """
 
 import asyncio
@@ -21,27 +21,28 @@ from scopeway.xds.source import Node
 from scopeway.xds.text import shown
 
 _SLICE: Final = 0.003
-"""Seconds of one answer in one turn of the loop."""
+"""Seconds of work for one response in one turn of the event loop."""
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 
 class ReportedSession(Protocol):
-    """The session of a stream, as far as it is reported."""
+    """What a report needs of the session of a stream."""
 
     node: Node | None
 
     def resource_states(self) -> Iterable[ResourceState]:
-        """Yield how far each resource has come."""
+        """Yield the status of each resource."""
 
 
 class ClientStatusService:
-    """What answers CSDS.
+    """The CSDS service.
 
     Args:
-        sessions: Yields the sessions of the streams that are open, each only if it still is.
-        limit: The largest answer, in bytes.
-        security: How those who ask prove who they are; None: they needn't, and are told of all.
+        sessions: Yields the session of each open stream.
+        limit: The largest response, in bytes.
+        security: The mutual TLS of the server; None: clients are not authenticated, and see all
+            nodes.
     """
 
     def __init__(
@@ -54,10 +55,10 @@ class ClientStatusService:
         self._sessions = sessions
         self._limit = limit
         self._security = security
-        self._report_lock = asyncio.Lock()  # one answer at a time, whoever asks how often
+        self._report_lock = asyncio.Lock()  # one response at a time, of all clients
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """Return what gRPC calls, bytes in and out."""
+        """Return the gRPC handler of the service. Messages are bytes."""
         methods = {
             "FetchClientStatus": grpc.unary_unary_rpc_method_handler(self._fetch),
             "StreamClientStatus": grpc.stream_stream_rpc_method_handler(self._stream),
@@ -79,7 +80,7 @@ class ClientStatusService:
             raise  # not reached: abort raises
 
     def _requester(self, context: _Context) -> tuple[str, ...] | None:
-        """Return the identities that are proven; None where the channel proves nothing."""
+        """Return the verified identities of the client; None without TLS."""
         if self._security is None:
             return None
         identity = peer_identity(context)
@@ -102,5 +103,5 @@ class ClientStatusService:
                 if perf_counter() >= end:  # a lookup may take milliseconds
                     await asyncio.sleep(0)
                     end = perf_counter() + _SLICE
-            await asyncio.sleep(0)  # the loop may do others' work between
+            await asyncio.sleep(0)  # let other work run in between
         return report.encode()

@@ -1,25 +1,26 @@
-"""How many bytes of responses may be on their way to one client at a time.
+"""The bytes of responses that may be on their way to one client at a time.
 
-gRPC keeps a response, with a copy of it, until the client has taken it, and a client may have many
-streams that take nothing. What waits here is not joined yet: it is shared by all streams.
+gRPC keeps a response and a copy of it until the client has read it, and a client may have many
+streams that read nothing. A response that waits here costs little: its parts are not joined yet,
+and all streams share them.
 """
 
 import asyncio
 
 
 class SendWindow:
-    """The responses of one client that gRPC has and the client has not."""
+    """Limits the bytes that were handed to gRPC and not read by one client."""
 
     __slots__ = ("_bytes", "_limit", "_waiting")
 
     def __init__(self, limit: int) -> None:
-        """Let `limit` bytes be on their way, or one response that is larger."""
+        """Allow `limit` bytes, or a single response that is larger."""
         self._bytes = 0
         self._limit = limit
         self._waiting: list[tuple[int, asyncio.Future[None]]] | None = None
 
     async def acquire(self, size: int) -> None:
-        """Wait until a response may be sent; `release` has to follow."""
+        """Wait until a response may be sent. The caller must call `release` afterwards."""
         while not self._fits(size):
             room = asyncio.get_running_loop().create_future()
             self._waiting = self._waiting or []
@@ -29,11 +30,11 @@ class SendWindow:
                 await room
             finally:
                 self._waiting.remove(entry)
-                self._wake_next()  # also where this one is not sent after all
+                self._wake_next()  # also if this one was cancelled
         self._bytes += size
 
     def release(self, size: int) -> None:
-        """A response was taken, or given up."""
+        """Free the bytes of a response that was sent or given up."""
         self._bytes -= size
         self._wake_next()
 
@@ -41,7 +42,7 @@ class SendWindow:
         return not self._bytes or self._bytes + size <= self._limit
 
     def _wake_next(self) -> None:
-        """Wake the first that fits; it wakes the next one."""
+        """Wake the first response that fits; it wakes the next one."""
         for size, room in self._waiting or ():
             if self._fits(size):
                 if not room.done():

@@ -1,7 +1,4 @@
-"""The gRPC server.
-
-Owns the port and which streams are open, and how they are ended.
-"""
+"""The gRPC server: the port, the open streams, and how they end."""
 
 import asyncio
 import logging
@@ -38,27 +35,27 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 _UNLIMITED: Final = 1 << 20
 _MAX_DETAIL_CHARS: Final = 1024
-"""Characters of what a client is told; some of it are its own words."""
+"""Characters of a status message to a client; it may quote the client."""
 MAX_UNACCEPTED_SECONDS: Final = 86_400
-"""How long gRPC keeps a call that Python hasn't taken."""
+"""Seconds that gRPC keeps a call that Python has not accepted."""
 _DRAIN_INTERVAL: Final = 0.05
 """Seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamStatus:
-    """One stream, as `Server.status` shows it."""
+    """The status of one stream."""
 
     node: Node
     peer: str
-    """The client's address, as gRPC writes it."""
+    """The client's address in the format of gRPC ("ipv4:127.0.0.1:4711")."""
     since: float
-    """When it was opened, in seconds on the event loop's clock (`loop.time()`)."""
+    """When the stream was opened: seconds on the clock of the event loop (`loop.time()`)."""
     types: tuple[TypeStatus, ...]
 
 
 class Server:
-    """A running server, as `serve` yields it; to be used on its event loop only."""
+    """A running server, as `serve` yields it. Use it only on its event loop."""
 
     def __init__(
         self,
@@ -74,7 +71,7 @@ class Server:
         self.port = 0
         """The port it listens on."""
         self.notifier = notifier
-        """To be told of every change of the resources; that which was given to `serve`."""
+        """The notifier: report all changes of the resources to it."""
         self._source = source
         self._observer = observer
         self._limits = limits
@@ -91,19 +88,19 @@ class Server:
             handlers.append(status.handler())
         self._grpc_server = grpc.aio.server(handlers=handlers, options=_options(limits))
         self._closing: asyncio.Task[None] | None = None
-        """What keeps new clients out while the streams are asked to end."""
+        """Closes the port while `drain_slowly` ends the streams."""
 
     async def start(self, listen: str) -> None:
-        """Begin to serve; for `serve`, once.
+        """Start the server. `serve` calls it once.
 
         Raises:
-            ListenError: the address cannot be had.
+            ListenError: the server cannot listen on the address.
         """
         self.port = _listen(self._grpc_server, listen, self._security)
         await self._grpc_server.start()
 
     async def stop(self) -> None:
-        """End the streams; for `serve`. Takes at most `limits.drain_timeout`."""
+        """End the streams and stop. `serve` calls it. Takes at most `limits.drain_timeout`."""
         self.drain()
         await self._grpc_server.stop(self._limits.drain_timeout)
         self._admission.close()
@@ -111,13 +108,13 @@ class Server:
             await self._closing
 
     def status(self) -> list[StreamStatus]:
-        """Return how far every stream has come; costs O(all names)."""
+        """Return the status of every stream. Costs O(all names)."""
         return list(self.statuses())
 
     def statuses(self) -> Iterator[StreamStatus]:
-        """Yield how far each stream has come, one at a time: the loop may do others' work between.
+        """Yield the status of each stream that was open at the start and still is.
 
-        Those that were open at the start and still are. Each costs O(its names).
+        Each costs O(its names). The caller may let the event loop run between two of them.
         """
         for stream in self._open_streams():
             node = stream.session.node
@@ -127,7 +124,7 @@ class Server:
                 )
 
     def sessions(self) -> Iterator[Session[DeltaRequest] | Session[SotwRequest]]:
-        """Yield the session of each stream, as `statuses`."""
+        """Yield the session of each stream, like `statuses`."""
         for stream in self._open_streams():
             yield stream.session
 
@@ -137,7 +134,7 @@ class Server:
                 yield stream
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """Return what answers all services of `xds.grpc_server.services`, bytes in and out."""
+        """Return gRPC handlers for all `xds.grpc_server.services`. Messages are bytes."""
         return [
             grpc.method_handlers_generic_handler(
                 service.name,
@@ -165,7 +162,7 @@ class Server:
                 context, stream.budget.connect_limiter
             )
             self._streams[stream] = None
-            # before any response: gRPC cannot end a call whose first write was given up half-way
+            # before any response: gRPC cannot end a call whose first write was cancelled
             await context.send_initial_metadata(())
             end = await stream.run()
         finally:
@@ -175,30 +172,30 @@ class Server:
             await context.abort(grpc.StatusCode[end.status], shown(end.message, _MAX_DETAIL_CHARS))
 
     def recheck(self) -> None:
-        """End the streams (UNAUTHENTICATED) whose client's certificate is believed no longer.
+        """End the streams whose client certificate is not trusted any more (UNAUTHENTICATED).
 
-        To be called when what `Security.is_trusted` says may have changed. Costs O(streams).
+        Call it when the results of `Security.is_trusted` may have changed. Costs O(streams).
         """
         for stream in self._streams:
             stream.recheck()
 
     def drain(self) -> None:
-        """Ask every stream to end (UNAVAILABLE); its client then looks for another server.
+        """End all streams (UNAVAILABLE), so that their clients try another server.
 
-        Returns at once. The port stays open: who finds no other server is taken in again.
+        Returns at once. The port stays open: a client that finds no other server may reconnect.
         """
         self._end_streams(list(self._streams))
 
     async def drain_slowly(self, *, over: float) -> None:
-        """Ask the streams to end, spread evenly over `over` seconds, so that none meets a crowd.
+        """End the streams evenly over `over` seconds, so that the other servers see no burst.
 
-        To be awaited before the server is left. The port is closed at once, and no connection
-        takes a new stream: who was sent away would come back here. The streams that wait for
-        their turn are served as before. They are asked every 50 ms, in the order in which they
-        came; it ends as soon as all have been asked, or have gone by themselves.
+        Await it before the block of `serve` is left. The port is closed at once, and connections
+        accept no new streams, as clients would reconnect to this server. Streams are ended every
+        50 ms, in the order in which they were opened; until then they are served. Returns as soon
+        as all streams have ended.
         """
         if self._closing is None:
-            # gRPC cuts what is left after this; leaving the server does so before
+            # gRPC aborts the remaining streams then, unless `stop` does so before
             grace = over + self._limits.drain_timeout
             self._closing = asyncio.create_task(self._grpc_server.stop(grace), name="xds closing")
         streams = list(self._streams)
@@ -271,28 +268,28 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", limits.connections),
         ("grpc.server_handshake_timeout_ms", int(limits.handshake_timeout * 1000)),
         ("grpc.max_concurrent_streams", limits.streams_per_connection),
-        # of more than 1000 calls that Python has not taken yet, gRPC would cancel some at random,
-        # without a word; who comes too fast is for the entrance to say
+        # gRPC would silently cancel random calls if more than 1000 wait for Python; `Admission`
+        # limits the rate of new streams instead
         ("grpc.server.max_pending_requests", _UNLIMITED),
         ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
-        # a call that Python has not taken within 30 s, as the loop was busy, gRPC would cancel
-        # without a word; who comes too fast is for the entrance to say
+        # gRPC would silently cancel a call that Python has not accepted within 30 s, as the event
+        # loop was busy
         ("grpc.server_max_unrequested_time_in_server", MAX_UNACCEPTED_SECONDS),
-        # its books, 0.6 kB a stream, are for a service that isn't offered here
+        # channelz takes 0.6 kB for each stream, and its service is not offered
         ("grpc.enable_channelz", 0),
-        # two servers on one port would share the clients without a word
+        # two servers on one port would silently share the clients
         ("grpc.so_reuseport", 0),
-        # a peer that is gone without a FIN is noticed within 40 s
+        # detect a client that went away without a FIN within 40 s
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
-        # without this grpcio 1.85 takes more than 75 s all the same (a paused client, tried)
+        # without this, grpcio 1.85 takes more than 75 s (measured with a paused client)
         ("grpc.http2.ping_timeout_ms", 10_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ]
 
 
 def _listen(grpc_server: grpc.aio.Server, listen: str, security: Security | None) -> int:
-    # gRPC says nothing of the reason but on stderr, and older releases return 0
+    # gRPC reports the reason on stderr only, and older releases return 0
     try:
         if security is None:
             port = int(grpc_server.add_insecure_port(listen))

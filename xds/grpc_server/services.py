@@ -1,6 +1,6 @@
-"""The gRPC services of xDS, and which type of resource each of them carries.
+"""The gRPC services of xDS and the resource type of each.
 
-Names only; `Fetch…` (REST) is left out, so a server answers UNIMPLEMENTED.
+Names only. The `Fetch…` methods (REST) are left out, so a server returns UNIMPLEMENTED for them.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Service:
     delta: str
     """The method for delta streams."""
     sotw: str | None
-    """The method for streams of the state of the world; None: delta only."""
+    """The method for state-of-the-world streams; None: delta only."""
     type_url: str | None
-    """What its streams are about; None: of everything (ADS)."""
+    """The resource type of its streams; None: all types (ADS)."""
 
 
 def _service(name: str, noun: str, type_url: str | None, *, sotw: bool = True) -> Service:
@@ -47,4 +47,4 @@ SERVICES: Final = (
     _service("runtime.v3.RuntimeDiscoveryService", "Runtime", types.RUNTIME),
     _service("extension.v3.ExtensionConfigDiscoveryService", "ExtensionConfigs", types.EXTENSION),
 )
-"""All that a server offers."""
+"""The services that a server offers."""

@@ -1,8 +1,8 @@
-"""One stream over gRPC: bytes in, bytes out; what they mean is its session's.
+"""One gRPC stream: reads requests, writes responses, and leaves the protocol to its session.
 
-Part of the server's shell. The handler's task reads; another one writes while there is news. An
-error ends the stream it happened on and no other. Everything that happens is logged here and told
-to the observer.
+The task of the gRPC handler reads requests and writes the responses to them. Another task pushes
+changes while there are any. An error ends its own stream only. All events are logged and reported
+to the observer here.
 """
 
 import asyncio
@@ -46,26 +46,28 @@ _log = logging.getLogger("scopeway.xds")
 _T = TypeVar("_T")
 
 _BYTES_OF_A_NAME: Final = 1024
-"""So much of a request counts as one name more: whatever it holds has to be read."""
+"""Each so many bytes of a request count as one more name, as they must be parsed."""
 _CANCEL_SECONDS: Final = 1.0
-"""So long after a failed write gRPC may say that its client has gone."""
+"""How long after a failed write gRPC may take to cancel the handler."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamEnd:
-    """How a stream ends: the name of a gRPC status, and what the client is told."""
+    """How a stream ends: the name of a gRPC status, and the message to the client."""
 
     status: str
     message: str = ""
 
 
 BudgetKey: TypeAlias = Callable[[tuple[str, ...] | None, Node | None], str | None]
-"""From what TLS has proven of a client and what it claims, the key of the budget that its streams
-have together; None: of one stream alone. The node is None until the first request."""
+"""Returns the key of the budget that the streams of one client share; None: a budget of its own.
+
+The arguments are the identities that TLS has verified, and the node that the client claims to be.
+The node is None until the first request."""
 
 
 def budget_key(identities: tuple[str, ...] | None, node: Node | None) -> str | None:
-    """Return what a certificate says, or without TLS what the node claims as its cluster."""
+    """Return the URIs of the client certificate, or without TLS the cluster of the node."""
     if identities is not None:
         return " ".join(identities)
     return None if node is None else node.cluster
@@ -73,15 +75,15 @@ def budget_key(identities: tuple[str, ...] | None, node: Node | None) -> str | N
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Request]):
-    """What a stream speaks, and of what."""
+    """The gRPC method of a stream."""
 
     variant: ProtocolVariant[Request]
     type_url: str
-    """"" on an aggregated stream."""
+    """The only resource type of the stream; "" on an aggregated stream."""
 
 
 class Stream(Generic[Request]):
-    """One stream: reads, writes, and ends exactly once, with an outcome."""
+    """One stream. It ends exactly once, with a `StreamEnd`."""
 
     def __init__(
         self,
@@ -97,12 +99,12 @@ class Stream(Generic[Request]):
         key: BudgetKey,
     ) -> None:
         self.admission_delay = 0.0
-        """Seconds until it is its turn to be read."""
+        """Seconds to wait before the first read, as too many streams were opened at once."""
         self._peer_identity = identity
         self._budgets = budgets
         self._budget_key = key
         self.budget: ClientBudget = budgets.acquire(key(self._identities, None))
-        """What its client may use; another one when an unproven node has said what it is."""
+        """The budget of the client. Without TLS it is replaced when the node is known."""
         self._method: Method[Request] = method
         self.session: Session[Request] = Session(
             method.variant,
@@ -120,26 +122,26 @@ class Stream(Generic[Request]):
         self._context = context
         self._member: Member | None = None
         self._push_requested = False
-        self._push_task: asyncio.Task[None] | None = None  # only while there may be news
+        self._push_task: asyncio.Task[None] | None = None  # only while there may be changes
         self._deadline: float | None = None
-        self._timer: asyncio.TimerHandle | None = None  # wakes at the deadline
-        self._work_lock = asyncio.Lock()  # requests are taken in, and responses made, one by one
+        self._timer: asyncio.TimerHandle | None = None  # fires at the deadline
+        self._work_lock = asyncio.Lock()  # one request or push at a time
         self._end: StreamEnd | None = None
-        self._read_timeout: asyncio.Timeout | None = None  # ends what the handler's own task does
+        self._read_timeout: asyncio.Timeout | None = None  # ends the handler's task
 
     @property
     def _identities(self) -> tuple[str, ...] | None:
         return None if self._peer_identity is None else self._peer_identity.identities
 
     def finish(self, end: StreamEnd) -> None:
-        """End the stream; the first outcome counts."""
+        """End the stream; only the first call counts."""
         if self._end is None:
             self._end = end
             if self._read_timeout is not None:
                 self._read_timeout.reschedule(asyncio.get_running_loop().time())
 
     def recheck(self) -> None:
-        """End the stream where its client's certificate is believed no longer."""
+        """End the stream if the client certificate is not trusted any more."""
         if self._security is None or self._peer_identity is None:
             return
         if not self._security.is_trusted(self._peer_identity.certificate):
@@ -152,19 +154,19 @@ class Stream(Generic[Request]):
             return None
         seconds = self._security.expires_at(self._peer_identity.certificate) - time.time()
         end = StreamEnd("UNAUTHENTICATED", CERTIFICATE_EXPIRED)
-        if seconds <= 0:  # on a connection that has outlived it: nothing more is read
+        if seconds <= 0:  # expired before the stream was opened: read nothing
             self.finish(end)
             return None
         return asyncio.get_running_loop().call_later(seconds, self.finish, end)
 
     async def run(self) -> StreamEnd:
-        """Serve the client until it leaves, or must; return the outcome.
+        """Serve the client until the stream ends; return how it ended.
 
-        Cancelled when the connection is lost; cleans up all the same.
+        gRPC cancels this when the connection is lost; it cleans up then, too.
         """
         end = StreamEnd("CANCELLED")
         expiry = self._schedule_certificate_expiry()
-        self.recheck()  # one connection may carry one stream after the other
+        self.recheck()  # the certificate was checked when the connection began, maybe long ago
         try:
             if self._end is None:
                 await self._serve()
@@ -176,7 +178,7 @@ class Stream(Generic[Request]):
             opened = self._member is not None
             if self._member is not None:
                 self._notifier.leave(self._member)
-                self._member = None  # it holds the stream, which is to be freed at once
+                self._member = None  # breaks a reference cycle, so that the stream is freed at once
             self.session.close()
             self._report(StreamClosed(end.status, end.message, opened))
         return end
@@ -199,13 +201,15 @@ class Stream(Generic[Request]):
         except ProtocolError as error:
             self.finish(StreamEnd(error.status, str(error)))
         except grpc.aio.BaseError as error:
-            # nearly always the client has gone, and gRPC is about to cancel the handler
+            # usually the client has gone, and gRPC is about to cancel the handler
             await asyncio.sleep(_CANCEL_SECONDS)
-            node = shown(self._node_id())
-            _log.warning("gRPC failed under a stream: %s", error, extra={"node": node})
+            fields = {"node": shown(self._node_id()), "error": shown(str(error))}
+            message = "gRPC call failed, ending the stream: node %(node)s: %(error)s"
+            _log.warning(message, fields, extra=fields)
             self.finish(StreamEnd("UNAVAILABLE", f"gRPC failed: {error}"))
         except Exception:
-            _log.exception("stream failed", extra={"node": shown(self._node_id())})
+            fields = {"node": shown(self._node_id())}
+            _log.exception("internal error, ending the stream: node %(node)s", fields, extra=fields)
             self.finish(StreamEnd("INTERNAL", "internal error"))
 
     async def _read(self) -> None:
@@ -228,14 +232,14 @@ class Stream(Generic[Request]):
         except TimeoutError:
             seconds = self._limits.first_request_timeout
             raise ProtocolError(
-                f"no node was named within {seconds:g} s", status="DEADLINE_EXCEEDED"
+                f"no request within {seconds:g} s", status="DEADLINE_EXCEEDED"
             ) from None
 
     async def _handle_request(self, data: bytes) -> int:
-        """Answer a request; return how many names it counts for."""
+        """Process a request and send the responses; return its cost in names."""
         self.budget.charge(REQUEST_SECONDS + len(data) * BYTE_SECONDS)
         async with self._work_lock:
-            if self._member is None:  # whose account it is, is known when it has been read
+            if self._member is None:  # the node in it may select another budget
                 request = await self._work(self._decode_steps(data, with_node=True))
                 self._adopt_budget(request.node)
                 responses = await self._work(self._response_steps(request))
@@ -260,7 +264,7 @@ class Stream(Generic[Request]):
         return request, (yield from self._response_steps(request))
 
     def _adopt_budget(self, node: Node | None) -> None:
-        """Go on with the account of a client that has now said what it is."""
+        """Switch to the budget that belongs to the node, once that is known."""
         if self.budget.key is not None or self._member is not None:
             return
         key = self._budget_key(self._identities, node)
@@ -276,7 +280,7 @@ class Stream(Generic[Request]):
         self._report(Throttled(seconds))
 
     def _update_interests(self) -> None:
-        """Have the notifier know what the client wants, before anything else runs."""
+        """Update the notifier's index. Must run before anything else does."""
         if self._member is not None:
             self._notifier.update_interests(self._member)
         elif self.session.is_attached:
@@ -288,7 +292,7 @@ class Stream(Generic[Request]):
         return asyncio.get_running_loop().time()
 
     def _request_push(self) -> None:
-        """Send what is new; all the changes of one turn of the loop go together."""
+        """Start a push; all changes of one turn of the event loop are sent together."""
         self._push_requested = True
         if self._push_task is None and self._read_timeout is not None:
             self._push_task = asyncio.create_task(self._end_on_error(self._push()), name="xds push")
@@ -330,7 +334,8 @@ class Stream(Generic[Request]):
             self._report(SlowClient(response.type_url))
             seconds = self._limits.send_timeout
             raise ProtocolError(
-                f"a response was not taken within {seconds:g} s", status="RESOURCE_EXHAUSTED"
+                f"the client did not read a response within {seconds:g} s",
+                status="RESOURCE_EXHAUSTED",
             ) from None
         finally:
             send_window.release(response.size)
@@ -346,7 +351,7 @@ class Stream(Generic[Request]):
 
 
 def _join_parts(response: Response) -> Steps[bytes]:
-    """Return the bytes of a response; to copy them takes some milliseconds for MiB."""
+    """Return the bytes of a response. Copying them takes some milliseconds for each MiB."""
     data = response.data
     yield  # gRPC is about to copy them once more
     return data

@@ -1,7 +1,7 @@
-"""Mutual TLS for a server: who the other side of a connection has proven to be.
+"""Mutual TLS for a server: its credentials, and the verified identities of clients.
 
-The caller of `xds.grpc_server.server.serve` owns the certificates, their renewal and what an
-identity means.
+The caller of `xds.grpc_server.server.serve` owns the certificates and their renewal, and decides
+what an identity means.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,30 +13,30 @@ import grpc.aio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
-    """How a server speaks TLS, and until when it believes a client's certificate."""
+    """The TLS credentials of a server, and how long it trusts a client certificate."""
 
     credentials: Any
-    """`grpc.ServerCredentials` that ask for the client's certificate; ask
-    `grpc.dynamic_ssl_server_credentials` for those that are renewed without a restart."""
+    """`grpc.ServerCredentials` that require a client certificate. Use
+    `grpc.dynamic_ssl_server_credentials` to renew the server certificate without a restart."""
     expires_at: Callable[[bytes], float]
-    """From a client's certificate, in PEM, the POSIX time at which its streams end."""
+    """Returns the POSIX time at which the streams of a client end; gets its certificate in PEM."""
     is_trusted: Callable[[bytes], bool]
-    """Whether a certificate that was believed when its connection began, still is. Asked for each
-    stream when it begins, and by `Server.recheck`."""
+    """Returns whether a certificate (PEM) that was trusted when its connection began is still
+    trusted. Called when a stream is opened, and by `Server.recheck`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerIdentity:
-    """The client's side of a connection with mutual TLS."""
+    """The client of a connection with mutual TLS."""
 
     certificate: bytes
     """In PEM."""
     identities: tuple[str, ...]
-    """The URIs that it bears."""
+    """The URIs in the certificate."""
 
 
 def peer_identity(context: grpc.aio.ServicerContext[bytes, bytes]) -> PeerIdentity:
-    """Return what the client of a call has proven; empty where it has shown no certificate."""
+    """Return the verified client of a call; its fields are empty without a client certificate."""
     found: Mapping[str, Sequence[bytes]] = context.auth_context()
     return PeerIdentity(
         certificate=b"".join(found.get("x509_pem_cert", ())),

@@ -1,12 +1,12 @@
-"""A token bucket that lends: what is too much now is waited for, not refused.
+"""A token bucket that lends: the caller may take tokens in advance and must wait afterwards.
 
-Pure; time is an argument. Invariant: over any time of `t` seconds no more than `burst + rate * t`
-tokens are taken, but for what the last taker took at once.
+Pure; time is an argument. Invariant: in any `t` seconds no more than `burst + rate * t` tokens are
+taken, plus the last take.
 """
 
 
 class TokenBucket:
-    """So many tokens at once, and so many more each second."""
+    """Holds at most `burst` tokens, and gets `rate` more each second."""
 
     def __init__(self, *, rate: float, burst: float) -> None:
         self._rate = rate
@@ -15,18 +15,18 @@ class TokenBucket:
         self._at: float | None = None
 
     def wait_time(self, count: float, now: float) -> float:
-        """Return the seconds until so many tokens are there, if nobody else takes any."""
+        """Return the seconds until `count` tokens are available, if nobody takes any."""
         self._fill(now)
         return max(0.0, (count - self._tokens) / self._rate)
 
     def take(self, count: float, now: float) -> float:
-        """Take tokens, also those that aren't there yet; return the seconds to wait before more."""
+        """Take tokens, in advance if need be; return the seconds until the debt is paid."""
         self._fill(now)
         self._tokens -= count
         return self.wait_time(0, now)
 
     def seconds_until_full(self, now: float) -> float:
-        """Return the seconds until it is as if nobody had ever taken any."""
+        """Return the seconds until the bucket is full."""
         return self.wait_time(self._burst, now)
 
     def _fill(self, now: float) -> None:

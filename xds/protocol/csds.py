@@ -1,7 +1,7 @@
-"""The messages of CSDS: whose status is asked for, and what each node runs.
+"""The messages of the client status discovery service (CSDS).
 
-Pure, and by hand as in `xds.encoding.messages`. What is reported is the server's view
-(`config_status`); the content of resources never is, since keys are among them.
+Reads requests and writes responses, without a protobuf library. A response reports the server's
+view of each resource (`config_status`). It never contains the resources: some hold private keys.
 
 https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/status/v3/csds.proto
 """
@@ -21,10 +21,10 @@ _NODE_METADATAS = 2
 
 
 def decode_request(data: bytes) -> frozenset[str] | None:
-    """Read a ClientStatusRequest; return the ids of the nodes that it asks for, None: of all.
+    """Read a ClientStatusRequest; return the requested node ids, or None for all nodes.
 
     Raises:
-        ProtocolError: it matches nodes in a way that isn't served.
+        ProtocolError: it uses a matcher that is not supported.
         MalformedRequestError: the bytes are no such message.
     """
     try:
@@ -36,30 +36,30 @@ def decode_request(data: bytes) -> frozenset[str] | None:
 
 
 def _node_id(place: str, matcher: bytes) -> str:
-    """Return what a NodeMatcher wants a node's id to be."""
+    """Return the node id that a NodeMatcher matches exactly."""
     exact: str | None = None
     for number, start, end in wire.fields(matcher):
         if number == _NODE_METADATAS:
-            raise ProtocolError(f"{place}.node_metadatas is not served: only node_id.exact is")
+            raise ProtocolError(f"{place}.node_metadatas is not supported; use node_id.exact")
         if number == 1:
             exact = _exact(f"{place}.node_id", matcher[start:end])
     if exact is None:
-        raise ProtocolError(f"{place} has no node_id.exact, and no other match is served")
+        raise ProtocolError(f"{place} has no node_id.exact; no other matcher is supported")
     return exact
 
 
 def _exact(place: str, matcher: bytes) -> str | None:
-    """Return the text that a StringMatcher wants."""
+    """Return the text that a StringMatcher matches exactly."""
     exact: str | None = None
     for number, wire_type, start, end in wire.raw_fields(matcher):
         if number == _EXACT and wire_type == wire.BYTES:
             exact = matcher[start:end].decode()
         elif number == _IGNORE_CASE and wire_type == wire.VARINT:
             if wire.read_varint(matcher, start, end)[0]:
-                raise ProtocolError(f"{place}.ignore_case is not served")
+                raise ProtocolError(f"{place}.ignore_case is not supported")
         else:
             what = _PATTERNS.get(number, f"field {number}")
-            raise ProtocolError(f"{place}.{what} is not served: only node_id.exact is")
+            raise ProtocolError(f"{place}.{what} is not supported; use node_id.exact")
     return exact
 
 
@@ -71,9 +71,9 @@ def _key(node: Node) -> _Key:
 
 
 class ClientStatusReport:
-    """A ClientStatusResponse in the making: a ClientConfig for each node.
+    """Builds a ClientStatusResponse with one ClientConfig for each node.
 
-    Streams of one node, as a client without ADS opens them, go together.
+    The streams of one node share a ClientConfig. A client without ADS has several streams.
 
     Args:
         limit: The largest response, in bytes.
@@ -85,7 +85,7 @@ class ClientStatusReport:
         self._configs: dict[_Key, list[bytes]] = {}
 
     def add_node(self, node: Node) -> None:
-        """Take in that `node` has a stream; errors as of `add_resource`."""
+        """Add a node that has a stream. Raises as `add_resource`."""
         key = _key(node)
         if key not in self._configs:
             self._configs[key] = []
@@ -97,22 +97,22 @@ class ClientStatusReport:
             )
 
     def add_resource(self, node: Node, state: ResourceState) -> None:
-        """Take in a resource of a stream of `node`, which `add_node` has added.
+        """Add a resource of a stream of `node`. Call `add_node` first.
 
         Raises:
-            ProtocolError: the response would get too large.
+            ProtocolError: the response would be larger than the limit.
         """
         self._append(_key(node), wire.field_bytes(3, _generic_xds_config(state)))
 
     def encode(self) -> bytes:
-        """Return the message, the nodes in the order in which they were first added."""
+        """Return the message, with the nodes in the order in which they were added."""
         return b"".join(wire.field_bytes(1, b"".join(parts)) for parts in self._configs.values())
 
     def _append(self, key: _Key, part: bytes) -> None:
         self._size += len(part)
         if self._size > self._limit:
             raise ProtocolError(
-                f"the status would take more than {self._limit} bytes: ask for fewer nodes, by"
+                f"the response would have more than {self._limit} bytes: request fewer nodes with"
                 " node_matchers[].node_id.exact",
                 status="RESOURCE_EXHAUSTED",
             )

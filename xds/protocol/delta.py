@@ -1,13 +1,13 @@
-"""One resource type on one delta stream: what a request, an ACK or a NACK means, what goes next.
+"""The rules of delta xDS for one resource type on one stream: requests, ACKs, NACKs, responses.
 
-Owns the rules for a single type, and writes their results into a `SubscriptionState`. Does not know
-the other types of the stream, nonces or bytes.
+Writes the results into a `SubscriptionState`. Does not know the other types of the stream, nonces
+or bytes.
 
-A version is that of the resource, or ABSENT where there is no resource. The client is owed a name
-when the version now differs from the one it holds, or when it asked (`pending[name]` is True).
+A version is the version of a resource, or ABSENT if there is none. A name must be sent if its
+current version differs from the client's, or if the client requested it (`pending[name]` is True).
 
-Invariant: while a response is in flight (`in_flight`), no other is made; what changes meanwhile
-gathers in `pending`, once for each name, and is looked up only when it is sent.
+Invariant: while a response is in flight (`in_flight`), no other one is made. Changes collect in
+`pending`, once for each name, and are looked up only when the next response is made.
 
 https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds
 """
@@ -48,42 +48,42 @@ class DeltaSubscription:
     ) -> None:
         self.state = SubscriptionState(type_url, view)
         self._versions = view if isinstance(view, KnowsVersions) else None
-        self._limit = limit  # of the bytes of one answer
+        self._limit = limit  # in bytes, of one response
         self._names_limit = names_limit
         self._started = False
-        # as `pending`: removals that wait for their time; None: they don't wait
+        # like `pending`: removals to send when all else is acknowledged; None: do not delay them
         self._delayed_removals: dict[str, bool] | None = {} if removals_last else None
-        self._bisect_groups: dict[tuple[str, ...], None] = {}  # groups to be sent apart
-        self._bisect_next = False  # they take turns with what is pending
-        self._heartbeat_names: tuple[str, ...] = ()  # the names in flight, where it is a heartbeat
+        self._bisect_groups: dict[tuple[str, ...], None] = {}  # rejected; to be sent again apart
+        self._bisect_next = False  # they alternate with `pending`
+        self._heartbeat_names: tuple[str, ...] = ()  # in flight
 
     @property
     def settled(self) -> bool:
-        """Whether the client has answered all there was, removals that wait left out."""
+        """Whether the client has acknowledged everything, apart from delayed removals."""
         return (
             self.state.in_flight is None and not self._bisect_groups and not self.state.has_pending
         )
 
     @property
     def acked(self) -> int:
-        """The number of resources that the client holds, as far as is known."""
+        """The number of resources that the client has, as far as is known."""
         return sum(1 for _ in self.state.held_names())
 
-    # what the client says
+    # requests
 
     def receive(self, request: DeltaRequest, stale: bool) -> Steps[int]:
-        """Apply the changes of a request; ACK and NACK are the caller's to pair.
+        """Apply the subscription changes of a request. The caller handles ACK and NACK.
 
         Args:
-            request: What the client says.
-            stale: Whether it is of an earlier response. Its changes count all the same.
+            request: The request.
+            stale: Whether it has the nonce of an earlier response. Its changes count all the same.
 
         Returns:
-            How many names were skipped, because the client would have more than it may.
+            How many names were skipped, because the client is subscribed to the maximum.
         """
         skipped = 0
         versions: Mapping[str, str] = {} if self._started else request.initial_versions
-        if len(versions) > self._names_limit:  # no client holds so many: it need not be believed
+        if len(versions) > self._names_limit:  # no client has so many resources
             versions = {}
         legacy_wildcard = not self._started and request.names_empty
         first, self._started = not self._started, True
@@ -96,7 +96,7 @@ class DeltaSubscription:
                 yield
         if legacy_wildcard or WILDCARD in request.subscribe:
             yield from self._subscribe_wildcard(versions)
-            self.state.wildcard_frozen = False  # asked for again: it may have forgotten them
+            self.state.wildcard_frozen = False  # a new subscription gets all names
         for count, name in enumerate(request.subscribe, 1):
             if not count % STRIDE:
                 yield
@@ -116,7 +116,7 @@ class DeltaSubscription:
         state = self.state
         state.add_name(name)
         state.interest_changes[name] = True
-        # the client may have forgotten what it held: only what it lists now can go unanswered
+        # the client may have dropped the resource: skip it only if the client lists its version
         state.pending[name] = name not in versions
         if name in versions:
             state.set_version(name, versions[name])
@@ -129,7 +129,7 @@ class DeltaSubscription:
             return
         state.drop_name(name)
         if state.wildcard:
-            # the client cannot know whether the wildcard has it too, so it must be told
+            # the client does not know whether the wildcard includes the name, so send it again
             state.pending[name] = True
             state.interest_changes[name] = name in state.wildcard_names
         else:
@@ -142,7 +142,7 @@ class DeltaSubscription:
 
     def _subscribe_wildcard(self, versions: Mapping[str, str]) -> Steps[None]:
         state = self.state
-        for name in state.wildcard_names:  # asked for again: the client may have forgotten them
+        for name in state.wildcard_names:  # subscribed again: the client may have dropped them
             state.pending[name] = True
             state.kept_names.pop(name, None)
         for count, (name, version) in enumerate(versions.items(), 1):
@@ -151,11 +151,11 @@ class DeltaSubscription:
             if not count % STRIDE:
                 yield
         state.wildcard = state.wildcard_stale = True
-        # a new client waits for its first answer, be it empty; a returning one has had it
+        # a new client waits for the first response, even an empty one; a returning one had it
         state.response_due = not versions
 
     def _unsubscribe_wildcard(self) -> Steps[None]:
-        # the client drops all that it did not name by itself, and expects no word about it
+        # the client drops all resources that it did not name itself, and expects no removals
         state = self.state
         state.wildcard = state.wildcard_stale = state.response_due = False
         state.wildcard_frozen = False
@@ -172,11 +172,11 @@ class DeltaSubscription:
         return len(self.state.kept_names)
 
     def caught_up(self) -> bool:
-        """The source is outdated no longer; return whether the client has kept anything."""
+        """Note that the source is up to date again; return whether the client kept resources."""
         return self.state.caught_up()
 
     def acknowledge(self, now: float) -> Steps[None]:
-        """The client took the response in flight, and counts the seconds of its TTLs."""
+        """Handle the ACK of the response in flight. The client counts its TTLs from `now` on."""
         state = self.state
         for count, (name, version) in enumerate(state.clear_in_flight().items(), 1):
             if not count % STRIDE:
@@ -185,21 +185,22 @@ class DeltaSubscription:
                 state.set_version(name, ABSENT)
             else:
                 state.set_version(name, version)
-                if not state.wants(name):  # lost on the way: the wildcard was left and taken anew
+                if not state.wants(name):  # the wildcard was unsubscribed and subscribed meanwhile
                     state.pending.setdefault(name, False)
             state.mark_acknowledged(name, now)
 
     def reject(self, error: ErrorDetail) -> Steps[tuple[str, ...]]:
-        """The client rejected the response in flight; return the names that it held.
+        """Handle the NACK of the response in flight; return the names in the response.
 
         A client may have applied some of several resources, and does not say which. So they are
-        sent again in halves, until every bad one has been rejected alone: then its version is
-        known, and the others are in place. One that rejects a heartbeat is sent the resource.
+        sent again in halves, until every bad resource has been rejected alone. Then its version is
+        known, and the other resources are applied. If the client rejects a heartbeat, it is sent
+        the resource.
         """
         state, versions = self.state, self.state.clear_in_flight()
         for name in filter(self._may_have, self._heartbeat_names):
             state.cancel_refresh(name)
-            state.set_version(name, ABSENT)  # it has lost it
+            state.set_version(name, ABSENT)  # it has dropped the resource
             state.kept_names.pop(name, None)
             state.pending.setdefault(name, False)
         names = tuple(versions)
@@ -212,30 +213,29 @@ class DeltaSubscription:
                     yield
         for name in names if len(names) == 1 else ():
             state.suspected.pop(name, None)
-            # it may have been asked for before its group's turn came
+            # it may have been requested, and sent alone, before its group was sent
             if any(name in group for group in self._bisect_groups):
                 self._bisect_groups = dict.fromkeys(_remove_from_groups(name, self._bisect_groups))
             if self._may_have(name):
                 state.rejected[name] = Rejection(versions[name], error.message)
         return names or self._heartbeat_names
 
-    # what is to be sent
+    # responses
 
     def next_response(self, now: float) -> Steps[ResponseContent | None]:
-        """Return what to send now, which is in flight from then on; None if there is nothing.
+        """Return the next response, which is then in flight; None if there is nothing to send.
 
-        Yields after each lookup, which may compile a resource: milliseconds.
+        Yields after each lookup, which may take milliseconds.
         """
         if self.state.in_flight is not None:
             return None
         self.state.update_wildcard()
         self.state.queue_retries(now)
-        # heartbeats go alone, and first, as others may take long; but not twice before some news
-        content = (
-            None
-            if self._heartbeat_names and self.state.has_pending
-            else self._heartbeat_content(now)
-        )
+        # heartbeats go first and alone, as lookups may take long; but not twice in a row while
+        # other resources wait
+        content = None
+        if not (self._heartbeat_names and self.state.has_pending):
+            content = self._heartbeat_content(now)
         if content is None and self._bisect_next:
             content = yield from self._bisect_content()
         content = content or (yield from self._pending_content())
@@ -244,7 +244,7 @@ class DeltaSubscription:
         return content or self._heartbeat_content(now)
 
     def next_removals(self) -> ResponseContent | None:
-        """Return the removals that waited for everything else; None if there are none."""
+        """Return the delayed removals, which are then in flight; None if there are none."""
         if self.state.in_flight is not None or not self._delayed_removals:
             return None
         content = ResponseContent()
@@ -260,7 +260,7 @@ class DeltaSubscription:
 
     def _heartbeat_content(self, now: float) -> ResponseContent | None:
         state = self.state
-        if state.next_deadline is None:  # as nearly always
+        if state.next_deadline is None:  # the usual case
             return None
         content = ResponseContent()
         for name, ttl in state.refreshes_due(now):
@@ -286,7 +286,7 @@ class DeltaSubscription:
             yield from self._process_pending(content, name, requested)
             yield
         if not state.pending:
-            state.pending = {}  # an emptied one keeps its room, 1.5 kB for 50 names
+            state.pending = {}  # an emptied dict keeps its memory, 1.5 kB for 50 names
         if not content.versions and (not state.response_due or state.interrupted):
             return None
         state.response_due = False
@@ -295,7 +295,7 @@ class DeltaSubscription:
         return content
 
     def _process_pending(self, content: ResponseContent, name: str, requested: bool) -> Steps[None]:
-        """Put a pending name where it belongs: into the answer, apart, to the last, or nowhere."""
+        """Look up a pending name; add it to the response, delay its removal, or skip it."""
         state = self.state
         requested = requested or state.was_requested(name)
         if self._delayed_removals:
@@ -341,7 +341,7 @@ class DeltaSubscription:
         )
 
     def _lacks_refresh(self, name: str, resource: Resource | None) -> bool:
-        # a client that came back with it counts already, and doesn't say from when on
+        # a returning client counts the TTL already, and does not say since when
         has_ttl = resource is not None and resource.ttl is not None
         return has_ttl and not self.state.has_refresh(name)
 

@@ -1,12 +1,12 @@
-"""One stream, delta or state of the world, without I/O: requests in, responses out.
+"""One stream of delta xDS or state of the world, without I/O: requests in, responses out.
 
-Owns the node of the stream, the pairing of responses with ACKs and NACKs, and the order among
-types. The rules for each type are in `xds.protocol.delta` and `xds.protocol.sotw`; a
+Owns the node of the stream, matches ACKs and NACKs to responses, and orders the resource types. The
+rules for each type are in `xds.protocol.delta` and `xds.protocol.sotw`; a
 `xds.protocol.variants.ProtocolVariant` selects one of the two. Knows no clock, no gRPC and no other
 streams; time is an argument: `now` is in seconds on any monotonic clock, always the same one.
 
-A caller's loop, after `receive`, at `next_deadline`, or whenever `resources_changed` or
-`wildcard_changed` returned True: send what `responses_to_send` returns, in that order; then collect
+The caller must send what `responses_to_send` returns, in that order: after `receive`, at
+`next_deadline`, and when `resources_changed` or `wildcard_changed` returned True. Then it collects
 `events` and `interest_changes`.
 """
 
@@ -28,23 +28,23 @@ from scopeway.xds.source import AttachesInSteps, MayBeOutdated, Node, NodeView, 
 from scopeway.xds.steps import STRIDE, Steps, finish
 
 RESPONSE_LIMIT = 2 << 20
-"""A response ends with the resource that takes it to so many bytes."""
+"""Bytes: a response ends with the resource that reaches this size."""
 TYPES_LIMIT = 64
-"""A client may ask for so many types on a stream; Envoy has some fifteen."""
+"""The most types that a client may request on a stream; Envoy has about fifteen."""
 NAMES_LIMIT = 20_000
-"""A client may be subscribed to so many names of one type."""
+"""The most names of one type that a client may be subscribed to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """An encoded DeltaDiscoveryResponse or DiscoveryResponse, and what it holds."""
+    """An encoded DeltaDiscoveryResponse or DiscoveryResponse, and how much it holds."""
 
     type_url: str
     nonce: str
     resources: int
     removed: int
     parts: Sequence[Encoded]
-    """What it is to be joined of: as long as it waits to be sent, no resource is copied."""
+    """The parts of the message. Resources are copied only when the parts are joined to send it."""
 
     @property
     def size(self) -> int:
@@ -53,7 +53,7 @@ class Response:
 
     @property
     def data(self) -> bytes:
-        """The bytes: a copy."""
+        """The encoded message: a copy."""
         return b"".join(self.parts)
 
 
@@ -67,12 +67,12 @@ class Session(Generic[Request]):
     """The server's side of one stream.
 
     Args:
-        dialect: DELTA or SOTW.
-        source: Where the resources come from.
-        response_limit: A response ends with the resource that takes it to so many bytes.
-        names_limit: A client may be subscribed to so many names of one type; further ones are
-            skipped, since an error would end its streams for ever: it repeats them all.
-        identities: What the channel has proven of the client (`Node.identities`).
+        variant: DELTA or SOTW.
+        source: The source of the resources.
+        response_limit: Bytes; a response ends with the resource that reaches this size.
+        names_limit: The most names of one type that the client may be subscribed to. Further names
+            are skipped: a client repeats its names on each stream, so an error would end them all.
+        identities: The identities that TLS has verified (`Node.identities`).
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Session(Generic[Request]):
         identities: tuple[str, ...] | None = None,
     ) -> None:
         self.node: Node | None = None
-        """Who is at the other end; None until the first request."""
+        """The node of the client; None until the first request."""
         self._variant: ProtocolVariant[Request] = variant
         self._source = source
         self._response_limit = response_limit
@@ -93,52 +93,53 @@ class Session(Generic[Request]):
         self._identities = identities
         self._view: NodeView | None = None
         self._outdated_view: MayBeOutdated | None = None
-        self._subscriptions: dict[str, TypeRules[Request]] = {}  # in the order of sending
+        self._subscriptions: dict[str, TypeRules[Request]] = {}  # in the send order
         self._requested_types: set[str] = set()
-        self._client_has_state = False  # it came with something, while the source is outdated
+        self._client_has_state = False  # reported while the source is outdated
         self._unserved: set[str] = set()
-        self._unserved_contents: list[
-            tuple[str, ResponseContent]
-        ] = []  # until the next `response_steps`
-        self._in_progress: SubscriptionState | None = None  # what the answer in the making is of
+        # the responses to requests for types that are not served
+        self._unserved_contents: list[tuple[str, ResponseContent]] = []
+        self._in_progress: SubscriptionState | None = None  # whose response is being built
         self._in_flight: dict[str, _InFlight] = {}
         self._last_nacks: dict[str, Nack] = {}
         self._events: list[SessionEvent] = []
         self._last_nonce = 0
-        self._kept_reported = False  # what it keeps was told before
+        self._kept_reported = False  # whether an event said so before
 
     @property
     def kept(self) -> int:
-        """The number of resources that the client keeps; see `xds.source.MayBeOutdated`."""
+        """The number of resources that the client keeps (`xds.source.MayBeOutdated`)."""
         return sum(each.kept for each in tuple(self._subscriptions.values()))
 
     @property
     def sent_outdated(self) -> int:
-        """The number of resources that the client was sent since the source is outdated."""
+        """The number of resources that were sent since the source became outdated."""
         return sum(each.state.sent_outdated for each in tuple(self._subscriptions.values()))
 
     @property
     def group(self) -> str:
-        """The group of the stream's node; only after the first request."""
+        """The group of the stream's node. Only valid after the first request."""
         assert self._view is not None
         return self._view.group
 
     def receive(self, request: Request, now: float) -> None:
-        """Take in a request.
+        """Process a request.
 
-        Afterwards the caller sends what `responses_to_send` returns. The node counts on the first
-        request only.
+        Afterwards the caller must send what `responses_to_send` returns. The node is read from the
+        first request only.
 
         Raises:
-            ProtocolError: the stream must end with its status. The session is of no further use,
-                but must be closed.
+            ProtocolError: the stream must end with the status of the error. The session must not be
+                used any more, but must be closed.
         """
         finish(self.receive_steps(request, now))
 
     def receive_steps(self, request: Request, now: float) -> Steps[None]:
-        """Do what `receive` does, in steps; changes may be noted between them, no more.
+        """Do what `receive` does, in steps.
 
-        The node is attached (`is_attached`) before names are taken in.
+        Between steps, only `resources_changed`, `wildcard_changed`, `caught_up` and
+        `interest_changes` may be called. The node is attached (`is_attached`) before the names of
+        the request are processed.
         """
         if self._view is None:
             if request.node is None:
@@ -158,7 +159,7 @@ class Session(Generic[Request]):
                 request.type_url
             )
             subscription.state.interrupted = False
-            stale = yield from self._handle_ack(subscription, request, now)
+            stale = yield from self._handle_ack_or_nack(subscription, request, now)
             skipped += yield from subscription.receive(request, stale)
             self._client_has_state = self._client_has_state or bool(subscription.state.kept_names)
         else:
@@ -168,11 +169,11 @@ class Session(Generic[Request]):
 
     @property
     def is_attached(self) -> bool:
-        """Whether the node is known, and served."""
+        """Whether the source has accepted the node."""
         return self._view is not None
 
     def resources_changed(self, type_url: str, names: Iterable[str]) -> bool:
-        """Note that resources came, changed or went; return whether the client wants any of them.
+        """Note that resources were added, changed or removed; return whether the client wants any.
 
         Costs O(names).
         """
@@ -183,9 +184,9 @@ class Session(Generic[Request]):
         return True
 
     def wildcard_changed(self, type_url: str) -> bool:
-        """Note that the wildcard means other names now; return whether the client has one.
+        """Note that the wildcard means other names; return whether the client subscribed to it.
 
-        Tells which names are meant, not what they hold: `resources_changed` does that.
+        If resources changed too, call `resources_changed` as well.
         """
         subscription = self._subscriptions.get(type_url)
         if subscription is None or not subscription.state.wildcard_changed():
@@ -194,9 +195,9 @@ class Session(Generic[Request]):
         return True
 
     def caught_up(self) -> bool:
-        """Note that the source is outdated no longer; return whether the client has kept anything.
+        """Note that the source is up to date again; return whether the client kept resources.
 
-        See `xds.source.MayBeOutdated`. Costs O(what it has kept).
+        See `xds.source.MayBeOutdated`. Costs O(kept resources).
         """
         self._kept_reported = self._client_has_state = False
         any_kept = False
@@ -207,18 +208,20 @@ class Session(Generic[Request]):
         return any_kept
 
     def responses_to_send(self, now: float) -> list[Response]:
-        """Return the responses that are due, which count as sent from then on.
+        """Return the responses to send now. They count as sent.
 
-        At most one of a type is in flight; an empty list says nothing can be sent before the next
-        request or change, or `next_deadline`.
+        At most one response of each type is in flight. If the list is empty, nothing can be sent
+        before the next request, the next change or `next_deadline`.
         """
         return finish(self.response_steps(now))
 
     def response_steps(self, now: float) -> Steps[list[Response]]:
-        """Do what `responses_to_send` does, in steps; changes may be noted between them, no more.
+        """Do what `responses_to_send` does, in steps.
 
-        After each step the caller collects `interest_changes`. Where something changes meanwhile
-        that goes before what is being answered, the answer ends with what it has.
+        Between steps, only `resources_changed`, `wildcard_changed`, `caught_up` and
+        `interest_changes` may be called; the caller must collect `interest_changes` after each
+        step. If a resource of an earlier type in the send order changes meanwhile, the response
+        that is being built ends with the resources that it has.
         """
         responses: list[Response] = []
         try:
@@ -238,27 +241,28 @@ class Session(Generic[Request]):
         return responses
 
     def next_deadline(self) -> float | None:
-        """Return when `responses_to_send` is to be called again if nothing else happens; or None.
+        """Return when `responses_to_send` must be called even if nothing else happens; or None.
 
-        In the terms of `now`; never before the `now` of its last call. Costs O(types).
+        A time on the clock of `now`, never before the `now` of the last call. Costs O(types).
         """
         deadlines: list[float] = []
         for state in self._subscription_states():
             if state.next_deadline is not None:
                 deadlines.append(state.next_deadline)
-            if state.has_pending:  # the types behind wait for an ACK
+            if state.has_pending:  # later types wait for an ACK
                 break
         return min(deadlines, default=None)
 
     def events(self) -> list[SessionEvent]:
-        """Return what happened since the last call."""
+        """Return the events since the last call."""
         events, self._events = self._events, []
         return events
 
     def interest_changes(self) -> list[tuple[str, str, bool]]:
-        """Return the names that the client began (True) or ceased to want since the last call.
+        """Return the names that the client began or ceased to want since the last call.
 
-        As tuples of type URL, name and whether it is wanted now; the same may be told twice.
+        As tuples of type URL, name and whether the client wants it now. A name may be returned
+        although it did not change.
         """
         changes: list[tuple[str, str, bool]] = []
         for state in self._subscription_states():
@@ -269,22 +273,22 @@ class Session(Generic[Request]):
         return changes
 
     def interests(self) -> Iterator[tuple[str, str]]:
-        """Yield type URL and name of everything that the client wants."""
+        """Yield type URL and name of each resource that the client wants."""
         for state in self._subscription_states():
             for name in state.wanted():
                 yield state.type_url, name
 
     def status(self) -> tuple[TypeStatus, ...]:
-        """Return how far each type has come; costs O(names)."""
+        """Return the status of each type. Costs O(names)."""
         return tuple(self._type_status(each) for each in self._subscriptions.values())
 
     def resource_states(self) -> Iterator[ResourceState]:
-        """Yield how far each resource has come; costs O(names) lookups in the source."""
+        """Yield the status of each resource. Costs O(names) lookups in the source."""
         for state in self._subscription_states():
             yield from state.resource_states()
 
     def close(self) -> None:
-        """End the session: the view of the node is given back."""
+        """End the session and close the view of the node."""
         if self._view is not None:
             self._view.close()
 
@@ -312,11 +316,11 @@ class Session(Generic[Request]):
     def _check_types(self) -> None:
         if len(self._subscriptions) + len(self._unserved) >= TYPES_LIMIT:
             raise ProtocolError(
-                f"the stream asks for more than {TYPES_LIMIT} types", status="RESOURCE_EXHAUSTED"
+                f"the stream requests more than {TYPES_LIMIT} types", status="RESOURCE_EXHAUSTED"
             )
 
     def _handle_unserved(self, request: Request, now: float) -> None:
-        """Answer a request for a type that isn't served, and keep nothing of it but the type."""
+        """Respond to a request for a type that is not served; remember only the type."""
         type_url = request.type_url
         first = type_url not in self._unserved
         if first:
@@ -330,20 +334,21 @@ class Session(Generic[Request]):
             self._unserved_contents.append((type_url, content))
 
     def _interrupt(self, type_url: str) -> None:
-        taking = self._in_progress
-        if taking is not None and types.send_rank(type_url) < types.send_rank(taking.type_url):
-            taking.interrupted = True
+        """End the response that is being built, if this type goes before it in the send order."""
+        state = self._in_progress
+        if state is not None and types.send_rank(type_url) < types.send_rank(state.type_url):
+            state.interrupted = True
 
-    def _handle_ack(
+    def _handle_ack_or_nack(
         self, subscription: TypeRules[Request], request: Request, now: float
     ) -> Steps[bool]:
-        """Pair an ACK or NACK with its response; return whether it is of an earlier one."""
+        """Handle the ACK or NACK in a request; return whether its nonce is a stale one."""
         type_url, error = request.type_url, request.error
         flight = self._in_flight.get(type_url)
         paired = flight is not None and flight.nonce == request.response_nonce
         if paired:
             del self._in_flight[type_url]
-            self._in_flight = self._in_flight or {}  # an emptied one keeps its room
+            self._in_flight = self._in_flight or {}  # an emptied dict keeps its memory
         if error is not None:
             names = (yield from subscription.reject(error)) if paired else ()
             nack = Nack(names=names, code=error.code, message=error.message, at=now)
@@ -358,10 +363,10 @@ class Session(Generic[Request]):
         return flight is not None and not paired and request.response_nonce != ""
 
     def _send_in_order(self, responses: list[Response], now: float) -> Steps[None]:
-        """Make what can be sent, so that nothing overtakes what it may refer to.
+        """Build the responses so that no resource is sent before one that it may refer to.
 
-        A type with news that must wait (for an ACK, or because an answer was split) holds back the
-        types behind it. Removals of clusters go when all else has been sent and acknowledged.
+        A type with pending changes blocks the types after it: it waits for an ACK, or its response
+        was split. Removals of clusters are sent when all else has been sent and acknowledged.
         """
         for subscription in tuple(self._subscriptions.values()):
             state = self._in_progress = subscription.state
@@ -381,10 +386,10 @@ class Session(Generic[Request]):
     def _refresh_endpoints(
         self, subscription: TypeRules[Request], content: ResponseContent
     ) -> Steps[None]:
-        """Owe the client the endpoints of clusters that it is sent.
+        """Send the endpoints of the clusters in a response again.
 
-        It takes a changed cluster into use only with an answer of its endpoints, and doesn't ask
-        for what it is subscribed to already.
+        The client uses a changed cluster only after a response with its endpoints. It does not
+        request them if it is subscribed to them already.
         """
         endpoints = self._subscriptions.get(types.ENDPOINT)
         if endpoints is None or subscription.state.type_url != types.CLUSTER:
@@ -436,4 +441,4 @@ class Session(Generic[Request]):
 DeltaSession: Final = partial(Session[DeltaRequest], DELTA)
 """A session of delta xDS: `DeltaSession(source)`."""
 SotwSession: Final = partial(Session[SotwRequest], SOTW)
-"""A session of the state of the world: `SotwSession(source)`."""
+"""A session of state of the world: `SotwSession(source)`."""

@@ -1,12 +1,16 @@
-"""One resource type on one state-of-the-world stream: what requests mean, and what goes next.
+"""The rules of state of the world (SotW) for one resource type on one stream.
 
-The counterpart of `xds.protocol.delta`, with the same use. It differs where the protocol does: a
-request lists all names anew; of clusters, listeners and scoped routes an answer is the complete
-state (what it leaves out is gone); of other types it holds what is news, and no removal can be
-told. So what the ledger calls held is here what was sent last.
+The counterpart of `xds.protocol.delta`, with the same interface. The protocols differ:
 
-Invariant: `version_info` is a function of the names and versions that the client has been shown,
-so it survives a restart, agrees between replicas, and moves only with what this client sees.
+- A request lists all names, not changes.
+- A response of clusters, listeners or scoped routes is the full state: the client removes the
+  resources that are not in it. A response of another type holds changed resources only, and cannot
+  signal a removal.
+
+So the versions in the `SubscriptionState` are here those that were sent last.
+
+Invariant: `version_info` is a function of the names and versions that were sent to the client. So
+it survives a restart, is the same on all replicas, and changes only with the client's resources.
 
 https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#basic-protocol-overview
 """
@@ -23,11 +27,11 @@ from scopeway.xds.source import NodeView
 from scopeway.xds.steps import STRIDE, Steps
 
 FULL_STATE_TYPES: Final = frozenset({types.CLUSTER, types.LISTENER, types.SCOPED_ROUTE})
-"""Types whose answers are the complete state of what the client wants."""
+"""Types whose responses are the full state of what the client wants."""
 EMPTY_VERSION: Final = f"{0:016x}"
-"""The `version_info` of an empty state."""
+"""The `version_info` of an empty full state."""
 FULL_STATE_LIMIT: Final = 16 << 20
-"""Bytes of a complete state; delta splits its answers, here none can be."""
+"""The largest full state, in bytes. Unlike the responses of delta it cannot be split."""
 
 
 class SotwSubscription:
@@ -59,42 +63,46 @@ class SotwSubscription:
         self._names_limit = names_limit
         self._is_full_state = type_url in FULL_STATE_TYPES
         self._started = False
-        self._has_sent_names = False  # from then on an empty list means nothing, not everything
-        self._state_requested = False  # for a complete state that was not known then
-        self._state_hash = 0  # of what is held, see `_set_version`
-        self._resend_alone: dict[str, None] = {}  # rejected among others; to be sent alone
-        self._kept_version = ""  # of a complete state that the client keeps; "": it keeps none
+        self._has_sent_names = False  # then an empty list means no names, before: the wildcard
+        self._state_requested = False  # the client still waits for a full state
+        self._state_hash = 0  # of the names and versions that were sent, see `_set_version`
+        self._resend_alone: dict[str, None] = {}  # rejected with others, to be sent alone
+        self._kept_version = ""  # of the full state that the client keeps; "": it keeps none
 
     @property
     def kept(self) -> int:
-        """The number of resources that the client keeps, as the source is outdated."""
+        """The number of resources that the client keeps while the source is outdated.
+
+        1 for a full state.
+        """
         return 1 if self._kept_version else len(self.state.kept_names)
 
     @property
     def settled(self) -> bool:
-        """Whether the client has answered all there was."""
+        """Whether the client has acknowledged everything."""
         return (
             self.state.in_flight is None and not self._resend_alone and not self.state.has_pending
         )
 
     @property
     def acked(self) -> int:
-        """The number of resources that the client has been shown and not rejected."""
+        """The number of resources that were sent to the client and not rejected."""
         state = self.state
         return len(set(state.held_names()) - state.rejected.keys() - (state.in_flight or {}).keys())
 
-    # what the client says
+    # requests
 
     def receive(self, request: SotwRequest, stale: bool) -> Steps[int]:
-        """Take over the list of names; ACK and NACK are the caller's to pair.
+        """Apply the list of names of a request. The caller handles ACK and NACK.
 
         Args:
-            request: What the client says.
-            stale: Whether it is of an earlier response. Then its list doesn't count; but what it
-                leaves out the client has dropped, and may have taken anew by its next answer.
+            request: The request.
+            stale: Whether it has the nonce of an earlier response. Then its list does not count.
+                But the client has dropped the resources that are not in it, and may subscribe to
+                them again with its next request.
 
         Returns:
-            How many names were skipped, because the client would have more than it may.
+            How many names were skipped, because the client is subscribed to the maximum.
         """
         names = dict.fromkeys(request.names)
         if stale:
@@ -118,24 +126,24 @@ class SotwSubscription:
         return skipped
 
     def caught_up(self) -> bool:
-        """The source is outdated no longer; return whether the client has kept anything."""
+        """Note that the source is up to date again; return whether the client kept resources."""
         state = self.state
         state.pending |= dict.fromkeys(state.kept_names, True)
         return state.caught_up() or self._kept_version != ""
 
     def acknowledge(self, now: float) -> Steps[None]:
-        """The client took the response in flight, and counts the seconds of its TTLs."""
+        """Handle the ACK of the response in flight. The client counts its TTLs from `now` on."""
         for count, name in enumerate(self.state.clear_in_flight(), 1):
             self.state.mark_acknowledged(name, now)
             if not count % STRIDE:
                 yield
 
     def reject(self, error: ErrorDetail) -> Steps[tuple[str, ...]]:
-        """The client rejected the response in flight; return the names that it held.
+        """Handle the NACK of the response in flight; return the names in the response.
 
-        Of a complete state the same is not sent again until it changes. Of other types each
-        resource is sent again alone, so that the bad one is known and the others are in place.
-        What was in the response runs out, if it has a TTL and isn't taken after all.
+        A full state is not sent again until it changes. Of other types each resource is sent again
+        alone, so that the bad one is known and the others are applied. A resource of the response
+        that has a TTL expires, unless the client accepts it later.
         """
         state, versions = self.state, self.state.clear_in_flight()
         names = tuple(versions)
@@ -152,18 +160,18 @@ class SotwSubscription:
             if not self._is_full_state:
                 self._resend_alone |= dict.fromkeys(names)
         if self._is_full_state and not all(map(state.wants, names)):
-            state.response_due = True  # without what the client has left since it is another state
+            state.response_due = True  # without the unsubscribed names the state differs
         return names
 
-    # what is to be sent
+    # responses
 
     def next_response(self, now: float) -> Steps[ResponseContent | None]:
-        """Return what to send now, which is in flight from then on; None if there is nothing.
+        """Return the next response, which is then in flight; None if there is nothing to send.
 
-        Yields after each lookup, which may compile a resource: milliseconds.
+        Yields after each lookup, which may take milliseconds.
 
-        To keep a resource with a TTL alive it is sent again. A heartbeat would leave out the rest
-        of a complete state, and Envoy takes it for that, or doesn't count it.
+        To refresh a TTL, the resource is sent again. A heartbeat would leave out the rest of a full
+        state, so Envoy would remove it, and for other types Envoy ignores heartbeats.
         """
         state = self.state
         if state.in_flight is not None:
@@ -171,7 +179,7 @@ class SotwSubscription:
         if self._kept_version:
             if state.is_outdated(WILDCARD):
                 state.pending, state.response_due, state.wildcard_stale = {}, False, False
-                state.backoff = None  # all is looked up when the source has caught up
+                state.backoff = None  # all is looked up when the source is up to date
                 return None
             yield from self._stop_keeping()
         for name, _ in state.refreshes_due(now):
@@ -189,7 +197,7 @@ class SotwSubscription:
         return content
 
     def next_removals(self) -> ResponseContent | None:
-        """Return None: here a removal is what an answer leaves out."""
+        """Return None: a full state signals a removal by leaving out the resource."""
         return None
 
     def _full_state_content(self) -> Steps[ResponseContent | None]:
@@ -210,10 +218,12 @@ class SotwSubscription:
         return content if requested or self._state_hash != before else None
 
     def _look_up_state(self) -> Steps[ResponseContent | None]:
-        """Return all there is; None where it is not known, since what is left out is removed.
+        """Look up the full state; return None if a lookup of a resource that the client has fails.
+
+        Otherwise the client would remove that resource.
 
         Raises:
-            ProtocolError: it is too large.
+            ProtocolError: the full state is too large.
         """
         content = ResponseContent()
         for name in list(self.state.wanted()):
@@ -224,8 +234,8 @@ class SotwSubscription:
                 content.add(name, resource)
             if content.size > FULL_STATE_LIMIT:
                 raise ProtocolError(
-                    f"the complete state of {self.state.type_url} has more than {FULL_STATE_LIMIT} "
-                    "bytes: ask for fewer resources, or use delta xDS",
+                    f"the full state of {self.state.type_url} has more than {FULL_STATE_LIMIT} "
+                    "bytes: subscribe to fewer resources, or use delta xDS",
                     status="RESOURCE_EXHAUSTED",
                 )
             yield
@@ -247,7 +257,7 @@ class SotwSubscription:
             del state.pending[name]
             suspect = name in self._resend_alone
             self._resend_alone.pop(name, None)
-            # a suspect counts as shown, though the client has thrown it away with the others
+            # its version counts as sent, although the client rejected it with the others
             yield from self._add_if_changed(content, name, requested or suspect)
             yield
         while not (content.versions or state.interrupted) and self._resend_alone:
@@ -266,7 +276,7 @@ class SotwSubscription:
         if not found or self.state.keep_client_version(name, resource):
             return
         if resource is None:
-            self._set_version(name, ABSENT)  # the protocol has no word for it
+            self._set_version(name, ABSENT)  # SotW cannot signal it
         elif requested or resource.version != self.state.version(name):
             content.add(name, resource)
             self._set_version(name, resource.version)
@@ -295,10 +305,10 @@ class SotwSubscription:
             self._state_hash ^= _version_hash(name, version)
 
     def _skip_if_current(self, version_info: str) -> Steps[None]:
-        """Send a returning client nothing where it has the complete state.
+        """Send nothing to a returning client that has the current full state.
 
-        Of other types it may have forgotten a part, and does not say which; and so it may where
-        it has a choice of names, since it drops what it leaves and keeps the version.
+        This applies to the wildcard only. A client of other types, or with a list of names, may
+        have dropped some resources although it reports the version.
         """
         if not self._is_full_state or not version_info or self._has_sent_names:
             return
@@ -310,7 +320,7 @@ class SotwSubscription:
             state.pending = owed | state.pending
             return
         yield from self._set_versions(known.versions)
-        # of a TTL nobody knows how much is left
+        # it is unknown how much of a TTL is left
         if f"{self._state_hash:016x}" == version_info and not known.ttls:
             state.response_due = False
         else:
@@ -318,10 +328,10 @@ class SotwSubscription:
             yield from self._set_versions({})
 
     def _keep_if_outdated(self, version_info: str) -> Steps[None]:
-        """Leave a returning client what it has, where another server may know more.
+        """If the source is outdated, let a returning client keep its resources.
 
-        What it has is not told. So it keeps all that it names, and of a complete state all of it:
-        what an answer leaves out is gone.
+        The client does not report the versions of single resources. So it keeps all resources that
+        it names, or its whole full state.
         """
         state = self.state
         is_known = not state.has_pending and not state.failures
@@ -335,7 +345,7 @@ class SotwSubscription:
         yield from state.record_reported(state.named)
 
     def _stop_keeping(self) -> Steps[None]:
-        """Bring a client up to date that has kept its complete state."""
+        """Send the full state to a client that kept its own, unless it is the same."""
         version, self._kept_version = self._kept_version, ""
         self.state.wildcard_stale = self.state.wildcard
         self.state.response_due = True
@@ -366,7 +376,7 @@ class SotwSubscription:
             if name not in state.wildcard_names:
                 self._forget(name)
             if state.wildcard:
-                # the client cannot know whether the wildcard has it too, so it must be told
+                # the client does not know whether the wildcard includes the name: send it again
                 state.pending[name] = True
         for count, name in enumerate(names, 1):
             if name not in before:
@@ -377,13 +387,13 @@ class SotwSubscription:
 
     def _forget(self, name: str) -> None:
         if self._is_full_state and name in self.state.suspected:
-            self.state.response_due = True  # what was rejected with it is good, maybe
+            self.state.response_due = True  # the rest of the rejected state may be good
         held_back = self._is_full_state and self.state.lookup_failed(name)
         self._set_version(name, ABSENT)
         self.state.forget(name)
         self._resend_alone.pop(name, None)
         if held_back:
-            self.state.pending[name] = False  # the state that waited for it may be known now
+            self.state.pending[name] = False  # the full state waited for this lookup
 
 
 def _version_hash(name: str, version: str) -> int:

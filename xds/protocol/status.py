@@ -1,28 +1,28 @@
-"""How far one client is with a resource, and with a type, as the server knows it.
+"""The status of resources and resource types at one client, as the server knows it.
 
-The values alone: `xds.protocol.subscription_state` and `xds.protocol.session` tell them.
+Values only; `xds.protocol.subscription_state` and `xds.protocol.session` make them.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
 
 ABSENT = ""
-"""The version where there is no resource."""
+"""The version of a resource that does not exist."""
 
 
 class Status(IntEnum):
     """The numbers of envoy.service.status.v3.ConfigStatus."""
 
     UNKNOWN = 0
-    """The source failed to look it up."""
+    """The lookup in the source failed."""
     SYNCED = 1
-    """The client has acknowledged what there is now."""
+    """The client has acknowledged the current version."""
     NOT_SENT = 2
-    """What there is now was not sent yet, or there is none by this name."""
+    """The current version was not sent yet, or the resource does not exist."""
     STALE = 3
-    """It was sent, and the client hasn't answered."""
+    """The current version was sent, and the client has sent no ACK or NACK."""
     ERROR = 4
-    """The client has rejected it."""
+    """The client has rejected the current version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,8 @@ class Rejection:
     version: str
     message: str
     is_current: bool = True
-    """Whether there is this version still; else it waits in case it comes again."""
+    """Whether the source still has this version. If not, the rejection is kept in case the version
+    comes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,43 +44,43 @@ class ResourceState:
     name: str
     status: Status
     version: str
-    """What the status is about, ABSENT where that is a removal, or nothing."""
+    """The version that the status is about; ABSENT for a removal, or if there is none."""
     rejection: Rejection | None
-    """The last one, until the client takes a version of this resource."""
+    """The last rejection, until the client accepts a version of this resource."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nack:
-    """The last rejection of a type on a stream, as `xds.events.Nacked`."""
+    """The last NACK for a type on a stream; the fields are those of `xds.events.Nacked`."""
 
     names: tuple[str, ...]
     code: int
     message: str
     at: float
-    """The `now` of the request that brought it."""
+    """When it was received, in the terms of the session's `now`."""
     is_current: bool = True
-    """Whether the client has taken no response of the type since."""
+    """Whether the client has not acknowledged a response of the type since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeStatus:
-    """How far one type of a stream has come."""
+    """The status of one resource type on a stream."""
 
     type_url: str
     wildcard: bool
     subscribed: int
     """The number of names that the client wants."""
     acked: int
-    """The number of resources that it has, as far as is known."""
+    """The number of resources that the client has, as far as is known."""
     in_flight: int
-    """The number of names in the response that is not acknowledged yet."""
+    """The number of names in the response that has no ACK or NACK yet."""
     in_flight_since: float | None
-    """The `now` at which it was due to be sent; None: there is none."""
+    """When that response was made, in the terms of the session's `now`; None if there is none."""
     rejected: dict[str, Rejection]
-    """The versions that the client does not take, by name, as long as there are no others."""
+    """The rejections of current versions, by name."""
     last_nack: Nack | None
     kept: int = 0
     """The number of resources that the client keeps as it reported them, because the source is
-    outdated (`xds.source.MayBeOutdated`); 1 for a complete state."""
+    outdated (`xds.source.MayBeOutdated`); 1 for a full state."""
     sent_outdated: int = 0
-    """The number of resources that the client was sent since the source is outdated."""
+    """The number of resources that were sent to the client since the source became outdated."""

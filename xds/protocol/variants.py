@@ -1,7 +1,7 @@
-"""In what delta and the state of the world differ on a stream.
+"""The two variants of the xDS transport protocol: delta and state of the world (SotW).
 
-Owns the choice only; the rules themselves are in `xds.protocol.delta` (delta) and
-`xds.protocol.sotw`.
+A `ProtocolVariant` selects the rules in `xds.protocol.delta` or `xds.protocol.sotw`, and the
+messages.
 """
 
 from collections.abc import Callable
@@ -32,58 +32,59 @@ _RequestContra = TypeVar("_RequestContra", DeltaRequest, SotwRequest, contravari
 
 
 class TypeRules(Protocol[_RequestContra]):
-    """The rules for one type on one stream, as far as its session needs them."""
+    """What a session needs of the rules for one resource type."""
 
     state: SubscriptionState
 
     @property
     def settled(self) -> bool:
-        """Whether the client has answered all there was, removals that wait left out."""
+        """Whether the client has acknowledged everything, apart from delayed removals."""
 
     @property
     def kept(self) -> int:
-        """The number of resources that the client keeps, as the source is outdated."""
+        """The number of resources that the client keeps while the source is outdated."""
 
     @property
     def acked(self) -> int:
         """The number of resources that the client has, as far as is known."""
 
     def receive(self, request: _RequestContra, stale: bool) -> Steps[int]:
-        """Take in what a request says of names; return how many were skipped as too many.
+        """Apply the subscriptions of a request; return how many names were over the limit.
 
-        `stale`: it bears the nonce of an earlier response than the one in flight.
+        `stale`: the request has the nonce of an earlier response than the one in flight.
         """
 
     def caught_up(self) -> bool:
-        """The source is outdated no longer; return whether the client has kept anything."""
+        """Note that the source is up to date again; return whether the client kept resources."""
 
     def acknowledge(self, now: float) -> Steps[None]:
-        """The client took the response in flight."""
+        """Handle the ACK of the response in flight."""
 
     def reject(self, error: ErrorDetail) -> Steps[tuple[str, ...]]:
-        """The client rejected the response in flight; return the names that it held."""
+        """Handle the NACK of the response in flight; return the names in the response."""
 
     def next_response(self, now: float) -> Steps[ResponseContent | None]:
-        """Return what to send now, which is in flight from then on; None if there is nothing."""
+        """Return the next response, which is then in flight; None if there is nothing to send."""
 
     def next_removals(self) -> ResponseContent | None:
-        """Return the removals that waited for everything else; None if there are none."""
+        """Return the delayed removals, which are then in flight; None if there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolVariant(Generic[Request]):
-    """In what delta and the state of the world differ on a stream."""
+    """What differs between delta and state of the world on a stream."""
 
     open: Callable[[str, NodeView, int, int], TypeRules[Request]]
-    """From a type, its view, the limits of an answer's bytes and of names."""
+    """Makes the rules from a type URL, its view, the bytes of a response and the names."""
     decode: Callable[[bytes, bool, int, int, str], Steps[Request]]
-    """From bytes, as `xds.encoding.messages.delta_request_steps`."""
+    """Decodes a request, like `xds.encoding.messages.delta_request_steps`."""
     encode: Callable[[str, str, ResponseContent], Steps[list[Encoded]]]
-    """From a type, a nonce and what to say; what it returns is yet to be joined."""
+    """Encodes a response from a type URL, a nonce and the content; the caller joins the parts."""
     unserved: Callable[[Request, bool], ResponseContent | None]
-    """What to say to a request for a type that isn't served, and whether it is the first one."""
+    """Makes the response to a request for a type that is not served; None: no response. The
+    second argument says whether it is the first request for the type."""
     ttls_wrapped: bool
-    """Whether a TTL goes into a wrapper that not every client knows."""
+    """Whether a TTL is sent in a wrapper message, which not every client supports."""
 
 
 def _open_delta(
@@ -124,14 +125,14 @@ def _encode_sotw(type_url: str, nonce: str, content: ResponseContent) -> Steps[l
 
 
 def _unserved_delta(request: DeltaRequest, first: bool) -> ResponseContent | None:
-    """Say of each name that there is nothing; a new wildcard is answered, too."""
+    """Remove each subscribed name; a new wildcard subscription gets an empty response."""
     names = [name for name in dict.fromkeys(request.subscribe) if name != WILDCARD]
     wildcard = WILDCARD in request.subscribe or (first and request.names_empty)
     return ResponseContent(removed=names) if names or wildcard else None
 
 
 def _unserved_sotw(request: SotwRequest, first: bool) -> ResponseContent | None:
-    """Say once that the complete state is empty; of other types a client is told no absence."""
+    """Send an empty full state once; other types have no response for absent resources."""
     whole = request.type_url in FULL_STATE_TYPES or request.names_empty or WILDCARD in request.names
     return ResponseContent(version_info=EMPTY_VERSION) if first and whole else None
 

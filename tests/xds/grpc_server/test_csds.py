@@ -378,19 +378,19 @@ async def test_a_stream_of_requests_is_answered_one_by_one() -> None:
     [
         (
             NodeMatcher(node_id=StringMatcher(prefix="site/")),
-            "node_matchers[0].node_id.prefix is not served: only node_id.exact is",
+            "node_matchers[0].node_id.prefix is not supported; use node_id.exact",
         ),
         (
             NodeMatcher(node_id=StringMatcher(exact="a", ignore_case=True)),
-            "node_matchers[0].node_id.ignore_case is not served",
+            "node_matchers[0].node_id.ignore_case is not supported",
         ),
         (
             NodeMatcher(node_id=StringMatcher(exact="a"), node_metadatas=[StructMatcher()]),
-            "node_matchers[0].node_metadatas is not served: only node_id.exact is",
+            "node_matchers[0].node_metadatas is not supported; use node_id.exact",
         ),
         (
             NodeMatcher(),
-            "node_matchers[0] has no node_id.exact, and no other match is served",
+            "node_matchers[0] has no node_id.exact; no other matcher is supported",
         ),
     ],
     ids=["prefix", "ignore_case", "metadata", "empty"],
@@ -426,7 +426,7 @@ async def test_an_answer_that_is_too_large_says_what_to_ask_instead() -> None:
             await w.configs()
 
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "more than 100 bytes: ask for fewer nodes" in (refused.value.details() or "")
+    assert "more than 100 bytes: request fewer nodes" in (refused.value.details() or "")
 
 
 async def test_nobody_is_answered_unless_the_server_was_asked_for_it() -> None:

@@ -92,5 +92,5 @@ async def test_a_failure_of_grpc_is_named_in_the_log_and_to_the_client(
         await handler.stream_stream(None, context)
 
     assert context.aborted == (grpc.StatusCode.UNAVAILABLE, "gRPC failed: batch failed")
-    assert caplog.messages == ["gRPC failed under a stream: batch failed"]
+    assert caplog.messages == ["gRPC call failed, ending the stream: node site/1: batch failed"]
     assert recorder.events[-1] == StreamClosed("UNAVAILABLE")

@@ -311,7 +311,7 @@ async def test_a_slow_client_is_told_why(store: Store) -> None:
 
         assert await client.ended() == (
             grpc.StatusCode.RESOURCE_EXHAUSTED,
-            "a response was not taken within 0.2 s",
+            "the client did not read a response within 0.2 s",
         )
 
 
@@ -433,7 +433,7 @@ async def test_a_stream_that_never_says_who_it_is_is_ended(store: Store) -> None
         code, details = await silent.ended()
         assert (code, details) == (
             grpc.StatusCode.DEADLINE_EXCEEDED,
-            "no node was named within 0.2 s",
+            "no request within 0.2 s",
         )
         changer(server, store)("a", "2")
         assert (await other.take()).texts == {"a": "2"}
