@@ -1,4 +1,4 @@
-"""What happens on a stream, as values: for logs, metrics and tests."""
+"""The events of streams, as values: for logs, metrics and tests."""
 
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
@@ -8,22 +8,22 @@ from scopeway.xds.source import Node
 
 @dataclass(frozen=True, slots=True)
 class StreamDelayed:
-    """A new stream waits for its turn: too many came at once."""
+    """A new stream is delayed, as too many were opened at once."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRefused:
-    """A new stream was sent away: too many came at once. No `StreamClosed` follows."""
+    """A new stream was refused, as too many were opened at once. No `StreamClosed` follows."""
 
     retry_after: float
-    """Seconds; what the client was told, and may not heed."""
+    """Seconds after which the client should retry, as sent to it. It may ignore that."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamOpened:
-    """A stream has named its node."""
+    """The node of a stream is known, and is served."""
 
 
 CERTIFICATE_EXPIRED: Final = "the client certificate has expired: reconnect with a new one"
@@ -35,12 +35,12 @@ class StreamClosed:
     """A stream has ended."""
 
     status: str
-    """The name of its gRPC status. "OK" or "CANCELLED": the client went away, or the connection
-    broke, which gRPC doesn't tell apart."""
+    """The name of its gRPC status. "OK" or "CANCELLED": the client ended the stream, or the
+    connection was lost; gRPC does not distinguish them."""
     reason: str = field(default="", compare=False)
-    """What the client was told."""
+    """The status message to the client."""
     opened: bool = True
-    """Whether there was a `StreamOpened`; False where the stream was refused before."""
+    """Whether there was a `StreamOpened`; False if the stream ended before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +56,33 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Acked:
-    """The client took a response."""
+    """The client accepted a response."""
 
     type_url: str
     seconds: float = field(default=0.0, compare=False)
-    """From when it was due to be sent to the client's word."""
+    """The time from making the response to its ACK."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nacked:
     """The client rejected a response.
 
-    With several names, which of them is bad is not known yet: they are sent again in smaller
-    responses, so another one follows for each bad resource alone.
+    If it held several resources, it is not known which of them is bad. They are sent again in
+    smaller responses, so another event follows for each bad resource alone.
     """
 
     type_url: str
     names: tuple[str, ...]
-    """What the response held; empty also when the client rejects one that is not in flight."""
+    """The names in the response. Also empty if that response is not in flight."""
     code: int
-    """Of `error_detail`, a number of google.rpc.Code; Envoy says 13, INTERNAL."""
+    """The code of `error_detail` (google.rpc.Code). Envoy sends 13, INTERNAL."""
     message: str
+    """The message of `error_detail`: untrusted text of the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamesSkipped:
-    """A request held names that are too long or not UTF-8, or more than a client may have."""
+    """Names of a request were skipped: too long, not UTF-8, or over the limit of names."""
 
     type_url: str
     count: int
@@ -89,16 +90,16 @@ class NamesSkipped:
 
 @dataclass(frozen=True, slots=True)
 class TypeNotServed:
-    """The client asked for a type that the source does not have; told once for each type."""
+    """The client requested a type that the source does not serve. Once for each type."""
 
     type_url: str
 
 
 @dataclass(frozen=True, slots=True)
 class LookupFailed:
-    """The source raised an error instead of returning a resource; nothing is sent for it.
+    """The source raised an error instead of returning a resource. Nothing is sent for it.
 
-    It is asked again later, and this is told again if it fails again.
+    The lookup is repeated later. If it fails again, there is another event.
     """
 
     type_url: str
@@ -117,43 +118,42 @@ class Kept:
 
     type_url: str
     count: int
-    """How many, besides those that were told before; 1 for a complete state."""
+    """How many more resources than in earlier events; 1 for a full state."""
     first: bool = True
-    """Whether it is the first time on this stream."""
+    """Whether it is the first such event on this stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlowClient:
-    """The client did not take a response in time and loses its stream."""
+    """The client did not read a response in time. Its stream ends."""
 
     type_url: str
 
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """The client's budget of CPU time is used up: its work waits, and nobody else's."""
+    """The client has used up its CPU budget. Its requests and responses wait, and no others."""
 
     seconds: float
-    """How long, at least."""
+    """The shortest time that they wait."""
 
 
 SessionEvent: TypeAlias = Acked | Nacked | NamesSkipped | TypeNotServed | LookupFailed | Kept
-"""What a session tells (`xds.protocol.session.Session.events`)."""
+"""The events of a session (`xds.protocol.session.Session.events`)."""
 AdmissionEvent: TypeAlias = StreamDelayed | StreamRefused
-"""What happens to a stream before anything of it is read."""
+"""The events of a stream before its first request is read."""
 Event: TypeAlias = (
     SessionEvent | AdmissionEvent | StreamOpened | StreamClosed | Sent | SlowClient | Throttled
 )
-"""What an observer is told."""
+"""The events that an observer gets."""
 
 
 class Observer(Protocol):
-    """Is told all that happens; called on the event loop, so it must be quick and not raise.
+    """Gets all events. It is called on the event loop, so it must be quick and must not raise.
 
-    Of one stream: `StreamOpened`, what happens on it, `StreamClosed`; one that ends before it has
-    named a node that is served has the last only. All of it is in the log of
-    `xds.grpc_server.server` too.
+    The events of a stream are `StreamOpened`, those on it, and `StreamClosed`. A stream that ends
+    before its node is served has `StreamClosed` only. The logger "scopeway.xds" logs all events.
     """
 
     def observe(self, node: Node | None, event: Event) -> None:
-        """Take note of an event; `node` is None for a stream that never named it."""
+        """Handle an event. `node` is None if the node of the stream is not known."""

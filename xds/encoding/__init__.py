@@ -1,1 +1,1 @@
-"""Protobuf and the messages of the discovery protocol. No I/O."""
+"""Encoding and decoding of protobuf and of the xDS messages. No I/O."""

@@ -1,7 +1,7 @@
-"""The envelopes of delta xDS, written and read by hand.
+"""The messages of the xDS transport protocol, encoded and decoded without a protobuf library.
 
-Owns how a resource is framed, and the few fields of a DeltaDiscoveryRequest that a server needs.
-Does not know what is inside a resource, and no protobuf library.
+Encodes resources and responses, and decodes the few fields of a request that a server needs. Does
+not know the content of resources, apart from `endpoints_name`.
 
 https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto
 """
@@ -21,30 +21,31 @@ from scopeway.xds.steps import LARGE, STRIDE, Steps, finish
 from scopeway.xds.text import shown
 
 MAX_NAME_BYTES = 4096
+"""The longest resource name."""
 MAX_TYPE_BYTES = 256
-"""Of a type URL; the longest of Envoy's has 94."""
+"""The longest type URL; the longest of Envoy has 94 bytes."""
 MAX_NONCE_BYTES = 256
-"""Of a nonce; ours are numbers."""
+"""The longest nonce; this server sends short numbers."""
 MAX_VERSION_BYTES = 256
-"""Of a version; ours have 14 or 16. A longer one is no version of ours: it counts as none."""
+"""The longest version; this server sends 14 or 16 bytes. A longer one counts as no version."""
 MAX_ERROR_BYTES = 4096
-"""Of the message of a NACK, which is cut there; Envoy repeats the bad resource's field in it."""
+"""The message of a NACK is cut to this length; Envoy quotes the bad field in it."""
 MAX_NAMES = 40_000
 """Names of one field of a request that are read: twice what a client may be subscribed to."""
 _MAX_ERROR_FIELDS = 64
-"""Fields of an error that are looked at; it has three, one of them repeated."""
+"""Fields of an error that are read; it has three, one of them repeated."""
 MIN_TTL = 1.0
 """Seconds."""
 _DIGEST = 7
-"""Bytes of a version: as text one takes 64 bytes of memory at each stream; with 8 it takes 80."""
+"""Bytes of a version. Its text takes 64 bytes of memory at each stream; with 8 it would take 80."""
 
 _ENTRY_BYTES = 64
-"""Of an entry of `initial_resource_versions` besides name and version."""
+"""Bytes of an entry of `initial_resource_versions` besides name and version."""
 
 WILDCARD = "*"
 
 Encoded: TypeAlias = bytes | memoryview
-"""A part of an encoded message; a memoryview is one of a resource, which is kept only once."""
+"""A part of an encoded message. A memoryview is a part of a resource, which is not copied."""
 
 # envoy.config.cluster.v3.Cluster
 _CLUSTER_TYPE, _EDS_CLUSTER_CONFIG, _SERVICE_NAME, _EDS = 2, 3, 2, 3
@@ -67,7 +68,7 @@ class ErrorDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeltaRequest:
-    """A DeltaDiscoveryRequest, as much of it as a session needs."""
+    """The fields of a DeltaDiscoveryRequest that a session needs."""
 
     type_url: str
     response_nonce: str = ""
@@ -83,17 +84,17 @@ class DeltaRequest:
 
     @property
     def size(self) -> int:
-        """The number of names that it changes."""
+        """The number of names that the request subscribes and unsubscribes."""
         return len(self.subscribe) + len(self.unsubscribe)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SotwRequest:
-    """A DiscoveryRequest (state of the world), as much of it as a session needs."""
+    """The fields of a DiscoveryRequest (state of the world) that a session needs."""
 
     type_url: str
     version_info: str = ""
-    """The version that the client has; on a new stream, from the one before."""
+    """The version that the client has; on a new stream, from an earlier stream."""
     response_nonce: str = ""
     names: tuple[str, ...] = ()
     error: ErrorDetail | None = None
@@ -105,22 +106,22 @@ class SotwRequest:
 
     @property
     def size(self) -> int:
-        """The number of names that it changes: none that is known, as it repeats all of them."""
+        """Always 0: a request lists all names, so the number of changes is not known."""
         return 0
 
 
 def resource(
     type_url: str, name: str, body: bytes, *, ttl: float | None = None, after: str | None = None
 ) -> Resource:
-    """Encode a resource once, for every stream that will see it.
+    """Encode a resource once for all streams.
 
     Args:
-        type_url: Its type.
-        name: Its name.
+        type_url: The type of the resource.
+        name: The name of the resource.
         body: The encoded message of that type.
-        ttl: After so many seconds without a server the client drops it: at least 1, counted in
-            milliseconds. Changing it makes another version. None: the client keeps it.
-        after: As `Resource.after`; not part of the version.
+        ttl: Seconds, at least 1, in whole milliseconds: the client drops the resource after this
+            time without a server. It is part of the version. None: the client keeps the resource.
+        after: See `Resource.after`. It is not part of the version.
 
     Raises:
         ValueError: the TTL is too short to be refreshed in time.
@@ -128,14 +129,14 @@ def resource(
     digest = blake2b(body, digest_size=_DIGEST)
     if ttl is not None:
         if ttl < MIN_TTL:
-            raise ValueError(f"a TTL of {ttl:g} s; at least {MIN_TTL:g} s can be kept up")
+            raise ValueError(f"TTL of {ttl:g} s is too short; the minimum is {MIN_TTL:g} s")
         ttl = round(ttl, 3)
         digest = blake2b(body, digest_size=_DIGEST, salt=_duration(ttl))
     return _resource(type_url, name, digest.hexdigest(), body, ttl, after)
 
 
 def without_ttl(found: Resource) -> Resource:
-    """Return the same version of a resource, for a client that doesn't know TTLs."""
+    """Return the same version of a resource without its TTL, for a client without TTL support."""
     return _resource(found.type_url, found.name, found.version, found.body, None, found.after)
 
 
@@ -154,7 +155,7 @@ def _resource(
 
 
 def heartbeat(type_url: str, name: str, version: str, ttl: float) -> Resource:
-    """Encode the word that a resource lives on: as itself, but empty."""
+    """Encode a heartbeat, which refreshes a TTL: the resource without its body."""
     envelope = (
         wire.field_string(1, version)
         + wire.field_string(3, name)
@@ -170,7 +171,7 @@ def _duration(seconds: float) -> bytes:
 
 
 def endpoints_name(cluster: Resource) -> str | None:
-    """Return the name of the ClusterLoadAssignment that a Cluster is filled by; None: by none."""
+    """Return the name of the ClusterLoadAssignment that a Cluster uses; None if it is not EDS."""
     data = cluster.framed
     end = len(data)
     start = end - cluster.body_size
@@ -186,7 +187,7 @@ def endpoints_name(cluster: Resource) -> str | None:
                 for inner, first, last in wire.fields(data, begin, stop):
                     if inner == _SERVICE_NAME:
                         assignment = wire.text(data, first, last)
-    except ValueError:  # it is no Cluster; the client will say so
+    except ValueError:  # not a Cluster; the client will reject it
         return None
     return (assignment or name) if found else None
 
@@ -194,7 +195,7 @@ def endpoints_name(cluster: Resource) -> str | None:
 def delta_response(
     *, type_url: str, nonce: str, resources: Iterable[Resource], removed: Iterable[str]
 ) -> list[Encoded]:
-    """Return the parts of an encoded DeltaDiscoveryResponse; no resource is copied."""
+    """Return the parts of an encoded DeltaDiscoveryResponse. Resources are not copied."""
     parts: list[Encoded] = [wire.field_string(4, type_url), wire.field_string(5, nonce)]
     parts += [resource.framed for resource in resources]
     parts += [wire.field_string(6, name) for name in removed]
@@ -204,7 +205,7 @@ def delta_response(
 def sotw_response(
     *, type_url: str, nonce: str, version_info: str, framed: Iterable[Encoded]
 ) -> list[Encoded]:
-    """Return the parts of an encoded DiscoveryResponse; `framed`: what `sotw_framed` has made."""
+    """Return the parts of an encoded DiscoveryResponse. `framed`: results of `sotw_framed`."""
     parts: list[Encoded] = [
         wire.field_string(1, version_info),
         wire.field_string(4, type_url),
@@ -215,11 +216,11 @@ def sotw_response(
 
 
 def sotw_framed(resource: Resource) -> Encoded:
-    """Return the field `resources` of a DiscoveryResponse that holds a resource."""
-    if resource.ttl is not None:  # only a wrapper has a place for it
+    """Return the encoded field `resources` of a DiscoveryResponse for a resource."""
+    if resource.ttl is not None:  # only the wrapper message has a field for the TTL
         ((_, start, end),) = wire.fields(resource.framed)
         return wire.field_bytes(2, wire.any_message(_RESOURCE, resource.framed[start:end]))
-    # the field of the Any ends the envelope of delta, and has the number 2 in both messages
+    # the Any is the last field of the delta envelope, and has number 2 in both messages
     body = resource.body_size
     contained = len(wire.field_string(1, resource.type_url)) + 1 + len(wire.varint(body)) + body
     return memoryview(resource.framed)[-(1 + len(wire.varint(contained)) + contained) :]
@@ -233,7 +234,7 @@ def decode_sotw_request(
     max_names: int = MAX_NAMES,
     type_url: str = "",
 ) -> SotwRequest:
-    """Read a DiscoveryRequest; arguments and errors as of `decode_delta_request`."""
+    """Decode a DiscoveryRequest; arguments and errors as of `decode_delta_request`."""
     return finish(sotw_request_steps(data, with_node, max_name_bytes, max_names, type_url))
 
 
@@ -293,20 +294,20 @@ def decode_delta_request(
     max_names: int = MAX_NAMES,
     type_url: str = "",
 ) -> DeltaRequest:
-    """Read a DeltaDiscoveryRequest.
+    """Decode a DeltaDiscoveryRequest.
 
-    A name that is too long, not UTF-8 or one too many is skipped and counted, wherever it stands:
-    a client repeats it on every reconnect, so an error would end its streams for ever.
+    A name that is too long, not UTF-8 or over the limit is skipped and counted, in any field. A
+    client repeats its names on every stream, so an error would end all of its streams.
 
     Args:
-        data: The message.
-        with_node: False skips the node, which counts on the first request of a stream only.
-        max_name_bytes: The longest name that is taken.
-        max_names: So many names of each field are taken.
-        type_url: What the stream is about, where that is one type; a request may leave it out.
+        data: The encoded message.
+        with_node: Whether to read the node. Only the first request of a stream needs it.
+        max_name_bytes: The longest name in bytes.
+        max_names: The most names of each field.
+        type_url: The type of the stream, if it carries only one; a request may then leave it out.
 
     Raises:
-        MalformedRequestError: the bytes are no such message, or a field of it is too long.
+        MalformedRequestError: the bytes are no such message, or a field is too long.
     """
     return finish(delta_request_steps(data, with_node, max_name_bytes, max_names, type_url))
 
@@ -358,7 +359,7 @@ def _decode(
             node = yield from node_steps(data, start, end)
         if not count % STRIDE:
             yield
-    if versions:  # a name is kept as long as the stream: once, not once for each place
+    if versions:  # names are kept as long as the stream: share the strings of both fields
         same = dict(zip(subscribe, subscribe, strict=True))
         yield
         versions = {same.get(name, name): version for name, version in versions.items()}
@@ -382,7 +383,7 @@ def _read_type_url(data: bytes, start: int, end: int) -> str:
 
 def _type_url(found: str, implied: str) -> str:
     if implied and found and found != implied:
-        raise ValueError(f"it asks a service of {implied} for {shown(found)}")
+        raise ValueError(f"the service is for {implied}, but type_url is {shown(found)}")
     if not (found or implied):
         raise ValueError("it has no type_url")
     return found or implied
@@ -407,7 +408,7 @@ def _name(data: bytes, start: int, end: int, max_bytes: int) -> str | None:
 
 
 def _version(data: bytes, start: int, end: int, max_bytes: int) -> tuple[str | None, str | None]:
-    """Return name and version of an entry, None for one that is longer than it may be."""
+    """Return name and version of an entry; None for each that is too long."""
     if end - start > max_bytes + MAX_VERSION_BYTES + _ENTRY_BYTES:
         return None, None
     name: str | None = ""
@@ -434,5 +435,5 @@ def _error(data: bytes, start: int, end: int) -> ErrorDetail:
 
 
 def _signed32(number: int) -> int:
-    """Return what an int32 means that was read as 64 bits."""
+    """Return the value of an int32 that was read as 64 bits."""
     return ((number & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000

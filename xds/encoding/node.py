@@ -1,7 +1,7 @@
-"""Who is at the other end, read by hand.
+"""Decodes the node of a client.
 
-A node of Envoy takes 60 kB, nearly all of it extensions that nobody asks about: only what
-`xds.source.Node` has is read, and copied out of the message, so that a stream doesn't keep that.
+A node of Envoy has 60 kB, nearly all of it a list of extensions. Only the fields of
+`xds.source.Node` are read, and copied, so that a stream does not keep the message.
 
 https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-node
 """
@@ -14,23 +14,23 @@ from scopeway.xds.source import UNKNOWN_LOCALITY, Locality, Node
 from scopeway.xds.steps import STRIDE, Steps, finish
 
 MAX_TEXT_BYTES = 1024
-"""Of each text of a node: id, cluster, region, zone, sub_zone, user agent and its version."""
+"""Bytes of each text of a node: id, cluster, region, zone, sub_zone, user agent, its version."""
 MAX_FEATURES = 64
-"""Client features; Envoy has five."""
+"""The most client features; Envoy has five."""
 MAX_METADATA_BYTES = 32 << 10
-"""Of a node's encoded metadata."""
+"""Bytes of the encoded metadata of a node."""
 MAX_METADATA = 24 << 10
-"""Characters of a node's metadata, as paths and texts; Envoys tell some hundred."""
+"""Characters of the metadata of a node, as paths and texts; Envoy sends some hundred."""
 _MAX_METADATA_DEPTH = 16
 _MAX_BUILD_BYTES = 4096
 
 
 def read_node(data: bytes, start: int, end: int) -> Node:
-    """Read the Node at these places.
+    """Decode the Node in `data[start:end]`.
 
     Raises:
-        ValueError: the bytes are none; id or cluster are not UTF-8; a field is longer than it may
-            be, which the message names.
+        ValueError: the bytes are no Node, id or cluster is not UTF-8, or a field is too long; the
+            message names the field.
     """
     return finish(node_steps(data, start, end))
 
@@ -48,9 +48,9 @@ def node_steps(data: bytes, start: int, end: int) -> Steps[Node]:
             cluster = _bounded("node.cluster", data, begin, stop).decode()
         elif number == 3:
             wire.check_length("node.metadata", begin, stop, MAX_METADATA_BYTES)
-            leaves = _Leaves()
-            leaves.add(_struct(data, begin, stop))
-            metadata = leaves.by_path
+            flat = _FlatMetadata()
+            flat.add(_struct(data, begin, stop))
+            metadata = flat.by_path
             yield
         elif number == 4:
             locality = _locality(data, begin, stop)
@@ -110,11 +110,11 @@ def _build_version(data: bytes, start: int, end: int) -> str:
 
 
 _Value = str | dict[str, "_Value"] | None
-"""What counts of a google.protobuf.Value: a text (also of a number) or a Struct; None: all else."""
+"""A google.protobuf.Value: a text (also for a number) or a Struct; None for all other kinds."""
 
 
 def _struct(data: bytes, start: int, end: int, depth: int = 0) -> dict[str, _Value]:
-    """Read a google.protobuf.Struct; of a key that stands twice, the last one counts."""
+    """Decode a google.protobuf.Struct. If a key occurs twice, the last one counts."""
     found: dict[str, _Value] = {}
     if depth >= _MAX_METADATA_DEPTH:
         return found
@@ -148,19 +148,19 @@ def _value(data: bytes, start: int, end: int, depth: int) -> _Value:
     return value
 
 
-class _Leaves:
-    """The texts and numbers of a Struct by their dotted paths."""
+class _FlatMetadata:
+    """The texts and numbers of a Struct by dotted path."""
 
     def __init__(self) -> None:
         self.by_path: dict[str, str] = {}
         self._size = 0
 
     def add(self, found: Mapping[str, _Value], above: str = "") -> None:
-        """Take in what stands in a Struct whose path is `above`, with a dot behind it.
+        """Add the values of a Struct. `above` is its path, with a dot at the end.
 
         Raises:
-            ValueError: it is too much; a long key stands in the path of all that is below it, so a
-                small request could fill the memory.
+            ValueError: paths and texts are too long. A long key is part of the path of all values
+                below it, so a small request could fill the memory.
         """
         for key, value in found.items():
             if value is None:

@@ -1,7 +1,7 @@
-"""Protobuf's wire format, as much of it as an xDS server needs.
+"""The part of protobuf's wire format that an xDS server needs.
 
-Fields are written by concatenation (a message is the join of its fields) and read one by one, so
-no message object exists on the path of a stream. Knows nothing of xDS.
+A message is written by joining its encoded fields, and read field by field, so streams need no
+message objects. Knows nothing of xDS.
 
 Invariant: every reader returns whole fields or raises ValueError; it never reads past the end.
 """
@@ -18,7 +18,7 @@ _ONE_BYTE = tuple(bytes((value,)) for value in range(0x80))
 
 
 def varint(value: int) -> bytes:
-    """Encode an integer; a negative one takes ten bytes, as int32, int64 and enums do."""
+    """Encode an integer. A negative int32, int64 or enum takes ten bytes."""
     if 0 <= value < 0x80:
         return _ONE_BYTE[value]
     value &= _MASK64
@@ -31,34 +31,34 @@ def varint(value: int) -> bytes:
 
 
 def field_bytes(number: int, data: bytes) -> bytes:
-    """Encode a field of bytes or an embedded message, also when it is empty."""
+    """Encode a field of bytes or an embedded message, even if it is empty."""
     size = len(data)
-    if size < 0x80 and number < 16:  # nearly all, and most of the time of making a resource
+    if size < 0x80 and number < 16:  # the usual case, on the hot path of making a resource
         return _ONE_BYTE[number << 3 | BYTES] + _ONE_BYTE[size] + data
     return varint(number << 3 | BYTES) + varint(size) + data
 
 
 def nested(number: int, parts: Iterable[bytes]) -> list[bytes]:
-    """Encode an embedded message that is the join of its parts, as parts of the one around it.
+    """Encode an embedded message from its parts; return parts of the message around it.
 
-    What is large and lies deep is copied once, when the outermost is joined.
+    So a large field that is nested deeply is copied once, when the outermost message is joined.
     """
     parts = list(parts)
     return [varint(number << 3 | BYTES) + varint(sum(map(len, parts))), *parts]
 
 
 def field_string(number: int, text: str) -> bytes:
-    """Encode a string field, also when it is empty."""
+    """Encode a string field, even if it is empty."""
     return field_bytes(number, text.encode())
 
 
 def field_varint(number: int, value: int) -> bytes:
-    """Encode an integer or enum field, also when it is zero."""
+    """Encode an integer or enum field, even if it is zero."""
     return varint(number << 3 | VARINT) + varint(value)
 
 
 def field_bool(number: int, value: bool) -> bytes:
-    """Encode a bool field, also when it is false."""
+    """Encode a bool field, even if it is false."""
     return field_varint(number, int(value))
 
 
@@ -70,14 +70,14 @@ def any_message(type_url: str, body: bytes) -> bytes:
 def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int]]:
     """Yield `(number, start, end)` for the payload of each length-delimited field, in order.
 
-    A field of another wire type has the number 0, which no other has: a caller that works in steps
-    counts it, however many follow each other. The payload is `data[start:end]`; nothing is copied.
+    A field of another wire type is yielded with number 0, so that a caller that works in steps
+    counts it. The payload is `data[start:end]`; nothing is copied.
 
     Raises:
         ValueError: the bytes are no protobuf message.
     """
-    # raw_fields without the detour, for requests with 10,000 names: tags and lengths of one byte
-    # are nearly all there are
+    # a fast path beside raw_fields, for requests with 10,000 names: nearly all tags and lengths
+    # have one byte
     position, limit = start, len(data) if end is None else end
     while position < limit:
         tag = data[position]
@@ -92,22 +92,22 @@ def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tupl
 
 
 def text(data: bytes, start: int, end: int) -> str:
-    """Decode what is for people and for comparing only; a character that is cut is replaced."""
+    """Decode a text that is only shown or compared; invalid UTF-8 is replaced."""
     return data[start:end].decode(errors="replace")  # Envoy cuts long messages inside a character
 
 
 def check_length(field: str, start: int, end: int, most: int) -> None:
-    """Let a field pass that has at most so many bytes.
+    """Check that a field has at most `most` bytes.
 
     Raises:
-        ValueError: it has more; names the field and both figures.
+        ValueError: it has more; the message names the field and both sizes.
     """
     if end - start > most:
-        raise ValueError(f"{field} has {end - start} bytes; at most {most} are taken")
+        raise ValueError(f"{field} has {end - start} bytes; at most {most} are allowed")
 
 
 def bounded(field: str, data: bytes, start: int, end: int, most: int) -> bytes:
-    """Return the bytes of a field that is kept; errors as of `check_length`."""
+    """Return the bytes of a field. Raises as `check_length`."""
     check_length(field, start, end, most)
     return data[start:end]
 
@@ -144,10 +144,10 @@ def raw_fields(
 
 
 def read_varint(data: bytes, position: int, limit: int) -> tuple[int, int]:
-    """Read an integer at `position`; return it and the position behind it.
+    """Read an integer at `position`; return it and the position after it.
 
     Raises:
-        ValueError: it is cut off at `limit`, or longer than ten bytes.
+        ValueError: the integer is cut off at `limit`, or longer than ten bytes.
     """
     value = shift = 0
     while position < limit:

@@ -164,7 +164,7 @@ class TestTtl:
         assert without_ttl(self.FOUND).version == self.FOUND.version
 
     def test_one_that_cannot_be_kept_up_is_an_error(self) -> None:
-        with pytest.raises(ValueError, match=r"a TTL of 0.9 s; at least 1 s"):
+        with pytest.raises(ValueError, match=r"TTL of 0.9 s is too short"):
             resource(CLUSTER, "a", b"body", ttl=0.9)
 
         assert resource(CLUSTER, "a", b"body", ttl=1).ttl == 1

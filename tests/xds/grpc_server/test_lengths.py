@@ -51,7 +51,7 @@ def test_texts_of_a_node(name: str) -> None:
     with pytest.raises(MalformedRequestError) as refused:
         read(20 << 20 if name == "node.id" else MAX_TEXT_BYTES + 1)
     assert f"{name} has " in str(refused.value)
-    assert str(refused.value).endswith(f" bytes; at most {MAX_TEXT_BYTES} are taken")
+    assert str(refused.value).endswith(f" bytes; at most {MAX_TEXT_BYTES} are allowed")
     assert refused.value.status == "INVALID_ARGUMENT"
 
 
