@@ -30,7 +30,7 @@ from scopeway.control_plane.registry.etcd import registry as etcd
 from scopeway.control_plane.runtime import app, fd_limits, slices
 from scopeway.control_plane.runtime import last_good as state
 from scopeway.control_plane.scope import text
-from scopeway.control_plane.serving import source
+from scopeway.control_plane.serving import site_lookup
 from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.node_auth import MAX_PATH
 from scopeway.control_plane.serving.policy_index import REST
@@ -250,7 +250,7 @@ EXPECTED: dict[str, list[float]] = {
         change_pacer.MAX_REST_SECONDS,
     ],
     "times that the listeners of a site are made for a new stream while its cloud changes": [
-        source.ATTEMPTS
+        site_lookup.ATTEMPTS
     ],
     "problems that are kept of a refused document": [MAX_PROBLEMS],
     "labels of a cloud, or of one `[label=value,…]`": [limits.LABELS],

@@ -235,8 +235,8 @@ class ControlPlane:
 
         source = ScopewaySource(
             inventory=change.inventory,
-            changes=self.notifier,
-            site=make,
+            notifier=self.notifier,
+            make_site=make,
             settings=PlanSettings(
                 insecure_peers=insecure,
                 direct=self.settings.direct,

@@ -1,20 +1,23 @@
-"""What a node claims to be, against what its certificate proves, and what its bootstrap has to say.
+"""Admits nodes: what a node claims, against its certificate, its bootstrap and the stream limits.
 
-Pure. Invariant: behind a channel that proves anything, a node is served as the cloud in its
-certificate or not at all.
+Pure. Invariant: if TLS proves who the client is, a node is served as the cloud in its certificate
+or not at all.
 """
 
 from typing import Final
 
 from scopeway.control_plane.identity import cloud_of
-from scopeway.control_plane.translator.node_identity import from_metadata
-from scopeway.control_plane.translator.node_setup import EARLIER, PROTOCOL
+from scopeway.control_plane.serving.limits import SourceLimits
+from scopeway.control_plane.serving.node_context import NodeContext
+from scopeway.control_plane.serving.site_state import SiteState
+from scopeway.control_plane.translator.node_identity import SiteIdentity, from_metadata
+from scopeway.control_plane.translator.node_setup import EARLIER, PROTOCOL, setup_of
 from scopeway.xds.errors import ProtocolError
 from scopeway.xds.source import Node
 from scopeway.xds.text import shown
 
 MAX_PATH: Final = 4096
-"""Bytes of a file's path: PATH_MAX of Linux. What a node says of its files is sent back in its
+"""Bytes of a file's path: PATH_MAX of Linux. The paths in a node's metadata are sent back in its
 listeners and secrets, and kept for each of its streams."""
 
 _PATHS: Final = (
@@ -25,16 +28,36 @@ _SHOWN = 100
 """Characters of a claim that an error repeats."""
 
 
-def check_claims(node: Node, trust_domain: str | None) -> None:
-    """Let a node pass whose `cluster` and `id` are those of the one cloud in its certificate.
+def admit(
+    node: Node, *, trust_domain: str | None, state: SiteState | None, limits: SourceLimits
+) -> NodeContext:
+    """Return the context of a node that may open one more stream.
 
-    Where the channel proves nothing (plain text), every node passes; without a trust domain no
-    certificate is that of a cloud.
+    Args:
+        node: What the client claims, and what its certificate proves.
+        trust_domain: Of the certificates of sites. None: sites have no certificates, so a node need
+            not name one, and no certificate is that of a cloud.
+        state: The site of the node, if one of its Envoys is or was connected.
+        limits: Of the streams of a node and of a site.
 
     Raises:
-        ProtocolError: PERMISSION_DENIED; says what is claimed and what is proven.
+        ProtocolError: PERMISSION_DENIED: the certificate is not that of the cloud that the node
+            claims. FAILED_PRECONDITION: the node needs another bootstrap. RESOURCE_EXHAUSTED: the
+            node or its site has too many streams. INVALID_ARGUMENT: the node names no cloud, or a
+            path is too long.
     """
-    if node.identities is None:
+    _check_claim(node, trust_domain)
+    identity = from_metadata(node.metadata)
+    _check_bootstrap(node, identity, needs_identity=trust_domain is not None)
+    if state is not None:
+        _check_streams(node, state, limits)
+    return NodeContext(
+        node_id=node.id, site=node.cluster, setup=setup_of(node.metadata), identity=identity
+    )
+
+
+def _check_claim(node: Node, trust_domain: str | None) -> None:
+    if node.identities is None:  # plain text proves nothing
         return
     proven = None
     if trust_domain is not None and len(node.identities) == 1:
@@ -49,15 +72,7 @@ def check_claims(node: Node, trust_domain: str | None) -> None:
         raise _denied(f"its certificate is that of {proven}", node)
 
 
-def check_bootstrap(node: Node, *, with_identity: bool) -> None:
-    """Let a node pass that names its cloud and is configured for this control plane.
-
-    `with_identity`: it has to say where its certificate is, too.
-
-    Raises:
-        ProtocolError: says what is missing or too long; FAILED_PRECONDITION: another bootstrap is
-            needed.
-    """
+def _check_bootstrap(node: Node, identity: SiteIdentity | None, *, needs_identity: bool) -> None:
     protocol = node.metadata.get("scopeway.protocol")
     if protocol not in (EARLIER, PROTOCOL):
         raise ProtocolError(
@@ -74,14 +89,23 @@ def check_bootstrap(node: Node, *, with_identity: bool) -> None:
             )
     if not node.cluster:
         raise ProtocolError(f"node {_quoted(node.id)} names no cloud as its cluster")
-    if with_identity and from_metadata(node.metadata) is None:
+    if needs_identity and identity is None:
         # its clusters of other sites would wait for a certificate for ever
         raise ProtocolError(
-            f"node {_quoted(node.id)} says in its metadata, at scopeway.identity, no files of its "
-            "certificate, by which other sites know it: make its bootstrap with `scopeway "
-            "bootstrap --tls-…`",
+            f"node {_quoted(node.id)} names no files of its certificate in its metadata, at "
+            "scopeway.identity, and other sites could not verify it: make its bootstrap with "
+            "`scopeway bootstrap --tls-…`",
             status="FAILED_PRECONDITION",
         )
+
+
+def _check_streams(node: Node, state: SiteState, limits: SourceLimits) -> None:
+    for count, limit, whose in (
+        (state.streams_of(node.id), limits.streams_per_node, f"node '{shown(node.id)}'"),
+        (len(state.streams), limits.streams_per_cloud, f"cloud {node.cluster}"),
+    ):
+        if count >= limit:
+            raise ProtocolError(f"{whose} has {count} streams already", status="RESOURCE_EXHAUSTED")
 
 
 def _denied(reason: str, node: Node) -> ProtocolError:

@@ -12,7 +12,8 @@ from typing import Final, assert_never
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.policy import has_labels
-from scopeway.control_plane.planner.planner import atoms
+from scopeway.control_plane.planner.planner import PlanSettings, atoms
+from scopeway.control_plane.planner.prefetch import prefetch_targets
 from scopeway.control_plane.scope import CloudName, Expression, LabelSelector, Local
 from scopeway.xds.steps import Steps
 
@@ -69,6 +70,36 @@ class PrefetchSet:
         return (before ^ self._clouds if moved else frozenset()) | self._clouds.intersection(
             changed
         )
+
+    def refresh(
+        self,
+        prefetched_targets: dict[str, frozenset[str]],
+        clouds: Collection[str],
+        *,
+        caller: Cloud | None,
+        inventory: Inventory,
+        settings: PlanSettings,
+    ) -> bool:
+        """Bring what one site gets of some clouds up to date; return whether that has changed.
+
+        Args:
+            prefetched_targets: Cloud of this set to its targets for the site; is changed.
+            clouds: The clouds to look at.
+            caller: The site's own cloud; None: it is not registered, and gets nothing.
+            inventory: All clouds.
+            settings: What the operator decides about plans.
+        """
+        changed = False
+        for name in clouds:
+            targets: frozenset[str] = frozenset()
+            if caller is not None and name in self._clouds:
+                targets = prefetch_targets(name, caller, inventory, settings)
+            if targets != prefetched_targets.get(name, frozenset()):
+                changed = True
+                prefetched_targets.pop(name, None)
+                if targets:
+                    prefetched_targets[name] = targets
+        return changed
 
     def _selects(self, cloud: Cloud) -> bool:
         return cloud.name in self._names or any(has_labels(cloud, each) for each in self._labels)

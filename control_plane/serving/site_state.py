@@ -1,16 +1,16 @@
-"""What the streams of one site share, and which sites are remembered that have none now.
+"""The state of the connected and remembered sites, and of their streams.
 
-An Envoy that comes back says which versions it has. While its site is remembered, whether they are
-what it would get is a look into a table; otherwise all of it must be made anew to be compared.
-Knows neither clouds nor how resources are made.
+An Envoy that reconnects reports which versions it has. While its site is remembered, the comparison
+is a look-up; otherwise all resources must be made again to compare them. Knows neither clouds nor
+how resources are made.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from scopeway.control_plane.clouds.inventory import Inventory
+from scopeway.control_plane.serving.node_context import NodeContext
 from scopeway.control_plane.translator.node_setup import Setup
-from scopeway.xds.source import Node
 
 UNKNOWN = ""
 """In the place of a version."""
@@ -19,39 +19,42 @@ Versions = Mapping[tuple[str, str], str]
 """Type URL and name to version."""
 
 
-class StreamTargets(Protocol):
-    """What a site needs of a stream's view."""
+@dataclass(slots=True, eq=False)
+class StreamState:
+    """One stream, and the targets that its Envoy uses."""
 
-    node: Node
-    targets: dict[str, str]
-    """Those that it uses, to the version of the cluster now: UNKNOWN where it was not made since
-    something changed, and where the target cannot be served."""
-    negative: dict[str, None]
-    """Targets that cannot be served."""
-    withheld: dict[str, None]
-    """The same, of which it was told nothing."""
-    setup: Setup
-    """In what its Envoy may differ from others of the site."""
+    node: NodeContext
+    targets: dict[str, str] = field(default_factory=dict)
+    """Target to the version of its cluster: UNKNOWN if the cluster was not made since something
+    changed, and if the target cannot be served. A connected Envoy gives up none."""
+    # dicts, as empty ones take a third of the room of sets
+    negative: dict[str, None] = field(default_factory=dict)
+    """Targets that could not be served when they were last compiled."""
+    withheld: dict[str, None] = field(default_factory=dict)
+    """Targets that cannot be served either, and are above the limit of `negative`: the Envoy got no
+    answer for them."""
+    warned: bool = False
+    """Whether the log has the line that a limit was reached."""
 
 
 @dataclass(slots=True)
 class SiteState:
-    """One site, with the streams of its Envoys; without any, it is remembered."""
+    """One site, with the streams of its Envoys. A site without streams is remembered."""
 
-    streams: list[StreamTargets] = field(default_factory=list)
+    streams: list[StreamState] = field(default_factory=list)
     versions: dict[Setup, Versions] = field(default_factory=dict)
     """Of its listeners, routes, secrets and filters, by the setup of an Envoy."""
     left: dict[str, str] = field(default_factory=dict)
-    """Targets of the stream that went last, to the versions of their clusters; those that another
-    one has taken up since are not in it any more."""
+    """Targets of the stream that ended last, to the versions of their clusters; without those that
+    another stream has used since."""
     prefetched: dict[str, frozenset[str]] = field(default_factory=dict)
-    """Cloud of the prefetch set to its targets for this site; none stands here without one."""
+    """Cloud of the prefetch set to its targets for this site; only clouds that have a target."""
     earlier: bool = False
     """Whether one of its Envoys has come with a bootstrap of an earlier version (`Setup`)."""
 
-    def of_node(self, node_id: str) -> int:
+    def streams_of(self, node_id: str) -> int:
         """Return the number of streams of a node."""
-        return sum(stream.node.id == node_id for stream in self.streams)
+        return sum(stream.node.node_id == node_id for stream in self.streams)
 
     def uses(self, target: str) -> bool:
         """Return whether one of its streams uses a target, or used it last."""
@@ -69,29 +72,29 @@ class SiteState:
                 if target in table:
                     table[target] = UNKNOWN
 
-    def track(self, stream: StreamTargets, target: str, version: str) -> None:
+    def track(self, stream: StreamState, target: str, version: str) -> None:
         """Note that a stream uses a target, whose cluster has that version."""
         stream.targets[target] = version
         if self.left.pop(target, None) is not None and not self.left:
             self.left = {}  # an emptied one keeps its room
 
-    def remove(self, stream: StreamTargets) -> Collection[str]:
-        """Take out a stream; return the targets that it used and maybe nobody uses any more.
+    def remove(self, stream: StreamState) -> Collection[str]:
+        """Remove a stream; return targets that it used, which no stream may use any more.
 
-        What the last one used is kept.
+        The targets of the last stream are kept in `left`.
         """
         self.streams.remove(stream)
         if not self.streams:
-            self.versions = {stream.setup: self.versions[stream.setup]}
+            self.versions = {stream.node.setup: self.versions[stream.node.setup]}
             unused, self.left = self.left, stream.targets
             return unused
-        if not self.has_setup(stream.setup):
-            del self.versions[stream.setup]
+        if not self.has_setup(stream.node.setup):
+            del self.versions[stream.node.setup]
         return stream.targets
 
     def has_setup(self, setup: Setup) -> bool:
         """Return whether the Envoy of some stream has that setup."""
-        return any(stream.setup == setup for stream in self.streams)
+        return any(stream.node.setup == setup for stream in self.streams)
 
     def rejected(self) -> Collection[str]:
         """Return the targets of its streams that cannot be served."""
@@ -105,6 +108,16 @@ class SiteState:
         yield self.left
         for stream in self.streams:
             yield stream.targets
+
+
+@dataclass(slots=True, kw_only=True)
+class Fleet:
+    """What all parts of the source share: the clouds, and the sites that use them."""
+
+    inventory: Inventory
+    """The clouds as of the last batch."""
+    sites: dict[str, SiteState] = field(default_factory=dict)
+    """The sites that have a stream, or are remembered, by name."""
 
 
 def names_of(type_url: str, versions: Versions) -> set[str]:
@@ -122,7 +135,7 @@ def changed_names(type_url: str, was: Versions, now: Versions) -> tuple[list[str
 
 
 class IdleSites:
-    """The sites that are remembered, those that left first in front."""
+    """The sites without streams that are remembered, the longest idle first."""
 
     def __init__(self, *, sites: int, targets: int) -> None:
         """Remember at most so many sites, which used at most so many targets together."""
@@ -133,7 +146,7 @@ class IdleSites:
         self._total = 0
 
     def add(self, site: str, targets: int) -> Iterator[str]:
-        """Note that a site has no stream any more; yield the sites that are to be forgotten."""
+        """Note that a site has no stream any more; yield the sites to forget."""
         self._left[site] = targets
         self._total += targets
         while len(self._left) > self._sites or self._total > self._targets:
@@ -142,5 +155,5 @@ class IdleSites:
             yield first
 
     def remove(self, site: str) -> None:
-        """Note that a site has a stream; harmless when it isn't here."""
+        """Note that a site has a stream; no effect if it was not idle."""
         self._total -= self._left.pop(site, 0)

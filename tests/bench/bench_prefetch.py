@@ -98,8 +98,8 @@ def measure_changes(fetched: int) -> None:
     chosen = PrefetchSet([parse_prefetch("[tier=core]")], inventory, limit=fetched + CHANGES)
     source = ScopewaySource(
         inventory=inventory,
-        changes=ChangeNotifier(),
-        site=lambda cloud, setup: (),
+        notifier=ChangeNotifier(),
+        make_site=lambda cloud, setup: (),
         settings=PlanSettings(),
         prefetch=chosen,
     )

@@ -7,7 +7,8 @@ import pytest
 from scopeway.control_plane.clouds import manifest
 from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.control_plane.collections.byte_cache import ByteBoundedCache
-from scopeway.control_plane.serving.node_auth import MAX_PATH, check_bootstrap
+from scopeway.control_plane.serving.limits import SourceLimits
+from scopeway.control_plane.serving.node_auth import MAX_PATH, admit
 from scopeway.control_plane.serving.site_cache import SiteCache, SiteResources
 from scopeway.control_plane.translator import secrets
 from scopeway.control_plane.translator.node_identity import SiteIdentity
@@ -63,15 +64,19 @@ def named(field: str, path: str) -> Node:
     return Node(id="cloud-1/a", cluster="cloud-1", metadata=metadata)
 
 
+def admitted(node: Node) -> None:
+    admit(node, trust_domain="edge.example", state=None, limits=SourceLimits())
+
+
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_path_in_a_node_s_metadata_is_as_long_as_a_path_may_be(field: str) -> None:
     longest = "/" + "a" * (MAX_PATH - 1)
-    check_bootstrap(named(field, longest), with_identity=True)
-    check_bootstrap(named(field, "/" + "ä" * 2047), with_identity=True)
+    admitted(named(field, longest))
+    admitted(named(field, "/" + "ä" * 2047))
 
     for path in (longest + "a", "/" + "ä" * 2048):
         with pytest.raises(ProtocolError) as refused:
-            check_bootstrap(named(field, path), with_identity=True)
+            admitted(named(field, path))
         assert refused.value.status == "INVALID_ARGUMENT"
         size = len(path.encode())
         assert str(refused.value) == (
@@ -89,7 +94,7 @@ def test_a_refusal_repeats_little_of_what_a_node_says(field: str) -> None:
         Node(id="x" * 5000, cluster="c", metadata={"scopeway.protocol": "1"}),
     ):
         with pytest.raises(ProtocolError) as refused:
-            check_bootstrap(node, with_identity=True)
+            admitted(node)
         assert len(str(refused.value)) < 500
 
 

@@ -136,7 +136,7 @@ def test_no_step_takes_longer_for_a_larger_batch() -> None:
 
 def told_in_a_step(source: ScopewaySource, notifier: Recorder, *changed: Cloud) -> list[int]:
     """Return how many names each step of a change tells somebody."""
-    inventory = source._inventory.apply({each.name: each for each in changed})
+    inventory = source._fleet.inventory.apply({each.name: each for each in changed})
     found, before = [], 0
     for _ in source.steps(inventory, [each.name for each in changed]):
         told = [names for type_url, names, _ in notifier.told if type_url == CLUSTER and names]
@@ -177,12 +177,14 @@ def test_streams_may_leave_in_the_midst_of_it() -> None:
     new = {
         f"cloud-{number}": Cloud(name=f"cloud-{number}", labels={"a": "b"}) for number in range(5)
     }
-    for count, _ in enumerate(fleet.source.steps(fleet.source._inventory.apply(new), list(new))):
+    for count, _ in enumerate(
+        fleet.source.steps(fleet.source._fleet.inventory.apply(new), list(new))
+    ):
         if count < 5:
             views[count].close()
-            fleet.source._sites.pop(f"cloud-{count}", None)
+            fleet.source._fleet.sites.pop(f"cloud-{count}", None)
 
-    assert fleet.source._inventory.get("cloud-4") == new["cloud-4"]
+    assert fleet.source._fleet.inventory.get("cloud-4") == new["cloud-4"]
 
 
 def test_streams_may_come_in_the_midst_of_it() -> None:
@@ -193,13 +195,15 @@ def test_streams_may_come_in_the_midst_of_it() -> None:
         view.resource(CLUSTER, f"image@cloud-2|x-{number}")
     new = {"cloud-1": cloud("cloud-1", region="eu")}
     last = None
-    for count, _ in enumerate(fleet.source.steps(fleet.source._inventory.apply(new), list(new))):
+    for count, _ in enumerate(
+        fleet.source.steps(fleet.source._fleet.inventory.apply(new), list(new))
+    ):
         came = fleet.attach("cloud-1", access_log=f"/log/{count}")
         if last is not None:
             last.close()
         last = came
 
-    assert fleet.source._inventory.get("cloud-1") == new["cloud-1"]
+    assert fleet.source._fleet.inventory.get("cloud-1") == new["cloud-1"]
 
 
 def test_a_site_may_be_forgotten_in_the_midst_of_it() -> None:
@@ -209,9 +213,9 @@ def test_a_site_may_be_forgotten_in_the_midst_of_it() -> None:
         view.resource(CLUSTER, f"image@cloud-2|x-{number}")
     view.close()
     new = {"cloud-1": peered("cloud-1", ANYBODY)}
-    for _ in fleet.source.steps(fleet.source._inventory.apply(new), list(new)):
+    for _ in fleet.source.steps(fleet.source._fleet.inventory.apply(new), list(new)):
         if fleet.notifier.told:  # it is being told of all that it uses
-            fleet.source._sites.pop("cloud-1", None)
+            fleet.source._fleet.sites.pop("cloud-1", None)
             fleet.source._policies.set("cloud-1", None)
 
     assert not fleet.source._policies._in_use
@@ -222,7 +226,9 @@ def test_what_is_asked_for_in_the_midst_of_it_is_as_of_the_change() -> None:
     view = fleet.attach("cloud-1")
     before = view.resource(CLUSTER, "image@cloud-2")
     without = Cloud(name="cloud-2")
-    steps = fleet.source.steps(fleet.source._inventory.apply({"cloud-2": without}), ["cloud-2"])
+    steps = fleet.source.steps(
+        fleet.source._fleet.inventory.apply({"cloud-2": without}), ["cloud-2"]
+    )
     next(steps)
     other = fleet.source.attach(node("cloud-1"))
 

@@ -168,7 +168,7 @@ class TestComingBack:
         fleet.put(cloud("cloud-1", port=1))
         fleet.attach().resource(LISTENER, "front")
 
-        assert not fleet.source._site_cache._fresh
+        assert not fleet.source._site_resources._cache._fresh
 
     def test_it_is_not_when_its_own_cloud_is_another_caller_now(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))

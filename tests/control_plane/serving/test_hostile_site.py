@@ -140,7 +140,7 @@ def test_names_that_were_slow_to_read_are_quickly_forgotten(
         raise AssertionError(f"{name} is read again")
 
     monkeypatch.setattr("scopeway.control_plane.serving.target_index.parse_target", refuse)
-    monkeypatch.setattr(source, "_parse", refuse)
+    monkeypatch.setattr(source._clusters, "_parse", refuse)
     view.close()
     assert source.stats().targets == 0
     other.close()
@@ -277,8 +277,8 @@ def test_no_step_makes_all_of_the_largest_site() -> None:
     inventory = Inventory().apply({"cloud-1": largest(1)})
     source = ScopewaySource(
         inventory=inventory,
-        changes=Told(),
-        site=lambda cloud, setup: each_site_resource(cloud, setup.access_log),
+        notifier=Told(),
+        make_site=lambda cloud, setup: each_site_resource(cloud, setup.access_log),
         settings=PlanSettings(),
     )
     sessions = [DeltaSession(source) for _ in range(4)]

@@ -1,34 +1,56 @@
-"""What a node claims, against what its certificate proves."""
+"""Who is admitted: what a node claims, against its certificate and its bootstrap."""
 
 import pytest
 
-from scopeway.control_plane.serving.node_auth import check_claims
+from scopeway.control_plane.serving.limits import SourceLimits
+from scopeway.control_plane.serving.node_auth import admit
+from scopeway.control_plane.serving.node_context import NodeContext
+from scopeway.control_plane.translator.node_identity import SiteIdentity
+from scopeway.control_plane.translator.node_setup import PROTOCOL, Setup
 from scopeway.xds.errors import ProtocolError
 from scopeway.xds.source import Node
 
 CLOUD_1 = "spiffe://edge.example/cloud/cloud-1"
+METADATA = {
+    "scopeway.protocol": PROTOCOL,
+    "scopeway.access_log": "/log",
+    "scopeway.identity.certificate": "/c",
+    "scopeway.identity.key": "/k",
+    "scopeway.identity.authorities": "/a",
+}
 
 
 def node(*identities: str, id: str = "cloud-1/a", cluster: str = "cloud-1") -> Node:
-    return Node(id=id, cluster=cluster, identities=identities)
+    return Node(id=id, cluster=cluster, identities=identities, metadata=METADATA)
 
 
-def check(checked: Node) -> None:
-    check_claims(checked, "edge.example")
+def admitted(checked: Node, trust_domain: str | None = "edge.example") -> NodeContext:
+    return admit(checked, trust_domain=trust_domain, state=None, limits=SourceLimits())
 
 
-def test_a_node_passes_as_the_cloud_in_its_certificate() -> None:
-    check(node(CLOUD_1))
-    check(node(CLOUD_1, id="cloud-1"))
+def test_a_node_is_admitted_as_the_cloud_in_its_certificate() -> None:
+    assert admitted(node(CLOUD_1)).site == "cloud-1"
+    assert admitted(node(CLOUD_1, id="cloud-1")).site == "cloud-1"
 
 
-def test_a_channel_that_proves_nothing_believes_everything() -> None:
-    check(Node(id="cloud-2/a", cluster="cloud-1", identities=None))
+def test_the_context_has_what_the_metadata_says() -> None:
+    assert admitted(node(CLOUD_1)) == NodeContext(
+        node_id="cloud-1/a",
+        site="cloud-1",
+        setup=Setup(access_log="/log"),
+        identity=SiteIdentity(certificate="/c", key="/k", authorities="/a"),
+    )
 
 
-def test_without_a_trust_domain_nobody_is_a_cloud() -> None:
+def test_without_tls_a_claim_is_not_verified() -> None:
+    claim = Node(id="cloud-2/a", cluster="cloud-1", identities=None, metadata=METADATA)
+
+    assert admitted(claim).site == "cloud-1"
+
+
+def test_without_a_trust_domain_no_certificate_is_that_of_a_cloud() -> None:
     with pytest.raises(ProtocolError, match="no cloud of the trust domain None"):
-        check_claims(node(CLOUD_1), None)
+        admitted(node(CLOUD_1), None)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +67,11 @@ def test_without_a_trust_domain_nobody_is_a_cloud() -> None:
         (node(CLOUD_1, cluster="x" * 5000), "'" + "x" * 100 + "… (5000 characters)', but"),
     ],
 )
-def test_a_node_that_claims_more_is_denied_with_the_reason(checked: Node, reason: str) -> None:
+def test_a_node_that_claims_another_cloud_is_denied_with_the_reason(
+    checked: Node, reason: str
+) -> None:
     with pytest.raises(ProtocolError) as denied:
-        check(checked)
+        admitted(checked)
 
     assert denied.value.status == "PERMISSION_DENIED"
     assert reason in str(denied.value)

@@ -37,8 +37,8 @@ def test_who_names_the_file_of_a_key_is_sent_its_name_and_not_the_key(
     cloud = manifest(SITE, front=front, peer={"address": "127.0.0.1", "port": 2})
     source = ScopewaySource(
         inventory=Inventory().apply({SITE: cloud}, ()),
-        changes=ChangeNotifier(),
-        site=lambda cloud, _: each_site_resource(cloud, trust_domain="fleet.test"),
+        notifier=ChangeNotifier(),
+        make_site=lambda cloud, _: each_site_resource(cloud, trust_domain="fleet.test"),
         settings=PlanSettings(trust_domain="fleet.test"),
     )
     named = identity.key if by == "node" else "/elsewhere"

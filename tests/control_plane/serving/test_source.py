@@ -388,8 +388,8 @@ class TestUpdate:
         fleet = Fleet(cloud("cloud-1"))
         fleet.source = ScopewaySource(
             inventory=fleet.inventory,
-            changes=fleet.notifier,
-            site=lambda *_: one_by_one(bodies),
+            notifier=fleet.notifier,
+            make_site=lambda *_: one_by_one(bodies),
             settings=PlanSettings(),
         )
         fleet.attach("cloud-1")
@@ -409,8 +409,8 @@ class TestMutualTls:
     def attach(self, metadata: Mapping[str, str]) -> None:
         source = ScopewaySource(
             inventory=Inventory(),
-            changes=Recorder(),
-            site=site,
+            notifier=Recorder(),
+            make_site=site,
             settings=PlanSettings(trust_domain="fleet.test"),
         )
         attached = {"scopeway.protocol": "1", **metadata}
@@ -424,7 +424,7 @@ class TestMutualTls:
         """Its clusters of other sites would wait for it, and every use of them for a time-out."""
         given = {name: file for name, file in self.IDENTITY.items() if missing not in (None, name)}
 
-        with pytest.raises(ProtocolError, match=r"scopeway\.identity, no files"):
+        with pytest.raises(ProtocolError, match="names no files of its certificate"):
             self.attach(given)
 
 

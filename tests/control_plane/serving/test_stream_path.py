@@ -174,8 +174,10 @@ def test_no_stream_path_parses_or_encodes_a_message(
     site_resources.preload(trust_domain=trust_domain)
     source = ScopewaySource(
         inventory=inventory,
-        changes=notifier,
-        site=lambda cloud, _: site_resources.each_site_resource(cloud, trust_domain=trust_domain),
+        notifier=notifier,
+        make_site=lambda cloud, _: site_resources.each_site_resource(
+            cloud, trust_domain=trust_domain
+        ),
         settings=PlanSettings(trust_domain=trust_domain, direct=(*LOOPBACK, "service.example")),
     )
     counter = Counter()

@@ -100,8 +100,8 @@ class ControlPlane:
         self._hub = ChangeNotifier()
         self._source = ScopewaySource(
             inventory=self.inventory,
-            changes=self._hub,
-            site=self._site_resources,
+            notifier=self._hub,
+            make_site=self._site_resources,
             settings=PlanSettings(direct=self.direct, trust_domain=self.trust_domain),
             limits=self.limits,
         )

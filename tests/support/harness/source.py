@@ -92,8 +92,8 @@ class Fleet:
         self.inventory = Inventory().apply({cloud.name: cloud for cloud in clouds})
         self.source = ScopewaySource(
             inventory=self.inventory,
-            changes=self.notifier,
-            site=site,
+            notifier=self.notifier,
+            make_site=site,
             settings=PlanSettings(trust_domain=trust_domain),
             staleness=self.staleness,
             limits=limits,
