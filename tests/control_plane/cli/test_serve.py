@@ -105,9 +105,9 @@ def test_a_used_xds_port_is_one_sentence(
     [
         (
             ["--registry", "potato"],
-            "'potato' is not a registry: dir:<folder> or etcd://<host>:<port>",
+            "unsupported registry 'potato'; use dir:<folder> or etcd://host[:port]",
         ),
-        (["--registry", "etcd://x:99999"], "'99999' is not a port (1 to 65535) of an etcd"),
+        (["--registry", "etcd://x:99999"], "'99999' is not a valid etcd port (1 to 65535)"),
         (
             ["--registry", "dir:/nowhere"],
             "dir:/nowhere cannot be read: No such file or directory",

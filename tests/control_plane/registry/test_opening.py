@@ -27,6 +27,15 @@ def test_another_url_is_refused(url: str) -> None:
         open_registry(url)
 
 
+def test_an_unsupported_url_is_not_shown_with_its_password() -> None:
+    with pytest.raises(RegistryUnavailable) as caught:
+        open_registry("https://me:secret@here")
+
+    assert (
+        str(caught.value) == "unsupported registry 'https'; use dir:<folder> or etcd://host[:port]"
+    )
+
+
 def test_a_folder_is_not_written() -> None:
     with pytest.raises(RegistryUnavailable, match="dir:clouds is changed by editing its files"):
         open_store("dir:clouds")

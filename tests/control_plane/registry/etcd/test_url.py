@@ -34,17 +34,17 @@ def test_reads(url: str, meant: EtcdUrl) -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("etcd:", "'etcd:' is not how the URL of an etcd begins"),
-        ("http://a", "'http' is not how the URL of an etcd begins"),
-        ("etcd:///prefix", "'' is not a host of an etcd"),
-        ("etcd://a,,b", "'' is not a host of an etcd"),
-        ("etcd://a b", "'a b' is not a host of an etcd"),
-        ("etcd://::1", "':' is not a host of an etcd"),
-        ("etcd://a:0", "'0' is not a port (1 to 65535) of an etcd"),
-        ("etcd://a:port", "'port' is not a port (1 to 65535) of an etcd"),
-        ("etcd://a:", "'' is not a port (1 to 65535) of an etcd"),
-        ("etcd://a?timeout=1", "'timeout' is not an option of etcd://: cacert, cert, key are"),
-        ("etcd://a?cert=c", "of the options cert and key of etcd:// one is missing"),
+        ("etcd:", "'//' is missing after 'etcd:'; use etcd://host[:port]"),
+        ("http://a", "unsupported scheme 'http'; use etcd://host[:port]"),
+        ("etcd:///prefix", "'' is not a valid etcd host"),
+        ("etcd://a,,b", "'' is not a valid etcd host"),
+        ("etcd://a b", "'a b' is not a valid etcd host"),
+        ("etcd://::1", "':' is not a valid etcd host"),
+        ("etcd://a:0", "'0' is not a valid etcd port (1 to 65535)"),
+        ("etcd://a:port", "'port' is not a valid etcd port (1 to 65535)"),
+        ("etcd://a:", "'' is not a valid etcd port (1 to 65535)"),
+        ("etcd://a?timeout=1", "unknown option 'timeout' of etcd://; use cacert, cert, key"),
+        ("etcd://a?cert=c", "the options cert and key of etcd:// must be used together"),
     ],
 )
 def test_a_wrong_part_is_named(url: str, reason: str) -> None:
@@ -52,6 +52,14 @@ def test_a_wrong_part_is_named(url: str, reason: str) -> None:
         parse_etcd_url(url)
 
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["etcd:me:secret@a", "etcds://me:secret@a", "etcd://me:secret@a:0"])
+def test_an_error_does_not_show_the_password(url: str) -> None:
+    with pytest.raises(RegistryUnavailable) as caught:
+        parse_etcd_url(url)
+
+    assert "secret" not in str(caught.value)
 
 
 def test_the_password_is_in_no_text() -> None:
