@@ -1,12 +1,13 @@
-"""The immutable value of all known clouds at one revision (DESIGN section 2).
+"""The inventory: an immutable value of all known clouds at one revision.
 
-Owns lookups by name and by labels over thousands of clouds, and which of them an operator has
-cordoned; knows no registry and no scope language. Invariant: a change makes a new inventory that
-shares nearly everything with the old one, so neither a change nor a selection costs O(clouds).
+Answers lookups by name and by labels over thousands of clouds, and says which clouds are cordoned.
+Knows neither the registry nor the scope language. Invariant: a change makes a new inventory that
+shares nearly everything with the old one (docs/adr/0007), so neither a change nor a selection costs
+O(clouds).
 """
 
 import heapq
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -16,7 +17,6 @@ from scopeway.control_plane.clouds.label_index import Label, LabelGroup, LabelIn
 from scopeway.control_plane.clouds.model import NO_LABELS, Cloud, Labels
 from scopeway.control_plane.collections import sorted_names
 from scopeway.control_plane.collections.sorted_names import SortedNames
-from scopeway.xds.steps import Steps
 
 _PORTION = 128
 """Clouds, and labels of these, by which an inventory changes in one step: some 2 ms."""
@@ -150,7 +150,7 @@ def split_changes(
         yield portion
 
 
-def free_inventory(held: list[Inventory], changed: Iterable[str]) -> Steps[None]:
+def free_inventory(held: list[Inventory], changed: Iterable[str]) -> Generator[None, None, None]:
     """Free an outdated inventory step by step.
 
     To free 10,000 clouds at once takes 30 ms, and with eight labels each 110 ms.

@@ -1,4 +1,4 @@
-"""The cloud manifest: from a document to a `Cloud`, strictly (DESIGN section 7).
+"""Parses and validates the manifest of a cloud: a document becomes a `Cloud` (docs/clouds.md).
 
 Owns the document's shape; what a single value looks like is in `validators`, the inverse in
 `document`. Knows no YAML, no JSON and no registry. Invariant: either a valid `Cloud` or an

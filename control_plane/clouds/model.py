@@ -1,4 +1,4 @@
-"""The value of one cloud, as its manifest declares it (DESIGN section 7).
+"""The value of one cloud, as its manifest declares it (docs/clouds.md).
 
 Owns the shapes only: parsing and validation are in `manifest`, lookups over many clouds in
 `inventory`. Invariant: every value here has been validated; names and labels are lower case.

@@ -30,7 +30,8 @@ from scopeway.control_plane.scope.ast import Local as LocalAtom
 Atom = CloudName | LocalAtom | LabelSelector
 
 MAX_HOPS = 128
-"""Envoy takes 129 priorities in a cluster and refuses 130."""
+"""The most clouds in one route. A limit of the data plane: each cloud of a route has a priority of
+its own, and the proxy accepts at most 129 priorities (`translator.clusters`)."""
 
 LABEL_WINDOW = 256
 """How many of the nearest clouds with some labels are looked at to find those that may be used."""
@@ -136,7 +137,7 @@ def _candidates(
 def _no_match(atom: Atom) -> Rejection:
     assert isinstance(atom, LabelSelector), "only labels may stand for no cloud at all"
     wanted = ",".join(f"{label}={value}" for label, value in atom.labels)
-    return Rejection(status=404, reason=f"no cloud bears the labels [{wanted}]")
+    return Rejection(status=404, reason=f"no cloud has the labels [{wanted}]")
 
 
 def _hop(

@@ -1,4 +1,4 @@
-"""What a registry is: where clouds are registered, seen as a stream of batches (DESIGN section 6).
+"""What a registry is: the source of all clouds, seen as a stream of batches.
 
 Owns the two shapes that every registry speaks. Knows no etcd, no files, no Envoy. Invariant: the
 batches of one `watch`, folded in order, are all that the registry holds; `catalog` folds them.

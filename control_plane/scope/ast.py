@@ -1,4 +1,4 @@
-"""The values that the scope language is parsed into (DESIGN section 3)."""
+"""The values that the parser of the scope language returns."""
 
 from dataclasses import dataclass
 

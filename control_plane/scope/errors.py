@@ -16,5 +16,5 @@ class ScopeError(ControlPlaneError):
         self.column = column
         """1-based, in characters of the text as it was written; None: the whole text is meant."""
         self.status = status
-        """The HTTP status that a request with this scope gets (DESIGN section 3's table)."""
+        """The HTTP status of the answer to a request with this scope (docs/errors.md)."""
         super().__init__(message if column is None else f"column {column}: {message}")

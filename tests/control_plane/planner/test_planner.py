@@ -127,7 +127,7 @@ def test_a_validation_goes_to_the_issuer_and_says_what_counts_of_its_answer() ->
         ("image@cloud-9", 404, "no cloud is named cloud-9"),
         ("image@no-image", 404, "no-image has no image service"),
         ("network@cloud-1", 404, "cloud-1 has no network service"),
-        ("image@[region=mars,tier=edge]", 404, "no cloud bears the labels [region=mars,tier=edge]"),
+        ("image@[region=mars,tier=edge]", 404, "no cloud has the labels [region=mars,tier=edge]"),
         (
             "image@closed",
             403,
@@ -228,7 +228,7 @@ def test_when_none_is_left_the_first_rejection_is_the_answer(name: str, status: 
 def test_an_empty_selection_in_front_is_the_first_rejection() -> None:
     plan = planned("image@[region=mars]|closed")
 
-    assert plan == Rejection(status=404, reason="no cloud bears the labels [region=mars]")
+    assert plan == Rejection(status=404, reason="no cloud has the labels [region=mars]")
 
 
 def test_insecure_peers_reach_beyond_loopback() -> None:

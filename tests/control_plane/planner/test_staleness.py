@@ -36,7 +36,7 @@ def test_what_is_known_is_served() -> None:
     [
         ("image@cloud-7", "no cloud is named cloud-7"),
         ("image@empty", "empty has no image service"),
-        ("image@[region=eu]", "no cloud bears the labels [region=eu]"),
+        ("image@[region=eu]", "no cloud has the labels [region=eu]"),
         ("identity.validate@cloud-7", "no cloud is named cloud-7"),
     ],
 )
