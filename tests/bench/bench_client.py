@@ -11,9 +11,9 @@ import report
 
 SAMPLES = 20
 CASES = {
-    "import of the plug-in": "import control_plane.client.plugin",
+    "import of the plug-in": "import scopeway.control_plane.client.plugin",
     "first scope that is read": (
-        "from control_plane.scope import parse_scope; parse_scope('{glance:cloud-2}')"
+        "from scopeway.control_plane.scope import parse_scope; parse_scope('{glance:cloud-2}')"
     ),
 }
 TIMED = "import argparse, time; begin = time.perf_counter(); {}; print(time.perf_counter() - begin)"

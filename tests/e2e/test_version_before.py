@@ -232,15 +232,24 @@ def test_each_version_reads_what_the_command_line_of_the_other_has_registered(
 
 NAMES = """
 import json, sys
-from control_plane.scope import ScopeError, binding_for, complete, lexical_form, parse_target
-from control_plane.scope import target_name
+from control_plane.scope import ScopeError, lexical_form, parse_target, target_name
+try:
+    from control_plane.scope import complete_scope
+    def completed(text, origin):
+        found = complete_scope(text, origin)
+        return found.text, found.expression_for
+except ImportError:  # the version before
+    from control_plane.scope import binding_for, complete
+    def completed(text, origin):
+        text = complete(text, origin)
+        return text, lambda service: binding_for(text, service, origin)
 made = {}
 for case in filter(lambda each: "text" in each, json.load(sys.stdin)["cases"]):
     origin = case.get("origin", "cloud-1")
     try:
-        text = complete(case["text"], origin)
+        text, expression_for = completed(case["text"], origin)
         services = [*case.get("bindings", ()), "image"]
-        targets = [target_name(each, binding_for(text, each, origin)) for each in services]
+        targets = [target_name(each, expression_for(each)) for each in services]
         read = [repr(parse_target(each)) for each in targets]
         made[case["why"]] = [lexical_form(case["text"]), targets, read]
     except ScopeError as error:
