@@ -1,9 +1,8 @@
-"""Puts the scope onto the requests of an openstacksdk connection.
+"""Adds the scope to the requests of an openstacksdk connection.
 
-openstacksdk calls `attach_scope` for a cloud whose configuration says
-`vendor_hook: control_plane.client.hook:attach_scope`, before the connection's first request. The
-option `--scope` says so; a clouds.yaml may, for programs that use openstacksdk themselves. Must not
-import openstacksdk.
+openstacksdk calls `attach_scope` before the first request of a connection whose configuration has
+`vendor_hook: scopeway.control_plane.client.hook:attach_scope`. The option `--scope` sets it. A
+clouds.yaml may set it too, for programs that use openstacksdk. Must not import openstacksdk.
 """
 
 import json
@@ -17,7 +16,7 @@ HEADER = "X-Scope"
 
 
 REJECTED = "X-Scopeway-Rejected"
-"""Is "true" on an answer that Scopeway gave itself, and "false" where a service sent it."""
+"""The header is "true" if Scopeway produced the response, and not a service."""
 
 UNAUTHORIZED = 401
 
@@ -58,20 +57,20 @@ class _Connection(Protocol):
 
 
 class CannotAttachScope(ControlPlaneError):
-    """Something is missing that the scope needs to be sent."""
+    """The scope cannot be sent, because the connection lacks something."""
 
 
 class ScopeRejected(ControlPlaneError):
-    """The scope cannot be served; says why, and the HTTP status."""
+    """Scopeway cannot serve the scope; the text has the reason and the HTTP status."""
 
 
 def attach_scope(connection: _Connection) -> None:
-    """Sends the scope of the cloud's configuration (`x_scope`) with each request from now on.
+    """Send the scope of the cloud's configuration (`x_scope`) with each following request.
 
     Raises:
         ScopeError: The configured text is not a scope.
-        CannotAttachScope: Anything else. Of the errors that it stands for, openstacksdk would make
-            a line in the log, and go on without the scope.
+        CannotAttachScope: Any other error. openstacksdk would log the original exception, and
+            continue without the scope.
     """
     try:
         scope = connection.config.config.get("x_scope")
@@ -85,21 +84,21 @@ def attach_scope(connection: _Connection) -> None:
 
 
 class RejectionHook:
-    """What Scopeway itself refused on one connection."""
+    """Ends the command at a rejection by Scopeway on one connection."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Make a hook for one connection."""
         self._unauthorized = ""
-        """The URL that was answered with the last 401."""
+        """The URL of the last response with status 401."""
 
     def raise_if_rejected(self, response: _Response, *args: object, **kwargs: object) -> None:
-        """End the command with the reason where Scopeway itself refused a request.
+        """End the command with the reason if Scopeway rejected a request.
 
-        keystoneauth takes an error on the way to a service's versions for a service without
-        versions, and would say only that. After a first 401 it may log in anew and try again.
+        keystoneauth would hide the reason: it takes an error during version discovery for a service
+        without versions. A first 401 passes, because keystoneauth may log in anew and try again.
 
         Raises:
-            ScopeRejected: The answer is a rejection.
+            ScopeRejected: The response is a rejection.
         """
         if response.headers.get(REJECTED) != "true":
             return

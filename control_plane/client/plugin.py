@@ -1,12 +1,12 @@
 """The option `--scope` of the `openstack` command, an extension of python-openstackclient.
 
-Owns the option, and the check of what it holds before anything is sent. Every `openstack` command
-imports this module: so it imports nothing that costs time, and the scope language only when there
-is a scope. The header itself is put on by `control_plane.client.hook`.
+Defines the option, and checks its value before anything is sent. Every `openstack` command imports
+this module, so it imports nothing slow, and the scope language only for a scope. `hook` adds the
+header.
 
-openstackclient hands its parsed options to openstacksdk as configuration of the cloud, above
-clouds.yaml. That is the whole way: the option sets `x_scope` and `vendor_hook` there. No plug-in of
-an authentication type is involved, so each type works, wherever it is chosen.
+openstackclient passes its parsed options to openstacksdk as configuration of the cloud, with
+precedence over clouds.yaml. The option sets `x_scope` and `vendor_hook` there. It does not depend
+on the authentication type.
 """
 
 import argparse
@@ -25,7 +25,7 @@ _VENDOR_HOOK = "scopeway.control_plane.client.hook:attach_scope"
 
 
 def build_option_parser(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Adds `--scope` to the options of the `openstack` command, as openstackclient asks."""
+    """Add `--scope` to the options of the `openstack` command; openstackclient calls this."""
     scope = _scope_of_environment()
     parser.add_argument(
         "--scope",
@@ -43,11 +43,11 @@ def build_option_parser(parser: argparse.ArgumentParser) -> argparse.ArgumentPar
 
 
 def _scope_of_environment() -> str | None:
-    """Returns the scope in OS_SCOPE, and hides that variable from openstacksdk.
+    """Return the scope in OS_SCOPE, and hide that variable from openstacksdk.
 
-    openstacksdk takes every variable OS_* for configuration: it would format the braces of a scope,
-    and prefer a cloud made of this one variable to the only cloud of a clouds.yaml. Under another
-    name the scope is still there for a second command in this process, and for its children.
+    openstacksdk reads every variable OS_* as configuration. It would format the braces of a scope,
+    and prefer a cloud made of this one variable to the only cloud of a clouds.yaml. The variable is
+    renamed, so that a second command in this process, and its children, still find the scope.
     """
     if _VARIABLE in os.environ:
         os.environ[_SET_ASIDE] = os.environ.pop(_VARIABLE)
@@ -55,7 +55,7 @@ def _scope_of_environment() -> str | None:
 
 
 class _SetScope(argparse.Action):
-    """Asks openstacksdk for the hook only where a scope is given: a cloud may have its own."""
+    """Sets the hook only if a scope is given: a cloud may have its own hook."""
 
     def __call__(
         self,
@@ -69,10 +69,11 @@ class _SetScope(argparse.Action):
 
 
 def _checked_scope(parser: argparse.ArgumentParser, text: str) -> str:
-    """Returns what goes into the header; argparse calls it for OS_SCOPE as well.
+    """Return the value of the header; argparse calls this for OS_SCOPE as well.
 
-    What is wrong is told here: argparse would put some seventy lines of usage before it.
+    Errors are printed here, because argparse would print seventy lines of usage before them.
     """
+    # here, because every `openstack` command imports this module
     from scopeway.control_plane.scope import ScopeError, lexical_form, parse_scope
 
     try:

@@ -1,7 +1,7 @@
 """The scope language: which cloud serves which service of one request (docs/scope.md).
 
-Owns the texts that people write, what they are parsed into, and the two canonical forms. Must not
-know which clouds exist. lark and os-service-types are imported when they are first needed.
+Holds the parser, its values, and the lexical form that names targets. Does not know which clouds
+exist. lark and os-service-types are imported at their first use.
 """
 
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Hands on the two tables of `services`, which are made when they are first read."""
+    """Return one of the two tables of `services`, which are built at their first use."""
     if name in {"SERVICE_TYPES", "ALIASES"}:
         return getattr(services, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,12 +12,12 @@ class CloudName:
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """The origin: the cloud whose Envoy took the request first."""
+    """The origin: the cloud whose front took the request first."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelSelector:
-    """The clouds that bear all of these labels."""
+    """The clouds that have all of these labels."""
 
     labels: tuple[tuple[str, str], ...]
     """(label, value), sorted by label, each label once; not empty."""

@@ -1,8 +1,8 @@
-"""The lexical canonical form of a scope, from text to text, as the Lua filter makes it too.
+"""The lexical form of a scope, from text to text: the same form that the Lua filter makes.
 
-Owns the rules of docs/scope.md, "The lexical form". Must not know the grammar: what this form lets
-pass is read again by the planner. Invariant: the vectors in tests/vectors/scope hold for both
-implementations.
+The rules are in docs/scope.md, "The lexical form". This module does not know the grammar: the
+planner parses what the lexical form accepts. Invariant: the vectors in tests/vectors/scope hold for
+both implementations.
 """
 
 import re
@@ -24,10 +24,10 @@ _LABELS_OR_NAME = re.compile(r"\[[^\]]*\]|[a-z0-9._-]+")
 
 
 def lexical_form(text: str | bytes) -> str:
-    """Returns the lexical canonical form; it is its own lexical form.
+    """Return the lexical form; it is its own lexical form.
 
     Raises:
-        ScopeError: See the rules in docs/scope.md.
+        ScopeError: The text has no lexical form (docs/scope.md).
     """
     return _joined(_bindings(validated_text(text)))
 
@@ -70,7 +70,7 @@ def _joined(bindings: dict[str, str]) -> str:
 
 
 def _bindings(text: str) -> dict[str, str]:
-    """Splits a checked text into its bindings, official type to lexical expression."""
+    """Split a validated text into its bindings: official type to lexical expression."""
     start, end = _without_braces(text)
     scan = _Scan()
     for index in range(start, end):
@@ -89,7 +89,7 @@ def _without_braces(text: str) -> tuple[int, int]:
 
 
 class _Scan:
-    """The state of the one pass over a text; feed() each character, then finish()."""
+    """The state of one pass over a text: call feed() for each character, then finish()."""
 
     def __init__(self) -> None:
         self.bindings: dict[str, str] = {}

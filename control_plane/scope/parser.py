@@ -1,7 +1,6 @@
-"""The parser of the scope language: text to the values of `control_plane.scope.ast`.
+"""The parser of the scope language: a text becomes the values of `ast`.
 
-Owns the meaning of words by their place, and the limits that need the tree. Must not know clouds or
-targets. Invariant: whatever comes in, nothing but a ScopeError comes out.
+Knows neither clouds nor targets. Invariant: for any input, it returns a value or raises ScopeError.
 """
 
 import re
@@ -42,7 +41,7 @@ _PIECE = re.compile(r"[a-z0-9._-]+|\|\|?|[^ \t]")
 
 
 def parse_scope(text: str | bytes) -> Scope:
-    """Reads what a user writes.
+    """Parse the scope that a user writes.
 
     Raises:
         ScopeError: The text is not a scope.
@@ -59,13 +58,13 @@ def parse_scope(text: str | bytes) -> Scope:
 
 
 def parse_expression(text: str | bytes) -> Expression:
-    """Reads one side of a binding.
+    """Parse an expression, the right side of a binding.
 
     Raises:
         ScopeError: The text is not an expression.
     """
     source = validated_text(text)
-    # what nearly all are, in a hundredth of the parser's time
+    # nearly all expressions are names joined by '|': a hundredth of the parser's time
     words = source.split("|", MAX_ATOMS)
     if len(words) <= MAX_ATOMS and all(map(is_cloud_name, words)):
         clouds = tuple(map(CloudName, words))
@@ -77,12 +76,12 @@ def parse_expression(text: str | bytes) -> Expression:
 
 
 def _parse(text: str, start: str) -> Scope | Expression:
-    from lark import UnexpectedToken
+    from lark import UnexpectedToken  # here, because lark takes 50 ms at the start of each command
 
     _check_nesting(text)
     _check_pieces(text)
     try:
-        # the callbacks below have made the value already: no tree is ever built
+        # the callbacks below build the value; lark builds no tree
         return _parser().parse(text, start)  # type: ignore[return-value]
     except UnexpectedToken as error:
         at_end = error.token.type == "$END"
@@ -92,10 +91,10 @@ def _parse(text: str, start: str) -> Scope | Expression:
 
 
 def _accepted_after(text: str, start: str) -> frozenset[str]:
-    """Names the terminals that may follow a text that is right so far.
+    """Return the terminals that may follow a valid prefix.
 
-    Asked of a parser that has not seen the wrong token: that one has led the other to reduce, and
-    so to forget the alternatives.
+    A second parser reads the prefix, because the first one has reduced at the wrong token and lost
+    the alternatives.
     """
     parser = _parser().parse_interactive(text, start)
     parser.exhaust_lexer()
@@ -103,13 +102,13 @@ def _accepted_after(text: str, start: str) -> frozenset[str]:
 
 
 def _is_bare_expression(text: str) -> bool:
-    """Tells whether somebody seems to have left out the service: operators, but nothing bound."""
+    """Return whether the service seems to be missing: there are operators, but no binding."""
     return not _SCOPE_SIGNS.intersection(text) and not _EXPRESSION_SIGNS.isdisjoint(text)
 
 
 @cache
 def _parser() -> "Lark":
-    from lark import Lark
+    from lark import Lark  # see _parse
 
     grammar = files("scopeway.control_plane.scope").joinpath("grammar.lark").read_text()
     return Lark(
@@ -123,7 +122,7 @@ def _parser() -> "Lark":
 
 
 def _check_nesting(text: str) -> None:
-    """Refuses deep parentheses and quotes within quotes, before a parser sees them."""
+    """Reject deep parentheses and nested quotes before the parser reads them."""
     depth = 0
     quote = ""
     for column, char in enumerate(text, 1):
@@ -142,7 +141,7 @@ def _check_nesting(text: str) -> None:
 
 
 def _check_pieces(text: str) -> None:
-    """Refuses what a parser would take long for; names come from whoever sends a request."""
+    """Reject expressions that would take long to parse: any client may send a target name."""
     pieces = 0
     brackets = False
     for piece in _PIECE.finditer(text):

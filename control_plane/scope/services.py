@@ -1,7 +1,7 @@
-"""The service words of the scope language, from the library `os-service-types`.
+"""The service names of the scope language, from the library `os-service-types`.
 
-Owns the map from what people write (`glance`, `volumev3`) to official service types. The library
-is imported at the first question, so that importing this module costs nothing.
+Maps what people write (`glance`, `volumev3`) to official service types. The library is imported at
+the first call, because the import takes 16 ms.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class _Words(NamedTuple):
 
 @cache
 def _words() -> _Words:
-    from os_service_types import ServiceTypes  # imported late: 16 ms, and most users never ask
+    from os_service_types import ServiceTypes  # here, because it takes 16 ms at the start
 
     library = ServiceTypes()
     types = frozenset(library.all_types_by_service_type)
@@ -34,13 +34,13 @@ def _words() -> _Words:
 
 
 def official_type(word: str) -> str | None:
-    """Returns the official type that a lower-case word stands for, None where it is none."""
+    """Return the official type of a lower-case word, or None if no service has this name."""
     words = _words()
     return word if word in words.types else words.aliases.get(word)
 
 
 def __getattr__(name: str) -> object:
-    """Makes the two tables when they are first read."""
+    """Build the two tables at their first use."""
     if name == "SERVICE_TYPES":
         return _words().types
     if name == "ALIASES":

@@ -1,6 +1,6 @@
-"""Turns what the parser did not expect into a sentence for a person.
+"""Describes a syntax error in a sentence.
 
-Pure text work: it knows the names of the grammar's terminals, and nothing of lark.
+Pure. Knows the names of the grammar's terminals, and nothing of lark.
 """
 
 import re
@@ -18,7 +18,7 @@ _LAST_TOKEN = re.compile(r"([a-z0-9._-]+|\|\||.)$")
 
 
 def syntax_error(text: str, position: int, found: str, accepted: frozenset[str]) -> ScopeError:
-    """Makes the error for a text at whose position only the accepted terminals may stand.
+    """Return the error of a text that has none of the accepted terminals at a position.
 
     `position` counts from 0; at the end of the text, `found` is "".
     """
@@ -51,16 +51,16 @@ def _expected_at_end(accepted: frozenset[str], previous: str) -> list[str]:
 
 
 def _closers(accepted: frozenset[str]) -> list[str]:
-    """Lists what would close something that is open; a quote beside a name would open one."""
+    """Return the signs that would close what is open; before a name, a quote would open."""
     if "WORD" in accepted:
         return []
     return [words for terminal, words in _CLOSERS.items() if terminal in accepted]
 
 
 def _expected(accepted: frozenset[str], previous: str) -> list[str]:
-    """Lists what may stand here, without what goes without saying.
+    """Return what is accepted here, without the obvious alternatives.
 
-    Quotes may stand wherever a name may, and ',' wherever ';' may.
+    Quotes are accepted wherever a name is, and ',' wherever ';' is.
     """
     if "WORD" in accepted:
         return _words(accepted, previous)

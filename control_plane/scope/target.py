@@ -1,7 +1,7 @@
 """Target names: `<service>@<expression>`, the names of compiled clusters.
 
-Any text may come in as a name (an Envoy asks for whatever its Lua made): nothing but a ScopeError
-may come out of it.
+A name may be any text, because a client of xDS sends it. Invariant: a name is parsed, or raises
+ScopeError.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from scopeway.control_plane.scope.services import official_type
 from scopeway.control_plane.scope.text import MAX_BYTES, is_cloud_name, quoted
 
 IDENTITY_VALIDATE = "identity.validate"
-"""The validation of a token at another cloud's Keystone; in target names only, for one cloud."""
+"""The service in the names of targets that validate a token at the Keystone of one other cloud."""
 
 _MAX_SERVICE = 64
 
@@ -28,20 +28,20 @@ class Target:
 
 
 def target_name(service: str, expression: str) -> str:
-    """Returns the name of the cluster for a service and a lexical expression."""
+    """Return the name of the cluster for a service and a lexical expression."""
     return f"{service}@{expression}"
 
 
 def is_cheap_to_parse(name: str) -> bool:
-    """Tells whether `parse_target` takes microseconds: a cloud, or some with `|`; not `local`."""
+    """Return whether `parse_target` takes microseconds: only cloud names, joined by `|`."""
     return all(map(is_cloud_name, name.partition("@")[2].split("|")))
 
 
 def parse_target(name: str | bytes) -> Target:
-    """Reads a target name; columns in errors count within its expression.
+    """Parse a target name; columns in errors count within its expression.
 
     Raises:
-        ScopeError: It is no target name, or its expression is refused.
+        ScopeError: The name has no service, or its expression is not valid.
     """
     if len(name) > MAX_BYTES + _MAX_SERVICE:
         raise ScopeError("the target name is too long")

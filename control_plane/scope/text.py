@@ -1,7 +1,7 @@
-"""What every reader of scope texts checks first: size, bytes, case; and the words of the language.
+"""The first check of every scope text: size, characters and case; the limits of the language.
 
-Owns the limits and the alphabet. Knows neither grammar nor services. Invariant: a checked text is
-ASCII, lower case, at most MAX_BYTES long, and column n of it is column n of what the user wrote.
+Knows neither grammar nor services. Invariant: a validated text is ASCII, lower case and at most
+MAX_BYTES long, and its columns are those of the text that the user wrote.
 """
 
 import re
@@ -12,7 +12,7 @@ MAX_BYTES = 2048
 MAX_ATOMS = 32
 """In one expression."""
 MAX_PIECES = 256
-"""Words and signs in one expression: the parser takes some 10 µs for each."""
+"""Words and signs in one expression: the parser takes about 10 µs for each."""
 MAX_DEPTH = 32
 """Levels of parentheses."""
 
@@ -27,10 +27,10 @@ _LABEL_WORD = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 
 
 def validated_text(text: str | bytes) -> str:
-    """Returns the text in lower case.
+    """Return the text in lower case.
 
     Raises:
-        ScopeError: It is too long, not UTF-8, or holds a byte outside the language.
+        ScopeError: It is too long, not UTF-8, or contains a character outside the language.
     """
     if len(text) > MAX_BYTES:
         raise ScopeError(f"longer than {MAX_BYTES} bytes")
@@ -46,17 +46,17 @@ def validated_text(text: str | bytes) -> str:
 
 
 def is_cloud_name(word: str) -> bool:
-    """Tells whether a cloud may have this name: an RFC 1123 label in lower case, not `local`."""
+    """Return whether a cloud may have this name: an RFC 1123 label in lower case, not `local`."""
     return word != "local" and _CLOUD_NAME.fullmatch(word) is not None
 
 
 def is_label_word(word: str) -> bool:
-    """Tells whether a lower-case word may be a label's name or its value."""
+    """Return whether a lower-case word may be a label's name or its value."""
     return _LABEL_WORD.fullmatch(word) is not None
 
 
 def quoted(text: str) -> str:
-    """Returns a piece of a text for an error message: quoted, ASCII, not too long."""
+    """Return a text for an error message: quoted, in ASCII, and cut after 70 characters."""
     return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
 
 
