@@ -1,7 +1,8 @@
-"""Who may use what: the `accept` rules of a cloud, decided when a target is compiled.
+"""Whether a cloud lets another cloud use a service, and what it accepts of foreign tokens.
 
-Everything is denied that no rule allows; a cloud always accepts itself. This says early why not;
-the target's own Envoy decides again (`control_plane.translator.rbac`), and relies on nothing here.
+Everything is denied that no `accept` rule allows; a cloud always accepts itself. The plan is not
+the enforcement: it tells the user the reason early. The serving site enforces the same rules
+(`translator.rbac`), and does not rely on the plan.
 """
 
 from functools import lru_cache
@@ -21,14 +22,14 @@ from scopeway.control_plane.scope import IDENTITY_VALIDATE
 def denial_reason(
     owner: Cloud, caller: Cloud, service: str, method: str | None = None
 ) -> str | None:
-    """Return why `owner` does not let `caller` use its service, or None where it does.
+    """Return why `owner` does not let `caller` use its service, or None if it does.
 
     Args:
-        owner: The cloud that is asked.
-        caller: The cloud that asks.
+        owner: The cloud that has the service.
+        caller: The cloud that sends the request.
         service: An official service type or `identity.validate`.
-        method: None asks whether any method may be used: one cluster serves all of them, so about
-            those the target's own Envoy decides.
+        method: The method; None if any method is enough. Plans use None, because one plan serves
+            all methods; the serving site decides about each.
     """
     if owner.name == caller.name or owner.accept_mode == AUDIT:
         return None
@@ -41,16 +42,16 @@ def denial_reason(
 
 
 def denial_sentence(owner: str, caller: str, service: str, why: str) -> str:
-    """Return the sentence for who is denied."""
+    """Return the reason of a denial as a sentence for the user."""
     use = "validate its tokens" if service == IDENTITY_VALIDATE else f"use its {service} service"
     return f"{owner} does not let {caller} {use}: {why}"
 
 
 def identity_mapping(owner: Cloud, issuer: Cloud) -> IdentityMapping | None:
-    """Return what counts of the tokens that the identity service of `issuer` gave out.
+    """Return what `owner` accepts of tokens that the identity service of `issuer` issued.
 
-    Where several rules of `owner` name the issuer, a role counts that all of them list, and ids are
-    kept if all of them say so. None: no rule names it.
+    If several rules of `owner` name the issuer, a role counts if all of them list it, and ids are
+    kept if all of them keep ids. None if no rule names the issuer.
     """
     if owner.name == issuer.name:
         return IdentityMapping(roles=DEFAULT_ROLES, namespace="")
@@ -70,8 +71,8 @@ def identity_mapping(owner: Cloud, issuer: Cloud) -> IdentityMapping | None:
 
 @lru_cache(maxsize=4096)
 def namespace(cloud: str) -> str:
-    """Return the 16 hex digits that begin the ids of a foreign cloud's users and projects here.
+    """Return the 16 hex digits that the mapped ids of a cloud's users and projects begin with.
 
-    They depend on nothing but its name: a resource belongs to the same project after years.
+    They depend only on the name of the cloud, so that an id never changes.
     """
     return sha256(cloud.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What a request would get, told to people: `scopeway explain`."""
+"""Explains the plan of one request in words: `scopeway explain`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -31,25 +31,25 @@ from scopeway.control_plane.scope import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What becomes of one service of one scope."""
+    """What serves one service of one scope, and why."""
 
     target: str | None
-    """The target name; None where the scope makes none."""
+    """The target name; None if the scope is not valid."""
     outcome: Literal["route", "reject"]
     status: int | None = None
-    """What a rejected request is answered with; None for a route."""
+    """The HTTP status of the rejection; None for a route."""
     reason: str | None = None
-    """Why it is rejected; None for a route."""
+    """The reason of the rejection; None for a route."""
     clouds: tuple[str, ...] = ()
     """The clouds of the route, the first choice first."""
     skipped: dict[str, str]
-    """The clouds that were left out on the way, each with its reason."""
+    """The clouds that the plan leaves out, each with the reason."""
     rules: dict[str, str] = field(default_factory=dict)
-    """For each other cloud of the route what its policy says: which rule, or why not."""
+    """For each other cloud of the route, the rule of its policy that decides, or the denial."""
     limits: dict[str, str] = field(default_factory=dict)
-    """For each other cloud of the route with a peer, how much it takes of the caller."""
+    """For each other cloud of the route with a peer, its limits for the caller."""
     warnings: tuple[str, ...] = ()
-    """What the scope does that is rarely meant."""
+    """Effects of the scope that are probably not intended."""
 
 
 FOLLOWERS: Final = {"compute": ("network", "block-storage")}
@@ -121,7 +121,7 @@ def _with_rules(
     inventory: Inventory,
     method: str | None,
 ) -> Explanation:
-    """Say which rules decide, and what the target's own Envoy refuses though the cluster exists."""
+    """Add the rules that decide, and the denial by the serving site for this method."""
     rules: dict[str, str] = {}
     limits: dict[str, str] = {}
     refused: str | None = None
@@ -140,7 +140,7 @@ def _with_rules(
             if owner.accept_mode == AUDIT:
                 said = f"let through by acceptMode audit, else {said}"
             elif isinstance(hop, PeerHop) and hop is route.hops[0]:
-                # Envoy takes the answer of the first; no other cloud is asked after a 403
+                # the first cloud answers; a 403 is not retried at another cloud
                 refused = denial_sentence(owner.name, caller.name, service, verdict.reason)
             elif not isinstance(hop, PeerHop):
                 said = f"not enforced, as no Envoy of ours is there: {verdict.reason}"

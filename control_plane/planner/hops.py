@@ -1,9 +1,9 @@
-"""How the Envoy of one site reaches another site: the one place that decides it.
+"""How one site reaches another site.
 
-With a trust domain, peers speak mutual TLS, and each side checks that the other is the cloud that
-it means. Without one they speak plain HTTP/2, and so only on loopback unless the operator allows
-more. Where there is no peer, services are asked in plain HTTP, and nothing proves who answers: that
-goes only to places which the operator has named, whatever the registry says.
+With a trust domain, peers use mutual TLS, and each side verifies which cloud the other one is.
+Without a trust domain, peers use plain HTTP/2, on loopback only unless the operator allows more. A
+cloud without a peer is reached in plain HTTP, and nothing authenticates it. So its addresses must
+be among those that the operator allows, whatever the registry contains.
 """
 
 from scopeway.control_plane.clouds.addresses import (
@@ -21,7 +21,7 @@ from scopeway.control_plane.planner.plan import Direct, PeerHop, Rejection
 def peer_hop(
     cloud: str, peer: Peer, service: str, *, insecure_peers: bool, trust_domain: str | None
 ) -> PeerHop | Rejection:
-    """Return the way to a service of another cloud through its peer listener."""
+    """Return the hop to a service of another cloud through its peer."""
     if trust_domain is None and not (insecure_peers or is_loopback(peer.address)):
         return Rejection(
             status=503,
@@ -42,13 +42,14 @@ def direct_hop(
     direct: tuple[AllowedAddress, ...] | None,
     trust_domain: str | None,
 ) -> Direct | Rejection:
-    """Return the way to the endpoints of a cloud without a peer.
+    """Return the hop to the endpoints of a cloud without a peer.
 
     Args:
         cloud: The cloud, which has the service.
         service: Its official type.
-        direct: Where such endpoints may be; None: on loopback, but with a trust domain nowhere.
-        trust_domain: Of the certificates of peers; None: there are none.
+        direct: The addresses that are allowed; None allows loopback, and with a trust domain
+            nothing.
+        trust_domain: The trust domain of the peers' certificates; None if there are none.
     """
     found = cloud.services[service]
     if direct is None:

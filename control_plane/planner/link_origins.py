@@ -1,6 +1,6 @@
-"""Where a service may say that it is, in the links of its answers.
+"""The origins (host and path) under which a service may name itself in links of its answers.
 
-By these the Lua of `links` tells a link to the service from one that leads elsewhere.
+The data plane rewrites links with these origins, and leaves all other links alone.
 """
 
 from scopeway.control_plane.clouds.model import Cloud
@@ -10,9 +10,9 @@ _DEFAULT_PORTS = (":80", ":443")
 
 
 def link_origins(cloud: Cloud, service: str) -> tuple[str, ...]:
-    """Return each place once: an authority as URLs have it, lower case, and a path prefix.
+    """Return each origin once: a host with port as in a URL, in lower case, and a path prefix.
 
-    These are the host and the addresses of the manifest, and the service at the cloud's own front.
+    They are the host and the addresses of the manifest, and the service at the cloud's own front.
     """
     own = cloud.services[service]
     found = [f"{_authority(own.host)}{own.path}"] if own.host else []

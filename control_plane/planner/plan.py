@@ -1,7 +1,7 @@
-"""What a target comes to for one caller: a route over one cloud or more, or a rejection.
+"""The plan of a target for one caller: a route over one or more clouds, or a rejection.
 
-Owns the values only. They are compared and hashed as keys of a cache, so they hold
-exactly what the cluster is made of, and nothing about how it was found.
+Values only. They are keys of a cache of resources, so they contain exactly what a resource depends
+on, and not how the plan was found.
 """
 
 from dataclasses import dataclass, field
@@ -17,22 +17,22 @@ class Local:
     cloud: str
     service: Service
     link_origins: tuple[str, ...] = ()
-    """Where it may say in links that it is (`links`)."""
+    """The origins of its links (`planner.link_origins`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Direct:
-    """A service of a cloud without an Envoy of ours, reached at its endpoints."""
+    """A service of a cloud without a peer, reached at its endpoints."""
 
     cloud: str
     service: Service
     link_origins: tuple[str, ...] = ()
-    """Where it may say in links that it is (`links`)."""
+    """The origins of its links (`planner.link_origins`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerHop:
-    """The Envoy of another cloud."""
+    """The peer of another cloud."""
 
     cloud: str
     address: str
@@ -40,7 +40,7 @@ class PeerHop:
     prefix: str
     """"/image": what the peer knows the service by, and takes off again."""
     identity: str = ""
-    """The name that its certificate has to bear; "" for plain HTTP/2."""
+    """The SPIFFE id that its certificate must have; "" for plain HTTP/2."""
 
 
 Hop = Local | Direct | PeerHop
@@ -48,12 +48,12 @@ Hop = Local | Direct | PeerHop
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityMapping:
-    """What the caller's cloud makes of the tokens of another cloud's identity service."""
+    """What the caller's cloud accepts of the tokens of another cloud's identity service."""
 
     roles: tuple[str, ...]
-    """The roles that count, sorted; all others are cut away."""
+    """The roles that count, sorted; all others are removed."""
     namespace: str
-    """What moves ids into a namespace of that cloud; "" where they are kept."""
+    """The prefix of mapped ids; "" if ids are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +63,11 @@ class Route:
     hops: tuple[Hop, ...]
     """At least one, each cloud once."""
     identity_mapping: IdentityMapping | None = None
-    """Of a validation of tokens, and of nothing else."""
+    """Only for the validation of tokens."""
 
 
 Cause = Literal["unknown", "no-service", "policy", "cordoned", "unreachable", "request"]
-"""What is in the way, for metrics: something about the cloud, or "request": the target itself."""
+"""The cause for metrics: a property of the cloud, or "request" if the target itself is wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class Rejection:
     reason: str
     """One sentence for the user: lower case, no full stop."""
     cause: Cause = field(default="request", compare=False)
-    """The same in one word, for programs."""
+    """The cause of the rejection, for metrics."""
 
 
 Plan = Route | Rejection
@@ -87,7 +87,7 @@ Plan = Route | Rejection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """One cloud of an expression that is left out of the route."""
+    """A cloud of an expression that the plan leaves out."""
 
     cloud: str
     reason: str

@@ -1,7 +1,7 @@
-"""What serves a target for one caller: the rules of the scope language, policy and peers together.
+"""Plans a target: applies the scope language, policies, cordons and reachability to one caller.
 
-Reads the caller, the clouds that the expression names or whose labels it selects and their cordons,
-and nothing else; `dependencies` relies on that.
+Reads only the caller, the clouds that the expression names or selects by labels, and their cordons.
+`serving.target_index` relies on that.
 """
 
 from collections.abc import Iterable, Iterator
@@ -34,28 +34,28 @@ MAX_HOPS = 128
 its own, and the proxy accepts at most 129 priorities (`translator.clusters`)."""
 
 LABEL_WINDOW = 256
-"""How many of the nearest clouds with some labels are looked at to find those that may be used."""
+"""How many of the nearest matching clouds a label selector considers to find usable ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSettings:
-    """What the operator decides about plans."""
+    """The operator's settings for plans."""
 
     insecure_peers: bool = False
-    """True lets sites speak plain HTTP/2 to each other beyond loopback."""
+    """Whether sites may use plain HTTP/2 beyond loopback."""
     direct: tuple[AllowedAddress, ...] | None = None
-    """Where services of clouds without a peer may be; None: on loopback, with a trust domain
-    nowhere."""
+    """Allowed addresses of services of clouds without a peer; None allows loopback, and with a
+    trust domain nothing."""
     trust_domain: str | None = None
-    """Of the certificates by which sites know each other; None: they speak plain HTTP/2."""
+    """The trust domain of the sites' certificates; None for plain HTTP/2."""
     label_limit: int = 8
-    """How many clouds one label selector stands for at most."""
+    """The most clouds that one label selector adds to a route."""
 
 
 def plan_target(
     target: Target, caller: Cloud, inventory: Inventory, settings: PlanSettings
 ) -> Plan:
-    """Return what serves a target at the site of `caller`."""
+    """Return the plan of a target at the site of `caller`."""
     return plan_with_skipped(target, caller, inventory, settings)[0]
 
 
@@ -107,7 +107,7 @@ def plan_with_skipped(
 
 
 def atoms(expression: Expression) -> Iterator[Atom]:
-    """Yield the clouds and label selectors of an expression, in its order."""
+    """Yield the cloud names and label selectors of an expression, in order."""
     if isinstance(expression, Operation):
         for operand in expression.operands:
             yield from atoms(operand)
@@ -121,7 +121,7 @@ def _candidates(
     inventory: Inventory,
     settings: PlanSettings,
 ) -> tuple[Iterable[str], int]:
-    """Return the clouds that an atom may mean, best first, and how many of them to take."""
+    """Return the clouds that an atom matches, best first, and how many of them to use."""
     match atom:
         case CloudName(name):
             return (name,), 1
@@ -163,7 +163,7 @@ def _hop_to(
     *,
     path_prefix: str = "",
 ) -> Hop | Rejection:
-    if cloud is caller:  # also where it is cordoned: that is about others
+    if cloud is caller:  # even if it is cordoned: a cordon is for other clouds
         return Local(
             cloud=cloud.name,
             service=cloud.services[service],
@@ -196,9 +196,9 @@ def _no_service(name: str, service: str) -> Rejection:
 def _plan_validation(
     expression: Expression, caller: Cloud, inventory: Inventory, settings: PlanSettings
 ) -> Plan:
-    """A token is validated where it was issued, if both clouds agree.
+    """Plan the validation of a token by the cloud that issued it, if both clouds agree.
 
-    The caller's has to honour it; that which has issued it has to let the caller ask.
+    The caller must accept identities of the issuer. The issuer must let the caller validate tokens.
     """
     assert isinstance(expression, CloudName), "the names of such targets have one cloud"
     name = expression.name
@@ -208,7 +208,7 @@ def _plan_validation(
     if "identity" not in issuer.services:
         return _no_service(name, "identity")
     mapping = identity_mapping(caller, issuer)
-    # 404 is Keystone's word for a token that isn't valid; of a 403 services make a broken Keystone
+    # Keystone answers 404 for an invalid token; services take a 403 for a broken Keystone
     if mapping is None:
         reason = (
             f"{caller.name} does not honour tokens of {name}: "
@@ -218,7 +218,8 @@ def _plan_validation(
     denied = denial_reason(issuer, caller, IDENTITY_VALIDATE)
     if denied is not None:
         return Rejection(status=404, reason=denied, cause="policy")
-    # the peer knows validations by a prefix of their own, which opens nothing else of its Keystone
+    # validations have a path prefix of their own at the peer, which gives no other access to
+    # Keystone
     hop = _hop_to(issuer, "identity", caller, inventory, settings, path_prefix=IDENTITY_VALIDATE)
     if isinstance(hop, Rejection):
         return hop

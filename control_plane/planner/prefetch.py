@@ -1,7 +1,6 @@
-"""Which targets an Envoy gets before it asks for them: those of its own cloud, and `--prefetch`.
+"""Which targets a site gets before it asks for them: those of its own cloud, and `--prefetch`.
 
-`serving.prefetch_set` says which clouds are prefetched; this module says which of their targets a
-caller gets.
+`serving.prefetch_set` selects the clouds; this module selects their targets for one caller.
 """
 
 from functools import lru_cache
@@ -27,19 +26,19 @@ def parse_prefetch(text: str) -> Expression:
     """Return the expression that selects clouds to prefetch.
 
     Raises:
-        ScopeError: it is no expression, or what it selects is not the same for all Envoys.
+        ScopeError: it is not an expression, or it does not select the same clouds at all sites.
     """
     expression = parse_expression(text)
     operator = unsupported_operator(expression)
     if operator is not None:
         raise ScopeError(f"the operator '{operator}' selects no clouds to prefetch; '|' does")
     if any(isinstance(atom, Local) for atom in atoms(expression)):
-        raise ScopeError("'local' is another cloud at each site, and what it has is there anyhow")
+        raise ScopeError("'local' is another cloud at each site, and its targets need no prefetch")
     return expression
 
 
 def own_targets(cloud: Cloud | None) -> frozenset[str]:
-    """Return the names of the targets that all Envoys of a cloud have: its own services."""
+    """Return the names of the targets of a cloud's own services, which its site always has."""
     if cloud is None:
         return frozenset()
     return frozenset(target_name(service, cloud.name) for service in cloud.services)
@@ -48,10 +47,11 @@ def own_targets(cloud: Cloud | None) -> frozenset[str]:
 def prefetch_targets(
     name: str, caller: Cloud, inventory: Inventory, settings: PlanSettings
 ) -> frozenset[str]:
-    """Return the names of the targets of a cloud that the Envoys of `caller` are to have.
+    """Return the names of the targets of a cloud that the site of `caller` prefetches.
 
-    Its services that the caller may use, and the validation of its tokens where the caller honours
-    them; of a cordoned cloud, too. None of the caller's own cloud: that is there anyhow.
+    They are the services that the caller may use, and the validation of tokens if the caller
+    accepts identities of the cloud. Cordoned clouds are included. The result is empty for the
+    caller's own cloud, whose targets the site always has.
     """
     cloud = inventory.get(name)
     if cloud is None or name == caller.name:
@@ -75,5 +75,5 @@ def _is_served(
 
 @lru_cache(maxsize=4096)
 def _names(cloud: str, services: tuple[str, ...]) -> frozenset[str]:
-    # one value for all sites, which mostly may use the same
+    # one shared value: most sites may use the same services
     return frozenset(target_name(service, cloud) for service in services)

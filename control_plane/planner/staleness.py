@@ -1,7 +1,7 @@
-"""What to tell of a plan that was made while the registry is away.
+"""How a plan reads while the registry is unavailable.
 
-Pure. A cloud that is not known here may be registered all the same, so "there is none" would be
-untrue: the user is told that it is not known, and since when the registry has not been read.
+Pure. A cloud that is unknown here may be registered meanwhile. So the user learns that the cloud is
+not known, and since when the registry has not been read.
 """
 
 from dataclasses import replace
@@ -11,13 +11,13 @@ from scopeway.control_plane.planner.plan import Plan, Rejection
 
 
 def mark_stale(plan: Plan, until: float) -> Plan:
-    """Return a plan as it can be told by a control plane that knows the registry until some time.
+    """Return a plan with the hint that the registry has not been read since `until`.
 
-    A route is unchanged. Where something is missing (404) the status becomes 503: services and
-    clients may try again. Other rejections keep their status: what was refused stays refused.
+    A route stays unchanged. A missing cloud or service (404) becomes a 503, so that clients may try
+    again. Other rejections keep their status.
 
     Args:
-        plan: Made of what is known.
+        plan: The plan by the last known inventory.
         until: Seconds since 1970.
     """
     if not isinstance(plan, Rejection) or plan.status in (400, 501):  # the target itself is wrong
@@ -30,7 +30,7 @@ def mark_stale(plan: Plan, until: float) -> Plan:
 
 
 def unknown_caller(caller: str, until: float | None) -> Rejection:
-    """Return what a site is told whose cloud is not known; `until` None: the registry is read."""
+    """Return the rejection for a site of an unknown cloud; `until` None: the registry is read."""
     reason = f"the cloud of this site, {caller}, is unknown"
     if until is not None:
         reason = f"{reason} to the control plane: {registry_away_since(until)}"
@@ -40,7 +40,7 @@ def unknown_caller(caller: str, until: float | None) -> Rejection:
 def registry_away_since(until: float) -> str:
     """Return since when the registry has not been read, to the minute.
 
-    Replicas and restarts that know it until the same minute say the same, so versions are equal.
+    Rounded, so that replicas and restarts produce the same text, and so equal versions.
     """
     at = datetime.fromtimestamp(until, UTC)
     return f"it has not been able to read its registry since {at:%Y-%m-%d %H:%M} UTC"
