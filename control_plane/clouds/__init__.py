@@ -1,1 +1,1 @@
-"""Clouds: what a manifest says (`model`, `manifest`) and all known clouds at once (`inventory`)."""
+"""Clouds: one cloud (`manifest`, `model`, `policy`) and all known clouds (`inventory`). Pure."""

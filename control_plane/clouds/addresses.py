@@ -1,10 +1,10 @@
-"""Which addresses the operator allows: networks and host names."""
+"""Whether an address is in a list of allowed networks and host names."""
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 AllowedAddress = IPv4Network | IPv6Network | str
-"""A network, or a host name as manifests have it: what that resolves to, its zone says."""
+"""A network, or a host name as in a manifest. DNS decides which addresses a host name has."""
 
 LOOPBACK: tuple[AllowedAddress, ...] = (
     ip_network("127.0.0.0/8"),
@@ -14,16 +14,16 @@ LOOPBACK: tuple[AllowedAddress, ...] = (
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether an address is reached from its own machine only."""
+    """Return whether an address is a loopback address."""
     return is_allowed(address, LOOPBACK)
 
 
 def is_allowed(address: str, allowed: tuple[AllowedAddress, ...]) -> bool:
-    """Return whether an IP address is in one of some networks, or a host name is one of them.
+    """Return whether an address is in one of the allowed networks, or is an allowed host name.
 
-    Two kinds are in no network, since the system connects somewhere else than they say: an IPv4
-    address written as IPv6 (`::ffff:127.0.0.1`), which no list of IPv6 networks means, and the
-    unspecified address (`0.0.0.0`, `::`), which leads to the machine itself.
+    Two kinds of addresses are never allowed, because the system connects to other addresses: IPv4
+    addresses written as IPv6 (`::ffff:127.0.0.1`), and the unspecified addresses (`0.0.0.0`, `::`),
+    which lead to the machine itself.
     """
     ip = _ip(address)
     if ip is None:
@@ -35,7 +35,7 @@ def is_allowed(address: str, allowed: tuple[AllowedAddress, ...]) -> bool:
 
 @lru_cache(maxsize=16_384)
 def _ip(address: str) -> IPv4Address | IPv6Address | None:
-    """Read an address, which takes longer than all else about it; None: it is a host name."""
+    """Parse an address; None if it is a host name. Cached, because parsing is slow."""
     try:
         return ip_address(address)
     except ValueError:

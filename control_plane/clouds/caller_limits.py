@@ -1,8 +1,8 @@
-"""How much each calling cloud may ask of a cloud: the limits of its peer and of its `accept` rules.
+"""The limits of a calling cloud's requests: those of the peer and of the `accept` rules.
 
-They count all requests of a cloud at one worker of the peer's Envoy, whatever the service. Of the
-rules that are for a caller, the first that states a figure decides it; where none does, the peer's
-own limit, and where that is not stated, the default. Pure: `lua_filters/limits.lua` enforces them.
+A limit counts all requests of one cloud at one worker of the peer, for all services. The first rule
+for the caller that states a limit decides. If no rule states it, the limit of the peer applies, and
+then the default. Pure: `lua_filters/limits.lua` enforces the limits.
 """
 
 from collections.abc import Sequence
@@ -13,28 +13,28 @@ from scopeway.control_plane.clouds.model import UNLIMITED, CallerLimits, Cloud
 from scopeway.control_plane.clouds.policy import pattern_matches, rule_name
 
 DEFAULT: Final = CallerLimits(requests_per_second=5000, requests_at_once=2000)
-"""Of a peer that states none (docs/limits.md has the reasons). 5,000 requests a second take about a
-third of a worker, at 70 µs each, so others have the rest; 2,000 at once are more than one HTTP/2
-connection carries."""
+"""For a peer that states no limits (docs/limits.md has the reasons). 5,000 requests a second take a
+third of a worker, at 70 µs each. 2,000 requests at once are more than one HTTP/2 connection
+carries."""
 
 PER_SECOND: Final = "requestsPerSecond"
 AT_ONCE: Final = "requestsAtOnce"
 PEER: Final = "peer.limits"
-"""How people find the limits that hold for all callers that no rule states others for."""
+"""The place in the manifest of the limits for callers without a rule of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class EffectiveLimit:
-    """One limit that holds for a caller."""
+    """One limit of a caller, and its source."""
 
     value: int
     """Requests, or UNLIMITED."""
     rule: int | None
-    """The rule that states it; None: the peer, or the default."""
+    """The index of the rule that states it; None for the peer or the default."""
 
 
 def peer_limits(cloud: Cloud) -> CallerLimits:
-    """Return what holds for callers that no rule states other limits for; both are stated."""
+    """Return the limits for callers without a rule of their own; both limits are set."""
     stated = cloud.peer.limits if cloud.peer is not None else CallerLimits()
     per_second, at_once = stated.requests_per_second, stated.requests_at_once
     return CallerLimits(
@@ -44,7 +44,7 @@ def peer_limits(cloud: Cloud) -> CallerLimits:
 
 
 def limits_text(owner: Cloud, caller: Cloud) -> str:
-    """Return in words which limits hold for a caller at the peer of `owner`."""
+    """Return the limits of a caller at the peer of `owner` in words."""
     rules = [
         (index, rule.limits)
         for index, rule in enumerate(owner.accept)
@@ -62,7 +62,7 @@ def limits_text(owner: Cloud, caller: Cloud) -> str:
 
 
 def limit_source(rule: int | None) -> str:
-    """Return how people find in the manifest where a limit stands."""
+    """Return the place of a limit in the manifest."""
     return PEER if rule is None else f"{rule_name(rule)}.limits"
 
 

@@ -1,7 +1,7 @@
-"""The cordon: an operator's mark that keeps others from using a cloud, apart from its manifest.
+"""The cordon: an operator's mark that keeps other clouds from using a cloud.
 
-Owns the document's shape, both ways. A document of its own, because a manifest is written again and
-again by whoever registers the cloud (a heartbeat is a put), and must not lift what an operator did.
+Parses and writes its document. The cordon is not part of the manifest, because whoever registers
+the cloud writes the manifest again and again (a heartbeat is a put), and must not lift the cordon.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from scopeway.control_plane.clouds.manifest import (
 
 KIND = "Cordon"
 MAX_REASON = 256
-"""Characters; users read it in the answer to each request that names the cloud."""
+"""Characters; users see the reason in the answer to each request that names the cloud."""
 
 _FIELDS: Mapping[str, frozenset[str]] = {
     "": frozenset({"apiVersion", "kind", "metadata", "spec"}),
@@ -30,19 +30,19 @@ _FIELDS: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cordon:
-    """One cordon, as its document declares it."""
+    """A cordon, as its document declares it."""
 
     name: str
-    """The cloud's; it need not be registered."""
+    """The name of the cloud, which need not be registered."""
     reason: str = ""
-    """In the operator's words, for users; "" gives none."""
+    """The operator's reason, for users; may be empty."""
 
 
 def parse_cordon(document: Mapping[Any, Any], place: str) -> Cordon:
-    """Return the cordon that a document of that kind declares.
+    """Return the cordon that a document declares.
 
     Raises:
-        InvalidCloud: the document is refused.
+        InvalidCloud: the document is not valid.
     """
     problems: list[Problem] = []
     more = 0

@@ -1,6 +1,7 @@
-"""From a `Cloud` back to its document: the inverse of `manifest`.
+"""Writes the manifest of a `Cloud`: the inverse of `manifest`.
 
-Invariant: `parse_manifest(to_document(cloud), place) == cloud`; what has its default is left out.
+Invariant: `parse_manifest(to_document(cloud), place) == cloud`. Fields with default values are left
+out.
 """
 
 from typing import Any
@@ -46,7 +47,7 @@ def to_document(cloud: Cloud) -> Document:
 
 
 def pattern_text(pattern: CloudPattern) -> str:
-    """Return an entry of a list of clouds as a manifest writes it."""
+    """Return an entry of a list of clouds as in a manifest."""
     if pattern.name is not None:
         return pattern.name
     return f"[{','.join(f'{key}={value}' for key, value in pattern.labels.items())}]"

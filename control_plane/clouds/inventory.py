@@ -18,8 +18,8 @@ from scopeway.control_plane.clouds.model import NO_LABELS, Cloud, Labels
 from scopeway.control_plane.collections import sorted_names
 from scopeway.control_plane.collections.sorted_names import SortedNames
 
-_PORTION = 128
-"""Clouds, and labels of these, by which an inventory changes in one step: some 2 ms."""
+_BATCH_SIZE = 128
+"""The number of clouds and of their labels that change in one step of about 2 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class Inventory:
     """All known clouds. `Inventory()` is the empty one; others come from `apply`."""
 
     revision: int = 0
-    """Grows with each change; means nothing outside this process."""
+    """Grows with each change; has no meaning outside this process."""
     _clouds: "HashTrieMap[str, Cloud]" = field(default_factory=HashTrieMap)
     _index: LabelIndex = field(default_factory=LabelIndex)
     _cordons: "HashTrieMap[str, str]" = field(default_factory=HashTrieMap)
-    """Cordoned clouds, known or not, to the operator's reason."""
+    """Cordoned clouds, registered or not, to the operator's reason."""
 
     def __len__(self) -> int:
         return len(self._clouds)
@@ -45,12 +45,12 @@ class Inventory:
         return self._clouds.get(name)
 
     def cordon_reason(self, name: str) -> str | None:
-        """Return the operator's reason where a cloud is cordoned ("" for none given), else None."""
+        """Return the operator's reason, which may be empty, if a cloud is cordoned; else None."""
         return self._cordons.get(name)
 
     @property
     def cordons(self) -> Mapping[str, str]:
-        """All cordons: the cloud's name, known or not, to the reason."""
+        """All cordons: the name of the cloud, registered or not, to the reason."""
         return self._cordons
 
     def select(
@@ -62,11 +62,11 @@ class Inventory:
     def nearest(
         self, labels: Labels, *, near: Labels = NO_LABELS, first: str | None = None
     ) -> Iterator[str]:
-        """Yield the names of the clouds that bear all of `labels`; each is found when asked for.
+        """Yield the names of the clouds that have all of `labels`, lazily.
 
-        The order: `first` if it is among them, then the clouds that have most labels in common with
-        `near`, then by name. To begin costs O(distinct sets of labels that contain `labels`),
-        whatever the number of clouds. Empty `labels` select every cloud.
+        The order is: `first` if it matches, then the clouds that have most labels in common with
+        `near`, then by name. The first name costs O(distinct label sets that contain `labels`),
+        whatever the number of clouds. Empty `labels` select all clouds.
         """
         wanted = frozenset(labels.items())
         home = frozenset(near.items())
@@ -81,21 +81,21 @@ class Inventory:
                     yield name
 
     def label_groups(self, labels: Collection[Label]) -> Iterator[LabelGroup]:
-        """Yield the clouds that bear all of `labels`, by the set of all labels that they bear.
+        """Yield the clouds that have all of `labels`, grouped by their full label set.
 
-        In an order that depends on the labels alone. O(`lookup_cost`).
+        The order depends only on the labels. O(`lookup_cost`).
         """
         return self._index.containing(frozenset(labels))
 
     def lookup_cost(self, labels: Collection[Label]) -> int:
-        """Return how many sets of labels `label_groups` looks at; O(1) for each 128 of them."""
+        """Return how many label sets `label_groups` looks at; O(1) for each 128 of them."""
         return self._index.lookup_cost(labels)
 
     def apply(self, upserts: Mapping[str, Cloud], deletes: Iterable[str] = ()) -> "Inventory":
-        """Return the inventory after a change; this one stays as it is.
+        """Return the inventory after a change; this one does not change.
 
-        `upserts` maps each cloud's own name to it. Names in `deletes` that aren't known are
-        ignored; a name in both is upserted. O(changed clouds).
+        `upserts` maps names to clouds. Unknown names in `deletes` are ignored; a name in both is
+        upserted. O(changed clouds).
         """
         gone = {name for name in deletes if name in self._clouds and name not in upserts}
         if not upserts and not gone:
@@ -131,33 +131,33 @@ class Inventory:
 def split_changes(
     names: Iterable[str], *clouds: Callable[[str], Cloud | None]
 ) -> Iterator[list[str]]:
-    """Yield names in split_changes that change an inventory within some 2 ms.
+    """Split changed names into batches that each change an inventory within about 2 ms.
 
     Args:
-        names: Of the clouds that change.
-        clouds: Each returns a cloud, as it was before or will be.
+        names: The names of the changed clouds.
+        clouds: Lookups of a cloud before and after the change.
     """
-    portion: list[str] = []
+    batch: list[str] = []
     size = 0
     for name in names:
-        portion.append(name)
+        batch.append(name)
         found = (get(name) for get in clouds)
         size += 1 + sum(len(each.labels) for each in found if each is not None)
-        if size >= _PORTION:
-            yield portion
-            portion, size = [], 0
-    if portion:
-        yield portion
+        if size >= _BATCH_SIZE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def free_inventory(held: list[Inventory], changed: Iterable[str]) -> Generator[None, None, None]:
     """Free an outdated inventory step by step.
 
-    To free 10,000 clouds at once takes 30 ms, and with eight labels each 110 ms.
+    Freeing 10,000 clouds at once takes 30 ms, and 110 ms if each has eight labels.
 
     Args:
-        held: A list with the only reference to it.
-        changed: The clouds that other inventories don't share with it.
+        held: A list with the only reference to the inventory.
+        changed: The clouds that no other inventory shares with it.
     """
     for names in split_changes(changed, lambda name: held[0].get(name)):
         held[0] = held[0].apply({}, names)

@@ -1,8 +1,7 @@
-"""Which clouds bear which labels, as a persistent value: a change costs far less than copying all.
+"""An index of clouds by labels, as a persistent value: a change does not copy the index.
 
-For each label with its value the distinct sets of labels that contain it, each with the clouds that
-bear exactly that set. Knows nothing else of clouds. Invariant: equal labels of equal clouds make
-equal answers, in an order that depends on the labels alone.
+For each label and value it has the distinct label sets that contain it, each with the clouds that
+have exactly that set. Invariant: the order of results depends only on the labels.
 """
 
 from bisect import bisect_left, bisect_right
@@ -21,16 +20,16 @@ LabelSet = frozenset[Label]
 
 
 class LabelGroup(NamedTuple):
-    """The clouds that bear exactly some labels."""
+    """The clouds that have exactly one set of labels."""
 
     key: tuple[Label, ...]
-    """The labels, sorted: what these values are ordered by."""
+    """The labels, sorted; groups are ordered by it."""
     labels: LabelSet
     names: SortedNames
 
 
 Blocks = tuple[tuple[LabelGroup, ...], ...]
-"""Sorted by key, each block before the next; none is empty."""
+"""Blocks of groups, sorted by key within and across blocks; no block is empty."""
 
 # quoted: the classes of rpds take no parameters at run time
 _Sets: TypeAlias = "HashTrieMap[Label, Blocks]"
@@ -39,15 +38,15 @@ _Names: TypeAlias = "HashTrieMap[LabelSet, SortedNames]"
 
 @dataclass(frozen=True, slots=True)
 class LabelIndex:
-    """Which clouds bear which labels."""
+    """An immutable index of clouds by labels."""
 
     _names: _Names = field(default_factory=HashTrieMap)
-    """The distinct sets of labels, each with the clouds that bear exactly it."""
+    """Each label set to the clouds that have exactly it."""
     _sets: _Sets = field(default_factory=HashTrieMap)
-    """One label with its value to all the sets of labels that contain it."""
+    """Each label and value to the groups of all label sets that contain it."""
 
     def change(self, changes: Mapping[LabelSet, Mapping[str, bool]]) -> "LabelIndex":
-        """Return the index after changes: a set of labels to names that bear it now, or no more.
+        """Return the index after changes: label set to names, each True if added, False if removed.
 
         O(names and labels of the changes).
         """
@@ -76,7 +75,7 @@ class LabelIndex:
                 yield found
 
     def lookup_cost(self, wanted: Collection[Label]) -> int:
-        """Return how many sets of labels `containing` looks at, at least one label given."""
+        """Return how many label sets `containing` looks at; needs at least one label."""
         return min(_size(self._sets.get(label, ())) for label in wanted)
 
 
@@ -85,7 +84,7 @@ def _size(blocks: Blocks) -> int:
 
 
 def _put(blocks: Blocks, entry: LabelGroup) -> Blocks:
-    """Return the blocks with an entry in place of that with its key; an empty one takes it away.
+    """Return the blocks with an entry replaced by key; an entry without names is removed.
 
     O(BLOCK + blocks).
     """

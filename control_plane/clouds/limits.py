@@ -1,17 +1,18 @@
-"""How much one manifest may declare: numbers, each with its reason.
+"""The limits of one manifest, each with its reason.
 
-Everything that is made of a manifest (the inventory's index, a peer's policy, clusters, listeners)
-costs in proportion to these, on the event loop that serves all sites. They are far above what an
-honest cloud needs; `docs/limits.md` lists them.
+The cost of everything that is made of a manifest (index, policy, clusters, listeners) is
+proportional to these, on the event loop that serves all sites. They are far above the needs of a
+real cloud. docs/limits.md lists them.
 """
 
 from typing import Final
 
 LABELS: Final = 64
-"""Labels of a cloud, and of one `[label=value,...]`. Kubernetes objects rarely bear over 20."""
+"""Labels of a cloud, and of one `[label=value,...]`. Kubernetes objects rarely have more than
+20."""
 
 LABEL_TEXT: Final = LABELS * (63 + 1 + 63 + 1) + 1
-"""Characters of one `[label=value,...]`: as many labels as may be, each as long as may be."""
+"""Characters of one `[label=value,...]`: the most labels, each of the greatest length."""
 
 SERVICES: Final = 64
 """Services of a cloud, of a rule, or with a port of a front. OpenStack has fewer service types."""

@@ -1,8 +1,8 @@
 """Parses and validates the manifest of a cloud: a document becomes a `Cloud` (docs/clouds.md).
 
-Owns the document's shape; what a single value looks like is in `validators`, the inverse in
-`document`. Knows no YAML, no JSON and no registry. Invariant: either a valid `Cloud` or an
-`InvalidCloud` with the problems of the document, at most the first MAX_PROBLEMS.
+Defines the structure of the document. `validators` checks single values; `document` is the inverse.
+Knows no YAML, no JSON and no registry. Invariant: the result is a valid `Cloud`, or an
+`InvalidCloud` with the first MAX_PROBLEMS problems of the document.
 """
 
 import sys
@@ -45,12 +45,12 @@ _T = TypeVar("_T")
 _Object = Mapping[str, Any]
 _EMPTY: _Object = MappingProxyType({})
 MAX_PROBLEMS = 100
-"""That are kept of one document; all others are counted."""
+"""The most problems that are kept of one document; further ones are counted."""
 _SHOWN_PROBLEMS = 5
 _LONGEST_WAY = 300
 _LONGEST_REMEMBERED = 128
-"""Characters of a list's entry that is remembered, and of all labels of a set that is. With 4096 of
-each, both memos stay below 16 MiB whatever is registered."""
+"""Characters of a list entry, or of a label set, that is cached. With 4096 entries, each cache
+stays below 16 MiB whatever is registered."""
 
 _TOP = frozenset({"apiVersion", "kind", "metadata", "spec"})
 _METADATA = frozenset({"name", "labels"})
@@ -69,31 +69,31 @@ _NO_PATTERN = CloudPattern(name="")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with one document."""
+    """One problem of a document."""
 
     field: str
-    """The way to the value, "spec.services.image.endpoints[0].port"; "" is the whole document."""
+    """The path of the value, "spec.services.image.endpoints[0].port"; "" is the whole document."""
     reason: str
-    """The offending value and what is wrong with it."""
+    """The value, and what is wrong with it."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.reason}" if self.field else self.reason
 
 
 class InvalidCloud(ControlPlaneError):
-    """A document that is refused."""
+    """A document that is not valid."""
 
     def __init__(
         self, place: str, *problems: Problem, more: int = 0, name: str | None = None
     ) -> None:
         self.place = place
-        """Where the document stands: a file, a key."""
+        """Where the document is: a file and line, or a key."""
         self.problems = problems
-        """At least one, in the order of the document; `more` were found besides."""
+        """At least one, in the order of the document; `more` further ones were counted."""
         self.name = name
-        """The cloud that the document is about, where that much can be read."""
+        """The name of the document's cloud, or None if it cannot be read."""
         self.cordon: str | None = None
-        """The cloud whose cordon stands in this place, where the place says so."""
+        """The cloud whose cordon the document is, if its place says so."""
         shown = "; ".join(str(problem) for problem in problems[:_SHOWN_PROBLEMS])
         hidden = len(problems) + more - _SHOWN_PROBLEMS
         super().__init__(f"{place}: {shown}" + (f"; and {hidden} more" if hidden > 0 else ""))
@@ -110,12 +110,12 @@ class InvalidCloud(ControlPlaneError):
 
 
 def parse_manifest(document: object, place: str) -> Cloud:
-    """Return the cloud that a document (of YAML's or JSON's plain types) declares.
+    """Return the cloud that a document (of the plain types of YAML or JSON) declares.
 
-    Equal labels are one shared value in all clouds.
+    Clouds with equal labels share one value.
 
     Raises:
-        InvalidCloud: the document is refused.
+        InvalidCloud: the document is not valid.
     """
     if not isinstance(document, dict):
         raise InvalidCloud(place, Problem("", f"{validators.show(document)} is not an object"))
@@ -130,15 +130,15 @@ def parse_manifest(document: object, place: str) -> Cloud:
 class _Reader:
     """Reads one document and collects its problems.
 
-    Every method takes a value and the way to it; after a problem it returns something of the right
-    shape, which `parse_manifest` throws away.
+    Every method takes a value and its path. After a problem it returns a value of the right type,
+    which `parse_manifest` discards.
     """
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.more = 0
         self.clouds = self.selectors = self.identity_clouds = 0
-        """Entries of lists of clouds that were met so far."""
+        """The entries of lists of clouds so far."""
 
     def cloud(self, document: _Object) -> Cloud:
         top = self.fields_of(document, "", _TOP)
@@ -216,7 +216,7 @@ class _Reader:
         return Peer(address=address, port=port, bind=bind, limits=self.limits(peer, at))
 
     def limits(self, value: _Object, at: str) -> CallerLimits:
-        """Read the limits that peers and rules may have."""
+        """Read the limits of a peer or a rule."""
         if "limits" not in value:
             return NO_LIMITS
         at = f"{at}.limits"
@@ -239,7 +239,7 @@ class _Reader:
         return figure if type(figure) is int else UNLIMITED
 
     def listener(self, value: _Object, at: str) -> tuple[str, int, str]:
-        """Read the fields that fronts and peers have in common."""
+        """Read the fields that fronts and peers share."""
         address = self.address(value.get("address"), f"{at}.address", validators.address_problem)
         port = self.leaf(value.get("port"), f"{at}.port", validators.port_problem)
         if "bind" in value:
@@ -364,7 +364,7 @@ class _Reader:
         check: Callable[[object], str | None],
         most: int,
     ) -> tuple[str, ...] | None:
-        """Read an optional list of different words."""
+        """Read an optional list of distinct words."""
         if key not in value:
             return None
         at = f"{at}.{key}"
@@ -380,7 +380,7 @@ class _Reader:
     def several(
         self, value: object, at: str, read: Callable[[object, str], _T], most: int
     ) -> tuple[_T, ...]:
-        """Read a list of at least one entry; one of more than `most` is not looked at further."""
+        """Read a list of one to `most` entries; a longer list is rejected without reading it."""
         if not isinstance(value, list) or not value:
             self.refuse(at, value, "is not a list with at least one entry")
             return ()
@@ -400,7 +400,7 @@ class _Reader:
         return value
 
     def any_fields_of(self, value: object, at: str, most: int) -> _Object:
-        """Read an object with fields of any name; one with more than `most` counts as empty."""
+        """Read an object with arbitrary field names; one with more than `most` counts as empty."""
         if not isinstance(value, dict):
             self.refuse(at, value, "is not an object")
             return _EMPTY
@@ -410,7 +410,7 @@ class _Reader:
         return value
 
     def counted(self, at: str, before: int, more: int, most: int, what: str) -> int:
-        """Return `before + more`; where that passes `most`, the document is refused, once."""
+        """Return `before + more`; report a problem the first time that this exceeds `most`."""
         total = before + more
         if before <= most < total:
             self.too_many(at, total, most, what)
@@ -431,7 +431,7 @@ class _Reader:
         return value
 
     def address(self, value: Any, at: str, check: Callable[[object], str | None]) -> Any:
-        """Return an address, checked, in its one spelling: equal addresses are equal texts."""
+        """Return an address, checked, in its canonical spelling."""
         reason = check(value)
         if reason is not None:
             self.refuse(at, value, reason)
@@ -448,7 +448,7 @@ class _Reader:
             self.problems.append(Problem(_printable(at), reason))
 
     def is_full(self) -> bool:
-        """Return whether no further problem is kept; it is counted then, and costs nothing more."""
+        """Return whether the list of problems is full; then the new problem is only counted."""
         if len(self.problems) < MAX_PROBLEMS:
             return False
         self.more += 1
@@ -456,7 +456,7 @@ class _Reader:
 
 
 def unknown_field(key: object, known: frozenset[str]) -> str:
-    """Return what is wrong with a field that isn't among the known ones."""
+    """Return the problem of an unknown field, with a suggestion."""
     word = str(key)
     like = get_close_matches(word, known, n=1) if len(word) <= _LONGEST_REMEMBERED else []
     hint = f"did you mean {like[0]!r}?" if like else f"there are {', '.join(sorted(known))}"
@@ -464,17 +464,17 @@ def unknown_field(key: object, known: frozenset[str]) -> str:
 
 
 def _printable(at: str) -> str:
-    # names of labels and services in the way to a value are anybody's texts
+    # a path may contain any text: the names of labels and services
     return at if at.isprintable() and len(at) <= _LONGEST_WAY else validators.show(at)
 
 
 def _pattern(text: str) -> CloudPattern | None:
-    # anybody's texts: of long ones none is remembered
+    # long texts are not cached, because anybody may register them
     return _known_pattern(text) if len(text) <= _LONGEST_REMEMBERED else _new_pattern(text)
 
 
 def _new_pattern(text: str) -> CloudPattern | None:
-    """Return what an entry of a list of clouds means: `cloud-1`, or `[region=eu,tier=edge]`."""
+    """Parse an entry of a list of clouds: `cloud-1`, or `[region=eu,tier=edge]`."""
     if not (text.startswith("[") and text.endswith("]")):
         return CloudPattern(name=text) if validators.name_problem(text) is None else None
     if len(text) > limits.LABEL_TEXT:
@@ -496,7 +496,7 @@ _known_pattern = lru_cache(maxsize=4096)(_new_pattern)
 
 
 def _labels(items: tuple[tuple[str, str], ...]) -> Labels:
-    """Return one value for equal labels: thousands of clouds share a few sets of them."""
+    """Return one value for equal labels: thousands of clouds share a few label sets."""
     short = sum(len(key) + len(value) for key, value in items) <= _LONGEST_REMEMBERED
     return _known_labels(items) if short else _new_labels(items)
 

@@ -1,7 +1,7 @@
 """The value of one cloud, as its manifest declares it (docs/clouds.md).
 
-Owns the shapes only: parsing and validation are in `manifest`, lookups over many clouds in
-`inventory`. Invariant: every value here has been validated; names and labels are lower case.
+Values only: `manifest` parses and validates, `inventory` looks up. Invariant: every value here has
+been validated; names and labels are lower case.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ Labels = Mapping[str, str]
 NO_LABELS: Labels = MappingProxyType({})
 
 _SHORT = 8
-"""Entries of a list of clouds that are searched one by one: a set takes more room than they do."""
+"""A list of up to so many clouds is searched linearly, because a set takes more memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,22 +28,22 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """Where one service of a cloud answers, without Envoy in between."""
+    """The endpoints of one service of a cloud, behind the site's Envoy."""
 
     endpoints: tuple[Endpoint, ...]
     """At least one."""
     path: str = ""
-    """Prefix put before every request path; "" or "/image", never with a slash at its end."""
+    """The prefix of every request path: "" or "/image", never with a slash at its end."""
     host: str = ""
-    """The Host header to send; "" leaves the client's."""
+    """The Host header of requests; "" keeps the client's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """The files of a server's certificate, as the Envoy of that site sees them."""
+    """The files of a server certificate, by their paths at the site."""
 
     certificate: str
-    """PEM: its own first, then those between it and the authority."""
+    """PEM: the server certificate first, then the intermediate ones."""
     key: str
     """PEM: the private key."""
 
@@ -60,21 +60,21 @@ class Front:
     bind: str = ""
     """The address to listen on; "" means `address`."""
     region: str = ""
-    """The region that clients of this site look for in a catalog; "" where they look for none."""
+    """The region that clients of this site look for in a catalog; "" for none."""
     url: str = ""
-    """Where clients reach `port`, without a path; "" where that is what address, port and `tls` say
+    """The URL of `port` for clients, without a path; "" if address, port and `tls` give it
     (`urls`)."""
     tls: Certificate | None = None
-    """None: this Envoy speaks plain HTTP here, perhaps behind something that speaks TLS."""
+    """None for plain HTTP, perhaps behind a load balancer that terminates TLS."""
 
 
 UNLIMITED: Final = 0
-"""In the place of a limit: there is none."""
+"""The value of a limit that allows any number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallerLimits:
-    """How much each calling cloud may ask; UNLIMITED for any number, None where it isn't stated."""
+    """The limits of a calling cloud; UNLIMITED allows any number, None if not stated."""
 
     requests_per_second: int | None = None
     requests_at_once: int | None = None
@@ -88,30 +88,30 @@ class Peer:
     """The listener of a site for the Envoys of other sites."""
 
     address: str
-    """What other sites connect to."""
+    """The address that other sites connect to."""
     port: int
     bind: str = ""
     """The address to listen on; "" means `address`."""
     limits: CallerLimits = NO_LIMITS
-    """For each calling cloud that no rule states others for (`caller_limits`)."""
+    """For each calling cloud without limits in a rule (`caller_limits`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudPattern:
-    """One entry of a list of clouds: a name, or labels that must all be equal."""
+    """One entry of a list of clouds: a name, or labels that must all match."""
 
     name: str | None = None
     labels: Labels = field(default_factory=lambda: NO_LABELS)
-    """Not empty exactly where `name` is None."""
+    """Not empty if and only if `name` is None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudList:
-    """A list of clouds. One that names thousands is searched as quickly as a short one."""
+    """A list of clouds. The lookup of a name takes constant time, whatever the length."""
 
     clouds: tuple[CloudPattern, ...]
     names: frozenset[str] = field(init=False, repr=False, compare=False)
-    """The names in `clouds`; empty where the list is short."""
+    """The names in `clouds`; empty if the list is short."""
     others: tuple[CloudPattern, ...] = field(init=False, repr=False, compare=False)
     """The entries that are not in `names`."""
 
@@ -127,7 +127,7 @@ class CloudList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityRule(CloudList):
-    """Whose tokens the accepting cloud honours."""
+    """Whose tokens the accepting cloud accepts, and with what power."""
 
     roles: tuple[str, ...] = ("member", "reader")
     ids: str = "mapped"
@@ -136,7 +136,7 @@ class IdentityRule(CloudList):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptRule(CloudList):
-    """One rule of who may use this cloud's services. No rule: nobody else may."""
+    """One rule that allows other clouds to use services. Without rules, no other cloud may."""
 
     services: tuple[str, ...] | None = None
     """Official service types, or `identity.validate`; None means all."""
@@ -144,7 +144,7 @@ class AcceptRule(CloudList):
     """HTTP methods in upper case; None means all."""
     identity: IdentityRule | None = None
     limits: CallerLimits = NO_LIMITS
-    """For each of these clouds, whatever it asks for."""
+    """For each of these clouds, counted over all services."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,11 +155,11 @@ class Cloud:
     """An RFC 1123 label of at most 63 characters."""
     labels: Labels = field(default_factory=lambda: NO_LABELS)
     front: Front | None = None
-    """None: no Envoy of ours stands there."""
+    """None if the site has no front."""
     peer: Peer | None = None
-    """None: other sites go to the service endpoints directly."""
+    """None if other sites reach the service endpoints directly."""
     services: Mapping[str, Service] = field(default_factory=dict)
-    """Official service type to where it answers."""
+    """Official service type to its endpoints."""
     accept: tuple[AcceptRule, ...] = ()
     accept_mode: str = "enforce"
-    """"enforce", or "audit": what `accept` denies is let through, logged and counted."""
+    """"enforce", or "audit": requests that `accept` denies are allowed, logged and counted."""

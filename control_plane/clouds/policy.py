@@ -1,7 +1,7 @@
-"""Who may use a cloud's services: its `accept` rules as a value, and what they say of one request.
+"""The policy of a cloud: its `accept` rules as a value, and their verdict on one request.
 
-Everything is denied that no rule allows. Pure, and shared by both who decide: the planner at the
-origin, which has the callers' labels, and the RBAC of the target, for which labels become names.
+Everything is denied that no rule allows. Pure. Used at both ends: by the plan at the origin, and by
+the RBAC of the serving site, where labels are resolved to names.
 """
 
 from collections.abc import Collection, Iterable
@@ -21,37 +21,37 @@ IDENTITY = "identity"
 """A rule that allows this service also allows IDENTITY_VALIDATE."""
 
 FORM = "form"
-"""In the place of a method: the request may carry a form, in which services find another method. No
-rule can name it, so only those for all methods allow it."""
+"""Stands for the method of a request that may contain a form, because services find another method
+in it. No rule can name FORM, so only rules for all methods allow it."""
 
 AUDIT = "audit"
 ENFORCE = "enforce"
 MODES = (ENFORCE, AUDIT)
 
 _FEW = 4
-"""Labels of a selector that is remembered: 4096 of them take some 5 MiB at most."""
+"""Labels of a selector that is cached: 4096 such selectors take at most 5 MiB."""
 
 Selector = tuple[tuple[str, str], ...]
-"""Labels that must all be equal; at least one."""
+"""Labels that must all match; at least one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the rules of a cloud say of a request."""
+    """The verdict of a cloud's rules on one request."""
 
     allowed: bool
     rule: int | None
-    """Which rule allows it, or comes nearest to it; None: none is for that caller."""
+    """The rule that allows the request, or the closest one; None if no rule is for the caller."""
     reason: str
-    """Why it is denied; "" where it is allowed."""
+    """The reason of a denial; "" if the request is allowed."""
 
 
 def evaluate_rules(owner: Cloud, caller: Cloud, service: str, method: str | None = None) -> Verdict:
-    """Return what the rules of `owner` say of a request of another cloud, whatever the mode.
+    """Return the verdict of the rules of `owner` on a request of another cloud, in any mode.
 
     Args:
-        owner: The cloud that is asked.
-        caller: The cloud that asks.
+        owner: The cloud that has the service.
+        caller: The cloud that sends the request.
         service: An official service type or IDENTITY_VALIDATE.
         method: FORM for a request that may carry one; None asks whether any method is allowed.
     """
@@ -75,25 +75,25 @@ def evaluate_rules(owner: Cloud, caller: Cloud, service: str, method: str | None
 
 
 def lists_cloud(clouds: CloudList, cloud: Cloud) -> bool:
-    """Say whether a list of clouds means this one. Costs O(entries that are labels)."""
+    """Return whether a list of clouds contains this one. O(entries that are labels)."""
     return cloud.name in clouds.names or any(pattern_matches(each, cloud) for each in clouds.others)
 
 
 def pattern_matches(pattern: CloudPattern, cloud: Cloud) -> bool:
-    """Say whether one entry of a list of clouds means this cloud."""
+    """Return whether one entry of a list of clouds matches this cloud."""
     if pattern.name is not None:
         return pattern.name == cloud.name
     return has_labels(cloud, pattern.labels.items())
 
 
 def has_labels(cloud: Cloud, labels: Iterable[tuple[str, str]]) -> bool:
-    """Say whether a cloud has all of these labels."""
+    """Return whether a cloud has all of these labels."""
     own = cloud.labels
     return all(own.get(label) == value for label, value in labels)
 
 
 def allows_service(services: Collection[str] | None, service: str) -> bool:
-    """Say whether the `services` of a rule hold a service; None are all."""
+    """Return whether the `services` of a rule allow a service; None allows all."""
     return (
         services is None
         or service in services
@@ -102,12 +102,12 @@ def allows_service(services: Collection[str] | None, service: str) -> bool:
 
 
 def rule_name(index: int) -> str:
-    """Return how people find a rule in the manifest."""
+    """Return the place of a rule in the manifest."""
     return f"accept[{index}]"
 
 
 def methods_text(index: int, methods: Collection[str] | None) -> str:
-    """Return which methods a rule allows, in words."""
+    """Return the methods that a rule allows, in words."""
     return f"{rule_name(index)} allows {', '.join(methods or ()) or 'no method'}"
 
 
@@ -124,11 +124,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """All rules of a cloud, without its name: thousands of clouds may have equal ones."""
+    """All rules of a cloud, without its name: clouds with equal rules have equal policies."""
 
     rules: tuple[Rule, ...]
     audit: bool
-    """True: what they deny is let through, logged and counted."""
+    """Whether denied requests are allowed, logged and counted."""
 
 
 def policy_of(cloud: Cloud) -> Policy:
@@ -149,7 +149,7 @@ def policy_of(cloud: Cloud) -> Policy:
 
 
 def _sorted(labels: frozenset[tuple[str, str]]) -> Selector:
-    # anybody's labels: few of them are one value for all policies, many are not remembered
+    # long selectors are not cached, because anybody may register them
     return _known(labels) if len(labels) <= _FEW else tuple(sorted(labels))
 
 

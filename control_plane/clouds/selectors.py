@@ -1,7 +1,6 @@
-"""Who waits for clouds with some labels: an index of label selectors.
+"""An index of label selectors in use: which users select a given cloud.
 
-A change of a cloud costs what selects it, whatever the number of selectors. Not a value: it follows
-what is in use.
+A lookup costs O(selectors that select the cloud), whatever the number of selectors. Mutable.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -18,7 +17,7 @@ class SelectorIndex(Generic[_User]):
 
     def __init__(self) -> None:
         self._by_label: dict[tuple[str, str], dict[Selector, set[_User]]] = {}
-        """One label of a selector to the selectors that are found by it, and their users."""
+        """A label to the selectors that are indexed by it, and their users."""
         self._label_of: dict[Selector, tuple[str, str]] = {}
 
     def __len__(self) -> int:
@@ -26,16 +25,16 @@ class SelectorIndex(Generic[_User]):
         return len(self._label_of)
 
     def add(self, selector: Selector, user: _User) -> None:
-        """Note a user of a selector; harmless when it is known."""
+        """Add a user of a selector; adding it twice is harmless."""
         label = self._label_of.get(selector)
         if label is None:
-            # by the label that finds fewest others: a label that all selectors share finds none
+            # by the label with fewest selectors: a label that all selectors share would not help
             label = min(selector, key=lambda each: len(self._by_label.get(each, ())))
             self._label_of[selector] = label
         self._by_label.setdefault(label, {}).setdefault(selector, set()).add(user)
 
     def discard(self, selector: Selector, user: _User) -> None:
-        """Forget a user of a selector; harmless when it isn't known."""
+        """Remove a user of a selector; removing it twice is harmless."""
         label = self._label_of.get(selector)
         if label is None:
             return
@@ -51,9 +50,9 @@ class SelectorIndex(Generic[_User]):
     def users_selecting(self, clouds: Iterable[Cloud]) -> Iterator[Collection[_User]]:
         """Yield the users of each selector that selects one of some clouds, each selector once.
 
-        Clouds with equal labels cost as much as one; nobody is yielded for each cloud besides, so
-        that little work lies between. Selectors may come and go meanwhile; users
-        have to be copied before anything else runs.
+        Clouds with equal labels cost as much as one. An empty collection is yielded for each cloud,
+        so that little work is between two yields. Selectors may be added and removed between
+        yields. Copy the users before other code runs.
         """
         known: set[frozenset[tuple[str, str]]] = set()
         found: set[Selector] = set()
@@ -68,6 +67,6 @@ class SelectorIndex(Generic[_User]):
                     if selector not in found and has_labels(cloud, selector):
                         found.add(selector)
                         yield users
-        while known:  # to free all at once takes long
+        while known:  # freeing all at once takes long
             known.pop()
             yield ()

@@ -1,6 +1,6 @@
-"""Where clients reach a front: the URLs that belong into catalogs and links.
+"""The URLs of a front for clients, as in catalogs and links.
 
-Pure. Invariant: no URL here has a slash at its end.
+Invariant: no URL here has a slash at its end.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from scopeway.control_plane.clouds.model import Front
 
 
 def is_secure(front: Front) -> bool:
-    """Whether clients speak TLS to a front, or to what stands before it."""
+    """Return whether clients use TLS to the front, or to a load balancer before it."""
     return front.tls is not None or front.url.startswith("https:")
 
 
@@ -19,9 +19,9 @@ def front_url(front: Front) -> str:
 
 
 def service_urls(front: Front) -> Mapping[str, str]:
-    """Return service type to URL for the ports of one service each.
+    """Return service type to URL for the ports that serve one service each.
 
-    They have the scheme and the host of `url`, where that is given, and their own number.
+    A URL has the scheme and the host of `url`, if that is set, and the number of the port.
     """
     return {
         service: f"{_scheme(front)}://{_host(front)}:{port}"
@@ -34,7 +34,7 @@ def _scheme(front: Front) -> str:
 
 
 def _host(front: Front) -> str:
-    """The host as a URL has it: an IPv6 address in brackets."""
+    """Return the host as in a URL: an IPv6 address in brackets."""
     if not front.url:
         return f"[{front.address}]" if ":" in front.address else front.address
     authority = front.url.partition("://")[2]

@@ -143,7 +143,7 @@ def _with_rules(
                 # the first cloud answers; a 403 is not retried at another cloud
                 refused = denial_sentence(owner.name, caller.name, service, verdict.reason)
             elif not isinstance(hop, PeerHop):
-                said = f"not enforced, as no Envoy of ours is there: {verdict.reason}"
+                said = f"not enforced, because {owner.name} has no peer: {verdict.reason}"
         rules[owner.name] = said
     if refused is None:
         return replace(explanation, rules=rules, limits=limits)

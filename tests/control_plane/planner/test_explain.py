@@ -180,7 +180,9 @@ class TestMethods:
         explanation = self.explained(self.clouds(peer=False), "PUT")
 
         assert explanation.outcome == "route"
-        assert explanation.rules["cloud-2"].startswith("not enforced, as no Envoy of ours")
+        assert explanation.rules["cloud-2"].startswith(
+            "not enforced, because cloud-2 has no peer: "
+        )
 
 
 def test_a_policy_that_is_too_large_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
