@@ -1,8 +1,8 @@
-"""Who is who: SPIFFE names, X.509 certificates, and a small authority that issues them.
+"""SPIFFE ids, X.509 certificates, and a small certificate authority that issues them.
 
-`names` is pure and is all that listeners, clusters and policies need. `certificates` makes and
-reads certificates without I/O; `authority` keeps an authority and what it has issued in a folder.
-Only these two import `cryptography`.
+`names` is pure, and all that plans, listeners and policies need. `certificates` makes and reads
+certificates without I/O. `authority` keeps an authority and its certificates in a folder. Only
+these two import `cryptography`.
 """
 
 from scopeway.control_plane.identity.names import (

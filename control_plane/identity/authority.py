@@ -1,4 +1,4 @@
-"""A small authority, and what it has issued, in one folder.
+"""A small certificate authority, and the certificates that it has issued, in one folder.
 
     authority/current.pem         certificate and key of what signs now (mode 0600)
     authority/next.pem            between the first and the second step of a rotation
@@ -6,9 +6,10 @@
     cloud/<name>/                 tls.crt, tls.key, ca.crt of a site
     control-plane/                the same for control planes
 
-The folder of an identity is the path of its SPIFFE name. Every `ca.crt` holds all authorities that
-are to be trusted at that time. A rotation is three steps, between which the files are brought to
-where they are used: trust the next one too; sign with it; trust the previous one no longer.
+The folder of an identity is the path of its SPIFFE id. Every `ca.crt` holds all authorities that
+are trusted at that time. A rotation has three steps: trust the next authority too, sign with it,
+stop trusting the previous one. After each step, the operator copies the files to where they are
+used.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ from scopeway.control_plane.identity.names import CLOUD, CONTROL_PLANE
 
 
 class Step(Enum):
-    """What a rotation has just done."""
+    """The step that a rotation has done."""
 
     TRUSTED = "the next authority is trusted beside the current one"
     SIGNS = "the next authority is the current one now, and has signed all certificates anew"
@@ -39,33 +40,33 @@ class Step(Enum):
 
     @property
     def next_step(self) -> str:
-        """What follows when the files are where they are used."""
+        """What to do after the files are where they are used."""
         return "" if self is Step.FORGOTTEN else ", then rotate again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Somebody to whom a certificate was issued."""
+    """The owner of a certificate: a cloud, or the control planes."""
 
     cloud: str | None
-    """None: the control planes."""
+    """None for the control planes."""
     folder: Path
 
     @property
     def name(self) -> str:
-        """The last part of the SPIFFE name."""
+        """The last part of the SPIFFE id."""
         return self.cloud or CONTROL_PLANE
 
     @property
     def has_certificate(self) -> bool:
-        """Whether one was issued."""
+        """Whether a certificate was issued."""
         return (self.folder / files.CERTIFICATE).exists()
 
     def certificate(self) -> x509.Certificate:
         """Read the certificate.
 
         Raises:
-            CertificateError: it cannot be read.
+            CertificateError: the certificate cannot be read.
         """
         place = self.folder / files.CERTIFICATE
         try:
@@ -86,13 +87,13 @@ class AuthorityFolder:
         if not self._current.exists():
             raise CertificateError(f"{root} holds no authority: scopeway ca init --dir {root}")
         self.authority = _read_authority(self._current)
-        """What signs now."""
+        """The authority that signs now."""
 
     @staticmethod
     def create(
         root: Path, trust_domain: str, *, now: datetime, lifetime: timedelta
     ) -> "AuthorityFolder":
-        """Make the authority of a trust domain.
+        """Create the authority of a trust domain.
 
         Raises:
             CertificateError: the folder holds one already.
@@ -108,7 +109,7 @@ class AuthorityFolder:
         return AuthorityFolder(root)
 
     def trusted(self) -> bytes:
-        """Return all authorities that are to be trusted now, in PEM."""
+        """Return the PEM bundle of all authorities that are trusted now."""
         found = [self.authority.certificate]
         if self._next.exists():
             found.append(_read_authority(self._next).certificate)
@@ -118,12 +119,12 @@ class AuthorityFolder:
         return certificates.bundle(found)
 
     def holder(self, cloud: str | None) -> Holder:
-        """Return a cloud, or the control planes, as a holder, with or without a certificate."""
+        """Return the holder for a cloud, or for the control planes (None)."""
         parts = (CONTROL_PLANE,) if cloud is None else (CLOUD, cloud)
         return Holder(cloud=cloud, folder=self._root.joinpath(*parts))
 
     def holders(self) -> Iterator[Holder]:
-        """Yield everybody to whom a certificate was issued, the control planes first."""
+        """Yield all holders with a certificate, the control planes first."""
         clouds = sorted((self._root / CLOUD).glob(f"*/{files.CERTIFICATE}"))
         for holder in (self.holder(None), *(self.holder(each.parent.name) for each in clouds)):
             if holder.has_certificate:
@@ -136,7 +137,7 @@ class AuthorityFolder:
     def issue(
         self, holder: Holder, *, addresses: Sequence[str] = (), now: datetime, lifetime: timedelta
     ) -> x509.Certificate:
-        """Make a new key and certificate, in the place of what there is; return the certificate."""
+        """Replace key and certificate by new ones; return the certificate."""
         issued = certificates.issue(
             self.authority, holder.cloud, addresses=addresses, now=now, lifetime=lifetime
         )
@@ -147,18 +148,18 @@ class AuthorityFolder:
     def renew(
         self, holder: Holder, *, force: bool = False, now: datetime, lifetime: timedelta | None
     ) -> x509.Certificate | None:
-        """Issue anew what is due, with the same addresses; return None where it isn't.
+        """Renew a certificate that is due, with the same addresses; return None if it is not due.
 
-        Due is what has lived for two thirds of its life, and what another authority has signed.
+        A certificate is due after two thirds of its lifetime, or if another authority signed it.
 
         Args:
-            holder: Whose.
-            force: Issue it even if it isn't due.
+            holder: The owner of the certificate.
+            force: Renew even if it is not due.
             now: The time.
-            lifetime: None: the one it had.
+            lifetime: The new lifetime; None for the one it had.
 
         Raises:
-            CertificateError: it has none that can be read.
+            CertificateError: the holder has no certificate that can be read.
         """
         if not holder.has_certificate:
             raise CertificateError(f"{holder.name} has no certificate to renew in {holder.folder}")
@@ -177,8 +178,8 @@ class AuthorityFolder:
         """Do the next of the three steps of a rotation.
 
         Raises:
-            CertificateError: a certificate cannot be read, or the third step would cut its holder
-                off; then nothing was done.
+            CertificateError: a certificate cannot be read, or the third step would lock its holder
+                out. Then nothing has changed.
         """
         held = {holder: holder.certificate() for holder in self.holders()}
         if self._next.exists():
@@ -189,7 +190,7 @@ class AuthorityFolder:
                 self.renew(holder, now=now, lifetime=None)
             return Step.SIGNS
         if self._previous.exists():
-            for holder, certificate in held.items():  # where the second step broke off
+            for holder, certificate in held.items():  # if the second step was interrupted
                 if self._is_foreign(certificate):
                     raise CertificateError(
                         f"{holder.name} has a certificate of the previous authority: renew it first"

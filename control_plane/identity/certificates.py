@@ -1,7 +1,7 @@
-"""X.509 certificates of the fleet: made, read and compared. No files and no clock.
+"""Makes, reads and compares the X.509 certificates of the fleet. No files and no clock.
 
-Keys are EC P-256. An authority signs leaves only; a leaf bears one SPIFFE name and may be used by
-both sides of a connection. Invariant: what is issued never outlives its authority.
+Keys are EC P-256. An authority signs leaf certificates only. A leaf has one SPIFFE id, and is valid
+for both sides of a connection. Invariant: a certificate never outlives its authority.
 """
 
 import secrets
@@ -27,14 +27,14 @@ from scopeway.control_plane.errors import ControlPlaneError
 from scopeway.control_plane.identity.names import CONTROL_PLANE, control_plane_id, spiffe_id
 
 CLOCK_SKEW = timedelta(minutes=5)
-"""A certificate holds from so long before it is made: clocks of sites differ."""
+"""A certificate is valid from so long before its creation, because the clocks of sites differ."""
 COMMON_NAME = 64
-"""Characters that X.509 allows a common name."""
+"""The most characters of a common name in X.509."""
 _BOTH_SIDES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 
 
 class CertificateError(ControlPlaneError):
-    """A certificate or key that cannot be used; names what is wrong."""
+    """A certificate or key that cannot be used; the text has the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,38 +42,38 @@ class Issued:
     """A certificate with its key, in PEM."""
 
     certificate: bytes
-    """The leaf alone: authorities are roots, so there is no chain."""
+    """The leaf only: authorities are roots, so there is no chain."""
     key: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """What signs: a root certificate and its key."""
+    """A certificate authority: a root certificate and its key."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
     @property
     def trust_domain(self) -> str:
-        """The trust domain of all names that it signs."""
+        """The trust domain of all SPIFFE ids that it signs."""
         (name,) = spiffe_names(self.certificate)
         return name.removeprefix("spiffe://")
 
     @property
     def pem(self) -> bytes:
-        """The certificate, for those who trust it."""
+        """The certificate in PEM."""
         return self.certificate.public_bytes(Encoding.PEM)
 
 
 def make_authority(trust_domain: str, *, now: datetime, lifetime: timedelta) -> Authority:
-    """Make a new root of a trust domain."""
+    """Make a new root certificate of a trust domain."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"Scopeway {trust_domain}", key_id=secrets.token_hex(4))
     builder = (
         _builder(name, name, key, now, now + lifetime)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
-        # what SPIFFE gives a signing certificate: the trust domain without a path
+        # SPIFFE: a signing certificate has the trust domain without a path
         .add_extension(
             x509.SubjectAlternativeName(
                 [x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")]
@@ -95,14 +95,14 @@ def issue(
     """Make a key and a certificate.
 
     Args:
-        authority: Who signs.
-        cloud: Whose site it is for; None: for control planes.
-        addresses: DNS names and IP addresses, for clients that compare those; Envoy doesn't.
-        now: From when, but for `CLOCK_SKEW`.
-        lifetime: How long, but never longer than the authority itself.
+        authority: The signer.
+        cloud: The cloud of the site; None for control planes.
+        addresses: DNS names and IP addresses, for clients that verify them; Envoy does not.
+        now: The start of validity, minus `CLOCK_SKEW`.
+        lifetime: The lifetime, cut to the end of the authority.
 
     Raises:
-        CertificateError: the authority has ended.
+        CertificateError: the authority has expired.
     """
     domain, root = authority.trust_domain, authority.certificate
     spiffe = control_plane_id(domain) if cloud is None else spiffe_id(domain, cloud)
@@ -124,7 +124,7 @@ def issue(
 
 
 def addresses_of(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Return the DNS names and IP addresses that a certificate bears."""
+    """Return the DNS names and IP addresses of a certificate."""
     names = _alternative_names(certificate)
     return (
         *names.get_values_for_type(x509.DNSName),
@@ -133,20 +133,20 @@ def addresses_of(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def spiffe_names(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Return the URIs that a certificate bears; one that SPIFFE allows has exactly one."""
+    """Return the URIs of a certificate; a valid SPIFFE certificate has exactly one."""
     return tuple(
         _alternative_names(certificate).get_values_for_type(x509.UniformResourceIdentifier)
     )
 
 
 def is_due(certificate: x509.Certificate, *, now: datetime) -> bool:
-    """Return whether two thirds of a certificate's life are over: time to renew it."""
+    """Return whether a certificate should be renewed: two thirds of its lifetime are over."""
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return now >= start + (end - start) * 2 / 3
 
 
 def lifetime_of(certificate: x509.Certificate) -> timedelta:
-    """Return for how long a certificate was issued."""
+    """Return the lifetime that a certificate was issued for."""
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return end - start - CLOCK_SKEW
 
@@ -155,7 +155,7 @@ def read_certificates(pem: bytes, place: str) -> list[x509.Certificate]:
     """Return the certificates of a PEM file, at least one.
 
     Raises:
-        CertificateError: there is none, or one cannot be read.
+        CertificateError: there is no certificate, or one cannot be read.
     """
     try:
         return x509.load_pem_x509_certificates(pem)
@@ -167,7 +167,7 @@ def read_key(pem: bytes, place: str) -> PrivateKeyTypes:
     """Return the key of a PEM file.
 
     Raises:
-        CertificateError: there is none that can be read without a password.
+        CertificateError: there is no key that can be read without a password.
     """
     try:
         return load_pem_private_key(pem, None)
@@ -176,18 +176,18 @@ def read_key(pem: bytes, place: str) -> PrivateKeyTypes:
 
 
 def is_key_of(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
-    """Return whether a key is that of a certificate."""
+    """Return whether a key belongs to a certificate."""
     ours, its = key.public_key(), certificate.public_key()
     return _public_bytes(ours) == _public_bytes(its)
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Return a key in PEM, without a password: whoever can read the file has it."""
+    """Return a key in PEM, without a password."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def bundle(certificates: Iterable[x509.Certificate]) -> bytes:
-    """Return certificates in PEM, each once, in the order in which they are first named."""
+    """Return certificates in PEM, in order, each once."""
     return b"".join(dict.fromkeys(each.public_bytes(Encoding.PEM) for each in certificates))
 
 
@@ -212,7 +212,7 @@ def _builder(
 
 def _name(common_name: str, key_id: str = "") -> x509.Name:
     parts = [x509.NameAttribute(NameOID.COMMON_NAME, common_name[:COMMON_NAME])]
-    if key_id:  # tells the authorities of one trust domain apart, also for people
+    if key_id:  # distinguishes the authorities of one trust domain
         parts.append(x509.NameAttribute(NameOID.SERIAL_NUMBER, key_id))
     return x509.Name(parts)
 

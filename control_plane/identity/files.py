@@ -1,8 +1,8 @@
-"""The files of an identity, by cert-manager's names, and how they are written and read.
+"""Reads and writes the files of an identity, with cert-manager's names.
 
-Owns the layout of one folder. Everything is replaced by a rename, which is what Envoy watches for;
-certificate and key by one. Others may write them one after the other: whoever reads them checks
-that they belong together, and keeps what it has until they do (`read_identity`).
+Every write is a rename, because Envoy watches for renames; one rename replaces certificate and key.
+Other programs may replace one file after the other. So `read_identity` checks that certificate and
+key belong together, and its callers keep the previous identity until they do.
 """
 
 import os
@@ -25,7 +25,7 @@ CERTIFICATE: Final = "tls.crt"
 KEY: Final = "tls.key"
 AUTHORITIES: Final = "ca.crt"
 _PAIR: Final = "..data"
-"""The link to the folder of certificate and key that count."""
+"""The link to the folder of the present certificate and key."""
 
 PRIVATE: Final = 0o600
 PUBLIC: Final = 0o644
@@ -33,7 +33,7 @@ PUBLIC: Final = 0o644
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityFiles:
-    """Where a program finds who it is, and whom to trust."""
+    """The files of a certificate, its key, and the CA bundle used to verify peers."""
 
     certificate: Path
     key: Path
@@ -42,7 +42,7 @@ class IdentityFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What the files hold, checked; all in PEM."""
+    """The validated contents of the files, in PEM."""
 
     certificate: bytes
     key: bytes
@@ -53,8 +53,8 @@ def read_identity(files: IdentityFiles) -> Identity:
     """Read the files of an identity.
 
     Raises:
-        CertificateError: one cannot be read or holds something else, or certificate and key do
-            not belong together (which passes, where they are just being replaced).
+        CertificateError: a file cannot be read or has other contents, or certificate and key do
+            not belong together. The latter is temporary while they are being replaced.
     """
     certificate, key, authorities = (
         _read(file) for file in (files.certificate, files.key, files.authorities)
@@ -67,10 +67,10 @@ def read_identity(files: IdentityFiles) -> Identity:
 
 
 def write_issued(folder: Path, issued: Issued) -> None:
-    """Replace certificate and key in a folder at once; the folder is made where it is missing.
+    """Replace certificate and key in a folder at once; create the folder if it is missing.
 
-    Both are links into a folder that one rename replaces, as in a volume of Kubernetes. An Envoy
-    that read the one of now with the other of before would refuse every new cluster with them.
+    Both are links into a folder that one rename replaces, as in a Kubernetes volume. An Envoy that
+    reads the new certificate with the old key would reject every new cluster that uses them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pair = Path(tempfile.mkdtemp(dir=folder, prefix=".."))
@@ -88,7 +88,7 @@ def write_issued(folder: Path, issued: Issued) -> None:
 
 
 def replace_file(file: Path, content: bytes, mode: int) -> None:
-    """Write a file whole or not at all; nobody sees a part of it, or a wider mode."""
+    """Write a file atomically: no reader sees a part of it, or a wider mode."""
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # of mode 0600
     try:
         with open(handle, "wb") as temporary:
@@ -104,7 +104,7 @@ def replace_file(file: Path, content: bytes, mode: int) -> None:
 
 
 def _link(link: Path, target: str) -> None:
-    """Make a link, in the place of whatever has its name, by a rename."""
+    """Create or replace a link by a rename."""
     new = link.with_name(f".{link.name}.new")
     new.unlink(missing_ok=True)
     new.symlink_to(target)

@@ -1,7 +1,6 @@
-"""Where clouds are registered: etcd or a folder of files.
+"""Reads and writes registries: etcd, or a folder of files. Start at `open_registry`.
 
-Reads and writes registries. The way in is `open_registry`. What the batches of a registry add up
-to is for `catalog` to say.
+`catalog` folds the batches of a registry into the inventory.
 """
 
 from scopeway.control_plane.registry.opening import open_registry, open_store

@@ -1,7 +1,7 @@
-"""JSON texts of the registry to clouds and cordons.
+"""Parses JSON documents of a registry into clouds and cordons, and writes them.
 
-Owns what is strict about the text itself, and which keys hold what; the meaning is in
-`control_plane.clouds`.
+Checks the text itself, and that a document is under the right key. `control_plane.clouds` checks
+the contents.
 """
 
 import json
@@ -15,18 +15,18 @@ from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.protocol import Entry
 
 CORDON_KEY = "/cordon"
-"""What a cloud's key ends with for its cordon. Below the cloud's own key, so that one watch sees
-both, in order; beside it, so that whoever registers the cloud doesn't write it."""
+"""The suffix of the key of a cordon, after the cloud's key: one watch reports both in order, and
+whoever registers the cloud does not overwrite the cordon."""
 
 MAX_BYTES = 256 * 1024
-"""Of one document: hundreds of times what a large cloud needs."""
+"""The largest document: hundreds of times the size of a large cloud."""
 
 
 def parse_document(document: object, place: str) -> Cloud | Cordon:
-    """Return what a document (of YAML's or JSON's plain types) declares, by its kind.
+    """Return the cloud or cordon that a document (of the plain types of YAML or JSON) declares.
 
     Raises:
-        InvalidCloud: the document is refused.
+        InvalidCloud: the document is not valid.
     """
     if isinstance(document, dict) and document.get("kind") == cordon.KIND:
         return parse_cordon(document, place)
@@ -36,17 +36,17 @@ def parse_document(document: object, place: str) -> Cloud | Cordon:
 def parse_json(
     text: bytes, place: str, key: str | None = None, *, max_bytes: int = MAX_BYTES
 ) -> Entry:
-    """Return what a JSON document declares.
+    """Return the entry that a JSON document declares.
 
     Args:
         text: The document.
-        place: Where it stands, for people.
-        key: The end of its key: a cloud's name, alone or with CORDON_KEY. The document must be that
-            cloud's, and of that kind; None: there is no key.
-        max_bytes: A longer document is refused.
+        place: Where the document is, for people.
+        key: The end of its key: the name of a cloud, alone or with CORDON_KEY. The document must
+            have that name and kind. None if the document has no key.
+        max_bytes: A longer document is not valid.
     """
     entry = _read(text, place, key, max_bytes)
-    if isinstance(entry, InvalidCloud) and key is not None:  # the key says whose it is
+    if isinstance(entry, InvalidCloud) and key is not None:  # the key has the name
         name = key.removesuffix(CORDON_KEY)
         entry.name, entry.cordon = (name, None) if name == key else (None, name)
     return entry
@@ -84,12 +84,12 @@ def to_json(entry: Cloud | Cordon) -> bytes:
 def _decode(text: bytes, max_bytes: int) -> Any:
     if len(text) > max_bytes:
         raise ValueError(f"longer than {max_bytes} bytes")
-    if text.count(b"{") > limits.OBJECTS:  # each takes a call of `_without_twins`
+    if text.count(b"{") > limits.OBJECTS:  # each costs a call of `_without_duplicates`
         raise ValueError(f"more than {limits.OBJECTS} objects")
     return _DECODER.decode(text.decode())
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
@@ -98,7 +98,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_without_twins)
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates)
 
 
 def _one_line(error: Exception) -> str:

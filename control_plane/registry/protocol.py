@@ -1,7 +1,7 @@
-"""What a registry is: the source of all clouds, seen as a stream of batches.
+"""The interface of a registry: a stream of batches to read, and a store to write.
 
-Owns the two shapes that every registry speaks. Knows no etcd, no files, no Envoy. Invariant: the
-batches of one `watch`, folded in order, are all that the registry holds; `catalog` folds them.
+Knows neither etcd nor files. Invariant: the batches of one `watch`, folded in order by `catalog`,
+are the contents of the registry.
 """
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
@@ -14,35 +14,35 @@ from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.errors import ControlPlaneError
 
 Entry = Cloud | Cordon | InvalidCloud
-"""What stands in one place: a cloud, the cordon of one, or something that is refused."""
+"""One entry: a cloud, a cordon, or a document that is not valid."""
 
 Place = str
-"""Where a registry keeps one entry: an etcd key, or a file and what is in it. For people, too."""
+"""Where a registry keeps an entry: an etcd key, or a file and a name. Also shown to people."""
 
 
 class RegistryUnavailable(ControlPlaneError):
-    """The registry cannot be read; the sentence names it and says why."""
+    """The registry cannot be read; the text names the registry and the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What a registry has to tell at once; seen as a whole or not at all."""
+    """The changes that a registry reports at once; they take effect together."""
 
     upserts: Mapping[Place, Entry] = field(default_factory=dict)
-    """New or changed entries, the bad ones as the reason why they are refused."""
+    """New or changed entries; those that are not valid as InvalidCloud."""
     deletes: Collection[Place] = ()
-    """Entries that are gone; never a place of `upserts`."""
+    """Deleted entries; never a place of `upserts`."""
     complete: bool = False
-    """`upserts` is everything: what isn't in it is gone. So is the first batch of every `watch`."""
+    """Whether `upserts` is the whole registry. True for the first batch of every `watch`."""
     stale: str | None = None
-    """Not None: the registry cannot be reached just now, and why, in words for people ("etcd ... is
-    away: connection refused"). Holds until the next batch."""
+    """Why the registry cannot be reached now, for people ("etcd ... is away: connection refused");
+    None if it can. Valid until the next batch."""
     current_until: float | None = None
-    """Where it is stale: until when what was told is known to have been what the registry holds, in
+    """If `stale`: the last time at which the reported entries were the contents of the registry, in
     seconds since 1970."""
     report_cost: Callable[[float], None] = field(default=lambda _: None, compare=False, repr=False)
-    """To be called by who has taken it over, with the seconds of CPU that this took: a registry may
-    let what takes long rest before its next change."""
+    """The receiver calls this with the CPU seconds that applying the batch took. A registry may
+    delay further changes of entries that are expensive to apply."""
 
 
 class Store(Protocol):
@@ -53,61 +53,62 @@ class Store(Protocol):
 
         Args:
             cloud: The new value.
-            lease_ttl: Seconds after which it is gone unless it is put again; None: it stays.
+            lease_ttl: Seconds after which the cloud is deleted unless it is put again; None: never.
         """
 
     async def get(self, name: str) -> Cloud | None:
         """Return a cloud.
 
         Raises:
-            InvalidCloud: what is registered under that name is refused.
+            InvalidCloud: the document of that name is not valid.
         """
 
     async def list(self) -> Mapping[Place, Entry]:
-        """Return everything."""
+        """Return all entries."""
 
     async def delete(self, name: str) -> bool:
-        """Take a cloud away; tell whether it was there."""
+        """Delete a cloud; return whether it existed."""
 
     async def cordon(self, cordon: Cordon) -> None:
-        """Cordon a cloud, registered or not, or give another reason."""
+        """Cordon a cloud, registered or not, or replace the reason."""
 
     async def cordoned(self, name: str) -> str | None:
-        """Return why a cloud is cordoned, None where it isn't.
+        """Return the reason if a cloud is cordoned, else None.
 
         Raises:
-            InvalidCloud: what stands in the place of its cordon is refused.
+            InvalidCloud: the document of its cordon is not valid.
         """
 
     async def uncordon(self, name: str) -> bool:
-        """Lift a cordon; tell whether there was one."""
+        """Remove a cordon; return whether there was one."""
 
     async def close(self) -> None:
-        """Give back connections."""
+        """Close connections."""
 
 
 class Registry(Protocol):
-    """Somewhere clouds are registered."""
+    """A source of clouds that can be watched."""
 
     @property
     def name(self) -> str:
-        """How people call it in logs and errors; holds no password."""
+        """The name in logs and errors; contains no password."""
 
     def watch(self) -> AsyncGenerator[Batch, None]:
-        """Yield a complete batch and then every change, for ever.
+        """Yield a complete batch and then every change, forever.
 
-        A lost connection is mended inside and never ends it. One at a time; to be called again
-        after a RegistryUnavailable only. Close it (`aclosing`) rather than leave it.
+        A lost connection is re-established inside, and does not end the watch. Only one watch may
+        run at a time. Start another one only after RegistryUnavailable. Close a watch with
+        `aclosing`.
 
         Raises:
-            RegistryUnavailable: it could not be read at the start.
+            RegistryUnavailable: the registry could not be read at the start.
         """
 
     def release(self, names: Collection[str]) -> None:
-        """Take note that clouds, lost from it in a storm and held since, were given up.
+        """Drop clouds that were kept after a mass loss and that the operator has released.
 
-        For registries that remember clouds themselves; others hold none.
+        Registries that do not keep clouds themselves ignore this.
         """
 
     async def close(self) -> None:
-        """Give back connections and files; to be called when no `watch` runs any more."""
+        """Close connections and files; call this when no `watch` runs."""

@@ -1,1 +1,1 @@
-"""Clouds that are registered as files of a folder."""
+"""The registry in a folder of YAML files."""

@@ -1,7 +1,7 @@
-"""The clouds and cordons of one YAML file of any number of documents.
+"""The clouds and cordons of one YAML file with any number of documents.
 
-Owns how the documents of a file are told apart from one version of the file to the next. Pure.
-Invariant: a place names its cloud and not its line, so that a document may move within the file.
+Identifies the documents of a file across versions of the file. Pure. Invariant: the place of an
+entry has the name of its cloud and not its line, so that a document may move within the file.
 """
 
 import hashlib
@@ -27,28 +27,29 @@ _OUTSIDE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifests:
-    """What stands in a file."""
+    """The contents of a file."""
 
     entries: Mapping[Place, Entry]
-    """`file#cloud`, `file#cloud cordon`, or `file:line` where the cloud cannot be told; the second
-    document of the same one has ` (2)` behind it."""
+    """By place: `file#cloud`, `file#cloud cordon`, or `file:line` if the document has no valid
+    name. A second document of the same cloud gets the suffix ` (2)`."""
     documents: Known = field(repr=False)
-    """The good documents by a digest of their text."""
+    """The valid documents, by the digest of their text."""
     all_identified: bool
-    """Every document could be told to be some cloud's: what is not in `entries` is not in it."""
+    """Whether every document has a name: then a cloud that is not in `entries` is not in the
+    file."""
 
 
 def read_manifests(
     text: str, file: str, known: Known = _NOTHING, *, inside: bool = True
 ) -> Manifests:
-    """Return the clouds of a file's text.
+    """Return the contents of a file.
 
     Args:
-        text: All of it.
-        file: Its name, for the places.
-        known: The `documents` of an older version, not to be parsed again.
-        inside: It is in the folder of the registry. Else of a document that is refused nothing is
-            shown: whoever may put a link into the folder must not read what the control plane may.
+        text: The whole text of the file.
+        file: The name of the file, for the places.
+        known: The `documents` of an older version, which are not parsed again.
+        inside: Whether the file is in the folder of the registry. If not, errors show nothing of
+            its text: whoever puts a link into the folder may not be allowed to read its target.
     """
     entries: dict[Place, Entry] = {}
     documents: dict[bytes, Cloud | Cordon] = {}
@@ -71,7 +72,7 @@ def read_manifests(
 
 
 def unreadable_file(file: str, reason: str) -> Manifests:
-    """Return what is known of a file that cannot be read: nothing."""
+    """Return the contents of a file that cannot be read: one error."""
     problem = InvalidCloud(file, Problem("", reason))
     return Manifests(entries={file: problem}, documents={}, all_identified=False)
 

@@ -17,7 +17,7 @@ POLL_INTERVAL = 0.25
 
 
 class DirectoryRegistry:
-    """The clouds of one folder; not of the folders in it."""
+    """The registry in one folder, without its subfolders."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder

@@ -1,8 +1,7 @@
-"""YAML texts to plain values, strictly: what a file of several documents holds.
+"""Parses YAML files with several documents into plain values, strictly.
 
-Owns the YAML: where a document begins, what its scalars are, twins, nesting. Pure; knows no clouds.
-The events of libyaml are put together here, because its own composer recurses without a limit and
-would take the whole process down, and because only so twins and aliases can be refused.
+Pure; knows no clouds. It builds the values from libyaml's events. libyaml's own composer recurses
+without a limit, which can crash the process, and accepts duplicate keys and aliases.
 """
 
 import re
@@ -13,17 +12,17 @@ from typing import Any, cast
 import yaml
 
 MAX_CHARACTERS = 256 * 1024
-"""Of one document: hundreds of times what a large cloud needs."""
+"""The longest document: hundreds of times the size of a large cloud."""
 MAX_DEPTH = 24
 MAX_NUMBER = 100
-"""Characters; PyYAML would take seconds for a long one in base 60 (`1:30:…`)."""
+"""Characters of a number; PyYAML takes seconds for a long number in base 60 (`1:30:…`)."""
 MAX_DIRECTIVES = 16
-"""Lines that begin with `%`; libyaml compares each `%TAG` with all before it."""
+"""Lines that begin with `%`; libyaml compares each `%TAG` with all earlier ones."""
 _LONGEST_SHOWN = 60
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 
 _MARKER = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
-"""Ends a document at the start of any line, even within a text (YAML 1.2, 9.1.2)."""
+"""The end of a document: a marker at the start of a line, even within a text (YAML 1.2, 9.1.2)."""
 _CONTENT = re.compile(r"^(?!%)[ \t]*[^\s#]", re.MULTILINE)
 """A line that is more than a comment or a directive."""
 _DIRECTIVE = re.compile(r"^%", re.MULTILINE)
@@ -33,7 +32,7 @@ _TEXTS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "timestamp", 
 
 
 class NotYaml(ValueError):
-    """A document that cannot be read; `line` counts from 1 in the text of this document."""
+    """A document that is not valid; `line` counts from 1 in the text of the document."""
 
     def __init__(self, reason: str, mark: Any = None) -> None:
         super().__init__(reason)
@@ -42,7 +41,7 @@ class NotYaml(ValueError):
 
 
 def split(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the documents of a file that aren't empty, each with the number of its first line."""
+    """Yield the documents of a file that are not empty, each with the number of its first line."""
     line = 1
     start = 0
     ends = [marker.start() for marker in _MARKER.finditer(text)] + [len(text)]
@@ -56,12 +55,12 @@ def split(text: str) -> Iterator[tuple[int, str]]:
 
 
 def load(text: str) -> object:
-    """Return the value of one document; None where it is empty.
+    """Return the value of one document; None if it is empty.
 
-    Timestamps stay texts. Refused: aliases, tags, twins, keys that aren't scalars.
+    Timestamps stay texts. Aliases, tags, duplicate keys, and keys that are not scalars are errors.
 
     Raises:
-        NotYaml: it cannot be read.
+        NotYaml: the document is not valid.
     """
     if len(text) > MAX_CHARACTERS:
         raise NotYaml(f"longer than {MAX_CHARACTERS} characters")

@@ -1,1 +1,1 @@
-"""Clouds that are registered in etcd."""
+"""The registry in etcd."""

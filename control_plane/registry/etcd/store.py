@@ -1,6 +1,6 @@
-"""Writing clouds into etcd, for the command line; reading them back as they stand there.
+"""Writes clouds into etcd for the command line, and reads them back.
 
-Owns the few calls of `Store`, a connection for each.
+Each call of `Store` makes a connection of its own.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -19,7 +19,7 @@ from scopeway.control_plane.registry.protocol import Entry, Place, RegistryUnava
 
 
 class EtcdStore:
-    """The keys of one etcd. Every method may raise RegistryUnavailable."""
+    """The store in one etcd. Every method may raise RegistryUnavailable."""
 
     def __init__(self, url: EtcdUrl) -> None:
         self._url = url
@@ -71,7 +71,7 @@ class EtcdStore:
         return await self._delete(self._key(f"{name}{CORDON_KEY}"))
 
     async def close(self) -> None:
-        """Do nothing: every call closes its connection."""
+        """Do nothing: each call closes its connection."""
 
     async def _get(self, key: str) -> Cloud | Cordon | None:
         async with self._session() as session:
