@@ -1,7 +1,7 @@
-"""The errors of the library, each with the gRPC status that ends a stream because of it.
+"""The errors of the library, each with the gRPC status of the stream that it ends.
 
     XdsError
-      ProtocolError(status)     the peer broke the protocol, or is not served; ends its stream only
+      ProtocolError(status)     the client broke the protocol, or is not served; ends its stream
         MalformedRequestError   INVALID_ARGUMENT: the bytes are no DeltaDiscoveryRequest
         MissingNodeError        INVALID_ARGUMENT: the first request of a stream names no node
       ListenError               the server cannot listen at its address
@@ -16,7 +16,7 @@ class XdsError(Exception):
 
 
 class ProtocolError(XdsError):
-    """Ends the stream it happened on, with `status`, the name of a gRPC status code."""
+    """Ends the stream on which it occurs. `status` is the name of a gRPC status code."""
 
     def __init__(self, message: str, *, status: str = "INVALID_ARGUMENT") -> None:
         super().__init__(message)
@@ -24,12 +24,12 @@ class ProtocolError(XdsError):
 
 
 class MalformedRequestError(ProtocolError):
-    """The bytes of a request cannot be read."""
+    """A request cannot be decoded."""
 
 
 class MissingNodeError(ProtocolError):
-    """The first request of a stream does not say who sends it."""
+    """The first request of a stream has no node."""
 
 
 class ListenError(XdsError):
-    """The server cannot listen at the address that the message names."""
+    """The server cannot listen on an address; the message names it."""

@@ -1,4 +1,4 @@
-"""What one client, or a crowd of them, may cost a server."""
+"""The limits of a server: what one client, and all clients together, may cost it."""
 
 from dataclasses import dataclass
 
@@ -8,56 +8,57 @@ from scopeway.xds.protocol.session import NAMES_LIMIT, RESPONSE_LIMIT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one client, or a crowd of them, may cost."""
+    """What one client, and all clients together, may cost."""
 
     send_timeout: float = 30.0
-    """Seconds that a client may take to accept a response before it loses its stream."""
+    """Seconds that a client may take to read a response. Then its stream ends."""
     request_bytes: int = 8 << 20
-    """The largest request; a returning client lists every version that it has."""
+    """The largest request. A returning client lists the versions of all its resources."""
     response_bytes: int = RESPONSE_LIMIT
-    """A response ends with the resource that takes it to so many bytes."""
+    """A response ends with the resource that reaches this size."""
     unsent_bytes: int = 32 << 20
-    """Bytes of responses that are on their way to one client, whatever its streams; further ones
-    wait until it has taken those. gRPC holds each twice."""
+    """Bytes of responses on their way to one client, on all its streams. Further responses wait
+    until the client has read those. gRPC holds each response twice."""
     name_bytes: int = MAX_NAME_BYTES
-    """The longest resource name; longer ones are skipped."""
+    """The longest resource name. Longer names are skipped."""
     first_request_timeout: float = 30.0
-    """Seconds that a stream may be silent before it has named its node."""
+    """Seconds that a client may take to send the first request of a stream."""
     names: int = NAMES_LIMIT
-    """Names of one type that a stream may be subscribed to; further ones are skipped."""
+    """Names of one type that a stream may be subscribed to. Further names are skipped."""
     names_per_second: float = 200.0
-    """New names that a stream may go on to subscribe to; further requests are left unread until
-    their time comes, and its client waits. Each KiB of a request counts as a name. In state of the
-    world only these count, since a request repeats all names."""
+    """The rate of new names that a stream may subscribe to. Above it, the server delays reading
+    the next request. Each KiB of a request counts as a name. In state of the world only these
+    count, as a request repeats all names."""
     names_burst: int = 20_000
-    """Names at once: a returning client lists all that it has."""
+    """New names at once: a returning client subscribes to all its names."""
     connects_per_second: float = 300.0
-    """New streams that the server goes on to serve; faster ones wait for their turn, unread. Until
-    then they cost memory only, and their clients go on with what they have."""
+    """The rate of new streams. Above it, streams are delayed: they are not read yet and cost only
+    memory, and their clients keep their resources."""
     connects_burst: int = 200
     """New streams at once."""
     connect_wait: float = 5.0
-    """Seconds that a new stream may have to wait for its turn; who would wait longer is refused at
-    once. Below Envoy's `initial_fetch_timeout` (15 s), after which it starts without an answer."""
+    """The longest delay of a new stream, in seconds. A stream that would wait longer is refused at
+    once. Keep it below Envoy's `initial_fetch_timeout` (15 s), after which Envoy starts without a
+    response."""
     client_connects_per_second: float | None = None
-    """New streams of one client, as `xds.grpc_server.server.serve` tells them apart by what TLS has
-    proven, that the server goes on to serve; faster ones wait and are refused as above. None: only
-    all clients together have a limit."""
+    """The rate of new streams of one client, which is identified by its TLS certificate. Above it,
+    streams are delayed or refused as above. None: only the limit of all clients applies."""
     client_connects_burst: int = 64
     """New streams of one client at once."""
     cpu_share: float | None = None
-    """The share of one core that the work for one client may take in the long run; when its budget
-    is used up, its requests are left unread and its responses wait. None: no limit."""
+    """The share of one CPU core that the work for one client may use in the long run. When the
+    budget is used up, the server delays reading its requests and sending its responses. None: no
+    limit."""
     cpu_burst: float = 10.0
-    """Seconds of CPU that the work for one client may take at once."""
+    """Seconds of CPU time that the work for one client may use at once."""
     connections: int = 10_000
-    """Connections at a time; further ones are closed at once. Each costs a file descriptor, and
-    20 kB also before its client has said a word: without one left, the whole process stands."""
+    """Open connections. Further ones are closed at once. Each costs a file descriptor and, even
+    before the first request, 20 kB. A process without file descriptors cannot work."""
     handshake_timeout: float = 10.0
-    """Seconds that a client may take for TLS and the first frames of HTTP/2."""
+    """Seconds that a client may take for the handshakes of TLS and HTTP/2."""
     streams_per_connection: int = 32
-    """Streams on one connection at a time; further ones wait."""
+    """Open streams on one connection. Further ones wait."""
     status_bytes: int = 4 << 20
-    """The largest answer of CSDS; gRPC's clients take no larger ones unless they are told to."""
+    """The largest response of CSDS. By default, gRPC clients accept no larger one."""
     drain_timeout: float = 5.0
-    """Seconds that the streams have to end when the server stops."""
+    """Seconds that streams may take to end when the server stops."""

@@ -1,13 +1,12 @@
-"""Where a server's resources come from: the protocols that a user of this library implements.
+"""The source of a server's resources: the protocols that a user of this library implements.
 
-All methods are synchronous and quick: on the server's event loop they look up or compile in memory.
-The server never asks for more than it sends. Ordering: the implementer first makes the new state
-visible to `resource`, then tells the notifier what changed (`xds.notifier.ChangeNotifier`); never
-the other way round.
+All methods are synchronous and must be quick, as they run on the server's event loop. The server
+calls `resource` only for resources that it is about to send. To change a resource, first make the
+new state visible to `resource`, then call the notifier (`xds.notifier.ChangeNotifier`).
 
-Errors: what `resource` raises costs the client that resource only, and it is asked again after some
-time; what anything else here raises ends the stream, with INTERNAL if it is no
-`xds.errors.ProtocolError`.
+Errors: if `resource` raises, the client does not get that resource, and the lookup is repeated
+later. Any other error ends the stream: with the status of a `xds.errors.ProtocolError`, else with
+INTERNAL.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,7 +19,7 @@ from scopeway.xds.steps import Steps
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locality:
-    """Where a client runs (`envoy.config.core.v3.Locality`); "" is what it doesn't tell."""
+    """Where a client runs (`envoy.config.core.v3.Locality`). Unknown parts are ""."""
 
     region: str = ""
     zone: str = ""
@@ -32,108 +31,111 @@ UNKNOWN_LOCALITY: Final = Locality()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """Who is at the other end of a stream (`envoy.config.core.v3.Node`)."""
+    """The client of a stream (`envoy.config.core.v3.Node`)."""
 
     id: str
     cluster: str
-    """The service that the client is part of; no resource."""
+    """The service that the client is part of; not a `Cluster` resource."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """The strings and numbers of `metadata`, by dotted path: of `{"site": {"zone": "b", "n": 2}}`
-    `{"site.zone": "b", "site.n": "2"}`. Booleans and lists are left out, and what lies deeper than
-    16 levels; `xds.encoding.node.MAX_METADATA` says how much there may be."""
+    """The strings and numbers of `metadata` by dotted path: `{"site": {"zone": "b", "n": 2}}`
+    becomes `{"site.zone": "b", "site.n": "2"}`. Booleans, lists and values below 16 levels are left
+    out. `xds.encoding.node.MAX_METADATA` limits the size."""
     locality: Locality = UNKNOWN_LOCALITY
     """Where the client runs."""
     user_agent: str = ""
-    """`user_agent_name` and `user_agent_version` or `user_agent_build_version`, "envoy/1.40.0"; as
-    much of it as the client tells."""
+    """`user_agent_name` and `user_agent_version` or `user_agent_build_version`: "envoy/1.40.0". A
+    part that the client does not send is left out."""
     client_features: frozenset[str] = frozenset()
-    """What the client says that it can do ("xds.config.supports-resource-ttl")."""
+    """The features that the client supports ("xds.config.supports-resource-ttl")."""
     identities: tuple[str, ...] | None = None
-    """The URIs in the client's certificate, proven by TLS; all else here is only claimed. None:
-    the channel proves nothing."""
+    """The URIs in the client certificate, verified by TLS. The client only claims all other fields.
+    None: the server does not use TLS."""
 
 
 class NodeView(Protocol):
-    """The resources as one stream sees them; made when the stream's node is known.
+    """The resources that one stream sees. `Source.attach` returns it.
 
-    Several streams may share one, and a source that shows all nodes the same may be its own view.
+    Streams may share a view. A source that shows all nodes the same may be its own view.
     """
 
     @property
     def group(self) -> str:
-        """The group of nodes that this node belongs to (`ChangeNotifier` tells a group).
+        """The group of the node, for changes that concern one group (`ChangeNotifier`).
 
-        Whatever nodes have in common, such as their site or their kind. Asked once a stream.
+        For example the site of the nodes, or their kind. Read once for each stream.
         """
 
     def resource(self, type_url: str, name: str) -> Resource | None:
-        """Return the resource, or None where there is none by that name (the client is told so).
+        """Return the resource, or None if it does not exist; the client is told so.
 
-        Its `name` is the one asked for. Asked for every stream, whenever it may have to be sent, so
-        what costs something to make is worth keeping. Equal versions are taken for equal resources.
+        The resource must have this name. Called for every stream, whenever the resource may have to
+        be sent, so cache what is expensive. Resources of the same version must be equal.
         """
 
     def wildcard(self, type_url: str) -> Collection[str]:
         """Return the names that a wildcard subscription of this node means now.
 
-        None at all where a type is had by name only, as endpoints, routes and secrets are by Envoy.
-        Asked when a client takes the wildcard, and after `ChangeNotifier.wildcard_changed`.
+        Return no names if clients request the type by name only, as Envoy does for endpoints,
+        routes and secrets. Called when a client subscribes to the wildcard, and after
+        `ChangeNotifier.wildcard_changed`.
         """
 
     def close(self) -> None:
-        """The stream has ended, and asks no more; called once for each `Source.attach`."""
+        """Release the view: the stream has ended. Called once for each `Source.attach`."""
 
 
 @runtime_checkable
 class KnowsVersions(Protocol):
-    """What a `NodeView` may have besides, where making a resource costs more than its version.
+    """An option for a `NodeView` that can check a version without making the resource.
 
-    A client that comes back on delta says which versions it has, and most are current.
+    A returning client on delta reports the versions that it has, and most are current.
     """
 
     def is_current(self, type_url: str, name: str, version: str) -> bool:
-        """Return whether this is the version of the resource that `resource` would return.
+        """Return whether `resource` would return this version. Must not raise.
 
-        False where it isn't known: then `resource` is asked. Raises nothing. The client counts as
-        one that has the resource. Never True for a resource with a TTL.
+        Return False if that is not known; then `resource` is called. Return False for a resource
+        with a TTL. If True, the client counts as one that has the resource.
         """
 
 
 @runtime_checkable
 class MakesInSteps(Protocol):
-    """What a `NodeView` may have besides, where making a resource takes milliseconds.
+    """An option for a `NodeView` that takes milliseconds to make a resource.
 
-    Others have their turn between the steps, so something may change meanwhile.
+    Other work runs between the steps, so resources may change meanwhile.
     """
 
     def prepare(self, type_url: str, name: str) -> Steps[None] | None:
-        """Do, in steps, what takes long of `resource`, which is asked right afterwards.
+        """Do the slow part of `resource` in steps; `resource` is called right afterwards.
 
-        None: nothing does. What it raises counts as raised by `resource`.
+        Return None if there is no slow part. An error counts as an error of `resource`.
         """
 
 
 @runtime_checkable
 class AttachesInSteps(Protocol):
-    """What a `Source` may have besides, where to attach a node takes milliseconds."""
+    """An option for a `Source` that takes milliseconds to attach a node."""
 
     def prepare(self, node: Node) -> Steps[None]:
-        """Do, in steps, what takes long of `attach`, which follows at once; raises the same."""
+        """Do the slow part of `attach` in steps; `attach` is called right afterwards."""
 
 
 @runtime_checkable
 class MayBeOutdated(Protocol):
-    """What a `NodeView` may have besides, where its source can lose touch with what it reads from.
+    """An option for a `NodeView` whose source can lose the connection to its data.
 
-    While it is outdated, another server may know more. A client that connects then keeps what it
-    reports: nothing of it is replaced or removed, since versions tell only equal from different. It
-    is sent what it asks for and does not have. `ChangeNotifier.caught_up` ends that.
+    While the source is outdated, another server may have newer resources. A client that connects
+    then keeps the resources that it reports: they are not replaced or removed, as a version does
+    not say which resource is newer. The client is sent the resources that it requests and does not
+    have. `ChangeNotifier.caught_up` ends this.
     """
 
     def is_outdated(self, type_url: str, name: str) -> bool:
-        """Return whether another server may know a newer version of a resource.
+        """Return whether another server may have a newer version of a resource.
 
-        `name` is "*" for what a wildcard means. Asked often, so it must be quick. Raises nothing.
+        The name "*" asks about the names that the wildcard means. Called often, so it must be
+        quick. Must not raise.
         """
 
 
@@ -141,13 +143,13 @@ class Source(Protocol):
     """All resources of a server."""
 
     def type_urls(self) -> Collection[str]:
-        """Return the types that are served; of others nothing exists. See `xds.type_urls`."""
+        """Return the type URLs that are served. See `xds.type_urls`."""
 
     def attach(self, node: Node) -> NodeView:
-        """Return the view of a stream that has just named its node.
+        """Return the view of a stream, once its node is known.
 
-        A node may have several streams, each with a view.
+        A node may have several streams. Each calls `attach`.
 
         Raises:
-            xds.errors.ProtocolError: this node is not served; ends the stream with its status.
+            xds.errors.ProtocolError: the node is not served. The stream ends with the status.
         """

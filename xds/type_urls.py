@@ -1,7 +1,7 @@
-"""The resource types of xDS and the order in which an aggregated stream is told about them.
+"""The type URLs of xDS resources, and the order in which an aggregated stream sends them.
 
-Names for the type URLs only; the session works with any type URL that its source serves. Under each
-stands the API that carries it (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol).
+A session works with any type URL that its source serves. The string below each constant is the API
+of the type (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol).
 """
 
 from typing import Final
@@ -38,14 +38,14 @@ SEND_ORDER: Final = (
     RUNTIME,
     EXTENSION,
 )
-"""What is referred to goes before what refers to it: no listener arrives before its clusters.
+"""A resource is sent before the resources that refer to it: clusters before their listeners.
 
-Removals of clusters are the exception: they go last (make before break).
+Removals of clusters are the exception: they are sent last (make before break).
 """
 
 _RANK = {type_url: rank for rank, type_url in enumerate(SEND_ORDER)}
 
 
 def send_rank(type_url: str) -> int:
-    """Return the place of a type in the order of an aggregated stream; unknown types go last."""
+    """Return the position of a type in `SEND_ORDER`; unknown types are last."""
     return _RANK.get(type_url, len(SEND_ORDER))
