@@ -1,5 +1,5 @@
-from scopeway.xds import type_urls as types
+from scopeway.xds import type_urls
 
 
 def test_unknown_types_go_last() -> None:
-    assert types.send_rank("example.com/unknown") > types.send_rank(types.EXTENSION)
+    assert type_urls.send_rank("example.com/unknown") > type_urls.send_rank(type_urls.EXTENSION)

@@ -6,7 +6,7 @@ Names only. The `Fetch…` methods (REST) are left out, so a server returns UNIM
 from dataclasses import dataclass
 from typing import Final
 
-from scopeway.xds import type_urls as types
+from scopeway.xds import type_urls
 
 _PREFIX = "envoy.service."
 
@@ -35,16 +35,18 @@ def _service(name: str, noun: str, type_url: str | None, *, sotw: bool = True) -
 
 SERVICES: Final = (
     _service("discovery.v3.AggregatedDiscoveryService", "AggregatedResources", None),
-    _service("cluster.v3.ClusterDiscoveryService", "Clusters", types.CLUSTER),
-    _service("endpoint.v3.EndpointDiscoveryService", "Endpoints", types.ENDPOINT),
-    _service("listener.v3.ListenerDiscoveryService", "Listeners", types.LISTENER),
-    _service("route.v3.RouteDiscoveryService", "Routes", types.ROUTE),
-    _service("route.v3.ScopedRoutesDiscoveryService", "ScopedRoutes", types.SCOPED_ROUTE),
+    _service("cluster.v3.ClusterDiscoveryService", "Clusters", type_urls.CLUSTER),
+    _service("endpoint.v3.EndpointDiscoveryService", "Endpoints", type_urls.ENDPOINT),
+    _service("listener.v3.ListenerDiscoveryService", "Listeners", type_urls.LISTENER),
+    _service("route.v3.RouteDiscoveryService", "Routes", type_urls.ROUTE),
+    _service("route.v3.ScopedRoutesDiscoveryService", "ScopedRoutes", type_urls.SCOPED_ROUTE),
     _service(
-        "route.v3.VirtualHostDiscoveryService", "VirtualHosts", types.VIRTUAL_HOST, sotw=False
+        "route.v3.VirtualHostDiscoveryService", "VirtualHosts", type_urls.VIRTUAL_HOST, sotw=False
     ),
-    _service("secret.v3.SecretDiscoveryService", "Secrets", types.SECRET),
-    _service("runtime.v3.RuntimeDiscoveryService", "Runtime", types.RUNTIME),
-    _service("extension.v3.ExtensionConfigDiscoveryService", "ExtensionConfigs", types.EXTENSION),
+    _service("secret.v3.SecretDiscoveryService", "Secrets", type_urls.SECRET),
+    _service("runtime.v3.RuntimeDiscoveryService", "Runtime", type_urls.RUNTIME),
+    _service(
+        "extension.v3.ExtensionConfigDiscoveryService", "ExtensionConfigs", type_urls.EXTENSION
+    ),
 )
 """The services that a server offers."""

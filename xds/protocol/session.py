@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Generic
 
-from scopeway.xds import type_urls as types
+from scopeway.xds import type_urls
 from scopeway.xds.encoding.messages import DeltaRequest, Encoded, SotwRequest, endpoints_name
 from scopeway.xds.errors import MissingNodeError, ProtocolError
 from scopeway.xds.events import Acked, Kept, Nacked, NamesSkipped, SessionEvent, TypeNotServed
@@ -303,7 +303,7 @@ class Session(Generic[Request]):
         )
         self._subscriptions = {
             key: self._subscriptions[key]
-            for key in sorted(self._subscriptions, key=types.send_rank)
+            for key in sorted(self._subscriptions, key=type_urls.send_rank)
         }
         self._requested_types.add(type_url)
         state = self._subscriptions[type_url].state
@@ -336,7 +336,9 @@ class Session(Generic[Request]):
     def _interrupt(self, type_url: str) -> None:
         """End the response that is being built, if this type goes before it in the send order."""
         state = self._in_progress
-        if state is not None and types.send_rank(type_url) < types.send_rank(state.type_url):
+        if state is not None and type_urls.send_rank(type_url) < type_urls.send_rank(
+            state.type_url
+        ):
             state.interrupted = True
 
     def _handle_ack_or_nack(
@@ -391,8 +393,8 @@ class Session(Generic[Request]):
         The client uses a changed cluster only after a response with its endpoints. It does not
         request them if it is subscribed to them already.
         """
-        endpoints = self._subscriptions.get(types.ENDPOINT)
-        if endpoints is None or subscription.state.type_url != types.CLUSTER:
+        endpoints = self._subscriptions.get(type_urls.ENDPOINT)
+        if endpoints is None or subscription.state.type_url != type_urls.CLUSTER:
             return
         for count, resource in enumerate(content.resources, 1):
             if resource.name not in content.unchanged:

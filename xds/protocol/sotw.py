@@ -18,7 +18,7 @@ https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#basic-protocol
 from hashlib import blake2b
 from typing import Final
 
-from scopeway.xds import type_urls as types
+from scopeway.xds import type_urls
 from scopeway.xds.encoding.messages import ErrorDetail, SotwRequest
 from scopeway.xds.errors import ProtocolError
 from scopeway.xds.protocol.status import ABSENT, Rejection
@@ -26,7 +26,7 @@ from scopeway.xds.protocol.subscription_state import WILDCARD, ResponseContent, 
 from scopeway.xds.source import NodeView
 from scopeway.xds.steps import STRIDE, Steps
 
-FULL_STATE_TYPES: Final = frozenset({types.CLUSTER, types.LISTENER, types.SCOPED_ROUTE})
+FULL_STATE_TYPES: Final = frozenset({type_urls.CLUSTER, type_urls.LISTENER, type_urls.SCOPED_ROUTE})
 """Types whose responses are the full state of what the client wants."""
 EMPTY_VERSION: Final = f"{0:016x}"
 """The `version_info` of an empty full state."""

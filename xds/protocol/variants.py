@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
-from scopeway.xds import type_urls as types
+from scopeway.xds import type_urls
 from scopeway.xds.encoding.messages import (
     WILDCARD,
     DeltaRequest,
@@ -95,7 +95,7 @@ def _open_delta(
         view,
         limit=limit,
         names_limit=names_limit,
-        removals_last=type_url == types.CLUSTER,
+        removals_last=type_url == type_urls.CLUSTER,
     )
 
 
