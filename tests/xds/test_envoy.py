@@ -103,7 +103,7 @@ def quiet(server: Server) -> bool:
     return len(types) == 2 and not any(each.in_flight_since for each in types)
 
 
-async def test_envoy_starts_with_what_the_wildcard_means(
+async def test_envoy_starts_with_the_names_of_the_wildcard(
     store: Store, server: Server, envoy: Envoy, log: Recorder
 ) -> None:
     await log.until(lambda: quiet(server))
@@ -112,7 +112,7 @@ async def test_envoy_starts_with_what_the_wildcard_means(
     assert not log.of(Nacked)
 
 
-async def test_a_source_is_told_what_envoy_says_of_itself(
+async def test_a_source_gets_the_node_that_envoy_sends(
     store: Store, server: Server, envoy: Envoy, log: Recorder
 ) -> None:
     await log.until(lambda: quiet(server))
@@ -147,7 +147,7 @@ async def test_a_bad_cluster_blocks_no_other(
     assert list(status.rejected) == ["c"]
 
 
-async def test_what_envoy_runs_and_rejects_is_what_csds_says(
+async def test_csds_reports_what_envoy_runs_and_rejects(
     store: Store, server: Server, envoy: Envoy, log: Recorder
 ) -> None:
     await log.until(lambda: quiet(server))
@@ -169,7 +169,7 @@ async def test_what_envoy_runs_and_rejects_is_what_csds_says(
     assert bad.error_state.details == log.of(Nacked)[-1].message != ""
 
 
-async def test_a_removed_cluster_is_gone(
+async def test_envoy_removes_a_removed_cluster(
     store: Store, server: Server, envoy: Envoy, log: Recorder
 ) -> None:
     await log.until(lambda: quiet(server))
@@ -181,7 +181,7 @@ async def test_a_removed_cluster_is_gone(
     assert sorted(await clusters(envoy)) == ["a", "b"]
 
 
-async def test_an_envoy_that_comes_back_is_sent_nothing_it_has(
+async def test_a_reconnecting_envoy_is_sent_nothing_that_it_has(
     store: Store, envoy: Envoy, server: Server, log: Recorder
 ) -> None:
     await log.until(lambda: quiet(server))
@@ -196,7 +196,7 @@ async def test_an_envoy_that_comes_back_is_sent_nothing_it_has(
     assert [each.resources for each in log.of(Sent)[sent:] if each.type_url == CLUSTER] == [1]
 
 
-async def test_a_refused_envoy_comes_back_by_itself_and_then_works(
+async def test_a_refused_envoy_reconnects_by_itself(
     store: Store, log: Recorder, tmp_path: Path
 ) -> None:
     limits = Limits(connects_per_second=0.5, connects_burst=1, connect_wait=0)
@@ -228,7 +228,7 @@ async def test_a_refused_envoy_comes_back_by_itself_and_then_works(
 
 
 @pytest.mark.parametrize("api_type", ["DELTA_GRPC", "GRPC"])
-async def test_envoy_drops_what_has_a_ttl_once_the_server_is_gone(
+async def test_envoy_drops_a_resource_with_a_ttl_without_a_server(
     api_type: str, store: Store, log: Recorder, tmp_path: Path
 ) -> None:
     store.ttls[CLUSTER, "a"] = 4.0

@@ -177,7 +177,7 @@ def is_active(dump: Any, timeout: str) -> bool:
 
 @pytest.mark.parametrize("ads", [True, False], ids=["ads", "a stream each"])
 @pytest.mark.parametrize("api_type", ["DELTA_GRPC", "GRPC"])
-async def test_every_type_is_applied(api_type: str, ads: bool, tmp_path: Path) -> None:
+async def test_envoy_applies_every_resource_type(api_type: str, ads: bool, tmp_path: Path) -> None:
     encoded, _ = config_source(api_type, ads)
     world = World(bodies(encoded))
     async with serve(world, listen="127.0.0.1:0", observer=world) as server:

@@ -200,7 +200,7 @@ async def caller(port: int, directory: Path) -> AsyncIterator[Caller]:
         await process.wait()
 
 
-async def test_a_call_goes_where_the_endpoints_are_now(tmp_path: Path) -> None:
+async def test_a_grpc_client_calls_the_current_endpoints(tmp_path: Path) -> None:
     async with echo("first") as first, echo("second") as second:
         world = World(listener(), routes(), cluster(), endpoints(first))
         async with (
@@ -221,7 +221,7 @@ async def test_a_call_goes_where_the_endpoints_are_now(tmp_path: Path) -> None:
             assert not world.rejected
 
 
-async def test_what_a_complete_state_leaves_out_is_gone_until_it_is_back(tmp_path: Path) -> None:
+async def test_a_grpc_client_drops_resources_that_a_full_state_leaves_out(tmp_path: Path) -> None:
     async with echo("first") as port:
         world = World(listener(), routes(), cluster(), endpoints(port))
         async with (

@@ -9,7 +9,9 @@ KEYS, VALUES = st.sampled_from("ab"), st.integers(0, 11)
 
 
 @given(st.lists(st.tuples(st.sampled_from([True, True, False]), KEYS, VALUES), max_size=60))
-def test_it_holds_what_was_added_and_not_taken_away(steps: list[tuple[bool, str, int]]) -> None:
+def test_index_holds_added_values_that_were_not_discarded(
+    steps: list[tuple[bool, str, int]],
+) -> None:
     index: Index[str, int] = Index()
     model: dict[str, set[int]] = {"a": set(), "b": set()}
     for add, key, value in steps:

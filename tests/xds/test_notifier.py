@@ -49,7 +49,7 @@ def join(notifier: ChangeNotifier, session: FakeSession, group: str = "g") -> Me
     return notifier.join(session, group, session.on_change)
 
 
-def test_only_the_streams_that_want_a_name_are_told_and_woken() -> None:
+def test_only_the_streams_that_want_a_name_are_notified() -> None:
     notifier = ChangeNotifier()
     one, two, other = FakeSession("a", "b"), FakeSession("b"), FakeSession("c")
     for session in (one, two, other):
@@ -63,7 +63,7 @@ def test_only_the_streams_that_want_a_name_are_told_and_woken() -> None:
     assert (one.wakes, two.wakes, other.wakes) == (1, 1, 0)
 
 
-def test_types_are_apart() -> None:
+def test_the_same_name_of_another_type_is_not_notified() -> None:
     notifier = ChangeNotifier()
     session = FakeSession("a")
     join(notifier, session)
@@ -73,7 +73,7 @@ def test_types_are_apart() -> None:
     assert session.heard == []
 
 
-def test_a_change_for_a_group_stays_in_the_group() -> None:
+def test_a_change_for_a_group_notifies_only_the_group() -> None:
     notifier = ChangeNotifier()
     here, there, idle = FakeSession("a"), FakeSession("a"), FakeSession("b")
     join(notifier, here, "here")
@@ -87,7 +87,7 @@ def test_a_change_for_a_group_stays_in_the_group() -> None:
     assert there.heard == []
 
 
-def test_a_wildcard_wakes_the_streams_of_its_group_that_have_one() -> None:
+def test_a_wildcard_change_notifies_the_wildcard_streams_of_its_group() -> None:
     notifier = ChangeNotifier()
     with_one, without, there = (
         FakeSession(wildcard=True),
@@ -104,7 +104,7 @@ def test_a_wildcard_wakes_the_streams_of_its_group_that_have_one() -> None:
     assert (with_one.wakes, without.wakes, there.wakes) == (1, 0, 0)
 
 
-def test_the_index_follows_the_subscriptions() -> None:
+def test_the_index_is_updated_with_the_subscriptions() -> None:
     notifier = ChangeNotifier()
     session = FakeSession("a")
     member = join(notifier, session)
@@ -119,7 +119,7 @@ def test_the_index_follows_the_subscriptions() -> None:
     assert session.heard == [(CLUSTER, ("b",))]
 
 
-def test_a_stream_that_has_left_is_forgotten() -> None:
+def test_a_stream_that_has_left_is_not_notified() -> None:
     notifier = ChangeNotifier()
     session, stays = FakeSession("a"), FakeSession("a")
     member = join(notifier, session)
@@ -135,7 +135,7 @@ def test_a_stream_that_has_left_is_forgotten() -> None:
     assert len(notifier) == 1
 
 
-def test_nothing_is_left_when_all_have_left() -> None:
+def test_the_index_is_empty_when_all_streams_have_left() -> None:
     notifier = ChangeNotifier()
     members = [join(notifier, FakeSession("a", "b"), group) for group in ("g", "g", "h")]
 
@@ -147,7 +147,7 @@ def test_nothing_is_left_when_all_have_left() -> None:
     assert not notifier._by_group
 
 
-def test_a_hub_without_names_tells_the_group_that_a_change_is_for() -> None:
+def test_a_notifier_without_names_notifies_the_group() -> None:
     notifier = ChangeNotifier(by_name=False)
     here, there = FakeSession("a"), FakeSession("a")
     member = join(notifier, here, "here")
@@ -164,7 +164,7 @@ def test_a_hub_without_names_tells_the_group_that_a_change_is_for() -> None:
     assert len(here.heard) == 1
 
 
-def test_a_change_for_no_group_is_an_error_where_no_names_are_kept() -> None:
+def test_a_change_without_a_group_is_an_error_if_no_names_are_indexed() -> None:
     notifier = ChangeNotifier(by_name=False)
 
     with pytest.raises(ValueError, match=CLUSTER):

@@ -50,7 +50,7 @@ def _imports(text: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("module", sorted({module for module, _ in LISTED}))
-def test_every_public_name_is_there_and_documented(module: str) -> None:
+def test_every_documented_public_name_exists_and_has_a_docstring(module: str) -> None:
     assert {name for where, name in LISTED if where == module} <= documented(module)
 
 
@@ -68,7 +68,7 @@ def test_the_programs_of_the_document_use_public_names_only(program: str) -> Non
     assert imported(program) <= LISTED
 
 
-def test_the_library_needs_grpcio_only() -> None:
+def test_the_library_imports_only_grpcio() -> None:
     files = sorted((REPOSITORY / "xds").rglob("*.py"))
     found = {module for each in files for module, _ in _imports(each.read_text())}
     packages = {module.partition(".")[0] for module in found}
@@ -76,5 +76,5 @@ def test_the_library_needs_grpcio_only() -> None:
     assert packages - sys.stdlib_module_names == {"grpc", "scopeway"}
 
 
-def test_the_program_without_grpc_does_what_it_asserts() -> None:
+def test_the_documented_program_without_grpc_runs() -> None:
     exec(PROGRAMS[2], {"__name__": "program"})

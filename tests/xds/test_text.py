@@ -17,12 +17,12 @@ from scopeway.xds.text import SHOWN, shown
     ],
     ids=["plain", "lines", "escapes", "directions", "separators", "surrogate"],
 )
-def test_what_is_not_printable_is_escaped(text: str, expected: str) -> None:
+def test_unprintable_characters_are_escaped(text: str, expected: str) -> None:
     assert shown(text) == expected
     assert shown(text).encode().decode().isprintable()
 
 
-def test_so_many_characters_and_no_more() -> None:
+def test_a_long_text_is_cut() -> None:
     assert shown("a" * SHOWN) == "a" * SHOWN
     assert shown("a" * (SHOWN + 1)) == f"{'a' * SHOWN}… ({SHOWN + 1} characters)"
     assert shown("\n" * 9, 10) == r"\n" * 5 + "… (9 characters)"

@@ -73,7 +73,7 @@ class TestResponse:
         assert (first.resource.type_url, first.resource.value) == (CLUSTER, b"body")
         assert message.removed_resources == ["gone", "away"]
 
-    def test_an_empty_response_is_a_header(self) -> None:
+    def test_an_empty_response_has_no_resources(self) -> None:
         data = b"".join(delta_response(type_url=CLUSTER, nonce="1", resources=[], removed=[]))
 
         assert DeltaDiscoveryResponse.parse(data) == DeltaDiscoveryResponse(
@@ -109,7 +109,7 @@ class TestTtl:
 
     FOUND = resource(CLUSTER, "a", b"body", ttl=90.5)
 
-    def test_it_stands_beside_the_resource(self) -> None:
+    def test_a_ttl_is_encoded_beside_the_resource(self) -> None:
         data = b"".join(
             delta_response(type_url=CLUSTER, nonce="1", resources=[self.FOUND], removed=[])
         )
@@ -122,7 +122,7 @@ class TestTtl:
             resource=Any(type_url=CLUSTER, value=b"body"),
         )
 
-    def test_a_heartbeat_is_the_same_without_the_resource(self) -> None:
+    def test_a_heartbeat_is_the_resource_without_its_body(self) -> None:
         beat = heartbeat(CLUSTER, "a", self.FOUND.version, 90.5)
         data = b"".join(delta_response(type_url=CLUSTER, nonce="1", resources=[beat], removed=[]))
 
@@ -131,7 +131,7 @@ class TestTtl:
             name="a", version=self.FOUND.version, ttl=timedelta(seconds=90.5)
         )
 
-    def test_in_a_state_of_the_world_it_needs_a_wrapper(self) -> None:
+    def test_a_ttl_in_sotw_needs_a_wrapper(self) -> None:
         data = b"".join(
             sotw_response(
                 type_url=CLUSTER,
@@ -163,7 +163,7 @@ class TestTtl:
         assert len(versions) == 4
         assert without_ttl(self.FOUND).version == self.FOUND.version
 
-    def test_one_that_cannot_be_kept_up_is_an_error(self) -> None:
+    def test_a_ttl_that_is_too_short_is_an_error(self) -> None:
         with pytest.raises(ValueError, match=r"TTL of 0.9 s is too short"):
             resource(CLUSTER, "a", b"body", ttl=0.9)
 
@@ -171,7 +171,7 @@ class TestTtl:
 
 
 class TestRequest:
-    def test_every_field_that_counts_is_read(self) -> None:
+    def test_every_needed_field_of_a_request_is_read(self) -> None:
         message = DeltaDiscoveryRequest(
             node=ProtoNode(
                 id="cloud-1/a",
@@ -231,7 +231,7 @@ class TestRequest:
             (ProtoNode(user_agent_name="mine"), "mine"),
         ],
     )
-    def test_a_client_tells_as_much_of_its_name_and_version_as_it_likes(
+    def test_the_user_agent_has_the_parts_that_the_client_sends(
         self, node: ProtoNode, user_agent: str
     ) -> None:
         read = decode_delta_request(_request(node=node)).node
@@ -239,7 +239,7 @@ class TestRequest:
         assert read is not None
         assert read.user_agent == user_agent
 
-    def test_node_can_be_left_unread(self) -> None:
+    def test_reading_the_node_can_be_turned_off(self) -> None:
         data = _request(node=ProtoNode(id="n"))
 
         assert decode_delta_request(data, with_node=False).node is None
@@ -247,7 +247,7 @@ class TestRequest:
     def test_empty_request_names_nothing(self) -> None:
         assert decode_delta_request(_request()) == DeltaRequest(type_url=CLUSTER)
 
-    def test_empty_error_is_a_nack_all_the_same(self) -> None:
+    def test_an_empty_error_is_a_nack(self) -> None:
         data = _request() + wire.field_bytes(7, b"")
 
         assert decode_delta_request(data).error == ErrorDetail(code=0, message="")
@@ -279,7 +279,7 @@ class TestRequest:
         assert request.initial_versions == {"a": "1"}
         assert request.skipped == 1
 
-    def test_names_up_to_the_limit_are_taken(self) -> None:
+    def test_names_up_to_the_limit_are_read(self) -> None:
         names = ["x" * 4096, "y" * 4097, "z" * 10]
 
         longest = decode_delta_request(_request(resource_names_subscribe=names))
@@ -315,7 +315,7 @@ class TestRequest:
         node = decode_delta_request(_request(node=ProtoNode(id="n", metadata=metadata))).node
         assert node == Node(id="n", cluster="", metadata={"shallow": "x", **deep})
 
-    def test_metadata_is_as_long_as_may_be(self) -> None:
+    def test_metadata_is_read_up_to_its_limit(self) -> None:
         """Key and value, and above a second one the path to it."""
         long = "v" * (MAX_METADATA - len("a" + "n" + "n." + "b"))
 
@@ -342,7 +342,7 @@ class TestRequest:
         with pytest.raises(MalformedRequestError, match="metadata has more than"):
             decode_delta_request(data)
 
-    def test_of_what_stands_twice_in_metadata_the_last_one_counts(self) -> None:
+    def test_the_last_one_of_repeated_metadata_keys_counts(self) -> None:
         """https://protobuf.dev/programming-guides/encoding/#last-one-wins"""
         text, nothing = wire.field_string(3, "v"), wire.field_varint(1, 0)
         struct = wire.field_bytes(5, _entry("x", text))
@@ -365,7 +365,7 @@ class TestRequest:
         assert request.node is not None
         assert request.node.user_agent == f"1.{(1 << 32) - 1}.0"
 
-    def test_unknown_fields_are_passed_over(self) -> None:
+    def test_unknown_fields_are_skipped(self) -> None:
         version = wire.field_string(1, "a") + wire.field_string(2, "1") + wire.field_string(3, "?")
         error = wire.field_varint(1, 13) + wire.field_string(2, "no") + wire.field_string(3, "?")
         data = _request() + wire.field_bytes(5, version) + wire.field_bytes(7, error)
@@ -375,7 +375,7 @@ class TestRequest:
         assert request.initial_versions == {"a": "1"}
         assert request.error == ErrorDetail(code=13, message="no")
 
-    def test_other_fields_of_a_struct_are_passed_over(self) -> None:
+    def test_other_fields_of_a_struct_are_skipped(self) -> None:
         entry = wire.field_string(1, "k") + wire.field_bytes(2, wire.field_string(3, "v"))
         odd = wire.field_bytes(1, entry + wire.field_string(3, "?")) + wire.field_string(2, "?")
         data = _request() + wire.field_bytes(1, wire.field_bytes(3, odd))

@@ -90,13 +90,13 @@ def test_a_part_of_the_bytes_can_be_read() -> None:
         (b"\x08" + b"\xff" * 11, "a varint of more than ten bytes at byte 11"),
     ],
 )
-def test_what_is_no_message_is_refused(data: bytes, message: str) -> None:
+def test_bytes_that_are_no_message_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list(wire.fields(data))
 
 
 @given(st.binary())
-def test_the_quick_way_reads_the_same(data: bytes) -> None:
+def test_the_fast_path_of_fields_reads_the_same(data: bytes) -> None:
     def slow() -> list[tuple[int, int, int]]:
         return [(n * (kind == wire.BYTES), s, e) for n, kind, s, e in wire.raw_fields(data)]
 
@@ -110,7 +110,7 @@ def test_the_quick_way_reads_the_same(data: bytes) -> None:
 
 
 @given(st.binary())
-def test_reading_ends_inside_the_bytes_or_raises_value_error(data: bytes) -> None:
+def test_readers_stay_inside_the_bytes_or_raise_value_error(data: bytes) -> None:
     try:
         spans = list(wire.raw_fields(data))
     except ValueError:

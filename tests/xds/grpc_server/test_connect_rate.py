@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scopeway.xds.grpc_server.connect_rate import Admitted, ConnectRateLimiter, Refused
 
 
-def test_a_burst_enters_at_once_and_the_next_wait_for_their_turn() -> None:
+def test_a_burst_is_admitted_at_once_and_further_streams_are_delayed() -> None:
     limiter = ConnectRateLimiter(rate=10, burst=2, wait=1)
 
     assert [limiter.admit(0) for _ in range(4)] == [
@@ -19,7 +19,7 @@ def test_a_burst_enters_at_once_and_the_next_wait_for_their_turn() -> None:
     assert limiter.admit(10) == Admitted(0)
 
 
-def test_who_would_wait_too_long_is_refused_and_takes_no_turn() -> None:
+def test_a_stream_over_the_longest_delay_is_refused_and_does_not_count() -> None:
     limiter = ConnectRateLimiter(rate=10, burst=1, wait=0.25)
     decisions = [limiter.admit(0) for _ in range(3)]
 
@@ -28,7 +28,7 @@ def test_who_would_wait_too_long_is_refused_and_takes_no_turn() -> None:
     assert limiter.admit(0.1) == Admitted(0.2)
 
 
-def test_the_refused_are_told_to_come_back_at_different_times() -> None:
+def test_refused_streams_get_different_retry_times() -> None:
     limiter = ConnectRateLimiter(rate=1, burst=1, wait=2)
     for _ in range(3):
         limiter.admit(0)
@@ -39,7 +39,7 @@ def test_the_refused_are_told_to_come_back_at_different_times() -> None:
 
 
 @given(st.lists(st.floats(0, 0.5), max_size=100))
-def test_no_more_are_served_than_the_rate(pauses: list[float]) -> None:
+def test_no_more_streams_are_admitted_than_the_rate(pauses: list[float]) -> None:
     limiter, now, turns = ConnectRateLimiter(rate=10, burst=5, wait=0.5), 0.0, list[float]()
     for pause in pauses:
         now += pause

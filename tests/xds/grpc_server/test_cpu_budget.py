@@ -52,14 +52,14 @@ class TestSlices:
         await asyncio.gather(*works)
         return log
 
-    def test_clients_take_turns_and_so_do_the_streams_of_one(self) -> None:
+    def test_clients_take_turns_and_so_do_the_streams_of_one_client(self) -> None:
         log = asyncio.run(self.go("a", "a", "a", "b", steps=6))
 
         assert [each[0] for each in log[:12]].count("b") >= 5
         assert {log.count(name) for name in ("a0", "a1", "a2", "b3")} == {6}
         assert {"a0", "a1", "a2"} <= set(log[:12])
 
-    def test_no_turn_holds_more_than_a_slice_of_many_streams_of_a_client(self) -> None:
+    def test_a_client_with_many_streams_gets_one_slice_of_a_turn(self) -> None:
         async def go() -> Turns:
             budget, turns = ClientBudgets(Limits()).acquire("a"), Turns()
             with turns.watched():
@@ -70,7 +70,7 @@ class TestSlices:
         assert turns.count > 20 * 20 * 0.0005 / SLICE / 2
         assert turns.longest < 10 * SLICE  # of 200 ms of work
 
-    def test_what_is_small_does_not_wait_for_what_is_large(self) -> None:
+    def test_a_small_request_does_not_wait_for_a_large_one(self) -> None:
         async def go() -> list[str]:
             budgets, log = ClientBudgets(Limits()), list[str]()
             large = asyncio.create_task(budgets.acquire("a").run(work(log, "large", 50)))
@@ -84,7 +84,7 @@ class TestSlices:
         assert log.index("answered") <= 2
         assert log.count("large") == 50
 
-    def test_a_stream_that_ends_leaves_its_turn_to_the_next(self) -> None:
+    def test_a_cancelled_stream_leaves_its_turn_to_the_next(self) -> None:
         async def go() -> list[str]:
             budget, log = ClientBudgets(Limits()).acquire("a"), list[str]()
             tasks = [
@@ -98,7 +98,7 @@ class TestSlices:
 
         assert asyncio.run(go()).count("3") == 5
 
-    def test_an_error_is_the_callers(self) -> None:
+    def test_an_error_of_the_work_is_raised_to_its_caller(self) -> None:
         def failing() -> Steps[None]:
             yield
             raise ZeroDivisionError
@@ -112,7 +112,7 @@ class TestBudget:
 
     LIMITS = Limits(cpu_share=0.1, cpu_burst=0.01)
 
-    def test_who_has_used_it_up_waits_and_nobody_else(self) -> None:
+    def test_only_the_client_that_has_used_up_its_budget_waits(self) -> None:
         async def go() -> tuple[list[str], list[float]]:
             budgets, log = ClientBudgets(self.LIMITS), list[str]()
             told: list[float] = []
@@ -137,7 +137,7 @@ class TestBudget:
         assert log.count("a") == 18
         assert all(seconds > 0 for seconds in told)
 
-    def test_all_streams_of_a_client_have_one_and_keep_it_when_they_come_back(self) -> None:
+    def test_the_streams_of_a_client_share_a_budget_and_find_it_again(self) -> None:
         async def go() -> None:
             budgets = ClientBudgets(self.LIMITS)
             first, second = budgets.acquire("a"), budgets.acquire("a")
@@ -153,7 +153,7 @@ class TestBudget:
 
         asyncio.run(go())
 
-    def test_a_client_without_streams_is_forgotten_when_its_budget_is_full(self) -> None:
+    def test_the_budget_of_a_client_without_streams_is_dropped_when_it_is_full(self) -> None:
         async def go() -> list[int]:
             budgets = ClientBudgets(Limits(cpu_share=1, cpu_burst=0.1))
             budget = budgets.acquire("a")
@@ -165,7 +165,7 @@ class TestBudget:
 
         assert asyncio.run(go()) == [1, 0]
 
-    def test_whose_it_is(self) -> None:
+    def test_the_budget_key_is_the_certificate_or_the_cluster_of_the_node(self) -> None:
         node = Node(id="site/1", cluster="site")
         assert budget_key(("spiffe://td/a",), None) == "spiffe://td/a"
         assert budget_key(("spiffe://td/a",), node) == "spiffe://td/a"
@@ -201,7 +201,7 @@ class TestSteps:
     def store(self) -> Store:
         return Store(texts={(CLUSTER, name): "1" for name in NAMES})
 
-    def test_of_delta(self, store: Store) -> None:
+    def test_a_large_delta_request_is_processed_in_steps(self, store: Store) -> None:
         least = len(NAMES) // STRIDE
         session = DeltaSession(store, response_limit=1 << 30)
         versions = dict.fromkeys(NAMES, "1")
@@ -217,13 +217,13 @@ class TestSteps:
         assert self.counted(session.response_steps(0))[0] >= 0
         assert self.delta(session, unsubscribe=["*"])[1] >= 0
 
-    def test_of_a_rejection(self, store: Store) -> None:
+    def test_a_nack_of_many_resources_is_processed_in_steps(self, store: Store) -> None:
         session = DeltaSession(store, response_limit=1 << 30)
         self.delta(session, subscribe=NAMES)
         (response,) = finish(session.response_steps(0))
         assert self.delta(session, nonce=response.nonce, error="no")[1] >= len(NAMES) // STRIDE
 
-    def test_of_the_state_of_the_world(self, store: Store) -> None:
+    def test_a_large_sotw_request_is_processed_in_steps(self, store: Store) -> None:
         least = len(NAMES) // STRIDE
         session = SotwSession(store)
         assert min(self.sotw(session, names=NAMES)) >= least
@@ -232,7 +232,7 @@ class TestSteps:
         assert self.sotw(session, names=NAMES, nonce=response.nonce)[1] >= least
         assert self.sotw(session, names=["*"])[1] >= least
 
-    def test_of_a_million_fields(self) -> None:
+    def test_a_request_of_a_million_fields_is_decoded_in_steps(self) -> None:
         data = write_request(CLUSTER, node=NODE) + b"\x1a\x00" * 1_000_000
         steps, request = self.counted(delta_request_steps(data, True, 4096, 40_000, ""))
 
@@ -243,7 +243,7 @@ class TestSteps:
 class TestInterruption:
     """What changes between the steps of an answer."""
 
-    def test_nothing_overtakes_what_it_may_refer_to(self) -> None:
+    def test_no_resource_is_sent_before_one_that_it_may_refer_to(self) -> None:
         store = Store(texts={(CLUSTER, "c"): "1", **{(LISTENER, each): "1" for each in "lmn"}})
         session = DeltaSession(store)
 
@@ -269,7 +269,9 @@ class TestInterruption:
         assert (rest.type_url, rest.resources) == (LISTENER, 2)
 
     @pytest.mark.parametrize("variant", [DeltaSession, SotwSession])
-    def test_what_is_made_in_steps_does_not_overtake_either(self, variant: Any) -> None:
+    def test_no_resource_made_in_steps_is_sent_before_one_that_it_may_refer_to(
+        self, variant: Any
+    ) -> None:
         """A cluster changes while the listener that may refer to it is being made."""
         sotw = variant is SotwSession
         decode, write = (

@@ -167,7 +167,7 @@ both = pytest.mark.parametrize("sotw", [False, True], ids=["delta", "sotw"])
 
 
 @both
-async def test_sent_is_stale_until_it_is_acknowledged(sotw: bool) -> None:
+async def test_a_sent_resource_is_stale_until_its_ack(sotw: bool) -> None:
     async with world() as w:
         client = w.client(sotw=sotw)
         await client.ask(CLUSTER, "a", "nowhere")
@@ -186,7 +186,7 @@ async def test_sent_is_stale_until_it_is_acknowledged(sotw: bool) -> None:
         assert nowhere.config_status.name == "NOT_SENT"
 
 
-async def test_what_waits_for_the_answer_to_something_else_is_not_sent() -> None:
+async def test_a_resource_that_waits_for_an_ack_of_another_response_is_not_sent() -> None:
     async with world() as w:
         client = w.client()
         await client.ask(CLUSTER, "a", "b")
@@ -207,7 +207,7 @@ async def test_what_waits_for_the_answer_to_something_else_is_not_sent() -> None
 
 
 @both
-async def test_a_rejection_is_an_error_in_the_words_of_the_client(sotw: bool) -> None:
+async def test_a_rejected_resource_is_an_error_with_the_message_of_the_client(sotw: bool) -> None:
     async with world() as w:
         client = w.client(sotw=sotw)
         await client.ask(CLUSTER, "a")
@@ -236,7 +236,7 @@ async def test_a_rejection_is_an_error_in_the_words_of_the_client(sotw: bool) ->
         assert (a.config_status.name, a.error_state) == ("SYNCED", None)
 
 
-async def test_a_rejected_version_that_is_taken_back_is_no_error() -> None:
+async def test_a_rejected_version_that_the_source_replaced_is_no_error() -> None:
     async with world() as w:
         client = w.client()
         await client.ask(CLUSTER, "a")
@@ -250,7 +250,7 @@ async def test_a_rejected_version_that_is_taken_back_is_no_error() -> None:
         assert (a.config_status.name, a.error_state) == ("SYNCED", None)
 
 
-async def test_in_delta_the_bad_one_among_many_is_found_and_the_others_are_synced() -> None:
+async def test_delta_finds_the_bad_resource_among_many_and_the_others_are_synced() -> None:
     async with world() as w:
         client = w.client()
         await client.ask(CLUSTER, "a", "b")
@@ -266,7 +266,7 @@ async def test_in_delta_the_bad_one_among_many_is_found_and_the_others_are_synce
         assert b.error_state.details == "b is bad"
 
 
-async def test_a_rejected_state_of_the_world_is_an_error_of_all_that_it_held() -> None:
+async def test_a_rejected_full_state_is_an_error_of_all_its_resources() -> None:
     async with world() as w:
         client = w.client(sotw=True)
         await client.ask(CLUSTER, "a", "b")
@@ -279,7 +279,7 @@ async def test_a_rejected_state_of_the_world_is_an_error_of_all_that_it_held() -
 
 
 @both
-async def test_what_a_wildcard_means_now_is_told_before_it_is_sent(sotw: bool) -> None:
+async def test_new_names_of_the_wildcard_are_reported_before_they_are_sent(sotw: bool) -> None:
     async with world() as w:
         w.store.wildcards[CLUSTER] = ["a"]
         client = w.client(sotw=sotw)
@@ -291,7 +291,7 @@ async def test_what_a_wildcard_means_now_is_told_before_it_is_sent(sotw: bool) -
         assert await w.states() == {"a": "STALE", "b": "NOT_SENT"}
 
 
-async def test_what_the_client_asks_for_again_is_not_sent_until_it_is() -> None:
+async def test_a_resource_that_is_requested_again_is_not_sent_until_it_is_sent() -> None:
     async with world() as w:
         client = w.client()
         await client.ask(CLUSTER, "a", "b")
@@ -305,7 +305,7 @@ async def test_what_the_client_asks_for_again_is_not_sent_until_it_is() -> None:
 
 
 @pytest.mark.parametrize("names", [b"", wire.field_string(3, "l")], ids=["wildcard", "named"])
-async def test_what_a_returning_client_has_of_another_state_is_not_synced(names: bytes) -> None:
+async def test_another_state_of_a_returning_client_is_not_synced(names: bytes) -> None:
     async with world() as w:
         w.store.wildcards[LISTENER] = ["l"]
         client = w.client(sotw=True)
@@ -318,7 +318,7 @@ async def test_what_a_returning_client_has_of_another_state_is_not_synced(names:
         await w.until({"a": "STALE", "l": "NOT_SENT"})
 
 
-async def test_what_the_source_cannot_look_up_is_unknown() -> None:
+async def test_a_resource_whose_lookup_fails_is_unknown() -> None:
     async with world() as w:
         client = w.client()
         await client.ask(CLUSTER, "a")
@@ -328,7 +328,7 @@ async def test_what_the_source_cannot_look_up_is_unknown() -> None:
         assert await w.states() == {"a": "UNKNOWN"}
 
 
-async def test_matchers_choose_nodes_by_their_id_and_none_means_all() -> None:
+async def test_matchers_select_nodes_by_id_and_no_matcher_selects_all() -> None:
     async with world() as w:
         for node in ("site/1", "site/2", "other/1"):
             client = w.client(node)
@@ -343,7 +343,7 @@ async def test_matchers_choose_nodes_by_their_id_and_none_means_all() -> None:
         assert await ids("nobody") == []
 
 
-async def test_the_streams_of_a_node_go_together() -> None:
+async def test_the_streams_of_a_node_share_one_client_config() -> None:
     async with world() as w:
         for type_url, name in ((CLUSTER, "a"), (LISTENER, "l")):
             client = w.client()
@@ -357,7 +357,7 @@ async def test_the_streams_of_a_node_go_together() -> None:
         assert await w.states() == {"a": "SYNCED"}
 
 
-async def test_a_stream_of_requests_is_answered_one_by_one() -> None:
+async def test_the_requests_of_a_csds_stream_get_one_response_each() -> None:
     async with world() as w:
         asking: Any = w.channel.stream_stream(CSDS + "StreamClientStatus")()
         await asking.write(b"")
@@ -395,7 +395,7 @@ async def test_a_stream_of_requests_is_answered_one_by_one() -> None:
     ],
     ids=["prefix", "ignore_case", "metadata", "empty"],
 )
-async def test_other_matchers_are_refused_with_the_reason(
+async def test_unsupported_matchers_are_refused_with_the_reason(
     matcher: NodeMatcher, reason: str
 ) -> None:
     data = bytes(ClientStatusRequest(node_matchers=[matcher]))
@@ -408,7 +408,7 @@ async def test_other_matchers_are_refused_with_the_reason(
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\x0a\x03\x0a\x05a", b"\x0a\x05\x0a\x03\x0a\x01\xff"])
-async def test_bytes_that_are_no_request_are_refused(data: bytes) -> None:
+async def test_bytes_that_are_no_csds_request_are_refused(data: bytes) -> None:
     async with world() as w:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await w.channel.unary_unary(CSDS + "FetchClientStatus")(data)
@@ -417,7 +417,7 @@ async def test_bytes_that_are_no_request_are_refused(data: bytes) -> None:
     assert (refused.value.details() or "").startswith("malformed ClientStatusRequest: ")
 
 
-async def test_an_answer_that_is_too_large_says_what_to_ask_instead() -> None:
+async def test_a_csds_response_over_the_limit_says_what_to_request_instead() -> None:
     async with world(Limits(status_bytes=100)) as w:
         client = w.client()
         await client.ask(CLUSTER, "a", "b")
@@ -429,7 +429,7 @@ async def test_an_answer_that_is_too_large_says_what_to_ask_instead() -> None:
     assert "more than 100 bytes: request fewer nodes" in (refused.value.details() or "")
 
 
-async def test_nobody_is_answered_unless_the_server_was_asked_for_it() -> None:
+async def test_csds_is_off_by_default() -> None:
     async with world(csds=False) as w:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await w.configs()
@@ -452,7 +452,7 @@ async def proven(port: int, cloud: str) -> AsyncIterator[grpc.aio.Channel]:
         yield channel
 
 
-async def test_with_mutual_tls_a_site_sees_its_own_nodes_only() -> None:
+async def test_with_mutual_tls_a_csds_client_sees_only_nodes_of_its_identity() -> None:
     credentials: Any = grpc.ssl_server_credentials(
         [(SERVER.key, SERVER.certificate)], AUTHORITY.pem, require_client_auth=True
     )

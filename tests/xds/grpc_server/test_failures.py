@@ -30,7 +30,7 @@ def store() -> Store:
     return Store(texts={(CLUSTER, "a"): "1"})
 
 
-async def test_a_busy_server_loses_none_of_many_calls_at_once(store: Store) -> None:
+async def test_a_busy_server_loses_no_call_of_a_burst(store: Store) -> None:
     """Without a word from the server they would end with CANCELLED."""
     limits = Limits(streams_per_connection=2 * CALLS, connects_burst=2 * CALLS)
     request = write_request(CLUSTER, node=("site/1", "site"), subscribe=["a"])

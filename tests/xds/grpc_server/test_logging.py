@@ -63,7 +63,7 @@ LINES = {
 
 
 @pytest.mark.parametrize(("event", "text"), LINES.values(), ids=LINES)
-def test_a_line_names_what_it_is_about(
+def test_a_log_line_names_node_type_and_resource(
     event: Event, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "scopeway.xds"):
@@ -73,7 +73,9 @@ def test_a_line_names_what_it_is_about(
     assert record.getMessage() == text.format(type=CLUSTER)
 
 
-def test_the_fields_of_a_line_are_fields_of_its_record(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_fields_of_a_log_line_are_fields_of_its_record(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     error = KeyError("x")
     StreamLog().log("n/1", LookupFailed(CLUSTER, "a", error, 2.0))
     StreamLog().log("n/1", Nacked(CLUSTER, ("a", "b"), 13, "no such filter"))

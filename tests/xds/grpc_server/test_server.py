@@ -47,7 +47,7 @@ def changer(server: Server, store: Store) -> Callable[[str, str], None]:
     return change
 
 
-async def test_a_request_is_answered_and_a_change_is_pushed(store: Store) -> None:
+async def test_a_request_gets_a_response_and_a_change_is_pushed(store: Store) -> None:
     recorder = Recorder()
     async with (
         serve(store, listen="127.0.0.1:0", observer=recorder) as server,
@@ -66,7 +66,7 @@ async def test_a_request_is_answered_and_a_change_is_pushed(store: Store) -> Non
     assert sent[0].size > 0
 
 
-async def test_what_could_not_be_looked_up_comes_when_it_can_and_nobody_tells(store: Store) -> None:
+async def test_a_failed_lookup_is_repeated_without_a_notification(store: Store) -> None:
     recorder = Recorder()
     async with (
         serve(store, listen="127.0.0.1:0", observer=recorder) as server,
@@ -80,7 +80,7 @@ async def test_what_could_not_be_looked_up_comes_when_it_can_and_nobody_tells(st
         assert (await client.take()).texts == {"a": "1"}
 
 
-async def test_changes_of_one_turn_of_the_loop_go_together(store: Store) -> None:
+async def test_changes_of_one_turn_of_the_event_loop_are_one_response(store: Store) -> None:
     recorder = Recorder()
     async with (
         serve(store, listen="127.0.0.1:0", observer=recorder) as server,
@@ -97,7 +97,7 @@ async def test_changes_of_one_turn_of_the_loop_go_together(store: Store) -> None
         assert (await client.take()).texts == {"a": "3", "b": "2"}
 
 
-async def test_a_returning_client_is_sent_only_what_it_lacks(store: Store) -> None:
+async def test_a_returning_client_is_sent_only_changed_resources(store: Store) -> None:
     async with serve(store, listen="127.0.0.1:0") as server:
         async with connect(server) as client:
             await client.send(subscribe=["a", "b"])
@@ -131,7 +131,7 @@ async def test_two_streams_of_one_node_are_independent(store: Store) -> None:
         assert (await two.take()).texts == {"a": "3"}
 
 
-async def test_a_stream_that_ends_gives_everything_back(store: Store) -> None:
+async def test_a_stream_that_ends_frees_its_resources(store: Store) -> None:
     recorder = Recorder()
     async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
         async with connect(server) as client:
@@ -147,7 +147,7 @@ async def test_a_stream_that_ends_gives_everything_back(store: Store) -> None:
         assert [view.closed for view in store.views] == [True]
 
 
-async def test_a_client_that_goes_away_during_a_push_leaves_nothing(store: Store) -> None:
+async def test_a_client_that_leaves_during_a_push_leaves_no_state(store: Store) -> None:
     store.texts[CLUSTER, "big"] = "x" * (8 << 20)
     recorder = Recorder()
     async with serve(store, listen="127.0.0.1:0", observer=recorder) as server:
@@ -214,7 +214,7 @@ async def test_an_error_of_the_source_is_not_shown_to_the_client(
     assert "secret" in caplog.text
 
 
-async def test_what_goes_wrong_is_logged_and_told(
+async def test_problems_are_logged_and_reported_to_the_observer(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.failing.add("broken")
@@ -233,7 +233,7 @@ async def test_what_goes_wrong_is_logged_and_told(
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_a_client_that_takes_nothing_loses_its_stream_and_no_other_does(
+async def test_only_the_client_that_reads_nothing_loses_its_stream(
     store: Store,
 ) -> None:
     store.texts[CLUSTER, "big"] = "x" * (16 << 20)
@@ -256,7 +256,7 @@ async def test_a_client_that_takes_nothing_loses_its_stream_and_no_other_does(
         assert len(server.notifier) == 1
 
 
-async def test_of_responses_that_a_client_does_not_take_few_are_copied(
+async def test_few_responses_are_copied_for_a_client_that_reads_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the number of its streams. What is small goes on, and so does another client."""
@@ -297,7 +297,7 @@ async def test_of_responses_that_a_client_does_not_take_few_are_copied(
     assert (copies, max(at_once)) == (6, 2)
 
 
-async def test_a_slow_client_is_told_why(store: Store) -> None:
+async def test_a_slow_client_gets_the_reason(store: Store) -> None:
     store.texts[CLUSTER, "big"] = "x" * (16 << 20)
     recorder = Recorder()
     limits = Limits(send_timeout=0.2)
@@ -315,7 +315,7 @@ async def test_a_slow_client_is_told_why(store: Store) -> None:
         )
 
 
-async def test_a_stream_that_has_ended_is_freed_without_the_collector(store: Store) -> None:
+async def test_a_stream_that_has_ended_is_freed_without_garbage_collection(store: Store) -> None:
     gc.disable()
     try:
         async with serve(store, listen="127.0.0.1:0") as server, asyncio.timeout(GUARD):
@@ -366,7 +366,7 @@ async def test_stopping_ends_the_streams(store: Store) -> None:
     assert [view.closed for view in store.views] == [True]
 
 
-async def test_stopping_does_not_wait_for_a_client_that_takes_nothing(store: Store) -> None:
+async def test_stopping_does_not_wait_for_a_client_that_reads_nothing(store: Store) -> None:
     store.texts[CLUSTER, "big"] = "x" * (16 << 20)
     recorder = Recorder()
     async with asyncio.timeout(GUARD):
@@ -379,7 +379,7 @@ async def test_stopping_does_not_wait_for_a_client_that_takes_nothing(store: Sto
         await channel.close()
 
 
-async def test_a_request_of_many_megabytes_is_taken(store: Store) -> None:
+async def test_a_request_of_several_megabytes_is_accepted(store: Store) -> None:
     names = [f"{number:05}" + "x" * 1000 for number in range(6000)]
     async with serve(store, listen="127.0.0.1:0") as server, connect(server) as client:
         await client.send(subscribe=["a"], unsubscribe=names)
@@ -394,7 +394,7 @@ async def test_a_used_port_is_refused_with_the_address(store: Store) -> None:
                 pass
 
 
-async def test_a_source_may_bring_its_own_hub(store: Store) -> None:
+async def test_a_source_may_bring_its_own_notifier(store: Store) -> None:
     notifier = ChangeNotifier()
     async with serve(store, listen="127.0.0.1:0", notifier=notifier) as server:
         assert server.notifier is notifier
@@ -419,7 +419,7 @@ async def test_status_shows_every_stream(store: Store) -> None:
     ] == [(CLUSTER, 1, 1, 0)]
 
 
-async def test_a_stream_that_never_says_who_it_is_is_ended(store: Store) -> None:
+async def test_a_stream_without_a_first_request_is_ended(store: Store) -> None:
     recorder = Recorder()
     limits = Limits(first_request_timeout=0.2)
     async with (
@@ -439,7 +439,7 @@ async def test_a_stream_that_never_says_who_it_is_is_ended(store: Store) -> None
         assert (await other.take()).texts == {"a": "2"}
 
 
-async def test_new_names_beyond_the_rate_wait_and_hold_up_nobody_else(store: Store) -> None:
+async def test_new_names_above_the_rate_delay_only_their_own_stream(store: Store) -> None:
     """After four names at once, the fifth waits for a second, and then comes."""
     limits = Limits(names_burst=4, names_per_second=1)
     loop = asyncio.get_running_loop()
@@ -459,7 +459,7 @@ async def test_new_names_beyond_the_rate_wait_and_hold_up_nobody_else(store: Sto
     assert loop.time() - began > 0.9
 
 
-async def test_large_requests_of_the_state_of_the_world_wait_too(store: Store) -> None:
+async def test_large_sotw_requests_are_delayed_too(store: Store) -> None:
     """They name all again, so what counts is their size: four KiB, where three come at once."""
     limits = Limits(names_burst=3, names_per_second=1)
     loop = asyncio.get_running_loop()
@@ -502,9 +502,7 @@ async def test_each_stream_has_the_limits_of_the_server(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("last", "status"), [("b", None), ("bb", "RESOURCE_EXHAUSTED")])
-async def test_a_request_may_be_so_large_and_no_larger(
-    store: Store, last: str, status: str | None
-) -> None:
+async def test_a_request_has_a_limited_size(store: Store, last: str, status: str | None) -> None:
     names = [f"{number:04}" for number in range(100)]
     largest = len(write_request(CLUSTER, node=("site/1", "site"), subscribe=[*names, "b"]))
     limits = Limits(request_bytes=largest)

@@ -22,7 +22,7 @@ def store() -> Store:
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
-async def test_each_service_answers_both_ways(store: Store, service: Service) -> None:
+async def test_each_service_serves_delta_and_sotw(store: Store, service: Service) -> None:
     type_url = service.type_url or CLUSTER
     node = wire.field_bytes(1, wire.field_string(1, "site/1") + wire.field_string(2, "site"))
     # on a stream of one type a request need not name it
@@ -50,7 +50,7 @@ async def test_each_service_answers_both_ways(store: Store, service: Service) ->
         assert fields[4].decode() == type_url
 
 
-async def test_a_service_of_one_type_speaks_of_no_other(store: Store) -> None:
+async def test_a_service_of_one_type_refuses_other_types(store: Store) -> None:
     async with (
         serve(store, listen="127.0.0.1:0") as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,

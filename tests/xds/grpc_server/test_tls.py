@@ -73,7 +73,7 @@ async def end(call: Any) -> str:
         return f"{(await call.code()).name}: {await call.details()}"
 
 
-async def test_the_source_is_told_what_is_proven_beside_what_is_claimed() -> None:
+async def test_the_source_gets_the_verified_identities_and_the_claimed_node() -> None:
     gate = Gate(texts={(CLUSTER, "a"): "1"})
     async with (
         serve(gate, listen="127.0.0.1:0", security=security()) as server,
@@ -85,7 +85,7 @@ async def test_the_source_is_told_what_is_proven_beside_what_is_claimed() -> Non
     assert [(each.id, each.identities) for each in gate.nodes] == [("claimed/1", (SITE,))]
 
 
-async def test_without_tls_nothing_is_proven() -> None:
+async def test_without_tls_a_node_has_no_identities() -> None:
     gate = Gate(texts={(CLUSTER, "a"): "1"})
     async with (
         serve(gate, listen="127.0.0.1:0") as server,
@@ -96,7 +96,7 @@ async def test_without_tls_nothing_is_proven() -> None:
     assert [each.identities for each in gate.nodes] == [None]
 
 
-async def test_whom_the_source_denies_is_told_why() -> None:
+async def test_a_node_that_the_source_denies_gets_the_reason() -> None:
     other = certificates.issue(AUTHORITY, "other", now=NOW, lifetime=timedelta(hours=1))
     async with (
         serve(Gate(), listen="127.0.0.1:0", security=security()) as server,
@@ -105,7 +105,7 @@ async def test_whom_the_source_denies_is_told_why() -> None:
         assert await end(await begin(channel)) == "PERMISSION_DENIED: not you"
 
 
-async def test_a_stream_ends_with_its_certificate() -> None:
+async def test_a_stream_ends_when_its_client_certificate_expires() -> None:
     async with (
         serve(Store(), listen="127.0.0.1:0", security=security(ends_in=0.3)) as server,
         connect(server.port) as channel,
@@ -119,7 +119,7 @@ async def test_a_stream_ends_with_its_certificate() -> None:
         )
 
 
-async def test_who_renews_is_no_warning_and_who_does_not_is(
+async def test_an_expired_certificate_is_a_warning_only_if_the_client_reconnects_with_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """With certificates of an hour a fleet's streams end all the time."""
@@ -146,7 +146,9 @@ async def test_who_renews_is_no_warning_and_who_does_not_is(
     assert len(gate.nodes) == 1  # nothing of the second one was read
 
 
-async def test_who_is_believed_no_longer_is_cut_off_and_gets_no_other_stream() -> None:
+async def test_a_client_that_is_not_trusted_any_more_loses_its_streams_and_gets_no_new_one() -> (
+    None
+):
     believed = [True]
     async with (
         serve(Store(), listen="127.0.0.1:0", security=security(believed=believed)) as server,
@@ -181,13 +183,13 @@ HELLO = bytes.fromhex("16030100c8010000c40303")
 """How a ClientHello begins."""
 
 
-async def test_who_says_nothing_is_closed() -> None:
+async def test_a_silent_connection_is_closed() -> None:
     limits = Limits(handshake_timeout=0.2)
     async with serve(Store(), listen="127.0.0.1:0", security=security(), limits=limits) as server:
         assert await asyncio.gather(*(closed(server.port, text) for text in (b"", HELLO)))
 
 
-async def test_one_connection_too_many_is_closed_and_the_others_go_on() -> None:
+async def test_a_connection_over_the_limit_is_closed_and_the_others_continue() -> None:
     store, limits = Store(texts={(CLUSTER, "a"): "1"}), Limits(connections=2)
     async with (
         serve(store, listen="127.0.0.1:0", security=security(), limits=limits) as server,
@@ -204,7 +206,7 @@ async def test_one_connection_too_many_is_closed_and_the_others_go_on() -> None:
         silent.close()
 
 
-async def test_new_streams_are_counted_by_certificate_whatever_the_nodes_say() -> None:
+async def test_new_streams_are_counted_for_each_certificate_not_for_each_node() -> None:
     other = certificates.issue(AUTHORITY, "other", now=NOW, lifetime=timedelta(hours=1))
     limits = Limits(
         client_connects_per_second=1e-3, client_connects_burst=1, connect_wait=1, cpu_share=1

@@ -88,7 +88,7 @@ def returning(view: View, agent: str, *names: str) -> list[int]:
 
 
 @AGENTS
-def test_what_is_current_is_not_made(agent: str) -> None:
+def test_a_resource_that_the_client_has_is_not_made(agent: str) -> None:
     view = View()
 
     assert returning(view, agent, *NAMES) == [2, 0], "the removal waits for the ACK"
@@ -96,14 +96,14 @@ def test_what_is_current_is_not_made(agent: str) -> None:
 
 
 @AGENTS
-def test_where_all_is_current_nothing_is_sent(agent: str) -> None:
+def test_nothing_is_sent_to_a_client_that_has_everything(agent: str) -> None:
     view = View()
 
     assert returning(view, agent, "same") == []
     assert view.made == []
 
 
-def test_what_is_asked_for_again_is_made() -> None:
+def test_a_resource_that_is_requested_again_is_made() -> None:
     view = View()
     session = DeltaSession(view)
     node = Node(id="n", cluster="c")
@@ -115,7 +115,7 @@ def test_what_is_asked_for_again_is_made() -> None:
     assert view.made == ["same", "same"]
 
 
-def test_what_the_client_has_lost_is_made_though_it_is_current() -> None:
+def test_a_current_resource_that_the_client_has_dropped_is_made() -> None:
     view = View(ttl=9)
     session = DeltaSession(view)
     node = Node(id="n", cluster="c", user_agent="envoy/1.40.0")
@@ -132,7 +132,7 @@ def test_what_the_client_has_lost_is_made_though_it_is_current() -> None:
     assert view.made == ["same", "same"]
 
 
-def test_what_turns_out_to_be_current_is_not_tried_again() -> None:
+def test_a_failed_lookup_is_not_repeated_if_the_version_is_current() -> None:
     view = Failing()
     session = DeltaSession(view)
     held = {"same": resource(CLUSTER, "same", b"same").version}

@@ -39,7 +39,7 @@ def store(*names: str) -> Store:
     return Store(texts={(CLUSTER, name): "1" for name in names}, outdated=True)
 
 
-def test_the_hub_tells_every_stream_in_steps_and_wakes_those_that_have_kept_something() -> None:
+def test_caught_up_notifies_all_streams_in_steps_and_triggers_those_that_kept_resources() -> None:
     source, notifier = store("a"), ChangeNotifier()
     woken: list[int] = []
     sessions = [DeltaSession(source) for _ in range(3)]
@@ -55,7 +55,7 @@ def test_the_hub_tells_every_stream_in_steps_and_wakes_those_that_have_kept_some
     assert sessions[2].responses_to_send(0.0) == []
 
 
-def test_a_stream_that_leaves_meanwhile_is_passed_over() -> None:
+def test_caught_up_skips_a_stream_that_leaves_meanwhile() -> None:
     source, notifier = store("a"), ChangeNotifier()
     members = []
     for number in range(3):
@@ -70,7 +70,7 @@ def test_a_stream_that_leaves_meanwhile_is_passed_over() -> None:
     finish(steps)
 
 
-def test_a_view_of_a_client_without_ttls_is_outdated_all_the_same() -> None:
+def test_the_view_without_ttls_is_outdated_like_its_source() -> None:
     session = DeltaSession(store("a"))
     come(session, "a")
 
@@ -91,7 +91,7 @@ class PlainStore(Store):
         return Plain(self, node)
 
 
-def test_a_source_that_cannot_be_outdated_is_as_before() -> None:
+def test_a_source_without_the_outdated_option_is_never_outdated() -> None:
     session = DeltaSession(PlainStore(texts={(CLUSTER, "a"): "1"}))
     come(session, "a")
 
@@ -120,7 +120,7 @@ class CountingStore(Store):
         return self.views[-1]
 
 
-def test_what_a_client_keeps_is_made_once_and_what_is_current_never() -> None:
+def test_a_kept_resource_is_made_once_and_a_current_one_never() -> None:
     source = CountingStore(
         texts={(CLUSTER, name): "1" for name in ("same", "changed")}, outdated=True
     )
@@ -144,7 +144,7 @@ def told(session: DeltaSession) -> Collection[Kept]:
     return [each for each in session.events() if isinstance(each, Kept)]
 
 
-def test_what_is_kept_is_told_once_and_logged_once_for_a_stream(
+def test_kept_resources_are_one_event_for_each_type_and_one_log_line_for_a_stream(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     session = DeltaSession(store("a", "b", "l"))
@@ -167,7 +167,7 @@ def test_what_is_kept_is_told_once_and_logged_once_for_a_stream(
     assert vars(record)["count"] == 2
 
 
-def test_what_is_kept_is_bounded_by_the_names_of_a_stream() -> None:
+def test_kept_resources_are_limited_by_the_names_of_a_stream() -> None:
     names = [f"c{number}" for number in range(9)]
     source = store(*names)
     session = DeltaSession(source, names_limit=8)
@@ -180,7 +180,7 @@ def test_what_is_kept_is_bounded_by_the_names_of_a_stream() -> None:
     assert (session.kept, less.kept) == (0, 9)
 
 
-def test_what_is_kept_counts_as_not_sent() -> None:
+def test_kept_resources_have_the_status_not_sent() -> None:
     session = DeltaSession(store("here"))
     come(session, "here", "not-here")
     session.responses_to_send(0.0)
@@ -191,7 +191,7 @@ def test_what_is_kept_counts_as_not_sent() -> None:
     ]
 
 
-def test_nothing_overtakes_what_was_kept() -> None:
+def test_no_resource_is_sent_before_a_kept_one_of_an_earlier_type() -> None:
     """The source catches up while routes are being made: clusters and listeners go before."""
     source = store("c")
     source.texts |= {(ROUTE, name): "1" for name in ("r1", "r2", "r3")}

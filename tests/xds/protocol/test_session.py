@@ -30,7 +30,7 @@ def test_transcript(path: Path, rewrite: bool) -> None:
     assert actual == expected or rewrite
 
 
-def test_changes_that_no_client_wants_concern_nobody() -> None:
+def test_a_change_that_the_client_does_not_want_does_not_concern_its_session() -> None:
     run = Transcript()
     run.do_recv("cluster", "node=c/1", "+a")
 
@@ -56,7 +56,7 @@ def test_a_failed_lookup_says_when_it_is_repeated() -> None:
     assert run.session.next_deadline() == pytest.approx(10 + failure.retry_after)
 
 
-def test_closing_gives_the_view_back() -> None:
+def test_closing_a_session_closes_its_view() -> None:
     run = Transcript()
     run.session.close()
     run.do_recv("cluster", "node=c/1")
@@ -69,7 +69,7 @@ def test_closing_gives_the_view_back() -> None:
 class TestLimits:
     """What a client may make a session remember."""
 
-    def test_types_are_bounded(self) -> None:
+    def test_a_stream_may_request_a_limited_number_of_types(self) -> None:
         session = DeltaSession(Store())
         for number in range(TYPES_LIMIT):
             node = Node(id="site/1", cluster="site")
@@ -79,7 +79,7 @@ class TestLimits:
 
         assert refused.value.status == "RESOURCE_EXHAUSTED"
 
-    def test_so_many_names_of_each_type_and_no_more(self) -> None:
+    def test_a_stream_may_subscribe_to_a_limited_number_of_names_of_each_type(self) -> None:
         session = DeltaSession(Store(), names_limit=2)
         for type_url in (CLUSTER, ROUTE):
             node = Node(id="site/1", cluster="site")
@@ -90,7 +90,7 @@ class TestLimits:
         assert session.events() == [NamesSkipped(CLUSTER, 1), NamesSkipped(ROUTE, 1)]
 
     @pytest.mark.parametrize(("held", "sent"), [(2, 0), (3, 1)])
-    def test_versions_are_believed_only_of_as_many_names_as_a_client_may_have(
+    def test_reported_versions_are_ignored_if_there_are_more_than_the_limit_of_names(
         self, held: int, sent: int
     ) -> None:
         """Too many of them are as none: it is sent what it wants."""

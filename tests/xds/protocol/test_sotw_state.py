@@ -10,7 +10,7 @@ from scopeway.xds.type_urls import CLUSTER
 from xds_model import Store
 
 
-def test_a_complete_state_may_be_so_large_and_no_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_state_has_a_limited_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scopeway.xds.protocol.sotw.FULL_STATE_LIMIT", 1000)
     store = Store(texts={(CLUSTER, "a"): "x" * 400, (CLUSTER, "b"): "x" * 400})
     node = Node(id="site/1", cluster="site")

@@ -20,7 +20,7 @@ def store() -> Store:
     return Store(texts={(CLUSTER, "a"): "1", (CLUSTER, "b"): "1"})
 
 
-async def test_in_a_slow_drain_who_waits_is_served_and_nobody_new_is(store: Store) -> None:
+async def test_a_slow_drain_serves_delayed_streams_and_accepts_no_new_ones(store: Store) -> None:
     recorder = Recorder()
     async with (
         serve(store, listen="127.0.0.1:0", observer=recorder) as server,
@@ -46,12 +46,12 @@ async def test_in_a_slow_drain_who_waits_is_served_and_nobody_new_is(store: Stor
         await draining  # all are gone
 
 
-async def test_a_slow_drain_waits_for_nobody_that_is_not_there(store: Store) -> None:
+async def test_a_slow_drain_without_streams_returns_at_once(store: Store) -> None:
     async with asyncio.timeout(GUARD), serve(store, listen="127.0.0.1:0") as server:
         await server.drain_slowly(over=3600.0)
 
 
-async def test_a_slow_drain_asks_one_stream_after_the_other(store: Store) -> None:
+async def test_a_slow_drain_ends_streams_one_by_one(store: Store) -> None:
     recorder = Recorder()
     async with (
         serve(store, listen="127.0.0.1:0", observer=recorder) as server,

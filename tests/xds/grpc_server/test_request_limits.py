@@ -85,14 +85,16 @@ def test_texts_of_a_node(name: str) -> None:
     ],
     ids=["type_url", "nonce", "metadata", "build", "features"],
 )
-def test_what_is_longer_is_refused_with_its_name_and_length(data: bytes, sentence: str) -> None:
+def test_a_field_over_its_limit_is_an_error_with_its_name_and_length(
+    data: bytes, sentence: str
+) -> None:
     with pytest.raises(MalformedRequestError) as refused:
         decode_delta_request(data)
     assert sentence in str(refused.value)
     assert refused.value.status == "INVALID_ARGUMENT"
 
 
-def test_of_a_nack_so_much_is_kept_and_it_is_not_refused() -> None:
+def test_the_message_of_a_nack_is_cut_to_its_limit() -> None:
     """Also where the error has a million fields."""
     long = "E" * (MAX_ERROR_BYTES + 1)
     delta = decode_delta_request(write_request(CLUSTER, nonce="1", error=long))
@@ -108,7 +110,7 @@ def test_of_a_nack_so_much_is_kept_and_it_is_not_refused() -> None:
     assert error.message == ""
 
 
-def test_a_longer_version_counts_as_none() -> None:
+def test_a_version_over_its_limit_counts_as_none() -> None:
     """It is none of ours, and who comes from another server must not be refused for ever."""
     versions = {"a": "v" * MAX_VERSION_BYTES, "b": "v" * (MAX_VERSION_BYTES + 1)}
     delta = decode_delta_request(write_request(CLUSTER, versions=versions))
@@ -119,7 +121,7 @@ def test_a_longer_version_counts_as_none() -> None:
     assert sotw.version_info == ""
 
 
-def test_names_beyond_twice_the_limit_are_not_read_but_the_wildcard_is() -> None:
+def test_names_beyond_twice_the_limit_are_not_read_except_the_wildcard() -> None:
     names = [*(str(number) for number in range(9)), "*"]
     delta = decode_delta_request(
         write_request(
@@ -135,7 +137,7 @@ def test_names_beyond_twice_the_limit_are_not_read_but_the_wildcard_is() -> None
 
 
 @pytest.mark.parametrize("kind", ["delta", "sotw"])
-def test_of_a_type_that_is_not_served_nothing_is_kept(kind: str) -> None:
+def test_a_type_that_is_not_served_keeps_no_names(kind: str) -> None:
     names = ["a", "b", "*"]
     node = write_node("site/1", "site")
     session: Any
@@ -171,7 +173,7 @@ class TestLog:
         ],
         ids=["nack", "skipped", "type", "closed"],
     )
-    def test_it_is_escaped_and_cut_and_not_too_often(
+    def test_log_lines_are_escaped_cut_and_limited_in_number(
         self, event: Callable[[str], Any], caplog: pytest.LogCaptureFixture
     ) -> None:
         log = StreamLog()
@@ -187,7 +189,7 @@ class TestLog:
                 assert len(value) < 5000
                 assert value.isprintable()
 
-    def test_the_next_line_says_how_many_were_left_out(
+    def test_a_log_line_says_how_many_were_left_out_before_it(
         self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = [0.0]

@@ -29,7 +29,7 @@ def store() -> Store:
     return Store(texts={(CLUSTER, "a"): "1"})
 
 
-async def test_a_stream_is_not_read_before_its_turn(store: Store) -> None:
+async def test_a_delayed_stream_is_not_read(store: Store) -> None:
     recorder = Recorder()
     limits = Limits(connects_per_second=NEVER, connects_burst=1, connect_wait=2 / NEVER)
     async with (
@@ -55,7 +55,7 @@ async def test_a_stream_is_not_read_before_its_turn(store: Store) -> None:
     assert sorted(each.opened for each in closed) == [False, True]
 
 
-async def test_when_its_turn_has_come_a_stream_is_served(store: Store) -> None:
+async def test_a_delayed_stream_is_served_after_its_delay(store: Store) -> None:
     recorder = Recorder()
     # the silence that a stream may keep is counted from its turn
     limits = Limits(connects_per_second=1 / 3, connects_burst=1, first_request_timeout=2)
@@ -72,7 +72,7 @@ async def test_when_its_turn_has_come_a_stream_is_served(store: Store) -> None:
     assert len(await recorder.seen(StreamDelayed)) == 1
 
 
-async def test_beyond_the_longest_wait_a_stream_is_refused_with_a_hint(store: Store) -> None:
+async def test_a_stream_over_the_longest_delay_is_refused_with_a_retry_hint(store: Store) -> None:
     recorder = Recorder()
     limits = Limits(connects_per_second=NEVER, connects_burst=1, connect_wait=1)
     async with (
@@ -93,7 +93,7 @@ async def test_beyond_the_longest_wait_a_stream_is_refused_with_a_hint(store: St
         assert len(store.views) == 1
 
 
-async def test_a_client_of_grpc_comes_back_when_it_was_told_to(store: Store) -> None:
+async def test_a_grpc_client_obeys_the_retry_hint(store: Store) -> None:
     """By itself it would wait for minutes: only the hint (gRFC A6) brings it back."""
     recorder = Recorder()
     retry = {
@@ -121,7 +121,9 @@ async def test_a_client_of_grpc_comes_back_when_it_was_told_to(store: Store) -> 
     assert len(await recorder.seen(StreamOpened, 2)) == 2
 
 
-async def test_a_crowd_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+async def test_delayed_and_refused_streams_are_logged_in_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     log = AdmissionLog()
     with caplog.at_level(logging.INFO):
         log.flush()
@@ -137,7 +139,7 @@ async def test_a_crowd_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -
     assert record.getMessage() == ("too many new streams: delayed 1000 by up to 4.0 s, refused 50")
 
 
-async def test_a_client_that_comes_too_often_takes_no_turn_of_others(store: Store) -> None:
+async def test_a_client_over_its_own_limit_does_not_use_up_the_limit_of_all(store: Store) -> None:
     """It is known by its certificate; here by the word of the test."""
     recorder = Recorder()
     limits = Limits(
@@ -170,7 +172,7 @@ async def test_a_client_that_comes_too_often_takes_no_turn_of_others(store: Stor
 
 
 @pytest.mark.parametrize(("seconds", "served"), [(1, False), (None, True)], ids=["grpc", "ours"])
-async def test_who_was_not_taken_for_long_is_served_all_the_same(
+async def test_a_call_that_was_not_accepted_for_long_is_served(
     store: Store, monkeypatch: pytest.MonkeyPatch, seconds: int | None, served: bool
 ) -> None:
     """gRPC would cancel all but the first, by itself after 30 s (`seconds` in the first case)."""
