@@ -1,4 +1,4 @@
-"""The programs in docs/xds.md, run as they stand, with real Envoys as their clients."""
+"""The programs in docs/xds.md, unchanged, with real Envoys as clients."""
 
 import subprocess
 import sys
@@ -34,14 +34,14 @@ def bootstrap(port: int, **node: Any) -> dict[str, Any]:
 
 
 def timeouts(envoy: Envoy) -> dict[str, str]:
-    """The connect_timeout of each cluster that came over xDS."""
+    """The connect_timeout of each cluster of the xDS server."""
     dump = envoy.admin("/config_dump?resource=dynamic_active_clusters").json
     clusters = [each["cluster"] for each in dump.get("configs", [])]
     return {each["name"]: each["connect_timeout"] for each in clusters}
 
 
 def load(envoy: Envoy) -> str:
-    """The value of the runtime key that came over xDS."""
+    """The value of the runtime key of the xDS server."""
     entries: dict[str, Any] = envoy.admin("/runtime").json["entries"]
     return str(entries.get("load", {}).get("final_value", ""))
 
@@ -59,7 +59,7 @@ def wait_for(look: Callable[[Envoy], object], envoy: Envoy, expected: object) ->
 
 @contextmanager
 def run(number: int, folder: Path) -> Iterator[tuple[int, Callable[[], None]]]:
-    """Run a program of the document; yields its port, and what types Enter."""
+    """Run a program of the document; yield its port and a function that presses Enter."""
     program = DOCUMENT.read_text().split("```python\n")[number].split("```")[0]
     port = free_port()
     assert "127.0.0.1:18000" in program

@@ -1,4 +1,4 @@
-"""A real Envoy as the client: what it takes, rejects, and says when it comes back."""
+"""A real Envoy as the client: what it accepts and rejects, and its requests on reconnect."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -98,7 +98,7 @@ async def clusters(envoy: Envoy) -> dict[str, str]:
 
 
 def quiet(server: Server) -> bool:
-    """Whether the client has answered all."""
+    """Whether the client has acknowledged everything."""
     types = [each for stream in server.status() for each in stream.types]
     return len(types) == 2 and not any(each.in_flight_since for each in types)
 

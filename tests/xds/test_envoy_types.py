@@ -1,4 +1,4 @@
-"""A real Envoy takes every type: delta and state of the world, on one stream and a stream each."""
+"""A real Envoy accepts every type: delta and SotW, on one stream and on a stream for each type."""
 
 import asyncio
 from collections.abc import Collection, Iterator

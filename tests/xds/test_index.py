@@ -1,4 +1,4 @@
-"""The multimap of indexes."""
+"""The multimap."""
 
 from hypothesis import given
 from hypothesis import strategies as st

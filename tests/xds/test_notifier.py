@@ -7,7 +7,7 @@ from scopeway.xds.type_urls import CLUSTER, ROUTE
 
 
 class FakeSession:
-    """Wants what it is told to want; notes what it hears."""
+    """A session that wants given names, and records its notifications."""
 
     def __init__(self, *names: str, type_url: str = CLUSTER, wildcard: bool = False) -> None:
         self.wanted: set[tuple[str, str]] = set()

@@ -1,4 +1,4 @@
-"""The table of names in docs/xds.md: all are there and documented, and nothing else is used."""
+"""The table of names in docs/xds.md: all exist and are documented, and nothing else is used."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""How a client's text is shown."""
+"""Texts of clients in logs and errors."""
 
 import pytest
 

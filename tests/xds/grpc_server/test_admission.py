@@ -1,4 +1,4 @@
-"""Many new streams at once: they wait for their turn, or are refused with a hint."""
+"""Many new streams at once: they are delayed, or refused with a retry hint."""
 
 import asyncio
 import json
@@ -94,7 +94,7 @@ async def test_a_stream_over_the_longest_delay_is_refused_with_a_retry_hint(stor
 
 
 async def test_a_grpc_client_obeys_the_retry_hint(store: Store) -> None:
-    """By itself it would wait for minutes: only the hint (gRFC A6) brings it back."""
+    """Without the hint (gRFC A6) it would wait for minutes."""
     recorder = Recorder()
     retry = {
         "maxAttempts": 5,
@@ -140,7 +140,7 @@ async def test_delayed_and_refused_streams_are_logged_in_one_line(
 
 
 async def test_a_client_over_its_own_limit_does_not_use_up_the_limit_of_all(store: Store) -> None:
-    """It is known by its certificate; here by the word of the test."""
+    """In production its certificate identifies the client; here the test does."""
     recorder = Recorder()
     limits = Limits(
         connects_burst=3,

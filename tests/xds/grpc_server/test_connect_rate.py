@@ -1,4 +1,4 @@
-"""The door for new streams by itself."""
+"""The rate limiter of new streams."""
 
 from hypothesis import given
 from hypothesis import strategies as st

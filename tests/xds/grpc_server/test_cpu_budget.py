@@ -41,7 +41,7 @@ async def gather(*runs: Any) -> Any:
 
 
 class TestSlices:
-    """How long one client's work holds the loop."""
+    """How long the work of one client blocks the event loop."""
 
     async def go(self, *keys: str, steps: int = 10) -> list[str]:
         budgets, log = ClientBudgets(Limits()), list[str]()
@@ -175,7 +175,7 @@ class TestBudget:
 
 
 class TestSteps:
-    """No step of a stream's work does much: at most STRIDE names, or one lookup."""
+    """One step of work processes at most STRIDE names, or one lookup."""
 
     @staticmethod
     def counted(steps: Steps[Any]) -> tuple[int, Any]:
@@ -241,7 +241,7 @@ class TestSteps:
 
 
 class TestInterruption:
-    """What changes between the steps of an answer."""
+    """Changes between the steps of a response."""
 
     def test_no_resource_is_sent_before_one_that_it_may_refer_to(self) -> None:
         store = Store(texts={(CLUSTER, "c"): "1", **{(LISTENER, each): "1" for each in "lmn"}})
@@ -319,7 +319,7 @@ def _decoded(type_url: str, **fields: Any) -> Steps[Any]:
 
 
 def request_of(case: str) -> tuple[bytes, int]:
-    """Return a request of as many fields as may stand in so many bytes, and their number."""
+    """Return a request of a given size with as many fields as possible, and their number."""
     entry = b"\x0a\x00" * 2000  # of empty names, or texts
     fields = {
         "fields that are not known": (b"\x98\x06\x01" * 100_000, 100_000),

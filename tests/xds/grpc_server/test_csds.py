@@ -35,7 +35,7 @@ GUARD = 20.0
 
 
 class Heard:
-    """An observer: how many ACKs and NACKs came."""
+    """An observer that counts ACKs and NACKs."""
 
     def __init__(self) -> None:
         self._answers = asyncio.Semaphore(0)
@@ -77,7 +77,7 @@ class Client:
         return texts[4]
 
     async def answer(self, type_url: str, error: str | None = None) -> None:
-        """Acknowledge the last response, or reject it; return when the server knows."""
+        """Acknowledge or reject the last response; return when the server has processed that."""
         await self._send(type_url, self._names if self._sotw else (), error)
         await self.heard.answer()
 
@@ -102,7 +102,7 @@ class Client:
 
 
 class World:
-    """A server with CSDS, the store behind it, and whoever connects."""
+    """A server with CSDS, its store and its clients."""
 
     def __init__(self, server: Server, store: Store, heard: Heard, channel: grpc.aio.Channel):
         self.server, self.store, self.heard, self.channel = server, store, heard, channel
@@ -131,7 +131,7 @@ class World:
         return {each.name: each.config_status.name or "" for each in config.generic_xds_configs}
 
     async def until(self, states: dict[str, str]) -> None:
-        """Wait until a request that is answered by nothing has arrived."""
+        """Wait until the server has processed a request that gets no response."""
         seen: dict[str, str] = {}
         for _ in range(500):
             seen = await self.states()

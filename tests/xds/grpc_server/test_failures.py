@@ -1,4 +1,4 @@
-"""What gRPC does to streams by itself, and what is made of it."""
+"""Failures of gRPC itself, and how streams handle them."""
 
 import asyncio
 import collections
@@ -31,7 +31,7 @@ def store() -> Store:
 
 
 async def test_a_busy_server_loses_no_call_of_a_burst(store: Store) -> None:
-    """Without a word from the server they would end with CANCELLED."""
+    """If the server sent nothing, they would end with CANCELLED."""
     limits = Limits(streams_per_connection=2 * CALLS, connects_burst=2 * CALLS)
     request = write_request(CLUSTER, node=("site/1", "site"), subscribe=["a"])
     outcomes: collections.Counter[str] = collections.Counter()
@@ -58,7 +58,7 @@ async def test_a_busy_server_loses_no_call_of_a_burst(store: Store) -> None:
 
 
 class FailingContext:
-    """A call whose writes fail, though nobody has cancelled it."""
+    """A call whose writes fail although nobody has cancelled it."""
 
     def __init__(self) -> None:
         self.requests = [write_request(CLUSTER, node=("site/1", "site"), subscribe=["a"])]

@@ -1,4 +1,4 @@
-"""How long the texts of a client may be."""
+"""The limits of the texts in a request."""
 
 import logging
 from collections.abc import Callable
@@ -95,7 +95,7 @@ def test_a_field_over_its_limit_is_an_error_with_its_name_and_length(
 
 
 def test_the_message_of_a_nack_is_cut_to_its_limit() -> None:
-    """Also where the error has a million fields."""
+    """Even if the error has a million fields."""
     long = "E" * (MAX_ERROR_BYTES + 1)
     delta = decode_delta_request(write_request(CLUSTER, nonce="1", error=long))
     sotw = decode_sotw_request(write_sotw_request(CLUSTER, nonce="1", error=long))
@@ -111,7 +111,7 @@ def test_the_message_of_a_nack_is_cut_to_its_limit() -> None:
 
 
 def test_a_version_over_its_limit_counts_as_none() -> None:
-    """It is none of ours, and who comes from another server must not be refused for ever."""
+    """It is of another server, and a client that comes from there must not be refused."""
     versions = {"a": "v" * MAX_VERSION_BYTES, "b": "v" * (MAX_VERSION_BYTES + 1)}
     delta = decode_delta_request(write_request(CLUSTER, versions=versions))
     sotw = decode_sotw_request(write_sotw_request(CLUSTER, version="v" * (MAX_VERSION_BYTES + 1)))
@@ -159,7 +159,7 @@ def test_a_type_that_is_not_served_keeps_no_names(kind: str) -> None:
 
 
 class TestLog:
-    """What a client may have written into the log."""
+    """The text of a client in the log."""
 
     HOSTILE = "no\n2026-11-30 05:00:00,000 INFO forged \x1b[31m\u202e" + "E" * (1 << 18)
 

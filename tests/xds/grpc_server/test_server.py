@@ -1,4 +1,4 @@
-"""The gRPC shell, by a real gRPC client on loopback."""
+"""The server, with a real gRPC client on loopback."""
 
 import asyncio
 import gc
@@ -259,7 +259,7 @@ async def test_only_the_client_that_reads_nothing_loses_its_stream(
 async def test_few_responses_are_copied_for_a_client_that_reads_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the number of its streams. What is small goes on, and so does another client."""
+    """Whatever the number of its streams. Small responses, and other clients, are not affected."""
     store.texts[CLUSTER, "big"] = "x" * (16 << 20)
     recorder = Recorder()
     copies = 0
@@ -440,7 +440,7 @@ async def test_a_stream_without_a_first_request_is_ended(store: Store) -> None:
 
 
 async def test_new_names_above_the_rate_delay_only_their_own_stream(store: Store) -> None:
-    """After four names at once, the fifth waits for a second, and then comes."""
+    """Four names are free; the fifth waits for a second."""
     limits = Limits(names_burst=4, names_per_second=1)
     loop = asyncio.get_running_loop()
     async with (
@@ -460,7 +460,7 @@ async def test_new_names_above_the_rate_delay_only_their_own_stream(store: Store
 
 
 async def test_large_sotw_requests_are_delayed_too(store: Store) -> None:
-    """They name all again, so what counts is their size: four KiB, where three come at once."""
+    """They repeat all names, so their size counts: four KiB, where three are free."""
     limits = Limits(names_burst=3, names_per_second=1)
     loop = asyncio.get_running_loop()
 

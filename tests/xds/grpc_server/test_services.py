@@ -1,4 +1,4 @@
-"""The aggregated service and those of one type, by a real gRPC client on loopback."""
+"""The aggregated service and those of one type, with a real gRPC client on loopback."""
 
 import asyncio
 

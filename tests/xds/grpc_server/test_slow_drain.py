@@ -1,4 +1,4 @@
-"""Streams that are sent elsewhere one after the other, by a real gRPC client on loopback."""
+"""A drain that ends streams one after the other, with a real gRPC client on loopback."""
 
 import asyncio
 

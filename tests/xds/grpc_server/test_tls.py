@@ -1,4 +1,4 @@
-"""Mutual TLS by a real gRPC client: what is proven, and for how long."""
+"""Mutual TLS with a real gRPC client: what is verified, and for how long."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ SITE = "spiffe://td/cloud/site"
 
 
 class Gate(Store):
-    """A store that remembers who came, and lets nobody in who isn't SITE."""
+    """A store that remembers the nodes, and serves only SITE."""
 
     nodes: list[Node]
 
@@ -122,7 +122,7 @@ async def test_a_stream_ends_when_its_client_certificate_expires() -> None:
 async def test_an_expired_certificate_is_a_warning_only_if_the_client_reconnects_with_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """With certificates of an hour a fleet's streams end all the time."""
+    """With certificates that last an hour, streams of a fleet end all the time."""
     left, gate = [0.3], Gate()
     secured = replace(security(), expires_at=lambda _: time.time() + left[0])
     async with (
@@ -167,7 +167,7 @@ async def test_a_client_that_is_not_trusted_any_more_loses_its_streams_and_gets_
 
 
 async def closed(port: int, text: bytes) -> bool:
-    """Say something that isn't enough, and wait until the server ends the connection."""
+    """Send less than a handshake, and wait until the server closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(text)
     try:

@@ -1,4 +1,4 @@
-"""The token bucket by itself."""
+"""The token bucket."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -18,7 +18,7 @@ NAMES = ("same", "changed", "gone", "new", "unknown")
 
 
 class View:
-    """Serves all names but one, and remembers which were made."""
+    """Serves all names but one, and records which resources were made."""
 
     group = ""
 
@@ -53,7 +53,7 @@ class View:
 
 
 class Failing(View):
-    """Fails to look up anything, and knows versions at times."""
+    """Fails every lookup, and knows versions only if `known`."""
 
     known = True
 
@@ -65,7 +65,7 @@ class Failing(View):
 
 
 def returning(view: View, agent: str, *names: str) -> list[int]:
-    """Let a client come back with these, some of which it has; return what it is sent."""
+    """Let a client return with these names, some of which it has; return what it is sent."""
     session = DeltaSession(view)
     versions = {
         name: resource(CLUSTER, name, name.encode()).version for name in names if name != "new"

@@ -1,5 +1,4 @@
-"""What the transcripts `outdated…` cannot show: notifier, log, clients without TTLs, what is
-made."""
+"""An outdated source: what the transcripts `outdated…` cannot show."""
 
 import logging
 from collections.abc import Collection
@@ -22,7 +21,7 @@ NODE = Node(id="site/1", cluster="site")
 
 
 def come(session: DeltaSession, *names: str, type_url: str = CLUSTER) -> None:
-    """Let a client come with a version of each name that this server doesn't know."""
+    """Let a client connect with unknown versions of these names."""
     session.receive(
         DeltaRequest(
             type_url=type_url,
@@ -81,7 +80,7 @@ def test_the_view_without_ttls_is_outdated_like_its_source() -> None:
 
 
 class Plain(View):
-    """A view that never is outdated, as most are: it doesn't even say so."""
+    """A view without `is_outdated`, like most."""
 
     is_outdated = None  # type: ignore[assignment]
 
@@ -100,7 +99,7 @@ def test_a_source_without_the_outdated_option_is_never_outdated() -> None:
 
 
 class Counting(View):
-    """Counts how often a resource is made, and knows versions."""
+    """Records which resources are made, and knows versions."""
 
     def __init__(self, store: Store, node: Node) -> None:
         super().__init__(store, node)
@@ -192,7 +191,7 @@ def test_kept_resources_have_the_status_not_sent() -> None:
 
 
 def test_no_resource_is_sent_before_a_kept_one_of_an_earlier_type() -> None:
-    """The source catches up while routes are being made: clusters and listeners go before."""
+    """The source catches up while routes are made: clusters and listeners are sent first."""
     source = store("c")
     source.texts |= {(ROUTE, name): "1" for name in ("r1", "r2", "r3")}
     session = DeltaSession(source)

@@ -67,7 +67,7 @@ def test_closing_a_session_closes_its_view() -> None:
 
 
 class TestLimits:
-    """What a client may make a session remember."""
+    """The limits of what a session remembers of a client."""
 
     def test_a_stream_may_request_a_limited_number_of_types(self) -> None:
         session = DeltaSession(Store())
@@ -93,7 +93,7 @@ class TestLimits:
     def test_reported_versions_are_ignored_if_there_are_more_than_the_limit_of_names(
         self, held: int, sent: int
     ) -> None:
-        """Too many of them are as none: it is sent what it wants."""
+        """Then the client is sent all resources that it wants."""
         store = Store(texts={(CLUSTER, "a"): "1"})
         session = DeltaSession(store, names_limit=2)
         found = store.attach(Node(id="", cluster="")).resource(CLUSTER, "a")

@@ -1,4 +1,4 @@
-"""How large a complete state may be."""
+"""The size of a full state."""
 
 import pytest
 
