@@ -254,9 +254,9 @@ class DeltaSubscription:
         self._mark_sent(content)
         return content
 
-    def _mark_sent(self, content: ResponseContent, beats: tuple[str, ...] = ()) -> None:
+    def _mark_sent(self, content: ResponseContent, heartbeat_names: tuple[str, ...] = ()) -> None:
         self.state.mark_sent(content)
-        self._heartbeat_names = beats
+        self._heartbeat_names = heartbeat_names
 
     def _heartbeat_content(self, now: float) -> ResponseContent | None:
         state = self.state
@@ -306,8 +306,8 @@ class DeltaSubscription:
             if state.kept_names:
                 state.kept_names.pop(name, None)
             return
-        found, resource = yield from state.look_up(name, requested=requested)
-        if not found:
+        succeeded, resource = yield from state.look_up(name, requested=requested)
+        if not succeeded:
             return
         if state.keep_client_version(name, resource):
             if resource is not None and resource.ttl is not None:
@@ -352,9 +352,9 @@ class DeltaSubscription:
             content = ResponseContent()
             for name in group:
                 if self._may_have(name):
-                    found, resource = yield from self.state.look_up(name, requested=True)
+                    succeeded, resource = yield from self.state.look_up(name, requested=True)
                     self.state.pending.pop(name, None)
-                    if found:
+                    if succeeded:
                         content.add(name, resource)
                     yield
                     if self.state.interrupted:

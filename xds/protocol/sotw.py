@@ -227,8 +227,8 @@ class SotwSubscription:
         """
         content = ResponseContent()
         for name in list(self.state.wanted()):
-            found, resource = yield from self.state.look_up(name)
-            if not found and self.state.version(name) != ABSENT:
+            succeeded, resource = yield from self.state.look_up(name)
+            if not succeeded and self.state.version(name) != ABSENT:
                 return None
             if resource is not None:
                 content.add(name, resource)
@@ -272,8 +272,8 @@ class SotwSubscription:
 
     def _add_if_changed(self, content: ResponseContent, name: str, requested: bool) -> Steps[None]:
         requested = requested or self.state.was_requested(name)
-        found, resource = yield from self.state.look_up(name, requested=requested)
-        if not found or self.state.keep_client_version(name, resource):
+        succeeded, resource = yield from self.state.look_up(name, requested=requested)
+        if not succeeded or self.state.keep_client_version(name, resource):
             return
         if resource is None:
             self._set_version(name, ABSENT)  # SotW cannot signal it
@@ -314,17 +314,17 @@ class SotwSubscription:
             return
         state = self.state
         state.update_wildcard()
-        owed, state.pending = state.pending, {}
+        pending, state.pending = state.pending, {}
         known = yield from self._look_up_state()
         if known is None:
-            state.pending = owed | state.pending
+            state.pending = pending | state.pending
             return
         yield from self._set_versions(known.versions)
         # it is unknown how much of a TTL is left
         if f"{self._state_hash:016x}" == version_info and not known.ttls:
             state.response_due = False
         else:
-            state.pending = owed | state.pending
+            state.pending = pending | state.pending
             yield from self._set_versions({})
 
     def _keep_if_outdated(self, version_info: str) -> Steps[None]:
@@ -388,11 +388,11 @@ class SotwSubscription:
     def _forget(self, name: str) -> None:
         if self._is_full_state and name in self.state.suspected:
             self.state.response_due = True  # the rest of the rejected state may be good
-        held_back = self._is_full_state and self.state.lookup_failed(name)
+        state_was_incomplete = self._is_full_state and self.state.lookup_failed(name)
         self._set_version(name, ABSENT)
         self.state.forget(name)
         self._resend_alone.pop(name, None)
-        if held_back:
+        if state_was_incomplete:
             self.state.pending[name] = False  # the full state waited for this lookup
 
 
