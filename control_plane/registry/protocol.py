@@ -104,11 +104,5 @@ class Registry(Protocol):
             RegistryUnavailable: the registry could not be read at the start.
         """
 
-    def release(self, names: Collection[str]) -> None:
-        """Drop clouds that were kept after a mass loss and that the operator has released.
-
-        Registries that do not keep clouds themselves ignore this.
-        """
-
     async def close(self) -> None:
         """Close connections and files; call this when no `watch` runs."""

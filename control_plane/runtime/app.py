@@ -84,6 +84,8 @@ class ControlPlane:
         self.source: ScopewaySource | None = None
         self.server: Server | None = None
         self.registry: Registry | None = None
+        self.last_good: LastGoodRegistry | None = None
+        """The same registry, if its last good clouds are saved."""
         self.stale: str | None = None
         self.staleness = Staleness()
         self.change: Change | None = None
@@ -106,6 +108,12 @@ class ControlPlane:
         """
         async with self._changing:
             await in_slices(self.steps(batch), took=batch.report_cost)
+        await self.save(batch)
+
+    async def save(self, batch: Batch) -> None:
+        """Save the clouds after a batch, with `--state-dir`: the first at once, others soon."""
+        if self.last_good is not None and self.change is not None:
+            await self.last_good.save(changed=bool(self.change.clouds) or batch.complete)
 
     def steps(self, batch: Batch) -> Steps[None]:
         """Do what `apply` does, step by step; nothing else may change it meanwhile."""
@@ -150,7 +158,10 @@ class ControlPlane:
     async def give_up(self, names: Collection[str] | None) -> tuple[list[str], list[str]]:
         """Do what `release` does, after what is being taken over."""
         async with self._changing:
-            return self.release(names)
+            released, not_held = self.release(names)
+        if released and self.last_good is not None:
+            await self.last_good.save(changed=True)
+        return released, not_held
 
     def release(self, names: Collection[str] | None) -> tuple[list[str], list[str]]:
         """Give up clouds that are held after a storm; None means all of them.
@@ -164,8 +175,6 @@ class ControlPlane:
         if released:
             _log.warning("given up by an operator: %s", _some(released))
             finish(self._take_over(self.catalog.release(released), self.staleness.until))
-            if self.registry is not None:
-                self.registry.release(released)
         return released, [name for name in wanted if name not in released]
 
     def lag(self) -> float:
@@ -311,24 +320,31 @@ async def _serve(control_plane: ControlPlane) -> None:
     credentials = _server_credentials(settings)
     _check_admin(settings)
     with _admin(control_plane) as admin:
-        registry = _registry(settings)
-        control_plane.registry = registry
+        registry = _open(control_plane)
         control_plane.timer = asyncio.get_running_loop()
         try:
             async with aclosing(registry.watch()) as batches:
                 with gc_tuning.without_collections():
-                    control_plane.apply(await anext(batches))
+                    first = await anext(batches)
+                    control_plane.apply(first)
+                    await control_plane.save(first)  # a crash from here on can start from it
                 await _serve_envoys(control_plane, registry.name, batches, admin, credentials)
         finally:
             await registry.close()
 
 
-def _registry(settings: Settings) -> Registry:
-    """Return the registry; with a state directory it keeps the last good clouds on disk."""
+def _open(control_plane: ControlPlane) -> Registry:
+    """Open the registry; with a state directory, its last good clouds are saved on disk."""
+    settings = control_plane.settings
     if settings.state_dir is None:
-        return open_registry(settings.registry)
+        control_plane.registry = open_registry(settings.registry)
+        return control_plane.registry
     registry = open_registry(settings.registry, patience=PATIENCE_WITH_LAST_GOOD)
-    return LastGoodRegistry(registry, settings.state_dir)
+    control_plane.last_good = LastGoodRegistry(
+        registry, settings.state_dir, lambda: control_plane.catalog.inventory
+    )
+    control_plane.registry = control_plane.last_good
+    return control_plane.registry
 
 
 async def _serve_envoys(

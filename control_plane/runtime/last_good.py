@@ -1,18 +1,17 @@
-"""A registry whose last good clouds are kept on disk: `--state-dir`.
+"""A registry whose last good clouds are saved on disk: `--state-dir`.
 
-Owns when the saved clouds are written, and when they are served: where the registry cannot be read
-at the start, they are told as one stale batch, and the registry is tried again for ever. Knows no
-kind of registry. Invariant: nothing is written before the registry's first full listing.
+Owns when they are saved, and when they are served: if the registry cannot be read at the start,
+`watch` yields them as one stale batch, and tries the registry again for ever. Knows no kind of
+registry. Invariant: nothing is written before the registry's first full listing.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
 
-from scopeway.control_plane.catalog.catalog import Catalog
 from scopeway.control_plane.clouds.inventory import Inventory, free_inventory
 from scopeway.control_plane.registry.protocol import (
     Batch,
@@ -44,26 +43,33 @@ RETRY = 1.0
 
 
 class LastGoodRegistry:
-    """Another registry, remembered."""
+    """Another registry, whose last good clouds are saved and served while it cannot be read."""
 
     def __init__(
         self,
         registry: Registry,
         folder: Path,
+        inventory: Callable[[], Inventory],
         *,
         debounce: float = DEBOUNCE,
         retry: float = RETRY,
     ) -> None:
+        """Remember a registry.
+
+        Args:
+            registry: The registry itself.
+            folder: Of the file; is made.
+            inventory: Returns the inventory that the batches of `watch` have led to.
+            debounce: Seconds.
+            retry: Seconds.
+        """
         self._registry = registry
         self._folder = folder
+        self._inventory = inventory
         self._debounce = debounce
         self._retry = retry
-        self._catalog = Catalog()
-        """As that of whoever folds what is told here: it holds the same clouds after a storm."""
         self._writer: _Writer | None = None
-        self._applying = False
-        self._given_up: set[str] = set()
-        """Clouds that were given up while a batch was applied, for when it is."""
+        """Not None once the registry itself has been listed."""
 
     @property
     def name(self) -> str:
@@ -77,44 +83,37 @@ class LastGoodRegistry:
         reason = ""
         while True:
             try:
-                async with aclosing(self._remembered()) as batches:
+                async with aclosing(self._own_batches()) as batches:
                     async for batch in batches:
                         yield batch
             except RegistryUnavailable as error:
                 if saved is None:
                     saved = await self._saved(error)
-                    batch = _stale(error, saved, saved.entries)
-                    self._catalog.apply(batch, now=time.monotonic())
-                    yield batch
+                    yield _stale(error, saved, saved.entries)
                 elif str(error) != reason:
                     yield _stale(error, saved)
                 reason = str(error)
             await asyncio.sleep(self._retry)
 
-    def release(self, names: Collection[str]) -> None:
-        """See `Registry.release`; the saved clouds lose them, too."""
-        if self._applying:
-            self._given_up.update(names)
+    async def save(self, *, changed: bool) -> None:
+        """Save the inventory, if it comes from the registry itself; call this after each batch.
+
+        The first inventory is saved when this returns, or a disk that hangs has been waited for
+        long enough; later ones are saved soon.
+
+        Args:
+            changed: Whether the inventory differs from the one before.
+        """
+        if self._writer is None:
             return
-        change = self._catalog.release(names)
-        if change.clouds and self._writer is not None:
+        if not self._writer.started:
+            await self._writer.start()
+        elif changed:
             self._writer.write_soon()
 
     async def close(self) -> None:
         """Close the registry itself."""
         await self._registry.close()
-
-    async def _apply(self, batch: Batch) -> bool:
-        """Take over a batch; return whether there is something to write."""
-        self._applying = True
-        before = [self._catalog.inventory]
-        change = await in_slices(self._catalog.steps(batch, now=time.monotonic()))
-        await in_slices(free_inventory(before, change.clouds))
-        self._applying = False
-        if self._given_up:
-            given_up, self._given_up = self._given_up, set()
-            self.release(given_up)
-        return bool(change.clouds) or batch.complete
 
     def _make_folder(self) -> None:
         try:
@@ -133,18 +132,14 @@ class LastGoodRegistry:
             raise error
         return saved
 
-    async def _remembered(self) -> AsyncGenerator[Batch, None]:
-        """Yield the registry's own batches and write what they lead to."""
-        writer = self._writer = _Writer(self._folder, self.name, self._debounce, self._catalog)
+    async def _own_batches(self) -> AsyncGenerator[Batch, None]:
+        """Yield the batches of the registry itself, whose inventory may be saved."""
+        writer = _Writer(self._folder, self.name, self._debounce, self._inventory)
         async with aclosing(self._registry.watch()) as batches:
             try:
                 async for batch in batches:
-                    changed = await self._apply(batch)
+                    self._writer = writer
                     writer.current = batch.stale is None
-                    if not writer.started:
-                        await writer.start()
-                    elif changed:
-                        writer.write_soon()
                     yield batch
             finally:
                 self._writer = None
@@ -154,11 +149,13 @@ class LastGoodRegistry:
 class _Writer:
     """Writes the latest inventory in a thread: the first at once, later ones soon."""
 
-    def __init__(self, folder: Path, registry: str, debounce: float, catalog: Catalog) -> None:
+    def __init__(
+        self, folder: Path, registry: str, debounce: float, inventory: Callable[[], Inventory]
+    ) -> None:
         self._folder = folder
         self._registry = registry
         self._debounce = debounce
-        self._catalog = catalog
+        self._inventory = inventory
         self._file = last_good_file.LastGoodFile(folder, registry)
         self._unwritten = False
         self._changed = asyncio.Event()
@@ -172,7 +169,7 @@ class _Writer:
 
     @property
     def started(self) -> bool:
-        """Whether the first inventory has been told."""
+        """Whether the first inventory has been handed over."""
         return self._task is not None
 
     async def start(self) -> None:
@@ -207,7 +204,7 @@ class _Writer:
     async def _write(self) -> None:
         """Write what isn't written yet; if there is nothing, note that the file is current."""
         self._changed.clear()
-        written, unwritten = [self._catalog.inventory], self._unwritten
+        written, unwritten = [self._inventory()], self._unwritten
         self._unwritten = False
         try:
             if unwritten:
@@ -230,11 +227,11 @@ class _Writer:
 
     def _let_go(self, held: list[Inventory]) -> Steps[None]:
         """Free an inventory that may be outdated by now, step by step."""
-        if held[0] is self._catalog.inventory:
+        if held[0] is self._inventory():
             return
         changed: list[str] = []
         for cloud in held[0]:
-            if self._catalog.inventory.get(cloud.name) is not cloud:
+            if self._inventory().get(cloud.name) is not cloud:
                 changed.append(cloud.name)
             yield
         yield from free_inventory(held, changed)

@@ -40,9 +40,6 @@ class MemoryRegistry:
         while True:
             yield await self._batches.get()
 
-    def release(self, names: Collection[str]) -> None:
-        """Do nothing: what is gone is not remembered here."""
-
     async def close(self) -> None:
         """Do nothing: there is nothing to give back."""
 

@@ -15,7 +15,7 @@ from aetcd import rpc
 from harness.http import answers
 from harness.ports import free_port
 from harness.process import Process
-from scopeway.control_plane.catalog.catalog import Catalog
+from scopeway.control_plane.catalog.catalog import Catalog, Change
 from scopeway.control_plane.clouds.document import to_document
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud, Endpoint, Service
@@ -23,6 +23,7 @@ from scopeway.control_plane.registry import Batch, Registry
 from scopeway.control_plane.registry.documents import to_json
 from scopeway.control_plane.registry.etcd.client import connect
 from scopeway.control_plane.registry.etcd.url import parse_etcd_url
+from scopeway.control_plane.runtime.last_good import LastGoodRegistry
 
 PROGRAM = Path(sys.executable).parent / "etcd"
 
@@ -154,13 +155,17 @@ class Reader:
                 self.batches.append(batch)
                 change = self.catalog.apply(batch, now=len(self.batches) * 1000.0)
                 self.problems = {at: str(problem) for at, problem in change.problems.items()}
+                await self.taken_over(batch, change)
                 self._news.notify_all()
+
+    async def taken_over(self, batch: Batch, change: Change) -> None:
+        """Do what follows a batch: nothing."""
 
 
 @asynccontextmanager
-async def reading(registry: Registry) -> AsyncIterator[Reader]:
+async def reading(registry: Registry, reader: Reader | None = None) -> AsyncIterator[Reader]:
     """Read a registry beside the test, from its first batch on."""
-    reader = Reader()
+    reader = reader or Reader()
     task = asyncio.create_task(reader.read(registry), name="reader")
     try:
         waiting = asyncio.create_task(reader.until(lambda: bool(reader.batches)))
@@ -173,6 +178,25 @@ async def reading(registry: Registry) -> AsyncIterator[Reader]:
         task.cancel()
         await asyncio.wait({task})
         await registry.close()
+
+
+class Keeper(Reader):
+    """A reader whose clouds are saved, as those of the control plane are."""
+
+    def __init__(self, registry: Registry, folder: Path, **seconds: float) -> None:
+        super().__init__()
+        self.registry = LastGoodRegistry(registry, folder, lambda: self.inventory, **seconds)
+
+    async def taken_over(self, batch: Batch, change: Change) -> None:
+        await self.registry.save(changed=bool(change.clouds) or batch.complete)
+
+
+@asynccontextmanager
+async def keeping(registry: Registry, folder: Path, **seconds: float) -> AsyncIterator[Keeper]:
+    """Read a registry beside the test, and save its clouds in a folder."""
+    keeper = Keeper(registry, folder, **seconds)
+    async with reading(keeper.registry, keeper):
+        yield keeper
 
 
 @contextmanager

@@ -6,7 +6,7 @@ ConfigMap. `folder_scanner` reads the files, in a thread.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from scopeway.control_plane.registry.directory.folder_scanner import FolderScanner
@@ -53,9 +53,6 @@ class DirectoryRegistry:
             if reported is not None or batch.upserts or batch.deletes:
                 yield batch
             reported = None
-
-    def release(self, names: Collection[str]) -> None:
-        """Do nothing: this registry does not keep lost clouds."""
 
     async def close(self) -> None:
         """Do nothing: no file stays open."""

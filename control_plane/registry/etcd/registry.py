@@ -11,7 +11,7 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -106,9 +106,6 @@ class EtcdRegistry:
                     yield Batch(stale=reason, current_until=current)
             # the start of the control plane waits for the first listing
             await asyncio.sleep(_pause(failures if self._revision else min(failures, 2)))
-
-    def release(self, names: Collection[str]) -> None:
-        """Do nothing: this registry does not keep lost clouds."""
 
     async def close(self) -> None:
         """Do nothing: `watch` closes its connection."""

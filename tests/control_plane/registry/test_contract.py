@@ -4,19 +4,19 @@ import asyncio
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from memory_registry import MemoryRegistry
-from registry_model import Etcd, Forwarder, Reader, a_cloud, reading, written
+from registry_model import Etcd, Forwarder, Reader, a_cloud, keeping, reading, written
 from scopeway.control_plane.clouds.cordon import Cordon, cordon_document
 from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry import Batch, Registry, open_registry, open_store
 from scopeway.control_plane.registry.directory import folder_scanner
-from scopeway.control_plane.runtime.last_good import LastGoodRegistry
 
 pytestmark = pytest.mark.asyncio
 
@@ -176,12 +176,15 @@ def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     return InEtcd(make_etcd())
 
 
+Reading = Callable[[Registry], AbstractAsyncContextManager[Reader]]
+
+
 @pytest.fixture(params=["alone", "saved"])
-def remembered(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Registry], Registry]:
-    """Put saved state before a registry, or nothing."""
+def read(request: pytest.FixtureRequest, tmp_path: Path) -> Reading:
+    """Read a registry, with or without its last good clouds being saved."""
     if request.param == "alone":
-        return lambda registry: registry
-    return lambda registry: LastGoodRegistry(registry, tmp_path / "state", debounce=0)
+        return reading
+    return lambda registry: keeping(registry, tmp_path / "state", debounce=0)
 
 
 def holds(reader: Reader, clouds: Clouds, cordons: Cordons) -> bool:
@@ -194,11 +197,9 @@ def holds(reader: Reader, clouds: Clouds, cordons: Cordons) -> bool:
     )
 
 
-async def test_everything_first_and_then_each_change(
-    site: Site, remembered: Callable[[Registry], Registry]
-) -> None:
+async def test_everything_first_and_then_each_change(site: Site, read: Reading) -> None:
     await site.hold({"a": 1, "b": 1}, {"b": "why"})
-    async with reading(remembered(await site.open())) as reader:
+    async with read(await site.open()) as reader:
         assert reader.batches[0].complete
         await reader.until(lambda: holds(reader, {"a": 1, "b": 1}, {"b": "why"}))
         await site.hold({"a": 2, "c": 1}, {"c": ""})
@@ -207,11 +208,11 @@ async def test_everything_first_and_then_each_change(
 
 
 async def test_nothing_is_lost_while_it_is_away_and_nothing_kept_when_it_is_back(
-    site: Site, remembered: Callable[[Registry], Registry]
+    site: Site, read: Reading
 ) -> None:
     """However much it looks like the one that it was."""
     await site.hold({"a": 1, "b": 1, "c": 1}, {"b": "old", "c": "old"})
-    async with reading(remembered(await site.open())) as reader:
+    async with read(await site.open()) as reader:
         await reader.until(lambda: len(reader.names) == 3)
         await site.go()
         await reader.until(lambda: reader.batches[-1].stale is not None)
@@ -224,12 +225,10 @@ async def test_nothing_is_lost_while_it_is_away_and_nothing_kept_when_it_is_back
     await site.close()
 
 
-async def test_where_most_is_gone_it_is_held_and_told(
-    site: Site, remembered: Callable[[Registry], Registry]
-) -> None:
+async def test_where_most_is_gone_it_is_held_and_told(site: Site, read: Reading) -> None:
     clouds = {f"cloud-{number}": 1 for number in range(12)}
     await site.hold(clouds, {"cloud-1": "why"})
-    async with reading(remembered(await site.open())) as reader:
+    async with read(await site.open()) as reader:
         await reader.until(lambda: len(reader.names) == 12)
         await site.go()
         await reader.until(lambda: reader.batches[-1].stale is not None)
@@ -246,10 +245,10 @@ async def test_where_most_is_gone_it_is_held_and_told(
 
 
 async def test_of_a_bad_entry_the_last_good_version_stays_also_over_an_absence(
-    site: Site, remembered: Callable[[Registry], Registry]
+    site: Site, read: Reading
 ) -> None:
     await site.hold({"a": 1, "b": 1}, {})
-    async with reading(remembered(await site.open())) as reader:
+    async with read(await site.open()) as reader:
         await site.spoil("a")
         await reader.until(lambda: bool(reader.problems))
         assert reader.inventory.get("a") == a_cloud("a", port=1)

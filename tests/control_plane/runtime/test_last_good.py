@@ -4,7 +4,7 @@ import os
 import tempfile
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import pytest
 
 from counted import Counted, Freed
 from memory_registry import MemoryRegistry
-from registry_model import a_cloud, reading
-from scopeway.control_plane.clouds.inventory import Inventory
+from registry_model import a_cloud, keeping
+from scopeway.control_plane.catalog.catalog import Catalog
+from scopeway.control_plane.clouds.inventory import Inventory, let_go
 from scopeway.control_plane.registry import Batch, RegistryUnavailable
 from scopeway.control_plane.runtime import last_good, last_good_file
 from scopeway.control_plane.runtime.last_good import LastGoodRegistry
@@ -60,7 +61,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 async def test_the_last_clouds_are_saved_at_the_end(tmp_path: Path) -> None:
     inner = MemoryRegistry(a_cloud("a"), a_cloud("b"))
-    async with reading(LastGoodRegistry(inner, tmp_path / "state")) as reader:
+    async with keeping(inner, tmp_path / "state") as reader:
         inner.put(a_cloud("c"))
         inner.delete("a")
         await reader.until(lambda: reader.names == {"b", "c"})
@@ -70,13 +71,10 @@ async def test_the_last_clouds_are_saved_at_the_end(tmp_path: Path) -> None:
     assert list(saved.entries.values()) == [a_cloud("b"), a_cloud("c")]
 
 
-async def test_the_first_listing_is_saved_before_it_is_told(tmp_path: Path) -> None:
-    """Whoever is killed as soon as it serves has something to start with."""
-    watch = LastGoodRegistry(MemoryRegistry(a_cloud("a")), tmp_path, debounce=1000).watch()
-    await anext(watch)
-
-    assert names(tmp_path) == {"a"}
-    await watch.aclose()
+async def test_the_first_listing_is_saved_at_once(tmp_path: Path) -> None:
+    """A control plane that is killed as soon as it serves has something to start with."""
+    async with keeping(MemoryRegistry(a_cloud("a")), tmp_path, debounce=1000):
+        assert names(tmp_path) == {"a"}
 
 
 async def test_a_change_is_saved_after_the_debounce(
@@ -92,7 +90,7 @@ async def test_a_change_is_saved_after_the_debounce(
         save_file(file, inventory)
 
     monkeypatch.setattr(last_good_file.LastGoodFile, "save", save)
-    async with reading(LastGoodRegistry(inner, tmp_path, debounce=1000)) as reader:
+    async with keeping(inner, tmp_path, debounce=1000) as reader:
         for number in range(5):
             inner.put(a_cloud(f"cloud-{number}"))
         await reader.until(lambda: len(reader.names) == 5)
@@ -104,14 +102,11 @@ async def test_a_change_is_saved_after_the_debounce(
 async def test_so_is_what_a_returned_registry_holds(tmp_path: Path) -> None:
     save(tmp_path, "a", "b")
     inner = AwayAtFirst("b", "c")
-    inner.back.set()
-    watch = LastGoodRegistry(inner, tmp_path, retry=0, debounce=1000).watch()
-    await anext(watch)
-    assert names(tmp_path) == {"a", "b"}
-    await anext(watch)
-
-    assert names(tmp_path) == {"b", "c"}
-    await watch.aclose()
+    async with keeping(inner, tmp_path, retry=0, debounce=1000) as reader:
+        assert names(tmp_path) == {"a", "b"}
+        inner.back.set()
+        await reader.until(lambda: reader.names == {"b", "c"})
+        assert names(tmp_path) == {"b", "c"}
 
 
 async def test_a_disk_that_hangs_holds_up_no_listing(
@@ -125,7 +120,7 @@ async def test_a_disk_that_hangs_holds_up_no_listing(
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(last_good, "FIRST", 0.01)
-    async with reading(LastGoodRegistry(MemoryRegistry(a_cloud("a")), tmp_path)) as reader:
+    async with keeping(MemoryRegistry(a_cloud("a")), tmp_path) as reader:
         assert reader.names == {"a"}
         assert hangs.is_set()
         go_on.set()
@@ -145,7 +140,7 @@ async def test_what_could_not_be_saved_is_told_and_tried_again(
         attempts += 1
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    async with reading(LastGoodRegistry(inner, tmp_path, debounce=0)) as reader:
+    async with keeping(inner, tmp_path, debounce=0) as reader:
         with monkeypatch.context() as full:
             full.setattr(tempfile, "mkstemp", fail)
             inner.put(a_cloud("b"))
@@ -170,7 +165,7 @@ async def test_a_file_that_is_gone_is_saved_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(last_good, "IDLE", 0)
-    async with reading(LastGoodRegistry(MemoryRegistry(a_cloud("a")), tmp_path, debounce=0)):
+    async with keeping(MemoryRegistry(a_cloud("a")), tmp_path, debounce=0):
         await asyncio.to_thread((tmp_path / "clouds.jsonl").unlink)
         await eventually(lambda: names(tmp_path) == {"a"})
 
@@ -178,7 +173,7 @@ async def test_a_file_that_is_gone_is_saved_again(
 async def test_why_the_registry_is_away_is_told_as_it_is_now(tmp_path: Path) -> None:
     save(tmp_path, "a")
     inner = AwayAtFirst("b", reasons=("cannot be reached", "cannot be reached", "refuses us"))
-    async with reading(LastGoodRegistry(inner, tmp_path, retry=0)) as reader:
+    async with keeping(inner, tmp_path, retry=0) as reader:
         await reader.until(lambda: len(reader.batches) == 2)
         first, second = reader.batches
         inner.back.set()
@@ -192,7 +187,7 @@ async def test_why_the_registry_is_away_is_told_as_it_is_now(tmp_path: Path) -> 
 
 async def test_changes_are_saved_meanwhile(tmp_path: Path) -> None:
     inner = MemoryRegistry(a_cloud("a"))
-    async with reading(LastGoodRegistry(inner, tmp_path, debounce=0)):
+    async with keeping(inner, tmp_path, debounce=0):
         inner.put(a_cloud("b"))
         await eventually(lambda: names(tmp_path) == {"a", "b"})
 
@@ -222,18 +217,26 @@ async def test_the_clouds_of_before_a_batch_are_freed_step_by_step(
         return Batch(upserts={each.name: each for each in clouds})
 
     inner = MemoryRegistry()
-    registry = LastGoodRegistry(inner, tmp_path, debounce=0)
+    catalog = Catalog()
+    registry = LastGoodRegistry(inner, tmp_path, lambda: catalog.inventory, debounce=0)
+
+    async def take_over(batches: AsyncGenerator[Batch, None]) -> None:
+        before = [catalog.inventory]
+        change = catalog.apply(await anext(batches), now=0)
+        await in_slices(let_go(before, change.clouds), seconds=0)
+        await registry.save(changed=True)
+
     async with aclosing(registry.watch()) as batches:
         may_end.release()
-        await anext(batches)
+        await take_over(batches)
         await asyncio.to_thread(writes.acquire)  # of nothing
         watching = asyncio.create_task(look())
         inner.tell(batch("a"))
-        await anext(batches)
+        await take_over(batches)
         await asyncio.to_thread(writes.acquire)  # it is being written when the second comes
         for each in (Batch(), batch("b")):
             inner.tell(each)
-            await anext(batches)
+            await take_over(batches)
         assert sum(found) == 0
         may_end.release(10)
         async with asyncio.timeout(30):
@@ -248,8 +251,7 @@ async def test_saved_clouds_are_served_and_marked_while_the_registry_is_away(
     save(tmp_path, "a", "b")
     inner = AwayAtFirst("b", "c")
     os.utime(tmp_path / "clouds.jsonl", (0, 86_400))
-    registry = LastGoodRegistry(inner, tmp_path, retry=0)
-    async with reading(registry) as reader:
+    async with keeping(inner, tmp_path, retry=0) as reader:
         assert reader.names == {"a", "b"}
         assert reader.batches[0].complete
         assert reader.batches[0].stale == (
@@ -263,7 +265,7 @@ async def test_saved_clouds_are_served_and_marked_while_the_registry_is_away(
 
 async def test_a_registry_that_is_away_with_nothing_saved_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(RegistryUnavailable, match="memory is away"):
-        async with reading(LastGoodRegistry(AwayAtFirst(), tmp_path)):
+        async with keeping(AwayAtFirst(), tmp_path):
             pass
 
     assert last_good_file.load(tmp_path) is None
@@ -274,9 +276,9 @@ async def test_a_damaged_file_is_told_and_is_no_hindrance_when_the_registry_is_t
 ) -> None:
     (tmp_path / "clouds.jsonl").write_text("x")
     with pytest.raises(RegistryUnavailable, match=r"memory is away; nor can .* saved clouds"):
-        async with reading(LastGoodRegistry(AwayAtFirst(), tmp_path)):
+        async with keeping(AwayAtFirst(), tmp_path):
             pass
-    async with reading(LastGoodRegistry(MemoryRegistry(a_cloud("a")), tmp_path)) as reader:
+    async with keeping(MemoryRegistry(a_cloud("a")), tmp_path) as reader:
         assert reader.names == {"a"}
     (kept,) = set(os.listdir(tmp_path)) - {"clouds.jsonl"}
 
@@ -298,13 +300,13 @@ async def test_a_damaged_file_that_cannot_be_moved_yet_is_not_written_over(
         attempts += 1
         raise OSError(errno.EROFS, "Read-only file system")
 
-    with monkeypatch.context() as read_only:
-        read_only.setattr(Path, "rename", fail)
-        watch = LastGoodRegistry(MemoryRegistry(a_cloud("a")), tmp_path, debounce=0).watch()
-        await anext(watch)
-        await eventually(lambda: attempts >= 3)
-        assert (tmp_path / "clouds.jsonl").read_text() == "x"
-    await watch.aclose()
+    async with AsyncExitStack() as stack:
+        with monkeypatch.context() as read_only:
+            read_only.setattr(Path, "rename", fail)
+            inner = MemoryRegistry(a_cloud("a"))
+            await stack.enter_async_context(keeping(inner, tmp_path, debounce=0))
+            await eventually(lambda: attempts >= 3)
+            assert (tmp_path / "clouds.jsonl").read_text() == "x"
     (kept,) = set(os.listdir(tmp_path)) - {"clouds.jsonl"}
 
     assert (tmp_path / kept).read_text() == "x"
@@ -313,8 +315,7 @@ async def test_a_damaged_file_that_cannot_be_moved_yet_is_not_written_over(
 
 async def test_a_cloud_lost_in_a_storm_is_saved_too(tmp_path: Path) -> None:
     inner = MemoryRegistry(*(a_cloud(f"cloud-{number}") for number in range(12)))
-    registry = LastGoodRegistry(inner, tmp_path)
-    async with reading(registry) as reader:
+    async with keeping(inner, tmp_path) as reader:
         inner.delete(*(f"cloud-{number}" for number in range(8)))
         await reader.until(lambda: len(reader.batches) == 2)
     saved = last_good_file.load(tmp_path)
@@ -325,10 +326,8 @@ async def test_a_cloud_lost_in_a_storm_is_saved_too(tmp_path: Path) -> None:
 
 async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    registry = LastGoodRegistry(MemoryRegistry(), tmp_path / "file" / "state")
-
     with pytest.raises(RegistryUnavailable, match=r"the state directory .*/file/state cannot be"):
-        async with reading(registry):
+        async with keeping(MemoryRegistry(), tmp_path / "file" / "state"):
             pass
 
 
@@ -338,39 +337,31 @@ async def test_what_a_returned_registry_has_lost_is_held_and_saved_until_it_is_g
     names = [f"cloud-{number}" for number in range(12)]
     save(tmp_path, *names)
     inner = AwayAtFirst(*names[:3])
-    registry = LastGoodRegistry(inner, tmp_path, retry=0, debounce=0)
-    async with reading(registry) as reader:
+    async with keeping(inner, tmp_path, retry=0, debounce=0) as reader:
         inner.back.set()
         await reader.until(lambda: len(reader.batches) == 2)
         assert reader.names == set(names)
-        registry.release(["cloud-11"])
+        reader.catalog.release(["cloud-11"])
+        await reader.registry.save(changed=True)
     saved = last_good_file.load(tmp_path)
 
     assert saved is not None
     assert [entry.name for entry in saved.entries.values()] == sorted(set(names) - {"cloud-11"})
 
 
-async def test_what_is_given_up_while_a_batch_is_taken_over_is_so_after_it(tmp_path: Path) -> None:
-    names = [f"cloud-{number}" for number in range(12)]
-    save(tmp_path, *names)
-    inner = AwayAtFirst(*names[:3])
-    registry = LastGoodRegistry(inner, tmp_path, retry=0, debounce=0)
-    async with reading(registry) as reader:
-        inner.back.set()
-        await reader.until(lambda: len(reader.batches) == 2)
-        registry._applying = True
-        registry.release(["cloud-11"])
-        assert "cloud-11" in registry._catalog.held
-        await registry._apply(Batch())
-        assert "cloud-11" not in registry._catalog.held
-    saved = last_good_file.load(tmp_path)
+async def test_served_saved_clouds_are_not_saved_again(tmp_path: Path) -> None:
+    """Their file says until when they were what the registry holds."""
+    save(tmp_path, "a")
+    os.utime(tmp_path / "clouds.jsonl", (1, 1))
+    async with keeping(AwayAtFirst(), tmp_path, retry=0) as reader:
+        await reader.registry.save(changed=True)
+        assert reader.names == {"a"}
 
-    assert saved is not None
-    assert "cloud-11" not in {entry.name for entry in saved.entries.values()}
+    assert (tmp_path / "clouds.jsonl").stat().st_mtime == 1
 
 
 async def test_how_old_the_saved_clouds_are_is_told(tmp_path: Path) -> None:
     save(tmp_path, "a")
     saved = (tmp_path / "clouds.jsonl").stat().st_mtime
-    async with reading(LastGoodRegistry(AwayAtFirst(), tmp_path, retry=0)) as reader:
+    async with keeping(AwayAtFirst(), tmp_path, retry=0) as reader:
         assert reader.batches[0].current_until == saved
