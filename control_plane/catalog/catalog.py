@@ -16,6 +16,7 @@ from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.inventory import Inventory, split_changes
 from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
 from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.collections.listing import listed
 from scopeway.control_plane.registry.protocol import Batch, Place
 from scopeway.xds.steps import Steps, finish
 
@@ -188,11 +189,10 @@ class Catalog:
             if cloud != known:
                 upserts[name] = cloud
         first = sorted(clouds)[: _OTHERS_SHOWN + 1]
-        hidden = len(clouds) - 1 - _OTHERS_SHOWN
-        more = f" and {hidden} more" if hidden > 0 else ""
         for at in clouds if len(clouds) > 1 else ():
-            others = [other for other in first if other != at][:_OTHERS_SHOWN]
-            reason = f"{name!r} is declared in {', '.join(others)}{more}, too"
+            others = [other for other in first if other != at]
+            where = listed(others, _OTHERS_SHOWN, total=len(clouds) - 1)
+            reason = f"{name!r} is declared in {where}, too"
             self._report(at, InvalidCloud(at, Problem("metadata.name", reason), name=name))
 
     def _hold(

@@ -12,6 +12,7 @@ import click
 
 from scopeway.control_plane.cli.options import admin_option, format_option
 from scopeway.control_plane.cli.output import LINE, add_row, console, table
+from scopeway.control_plane.collections.listing import listed
 from scopeway.control_plane.errors import ControlPlaneError
 from scopeway.xds.text import shown
 
@@ -162,14 +163,14 @@ def _summary(admin: str, status: Status) -> Iterator[list[tuple[str, str]]]:
     if held:
         yield [
             ("  held after a storm: ", "bold red"),
-            (f"{_some(held)}; `scopeway cloud release` gives them up", ""),
+            (f"{listed(held, SHOWN)}; `scopeway cloud release` gives them up", ""),
         ]
     cordoned = [f"{name} ({why})" if why else name for name, why in status["cordoned"].items()]
     if cordoned:
-        yield [("  cordoned: ", "bold"), (_some(cordoned), "")]
+        yield [("  cordoned: ", "bold"), (listed(cordoned, SHOWN), "")]
     too_large = [f"{site} ({why})" for site, why in status.get("policies_too_large", {}).items()]
     if too_large:
-        yield [("  let nobody in: ", "bold red"), (_some(too_large), "")]
+        yield [("  let nobody in: ", "bold red"), (listed(too_large, SHOWN), "")]
     problems = [each for each in status["refused"] if not _is_held(each, status)]
     for problem in problems[:SHOWN]:
         yield [("  refused: ", "bold red"), (problem, "")]
@@ -220,11 +221,6 @@ def _stale(stream: Mapping[str, Any]) -> str:
 
 def _is_held(problem: str, status: Status) -> bool:
     return any(problem.startswith(f"{place}: ") for place in status["held"].values())
-
-
-def _some(words: Sequence[str]) -> str:
-    more = len(words) - SHOWN
-    return ", ".join(words[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _duration(seconds: float) -> str:

@@ -32,6 +32,7 @@ from scopeway.control_plane.clouds.model import (
     Service,
 )
 from scopeway.control_plane.clouds.policy import ENFORCE, MODES
+from scopeway.control_plane.collections.listing import listed
 from scopeway.control_plane.errors import ControlPlaneError
 
 API_VERSION = "scopeway.io/v1alpha1"
@@ -94,9 +95,9 @@ class InvalidCloud(ControlPlaneError):
         """The name of the document's cloud, or None if it cannot be read."""
         self.cordon: str | None = None
         """The cloud whose cordon the document is, if its place says so."""
-        shown = "; ".join(str(problem) for problem in problems[:_SHOWN_PROBLEMS])
-        hidden = len(problems) + more - _SHOWN_PROBLEMS
-        super().__init__(f"{place}: {shown}" + (f"; and {hidden} more" if hidden > 0 else ""))
+        first = [str(problem) for problem in problems[:_SHOWN_PROBLEMS]]
+        shown = listed(first, _SHOWN_PROBLEMS, total=len(problems) + more, separator="; ")
+        super().__init__(f"{place}: {shown}")
 
     @property
     def field(self) -> str:

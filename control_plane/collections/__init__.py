@@ -1,1 +1,1 @@
-"""Data structures that know nothing of clouds."""
+"""Data structures, and ways to show them, that know nothing of clouds."""

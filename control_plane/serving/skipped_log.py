@@ -8,6 +8,7 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 
+from scopeway.control_plane.collections.listing import listed
 from scopeway.control_plane.planner.plan import Cause, Skipped
 from scopeway.control_plane.serving.log_budget import LogBudget
 
@@ -52,14 +53,10 @@ class SkippedLog:
         self._told.move_to_end(key)
         if len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
-        reasons = "; ".join(
-            f"{each.cloud} ({each.cause}): {each.reason}" for each in skipped[:SHOWN]
-        )
-        more = len(skipped) - SHOWN
+        reasons = [f"{each.cloud} ({each.cause}): {each.reason}" for each in skipped[:SHOWN]]
         _log.info(
-            "passed over: %s%s",
-            reasons,
-            f"; and {more} more" if more > 0 else "",
+            "passed over: %s",
+            listed(reasons, SHOWN, total=len(skipped), separator="; "),
             extra={"cloud": site, "target": target}
             | ({"lines_withheld": withheld} if withheld else {}),
         )

@@ -1,0 +1,21 @@
+"""How long lists are shown."""
+
+import pytest
+
+from scopeway.control_plane.collections.listing import listed
+
+
+@pytest.mark.parametrize(
+    ("texts", "total", "separator", "expected"),
+    [
+        ([], None, ", ", ""),
+        (["a", "b"], None, ", ", "a, b"),
+        (["a", "b", "c"], None, ", ", "a, b and 1 more"),
+        (["a", "b", "c"], 10, ", ", "a, b and 8 more"),
+        (["a", "b"], 3, "; ", "a; b; and 1 more"),
+    ],
+)
+def test_the_first_of_a_list_are_named_and_the_others_counted(
+    texts: list[str], total: int | None, separator: str, expected: str
+) -> None:
+    assert listed(texts, 2, total=total, separator=separator) == expected
