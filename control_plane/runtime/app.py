@@ -1,65 +1,42 @@
-"""The running control plane: registry in, xDS out.
+"""The process of a control plane: starts and ends its parts, and handles signals.
 
-Owns the life of the parts and their order: nothing is served before the registry's first listing.
-All rules are in the parts; this file only ties them.
+Owns the order: nothing is served before the registry's first listing, and nothing is listened on
+that is not safe. What happens in between is `control_plane`'s.
 """
 
 import asyncio
 import logging
 import signal
-import time
 from collections.abc import (
     AsyncIterator,
-    Collection,
     Coroutine,
     Iterable,
     Iterator,
     Mapping,
-    Sequence,
 )
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-from scopeway.control_plane.admin import status
-from scopeway.control_plane.admin.metrics import Metrics
 from scopeway.control_plane.admin.server import AdminServer, BadCommand
-from scopeway.control_plane.catalog.catalog import Catalog, Change
 from scopeway.control_plane.clouds.addresses import is_loopback
-from scopeway.control_plane.clouds.inventory import Inventory
-from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.errors import ControlPlaneError
-from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.registry import Batch, Registry, open_registry
 from scopeway.control_plane.runtime import fd_limits, gc_tuning, logs
-from scopeway.control_plane.runtime.background import BackgroundQueue
+from scopeway.control_plane.runtime.control_plane import ControlPlane
 from scopeway.control_plane.runtime.last_good import PATIENCE_WITH_LAST_GOOD, LastGoodRegistry
 from scopeway.control_plane.runtime.loop_lag import LoopLag
 from scopeway.control_plane.runtime.server_tls import POLL_SECONDS, ReloadingServerCredentials
 from scopeway.control_plane.runtime.settings import Settings
-from scopeway.control_plane.runtime.slices import in_slices
-from scopeway.control_plane.serving.policy_index import Timer
-from scopeway.control_plane.serving.prefetch_set import PrefetchSet
-from scopeway.control_plane.serving.site_cache import SiteResources
-from scopeway.control_plane.serving.source import ScopewaySource
-from scopeway.control_plane.serving.staleness import Staleness
-from scopeway.control_plane.translator import site_resources
-from scopeway.control_plane.translator.node_setup import Setup
 from scopeway.xds.errors import ListenError
 from scopeway.xds.grpc_server.server import Server
 from scopeway.xds.grpc_server.server import serve as serve_xds
 from scopeway.xds.limits import Limits
-from scopeway.xds.notifier import ChangeNotifier
-from scopeway.xds.steps import Steps, finish
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 STATUS_SECONDS = 5.0
 """How long /status, or a command, waits for the event loop."""
-STATUS_SLICE = 16
-"""Streams looked at between two turns of the event loop, about 1 ms."""
-SLICE_SECONDS = 0.002
-"""Fewer of them, where these use much, after so long a time."""
 CPU_SHARE = 0.25
 """Of one core, for all Envoys of one cloud, in the long run."""
 CPU_BURST = 10.0
@@ -67,222 +44,6 @@ CPU_BURST = 10.0
 control plane that has started anew, 0.5 s each; they come back to one that knows them in 0.05 s."""
 CLOUD_CONNECTS_PER_SECOND = 4.0
 """New streams of all Envoys of one cloud, after 64 at once."""
-LOGGED_PROBLEMS = 20
-"""Entries of one batch that are refused with a line of their own."""
-
-
-class ControlPlane:
-    """The state that the parts share: the catalog, and the source once there is one."""
-
-    def __init__(self, settings: Settings, loop_lag: LoopLag | None = None) -> None:
-        self.settings = settings
-        self.metrics = Metrics()
-        self.notifier = ChangeNotifier(by_name=False)
-        self.catalog = Catalog()
-        self.background = BackgroundQueue()
-        self.loop_lag = loop_lag or LoopLag()
-        self.source: ScopewaySource | None = None
-        self.server: Server | None = None
-        self.registry: Registry | None = None
-        self.last_good: LastGoodRegistry | None = None
-        """The same registry, if its last good clouds are saved."""
-        self.stale: str | None = None
-        self.staleness = Staleness()
-        self.change: Change | None = None
-        self._changing = asyncio.Lock()
-        self.timer: Timer | None = None
-        """The event loop, where there is one."""
-        self.leaving = asyncio.Event()
-        """Set when the streams are to be sent elsewhere."""
-        self.metrics.lag.set_function(self.lag)
-        self.metrics.loop_lag.set_function(self.loop_lag.take)
-
-    def apply(self, batch: Batch) -> None:
-        """Take over a batch of the registry, and tell the streams that it concerns."""
-        finish(self.steps(batch))
-
-    async def follow(self, batch: Batch) -> None:
-        """Do the same in slices: streams and commands have their turn in between.
-
-        Streams see the clouds as they were before, or those of the whole batch.
-        """
-        async with self._changing:
-            await in_slices(self.steps(batch), took=batch.report_cost)
-        await self.save(batch)
-
-    async def save(self, batch: Batch) -> None:
-        """Save the clouds after a batch, with `--state-dir`: the first at once, others soon."""
-        if self.last_good is not None and self.change is not None:
-            await self.last_good.save(changed=bool(self.change.clouds) or batch.complete)
-
-    def steps(self, batch: Batch) -> Steps[None]:
-        """Do what `apply` does, step by step; nothing else may change it meanwhile."""
-        start, held = time.perf_counter(), len(self.catalog.held)
-        change = yield from self.catalog.steps(batch, now=time.monotonic())
-        for problem in change.new_problems[:LOGGED_PROBLEMS]:
-            _log.warning("refused, the last good version stays: %s", problem)
-        if len(change.new_problems) > LOGGED_PROBLEMS:
-            more = len(change.new_problems) - LOGGED_PROBLEMS
-            _log.warning("and %d more entries are refused; /status has them all", more)
-        if self.catalog.held and not held:  # those that follow have a line each as it is
-            _log.warning(
-                "a storm: %d clouds were lost at once and stay as they were, with all that follow, "
-                "until they are registered again, or given up with `scopeway cloud release`",
-                len(self.catalog.held),
-            )
-        if batch.stale != self.stale:
-            _log.warning("%s", batch.stale or "the registry is reachable again")
-        self.stale = batch.stale
-        known = None
-        if batch.stale is not None:  # told again, it may give another reason only
-            known = batch.current_until or self.staleness.until or time.time()
-        yield from self._take_over(change, known)
-        self.metrics.updates.observe(time.perf_counter() - start)
-
-    def _take_over(self, change: Change, known_until: float | None) -> Steps[None]:
-        self.change = change
-        self._measure(change)
-        before = self.staleness.until
-        if known_until is not None:
-            self.staleness.until = known_until
-        if self.source is None:
-            self.source = self._make_source(change)
-            return
-        if change.clouds:
-            yield from self.source.steps(change.inventory, change.clouds)
-        if before is not None and known_until is None:
-            # not before: until a site has been made anew, an Envoy that comes may know more
-            self.staleness.until = None
-            yield from self.source.catch_up()
-
-    async def give_up(self, names: Collection[str] | None) -> tuple[list[str], list[str]]:
-        """Do what `release` does, after what is being taken over."""
-        async with self._changing:
-            released, not_held = self.release(names)
-        if released and self.last_good is not None:
-            await self.last_good.save(changed=True)
-        return released, not_held
-
-    def release(self, names: Collection[str] | None) -> tuple[list[str], list[str]]:
-        """Give up clouds that are held after a storm; None means all of them.
-
-        Returns:
-            The names that were given up, and those that aren't held, which have no effect.
-        """
-        held = self.catalog.held
-        wanted = sorted(held if names is None else set(names))
-        released = [name for name in wanted if name in held]
-        if released:
-            _log.warning("given up by an operator: %s", _some(released))
-            finish(self._take_over(self.catalog.release(released), self.staleness.until))
-        return released, [name for name in wanted if name not in released]
-
-    def lag(self) -> float:
-        """Return for how many seconds what is known has not surely been what the registry holds."""
-        until = self.staleness.until
-        return 0.0 if until is None else max(time.time() - until, 0.0)
-
-    def status(self) -> Mapping[str, Any]:
-        """Return what is known of the registry, as /status shows it."""
-        return status.registry_status(
-            name=self.registry.name if self.registry else "",
-            change=self.change,
-            stale=self.stale,
-            lag=self.lag(),
-            held=self.catalog.held,
-            policies=self.source.policy_problems() if self.source else {},
-        )
-
-    def stale_envoys(self) -> Mapping[str, int]:
-        """Return how many Envoys there are in each state of `status.STALE`; none but while stale.
-
-        Costs O(streams); for the thread of a scrape, too.
-        """
-        counts = dict.fromkeys(status.STALE, 0)
-        for session in self.server.sessions() if self.server else ():
-            known = None if session.node is None else self._knows(session.node.cluster)
-            if known is None:
-                continue
-            counts[status.stale_state(known, session.kept, session.sent_outdated)] += 1
-        return counts
-
-    def _knows(self, cloud: str) -> bool | None:
-        """Return whether a cloud is known where the registry is away; None where it isn't."""
-        if not self.staleness.is_outdated:
-            return None
-        return self.catalog.inventory.get(cloud) is not None
-
-    async def streams(self) -> list[Mapping[str, Any]]:
-        """Return how far each Envoy has come, as /status shows it.
-
-        Costs O(all names in use), in slices: nobody's push waits for who looks.
-        """
-        found: list[Mapping[str, Any]] = []
-        now = time.monotonic()  # which is the clock of event loops
-        end = time.perf_counter() + SLICE_SECONDS
-        for stream in self.server.statuses() if self.server else ():
-            found.append(status.stream_status(stream, now, known=self._knows(stream.node.cluster)))
-            if len(found) % STATUS_SLICE == 0 or time.perf_counter() >= end:
-                await asyncio.sleep(0)
-                end = time.perf_counter() + SLICE_SECONDS
-        return found
-
-    def _make_source(self, change: Change) -> ScopewaySource:
-        # who proves itself to us can prove itself to the other sites
-        trust_domain = self.settings.trust_domain if self.settings.tls is not None else None
-        site_resources.preload(trust_domain=trust_domain)
-        insecure = self.settings.insecure_peers
-
-        def make(cloud: Cloud, setup: Setup) -> SiteResources:
-            return site_resources.each_site_resource(
-                cloud,
-                setup.access_log,
-                earlier=setup.earlier,
-                insecure_peers=insecure,
-                trust_domain=trust_domain,
-            )
-
-        source = ScopewaySource(
-            inventory=change.inventory,
-            notifier=self.notifier,
-            make_site=make,
-            settings=PlanSettings(
-                insecure_peers=insecure,
-                direct=self.settings.direct,
-                trust_domain=trust_domain,
-            ),
-            prefetch=self._prefetch_set(change.inventory),
-            timer=self.timer,
-            defer=self.background.add,
-            staleness=self.staleness,
-        )
-        self.metrics.watch_source(source.stats)
-        self.metrics.watch_envoys(self.stale_envoys)
-        return source
-
-    def _prefetch_set(self, inventory: Inventory) -> PrefetchSet | None:
-        settings = self.settings
-        if not settings.prefetch:
-            return None
-        selected = PrefetchSet(settings.prefetch, inventory, limit=settings.prefetch_limit)
-        if not selected.clouds:
-            _log.warning("--prefetch selects no cloud that is registered yet")
-        if selected.left_out:
-            _log.warning(
-                "--prefetch selects %d clouds more than --prefetch-limit %d; these are not "
-                "prefetched, the last by name",
-                selected.left_out,
-                settings.prefetch_limit,
-            )
-        return selected
-
-    def _measure(self, change: Change) -> None:
-        self.metrics.clouds.set(len(change.inventory))
-        self.metrics.revision.set(change.inventory.revision)
-        self.metrics.stale.set(self.stale is not None)
-        self.metrics.refused_entries.set(len(change.problems))
-        self.metrics.held.set(len(self.catalog.held))
-        self.metrics.cordoned.set(len(change.inventory.cordons))
 
 
 def run(settings: Settings) -> None:
@@ -522,9 +283,3 @@ def _names(command: Mapping[str, Any]) -> list[str] | None:
 
 def _texts(values: Iterable[object]) -> list[str]:
     return [value for value in values if isinstance(value, str)]
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:LOGGED_PROBLEMS])
-    more = len(names) - LOGGED_PROBLEMS
-    return f"{shown} and {more} more" if more > 0 else shown

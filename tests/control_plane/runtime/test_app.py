@@ -13,7 +13,7 @@ from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
 from scopeway.control_plane.planner.prefetch import parse_prefetch
 from scopeway.control_plane.registry import Batch
-from scopeway.control_plane.runtime.app import LOGGED_PROBLEMS, STATUS_SLICE, ControlPlane
+from scopeway.control_plane.runtime.control_plane import LOGGED_PROBLEMS, STATUS_SLICE, ControlPlane
 from scopeway.control_plane.runtime.settings import Settings
 from scopeway.xds.errors import ProtocolError
 from scopeway.xds.grpc_server.server import StreamStatus
@@ -65,7 +65,7 @@ def test_who_looks_at_many_streams_lets_others_work_meanwhile(
     control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "scopeway.control_plane.runtime.app.SLICE_SECONDS", 60
+        "scopeway.control_plane.runtime.control_plane.SLICE_SECONDS", 60
     )  # by number, not by time
     turns = 0
 

@@ -18,7 +18,7 @@ from scopeway.control_plane.clouds.label_index import LabelIndex, LabelSet
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.selectors import SelectorIndex
 from scopeway.control_plane.registry import Batch
-from scopeway.control_plane.runtime.app import ControlPlane
+from scopeway.control_plane.runtime.control_plane import ControlPlane
 from scopeway.control_plane.runtime.settings import Settings
 from scopeway.control_plane.runtime.slices import in_slices
 from scopeway.control_plane.scope import parse_target

@@ -11,7 +11,7 @@ from harness.services import at
 from harness.source import Fleet, cloud, node, status
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry import Batch
-from scopeway.control_plane.runtime.app import ControlPlane
+from scopeway.control_plane.runtime.control_plane import ControlPlane
 from scopeway.control_plane.runtime.settings import Settings
 from scopeway.control_plane.serving.staleness import LINES
 from scopeway.xds.encoding.messages import DeltaRequest
