@@ -22,7 +22,7 @@ from scopeway.control_plane.clouds.model import (
 )
 from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.runtime import app
-from scopeway.control_plane.runtime.background import BackgroundQueue
+from scopeway.control_plane.runtime.slices import BackgroundQueue
 from scopeway.control_plane.scope import SERVICE_TYPES
 from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.source import ScopewaySource
@@ -178,7 +178,7 @@ class TestBackgroundQueue:
     def test_what_is_large_is_done_in_slices_and_in_order(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("scopeway.control_plane.runtime.background.SLICE", -1.0)
+        monkeypatch.setattr("scopeway.control_plane.runtime.slices.BACKGROUND_SLICE", -1.0)
         log: list[str] = []
 
         async def go() -> None:
