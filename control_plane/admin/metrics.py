@@ -58,7 +58,7 @@ class Metrics:
         )
         self.refused_entries = Gauge(
             "scopeway_registry_refused_entries",
-            "Entries of the registry that are not believed.",
+            "Entries of the registry that are refused.",
             registry=registry,
         )
         self.held = Gauge(
@@ -67,7 +67,7 @@ class Metrics:
         self.cordoned = Gauge("scopeway_clouds_cordoned", "Cordons.", registry=registry)
         self.lag = Gauge(
             "scopeway_registry_lag_seconds",
-            "Time since what is known was surely what the registry holds.",
+            "Seconds since the last confirmed read of the registry; 0 while it is reachable.",
             registry=registry,
         )
         self.loop_lag = Gauge(
@@ -77,18 +77,21 @@ class Metrics:
         )
         self.updates = Histogram(
             "scopeway_update_seconds",
-            "Time to take over what the registry told, until the streams are woken.",
+            "Time to apply a batch of the registry, until the streams are notified.",
             registry=registry,
             buckets=UPDATE_BOUNDS,
         )
         Gauge(
-            "scopeway_build_info", "1; its label says what runs.", ["version"], registry=registry
+            "scopeway_build_info",
+            "1; the label has the version that runs.",
+            ["version"],
+            registry=registry,
         ).labels(version("scopeway")).set(1)
         ProcessCollector(registry=registry)
         self._streams = Gauge("xds_streams", "Open streams.", registry=registry)
         self._ended = Counter(
             "xds_streams_ended",
-            "Streams ended, or refused, by gRPC status; PERMISSION_DENIED: of another cloud.",
+            "Streams ended, or refused, by gRPC status; PERMISSION_DENIED: another cloud's.",
             ["status"],
             registry=registry,
         )
@@ -107,10 +110,10 @@ class Metrics:
         self._resources = self._counter("xds_resources_sent", "Resources sent.")
         self._removals = self._counter("xds_removals_sent", "Names sent as removed.")
         self._bytes = self._counter("xds_sent_bytes", "Bytes of responses sent.")
-        self._acks = self._counter("xds_acks", "Responses that a client took.")
+        self._acks = self._counter("xds_acks", "Responses that a client acknowledged.")
         self._ack_seconds = Histogram(
             "xds_ack_seconds",
-            "Time from a response to the client's word that it took it.",
+            "Time from a response to its ACK.",
             ["type_url"],
             registry=registry,
             buckets=ACK_BOUNDS,

@@ -36,7 +36,7 @@ Answer = tuple[int, str, bytes]
 NO_COMMANDS: Final[Mapping[str, Command]] = MappingProxyType({})
 
 CLIENT_SECONDS = 10.0
-"""How long a client may say nothing; then its thread is given back."""
+"""Seconds after which a silent connection is closed, and its thread is free."""
 MAX_CLIENTS = 64
 """Connections at a time, each with its thread. One more ends the oldest, so that those who say
 nothing never keep out a probe."""
@@ -49,7 +49,7 @@ MAX_COMMAND = 1 << 20
 
 
 class BadCommand(ControlPlaneError):
-    """A command that makes no sense; whoever sent it is told the sentence."""
+    """A command that is refused; its sender gets the sentence."""
 
 
 class AdminServer:

@@ -1,4 +1,4 @@
-"""What a running control plane knows of itself, as one document: `/status`, `scopeway status`.
+"""The state of a running control plane as one document: `/status`, `scopeway status`.
 
 Owns the document's shape, which programs read; made anew at each request. Holds no secrets: no
 tokens, no keys, no URL with a password.
@@ -30,8 +30,8 @@ def registry_status(
         name: The registry's, without its password.
         change: What the last batch came to; None before the first.
         stale: Why the registry cannot be read, None where it can.
-        lag: Seconds since what is known was surely what the registry holds.
-        held: The clouds that stay after a storm, to where they were registered.
+        lag: Seconds since the last confirmed read of the registry.
+        held: The clouds that are held after a mass loss, to where they were registered.
         policies: The connected sites whose policy is too large, so that it lets nobody in, to why.
     """
     inventory = change.inventory if change else Inventory()

@@ -61,7 +61,7 @@ def put(registry: str, ttl: int | None, files: Sequence[BinaryIO]) -> None:
 def get(registry: str, output: str, name: str) -> None:
     """Show the manifest of a cloud, as YAML or JSON. Exit status 1 where there is none.
 
-    A cordon is told on standard error.
+    A cordon is reported on standard error.
     """
     from scopeway.control_plane.clouds.document import to_document
 
@@ -85,7 +85,7 @@ def get(registry: str, output: str, name: str) -> None:
 def list_clouds(registry: str, output: str) -> None:
     """List the clouds.
 
-    Entries that are refused, and cordons, are told on standard error.
+    Entries that are refused, and cordons, are reported on standard error.
     """
     from scopeway.control_plane.clouds.model import Cloud
 
@@ -188,23 +188,23 @@ def uncordon(registry: str, names: tuple[str, ...]) -> None:
 @click.option("--all", "every", is_flag=True, help="All clouds that are held.")
 @click.argument("names", nargs=-1)
 def release(admins: tuple[str, ...], every: bool, names: tuple[str, ...]) -> None:
-    """Give up clouds that are held after a storm.
+    """Release clouds that are held after a storm.
 
-    For those that were taken away on purpose. Asks the control planes themselves, as each holds
-    what it has lost; `scopeway status` shows what that is. Exit status 1 where one of the names is
-    held by none of them.
+    Use it for clouds that were removed on purpose. Each control plane holds the clouds that it has
+    lost, so name all of them with --admin; `scopeway status` shows what each holds. Exit status 1
+    if none of them holds one of the names.
     """
     from scopeway.control_plane.cli.admin_client import command
 
     if every == bool(names):
-        raise click.UsageError("say which clouds, or --all")
+        raise click.UsageError("name clouds, or pass --all")
     wanted: dict[str, Any] = {"all": True} if every else {"clouds": list(names)}
     released: set[str] = set()
     for admin in admins:
         answer = command(admin, "/release", wanted)
         released.update(answer["released"])
         for name in answer["released"]:
-            click.echo(f"{name} given up by {admin}")
+            click.echo(f"{name} released by {admin}")
     missing = [name for name in names if name not in released]
     if missing:
         raise ControlPlaneError(f"not held: {', '.join(missing)}")

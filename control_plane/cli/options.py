@@ -73,8 +73,8 @@ direct_option: Decorator = click.option(
     multiple=True,
     envvar="SCOPEWAY_DIRECT",
     metavar="NETWORK|HOST",
-    help="Where services of clouds without a peer may be, which are asked in plain HTTP, tokens "
-    "included: 203.0.113.0/24, or a host name as the manifest has it. May be given again. "
+    help="Where services of clouds without a peer may be: 203.0.113.0/24, or a host name as the "
+    "manifest has it. Requests to them, tokens included, are plain HTTP. May be given again. "
     "Default: nowhere; without mutual TLS on loopback.",
 )
 
@@ -104,8 +104,8 @@ def tls_options(text: str) -> Decorator:
     """Return --tls-cert, --tls-key and --tls-ca, which go together (`three_files`)."""
     texts = {
         "cert": text,
-        "key": "Its key.",
-        "ca": "Whom to believe the other side's certificate; may hold several authorities.",
+        "key": "The private key of this certificate.",
+        "ca": "CA bundle used to verify the peer; may hold several authorities.",
     }
     options = [
         click.option(
@@ -129,10 +129,10 @@ def tls_options(text: str) -> Decorator:
 def three_files(
     certificate: Path | None, key: Path | None, authorities: Path | None
 ) -> tuple[Path, Path, Path] | None:
-    """Return what the three options name; None where none of them was given.
+    """Return the files of the three options; None if none of them is set.
 
     Raises:
-        click.UsageError: one was given and another wasn't.
+        click.UsageError: some are set, and others are not.
     """
     if certificate and key and authorities:
         return certificate, key, authorities

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def expression(text: str) -> "Expression":
-    """Read what selects clouds to prefetch."""
+    """Parse an expression that selects clouds to prefetch."""
     from scopeway.control_plane.planner.prefetch import parse_prefetch
     from scopeway.control_plane.scope import ScopeError
 
@@ -60,32 +60,32 @@ def expression(text: str) -> "Expression":
     show_envvar=True,
     help="Folder of the last good inventory, to start from when the registry is away.",
 )
-@tls_options("The certificate of this control plane; Envoys have to come with one of their own.")
+@tls_options("The certificate of this control plane; Envoys must present one of their own.")
 @trust_domain_option
 @click.option(
     "--insecure-xds",
     is_flag=True,
     envvar="SCOPEWAY_INSECURE_XDS",
     show_envvar=True,
-    help="Without --tls-…: listen beyond loopback all the same. Whoever reaches the address may "
-    "then ask for the clusters, listeners and policies of any cloud.",
+    help="Without --tls-…: listen beyond loopback, too. Any client that reaches the address can "
+    "then read the clusters, listeners and policies of every cloud.",
 )
 @click.option(
     "--insecure-admin",
     is_flag=True,
     envvar="SCOPEWAY_INSECURE_ADMIN",
     show_envvar=True,
-    help="Listen with --admin-listen beyond loopback, where there is no TLS and no login. Whoever "
-    "reaches the address may then read which clouds and Envoys there are, what these use, and all "
-    "figures; commands are taken from this machine only all the same.",
+    help="Allow --admin-listen beyond loopback, without TLS and login. Any client that reaches the "
+    "address can then read the names of clouds and Envoys, what these use, and all metrics; "
+    "commands are still accepted from this machine only.",
 )
 @click.option(
     "--insecure-peers",
     is_flag=True,
     envvar="SCOPEWAY_INSECURE_PEERS",
     show_envvar=True,
-    help="Without --tls-…: let sites speak plain HTTP/2 to each other beyond loopback. Whoever "
-    "reaches a peer may then claim to be any cloud.",
+    help="Without --tls-…: let sites speak plain HTTP/2 to each other beyond loopback. Any "
+    "client that reaches a peer can then claim to be any cloud.",
 )
 @direct_option
 @click.option(
@@ -116,7 +116,7 @@ def expression(text: str) -> "Expression":
     show_default=True,
     envvar="SCOPEWAY_DRAIN_SECONDS",
     show_envvar=True,
-    help="At SIGTERM, send the Envoys to other control planes one after the other, within so many "
+    help="At SIGTERM, drain the Envoys to other control planes one after the other, within so many "
     "seconds; 0: all at once.",
 )
 @click.option(
@@ -147,12 +147,13 @@ def serve(
 ) -> None:
     """Run a control plane for the Envoys of all sites.
 
-    It serves them clusters, routes, listeners and filters; nothing before the registry has been
-    read once. Ends on SIGTERM, when its Envoys have been sent elsewhere (--drain-seconds); at once
-    on SIGINT, or a second SIGTERM.
+    It serves clusters, routes, listeners and filters, once it has read the registry. On SIGTERM it
+    drains its Envoys to other control planes (--drain-seconds), then ends; on SIGINT, or a second
+    SIGTERM, it ends at once.
 
-    With --tls-… an Envoy gets what belongs to the cloud in its certificate and nothing else;
-    renewed files are taken without a restart. Without, every Envoy is believed, on loopback only.
+    With --tls-…, an Envoy gets only what belongs to the cloud in its certificate; renewed files are
+    reloaded without a restart. Without TLS, node identity is not verified, and the server listens
+    on loopback only (but see --insecure-xds).
     """
     tls = three_files(tls_cert, tls_key, tls_ca)
     # gRPC tells a used port in a line of its own, beside our sentence; read when it is imported

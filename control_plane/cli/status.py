@@ -163,7 +163,7 @@ def _summary(admin: str, status: Status) -> Iterator[list[tuple[str, str]]]:
     if held:
         yield [
             ("  held after a storm: ", "bold red"),
-            (f"{listed(held, SHOWN)}; `scopeway cloud release` gives them up", ""),
+            (f"{listed(held, SHOWN)}; `scopeway cloud release` releases them", ""),
         ]
     cordoned = [f"{name} ({why})" if why else name for name, why in status["cordoned"].items()]
     if cordoned:

@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 STATUS_SECONDS = 5.0
-"""How long /status, or a command, waits for the event loop."""
+"""Seconds that /status, or a command, waits for the event loop."""
 CPU_SHARE = 0.25
 """Of one core, for all Envoys of one cloud, in the long run."""
 CPU_BURST = 10.0
@@ -149,7 +149,7 @@ async def _serve_envoys(
 
 
 def xds_limits() -> Limits:
-    """Return what one client, which is all Envoys of one cloud, may cost this process."""
+    """Return the limits of one client: all Envoys of one cloud."""
     return Limits(
         connections=fd_limits.connection_limit(Limits().connections),
         cpu_share=CPU_SHARE,
@@ -159,33 +159,35 @@ def xds_limits() -> Limits:
 
 
 def _server_credentials(settings: Settings) -> ReloadingServerCredentials | None:
-    """Return the mutual TLS of the control plane; None where it is to speak plain text.
+    """Return the credentials of the xDS server; None: it uses plain text.
 
     Raises:
-        ControlPlaneError: the certificate cannot be used, or plain text is not safe here.
+        ControlPlaneError: the certificate cannot be used, or plain text is not allowed here.
     """
     if settings.tls is not None:
         return ReloadingServerCredentials(settings.tls, settings.trust_domain)
     host, port = settings.xds_listen
     if not (settings.insecure_xds or is_loopback(host)):
         raise ControlPlaneError(
-            f"whoever reaches {_address(host, port)} could ask for the clusters and listeners of "
-            "any cloud: give --tls-cert, --tls-key and --tls-ca, or allow it with --insecure-xds"
+            f"any client that reaches {_address(host, port)} could read the clusters and listeners "
+            "of every cloud: pass --tls-cert, --tls-key and --tls-ca, or allow it with "
+            "--insecure-xds"
         )
     return None
 
 
 def _check_admin(settings: Settings) -> None:
-    """Refuse an admin address that others than this machine's would reach, unless it is wanted.
+    """Refuse an admin address beyond loopback, unless `--insecure-admin` allows it.
 
     Raises:
-        ControlPlaneError: it is one.
+        ControlPlaneError: it is refused.
     """
     host, port = settings.admin_listen
     if not (settings.insecure_admin or is_loopback(host)):
         raise ControlPlaneError(
-            f"whoever reaches {_address(host, port)} could read which clouds and Envoys there are, "
-            "and all figures, over plain HTTP: allow it with --insecure-admin (--admin-listen)"
+            f"any client that reaches {_address(host, port)} could read the names of clouds and "
+            "Envoys and all metrics over plain HTTP: allow it with --insecure-admin "
+            "(--admin-listen)"
         )
 
 
@@ -193,9 +195,9 @@ def _check_admin(settings: Settings) -> None:
 async def _left_when_told(
     control_plane: ControlPlane, server: Server, admin: AdminServer
 ) -> AsyncIterator[None]:
-    """Send the streams elsewhere once that is wanted, and end the block's task when it is done.
+    """Drain the streams once `leaving` is set, then end the task of the block.
 
-    The registry is followed all the while: who waits for its turn is served as before.
+    The registry is followed meanwhile: a stream that has not been drained yet is served as before.
     """
     serving = asyncio.current_task()
     assert serving is not None
@@ -214,7 +216,7 @@ async def _left_when_told(
 async def _renewed(
     credentials: ReloadingServerCredentials | None, server: Server
 ) -> AsyncIterator[None]:
-    """Look whether the certificate was renewed, and end the streams of those cut off by it."""
+    """Reload renewed certificates, and end the streams that they cut off."""
 
     async def look(credentials: ReloadingServerCredentials) -> None:
         while True:

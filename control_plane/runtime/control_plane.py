@@ -39,11 +39,11 @@ from scopeway.xds.steps import Steps, finish
 _log = logging.getLogger(__name__)
 
 STATUS_SLICE = 16
-"""Streams looked at between two turns of the event loop, about 1 ms."""
+"""Streams that /status looks at between two turns of the event loop, about 1 ms."""
 SLICE_SECONDS = 0.002
-"""Fewer of them, where these use much, after so long a time."""
+"""Seconds after which a turn ends earlier, if the streams use many names."""
 LOGGED_PROBLEMS = 20
-"""Entries of one batch that are refused with a line of their own."""
+"""Refused entries of one batch that get a log line each."""
 
 
 class ControlPlane:
@@ -68,12 +68,12 @@ class ControlPlane:
         self.timer: Timer | None = None
         """The event loop, where there is one."""
         self.leaving = asyncio.Event()
-        """Set when the streams are to be sent elsewhere."""
+        """Set when the streams must be drained."""
         self.metrics.lag.set_function(self.lag)
         self.metrics.loop_lag.set_function(self.loop_lag.take)
 
     def apply(self, batch: Batch) -> None:
-        """Take over a batch of the registry, and tell the streams that it concerns."""
+        """Take over a batch of the registry, and notify the streams that it concerns."""
         finish(self.steps(batch))
 
     async def follow(self, batch: Batch) -> None:
@@ -91,18 +91,19 @@ class ControlPlane:
             await self.last_good.save(changed=bool(self.change.clouds) or batch.complete)
 
     def steps(self, batch: Batch) -> Steps[None]:
-        """Do what `apply` does, step by step; nothing else may change it meanwhile."""
+        """Do what `apply` does, in steps; nothing else may change the catalog meanwhile."""
         start, held = time.perf_counter(), len(self.catalog.held)
         change = yield from self.catalog.steps(batch, now=time.monotonic())
         for problem in change.new_problems[:LOGGED_PROBLEMS]:
-            _log.warning("refused, the last good version stays: %s", problem)
+            _log.warning("registry entry refused, keeping the last good version: %s", problem)
         if len(change.new_problems) > LOGGED_PROBLEMS:
             more = len(change.new_problems) - LOGGED_PROBLEMS
-            _log.warning("and %d more entries are refused; /status has them all", more)
+            _log.warning("%d more registry entries are refused; /status lists all of them", more)
         if self.catalog.held and not held:  # those that follow have a line each as it is
             _log.warning(
-                "a storm: %d clouds were lost at once and stay as they were, with all that follow, "
-                "until they are registered again, or given up with `scopeway cloud release`",
+                "a storm: %d clouds were lost at once; these, and those lost next, are held as "
+                "they were until they are registered again, or released with `scopeway cloud "
+                "release`",
                 len(self.catalog.held),
             )
         if batch.stale != self.stale:
@@ -131,7 +132,7 @@ class ControlPlane:
             yield from self.source.catch_up()
 
     async def give_up(self, names: Collection[str] | None) -> tuple[list[str], list[str]]:
-        """Do what `release` does, after what is being taken over."""
+        """Do what `release` does, once no batch is being taken over; the saved clouds follow."""
         async with self._changing:
             released, not_held = self.release(names)
         if released and self.last_good is not None:
@@ -139,26 +140,26 @@ class ControlPlane:
         return released, not_held
 
     def release(self, names: Collection[str] | None) -> tuple[list[str], list[str]]:
-        """Give up clouds that are held after a storm; None means all of them.
+        """Release clouds that are held after a mass loss; None means all of them.
 
         Returns:
-            The names that were given up, and those that aren't held, which have no effect.
+            The names that were released, and those that are not held.
         """
         held = self.catalog.held
         wanted = sorted(held if names is None else set(names))
         released = [name for name in wanted if name in held]
         if released:
-            _log.warning("given up by an operator: %s", listed(released, LOGGED_PROBLEMS))
+            _log.warning("released by an operator: %s", listed(released, LOGGED_PROBLEMS))
             finish(self._take_over(self.catalog.release(released), self.staleness.until))
         return released, [name for name in wanted if name not in released]
 
     def lag(self) -> float:
-        """Return for how many seconds what is known has not surely been what the registry holds."""
+        """Return the seconds since the last confirmed read of the registry; 0 while reachable."""
         until = self.staleness.until
         return 0.0 if until is None else max(time.time() - until, 0.0)
 
     def status(self) -> Mapping[str, Any]:
-        """Return what is known of the registry, as /status shows it."""
+        """Return the state of the registry and its clouds, as /status shows it."""
         return status.registry_status(
             name=self.registry.name if self.registry else "",
             change=self.change,
@@ -188,9 +189,9 @@ class ControlPlane:
         return self.catalog.inventory.get(cloud) is not None
 
     async def streams(self) -> list[Mapping[str, Any]]:
-        """Return how far each Envoy has come, as /status shows it.
+        """Return the state of each Envoy's stream, as /status shows it.
 
-        Costs O(all names in use), in slices: nobody's push waits for who looks.
+        Costs O(all names in use), in slices, so that no push waits for it.
         """
         found: list[Mapping[str, Any]] = []
         now = time.monotonic()  # which is the clock of event loops
@@ -203,7 +204,7 @@ class ControlPlane:
         return found
 
     def _make_source(self, change: Change) -> ScopewaySource:
-        # who proves itself to us can prove itself to the other sites
+        # a site with a certificate for this control plane can show it to other sites, too
         trust_domain = self.settings.trust_domain if self.settings.tls is not None else None
         site_resources.preload(trust_domain=trust_domain)
         insecure = self.settings.insecure_peers
@@ -244,8 +245,8 @@ class ControlPlane:
             _log.warning("--prefetch selects no cloud that is registered yet")
         if selected.left_out:
             _log.warning(
-                "--prefetch selects %d clouds more than --prefetch-limit %d; these are not "
-                "prefetched, the last by name",
+                "--prefetch selects %d clouds more than --prefetch-limit %d; the last by name are "
+                "not prefetched",
                 selected.left_out,
                 settings.prefetch_limit,
             )

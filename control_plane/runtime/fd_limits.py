@@ -1,14 +1,14 @@
-"""How many files and connections the process may have open, and how many of them clients get.
+"""The limit of file descriptors, and how many of them are for connections of clients.
 
-Where there are none left, nothing works: not the registry, not the admin address, and accepting
-connections becomes a loop. So clients get fewer than there are.
+A process without a free descriptor can use neither the registry nor the admin address, and gRPC
+loops over connections that it cannot accept. So clients get a part of the descriptors only.
 """
 
 import resource
 from contextlib import suppress
 
 RESERVE = 256
-"""For all but clients: the registry, the admin address, files; they need a few dozen."""
+"""Descriptors for the registry, the admin address and files, which need a few dozen."""
 ENOUGH = 65_536
 
 

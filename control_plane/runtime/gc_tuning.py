@@ -1,4 +1,4 @@
-"""The memory of the process: when Python looks for garbage, and what goes back to the system.
+"""The memory of the process: when Python collects garbage, and what is returned to the system.
 
 Owns nothing but settings of the interpreter and the C library. Knows no clouds and no streams.
 """
@@ -13,7 +13,7 @@ THRESHOLDS = (5_000, 20, 10)
 """Of the collector: reference counts free nearly everything here, and with its own thresholds it
 looked at all objects of 1,000 streams every few changes, 50 ms at a time."""
 QUIET = 5.0
-"""Seconds without a new stream or target, after which memory is given back."""
+"""Seconds without a new stream or target, after which memory is returned."""
 LARGE = 8192
 """Bytes of the blocks that have pages of their own; gRPC reads into blocks of this size."""
 MOST_LARGE = 16_384
@@ -43,7 +43,7 @@ def without_collections() -> Iterator[None]:
 def map_large_blocks_separately() -> None:
     """Let large blocks have pages of their own, which go back to the system when they are freed.
 
-    What a storm of streams sends, 61 kB each, lies between small blocks that stay; freed, it left
+    What many streams send at once, 61 kB each, lies between small blocks that stay; freed, it left
     holes: 10 to 35 kB for each stream.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -54,7 +54,7 @@ def map_large_blocks_separately() -> None:
 
 
 async def return_free_memory(activity: Callable[[], object]) -> None:
-    """Give free memory back to the system whenever a storm of streams is over; for ever.
+    """Return free memory to the system after each burst of streams; for ever.
 
     What a thousand Envoys send and are sent at once, 150 kB each, is freed but stays with the
     process: glibc gives back what is at the end of the heap only, unless it is told to.

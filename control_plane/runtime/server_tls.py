@@ -1,7 +1,8 @@
-"""The control plane's own certificate: read at the start, and again whenever its files change.
+"""The certificate of the control plane: read at the start, and again when its files change.
 
-Owns what gRPC is told at each new connection. A bad or half-written set of files changes nothing:
-the last good one stays, and the log says so once. Called from gRPC's threads and from ours.
+Owns the TLS configuration that gRPC uses for each new connection. If the files are bad or
+half-written, the previous certificate stays in use, and the log says so once. gRPC's threads call
+this, too.
 """
 
 import logging
@@ -24,19 +25,19 @@ from scopeway.xds.grpc_server.tls import Security
 _log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-"""How often the files are looked at, besides at each new connection."""
+"""Seconds between two checks of the files; each new connection checks them, too."""
 
 _Stamp = tuple[tuple[int, int, int], ...]
 
 
 class ReloadingServerCredentials:
-    """The mutual TLS of a control plane with its Envoys."""
+    """Credentials for mutual TLS with Envoys, which follow their files."""
 
     def __init__(self, files: IdentityFiles, trust_domain: str) -> None:
         """Read the files.
 
         Raises:
-            CertificateError: they cannot be used, or belong to somebody else.
+            CertificateError: they cannot be used, or are not those of a control plane.
         """
         self._files = files
         self._lock = threading.Lock()
@@ -44,7 +45,7 @@ class ReloadingServerCredentials:
         self._identity = read_identity(files)
         self._given = self._identity
         self._gone: frozenset[x509.Certificate] = frozenset()
-        """Authorities that were trusted since the start, and are not any more."""
+        """Authorities that were trusted at some time since the start, and are not now."""
         self._removed = False
         _check_name(self._identity, trust_domain, str(files.certificate))
 
@@ -60,24 +61,24 @@ class ReloadingServerCredentials:
         """Read the files if they have changed.
 
         Returns:
-            Whether an authority is trusted no longer since the last call that returned True: the
-            streams whose certificate is not believed any more have to be ended.
+            Whether an authority has been removed since the last call that returned True. If so, the
+            caller must end the streams whose certificate `believes` rejects.
         """
         self._read_again()
         removed, self._removed = self._removed, False
         return removed
 
     def believes(self, certificate: bytes) -> bool:
-        """Return whether a client's certificate was not signed by an authority that is gone.
+        """Return False if an authority that was removed has signed a client's certificate directly.
 
-        Only one that has signed it itself counts: what stood between them is not known any more
-        after a connection has begun. Such clients stay until their certificate ends.
+        Intermediate certificates are not known after the handshake. So a client with one stays
+        until its certificate ends.
         """
         leaf = x509.load_pem_x509_certificate(certificate)
         return not any(_has_signed(each, leaf) for each in self._gone)
 
     def _fetch(self) -> Any:
-        """Tell gRPC what to use for a new connection; None: what it had."""
+        """Return the configuration for a new connection; None: the previous one."""
         self._read_again()
         identity = self._identity
         if identity is self._given:
@@ -94,16 +95,18 @@ class ReloadingServerCredentials:
             try:
                 identity = read_identity(self._files)
             except CertificateError as error:
-                _log.warning("the certificate stays as it was: %s", error)
+                _log.warning("certificate reload failed, keeping the previous one: %s", error)
                 return
             before, now = _authorities(self._identity), _authorities(identity)
             self._gone = (self._gone | before) - now
             self._removed = self._removed or not before <= now
             self._identity = identity
-            _log.info("%s is taken, until %s", self._files.certificate, _end(identity))
+            _log.info(
+                "certificate %s reloaded, valid until %s", self._files.certificate, _end(identity)
+            )
 
     def _look(self) -> _Stamp:
-        """Return what changes when a file is replaced; 0 for one that isn't there."""
+        """Return inode, time and size of each file; zeros for a missing one."""
         stamps = []
         for file in (self._files.certificate, self._files.key, self._files.authorities):
             try:
@@ -124,7 +127,7 @@ def _check_name(identity: Identity, trust_domain: str, place: str) -> None:
     if names != (control_plane_id(trust_domain),):
         raise CertificateError(
             f"{place} bears {', '.join(names) or 'no URI'}, not {control_plane_id(trust_domain)}: "
-            f"no Envoy would believe it (--trust-domain)"
+            f"Envoys would reject it (--trust-domain)"
         )
 
 

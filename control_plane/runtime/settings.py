@@ -1,4 +1,4 @@
-"""What `scopeway serve` was told, read once and passed on explicitly."""
+"""The settings of `scopeway serve`, read once and passed on explicitly."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +23,14 @@ class Settings:
     state_dir: Path | None = None
     """Folder of the last good inventory; None keeps none."""
     tls: IdentityFiles | None = None
-    """Who the control plane is, and who signs Envoys; None: plain text, and every Envoy is
-    believed what it claims."""
+    """The certificate of the control plane, and who signs Envoys. None: plain text; node identity
+    is not verified."""
     trust_domain: str = DEFAULT_TRUST_DOMAIN
-    """Of the names in certificates, of Envoys and of peers; counts with `tls` only."""
+    """Of the names in certificates, of Envoys and of peers; used with `tls` only."""
     insecure_xds: bool = False
-    """True lets Envoys come in plain text from beyond loopback."""
+    """True accepts Envoys in plain text from beyond loopback."""
     insecure_admin: bool = False
-    """True lets anybody beyond loopback read health, metrics and status."""
+    """True serves health, metrics and status beyond loopback."""
     insecure_peers: bool = False
     """True lets sites speak plain HTTP/2 to each other beyond loopback."""
     direct: tuple[AllowedAddress, ...] | None = None

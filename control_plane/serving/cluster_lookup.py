@@ -194,7 +194,7 @@ class ClusterLookup:
         if not stream.warned:
             stream.warned = True
             _log.warning(
-                "node has too many %s; further ones are refused",
+                "node has too many %s, refusing further ones",
                 what,
                 extra={
                     "node": shown(stream.node.node_id),

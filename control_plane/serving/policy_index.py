@@ -219,7 +219,7 @@ class PolicyIndex:
             used.problem = compiled.problem
             if used.problem is not None:
                 _log.warning(
-                    "a policy is too large to be enforced, which lets nobody in: %s",
+                    "policy too large to enforce, denying all callers: %s",
                     used.problem,
                     extra={"cloud": min(used.sites), "sites": len(used.sites)},
                 )

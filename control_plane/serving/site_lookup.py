@@ -89,7 +89,10 @@ class SiteLookup:
                     state.versions[setup] = now
                     pairs.append((was, now))
         except Exception:  # its Envoys keep what they have, and other sites must not miss anything
-            _log.exception("the listeners of a site cannot be made", extra={"cloud": site})
+            _log.exception(
+                "making the listeners of a site failed, its Envoys keep the previous ones",
+                extra={"cloud": site},
+            )
         return pairs
 
     def _versions(self, key: SiteKey) -> Versions:

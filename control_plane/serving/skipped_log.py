@@ -1,7 +1,7 @@
-"""Why clouds of an `|`, or of labels, were passed over: counted and logged.
+"""Why plans skipped clouds of an `|` or of a label selector: counted and logged.
 
-Owns how much of it is told: every time in the counter, the same thing once in the log, and no more
-lines than a budget. The label's values are the causes of the planner, never what a client named.
+The counter has every time. The log has a line when the reasons of a target change, within a budget.
+The values of the counter's label are the planner's causes, never what a client named.
 """
 
 import logging
@@ -23,7 +23,7 @@ SHOWN = 3
 
 
 class SkippedLog:
-    """What was passed over since the start; a scrape of the metrics may read it in its thread."""
+    """The clouds skipped since the start; a scrape of the metrics reads it in its own thread."""
 
     def __init__(self, budget: LogBudget | None = None) -> None:
         self._budget = budget or LogBudget(LINES, SECONDS)
@@ -32,11 +32,11 @@ class SkippedLog:
 
     @property
     def counts(self) -> Mapping[Cause, int]:
-        """How often clouds were passed over, by cause."""
+        """How often clouds were skipped, by cause."""
         return self._counts
 
     def note(self, site: str, target: str, skipped: Sequence[Skipped]) -> None:
-        """Take note of what was passed over in a target's plan for a site; may be nothing."""
+        """Count and log the clouds, if any, that the plan of a site's target skips."""
         for each in skipped:
             self._counts[each.cause] += 1
         key = (site, target)

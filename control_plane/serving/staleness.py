@@ -1,7 +1,8 @@
-"""Until when what is known is what the registry holds, and what that means for Envoys and users.
+"""Until when the inventory is known to be current, and what follows for Envoys and users.
 
-While the registry is away, "not known here" is not "does not exist": Envoys keep what they report
-(`xds.source.MayBeOutdated`, docs/adr/0017), and users are told since when it is away.
+While the registry cannot be read, "not known here" does not mean "does not exist". So Envoys keep
+what they report (`xds.source.MayBeOutdated`, docs/adr/0017), and rejections say since when the
+registry cannot be read.
 """
 
 import logging
@@ -23,26 +24,25 @@ class Staleness:
 
     def __init__(self, until: float | None = None) -> None:
         self.until = until
-        """Where the registry is away: until when it is known, in seconds since 1970; None: it is
-        known up to now. To be set before what may be outdated is taken over, and to None after all
-        that isn't has been."""
+        """When the registry was last read, in seconds since 1970; None while it can be read. Set it
+        before an outdated batch is taken over, and to None after all that is current."""
         self._budget = LogBudget(LINES, SECONDS)
 
     @property
     def is_outdated(self) -> bool:
-        """Return whether others may know more."""
+        """Return whether another control plane may know more."""
         return self.until is not None
 
     def annotate(self, plan: Plan) -> Plan:
-        """Return a plan as users are told it."""
+        """Return a plan whose rejection says what may be outdated."""
         return plan if self.until is None else mark_stale(plan, self.until)
 
     def unknown_site(self, cloud: str) -> Rejection:
-        """Return what a site is told whose cloud is not known."""
+        """Return the rejection for a site whose cloud is not known."""
         return unknown_caller(cloud, self.until)
 
     def note_unknown(self, node: Node) -> None:
-        """Log that a node of an unknown cloud is here, where its cloud may be registered."""
+        """Log that the cloud of a node is unknown, if it may be registered all the same."""
         withheld = None if self.until is None else self._budget.take()
         if self.until is None or withheld is None:
             return

@@ -25,7 +25,7 @@ class SourceStats:
     refused: int = 0
     """Targets refused since the start because a stream had reached one of its limits."""
     skipped: Mapping[Cause, int] = field(default_factory=dict)
-    """How often clouds of an `|` or of labels were left out since the start, by cause."""
+    """How often plans skipped clouds of an `|` or of labels since the start, by cause."""
     answers: list[int] = field(default_factory=lambda: [0] * (len(ANSWER_BOUNDS) + 1))
     """Targets planned and compiled, by how long it took: up to each of ANSWER_BOUNDS, and more."""
     answer_seconds: float = 0.0

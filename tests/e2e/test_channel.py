@@ -199,7 +199,10 @@ def test_an_envoy_believes_no_control_plane_but_that_of_its_domain(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--xds-listen", "0.0.0.0:0"], "whoever reaches 0.0.0.0:0 could ask for the clusters"),
+        (
+            ["--xds-listen", "0.0.0.0:0"],
+            "any client that reaches 0.0.0.0:0 could read the clusters",
+        ),
         (["site"], "bears spiffe://tests.example/cloud/cloud-2, not spiffe://tests.example/con"),
         (["--tls-key", "/nowhere"], "/nowhere cannot be read: No such file or directory"),
     ],
@@ -258,7 +261,7 @@ def test_certificates_and_the_authority_are_replaced_under_load(
     def everybody_has_the_new_ones() -> None:
         nonlocal taken
         taken += 1
-        line = "tls.crt is taken, until"
+        line = "tls.crt reloaded, valid until"
         serve.wait_until(lambda: serve.log().count(line) == taken, "the control plane has it")
 
     with load.running():
@@ -300,7 +303,9 @@ def test_the_admin_address_and_the_logs_hold_no_secret(
         envoy = stack.start_envoy("cloud-1", serve, name="secrets-envoy")
         serve.wait_until(lambda: serve.serves(envoy), "the Envoy is served")
         identities.issue(None)
-        serve.wait_until(lambda: "tls.crt is taken, until" in serve.log(), "it has the new one")
+        serve.wait_until(
+            lambda: "tls.crt reloaded, valid until" in serve.log(), "it has the new one"
+        )
         told = [_all_that_is_told(serve)]
         etcd.kill()
         serve.wait_until(lambda: serve.status()["stale"], "etcd is missed")

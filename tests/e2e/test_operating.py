@@ -93,7 +93,7 @@ def test_a_storm_is_held_until_an_operator_gives_it_up(
     assert ask(site, "{glance:edge-10}").status == 200  # used for the first time
 
     admin = ("--admin", f"127.0.0.1:{serve.admin_port}")
-    assert "edge-11 given up" in run_scopeway("cloud", "release", *admin, "edge-11")
+    assert "edge-11 released" in run_scopeway("cloud", "release", *admin, "edge-11")
     until(lambda: ask(site, "{glance:edge-11}").status == 404, "edge-11 is gone")
     assert ask(site, "{glance:edge-10}").status == 200
     assert len(status(serve)["held"]) == 11

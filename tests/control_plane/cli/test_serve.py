@@ -135,8 +135,8 @@ def test_what_is_wrong_is_one_sentence_and_status_1(
 @pytest.mark.parametrize(
     ("listen", "flag", "sentence"),
     [
-        ("--xds-listen", "--insecure-xds", "could ask for the clusters and listeners of any cloud"),
-        ("--admin-listen", "--insecure-admin", "could read which clouds and Envoys there are"),
+        ("--xds-listen", "--insecure-xds", "could read the clusters and listeners of every cloud"),
+        ("--admin-listen", "--insecure-admin", "could read the names of clouds and Envoys"),
     ],
 )
 @pytest.mark.parametrize("host", ["192.0.2.1", "0.0.0.0", "[::]", "cp.example"])
@@ -148,7 +148,7 @@ def test_beyond_loopback_nothing_listens_in_plain_text_unless_a_flag_says_so(
     refused = scopeway(*command)
 
     assert (refused.status, refused.out) == (1, "")
-    assert refused.err.startswith(f"scopeway: whoever reaches {host}:0 {sentence}")
+    assert refused.err.startswith(f"scopeway: any client that reaches {host}:0 {sentence}")
     assert flag in refused.err
     if host == "192.0.2.1":
         assert "cannot listen on 192.0.2.1:0: " in scopeway(*command, flag).err

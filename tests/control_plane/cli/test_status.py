@@ -131,7 +131,7 @@ def test_what_is_wrong_stands_above_or_in_its_line(
 
     assert lines[1] == "  stale: etcd is away (for 3 min)"
     assert lines[2].startswith("  held after a storm: cloud-20, cloud-21, ")
-    assert lines[2].endswith("cloud-29 and 10 more; `scopeway cloud release` gives them up")
+    assert lines[2].endswith("cloud-29 and 10 more; `scopeway cloud release` releases them")
     assert lines[3] == "  cordoned: cloud-9 (new disks), cloud-8"
     assert lines[4] == "  refused: /clouds/bad-0: is bad"
     assert lines[14] == "  and 2 more refused entries"
@@ -336,10 +336,10 @@ def test_release_asks_every_control_plane(scopeway: Callable[..., Any], serve: S
     every = scopeway("cloud", "release", *admins, "--all")
 
     assert some.status == 1
-    assert some.out == f"cloud-9 given up by {one}\ncloud-9 given up by {other}\n"
+    assert some.out == f"cloud-9 released by {one}\ncloud-9 released by {other}\n"
     assert some.err == "scopeway: not held: cloud-7\n"
     assert every.status == 0
-    assert every.out.splitlines()[0] == f"cloud-8 given up by {one}"
+    assert every.out.splitlines()[0] == f"cloud-8 released by {one}"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--all", "cloud-9"]])
@@ -349,7 +349,7 @@ def test_release_wants_names_or_all(
     outcome = scopeway("cloud", "release", "--admin", serve(), *arguments)
 
     assert outcome.status == 2
-    assert "say which clouds, or --all" in outcome.err
+    assert "name clouds, or pass --all" in outcome.err
 
 
 def test_clouds_that_are_named_are_the_only_ones_shown(

@@ -127,8 +127,8 @@ def test_an_empty_registry_is_served_too(control_plane: ControlPlane) -> None:
         (["core-1", "core-2"], None),
         (
             ["core-1", "core-2", "core-3"],
-            "--prefetch selects 1 clouds more than --prefetch-limit 2; these are not prefetched, "
-            "the last by name",
+            "--prefetch selects 1 clouds more than --prefetch-limit 2; the last by name are not "
+            "prefetched",
         ),
     ],
 )
@@ -244,7 +244,7 @@ def test_a_storm_is_told_once_and_its_clouds_are_held(
     logged = [*caplog.get_records("setup"), *caplog.records]
     (line,) = (one.message for one in logged if "a storm" in one.message)
 
-    assert line.startswith("a storm: 11 clouds were lost at once and stay as they were")
+    assert line.startswith("a storm: 11 clouds were lost at once; these,")
     assert set(held.status()["held"]) == {f"cloud-{number}" for number in range(1, STORM)}
     assert held.status()["held"]["cloud-1"] == "/1"
     assert sample(held, "scopeway_clouds_held") == 11
@@ -281,7 +281,7 @@ def test_what_an_operator_gives_up_is_gone_and_no_storm_again(
     assert held.status()["refused"] == []
     assert sample(held, "scopeway_clouds_held") == 0
     assert sample(held, "scopeway_clouds") == 1
-    assert caplog.records[0].message == "given up by an operator: cloud-1"
+    assert caplog.records[0].message == "released by an operator: cloud-1"
     held.apply(Batch(upserts={"/1": manifest("cloud-1")}))
     held.apply(Batch(deletes=["/1"]))
     assert held.status()["held"] == {}
@@ -294,7 +294,10 @@ def test_many_refused_entries_are_a_few_lines(
     control_plane.apply(Batch(upserts=bad, complete=True))
 
     assert len(caplog.records) == LOGGED_PROBLEMS + 1
-    assert caplog.records[-1].message == "and 980 more entries are refused; /status has them all"
+    assert (
+        caplog.records[-1].message
+        == "980 more registry entries are refused; /status lists all of them"
+    )
     assert len(control_plane.status()["refused"]) == 1000
 
 

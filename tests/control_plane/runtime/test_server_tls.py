@@ -57,7 +57,7 @@ def test_half_a_change_changes_nothing_and_is_said_once(
     assert credentials._fetch() is None
     files.key.write_bytes(before)
 
-    assert "the certificate stays as it was" in record.message
+    assert "certificate reload failed, keeping the previous one" in record.message
     assert credentials._fetch() is not None
 
 

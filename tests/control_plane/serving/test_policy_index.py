@@ -345,7 +345,7 @@ def test_who_has_a_policy_that_is_too_large_is_known(caplog: pytest.LogCaptureFi
     policies.routes("b")
     assert policies.problems == {"a": "it is too large", "b": "it is too large"}
     assert [record.message for record in caplog.records] == [
-        "a policy is too large to be enforced, which lets nobody in: it is too large"
+        "policy too large to enforce, denying all callers: it is too large"
     ]
 
     policies.problem = None
