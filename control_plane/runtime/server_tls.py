@@ -1,15 +1,13 @@
 """The certificate of the control plane: read at the start, and again when its files change.
 
-Owns the TLS configuration that gRPC uses for each new connection. If the files are bad or
-half-written, the previous certificate stays in use, and the log says so once. gRPC's threads call
-this, too.
+Owns what the xDS server shows and trusts at each new connection. If the files are bad or
+half-written, the previous certificate stays in use, and the log says so once. The server's threads
+call this, too.
 """
 
 import logging
 import threading
-from typing import Any
 
-import grpc
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
@@ -20,7 +18,7 @@ from scopeway.control_plane.identity.certificates import (
     spiffe_names,
 )
 from scopeway.control_plane.identity.files import Identity, IdentityFiles, read_identity
-from scopeway.xds.grpc_server.tls import Security
+from scopeway.xds.security import Certificates, Security
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +41,6 @@ class ReloadingServerCredentials:
         self._lock = threading.Lock()
         self._stamp = self._look()
         self._identity = read_identity(files)
-        self._given = self._identity
         self._gone: frozenset[x509.Certificate] = frozenset()
         """Authorities that were trusted at some time since the start, and are not now."""
         self._removed = False
@@ -51,11 +48,7 @@ class ReloadingServerCredentials:
 
     def security(self) -> Security:
         """Return what an xDS server needs."""
-        first = _configuration(self._identity)
-        credentials: Any = grpc.dynamic_ssl_server_credentials(
-            first, self._fetch, require_client_authentication=True
-        )
-        return Security(credentials=credentials, expires_at=ends_at, is_trusted=self.believes)
+        return Security(certificates=self._fetch, expires_at=ends_at, is_trusted=self.believes)
 
     def refresh(self) -> bool:
         """Read the files if they have changed.
@@ -77,14 +70,13 @@ class ReloadingServerCredentials:
         leaf = x509.load_pem_x509_certificate(certificate)
         return not any(_has_signed(each, leaf) for each in self._gone)
 
-    def _fetch(self) -> Any:
-        """Return the configuration for a new connection; None: the previous one."""
+    def _fetch(self) -> Certificates:
+        """Return what to use for a new connection."""
         self._read_again()
         identity = self._identity
-        if identity is self._given:
-            return None
-        self._given = identity
-        return _configuration(identity)
+        return Certificates(
+            certificate=identity.certificate, key=identity.key, authorities=identity.authorities
+        )
 
     def _read_again(self) -> None:
         with self._lock:
@@ -129,12 +121,6 @@ def _check_name(identity: Identity, trust_domain: str, place: str) -> None:
             f"{place} bears {', '.join(names) or 'no URI'}, not {control_plane_id(trust_domain)}: "
             f"Envoys would reject it (--trust-domain)"
         )
-
-
-def _configuration(identity: Identity) -> Any:
-    return grpc.ssl_server_certificate_configuration(
-        [(identity.key, identity.certificate)], root_certificates=identity.authorities
-    )
 
 
 def _authorities(identity: Identity) -> frozenset[x509.Certificate]:

@@ -1,6 +1,5 @@
 """The channel between Envoys and control planes with mutual TLS: real processes on both sides."""
 
-import math
 import re
 import threading
 import time
@@ -22,7 +21,7 @@ from scopeway.control_plane.identity.authority import Step
 from scopeway.control_plane.identity.files import IdentityFiles
 from scopeway.control_plane.translator.bootstrap import bootstrap
 from scopeway.xds.grpc_server.server import serve as serve_xds
-from scopeway.xds.grpc_server.tls import Security
+from scopeway.xds.security import Certificates, Security
 from scopeway.xds.type_urls import LISTENER
 from xds_model import Store, write_request
 
@@ -174,12 +173,12 @@ def test_an_envoy_believes_no_control_plane_but_that_of_its_domain(
 ) -> None:
     """What listens there has a certificate of the right authority, but that of a site."""
     files = identities.of("cloud-2")
-    pair = [(files.key.read_bytes(), files.certificate.read_bytes())]
-    security = Security(
-        credentials=grpc.ssl_server_credentials(pair, files.authorities.read_bytes(), True),
-        expires_at=lambda _: math.inf,
-        is_trusted=lambda _: True,
+    certificates = Certificates(
+        certificate=files.certificate.read_bytes(),
+        key=files.key.read_bytes(),
+        authorities=files.authorities.read_bytes(),
     )
+    security = Security(certificates=certificates)
     serving = serve_xds(Store(), listen="127.0.0.1:0", security=security)
     port = stack.background.run(serving.__aenter__()).port
     try:

@@ -14,9 +14,10 @@ import grpc
 import grpc.aio
 
 from scopeway.xds.errors import ProtocolError
-from scopeway.xds.grpc_server.tls import Security, peer_identity
+from scopeway.xds.grpc_server.tls import peer_identity
 from scopeway.xds.protocol.csds import SERVICE, ClientStatusReport, decode_request
 from scopeway.xds.protocol.status import ResourceState
+from scopeway.xds.security import Security
 from scopeway.xds.source import Node
 from scopeway.xds.text import shown
 

@@ -20,12 +20,13 @@ from scopeway.xds.grpc_server.cpu_budget import ClientBudgets
 from scopeway.xds.grpc_server.csds_service import ClientStatusService
 from scopeway.xds.grpc_server.services import SERVICES
 from scopeway.xds.grpc_server.stream import BudgetKey, Method, Stream, StreamEnd, budget_key
-from scopeway.xds.grpc_server.tls import Security, peer_identity
+from scopeway.xds.grpc_server.tls import credentials_of, peer_identity
 from scopeway.xds.limits import Limits
 from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.protocol.session import Session
 from scopeway.xds.protocol.status import TypeStatus
 from scopeway.xds.protocol.variants import DELTA, SOTW, ProtocolVariant
+from scopeway.xds.security import Security
 from scopeway.xds.source import Node, Source
 from scopeway.xds.text import shown
 
@@ -289,12 +290,13 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
 
 
 def _listen(grpc_server: grpc.aio.Server, listen: str, security: Security | None) -> int:
+    credentials = None if security is None else credentials_of(security)
     # gRPC reports the reason on stderr only, and older releases return 0
     try:
-        if security is None:
+        if credentials is None:
             port = int(grpc_server.add_insecure_port(listen))
         else:
-            port = int(grpc_server.add_secure_port(listen, security.credentials))
+            port = int(grpc_server.add_secure_port(listen, credentials))
     except RuntimeError:
         port = 0
     if port == 0:

@@ -32,12 +32,13 @@ from scopeway.xds.grpc_server.cpu_budget import (
     ClientBudget,
     ClientBudgets,
 )
-from scopeway.xds.grpc_server.tls import PeerIdentity, Security
+from scopeway.xds.grpc_server.tls import PeerIdentity
 from scopeway.xds.grpc_server.token_bucket import TokenBucket
 from scopeway.xds.limits import Limits
 from scopeway.xds.notifier import ChangeNotifier, Member
 from scopeway.xds.protocol.session import Response, Session
 from scopeway.xds.protocol.variants import ProtocolVariant, Request
+from scopeway.xds.security import Security
 from scopeway.xds.source import Node, Source
 from scopeway.xds.steps import Steps
 from scopeway.xds.text import shown

@@ -1,28 +1,17 @@
-"""Mutual TLS for a server: its credentials, and the verified identities of clients.
+"""Mutual TLS over gRPC: the credentials of a server, and the verified identities of clients."""
 
-The caller of `xds.grpc_server.server.serve` owns the certificates and their renewal, and decides
-what an identity means.
-"""
-
+import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import grpc.aio
 
+from scopeway.xds.security import Certificates, Security
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Security:
-    """The TLS credentials of a server, and how long it trusts a client certificate."""
-
-    credentials: Any
-    """`grpc.ServerCredentials` that require a client certificate. Use
-    `grpc.dynamic_ssl_server_credentials` to renew the server certificate without a restart."""
-    expires_at: Callable[[bytes], float]
-    """Returns the POSIX time at which the streams of a client end; gets its certificate in PEM."""
-    is_trusted: Callable[[bytes], bool]
-    """Returns whether a certificate (PEM) that was trusted when its connection began is still
-    trusted. Called when a stream is opened, and by `Server.recheck`."""
+_log = logging.getLogger("scopeway.xds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,4 +30,48 @@ def peer_identity(context: grpc.aio.ServicerContext[bytes, bytes]) -> PeerIdenti
     return PeerIdentity(
         certificate=b"".join(found.get("x509_pem_cert", ())),
         identities=tuple(each.decode(errors="replace") for each in found.get("peer_uri", ())),
+    )
+
+
+def credentials_of(security: Security) -> Any:
+    """Return gRPC's credentials of a server."""
+    certificates = security.certificates
+    if isinstance(certificates, Certificates):
+        pair = [(certificates.key, certificates.certificate)]
+        return grpc.ssl_server_credentials(pair, certificates.authorities, require_client_auth=True)
+    reload = ReloadedCertificates(certificates)
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(reload.given), reload.fetch, require_client_authentication=True
+    )
+
+
+class ReloadedCertificates:
+    """What gRPC is told at each new connection, from threads of its own."""
+
+    def __init__(self, ask: Callable[[], Certificates]) -> None:
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._problem = ""
+        self.given = self._ask()
+        """What gRPC uses."""
+
+    def fetch(self) -> Any:
+        """Return what to use for a new connection; None: what gRPC has."""
+        with self._lock:
+            try:
+                found = self._ask()
+                configuration = None if found == self.given else _configuration(found)
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"
+                if problem != self._problem:
+                    _log.warning("certificate reload failed, keeping the previous one: %s", problem)
+                self._problem = problem
+                return None
+            self.given, self._problem = found, ""
+            return configuration
+
+
+def _configuration(found: Certificates) -> Any:
+    return grpc.ssl_server_certificate_configuration(
+        [(found.key, found.certificate)], root_certificates=found.authorities
     )

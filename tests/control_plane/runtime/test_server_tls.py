@@ -10,6 +10,7 @@ from scopeway.control_plane.identity.authority import AuthorityFolder
 from scopeway.control_plane.identity.certificates import CertificateError
 from scopeway.control_plane.identity.files import IdentityFiles
 from scopeway.control_plane.runtime.server_tls import ReloadingServerCredentials, ends_at
+from scopeway.xds.security import Certificates
 
 DAY = timedelta(days=1)
 NOW = datetime.now(UTC)
@@ -32,33 +33,42 @@ def of_cloud(authority: AuthorityFolder) -> bytes:
     return in_folder(authority.holder("cloud-1").folder).certificate.read_bytes()
 
 
-def test_what_has_not_changed_is_given_once(
+def current(credentials: ReloadingServerCredentials) -> bytes:
+    """The certificate that a new connection is shown."""
+    certificates = credentials.security().certificates
+    assert not isinstance(certificates, Certificates)
+    return certificates().certificate
+
+
+def test_a_new_connection_is_shown_the_renewed_certificate(
     authority: AuthorityFolder, files: IdentityFiles
 ) -> None:
     credentials = ReloadingServerCredentials(files, "edge.example")
-    assert credentials._fetch() is None
+    first = current(credentials)
+    assert first == files.certificate.read_bytes()
     authority.issue(authority.holder(None), now=NOW, lifetime=DAY)
 
-    assert credentials._fetch() is not None
-    assert credentials._fetch() is None
+    assert current(credentials) == files.certificate.read_bytes() != first
 
 
 def test_half_a_change_changes_nothing_and_is_said_once(
     authority: AuthorityFolder, files: IdentityFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
     credentials = ReloadingServerCredentials(files, "edge.example")
-    before = files.key.read_bytes()
+    shown = current(credentials)
+    authority.issue(authority.holder(None), now=NOW, lifetime=DAY)
+    renewed, key = files.certificate.read_bytes(), files.key.read_bytes()
     files.key.write_bytes(b"half")
     for _ in range(3):
         assert not credentials.refresh()
-        assert credentials._fetch() is None
+        assert current(credentials) == shown
     (record,) = caplog.records
     files.key.unlink()
-    assert credentials._fetch() is None
-    files.key.write_bytes(before)
+    assert current(credentials) == shown
+    files.key.write_bytes(key)
 
     assert "certificate reload failed, keeping the previous one" in record.message
-    assert credentials._fetch() is not None
+    assert current(credentials) == renewed != shown
 
 
 def test_only_the_bearers_of_an_authority_that_is_gone_are_believed_no_longer(
@@ -84,7 +94,7 @@ def test_a_removal_seen_by_a_new_connection_first_is_not_lost(
     credentials = ReloadingServerCredentials(files, "edge.example")
     for _ in range(3):
         authority.rotate(now=NOW, lifetime=9 * DAY)
-        credentials._fetch()
+        current(credentials)
 
     assert credentials.refresh()
 

@@ -3,7 +3,6 @@
 What each version's control plane sends to an Envoy is asked of it, and kept as it came.
 """
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,9 +21,9 @@ from scopeway.control_plane.translator.node_setup import EARLIER
 from scopeway.xds.encoding.messages import resource
 from scopeway.xds.events import Acked, Event, Nacked
 from scopeway.xds.grpc_server.server import serve
-from scopeway.xds.grpc_server.tls import Security
 from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.resource import Resource
+from scopeway.xds.security import Certificates, Security
 from scopeway.xds.source import Node
 from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 from xds_model import write_request
@@ -130,12 +129,12 @@ class MixtureServer:
         self._hub = ChangeNotifier()
         self._acked: Counter[tuple[str, str]] = Counter()
         self._rejected: list[Nacked] = []
-        pair = [(files.key.read_bytes(), files.certificate.read_bytes())]
-        security = Security(
-            credentials=grpc.ssl_server_credentials(pair, files.authorities.read_bytes(), True),
-            expires_at=lambda _: math.inf,
-            is_trusted=lambda _: True,
+        certificates = Certificates(
+            certificate=files.certificate.read_bytes(),
+            key=files.key.read_bytes(),
+            authorities=files.authorities.read_bytes(),
         )
+        security = Security(certificates=certificates)
         self._serving = serve(
             mixture, listen="127.0.0.1:0", notifier=self._hub, security=security, observer=self
         )

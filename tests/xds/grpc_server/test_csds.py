@@ -21,8 +21,8 @@ from scopeway.control_plane.identity import certificates
 from scopeway.xds.encoding import protobuf as wire
 from scopeway.xds.events import Acked, Event, Nacked, StreamClosed
 from scopeway.xds.grpc_server.server import Server, serve
-from scopeway.xds.grpc_server.tls import Security
 from scopeway.xds.limits import Limits
+from scopeway.xds.security import Certificates, Security
 from scopeway.xds.source import Node
 from scopeway.xds.type_urls import CLUSTER, LISTENER, ROUTE
 from xds_model import Store, write_request
@@ -453,12 +453,12 @@ async def proven(port: int, cloud: str) -> AsyncIterator[grpc.aio.Channel]:
 
 
 async def test_with_mutual_tls_a_csds_client_sees_only_nodes_of_its_identity() -> None:
-    credentials: Any = grpc.ssl_server_credentials(
-        [(SERVER.key, SERVER.certificate)], AUTHORITY.pem, require_client_auth=True
+    certificates = Certificates(
+        certificate=SERVER.certificate, key=SERVER.key, authorities=AUTHORITY.pem
     )
     ends, believed = [time.time() + 3600], [True]
     security = Security(
-        credentials=credentials, expires_at=lambda _: ends[0], is_trusted=lambda _: believed[0]
+        certificates=certificates, expires_at=lambda _: ends[0], is_trusted=lambda _: believed[0]
     )
     heard = Heard()
     store = Store(texts={(CLUSTER, "a"): "1"})

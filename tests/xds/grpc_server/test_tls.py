@@ -14,8 +14,9 @@ import pytest
 from scopeway.control_plane.identity import certificates
 from scopeway.xds.errors import ProtocolError
 from scopeway.xds.grpc_server.server import serve
-from scopeway.xds.grpc_server.tls import Security
+from scopeway.xds.grpc_server.tls import ReloadedCertificates
 from scopeway.xds.limits import Limits
+from scopeway.xds.security import Certificates, Security
 from scopeway.xds.source import Node, NodeView
 from scopeway.xds.type_urls import CLUSTER
 from xds_model import Store, read_response, write_request
@@ -30,6 +31,9 @@ SERVER = certificates.issue(
     AUTHORITY, None, addresses=["localhost"], now=NOW, lifetime=timedelta(hours=1)
 )
 CLIENT = certificates.issue(AUTHORITY, "site", now=NOW, lifetime=timedelta(hours=1))
+CERTIFICATES = Certificates(
+    certificate=SERVER.certificate, key=SERVER.key, authorities=AUTHORITY.pem
+)
 SITE = "spiffe://td/cloud/site"
 
 
@@ -46,12 +50,9 @@ class Gate(Store):
 
 
 def security(ends_in: float = 3600, believed: list[bool] | None = None) -> Security:
-    credentials: Any = grpc.ssl_server_credentials(
-        [(SERVER.key, SERVER.certificate)], AUTHORITY.pem, require_client_auth=True
-    )
     answers = believed or [True]
     return Security(
-        credentials=credentials,
+        certificates=CERTIFICATES,
         expires_at=lambda _: time.time() + ends_in,
         is_trusted=lambda _: answers[0],
     )
@@ -223,3 +224,53 @@ async def test_new_streams_are_counted_for_each_certificate_not_for_each_node() 
         assert (await end(second)).startswith("UNAVAILABLE: too many new streams")
         third = await begin(others)
         assert read_response(await third.read()).texts == {"a": "1"}
+
+
+async def test_a_renewed_certificate_is_shown_to_the_next_connection() -> None:
+    """The client trusts the second authority only."""
+    other = certificates.make_authority("td", now=NOW, lifetime=timedelta(days=1))
+    renewed = certificates.issue(
+        other, None, addresses=["localhost"], now=NOW, lifetime=timedelta(hours=1)
+    )
+    shown = [CERTIFICATES]
+    credentials = grpc.ssl_channel_credentials(other.pem, CLIENT.key, CLIENT.certificate)
+    store = Store(texts={(CLUSTER, "a"): "1"})
+    async with serve(
+        store, listen="127.0.0.1:0", security=Security(certificates=lambda: shown[0])
+    ) as server:
+        shown[0] = Certificates(
+            certificate=renewed.certificate, key=renewed.key, authorities=AUTHORITY.pem
+        )
+        async with grpc.aio.secure_channel(f"localhost:{server.port}", credentials) as channel:
+            call = await begin(channel)
+
+            assert read_response(await call.read()).texts == {"a": "1"}
+
+
+async def test_certificates_that_cannot_be_read_leave_those_before_and_are_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answers: list[Certificates | Exception] = [CERTIFICATES]
+
+    def read() -> Certificates:
+        if isinstance(answers[-1], Exception):
+            raise answers[-1]
+        return answers[-1]
+
+    reload = ReloadedCertificates(read)
+    answers.append(OSError("no such file"))
+
+    assert [reload.fetch(), reload.fetch()] == [None, None]
+    assert [record.message for record in caplog.records] == [
+        "certificate reload failed, keeping the previous one: OSError: no such file"
+    ]
+
+
+async def test_certificates_that_are_the_same_are_not_loaded_again() -> None:
+    shown = [CERTIFICATES]
+    reload = ReloadedCertificates(lambda: shown[0])
+    assert reload.fetch() is None
+    shown[0] = Certificates(certificate=CLIENT.certificate, key=CLIENT.key, authorities=b"")
+
+    assert reload.fetch() is not None
+    assert reload.fetch() is None
