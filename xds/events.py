@@ -110,6 +110,22 @@ class LookupFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceBlocked:
+    """The source took longer than 100 ms for a call: nothing else ran on the event loop meanwhile.
+
+    A source that has to wait for something answers later (`xds.source.NodeView.resource`).
+    """
+
+    call: str
+    """"attach", "resource" or "wildcard"."""
+    type_url: str
+    """"" for "attach"."""
+    name: str
+    """The resource's name, "*" for "wildcard", and for "attach" ""."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """The client keeps resources as it reported them, because the source is outdated.
 
@@ -138,7 +154,9 @@ class Throttled:
     """The shortest time that they wait."""
 
 
-SessionEvent: TypeAlias = Acked | Nacked | NamesSkipped | TypeNotServed | LookupFailed | Kept
+SessionEvent: TypeAlias = (
+    Acked | Nacked | NamesSkipped | TypeNotServed | LookupFailed | SourceBlocked | Kept
+)
 """The events of a session (`xds.protocol.session.Session.events`)."""
 AdmissionEvent: TypeAlias = StreamDelayed | StreamRefused
 """The events of a stream before its first request is read."""

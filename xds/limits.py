@@ -45,6 +45,9 @@ class Limits:
     streams are delayed or refused as above. None: only the limit of all clients applies."""
     client_connects_burst: int = 64
     """New streams of one client at once."""
+    lookups: int = 100
+    """Lookups of one stream that the source answers later (`NodeView.resource`) and that are under
+    way at a time; further ones wait."""
     cpu_share: float | None = None
     """The share of one CPU core that the work for one client may use in the long run. When the
     budget is used up, the server delays reading its requests and sending its responses. None: no

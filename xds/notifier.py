@@ -9,10 +9,12 @@ O(streams of the group), never O(all streams) or O(all resources).
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from scopeway.xds.arguments import check_names
 from scopeway.xds.index import Index
 from scopeway.xds.steps import Steps
+from scopeway.xds.text import shown
 
 
 class Session(Protocol):
@@ -23,6 +25,9 @@ class Session(Protocol):
 
     def wildcard_changed(self, type_url: str) -> bool:
         """Note that the wildcard means other names; return whether it concerns the client."""
+
+    def everything_changed(self) -> bool:
+        """Note that anything may have changed; return whether the client wants anything."""
 
     def caught_up(self) -> bool:
         """Note that the source is up to date again; return whether the client kept resources."""
@@ -62,6 +67,7 @@ class ChangeNotifier:
         """By type URL."""
         self._by_group: Index[str, Member] = Index()
         self._size = 0
+        self._served: Callable[[], Collection[str]] | None = None
 
     # for the owner of the resources
 
@@ -71,12 +77,16 @@ class ChangeNotifier:
         """Notify the streams that want one of these resources: it was added, changed or removed.
 
         The source must return the new state before the call. With `group`, only streams of that
-        group are notified. Names that no client wants, and unchanged resources, do no harm. Costs
-        O(streams that want them), with `group` O(streams of the group).
+        group are notified. Names that no client wants, unchanged resources, and groups without
+        streams do no harm. Costs O(streams that want them), with `group` O(streams of the group).
 
         Raises:
-            ValueError: the notifier has no index of names, and no group is given.
+            TypeError: `names` is a string, not a collection of names.
+            ValueError: the source does not serve the type; or the notifier has no index of names,
+                and no group is given.
         """
+        check_names(names, "names")
+        self._check_type(type_url)
         concerned: Mapping[Member, Collection[str]]
         if group is None:
             concerned = self._members_by_names(type_url, names)
@@ -91,10 +101,26 @@ class ChangeNotifier:
 
         The source must return the new names before the call. If resources changed too, call
         `resources_changed` as well. Costs O(streams of the group).
+
+        Raises:
+            ValueError: the source does not serve the type.
         """
+        self._check_type(type_url)
         for member in self._by_group.get(group):
             if member.session.wildcard_changed(type_url):
                 member.on_change()
+
+    def everything_changed(self, group: str | None = None) -> None:
+        """Notify the streams of a group, or all streams, that any resource may have changed.
+
+        The source must return the new state before the call. Unchanged resources are not sent
+        again. Costs O(streams, and the names that their clients want).
+        """
+        groups = list(self._by_group.keys()) if group is None else [group]
+        for each in groups:
+            for member in tuple(self._by_group.get(each)):
+                if member.session.everything_changed():
+                    member.on_change()
 
     def caught_up(self) -> Steps[None]:
         """Notify all streams, in steps, that the source is up to date again (`MayBeOutdated`).
@@ -108,6 +134,10 @@ class ChangeNotifier:
                 yield
 
     # for the owner of the streams
+
+    def check_against(self, type_urls: Callable[[], Collection[str]]) -> None:
+        """Refuse changes of types that the source does not serve (`Source.type_urls`)."""
+        self._served = type_urls
 
     def join(self, session: Session, group: str, on_change: Callable[[], None]) -> Member:
         """Add a session. `on_change` is called, at least once, when it has something to send."""
@@ -143,6 +173,13 @@ class ChangeNotifier:
     def __len__(self) -> int:
         return self._size
 
+    def _check_type(self, type_url: str) -> None:
+        if self._served is not None and type_url not in self._served():
+            raise ValueError(
+                f"a change of {shown(type_url)!r}, which is none of the types that the source "
+                f"serves (Source.type_urls): {', '.join(sorted(self._served()))}"
+            )
+
     def _members_by_names(self, type_url: str, names: Collection[str]) -> dict[Member, list[str]]:
         if self._by_name is None:
             raise ValueError(
@@ -159,3 +196,12 @@ class ChangeNotifier:
     def _drop(self, type_url: str, name: str, member: Member) -> None:
         if self._by_name is not None and type_url in self._by_name:
             self._by_name[type_url].discard(name, member)
+
+
+@runtime_checkable
+class HasNotifier(Protocol):
+    """What a `Source` may have besides, where it tells by itself what changes, as the caches do."""
+
+    @property
+    def notifier(self) -> ChangeNotifier:
+        """The notifier that it tells; `serve` takes it from here."""

@@ -1,7 +1,7 @@
 """The source of a server's resources: the protocols that a user of this library implements.
 
-All methods are synchronous and must be quick, as they run on the server's event loop. The server
-calls `resource` only for resources that it is about to send. To change a resource, first make the
+All methods must be quick, as they run on the server's event loop; `NodeView.resource` may be a
+coroutine. The server calls `resource` only for resources that it is about to send. To change a resource, first make the
 new state visible to `resource`, then call the notifier (`xds.notifier.ChangeNotifier`).
 
 Errors: if `resource` raises, the client does not get that resource, and the lookup is repeated
@@ -9,12 +9,27 @@ later. Any other error ends the stream: with the status of a `xds.errors.Protoco
 INTERNAL.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol, runtime_checkable
+from enum import Enum
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from scopeway.xds.resource import Resource
 from scopeway.xds.steps import Steps
+
+
+class Pending(Enum):
+    """The type of `PENDING`."""
+
+    PENDING = "pending"
+
+
+PENDING: Final = Pending.PENDING
+"""A `NodeView` returns it for what it does not know yet. The client waits and is sent nothing; call
+the `ChangeNotifier` when it is known."""
+
+Found: TypeAlias = Resource | Pending | None
+"""A resource, None if it does not exist, or PENDING if that is not known yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,19 +80,29 @@ class NodeView(Protocol):
         For example the site of the nodes, or their kind. Read once for each stream.
         """
 
-    def resource(self, type_url: str, name: str) -> Resource | None:
+    def resource(self, type_url: str, name: str) -> Found | Awaitable[Found]:
         """Return the resource, or None if it does not exist; the client is told so.
 
         The resource must have this name. Called for every stream, whenever the resource may have to
         be sent, so cache what is expensive. Resources of the same version must be equal.
+
+        It may answer later: as an `async def`, or with `PENDING`. The other resources are sent at
+        once. Nothing is sent for this one until the coroutine returns, or the notifier reports a
+        change. At most `Limits.lookups` coroutines of a stream run at a time. A coroutine is
+        cancelled if the client does not want the name any more. If the resource changes while the
+        coroutine runs, its result is dropped, and `resource` is called again. In state of the
+        world, a response of clusters, listeners or scoped routes leaves out what is not known yet;
+        it is not sent if that would remove a resource from the client.
         """
 
-    def wildcard(self, type_url: str) -> Collection[str]:
+    def wildcard(self, type_url: str) -> Collection[str] | Pending:
         """Return the names that a wildcard subscription of this node means now.
 
         Return no names if clients request the type by name only, as Envoy does for endpoints,
         routes and secrets. Called when a client subscribes to the wildcard, and after
         `ChangeNotifier.wildcard_changed`.
+        If it returns `PENDING`, a new client gets no response yet, and other clients keep their
+        resources.
         """
 
     def close(self) -> None:

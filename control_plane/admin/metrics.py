@@ -28,6 +28,7 @@ from scopeway.xds.events import (
     NamesSkipped,
     Sent,
     SlowClient,
+    SourceBlocked,
     StreamClosed,
     StreamDelayed,
     StreamOpened,
@@ -170,6 +171,8 @@ class Metrics:
                 self._unknown.labels(_label(type_url)).inc()
             case LookupFailed(type_url):
                 self._failed.labels(_label(type_url)).inc()
+            case SourceBlocked():
+                pass  # the longest turn of the event loop has a figure of its own
             case Kept(type_url, count):
                 self._kept.labels(_label(type_url)).inc(count)
             case SlowClient(type_url):

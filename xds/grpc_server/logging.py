@@ -18,6 +18,7 @@ from scopeway.xds.events import (
     Nacked,
     NamesSkipped,
     SlowClient,
+    SourceBlocked,
     StreamClosed,
     Throttled,
     TypeNotServed,
@@ -92,6 +93,8 @@ def _level(event: Event) -> int:
             return logging.WARNING
         case Nacked() | NamesSkipped() | TypeNotServed() | SlowClient() | Throttled():
             return logging.WARNING
+        case SourceBlocked():
+            return logging.WARNING
         case _:
             return logging.DEBUG
 
@@ -126,6 +129,17 @@ def _line(event: Event) -> tuple[str, dict[str, object]]:
                 f"resource lookup failed{retry}: type %(type_url)s, resource %(resource_name)s, "
                 "node %(node)s: %(error)s",
                 fields,
+            )
+        case SourceBlocked(call, type_url, name, seconds):
+            return (
+                "source blocked the event loop for %(seconds).3f s in %(call)s: node %(node)s, "
+                "type %(type_url)s, resource %(resource_name)s; make it answer later (async def)",
+                {
+                    "seconds": seconds,
+                    "call": call,
+                    "type_url": shown(type_url) or "-",
+                    "resource_name": shown(name) or "-",
+                },
             )
         case StreamClosed(status, reason):
             return (

@@ -12,17 +12,19 @@ from typing import Any, Final, TypeAlias
 import grpc
 import grpc.aio
 
+from scopeway.xds.arguments import check_names, described
 from scopeway.xds.encoding.messages import DeltaRequest, SotwRequest
 from scopeway.xds.errors import ListenError
 from scopeway.xds.events import Observer
 from scopeway.xds.grpc_server.admission import Admission
 from scopeway.xds.grpc_server.cpu_budget import ClientBudgets
 from scopeway.xds.grpc_server.csds_service import ClientStatusService
+from scopeway.xds.grpc_server.health_service import HealthService
 from scopeway.xds.grpc_server.services import SERVICES
 from scopeway.xds.grpc_server.stream import BudgetKey, Method, Stream, StreamEnd, budget_key
 from scopeway.xds.grpc_server.tls import credentials_of, peer_identity
 from scopeway.xds.limits import Limits
-from scopeway.xds.notifier import ChangeNotifier
+from scopeway.xds.notifier import ChangeNotifier, HasNotifier
 from scopeway.xds.protocol.session import Session
 from scopeway.xds.protocol.status import TypeStatus
 from scopeway.xds.protocol.variants import DELTA, SOTW, ProtocolVariant
@@ -67,6 +69,7 @@ class Server:
         security: Security | None,
         *,
         csds: bool = False,
+        health: bool = False,
         key: BudgetKey = budget_key,
     ) -> None:
         self.port = 0
@@ -87,6 +90,9 @@ class Server:
                 self.sessions, limit=limits.status_bytes, security=security
             )
             handlers.append(status.handler())
+        self._health = HealthService()
+        if health:
+            handlers.append(self._health.handler())
         self._grpc_server = grpc.aio.server(handlers=handlers, options=_options(limits))
         self._closing: asyncio.Task[None] | None = None
         """Closes the port while `drain_slowly` ends the streams."""
@@ -103,6 +109,7 @@ class Server:
     async def stop(self) -> None:
         """End the streams and stop. `serve` calls it. Takes at most `limits.drain_timeout`."""
         self.drain()
+        self._health.close()
         await self._grpc_server.stop(self._limits.drain_timeout)
         self._admission.close()
         if self._closing is not None:
@@ -184,7 +191,9 @@ class Server:
         """End all streams (UNAVAILABLE), so that their clients try another server.
 
         Returns at once. The port stays open: a client that finds no other server may reconnect.
+        From then on the health service returns NOT_SERVING.
         """
+        self._health.drain()
         self._end_streams(list(self._streams))
 
     async def drain_slowly(self, *, over: float) -> None:
@@ -193,8 +202,9 @@ class Server:
         Await it before the block of `serve` is left. The port is closed at once, and connections
         accept no new streams, as clients would reconnect to this server. Streams are ended every
         50 ms, in the order in which they were opened; until then they are served. Returns as soon
-        as all streams have ended.
+        as all streams have ended. Clients that watch the health service get NOT_SERVING at once.
         """
+        self._health.drain()
         if self._closing is None:
             # gRPC aborts the remaining streams then, unless `stop` does so before
             grace = over + self._limits.drain_timeout
@@ -225,35 +235,49 @@ async def serve(
     limits: Limits | None = None,
     security: Security | None = None,
     csds: bool = False,
+    health: bool = False,
     key: BudgetKey = budget_key,
 ) -> AsyncIterator[Server]:
     """Serve a source until the block is left: delta and state of the world, ADS and each type.
 
-    Leaving ends the streams and takes at most `limits.drain_timeout`.
+    Leaving it stops the server gracefully: the health service says NOT_SERVING, each stream ends
+    with UNAVAILABLE, so that its client looks for another server, and what is left after
+    `limits.drain_timeout` is cut. To spread the clients over some time, await
+    `Server.drain_slowly` before.
 
     Args:
-        source: Where the resources come from; told nothing, asked on the event loop.
+        source: Where the resources come from: a `SnapshotCache`, a `ResourceCache`, or any other
+            `Source`. It is asked on the event loop.
         listen: "host:port", where port 0 takes a free one (`Server.port`), or "unix:path".
-        notifier: For a source that was made with one; otherwise the server makes its own.
+        notifier: What the source tells its changes; None: `source.notifier` if it has one, as the
+            caches do, or else one of the server's own (`Server.notifier`).
         observer: Is told all that happens.
         limits: What one client, or a crowd of them, may cost; None: `Limits()`.
         security: How clients prove who they are; None: plain text, nobody proves anything.
         csds: Answer what nodes run (CSDS): to whoever can connect, and where `security` proves
             who that is, of the nodes with the same identities only.
+        health: Answer health checks (`grpc.health.v1.Health`).
         key: Tells which streams have one budget (`Limits.cpu_share`); by default those whose
             certificates bear the same URIs, or without TLS those whose nodes name one cluster.
 
     Raises:
         ListenError: the address is in use, or not one of this machine.
+        TypeError: the source is no `Source`.
+        ValueError: `listen` has no port; or the source has a notifier other than `notifier`.
     """
+    _check_listen(listen)
+    _check_source(source)
     limits = limits or Limits()
+    chosen = _notifier_of(source, notifier)
+    chosen.check_against(source.type_urls)
     server = Server(
         source,
-        ChangeNotifier() if notifier is None else notifier,
+        chosen,
         observer,
         limits,
         security,
         csds=csds,
+        health=health,
         key=key,
     )
     await server.start(listen)
@@ -261,6 +285,39 @@ async def serve(
         yield server
     finally:
         await server.stop()
+
+
+def _check_listen(listen: str) -> None:
+    """Let an address pass that names a port: without one, gRPC would listen on 443."""
+    if listen.startswith("unix"):
+        return
+    host, _, port = listen.rpartition(":")
+    is_bare_ipv6 = ":" in host and not host.endswith("]")
+    if not host or is_bare_ipv6 or not (port.isascii() and port.isdigit()):
+        raise ValueError(
+            f"listen={shown(listen)!r} names no port: write host:port, such as '127.0.0.1:18000' "
+            f"or '[::1]:18000' (port 0 takes a free one), or 'unix:path'"
+        )
+
+
+def _check_source(source: object) -> None:
+    missing = [each for each in ("type_urls", "attach") if not hasattr(source, each)]
+    if missing or isinstance(source, type):
+        why = f"has no {', no '.join(missing)}" if missing else "is a class, not an object of it"
+        raise TypeError(f"{described(source)} is no Source: it {why}")
+    assert hasattr(source, "type_urls")
+    check_names(source.type_urls(), f"what {type(source).__name__}.type_urls() returns")
+
+
+def _notifier_of(source: Source, given: ChangeNotifier | None) -> ChangeNotifier:
+    own = source.notifier if isinstance(source, HasNotifier) else None
+    if own is not None and given is not None and own is not given:
+        raise ValueError(
+            f"{described(source)} tells its changes to a notifier of its own (source.notifier): "
+            f"leave out notifier=..., or pass that one"
+        )
+    chosen = own if given is None else given
+    return ChangeNotifier() if chosen is None else chosen  # an empty one is falsy
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:

@@ -35,7 +35,9 @@ from scopeway.xds.grpc_server.cpu_budget import (
 from scopeway.xds.grpc_server.tls import PeerIdentity
 from scopeway.xds.grpc_server.token_bucket import TokenBucket
 from scopeway.xds.limits import Limits
+from scopeway.xds.lookup_tasks import LookupTasks
 from scopeway.xds.notifier import ChangeNotifier, Member
+from scopeway.xds.protocol.lookups import Lookup
 from scopeway.xds.protocol.session import Response, Session
 from scopeway.xds.protocol.variants import ProtocolVariant, Request
 from scopeway.xds.security import Security
@@ -113,7 +115,9 @@ class Stream(Generic[Request]):
             response_limit=limits.response_bytes,
             names_limit=limits.names,
             identities=self._identities,
+            stopwatch=time.perf_counter,
         )
+        self._lookups: LookupTasks | None = None  # once the source has answered later
         self.peer: str = context.peer()
         self.since = asyncio.get_running_loop().time()
         self._security = security
@@ -181,6 +185,9 @@ class Stream(Generic[Request]):
                 self._notifier.leave(self._member)
                 self._member = None  # breaks a reference cycle, so that the stream is freed at once
             self.session.close()
+            if self._lookups is not None:
+                self._lookups.close()
+                self._lookups = None  # breaks a reference cycle, too
             self._report(StreamClosed(end.status, end.message, opened))
         return end
 
@@ -292,6 +299,10 @@ class Stream(Generic[Request]):
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
+    def _lookup_finished(self, lookup: Lookup, answer: object) -> None:
+        if self.session.lookup_finished(lookup, answer):
+            self._request_push()
+
     def _request_push(self) -> None:
         """Start a push; all changes of one turn of the event loop are sent together."""
         self._push_requested = True
@@ -309,6 +320,12 @@ class Stream(Generic[Request]):
         self._update_interests()
         for event in self.session.events():
             self._report(event)
+        lookups = self.session.new_lookups()
+        if lookups:
+            self._lookups = self._lookups or LookupTasks(
+                self._limits.lookups, self._lookup_finished
+            )
+            self._lookups.start(lookups)
         self._update_timer()
         for response in responses:
             await self._write(response)

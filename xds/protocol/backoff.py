@@ -17,18 +17,19 @@ MAX_DELAY: Final = 64.0
 
 
 @dataclass(slots=True)
-class _FailedLookup:
+class _UnfinishedLookup:
     requested: bool
     delay: float = 0.0
+    is_pending: bool = False  # it did not fail: the source does not know the name yet
 
 
 class LookupBackoff:
-    """The names whose last lookup failed."""
+    """The names whose last lookup failed, or that the source does not know yet."""
 
     __slots__ = ("_deadlines", "_lookups", "_unscheduled")
 
     def __init__(self) -> None:
-        self._lookups: dict[str, _FailedLookup] = {}
+        self._lookups: dict[str, _UnfinishedLookup] = {}
         self._unscheduled: list[str] = []  # failed since the last `schedule_retries`
         self._deadlines = Deadlines()
 
@@ -58,10 +59,22 @@ class LookupBackoff:
         If a retry is scheduled already, because the lookup was an early one after a change of the
         resource, the retry keeps its time.
         """
-        lookup = self._lookups.setdefault(name, _FailedLookup(requested))
+        lookup = self._lookups.setdefault(name, _UnfinishedLookup(requested))
         lookup.requested = lookup.requested or requested
+        lookup.is_pending = False
         if name not in self._deadlines:
             self._unscheduled.append(name)
+
+    def wait(self, name: str, requested: bool) -> None:
+        """Record that the source does not know a name yet. No retry is scheduled."""
+        lookup = self._lookups.setdefault(name, _UnfinishedLookup(requested))
+        lookup.requested = lookup.requested or requested
+        lookup.is_pending, lookup.delay = True, 0.0
+        self._deadlines.discard(name)
+
+    def pending_names(self) -> Iterator[str]:
+        """Yield the names that the source does not know yet."""
+        return (name for name, lookup in self._lookups.items() if lookup.is_pending)
 
     def schedule_retries(self, now: float, jitter: float) -> None:
         """Schedule a retry for each lookup that failed since the last call.
@@ -73,7 +86,7 @@ class LookupBackoff:
         names, self._unscheduled = self._unscheduled, []
         for name in dict.fromkeys(names):
             lookup = self._lookups.get(name)
-            if lookup is None:
+            if lookup is None or lookup.is_pending:
                 continue
             lookup.delay = min(2 * lookup.delay, MAX_DELAY) or INITIAL_DELAY
             self._deadlines.set(name, now + lookup.delay * (1 + jitter))

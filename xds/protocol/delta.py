@@ -287,7 +287,7 @@ class DeltaSubscription:
             yield
         if not state.pending:
             state.pending = {}  # an emptied dict keeps its memory, 1.5 kB for 50 names
-        if not content.versions and (not state.response_due or state.interrupted):
+        if not content.versions and (state.interrupted or not state.take_response_due()):
             return None
         state.response_due = False
         self._bisect_next = True

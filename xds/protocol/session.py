@@ -7,25 +7,41 @@ streams; time is an argument: `now` is in seconds on any monotonic clock, always
 
 The caller must send what `responses_to_send` returns, in that order: after `receive`, at
 `next_deadline`, and when `resources_changed` or `wildcard_changed` returned True. Then it collects
-`events` and `interest_changes`.
+`events`, `interest_changes` and `new_lookups`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Generic
 
 from scopeway.xds import type_urls
+from scopeway.xds.arguments import described
 from scopeway.xds.encoding.messages import DeltaRequest, Encoded, SotwRequest, endpoints_name
 from scopeway.xds.errors import MissingNodeError, ProtocolError
-from scopeway.xds.events import Acked, Kept, Nacked, NamesSkipped, SessionEvent, TypeNotServed
+from scopeway.xds.events import (
+    Acked,
+    Kept,
+    Nacked,
+    NamesSkipped,
+    SessionEvent,
+    SourceBlocked,
+    TypeNotServed,
+)
 from scopeway.xds.protocol.backoff import jitter
+from scopeway.xds.protocol.lookups import Lookup, close_unawaited
 from scopeway.xds.protocol.status import Nack, ResourceState, TypeStatus
-from scopeway.xds.protocol.subscription_state import ResponseContent, SubscriptionState
+from scopeway.xds.protocol.subscription_state import (
+    BLOCKED_SECONDS,
+    ResponseContent,
+    SubscriptionState,
+    no_time,
+)
 from scopeway.xds.protocol.ttl import TtlStrippingView, supports_ttl
 from scopeway.xds.protocol.variants import DELTA, SOTW, ProtocolVariant, Request, TypeRules
 from scopeway.xds.source import AttachesInSteps, MayBeOutdated, Node, NodeView, Source
 from scopeway.xds.steps import STRIDE, Steps, finish
+from scopeway.xds.text import shown
 
 RESPONSE_LIMIT = 2 << 20
 """Bytes: a response ends with the resource that reaches this size."""
@@ -73,6 +89,7 @@ class Session(Generic[Request]):
         names_limit: The most names of one type that the client may be subscribed to. Further names
             are skipped: a client repeats its names on each stream, so an error would end them all.
         identities: The identities that TLS has verified (`Node.identities`).
+        stopwatch: Measures the time that the source takes (`SourceBlocked`): `time.perf_counter`.
     """
 
     def __init__(
@@ -83,6 +100,7 @@ class Session(Generic[Request]):
         response_limit: int = RESPONSE_LIMIT,
         names_limit: int = NAMES_LIMIT,
         identities: tuple[str, ...] | None = None,
+        stopwatch: Callable[[], float] = no_time,
     ) -> None:
         self.node: Node | None = None
         """The node of the client; None until the first request."""
@@ -91,6 +109,7 @@ class Session(Generic[Request]):
         self._response_limit = response_limit
         self._names_limit = names_limit
         self._identities = identities
+        self._stopwatch = stopwatch
         self._view: NodeView | None = None
         self._outdated_view: MayBeOutdated | None = None
         self._subscriptions: dict[str, TypeRules[Request]] = {}  # in the send order
@@ -147,7 +166,7 @@ class Session(Generic[Request]):
             self.node = replace(request.node, identities=self._identities)
             if isinstance(self._source, AttachesInSteps):
                 yield from self._source.prepare(self.node)
-            self._view = self._source.attach(self.node)
+            self._view = self._attach(self.node)
             if isinstance(self._view, MayBeOutdated):
                 self._outdated_view = self._view
             if not supports_ttl(self.node, wrapped=self._variant.ttls_wrapped):
@@ -194,6 +213,43 @@ class Session(Generic[Request]):
         self._interrupt(type_url)
         return True
 
+    def everything_changed(self) -> bool:
+        """Note that anything may have changed; return whether the client wants anything.
+
+        Costs O(names).
+        """
+        any_wanted = False
+        for type_url, subscription in self._subscriptions.items():
+            if subscription.state.everything_changed():
+                self._interrupt(type_url)
+                any_wanted = True
+        return any_wanted
+
+    def new_lookups(self) -> list[Lookup]:
+        """Return the lookups that the source answers later and that began since the last call.
+
+        To be called after each use of the session. The caller awaits each `Lookup.answer`, and
+        then calls `lookup_finished`.
+        """
+        new: list[Lookup] = []
+        for state in self._subscription_states():
+            if state.lookups is not None:
+                new += state.lookups.take_new()
+        return new
+
+    def lookup_finished(self, lookup: Lookup, answer: object) -> bool:
+        """Note what a lookup has brought; return whether the client waits for it.
+
+        Args:
+            lookup: One of `new_lookups`.
+            answer: What awaiting it has returned, or the exception that it raised.
+        """
+        subscription = self._subscriptions.get(lookup.type_url)
+        if subscription is None or not subscription.state.lookup_finished(lookup, answer):
+            return False
+        self._interrupt(lookup.type_url)
+        return True
+
     def caught_up(self) -> bool:
         """Note that the source is up to date again; return whether the client kept resources.
 
@@ -235,6 +291,9 @@ class Session(Generic[Request]):
             if state.failures:
                 assert self.node is not None
                 self._events += state.schedule_retries(now, jitter(self.node.id))
+            if state.blocked:
+                self._events += state.blocked
+                state.blocked = None
             if state.newly_kept:
                 self._events.append(Kept(state.type_url, state.newly_kept, not self._kept_reported))
                 state.newly_kept, self._kept_reported = 0, True
@@ -288,9 +347,27 @@ class Session(Generic[Request]):
             yield from state.resource_states()
 
     def close(self) -> None:
-        """End the session and close the view of the node."""
+        """End the session: abandon its lookups, and close the view of the node."""
+        for state in self._subscription_states():
+            if state.lookups is not None:
+                state.lookups.discard_all()
         if self._view is not None:
             self._view.close()
+
+    def _attach(self, node: Node) -> NodeView:
+        begin = self._stopwatch()
+        view = self._source.attach(node)
+        seconds = self._stopwatch() - begin
+        if seconds > BLOCKED_SECONDS:
+            self._events.append(SourceBlocked("attach", "", "", seconds))
+        missing = [each for each in ("resource", "wildcard", "close") if not hasattr(view, each)]
+        if missing:
+            close_unawaited(view)
+            raise TypeError(
+                f"{type(self._source).__name__}.attach({shown(node.id)!r}) returned "
+                f"{described(view)}, not a NodeView: it has no {', no '.join(missing)}"
+            )
+        return view
 
     def _subscription_states(self) -> list[SubscriptionState]:
         return [subscription.state for subscription in self._subscriptions.values()]
@@ -309,6 +386,7 @@ class Session(Generic[Request]):
         state = self._subscriptions[type_url].state
         state.requested_types, state.outdated_view = self._requested_types, self._outdated_view
         state.client_has_state = self._client_has_state
+        state.stopwatch = self._stopwatch
         for state in self._subscription_states():
             state.resume_deferred()
         return self._subscriptions[type_url]
@@ -368,7 +446,8 @@ class Session(Generic[Request]):
         """Build the responses so that no resource is sent before one that it may refer to.
 
         A type with pending changes blocks the types after it: it waits for an ACK, or its response
-        was split. Removals of clusters are sent when all else has been sent and acknowledged.
+        was split. Removals of clusters are sent when all else has been sent and acknowledged, and
+        the source knows what replaces the resources that the client has.
         """
         for subscription in tuple(self._subscriptions.values()):
             state = self._in_progress = subscription.state
@@ -379,7 +458,8 @@ class Session(Generic[Request]):
                 responses.append((yield from self._to_response(subscription, content, now)))
             if state.has_pending or state.interrupted:
                 return
-        if all(subscription.settled for subscription in self._subscriptions.values()):
+        subscriptions = self._subscriptions.values()
+        if all(each.settled and not each.state.awaits_held_resource for each in subscriptions):
             for subscription in self._subscriptions.values():
                 removals = subscription.next_removals()
                 if removals is not None:

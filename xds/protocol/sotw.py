@@ -226,6 +226,8 @@ class SotwSubscription:
             ProtocolError: the full state is too large.
         """
         content = ResponseContent()
+        if self.state.wildcard and self.state.wildcard_unknown:
+            return None
         for name in list(self.state.wanted()):
             succeeded, resource = yield from self.state.look_up(name)
             if not succeeded and self.state.version(name) != ABSENT:
@@ -241,6 +243,8 @@ class SotwSubscription:
             yield
             if self.state.interrupted:
                 return None
+        if not content.versions and self.state.is_waiting:
+            return None  # a client that starts would go on without
         return content
 
     def _has_accepted(self, name: str, version: str) -> bool:

@@ -5,22 +5,31 @@ Delta and state of the world share this state. The rules in `xds.protocol.delta`
 sent when.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from scopeway.xds.arguments import check_names
 from scopeway.xds.encoding.messages import WILDCARD as WILDCARD
-from scopeway.xds.events import LookupFailed
+from scopeway.xds.events import LookupFailed, SourceBlocked
 from scopeway.xds.protocol.backoff import LookupBackoff
+from scopeway.xds.protocol.lookups import Lookup, Lookups, checked, close_unawaited
 from scopeway.xds.protocol.status import ABSENT, Rejection, ResourceState, Status
 from scopeway.xds.protocol.ttl import TtlRefreshes
 from scopeway.xds.resource import Resource
-from scopeway.xds.source import MakesInSteps, MayBeOutdated, NodeView
+from scopeway.xds.source import PENDING, Found, MakesInSteps, MayBeOutdated, NodeView
 from scopeway.xds.steps import STRIDE, Steps
 
 _NO_TTLS: Final[Mapping[str, float]] = {}
 _NO_NAMES: Final[frozenset[str]] = frozenset()
 """Shared by all types and streams: an empty frozenset of their own would take 216 bytes."""
+BLOCKED_SECONDS: Final = 0.1
+"""A call of the source that takes longer is reported (`SourceBlocked`)."""
+
+
+def no_time() -> float:
+    """Return the time of a stopwatch that does not measure."""
+    return 0.0
 
 
 @dataclass(slots=True)
@@ -66,9 +75,11 @@ class SubscriptionState:
     __slots__ = (
         "_prepare",
         "_refreshes",
+        "_response_owed",
         "_view",
         "_wildcard_versions",
         "backoff",
+        "blocked",
         "client_has_state",
         "deferred",
         "failures",
@@ -76,6 +87,7 @@ class SubscriptionState:
         "interest_changes",
         "interrupted",
         "kept_names",
+        "lookups",
         "named",
         "newly_kept",
         "outdated_view",
@@ -84,6 +96,7 @@ class SubscriptionState:
         "requested_types",
         "response_due",
         "sent_outdated",
+        "stopwatch",
         "suspected",
         "ttls",
         "type_url",
@@ -91,6 +104,7 @@ class SubscriptionState:
         "wildcard_frozen",
         "wildcard_names",
         "wildcard_stale",
+        "wildcard_unknown",
     )
 
     def __init__(self, type_url: str, view: NodeView) -> None:
@@ -110,6 +124,10 @@ class SubscriptionState:
         """The names that the wildcard means, as of the last `update_wildcard`."""
         self.wildcard_stale = False
         """Whether `wildcard_names` must be read from the source again."""
+        self.wildcard_unknown = False
+        """Whether the source does not know yet what the wildcard means."""
+        self._response_owed = False
+        """Whether an empty response waits until the source knows more."""
         self.interest_changes: dict[str, bool] = {}
         """Names that the client began (True) or ceased (False) to want since the session last
         cleared this."""
@@ -138,7 +156,14 @@ class SubscriptionState:
         self.failures: list[LookupFailed] | None = None
         """Lookups that failed since the last `schedule_retries`."""
         self.backoff: LookupBackoff | None = None
-        """The failed lookups that will be repeated; None if there are none, as is usual."""
+        """The failed lookups that will be repeated, and the names that the source does not know
+        yet; None if there are none, as is usual."""
+        self.lookups: Lookups | None = None
+        """The lookups that the source answers later; None if there never was one."""
+        self.stopwatch: Callable[[], float] = no_time
+        """Measures how long the source takes."""
+        self.blocked: list[SourceBlocked] | None = None
+        """The calls of the source that took too long, since the session last reset this."""
         self.kept_names: dict[str, bool] = {}
         """While the source is outdated: names of which the client keeps the version of another
         server. True if that version is known to differ from the one here. Also names of the
@@ -231,7 +256,13 @@ class SubscriptionState:
         wanted = [name for name in names if self.wants(name)]
         for name in wanted:
             self.pending.setdefault(name, False)
+            if self.lookups is not None:
+                self.lookups.outdate(name)
         return bool(wanted)
+
+    def everything_changed(self) -> bool:
+        """Note that anything may have changed; return whether the client wants anything."""
+        return self.resources_changed(list(self.wanted())) | self.wildcard_changed()
 
     def resend(self, names: Iterable[str]) -> None:
         """Queue the resources that the client wants to be sent, even if they are unchanged."""
@@ -270,6 +301,17 @@ class SubscriptionState:
             return
         self.wildcard_stale = False
         wildcard_names = self._current_wildcard_names()
+        if wildcard_names is None:
+            self.wildcard_unknown = True
+            self._response_owed = self._response_owed or self.response_due
+            self.response_due = False
+            return
+        if self.wildcard_unknown:
+            self.wildcard_unknown = False
+            self.response_due = self.response_due or self._response_owed
+            self._response_owed = False
+            for name in () if self.backoff is None else self.backoff.pending_names():
+                self.pending.setdefault(name, False)
         for name in sorted(wildcard_names ^ self.wildcard_names):
             if self._is_frozen(name, wildcard_names):
                 self._record_kept(name)
@@ -288,7 +330,7 @@ class SubscriptionState:
         resource, so send it then even if it is unchanged. Yields only if the source makes the
         resource in steps.
         """
-        resource = None
+        found: Found = None
         if self.wants(name):
             try:
                 if self._prepare is not None:
@@ -299,7 +341,7 @@ class SubscriptionState:
                         # the resource may refer to another one that must be sent first
                         self.pending[name] = requested or self.pending.get(name, False)
                         return False, None
-                resource = self._view.resource(self.type_url, name)
+                found = self._ask(name)
             except Exception as error:
                 # a failed lookup must not prevent the lookups of other names
                 self.failures = self.failures or []
@@ -307,8 +349,63 @@ class SubscriptionState:
                 self.backoff = self.backoff or LookupBackoff()
                 self.backoff.record_failure(name, requested)
                 return False, None
+        elif self.wildcard_unknown and self.wildcard:
+            found = PENDING
+        elif self.lookups is not None:
+            self.lookups.discard(name)
+        if found is PENDING:
+            self.backoff = self.backoff or LookupBackoff()
+            self.backoff.wait(name, requested)
+            return False, None
         self.lookup_succeeded(name)
-        return True, resource
+        return True, found
+
+    def _ask(self, name: str) -> Found:
+        if self.lookups is not None and name in self.lookups:
+            return self.lookups.answer(name)
+        begin = self.stopwatch()
+        answer = self._view.resource(self.type_url, name)
+        self._note_time("resource", name, begin)
+        is_there = answer is None or isinstance(answer, Resource)
+        if is_there or not isinstance(answer, Awaitable):
+            return checked(self.type_url, name, answer)
+        self.lookups = self.lookups or Lookups()
+        self.lookups.start(self.type_url, name, answer)
+        return PENDING
+
+    def _note_time(self, call: str, name: str, begin: float) -> None:
+        seconds = self.stopwatch() - begin
+        if seconds > BLOCKED_SECONDS:
+            self.blocked = self.blocked or []
+            self.blocked.append(SourceBlocked(call, self.type_url, name, seconds))
+
+    def lookup_finished(self, lookup: Lookup, answer: object) -> bool:
+        """A lookup has brought an answer, or an error; return whether the client waits for it."""
+        if self.lookups is None or not self.lookups.finish(lookup, answer):
+            return False
+        self.pending.setdefault(lookup.name, False)
+        return True
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the source doesn't know yet what there is by some name."""
+        return self.backoff is not None and any(True for _ in self.backoff.pending_names())
+
+    def take_response_due(self) -> bool:
+        """Return whether to send an answer that says nothing, which is due no longer then.
+
+        As long as something is not known yet, it waits: a client that starts would go on without.
+        """
+        due = self.response_due or self._response_owed
+        self.response_due = False
+        self._response_owed = due and self.is_waiting
+        return due and not self._response_owed
+
+    @property
+    def awaits_held_resource(self) -> bool:
+        """Whether it is not known yet what is to replace something that the client has."""
+        waiting = () if self.backoff is None else self.backoff.pending_names()
+        return any(self.version(name) != ABSENT for name in waiting)
 
     def lookup_succeeded(self, name: str) -> None:
         """Forget the failed lookups of a name."""
@@ -421,6 +518,7 @@ class SubscriptionState:
     def mark_sent(self, content: ResponseContent) -> None:
         """Record that a response was sent and is in flight."""
         self.in_flight, self.ttls = content.versions, content.ttls or _NO_TTLS
+        self._response_owed = False
         if self.is_outdated(WILDCARD):
             names = (each.name for each in content.resources if each.name in content.versions)
             self.sent_outdated += sum(map(self.is_outdated, names))
@@ -451,6 +549,8 @@ class SubscriptionState:
         for table in (self.pending, self.rejected, self.suspected, self.kept_names):
             table.pop(name, None)
         self.set_version(name, ABSENT)
+        if self.lookups is not None:
+            self.lookups.discard(name)
         self.cancel_refresh(name)
         self.lookup_succeeded(name)
 
@@ -474,9 +574,8 @@ class SubscriptionState:
 
     def resource_states(self) -> Iterator[ResourceState]:
         """Yield the status of each name that the client wants. Costs O(names) lookups."""
-        wildcard_names = (
-            self._current_wildcard_names() if self.wildcard_stale else self.wildcard_names
-        )
+        current = self._current_wildcard_names() if self.wildcard_stale else None
+        wildcard_names = self.wildcard_names if current is None else current
         for name in sorted(self.named.keys() | wildcard_names):
             rejection = self.rejected.get(name) or self.suspected.get(name)
             status, version = self._status(name, rejection)
@@ -488,8 +587,10 @@ class SubscriptionState:
         if self.in_flight and name in self.in_flight:
             return Status.STALE, self.in_flight[name]
         try:
-            resource = self._view.resource(self.type_url, name)
+            resource = self._peek(name)
         except Exception:  # the stream reports it to its observer
+            return Status.UNKNOWN, self.version(name)
+        if resource is PENDING:
             return Status.UNKNOWN, self.version(name)
         version = resource.version if resource else ABSENT
         if rejection is not None and rejection.version == version:
@@ -498,5 +599,22 @@ class SubscriptionState:
             return Status.NOT_SENT, version
         return Status.SYNCED, version
 
-    def _current_wildcard_names(self) -> frozenset[str]:
-        return frozenset(self._view.wildcard(self.type_url))
+    def _peek(self, name: str) -> Found:
+        """Look up a name without effect on the stream."""
+        if self.lookups is not None and name in self.lookups:
+            return self.lookups.peek(name)
+        answer = self._view.resource(self.type_url, name)
+        if isinstance(answer, Awaitable):
+            close_unawaited(answer)
+            return PENDING
+        return checked(self.type_url, name, answer)
+
+    def _current_wildcard_names(self) -> frozenset[str] | None:
+        """Return what the wildcard means now; None: that is not known yet."""
+        begin = self.stopwatch()
+        names = self._view.wildcard(self.type_url)
+        self._note_time("wildcard", WILDCARD, begin)
+        if names is PENDING:
+            return None
+        check_names(names, f"what NodeView.wildcard({self.type_url!r}) returns")
+        return frozenset(names)

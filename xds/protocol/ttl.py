@@ -6,13 +6,14 @@ https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#ttl
 """
 
 import math
-from collections.abc import Collection, Iterator
-from typing import Final
+from collections.abc import Awaitable, Collection, Generator, Iterator
+from typing import Any, Final
 
 from scopeway.xds.encoding.messages import without_ttl
 from scopeway.xds.protocol.deadlines import Deadlines
+from scopeway.xds.protocol.lookups import close_unawaited
 from scopeway.xds.resource import Resource
-from scopeway.xds.source import KnowsVersions, MakesInSteps, Node, NodeView
+from scopeway.xds.source import Found, KnowsVersions, MakesInSteps, Node, NodeView, Pending
 from scopeway.xds.steps import Steps
 
 _REFRESH_FRACTION: Final = 1 / 3
@@ -96,10 +97,12 @@ class TtlStrippingView:
         """The group of the view."""
         return self._view.group
 
-    def resource(self, type_url: str, name: str) -> Resource | None:
+    def resource(self, type_url: str, name: str) -> Found | Awaitable[Found]:
         """Return the resource of the view, without its TTL."""
         found = self._view.resource(type_url, name)
-        return found if found is None or found.ttl is None else without_ttl(found)
+        if found is None or isinstance(found, Resource):
+            return _without_ttl(found)
+        return _LaterWithoutTtl(found) if isinstance(found, Awaitable) else found
 
     def prepare(self, type_url: str, name: str) -> Steps[None] | None:
         """Do what `prepare` of the view does, if it has one."""
@@ -109,10 +112,31 @@ class TtlStrippingView:
         """Return what the view returns; False if it does not know versions."""
         return self._versions is not None and self._versions.is_current(type_url, name, version)
 
-    def wildcard(self, type_url: str) -> Collection[str]:
+    def wildcard(self, type_url: str) -> Collection[str] | Pending:
         """Return the wildcard names of the view."""
         return self._view.wildcard(type_url)
 
     def close(self) -> None:
         """Close the view."""
         self._view.close()
+
+
+class _LaterWithoutTtl:
+    """What a source answers later, without the TTL."""
+
+    __slots__ = ("_answer",)
+
+    def __init__(self, answer: Awaitable[Found]) -> None:
+        self._answer = answer
+
+    def __await__(self) -> Generator[Any, Any, Found]:
+        return _without_ttl((yield from self._answer.__await__()))
+
+    def close(self) -> None:
+        close_unawaited(self._answer)
+
+
+def _without_ttl(found: Found) -> Found:
+    if isinstance(found, Resource) and found.ttl is not None:
+        return without_ttl(found)
+    return found  # whatever it is: that is for others to judge
