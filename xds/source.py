@@ -1,8 +1,9 @@
 """The source of a server's resources: the protocols that a user of this library implements.
 
 All methods must be quick, as they run on the server's event loop; `NodeView.resource` may be a
-coroutine. The server calls `resource` only for resources that it is about to send. To change a resource, first make the
-new state visible to `resource`, then call the notifier (`xds.notifier.ChangeNotifier`).
+coroutine. The server calls `resource` only for resources that it is about to send. To change a
+resource, first make the new state visible to `resource`, then call the notifier
+(`xds.notifier.ChangeNotifier`).
 
 Errors: if `resource` raises, the client does not get that resource, and the lookup is repeated
 later. Any other error ends the stream: with the status of a `xds.errors.ProtocolError`, else with

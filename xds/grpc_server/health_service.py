@@ -66,14 +66,13 @@ class HealthService:
         service = await _service(request, context)
         told = None
         while True:
-            changed = self._changed
-            status = self._status(service)
-            if status != told:
+            changed, status = self._changed, self._status(service)
+            if status != told:  # it may change while it is sent
                 told = status
                 yield _response(status)
-            if self._closed:
+            elif self._closed:
                 return
-            if changed is self._changed:  # nothing has changed while that was sent
+            else:
                 await changed.wait()
 
     def _status(self, service: str) -> int:
