@@ -21,6 +21,7 @@ from scopeway.control_plane.serving.site_cache import SiteResources
 from scopeway.control_plane.serving.source import ScopewaySource
 from scopeway.control_plane.serving.staleness import Staleness
 from scopeway.control_plane.translator.node_setup import PROTOCOL, Setup
+from scopeway.xds.resource import Resource
 from scopeway.xds.source import Node, NodeView
 from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
@@ -139,7 +140,7 @@ def cloud(name: str, port: int = 9292, **labels: str) -> Cloud:
 def status(view: NodeView, name: str) -> str | None:
     """Return the status of a negative cluster, None for one that serves."""
     resource = view.resource(CLUSTER, name)
-    assert resource is not None
+    assert isinstance(resource, Resource)
     assert resource.name == name
     metadata = Cluster.parse(resource.body).metadata
     assert metadata is not None
