@@ -1,5 +1,7 @@
 import subprocess
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,11 @@ from demo import state
 from demo.errors import DemoError, PartMissing
 from demo.full import FULL
 from demo.run import SMALL, Demo, down, run_demo, up, write_environment
+from demo.screen import Screen
 from demo.sites import ControlPlane
+from demo.stage import Stage
+from harness.process import ProcessFailed
+from harness.supervisor import Supervisor
 
 SLEEP = "import time; time.sleep(600)"
 
@@ -45,6 +51,32 @@ def test_up_twice_is_refused(tmp_path: Path) -> None:
 def test_a_demo_without_openstack_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(PartMissing, match="no program 'keystone-manage' in"):
         run_demo(plain=True, openstack_python=tmp_path)
+
+
+def test_a_part_that_fails_shows_its_log_and_leaves_no_more_than_the_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(root: Path, _openstack: Path, supervisor: Supervisor, _screen: Screen) -> Stage:
+        (root / "data").mkdir()
+        command = [sys.executable, "-c", "print('no disk'); raise SystemExit(3)"]
+        supervisor.finish(supervisor.start("part", command))
+        raise AssertionError("unreachable")
+
+    environment = tmp_path / "environment"
+    (environment / "bin").mkdir(parents=True)
+    for name in ("keystone-manage", "glance-manage", "openstack", "python"):
+        (environment / "bin" / name).touch()
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with pytest.raises(ProcessFailed, match="part: ended with status 3"):
+        run_demo(replace(SMALL, set_up=fail), plain=True, openstack_python=environment)
+
+    (folder,) = temporary.iterdir()
+    shown = capsys.readouterr().out
+    assert "part wrote at its end:\n    no disk\n" in shown
+    assert f"the logs are in {folder / 'logs'}" in shown
+    assert [file.name for file in folder.rglob("*")] == ["logs", "part.log"]
 
 
 @pytest.mark.parametrize("demo", [SMALL, FULL], ids=["small", "full"])
