@@ -54,17 +54,18 @@ class Supervisor:
         self.stop_all()
 
     def start(
-        self, name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> Process:
-        """Starts a process; its output is appended to its log.
-
-        Args:
-            env: The whole environment of the process; None means `clean_environment()`.
-        """
+        """Starts a process, as `Process` takes it; its output is appended to its log."""
         tie: list[str | Path] = []
         if self.tied and sys.platform == "linux":
             tie = [sys.executable, "-I", "-S", _TIE, str(os.getpid())]
-        process = Process(name, [*tie, *command], self.logs, env=env, own_session=True)
+        process = Process(name, [*tie, *command], self.logs, cwd=cwd, env=env, own_session=True)
         with _signals_wait():
             process.launch()
             self.processes.append(process)

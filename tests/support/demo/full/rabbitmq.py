@@ -43,6 +43,7 @@ def start(supervisor: Supervisor, broker: RabbitMq, clouds: Iterable[str]) -> Pr
     return supervisor.start(
         "rabbitmq",
         [broker.programs.rabbitmq_server],
+        cwd=broker.folder,  # where Mnesia dumps its core if it is ended while it starts
         env=clean_environment(
             HOME=folder,  # of Erlang's cookie
             ERL_EPMD_ADDRESS=ADDRESS,
