@@ -246,7 +246,9 @@ class _Reader:
         if "bind" in value:
             return address, port, self.address(value["bind"], f"{at}.bind", validators.bind_problem)
         if isinstance(address, str) and not validators.is_ip(address):
-            needed = f"is needed, as {validators.show(address)} is not an IP address to listen on"
+            needed = (
+                f"is required, because {validators.show(address)} is not an IP address to listen on"
+            )
             self.problem(f"{at}.bind", needed)
         return address, port, ""
 
@@ -375,7 +377,7 @@ class _Reader:
         if self.problems:
             return ()
         if len(set(words)) < len(words):
-            self.refuse(at, value[key], "names something twice")
+            self.refuse(at, value[key], "contains duplicates")
         return tuple(map(sys.intern, words))
 
     def several(

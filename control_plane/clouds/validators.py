@@ -197,7 +197,7 @@ def is_ip(value: str) -> bool:
 
 def _connect_problem(ip: str) -> str | None:
     if not any(_packed(ip)):
-        return "can be listened on but not connected to; it belongs into bind"
+        return "can be listened on but not connected to; use it in bind"
     return _mapped_problem(ip)
 
 

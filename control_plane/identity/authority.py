@@ -85,7 +85,9 @@ class AuthorityFolder:
         self._next = root / "authority" / "next.pem"
         self._previous = root / "authority" / "previous.crt"
         if not self._current.exists():
-            raise CertificateError(f"{root} holds no authority: scopeway ca init --dir {root}")
+            raise CertificateError(
+                f"{root} contains no authority; create one: scopeway ca init --dir {root}"
+            )
         self.authority = _read_authority(self._current)
         """The authority that signs now."""
 
@@ -100,7 +102,7 @@ class AuthorityFolder:
         """
         file = root / "authority" / "current.pem"
         if file.exists():
-            raise CertificateError(f"{root} holds an authority already: {file}")
+            raise CertificateError(f"{root} already contains an authority: {file}")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.parent.chmod(0o700)
         _write_authority(

@@ -93,7 +93,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"the field {name[:60]!r} stands twice in one object")
+            raise ValueError(f"duplicate field {name[:60]!r}")
         found[name] = value
     return found
 

@@ -90,7 +90,7 @@ def _document(loader: Any) -> object:
         loader.get_event()  # its end
     if not loader.check_event(yaml.StreamEndEvent):
         raise NotYaml(
-            "a second document begins without a line of its own", loader.peek_event().start_mark
+            "a second document must begin on a line of its own", loader.peek_event().start_mark
         )
     return value
 
@@ -126,7 +126,7 @@ def _mapping(loader: Any, depth: int) -> dict[object, object]:
         key = _scalar(loader, event)
         if key in values:
             shown = _short(event.value)
-            raise NotYaml(f"the key {shown!r} stands here a second time", event.start_mark)
+            raise NotYaml(f"duplicate key {shown!r}", event.start_mark)
         values[key] = _value(loader, loader.get_event(), depth + 1)
     return values
 

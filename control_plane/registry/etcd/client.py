@@ -192,5 +192,5 @@ def _credentials(url: EtcdUrl) -> Any:
         raise EtcdError(reason, refused=True) from None
     for file, content in ((url.cacert, cacert), (url.cert, cert), (url.key, key)):
         if content is not None and b"-----BEGIN " not in content:  # gRPC would not report it
-            raise EtcdError(f"{file} holds nothing in PEM", refused=True)
+            raise EtcdError(f"{file} contains no PEM block", refused=True)
     return grpc.ssl_channel_credentials(cacert, key, cert)

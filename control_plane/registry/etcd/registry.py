@@ -96,7 +96,7 @@ class EtcdRegistry:
                     current = time.time()
                 lasted = self._is_listed and now - connection > LONGEST_PAUSE
                 failures = 1 if lasted else failures + 1
-                reason = f"{self.name} {'refuses us' if error.refused else 'is away'}: {error}"
+                reason = f"{self.name} {'denies access' if error.refused else 'is away'}: {error}"
                 if not self._revision:
                     if error.refused or now - start > self._patience:
                         raise RegistryUnavailable(f"{self.name} cannot be read: {error}") from None
@@ -248,12 +248,12 @@ class _Watch:
             while True:
                 answer = await self._call.read()
                 if answer is grpc.aio.EOF:
-                    raise EtcdError("it has ended the watch")
+                    raise EtcdError("etcd closed the watch")
                 if answer.compact_revision:
                     self.compacted = True
                     return
                 if answer.canceled:
-                    raise EtcdError(answer.cancel_reason or "it has cancelled the watch")
+                    raise EtcdError(answer.cancel_reason or "etcd cancelled the watch")
                 if 0 < answer.header.revision < self.revision:
                     return  # etcd was restored or replaced
                 for event in answer.events:

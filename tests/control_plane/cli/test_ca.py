@@ -55,14 +55,14 @@ def test_an_authority_that_ends_soon_is_told(ca: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
-        (("issue", "cloud-1"), 1, "holds no authority: scopeway ca init --dir"),
+        (("issue", "cloud-1"), 1, "contains no authority; create one: scopeway ca init --dir"),
         (("issue", "Cloud-1"), 2, "'Cloud-1' is not a name of lower case letters"),
         (("issue", "../x"), 2, "'../x' is not a name of lower case letters"),
         (("issue",), 2, "name clouds, or --control-plane"),
         (("issue", "a", "--lifetime", "1y"), 2, "'1y' is not a lifetime: 30d, 12h or 90m"),
         (("issue", "a", "--address", "x:1"), 2, "'x:1' is not"),
         (("init", "--trust-domain", "A/b"), 2, "'A/b' is not a trust domain"),
-        (("renew", "a"), 1, "holds no authority"),
+        (("renew", "a"), 1, "contains no authority"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(

@@ -33,7 +33,7 @@ def refusal(**addresses: object) -> tuple[str, str]:
 
 @pytest.mark.parametrize("address", UNSPECIFIED)
 def test_nobody_connects_to_the_unspecified_address(address: str) -> None:
-    why = "can be listened on but not connected to; it belongs into bind"
+    why = "can be listened on but not connected to; use it in bind"
     for field, found in (
         ("spec.front.address", refusal(front={"address": address, "bind": "192.0.2.3"})),
         ("spec.peer.address", refusal(peer=address)),

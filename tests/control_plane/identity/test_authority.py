@@ -99,9 +99,11 @@ def test_a_cloud_may_be_named_like_the_folders(folder: AuthorityFolder) -> None:
 def test_there_is_one_authority_and_it_is_not_written_over(
     folder: AuthorityFolder, tmp_path: Path
 ) -> None:
-    with pytest.raises(CertificateError, match="holds an authority already"):
+    with pytest.raises(CertificateError, match="already contains an authority"):
         AuthorityFolder.create(tmp_path, "edge.example", now=NOW, lifetime=DAY)
-    with pytest.raises(CertificateError, match="holds no authority: scopeway ca init"):
+    with pytest.raises(
+        CertificateError, match="contains no authority; create one: scopeway ca init"
+    ):
         AuthorityFolder(tmp_path / "elsewhere")
     assert AuthorityFolder(tmp_path).authority.trust_domain == "edge.example"
 

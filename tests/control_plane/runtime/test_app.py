@@ -216,11 +216,11 @@ def test_why_it_is_stale_is_told_as_it_is_now(
 ) -> None:
     control_plane.apply(Batch(upserts={"one": CLOUD}, complete=True))
     seen = []
-    for reason in ("etcd is away", "etcd refuses us", "etcd is away"):
+    for reason in ("etcd is away", "etcd denies access", "etcd is away"):
         control_plane.apply(Batch(stale=reason, current_until=1.0))
         seen.append(control_plane.status()["stale"])
 
-    told = ["etcd is away", "etcd refuses us", "etcd is away"]
+    told = ["etcd is away", "etcd denies access", "etcd is away"]
     assert seen == told
     assert [record.message for record in caplog.records] == told
 

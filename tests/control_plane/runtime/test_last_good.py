@@ -172,7 +172,7 @@ async def test_a_file_that_is_gone_is_saved_again(
 
 async def test_why_the_registry_is_away_is_told_as_it_is_now(tmp_path: Path) -> None:
     save(tmp_path, "a")
-    inner = AwayAtFirst("b", reasons=("cannot be reached", "cannot be reached", "refuses us"))
+    inner = AwayAtFirst("b", reasons=("cannot be reached", "cannot be reached", "denies access"))
     async with keeping(inner, tmp_path, retry=0) as reader:
         await reader.until(lambda: len(reader.batches) == 2)
         first, second = reader.batches
@@ -181,7 +181,7 @@ async def test_why_the_registry_is_away_is_told_as_it_is_now(tmp_path: Path) -> 
 
     assert first.stale is not None
     assert first.stale.startswith("memory cannot be reached; serving what memory held at ")
-    assert second.stale == first.stale.replace("cannot be reached", "refuses us")
+    assert second.stale == first.stale.replace("cannot be reached", "denies access")
     assert second.current_until == first.current_until
 
 

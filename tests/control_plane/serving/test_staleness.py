@@ -173,7 +173,7 @@ class TestControlPlane:
         session = self.join(control_plane, front="newer", dispatch="newer")
         seen = [self.send(session)]
         for batch in (
-            Batch(stale="etcd refuses us"),
+            Batch(stale="etcd denies access"),
             Batch(upserts={"one": site(2)}, stale="etcd is away"),
             Batch(deletes=["one"], stale="etcd is away"),
         ):

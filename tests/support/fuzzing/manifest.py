@@ -152,7 +152,7 @@ def _refused(error: InvalidCloud, data: bytes) -> None:
         assert problem.reason
         assert len(problem.field) <= 300
         assert len(problem.reason) <= 500
-        if isinstance(document, dict) and "stands twice" not in problem.reason:
+        if isinstance(document, dict) and "duplicate field" not in problem.reason:
             _is_there(document, problem)
 
 
@@ -169,7 +169,7 @@ def _is_there(document: Any, problem: Any) -> None:
             continue
         fitting = [key for key in node if _begins_with(rest, key)] if isinstance(node, dict) else []
         if not fitting:
-            assert re.search("is missing|is needed|null is not", problem.reason), problem
+            assert re.search("is missing|is required|null is not", problem.reason), problem
             return
         key = max(fitting, key=len)
         node, rest = node[key], rest[len(key) :].removeprefix(".")

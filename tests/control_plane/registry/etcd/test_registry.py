@@ -288,7 +288,7 @@ async def test_why_etcd_is_away_is_told_as_it_is_now(make_etcd: MakeEtcd) -> Non
         ):
             await asyncio.to_thread(etcd.control, *words.split())
         await line.resume()
-        await reader.until(lambda: "refuses us: authentication failed" in reason())
+        await reader.until(lambda: "denies access: authentication failed" in reason())
         assert "secret" not in reason()
         await line.stop()
         await reader.until(lambda: "is away: " in reason())
@@ -326,7 +326,7 @@ async def test_speaks_tls_with_certificates_on_both_sides(
         async with reading(open_registry(f"etcd://{etcd.endpoint}?cacert=nowhere.pem")):
             pass
     (tmp_path / "empty.pem").touch()
-    with pytest.raises(RegistryUnavailable, match=r"empty\.pem holds nothing in PEM"):
+    with pytest.raises(RegistryUnavailable, match=r"empty\.pem contains no PEM block"):
         async with reading(open_registry(f"etcd://{etcd.endpoint}?cacert={tmp_path}/empty.pem")):
             pass
 
