@@ -18,7 +18,7 @@ class SourceLimits:
     atoms_per_cloud: int = 40_000
     """Clouds and labels in all targets that the Envoys of one cloud use: each costs some memory,
     and work when such a cloud changes."""
-    sites_away: int = 10_000
+    idle_sites: int = 10_000
     """Sites without a stream that are remembered, for their Envoys that come back; 6 kB each."""
-    targets_away: int = 500_000
+    idle_targets: int = 500_000
     """Targets of all of these; each 0.2 kB and the length of its name."""

@@ -77,7 +77,7 @@ class ScopewaySource:
         self._staleness = staleness or Staleness()
         self._fleet = Fleet(inventory=inventory)
         self._idle_sites = IdleSites(
-            sites=self._limits.sites_away, targets=self._limits.targets_away
+            sites=self._limits.idle_sites, targets=self._limits.idle_targets
         )
         skipped = SkippedLog()
         self._stats = SourceStats(skipped=skipped.counts)

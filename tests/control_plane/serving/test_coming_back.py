@@ -27,7 +27,7 @@ def is_current(view: NodeView, type_url: str, name: str, version: str) -> bool:
 
 class TestLeaving:
     def test_a_target_is_in_use_while_a_stream_uses_it(self) -> None:
-        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=SourceLimits(sites_away=0))
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=SourceLimits(idle_sites=0))
         first, second = fleet.attach(), fleet.attach()
         for view in (first, second):
             view.resource(CLUSTER, "image@cloud-2")
@@ -68,7 +68,7 @@ class TestLeaving:
 
     def test_of_the_sites_that_left_the_first_is_forgotten_first(self) -> None:
         clouds = [cloud(f"cloud-{number}") for number in range(4)]
-        fleet = Fleet(*clouds, limits=SourceLimits(sites_away=2))
+        fleet = Fleet(*clouds, limits=SourceLimits(idle_sites=2))
         views = [fleet.attach(f"cloud-{number}") for number in range(3)]
         known = [version(view, CLUSTER, "image@cloud-3") for view in views]
         for number in (1, 0, 2):
@@ -83,7 +83,7 @@ class TestLeaving:
     def test_of_a_site_that_is_forgotten_nothing_is_kept(self) -> None:
         """Before, what was made of its cloud at a change was served for ever."""
         clouds = [cloud(f"cloud-{number}") for number in range(2)]
-        fleet = Fleet(*clouds, limits=SourceLimits(sites_away=1))
+        fleet = Fleet(*clouds, limits=SourceLimits(idle_sites=1))
         fleet.attach("cloud-0").close()
         fleet.put(cloud("cloud-0", port=1))
         fleet.attach("cloud-1").close()
@@ -104,7 +104,7 @@ class TestLeaving:
 
     def test_of_sites_with_many_targets_fewer_are_remembered(self) -> None:
         clouds = [cloud(f"cloud-{number}") for number in range(3)]
-        fleet = Fleet(*clouds, limits=SourceLimits(targets_away=3))
+        fleet = Fleet(*clouds, limits=SourceLimits(idle_targets=3))
         for number in range(2):
             view = fleet.attach(f"cloud-{number}")
             for other in range(2):
@@ -253,7 +253,7 @@ class Memory(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        limits = SourceLimits(targets=4, negative=1, sites_away=2, targets_away=5)
+        limits = SourceLimits(targets=4, negative=1, idle_sites=2, idle_targets=5)
         self.fleet = Fleet(*map(cloud, NAMES), limits=limits)
         self.views: list[NodeView] = []
         self.seen: dict[tuple[str, str], set[str]] = {}

@@ -129,7 +129,7 @@ class TestAttach:
         assert fleet.source.stats().streams == 0
 
     def test_nor_does_it_keep_a_site_from_being_forgotten(self) -> None:
-        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=SourceLimits(sites_away=1))
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=SourceLimits(idle_sites=1))
         fleet.attach("cloud-1").close()
         with pytest.raises(ValueError, match="cannot be made"):
             fleet.attach("cloud-1", access_log=BROKEN)
@@ -471,7 +471,7 @@ class TestPolicies:
         assert view.resource(ROUTE, "peer") is not None
 
     def test_what_nobody_uses_is_forgotten(self) -> None:
-        fleet = Fleet(peered("cloud-1", ANYBODY), limits=SourceLimits(sites_away=0))
+        fleet = Fleet(peered("cloud-1", ANYBODY), limits=SourceLimits(idle_sites=0))
         fleet.attach("cloud-1").close()
 
         fleet.put(Cloud(name="cloud-9", labels={"fleet": "f"}))
