@@ -1,8 +1,8 @@
-"""The fold of a registry's batches into the inventory; the last good version of each cloud stays.
+"""Folds a registry's batches into the inventory; the last good version of each cloud stays.
 
-Owns which entries are believed. Pure: no I/O, no clock. Knows no kind of registry and no Envoy.
-Invariant: a bad entry costs nothing but itself; every cloud of the inventory was valid, and the
-only one of its name, when it was taken over.
+Owns which entries are accepted. Pure: no I/O, no clock. Knows no kind of registry. Invariant: a bad
+entry affects no other entry; every cloud of the inventory was valid, and the only one of its name,
+when it was accepted.
 """
 
 from collections.abc import Collection, Iterable, Mapping

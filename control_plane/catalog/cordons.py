@@ -1,8 +1,8 @@
 """The cordons of a registry, folded from its batches beside the clouds (`catalog`).
 
-Owns which cordon counts. Pure. Invariant: a bad entry in the place of a cordon lifts nothing, nor
-does a mass loss that takes it away together with clouds; where a cloud has several, it is cordoned
-until the last of them is gone.
+Owns which cordon counts. Pure. Invariant: neither a bad entry in the place of a cordon lifts it,
+nor a mass loss that removes it together with clouds. A cloud with several cordons is cordoned until
+the last of them is removed.
 """
 
 from collections.abc import Collection, Mapping
@@ -27,7 +27,7 @@ class Cordons:
     """All cordons of one registry."""
 
     def __init__(self, *, window: float) -> None:
-        """Make it; `window` is the window of a mass loss, in seconds."""
+        """Begin without cordons; `window` is the window of a mass loss, in seconds."""
         self._window = window
         self._at: dict[Place, Cordon] = {}
         self._places: dict[str, set[Place]] = {}

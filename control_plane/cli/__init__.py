@@ -1,7 +1,8 @@
 """The command `scopeway`.
 
-Owns what people type and read. Every command imports its machinery when it runs, so that `--help`
-and the small commands don't wait for gRPC.
+Owns what people type and read. In this room, and only here, functions import what they need when
+they run. Without gRPC and the rest, `--help` and the small commands take 0.1 s instead of 0.9 s of
+CPU time.
 """
 
 import sys
@@ -35,7 +36,7 @@ cli.add_command(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; an error for people, or of the system, is one sentence and status 1.
+    """Run the command line. An expected error prints one sentence and exits with status 1.
 
     Args:
         arguments: What follows the word `scopeway`; None: what this process was given.

@@ -1,6 +1,6 @@
 """A client of the admin address of running control planes, for the command line.
 
-Owns what may go wrong between them: each is one sentence that names the address.
+Owns the errors between them: each is one sentence that names the address.
 """
 
 import json
@@ -14,7 +14,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 from scopeway.control_plane.errors import ControlPlaneError
 
 SECONDS = 10.0
-"""For one answer; the control plane itself gives up after 5."""
+"""Timeout of one answer; the control plane itself gives up after 5 seconds."""
 
 
 def get_status(admin: str) -> Mapping[str, Any]:

@@ -70,8 +70,8 @@ def ca() -> None:
         scopeway ca issue cloud-1 cloud-2
         scopeway ca renew                       # every day, by cron
 
-    Each site gets certs/cloud/<its name>, each control plane certs/control-plane, and nobody
-    certs/authority. In Kubernetes use cert-manager or SPIRE (docs/identities.md).
+    Copy certs/cloud/NAME to each site and certs/control-plane to each control plane. Copy
+    certs/authority nowhere. In Kubernetes use cert-manager or SPIRE (docs/identities.md).
     """
 
 
@@ -97,7 +97,7 @@ def init(folder: Path, trust_domain: str, lifetime: timedelta) -> None:
     type=_host,
     multiple=True,
     metavar="HOST",
-    help="A DNS name or IP address to put in besides; Envoy compares the SPIFFE name alone.",
+    help="A DNS name or IP address to add; Envoy compares the SPIFFE name only.",
 )
 @click.option("--force", is_flag=True, help="Replace a certificate that is there.")
 @_lifetime_option("30d", "How long the certificate lasts.")
@@ -130,7 +130,7 @@ def issue(
 @ca.command()
 @folder_option
 @click.option("--control-plane", is_flag=True, help="Renew the certificate of the control planes.")
-@click.option("--force", is_flag=True, help="Renew also what isn't due.")
+@click.option("--force", is_flag=True, help="Renew certificates that are not due, too.")
 @_lifetime_option(None, "How long the new ones last; default: as long as those before.")
 @click.argument("clouds", nargs=-1, type=cloud_name)
 def renew(
@@ -142,8 +142,8 @@ def renew(
 ) -> None:
     """Renew the certificates of CLOUDS, or all; only what is due.
 
-    Due is what has lived for two thirds of its life. Meant to be run every day, without a look:
-    exit status 1 where one could not be renewed; all others are.
+    A certificate is due after two thirds of its lifetime. Run this every day, by cron. Exit status
+    1 if one could not be renewed; the others are renewed all the same.
     """
     from scopeway.control_plane.identity.certificates import CertificateError
 
@@ -177,9 +177,9 @@ def renew(
 def rotate(folder: Path, lifetime: timedelta) -> None:
     """Replace the authority, one of three steps at each call.
 
-    First the next authority is trusted beside the current one; then it signs, and all
-    certificates are issued anew; then the previous one is trusted no longer. Bring the new files
-    to all sites and control planes before the next step, or those that lack them are cut off.
+    Step 1 adds the next authority to those that are trusted. Step 2 issues all certificates anew,
+    signed by it. Step 3 removes the previous authority. Copy the new files to all sites and control
+    planes before each next step; a site without them is cut off.
     """
     step = _open(folder).rotate(now=_now(), lifetime=lifetime)
     click.echo(f"step {step.number} of 3: {step.value}")

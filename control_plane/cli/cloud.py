@@ -1,4 +1,4 @@
-"""`scopeway cloud`: register, show and take away clouds in a registry that can be written."""
+"""`scopeway cloud`: register, show and delete clouds in a registry that can be written."""
 
 import asyncio
 import json
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @click.group()
 def cloud() -> None:
-    """Register clouds, show them, take them away.
+    """Register, show and delete clouds.
 
-    A folder of manifests is changed by editing its files; these commands write to etcd.
+    These commands write to etcd. To change a folder of manifests, edit its files.
     """
 
 
@@ -35,7 +35,7 @@ def cloud() -> None:
     "--ttl",
     type=click.IntRange(min=1),
     metavar="SECONDS",
-    help="Let the entry end unless it is put again within this time (an etcd lease).",
+    help="Remove the entry unless it is put again within this time (an etcd lease).",
 )
 @click.argument("files", nargs=-1, required=True, type=click.File("rb"))
 def put(registry: str, ttl: int | None, files: Sequence[BinaryIO]) -> None:
@@ -59,7 +59,7 @@ def put(registry: str, ttl: int | None, files: Sequence[BinaryIO]) -> None:
 @format_option
 @click.argument("name")
 def get(registry: str, output: str, name: str) -> None:
-    """Show the manifest of a cloud, as YAML or JSON. Exit status 1 where there is none.
+    """Show the manifest of a cloud, as YAML or JSON. Exit status 1 if there is none.
 
     A cordon is reported on standard error.
     """
@@ -108,7 +108,7 @@ def list_clouds(registry: str, output: str) -> None:
 @registry_option
 @click.argument("names", nargs=-1, required=True)
 def delete(registry: str, names: tuple[str, ...]) -> None:
-    """Take clouds away. Exit status 1 where one of them wasn't there."""
+    """Delete clouds. Exit status 1 if one of them is not registered."""
 
     async def work() -> list[str]:
         async with _store(registry) as store:
@@ -132,8 +132,8 @@ def delete(registry: str, names: tuple[str, ...]) -> None:
 def cordon(registry: str, reason: str, name: str) -> None:
     """Keep others from using a cloud, until it is uncordoned.
 
-    It is passed over in "|" and labels, and a request that names it gets a 503 with the reason.
-    What its own site asks of it goes on. Registering it again does not lift the cordon.
+    Plans skip it in "|" and labels, and a request that names it gets a 503 with the reason. Its own
+    site can still use it. Registering it again does not lift the cordon.
     """
     from scopeway.control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
     from scopeway.control_plane.clouds.manifest import InvalidCloud
@@ -166,7 +166,7 @@ def cordon(registry: str, reason: str, name: str) -> None:
 @registry_option
 @click.argument("names", nargs=-1, required=True)
 def uncordon(registry: str, names: tuple[str, ...]) -> None:
-    """Let others use clouds again. Exit status 1 where one of them wasn't cordoned."""
+    """Let others use clouds again. Exit status 1 if one of them was not cordoned."""
 
     async def work() -> list[str]:
         async with _store(registry) as store:

@@ -60,7 +60,8 @@ def explain(
 ) -> None:
     """Print where a request to SERVICE goes, or why it is refused.
 
-    Of several clouds it names the order. Reads the registry itself; no server is needed.
+    If several clouds can serve it, prints their order. Reads the registry; no control plane is
+    needed.
 
     \b
         scopeway explain --registry dir:clouds/ --from cloud-1 --scope "{glance:cloud-999}" image

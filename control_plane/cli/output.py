@@ -1,6 +1,6 @@
-"""How texts reach a terminal: safe to print, in tables as wide as it, or whole where there is none.
+"""Prints texts and tables: safe for terminals, and not cut if there is none.
 
-What comes from a registry or from Envoys may hold anything, also what moves a terminal's cursor.
+Text from a registry or from Envoys may hold anything, such as codes that move the cursor.
 """
 
 import sys
@@ -33,7 +33,7 @@ def console() -> "Console":
     """Return a console that takes every text as it is."""
     from rich.console import Console
 
-    # as wide as it comes where no screen limits it: a program, or a file, reads whole lines
+    # a program or a file reads whole lines
     width = None if sys.stdout.isatty() else 10_000
     return Console(width=width, highlight=False, markup=False)
 

@@ -39,7 +39,7 @@ _COUNTS = (("kept", "kept"), ("sent_stale", "sent"))
     is_flag=False,
     flag_value=2.0,
     metavar="[SECONDS]",
-    help="Show it anew every 2 seconds, or so many, until it is interrupted.",
+    help="Refresh every 2 seconds, or every SECONDS, until interrupted.",
 )
 @format_option
 @click.argument("clouds", nargs=-1)
@@ -48,13 +48,13 @@ def status(
 ) -> None:
     """Show what each Envoy, or those of CLOUDS, uses and refuses.
 
-    Asks the admin address of every control plane that is named. What else an operator should know
-    stands above: a registry that is away, clouds that are held or cordoned, entries refused.
+    Asks the admin address of each control plane. Above the table it reports a registry that cannot
+    be read, clouds that are held or cordoned, and refused entries.
 
     \b
         scopeway status --admin 10.0.0.1:18002 --admin 10.0.0.2:18002 --watch
 
-    Exit status 1 where one of them does not answer.
+    Exit status 1 if one of them does not answer.
     """
     if seconds is None:
         found = _ask(admins, clouds)

@@ -1,8 +1,8 @@
 """The file of the last good clouds: one line about itself, then one document in each line.
 
-Owns its form. Blocks; called in threads. Invariant: the file is either the new one or the old one,
-also after a crash; one that is damaged is refused as a whole, as half an inventory would take
-clouds away, and is never written over.
+Owns its format. Blocks, so it runs in threads. Invariant: the file is either the new one or the old
+one, even after a crash. A damaged file is refused as a whole, since half an inventory would
+remove clouds, and is never overwritten.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ FORMAT = 1
 """Of the versions since the first, which wrote no other: a control plane of any of them reads what
 another has written. What is added to the first line must not change that."""
 LEFT_BEHIND = 60.0
-"""Seconds after which a temporary file is one that a crash has left."""
+"""Age in seconds from which a temporary file counts as left by a crash."""
 LINE_BYTES = 4 * MAX_BYTES
 """Of a document of ours: its JSON may be longer than the YAML that it was read from."""
 
@@ -51,7 +51,7 @@ class LastGood:
     registry: str
     """Where these clouds came from."""
     current: float
-    """Until when they are known to have been what the registry holds, in seconds since 1970."""
+    """When these clouds were last confirmed to be those of the registry, in seconds since 1970."""
 
 
 class LastGoodFile:
@@ -138,9 +138,9 @@ def save(folder: Path, inventory: Inventory, registry: str) -> None:
 
 
 def set_aside(folder: Path, inventory: Inventory) -> tuple[str, Path] | None:
-    """Make way for a new file: keep what it would be a pity to lose under another name.
+    """Keep the present file under another name, if it is damaged or has many clouds that are gone.
 
-    Removes what crashed control planes have left behind.
+    Removes temporary files of crashed control planes.
 
     Args:
         folder: That of the file.

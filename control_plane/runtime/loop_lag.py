@@ -1,8 +1,8 @@
-"""How long the turns of the event loop are: while one lasts, nobody is served.
+"""Measures the turns of the event loop, during which no client is served.
 
-Owns the measure: the CPU time of the loop's thread between two waits for what comes next. Left out
-are collections of garbage, whose length depends on what is kept and not on what one client asks
-for, and the time in which the system ran other processes.
+The measure is the CPU time of the loop's thread between two waits for events. It excludes garbage
+collections, whose length does not depend on what one client asks for, and the time of other
+processes.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 
 
 class LoopLag:
-    """The longest turn since somebody last asked."""
+    """The longest turn since the last `take`."""
 
     def __init__(self) -> None:
         self._longest = 0.0
@@ -27,7 +27,7 @@ class LoopLag:
         self._collection_began = 0.0
 
     def take(self) -> float:
-        """Return it in seconds of CPU, and begin anew; from any thread."""
+        """Return it in seconds of CPU, and reset it; from any thread."""
         longest, self._longest = self._longest, 0.0
         return longest
 

@@ -1,4 +1,4 @@
-"""The xDS source of the fleet: which site uses which targets, and what a change means for whom.
+"""The xDS source of the fleet: which site uses which targets, and whom a change concerns.
 
-Holds all state that is neither the registry's nor the xDS streams'. Knows no nonces.
+Holds all state that belongs neither to the registry nor to the xDS sessions. Knows no nonces.
 """

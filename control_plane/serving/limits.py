@@ -1,18 +1,18 @@
-"""What the source lets one stream, and one site, use."""
+"""The limits of one stream and one site."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceLimits:
-    """What one stream may use of the control plane, and what is kept for those that come back."""
+    """What one stream and one site may use, and how many idle sites are remembered."""
 
     targets: int = 10_000
     """Distinct targets."""
     negative: int = 500
     """Targets among them that cannot be served, and are answered with the reason."""
     streams_per_node: int = 4
-    """Streams of one `node.id` at a time; one whose connection vanished may stand for 40 s."""
+    """Streams of one `node.id` at a time; a vanished connection counts for up to 40 s."""
     streams_per_cloud: int = 32
     """Streams of all Envoys of one cloud, which is one certificate's name."""
     atoms_per_cloud: int = 40_000

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class LogBudget:
-    """So many lines in so many seconds; the others are counted and told with the next line."""
+    """A number of lines in a period; the next line reports how many were withheld."""
 
     def __init__(
         self, lines: int, seconds: float, *, clock: Callable[[], float] = time.monotonic

@@ -1,10 +1,9 @@
 """The policies that the peers of connected sites enforce, and which of them a change concerns.
 
-Sites with equal policies share one compiled. A cloud that changes its labels, comes or goes
-concerns the policies whose labels select it, and no other; those are compiled anew when a stream
-next asks. A policy that takes long to compile waits before it is compiled again: many changes are
-one then, and it takes a small share of the processor, whatever its rules. Not a value: it follows
-which sites are connected.
+Sites with equal policies share one compilation. If a cloud is added or removed, or changes its
+labels, only the policies whose labels select it are compiled again, when a stream next asks. A
+policy that takes long to compile rests before the next compilation. So several changes need one
+compilation, and a policy takes a small share of the processor, whatever its rules.
 """
 
 import logging
@@ -24,12 +23,12 @@ from scopeway.xds.type_urls import ROUTE
 _log = logging.getLogger(__name__)
 
 QUICK: Final = 0.002
-"""Seconds; what compiles as quickly is compiled at each change."""
+"""Seconds. A policy that compiles faster is compiled at each change."""
 REST: Final = 20
-"""How many times as long as it took to compile a policy it rests: 5 % of a processor."""
+"""A policy rests so many times as long as its compilation took: 5 % of a processor."""
 LONGEST_REST: Final = 0.5
-"""Seconds; so long at most an outdated policy is enforced, also after a compilation during which
-the machine stood still."""
+"""Seconds that an outdated policy is enforced at most, even if the machine stood still during a
+compilation."""
 
 
 class Compiled(Protocol):
@@ -45,7 +44,7 @@ class Compiled(Protocol):
 
 
 class Timer(Protocol):
-    """What tells the time and calls back (an event loop)."""
+    """A clock that calls back (an event loop)."""
 
     def time(self) -> float:
         """Return seconds that never go back."""
@@ -65,15 +64,15 @@ class _InUse:
     routes: Resource | None = None
     """As they were compiled last."""
     outdated: bool = True
-    """To be compiled when it is asked for, and has rested."""
+    """Whether it must be compiled when it is next asked for and has rested."""
     compiling: Steps[Compiled] | None = None
-    """What is left of a compilation, which all its sites take further."""
+    """The rest of a compilation, which the streams of all its sites continue."""
     took: float = 0.0
     """Seconds of that so far."""
     changed: bool = False
     """Since it began."""
     waiters: int = 0
-    """How many streams take it further."""
+    """How many streams continue it."""
     rested: float = 0.0
     """When it may be compiled again."""
     waiting: bool = False
@@ -90,7 +89,7 @@ class PolicyIndex:
         tell: Callable[[Iterable[str]], None],
         timer: Timer | None = None,
     ) -> None:
-        """Make it.
+        """Begin without sites.
 
         Args:
             compile_policy: Returns a peer's routes, as of all clouds now; True: for Envoys that may
@@ -172,7 +171,7 @@ class PolicyIndex:
     def change(
         self, changes: Iterable[tuple[Cloud | None, Cloud | None]]
     ) -> Iterator[Collection[str]]:
-        """Note a change of clouds; yield the sites whose policies speak of their labels.
+        """Note a change of clouds; yield the sites whose policies select them by label.
 
         `changes` has each cloud before and after, None where there is none. The sites of a policy
         may be yielded more than once.

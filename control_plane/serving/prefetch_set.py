@@ -1,8 +1,8 @@
 """The clouds whose targets every Envoy gets before it asks: `--prefetch`.
 
-Owns the set of clouds that the operator's expressions select. It is the same for every Envoy and at
-every replica, so that an Envoy can move between them without a change. A change of a cloud costs
-O(expressions), a change of the set O(its limit).
+Owns the set of clouds that the operator's expressions select. The set is the same for every Envoy
+and on every replica, so an Envoy can move between replicas without a change. A change of a cloud
+costs O(expressions), a change of the set O(its limit).
 """
 
 from bisect import bisect_left
@@ -56,7 +56,7 @@ class PrefetchSet:
         return max(len(self._selected) - self._limit, 0)
 
     def update(self, inventory: Inventory, changed: Collection[str]) -> Steps[frozenset[str]]:
-        """Take over changed clouds; return those whose prefetched targets may be others now.
+        """Apply changed clouds; return those whose prefetched targets may have changed.
 
         In steps. These are the clouds of the set among them, and those that came or left it.
         """

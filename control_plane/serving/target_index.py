@@ -1,8 +1,7 @@
 """Which targets in use a change of one cloud concerns.
 
 An index from what a plan reads (`plan`) to target names: clouds by name, label selectors by one of
-their pairs. A change costs what it concerns, whatever the number of targets. Not a value: it
-follows what the Envoys use.
+their pairs. The cost of a change does not depend on the number of targets that it does not concern.
 """
 
 from collections import Counter
