@@ -5,7 +5,7 @@ from scopeway.control_plane.clouds.manifest import InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.documents import (
     CORDON_KEY,
-    _without_twins,
+    _without_duplicates,
     parse_json,
     to_json,
 )
