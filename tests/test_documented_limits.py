@@ -64,7 +64,12 @@ from scopeway.xds.protocol.session import TYPES_LIMIT
 from scopeway.xds.protocol.sotw import FULL_STATE_LIMIT
 
 REPOSITORY = Path(__file__).parents[1]
-XDS = (REPOSITORY / "docs/xds.md").read_text().partition("## Limits")[2].partition("\n## ")[0]
+XDS = (
+    (REPOSITORY / "docs/xds/protocol.md")
+    .read_text()
+    .partition("## Limits")[2]
+    .partition("\n## ")[0]
+)
 ROWS = re.findall(r"^\| (.+?) \| (.+?) \|", XDS, re.MULTILINE)[1:]
 PAGE = (REPOSITORY / "docs/limits.md").read_text().partition("\n## ")[0]
 LIMITS = dict(re.findall(r"^\| (.+?) \| (.+?) \| ", PAGE.replace(r"\|", "or"), re.MULTILINE)[1:])

@@ -16,7 +16,7 @@ PATH = re.compile(
 )
 ROW = re.compile(r"^\| (.+) \| (.+) \|$", re.MULTILINE)
 DECISION = re.compile(r"\badr/(\d{4})|\bADR (\d+)")
-DOCUMENTS = ["docs/limits.md", "docs/upgrades.md", "docs/xds.md", "SECURITY.md"]
+DOCUMENTS = ["docs/limits.md", "docs/upgrades.md", "docs/xds/protocol.md", "SECURITY.md"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -94,9 +94,11 @@ def test_every_path_that_a_document_names_exists(document: str) -> None:
 
 
 class TestProtocol:
-    """The tables of the protocol's sentences in docs/xds.md."""
+    """The tables of the protocol's sentences in docs/xds/protocol.md."""
 
-    SENTENCES = (REPOSITORY / "docs" / "xds.md").read_text().partition("## Sentences of")[2]
+    SENTENCES = (
+        (REPOSITORY / "docs" / "xds" / "protocol.md").read_text().partition("## Sentences of")[2]
+    )
 
     def test_all_transcripts_are_named_and_no_others(self) -> None:
         directory = REPOSITORY / "tests" / "testdata" / "session"

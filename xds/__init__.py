@@ -119,6 +119,9 @@ if TYPE_CHECKING:
     from scopeway.xds.grpc_server.server import (
         serve as serve,
     )
+    from scopeway.xds.grpc_server.stream import (
+        BudgetKey as BudgetKey,
+    )
     from scopeway.xds.limits import (
         Limits as Limits,
     )
@@ -285,6 +288,7 @@ _HOMES: Final = {
         "StreamStatus",
         "serve",
     ),
+    "grpc_server.stream": ("BudgetKey",),
     "limits": ("Limits",),
     "notifier": (
         "ChangeNotifier",
@@ -355,6 +359,7 @@ __all__ = [
     "VIRTUAL_HOST",
     "Acked",
     "AttachesInSteps",
+    "BudgetKey",
     "Certificates",
     "ChangeNotifier",
     "DeltaRequest",

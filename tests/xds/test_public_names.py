@@ -1,21 +1,26 @@
-"""The table of names in docs/xds.md: all exist and are documented, and nothing else is used."""
+"""The public names of the library: documented, in the reference, and nothing else is used."""
 
 import ast
-import re
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from scopeway import xds
+
 REPOSITORY = Path(__file__).parents[2]
-DOCUMENT = (REPOSITORY / "docs" / "xds.md").read_text()
-TABLE = DOCUMENT.partition("\n## Names\n")[2].partition("\n## ")[0]
-ROW = re.compile(r"^\| `(scopeway\.xds[\w.]*)` \| (.+?) \|", re.MULTILINE)
-PROGRAMS = re.findall(r"```python\n(.+?)```", DOCUMENT, re.DOTALL)
+DOCS = REPOSITORY / "docs" / "xds"
+REFERENCE: dict[str, Any] = runpy.run_path(str(DOCS / "make_reference.py"))
+HOMES: dict[str, tuple[str, ...]] = xds._HOMES  # type: ignore[attr-defined]
 
 LISTED = {
-    (module, name) for module, names in ROW.findall(TABLE) for name in re.findall(r"`(\w+)`", names)
+    (f"scopeway.xds.{module}", name)
+    for homes in (HOMES, REFERENCE["BLOCKS"])
+    for module, names in homes.items()
+    for name in names
 }
 
 
@@ -50,7 +55,7 @@ def _imports(text: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("module", sorted({module for module, _ in LISTED}))
-def test_every_documented_public_name_exists_and_has_a_docstring(module: str) -> None:
+def test_every_public_name_is_there_and_documented(module: str) -> None:
     assert {name for where, name in LISTED if where == module} <= documented(module)
 
 
@@ -62,19 +67,26 @@ def test_the_control_plane_uses_public_names_only() -> None:
     assert used <= LISTED
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["whole", "nodes", "session"])
-def test_the_programs_of_the_document_use_public_names_only(program: str) -> None:
-    assert imported(program)
-    assert imported(program) <= LISTED
+def test_the_page_of_reference_is_current() -> None:
+    """If it is not: `make reference`."""
+    assert (DOCS / "reference.md").read_text() == REFERENCE["page"]()
 
 
-def test_the_library_imports_only_grpcio() -> None:
+@pytest.mark.parametrize("name", sorted({*xds.__all__} - {"testing"}))
+def test_every_public_name_has_a_heading_in_the_reference(name: str) -> None:
+    headings = [each for each in REFERENCE["page"]().splitlines() if each.startswith("### ")]
+
+    assert [each for each in headings if each.split()[1] == f"xds.{name}"] != []
+
+
+def test_no_type_of_grpc_is_in_the_public_interface() -> None:
+    """Another transport may follow."""
+    assert "grpc." not in REFERENCE["page"]().replace("grpc.health", "").replace("xds.grpc_", "")
+
+
+def test_the_library_needs_grpcio_only() -> None:
     files = sorted((REPOSITORY / "xds").rglob("*.py"))
     found = {module for each in files for module, _ in _imports(each.read_text())}
     packages = {module.partition(".")[0] for module in found}
 
     assert packages - sys.stdlib_module_names == {"grpc", "scopeway"}
-
-
-def test_the_documented_program_without_grpc_runs() -> None:
-    exec(PROGRAMS[2], {"__name__": "program"})

@@ -84,7 +84,7 @@ class Server:
         self._admission = Admission(limits, observer)
         self._budgets = ClientBudgets(limits)
         self._budget_key = key
-        handlers = self.handlers()
+        handlers = self._handlers()
         if csds:
             status = ClientStatusService(
                 self.sessions, limit=limits.status_bytes, security=security
@@ -141,7 +141,7 @@ class Server:
             if stream in self._streams:
                 yield stream
 
-    def handlers(self) -> list[grpc.GenericRpcHandler]:
+    def _handlers(self) -> list[grpc.GenericRpcHandler]:
         """Return gRPC handlers for all `xds.grpc_server.services`. Messages are bytes."""
         return [
             grpc.method_handlers_generic_handler(

@@ -87,7 +87,7 @@ async def test_a_failure_of_grpc_is_named_in_the_log_and_to_the_client(
     recorder, context = Recorder(), FailingContext()
     server = Server(store, ChangeNotifier(), recorder, Limits(), None)
     details: Any = type("Details", (), {"method": METHOD, "invocation_metadata": ()})
-    (handler,) = (found for each in server.handlers() if (found := each.service(details)))
+    (handler,) = (found for each in server._handlers() if (found := each.service(details)))
     with caplog.at_level(logging.INFO):
         await handler.stream_stream(None, context)
 
