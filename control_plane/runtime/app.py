@@ -61,14 +61,14 @@ def run(settings: Settings) -> None:
 async def _run(control_plane: ControlPlane) -> None:
     serving = asyncio.create_task(_serve(control_plane), name="serve")
 
-    def leave() -> None:
+    def drain() -> None:
         if control_plane.server is None or control_plane.leaving.is_set():
             serving.cancel()
         else:
             control_plane.leaving.set()
 
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, leave)
+    loop.add_signal_handler(signal.SIGTERM, drain)
     loop.add_signal_handler(signal.SIGINT, serving.cancel)
     await asyncio.wait((serving,))
     if not serving.cancelled():
@@ -80,7 +80,7 @@ async def _serve(control_plane: ControlPlane) -> None:
     settings = control_plane.settings
     credentials = _server_credentials(settings)
     _check_admin(settings)
-    with _admin(control_plane) as admin:
+    with _admin_server(control_plane) as admin:
         registry = _open(control_plane)
         control_plane.timer = asyncio.get_running_loop()
         try:
@@ -128,9 +128,9 @@ async def _serve_envoys(
                 limits=xds_limits(),
                 security=None if credentials is None else credentials.security(),
             ) as server,
-            _renewed(credentials, server),
-            _in_background(gc_tuning.return_free_memory(control_plane.source.activity), "memory"),
-            _left_when_told(control_plane, server, admin),
+            _reloading_certificates(credentials, server),
+            _running(gc_tuning.return_free_memory(control_plane.source.activity), "memory"),
+            _draining(control_plane, server, admin),
         ):
             control_plane.server = server
             control_plane.loop_lag.take()  # nobody has waited for the first listing
@@ -192,7 +192,7 @@ def _check_admin(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _left_when_told(
+async def _draining(
     control_plane: ControlPlane, server: Server, admin: AdminServer
 ) -> AsyncIterator[None]:
     """Drain the streams once `leaving` is set, then end the task of the block.
@@ -202,23 +202,23 @@ async def _left_when_told(
     serving = asyncio.current_task()
     assert serving is not None
 
-    async def leave() -> None:
+    async def drain() -> None:
         await control_plane.leaving.wait()
         admin.leaving = True
         await server.drain_slowly(over=control_plane.settings.drain_seconds)
         serving.cancel()
 
-    async with _in_background(leave(), "leave"):
+    async with _running(drain(), "drain"):
         yield
 
 
 @asynccontextmanager
-async def _renewed(
+async def _reloading_certificates(
     credentials: ReloadingServerCredentials | None, server: Server
 ) -> AsyncIterator[None]:
     """Reload renewed certificates, and end the streams that they cut off."""
 
-    async def look(credentials: ReloadingServerCredentials) -> None:
+    async def reload(credentials: ReloadingServerCredentials) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             if await asyncio.to_thread(credentials.refresh):
@@ -227,12 +227,12 @@ async def _renewed(
     if credentials is None:
         yield
         return
-    async with _in_background(look(credentials), "certificates"):
+    async with _running(reload(credentials), "certificates"):
         yield
 
 
 @asynccontextmanager
-async def _in_background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
     task = asyncio.create_task(work, name=name)
     try:
         yield
@@ -246,7 +246,7 @@ def _address(host: str, port: int) -> str:
 
 
 @contextmanager
-def _admin(control_plane: ControlPlane) -> Iterator[AdminServer]:
+def _admin_server(control_plane: ControlPlane) -> Iterator[AdminServer]:
     loop = asyncio.get_running_loop()
 
     def on_loop(work: Coroutine[Any, Any, T]) -> T:
