@@ -14,6 +14,7 @@ from scopeway import xds
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs" / "xds"
 REFERENCE: dict[str, Any] = runpy.run_path(str(DOCS / "make_reference.py"))
+PAGE: str = REFERENCE["page"]()
 HOMES: dict[str, tuple[str, ...]] = xds._HOMES  # type: ignore[attr-defined]
 
 LISTED = {
@@ -69,19 +70,19 @@ def test_the_control_plane_uses_public_names_only() -> None:
 
 def test_the_page_of_reference_is_current() -> None:
     """If it is not: `make reference`."""
-    assert (DOCS / "reference.md").read_text() == REFERENCE["page"]()
+    assert (DOCS / "reference.md").read_text() == PAGE
 
 
 @pytest.mark.parametrize("name", sorted({*xds.__all__} - {"testing"}))
 def test_every_public_name_has_a_heading_in_the_reference(name: str) -> None:
-    headings = [each for each in REFERENCE["page"]().splitlines() if each.startswith("### ")]
+    headings = [each for each in PAGE.splitlines() if each.startswith("### ")]
 
     assert [each for each in headings if each.split()[1] == f"xds.{name}"] != []
 
 
 def test_no_type_of_grpc_is_in_the_public_interface() -> None:
     """Another transport may follow."""
-    assert "grpc." not in REFERENCE["page"]().replace("grpc.health", "").replace("xds.grpc_", "")
+    assert "grpc." not in PAGE.replace("grpc.health", "").replace("xds.grpc_", "")
 
 
 def test_the_library_needs_grpcio_only() -> None:
