@@ -8,7 +8,7 @@ that its module has.
 import sys
 from typing import Any, Final
 
-from scopeway.xds import type_urls as types
+from scopeway.xds import type_urls
 from scopeway.xds.arguments import described
 from scopeway.xds.encoding import protobuf as wire
 from scopeway.xds.encoding.messages import MAX_NAME_BYTES, WILDCARD, resource
@@ -18,7 +18,7 @@ from scopeway.xds.text import shown
 NAME_FIELD: Final = 1
 """Where the messages of all types of `xds.type_urls` have their name."""
 _PREFIX: Final = "type.googleapis.com/"
-_NAMED_OTHERWISE: Final = frozenset({types.VIRTUAL_HOST})
+_NAMED_OTHERWISE: Final = frozenset({type_urls.VIRTUAL_HOST})
 """Types whose resources don't bear the name in the message. The one of a virtual host is
 `<route configuration>/<domain>`."""
 
@@ -42,7 +42,7 @@ def resource_from_message(
     type_url = type_url_of(message)
     body = _body(message)
     if name is None:
-        if type_url not in types.SEND_ORDER or type_url in _NAMED_OTHERWISE:
+        if type_url not in type_urls.SEND_ORDER or type_url in _NAMED_OTHERWISE:
             raise ValueError(
                 f"the name of {short(type_url)} resources is not in their messages: pass name=..."
             )
@@ -127,7 +127,8 @@ def check_type_url(type_url: object) -> None:
         raise TypeError(f"a type URL must be a string, not {described(type_url)}")
     if "/" not in type_url:
         raise ValueError(
-            f"{shown(type_url)!r} is no type URL: they read like {types.CLUSTER!r} (xds.CLUSTER)"
+            f"{shown(type_url)!r} is no type URL: they read like {type_urls.CLUSTER!r} "
+            f"(xds.CLUSTER)"
         )
 
 
@@ -160,7 +161,7 @@ def check_body(type_url: str, name: str, body: bytes) -> None:
         raise ValueError(
             f"the body of {short(type_url)} {shown(name)!r} is no protobuf message: {error}"
         ) from None
-    if type_url in types.SEND_ORDER and type_url not in _NAMED_OTHERWISE and inside != name:
+    if type_url in type_urls.SEND_ORDER and type_url not in _NAMED_OTHERWISE and inside != name:
         raise ValueError(
             f"the {short(type_url)} {shown(name)!r} is named {shown(inside)!r} in its message: "
             f"both must be the same"
