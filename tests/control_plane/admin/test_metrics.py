@@ -101,7 +101,7 @@ def test_streams_that_ended_are_counted_by_their_status(metrics: Metrics) -> Non
     assert value("xds_streams_ended_total", {"status": "PERMISSION_DENIED"}) == 1
 
 
-def test_what_runs_is_told(metrics: Metrics) -> None:
+def test_metrics_show_the_version_and_the_memory_of_the_process(metrics: Metrics) -> None:
     value = metrics.registry.get_sample_value
 
     assert value("scopeway_build_info", {"version": version("scopeway")}) == 1
@@ -130,7 +130,7 @@ def test_types_that_clients_invent_share_one_label(metrics: Metrics) -> None:
     assert "invented" not in text
 
 
-def test_what_was_passed_over_is_told_by_cause_and_never_by_a_name(metrics: Metrics) -> None:
+def test_skipped_clouds_are_counted_by_cause_and_not_by_name(metrics: Metrics) -> None:
     stats = SourceStats(skipped={"cordoned": 3})
     metrics.watch_source(lambda: stats)
     value = metrics.registry.get_sample_value

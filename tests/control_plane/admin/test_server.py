@@ -55,7 +55,9 @@ def admin(told: Told) -> Iterator[AdminServer]:
     server.close()
 
 
-def test_it_is_healthy_at_once_and_ready_when_it_is_told(admin: AdminServer) -> None:
+def test_admin_address_is_healthy_at_once_and_ready_after_the_first_listing(
+    admin: AdminServer,
+) -> None:
     before = send(admin.port, "/readyz")
     admin.ready = True
 
@@ -65,15 +67,15 @@ def test_it_is_healthy_at_once_and_ready_when_it_is_told(admin: AdminServer) -> 
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/metrics", "/status", "/nothing"])
-def test_an_answer_says_its_length_so_that_half_of_one_is_noticed(
-    admin: AdminServer, path: str
-) -> None:
+def test_every_response_has_a_content_length(admin: AdminServer, path: str) -> None:
     response = send(admin.port, path)
 
     assert response.headers["content-length"] == str(len(response.body))
 
 
-def test_it_is_alive_but_not_ready_when_it_leaves(admin: AdminServer) -> None:
+def test_readyz_fails_and_healthz_succeeds_while_the_control_plane_is_leaving(
+    admin: AdminServer,
+) -> None:
     admin.ready = admin.leaving = True
     response = send(admin.port, "/readyz")
 
@@ -81,7 +83,7 @@ def test_it_is_alive_but_not_ready_when_it_leaves(admin: AdminServer) -> None:
     assert send(admin.port, "/healthz").status == 200
 
 
-def test_metrics_are_those_of_its_registry(admin: AdminServer, told: Told) -> None:
+def test_metrics_page_shows_the_registry_of_the_server(admin: AdminServer, told: Told) -> None:
     Counter("potatoes", "Peeled.", registry=told.metrics).inc(7)
     response = send(admin.port, "/metrics")
 
@@ -97,7 +99,9 @@ def test_status_is_json(admin: AdminServer) -> None:
     assert json.loads(response.body) == {"clouds": 3}
 
 
-def test_a_control_plane_too_busy_for_its_status_is_a_503(admin: AdminServer, told: Told) -> None:
+def test_status_is_a_503_while_the_control_plane_is_too_busy(
+    admin: AdminServer, told: Told
+) -> None:
     def status() -> Mapping[str, Any]:
         raise TimeoutError
 
@@ -107,13 +111,13 @@ def test_a_control_plane_too_busy_for_its_status_is_a_503(admin: AdminServer, to
     assert send(admin.port, "/healthz").status == 200
 
 
-def test_another_path_is_a_404_that_helps(admin: AdminServer) -> None:
+def test_an_unknown_path_is_a_404_that_names_the_known_paths(admin: AdminServer) -> None:
     response = send(admin.port, "/")
 
     assert (response.status, b"/healthz" in response.body) == (404, True)
 
 
-def test_a_client_that_says_nothing_holds_up_nobody(admin: AdminServer) -> None:
+def test_a_silent_client_does_not_block_other_clients(admin: AdminServer) -> None:
     with Connection(admin.port):
         assert send(admin.port, "/healthz").status == 200
 
@@ -137,7 +141,7 @@ def test_a_client_that_says_nothing_holds_up_nobody(admin: AdminServer) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/status", "/metrics"])
-def test_a_page_reads_nothing_by_a_name_that_leads_to_this_machine(
+def test_a_host_header_with_a_name_reads_no_page_on_loopback(
     admin: AdminServer, path: str, host: str, status: int
 ) -> None:
     response = send(admin.port, path, host=host)
@@ -146,14 +150,14 @@ def test_a_page_reads_nothing_by_a_name_that_leads_to_this_machine(
     assert (b"clouds" in response.body) == (path == "/status" and status == 200)
 
 
-def test_it_is_asked_without_a_host_too(admin: AdminServer) -> None:
+def test_a_request_without_a_host_header_is_answered(admin: AdminServer) -> None:
     with Connection(admin.port) as connection:
         connection.socket.sendall(b"GET /status HTTP/1.0\r\n\r\n")
 
         assert connection.read().status == 200
 
 
-def test_beyond_loopback_it_may_have_any_name(told: Told) -> None:
+def test_any_host_header_is_allowed_beyond_loopback(told: Told) -> None:
     server = AdminServer(("0.0.0.0", 0), registry=told.metrics, status=told)
     server.start()
     try:
@@ -162,7 +166,7 @@ def test_beyond_loopback_it_may_have_any_name(told: Told) -> None:
         server.close()
 
 
-def test_who_says_nothing_takes_no_more_than_so_many_threads_and_keeps_out_nobody(
+def test_silent_clients_use_a_bounded_number_of_threads_and_are_closed_for_new_ones(
     admin: AdminServer,
 ) -> None:
     before = set(threading.enumerate())
@@ -176,7 +180,9 @@ def test_who_says_nothing_takes_no_more_than_so_many_threads_and_keeps_out_nobod
         assert all(each.read().status == 200 for each in silent[10:])
 
 
-def test_who_asks_for_much_at_a_time_gets_it_or_is_ended(admin: AdminServer, told: Told) -> None:
+def test_concurrent_requests_are_answered_and_the_one_above_the_limit_is_closed(
+    admin: AdminServer, told: Told
+) -> None:
     """A thread that works on an answer cannot be ended: one more client is."""
     go, working = threading.Event(), threading.Semaphore(0)
 
@@ -211,7 +217,7 @@ def test_a_closed_server_frees_its_port(told: Told) -> None:
     assert second.port == first.port
 
 
-def test_it_listens_on_ipv6(told: Told) -> None:
+def test_admin_server_listens_on_ipv6(told: Told) -> None:
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     server = AdminServer(("::1", 0), registry=told.metrics, status=told)
@@ -226,7 +232,9 @@ def test_it_listens_on_ipv6(told: Told) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "nowhere.invalid"])
-def test_an_address_that_cannot_be_had_is_a_sentence(admin: AdminServer, host: str) -> None:
+def test_an_address_that_cannot_be_bound_is_an_error_of_one_sentence(
+    admin: AdminServer, host: str
+) -> None:
     with pytest.raises(ControlPlaneError) as raised:
         AdminServer((host, admin.port), registry=CollectorRegistry(), status=dict)
 
@@ -246,7 +254,9 @@ def post(
     return send(admin.port, path, headers, method="POST", body=body)
 
 
-def test_a_command_gets_its_object_and_answers_with_one(admin: AdminServer, told: Told) -> None:
+def test_a_command_receives_a_json_object_and_answers_with_one(
+    admin: AdminServer, told: Told
+) -> None:
     response = post(admin, headers=[("Content-Type", "application/json; charset=utf-8")])
 
     assert (response.status, response.json) == (200, {"peeled": 3})
@@ -265,21 +275,21 @@ def test_a_command_gets_its_object_and_answers_with_one(admin: AdminServer, told
         ([*JSON, ("Sec-Fetch-Site", "same-origin")], 403),
     ],
 )
-def test_a_web_page_can_give_no_command(
+def test_a_web_page_cannot_post_a_command(
     admin: AdminServer, told: Told, headers: list[tuple[str, str]], status: int
 ) -> None:
     assert post(admin, headers=headers).status == status
     assert told.commands == []
 
 
-def test_a_name_that_leads_to_this_machine_gives_no_command(admin: AdminServer, told: Told) -> None:
+def test_a_command_with_a_host_name_is_refused(admin: AdminServer, told: Told) -> None:
     body, host = b'{"peel": 3}', "evil.example"
     response = send(admin.port, "/potatoes", JSON, method="POST", body=body, host=host)
 
     assert (response.status, told.commands) == (403, [])
 
 
-def test_a_browser_that_asks_first_is_not_told_yes(admin: AdminServer) -> None:
+def test_a_cors_preflight_request_is_refused(admin: AdminServer) -> None:
     asks = [("Origin", "http://evil.example"), ("Access-Control-Request-Method", "POST")]
     response = send(admin.port, "/potatoes", asks, method="OPTIONS")
 
@@ -298,7 +308,7 @@ def test_a_browser_that_asks_first_is_not_told_yes(admin: AdminServer) -> None:
         (b" " * (MAX_COMMAND + 1), 413, b"at most"),
     ],
 )
-def test_a_bad_command_is_refused_in_words(
+def test_a_malformed_command_is_refused_with_the_reason(
     admin: AdminServer, body: bytes, status: int, words: bytes
 ) -> None:
     response = post(admin, body)
@@ -307,7 +317,7 @@ def test_a_bad_command_is_refused_in_words(
     assert words in response.body
 
 
-def test_a_command_is_posted_and_others_do_not_exist(admin: AdminServer) -> None:
+def test_commands_need_post_and_pages_do_not_accept_it(admin: AdminServer) -> None:
     assert send(admin.port, "/potatoes").status == 405
     assert post(admin, path="/status").status == 404
 
@@ -323,7 +333,9 @@ def test_a_command_is_posted_and_others_do_not_exist(admin: AdminServer) -> None
         ("fe80::1%lo", 403),
     ],
 )
-def test_commands_come_from_this_machine_only(admin: AdminServer, client: str, status: int) -> None:
+def test_commands_are_accepted_from_the_same_machine_only(
+    admin: AdminServer, client: str, status: int
+) -> None:
     body = b'{"peel": 3}'
     headers = Message()
     headers["content-type"], headers["content-length"] = "application/json", str(len(body))

@@ -46,7 +46,7 @@ def test_a_line_sums_up_what_the_types_say() -> None:
     }
 
 
-def test_what_it_has_of_a_control_plane_whose_registry_is_away() -> None:
+def test_a_status_line_sums_up_kept_and_sent_resources_of_an_outdated_control_plane() -> None:
     def line(known: bool | None, kept: int, sent: int) -> tuple[object, ...]:
         types = tuple(
             type_status(each, 1, kept=kept, sent_outdated=sent) for each in (CLUSTER, LISTENER)
@@ -62,7 +62,7 @@ def test_what_it_has_of_a_control_plane_whose_registry_is_away() -> None:
     assert line(None, 0, 0) == (None, 0, 0)
 
 
-def test_no_rejection_hides_another_of_the_same_name() -> None:
+def test_rejections_of_two_types_with_one_name_are_both_shown() -> None:
     types = [
         type_status(type_url, 1, rejected={"front": Rejection("2", why)})
         for type_url, why in ((LISTENER, "no such filter\n"), (SECRET, "no such file"))
@@ -89,7 +89,7 @@ def test_a_rejection_that_names_no_resource_is_shown_by_its_type_while_it_stands
     assert line["nacked"] == {"Cluster": "of an earlier stream", "Listener": "one is bad"}
 
 
-def test_who_has_answered_all_is_not_behind() -> None:
+def test_a_stream_that_has_acked_everything_has_no_lag() -> None:
     stream = StreamStatus(node=NODE, peer="", since=0, types=(type_status(CLUSTER, 0),))
 
     assert stream_status(stream, 100.0)["lag_seconds"] == 0

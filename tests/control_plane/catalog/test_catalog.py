@@ -44,7 +44,7 @@ class Fold:
         return self.catalog.apply(batch, now=self.now)
 
 
-def test_tells_only_the_clouds_that_became_another_value() -> None:
+def test_a_batch_reports_only_the_clouds_that_changed() -> None:
     fold = Fold()
     fold({"x": cloud("a"), "y": cloud("b")}, complete=True)
     change = fold({"x": cloud("a"), "y": cloud("b", 1), "z": cloud("c")})
@@ -74,7 +74,7 @@ def test_a_bad_entry_keeps_its_last_good_version_and_hides_no_other() -> None:
     assert [str(problem) for problem in change.new_problems] == ["x: spec: null is wrong"]
 
 
-def test_a_problem_is_news_once_and_gone_when_mended() -> None:
+def test_a_problem_is_new_once_and_gone_when_the_entry_is_repaired() -> None:
     fold = Fold()
     fold({"x": bad("x")})
     again = fold({"x": bad("x")})
@@ -86,7 +86,7 @@ def test_a_problem_is_news_once_and_gone_when_mended() -> None:
     assert mended.clouds == {"a"}
 
 
-def test_a_bad_entry_that_is_deleted_takes_its_last_good_version_along() -> None:
+def test_deleting_a_bad_entry_removes_its_last_good_version() -> None:
     fold = Fold()
     fold({"x": cloud("a")})
     fold({"x": bad("x")})
@@ -108,7 +108,9 @@ def test_the_same_cloud_in_two_places_is_refused_in_both() -> None:
     }
 
 
-def test_of_two_places_the_last_good_cloud_stays_until_one_is_left() -> None:
+def test_a_cloud_declared_in_two_places_keeps_its_last_good_version_until_one_place_is_left() -> (
+    None
+):
     fold = Fold()
     fold({"x": cloud("a", 1)})
     twice = fold({"y": cloud("a", 2)})
@@ -122,7 +124,7 @@ def test_of_two_places_the_last_good_cloud_stays_until_one_is_left() -> None:
     assert not once.problems
 
 
-def test_a_good_entry_beside_a_bad_one_of_the_same_cloud_is_taken() -> None:
+def test_a_good_entry_replaces_a_cloud_whose_other_entry_is_bad() -> None:
     fold = Fold()
     fold({"x": cloud("a", 1)})
     fold({"x": bad("x")})
@@ -132,7 +134,7 @@ def test_a_good_entry_beside_a_bad_one_of_the_same_cloud_is_taken() -> None:
     assert set(change.problems) == {"x"}
 
 
-def test_a_place_that_declares_another_cloud_lets_the_former_go() -> None:
+def test_a_place_that_declares_another_cloud_removes_the_former_one() -> None:
     fold = Fold()
     fold({"x": cloud("a")})
     change = fold({"x": cloud("b")})
@@ -141,7 +143,7 @@ def test_a_place_that_declares_another_cloud_lets_the_former_go() -> None:
     assert change.inventory.get("a") is None
 
 
-def test_a_complete_batch_takes_away_what_it_does_not_hold() -> None:
+def test_a_complete_batch_removes_the_clouds_that_it_does_not_contain() -> None:
     fold = Fold()
     fold({"x": cloud("a"), "y": cloud("b"), "z": bad("z")}, complete=True)
     change = fold({"y": cloud("b")}, complete=True)
@@ -150,7 +152,7 @@ def test_a_complete_batch_takes_away_what_it_does_not_hold() -> None:
     assert not change.problems
 
 
-def test_an_unknown_place_may_be_deleted() -> None:
+def test_deleting_an_unknown_place_changes_nothing() -> None:
     assert Fold()({}, "x").clouds == frozenset()
 
 
@@ -158,7 +160,7 @@ def many(count: int) -> dict[str, Cloud]:
     return {f"/{number}": cloud(f"cloud-{number}") for number in range(count)}
 
 
-def test_in_a_storm_of_losses_the_last_good_clouds_stay_and_are_marked() -> None:
+def test_a_mass_loss_keeps_the_last_good_clouds_and_reports_them() -> None:
     fold = Fold()
     fold(many(10), complete=True)
     change = fold({}, *(f"/{number}" for number in range(6)))
@@ -171,7 +173,7 @@ def test_in_a_storm_of_losses_the_last_good_clouds_stay_and_are_marked() -> None
     )
 
 
-def test_clouds_lost_early_in_a_storm_come_back() -> None:
+def test_clouds_lost_early_in_a_mass_loss_are_restored() -> None:
     catalog = Catalog()
     catalog.apply(Batch(upserts=many(10), complete=True), now=0)
     early = catalog.apply(Batch(deletes=["/0", "/1", "/2"]), now=100)
@@ -184,7 +186,7 @@ def test_clouds_lost_early_in_a_storm_come_back() -> None:
 
 
 @pytest.mark.parametrize(("lost", "seconds", "held"), [(6, 30, 11), (5, 30, 0), (6, 30.1, 0)])
-def test_a_storm_is_more_than_half_within_so_many_seconds(
+def test_losing_more_than_half_of_the_clouds_within_the_window_is_a_mass_loss(
     lost: int, seconds: float, held: int
 ) -> None:
     catalog = Catalog()
@@ -196,7 +198,7 @@ def test_a_storm_is_more_than_half_within_so_many_seconds(
     assert len(catalog.held) == held
 
 
-def test_losses_far_apart_are_no_storm() -> None:
+def test_losses_far_apart_are_no_mass_loss() -> None:
     fold = Fold()
     fold(many(10), complete=True)
     for number in range(9):
@@ -206,7 +208,7 @@ def test_losses_far_apart_are_no_storm() -> None:
     assert not change.problems
 
 
-def test_clouds_that_come_back_at_once_are_no_storm() -> None:
+def test_clouds_that_return_at_once_are_no_mass_loss() -> None:
     """As when the sites are updated one after the other."""
     catalog = Catalog()
     catalog.apply(Batch(upserts=many(10), complete=True), now=0)
@@ -219,21 +221,21 @@ def test_clouds_that_come_back_at_once_are_no_storm() -> None:
         assert not gone.problems
 
 
-def test_of_few_clouds_all_may_be_taken_away() -> None:
+def test_all_of_a_few_clouds_can_be_removed() -> None:
     fold = Fold()
     fold(many(9), complete=True)
 
     assert len(fold({}, complete=True).inventory) == 0
 
 
-def test_an_emptied_registry_is_a_storm() -> None:
+def test_an_emptied_registry_is_a_mass_loss() -> None:
     fold = Fold()
     fold(many(10), complete=True)
 
     assert len(fold({}, complete=True).inventory) == 10
 
 
-def test_a_kept_cloud_is_an_ordinary_one_when_it_is_registered_again() -> None:
+def test_a_held_cloud_is_released_when_it_is_registered_again() -> None:
     fold = Fold()
     fold(many(10), complete=True)
     fold({}, *(f"/{number}" for number in range(6)))
@@ -279,7 +281,7 @@ def test_changes_add_up_to_the_inventory(steps: list[tuple[Entries, list[str], b
     assert known == {one.name: one for one in fold.catalog.inventory}
 
 
-def test_a_cordon_changes_its_cloud_and_a_heartbeat_does_not_lift_it() -> None:
+def test_a_cordon_changes_its_cloud_and_survives_a_heartbeat() -> None:
     fold = Fold()
     fold({"a": cloud("a"), "b": cloud("b")}, complete=True)
     cordoned = fold({"a/cordon": Cordon(name="a", reason="why")})
@@ -295,7 +297,7 @@ def test_a_cordon_changes_its_cloud_and_a_heartbeat_does_not_lift_it() -> None:
     assert not lifted.problems
 
 
-def test_the_same_cordon_again_changes_nothing() -> None:
+def test_repeating_a_cordon_changes_nothing() -> None:
     fold = Fold()
     first = fold({"a": cloud("a"), "x": Cordon(name="a", reason="why")}, complete=True)
     again = fold({"a": cloud("a"), "x": Cordon(name="a", reason="why")}, complete=True)
@@ -304,7 +306,7 @@ def test_the_same_cordon_again_changes_nothing() -> None:
     assert again.inventory is first.inventory
 
 
-def test_what_a_listing_does_not_hold_is_cordoned_no_more() -> None:
+def test_a_listing_without_a_cordon_lifts_it() -> None:
     fold = Fold()
     fold({"a": cloud("a"), "x": Cordon(name="a")}, complete=True)
     change = fold({"a": cloud("a")}, complete=True)
@@ -325,7 +327,7 @@ def test_a_bad_cordon_is_reported_and_keeps_the_last_good_one() -> None:
     assert not good.problems
 
 
-def test_two_cordons_of_a_cloud_count_until_the_last_is_gone() -> None:
+def test_a_cloud_with_two_cordons_is_cordoned_until_both_are_lifted() -> None:
     fold = Fold()
     fold({"x": Cordon(name="a", reason="x"), "y": Cordon(name="a", reason="y")})
     one = fold(None, "x")
@@ -334,7 +336,7 @@ def test_two_cordons_of_a_cloud_count_until_the_last_is_gone() -> None:
     assert fold(None, "y").inventory.cordon_reason("a") is None
 
 
-def test_a_place_may_turn_from_a_cloud_into_a_cordon_and_back() -> None:
+def test_a_place_can_change_from_a_cloud_to_a_cordon_and_back() -> None:
     fold = Fold()
     fold({"x": cloud("a")})
     cordon = fold({"x": Cordon(name="a")})
@@ -346,7 +348,7 @@ def test_a_place_may_turn_from_a_cloud_into_a_cordon_and_back() -> None:
     assert back.inventory.cordon_reason("a") is None
 
 
-def test_a_cloud_kept_in_a_storm_can_be_cordoned() -> None:
+def test_a_cloud_held_after_a_mass_loss_can_be_cordoned() -> None:
     fold = Fold()
     fold({name: cloud(name) for name in "abcdefghij"}, complete=True)
     fold(None, *"abcdefgh")
@@ -356,7 +358,7 @@ def test_a_cloud_kept_in_a_storm_can_be_cordoned() -> None:
     assert change.inventory.cordon_reason("a") == "why"
 
 
-def test_a_bad_entry_keeps_the_cloud_that_was_known_from_another_place() -> None:
+def test_a_bad_entry_keeps_the_cloud_known_from_another_place() -> None:
     """As from saved state, while the registry was away."""
     fold = Fold()
     fold({"saved:2": cloud("a"), "saved:3": cloud("b")}, complete=True)
@@ -370,7 +372,7 @@ def test_a_bad_entry_keeps_the_cloud_that_was_known_from_another_place() -> None
     assert gone.inventory.get("a") is None
 
 
-def test_a_bad_cordon_keeps_the_one_that_was_known_from_another_place() -> None:
+def test_a_bad_cordon_keeps_the_cordon_known_from_another_place() -> None:
     fold = Fold()
     fold({"saved:2": cloud("a"), "saved:3": Cordon(name="a", reason="why")}, complete=True)
     place = "/scopeway/clouds/a/cordon"
@@ -385,7 +387,7 @@ def test_a_bad_cordon_keeps_the_one_that_was_known_from_another_place() -> None:
     assert gone.inventory.cordon_reason("a") is None
 
 
-def test_a_bad_entry_of_one_never_known_is_none() -> None:
+def test_a_bad_entry_of_an_unknown_cloud_adds_no_cloud() -> None:
     change = Fold()({"a": InvalidCloud("a", Problem("spec", "null is wrong"), name="a")})
 
     assert not len(change.inventory)
@@ -403,7 +405,7 @@ CORDON: Entries = {"a/cordon": Cordon(name="a", reason="why")}
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_a_cordon_that_is_lost_in_a_storm_stays_until_it_is_given_up(listed: bool) -> None:
+def test_a_cordon_lost_in_a_mass_loss_holds_until_it_is_released(listed: bool) -> None:
     """As where a registry is wiped: what users were kept from must not be opened to them."""
     fold = stormy()
     change = fold(complete=True) if listed else fold(None, *"abcdefghijk", "a/cordon")
@@ -424,7 +426,7 @@ def test_a_cordon_that_is_lost_in_a_storm_stays_until_it_is_given_up(listed: boo
     assert not fold.catalog.held
 
 
-def test_cloud_and_cordon_that_are_held_are_given_up_together() -> None:
+def test_a_held_cloud_and_its_held_cordon_are_released_together() -> None:
     fold = stormy()
     fold(complete=True)
     released = fold.catalog.release(["a"])
@@ -435,7 +437,7 @@ def test_cloud_and_cordon_that_are_held_are_given_up_together() -> None:
     assert "a" not in released.problems
 
 
-def test_a_cordon_lost_with_the_first_clouds_of_a_storm_stays() -> None:
+def test_a_cordon_lost_with_the_first_clouds_of_a_mass_loss_is_restored() -> None:
     fold = stormy()
     first = fold(None, "a", "b", "a/cordon", now=0)
     change = fold(None, *"cdef", now=20)
@@ -445,7 +447,7 @@ def test_a_cordon_lost_with_the_first_clouds_of_a_storm_stays() -> None:
     assert change.inventory.get("a") == cloud("a")
 
 
-def test_one_lost_long_before_the_storm_does_not() -> None:
+def test_a_cordon_lost_long_before_a_mass_loss_is_not_restored() -> None:
     fold = stormy()
     fold(None, "b", "a/cordon", now=0)
     change = fold(None, *"cdefghij", now=31)
@@ -454,7 +456,7 @@ def test_one_lost_long_before_the_storm_does_not() -> None:
     assert change.inventory.cordon_reason("a") is None
 
 
-def test_a_cordon_that_an_operator_lifts_in_a_storm_is_lifted() -> None:
+def test_a_cordon_that_an_operator_lifts_in_a_mass_loss_is_lifted() -> None:
     fold = stormy()
     fold(None, *"abcdefgh", now=0)
     change = fold(None, "a/cordon", now=1)
@@ -463,7 +465,7 @@ def test_a_cordon_that_an_operator_lifts_in_a_storm_is_lifted() -> None:
     assert "a/cordon" not in change.problems
 
 
-def test_a_cordon_that_is_held_is_an_ordinary_one_when_it_is_put_again() -> None:
+def test_a_held_cordon_becomes_an_ordinary_one_when_it_is_written_again() -> None:
     fold = stormy()
     fold(complete=True)
     again = fold({"elsewhere": Cordon(name="a", reason="other")})
@@ -474,7 +476,7 @@ def test_a_cordon_that_is_held_is_an_ordinary_one_when_it_is_put_again() -> None
     assert lifted.inventory.cordon_reason("a") is None
 
 
-def test_few_clouds_that_go_take_their_cordons_along() -> None:
+def test_removing_a_few_clouds_removes_their_cordons() -> None:
     fold = stormy()
     change = fold(None, "a", "a/cordon")
 
@@ -483,7 +485,7 @@ def test_few_clouds_that_go_take_their_cordons_along() -> None:
 
 
 @pytest.mark.parametrize("registry", ["etcd", "dir"])
-def test_an_entry_that_declares_too_much_is_reported_and_its_last_good_version_stays(
+def test_an_entry_above_the_limits_is_reported_and_keeps_its_last_good_version(
     registry: str,
 ) -> None:
     """Also one that an older version has taken: after a restart its cloud is unknown."""

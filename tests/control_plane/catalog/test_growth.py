@@ -26,7 +26,7 @@ def refused(document: dict[str, object]) -> InvalidCloud:
 
 
 @pytest.mark.parametrize("kind", ["EdgeCloud", "Cordon"])
-def test_of_a_document_with_many_problems_only_those_that_are_kept_cost_more_than_a_count(
+def test_problems_of_a_document_beyond_the_limit_are_only_counted(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = []
@@ -44,7 +44,7 @@ def test_of_a_document_with_many_problems_only_those_that_are_kept_cost_more_tha
     assert len(looked) == 100
 
 
-def test_a_cloud_that_is_declared_in_many_places() -> None:
+def test_declaring_a_cloud_in_many_places_costs_linear_time() -> None:
     def prepare(count: int) -> Work:
         catalog = Catalog()
         clouds = {f"file#{number}": Cloud(name="x") for number in range(count)}
@@ -53,7 +53,7 @@ def test_a_cloud_that_is_declared_in_many_places() -> None:
     assert growth(prepare, 500) < LINEAR
 
 
-def test_clouds_that_are_lost_one_by_one_in_a_storm() -> None:
+def test_losing_clouds_one_by_one_in_a_mass_loss_costs_linear_time() -> None:
     def prepare(count: int) -> Work:
         catalog = Catalog()
         clouds = {f"place-{number}": Cloud(name=f"c-{number}") for number in range(count)}
@@ -68,7 +68,7 @@ def test_clouds_that_are_lost_one_by_one_in_a_storm() -> None:
     assert growth(prepare, 500) < LINEAR
 
 
-def test_a_storm_undoes_each_loss_once() -> None:
+def test_a_mass_loss_restores_each_lost_cloud_once() -> None:
     losses = RecentLosses(MassLossLimits(least=2))
     clouds = {name: Cloud(name=name) for name in "abcd"}
     known = Inventory().apply(clouds)
@@ -81,7 +81,7 @@ def test_a_storm_undoes_each_loss_once() -> None:
     assert undone == [[], [], ["a", "b", "c"], ["d"]]
 
 
-def test_directives_of_yaml_are_few() -> None:
+def test_yaml_directives_are_limited() -> None:
     head = "".join(f"%TAG !t{number}! tag:x\n" for number in range(16))
     assert yaml_documents.load(f"{head}---\na: 1\n") == {"a": 1}
 
@@ -89,7 +89,7 @@ def test_directives_of_yaml_are_few() -> None:
         yaml_documents.load(f"{head}%TAG !more! tag:x\n---\na: 1\n")
 
 
-def test_objects_of_json_are_counted_before_they_are_read() -> None:
+def test_json_objects_are_counted_before_they_are_parsed() -> None:
     def document(objects: int) -> bytes:
         return b'{"a":[' + b",".join([b"{}"] * (objects - 1)) + b"]}"
 

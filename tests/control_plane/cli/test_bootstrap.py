@@ -29,7 +29,7 @@ from scopeway.control_plane.translator.bootstrap import PRESSURE_SCALE, resource
     ],
     ids=" ".join,
 )
-def test_envoy_takes_what_is_printed(
+def test_envoy_accepts_the_printed_bootstrap(
     scopeway: Callable[..., Any], tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     outcome = scopeway("bootstrap", "cloud-1", *options)
@@ -43,7 +43,7 @@ def test_envoy_takes_what_is_printed(
     assert "OK" in done.stdout
 
 
-def test_it_has_the_memory_that_it_is_told(scopeway: Callable[..., Any]) -> None:
+def test_bootstrap_has_the_heap_size_of_the_option(scopeway: Callable[..., Any]) -> None:
     outcome = scopeway("bootstrap", "cloud-1", "--max-heap-size", "512MiB")
 
     monitor = resource_monitor(yaml.safe_load(outcome.out), "fixed_heap")
@@ -59,14 +59,16 @@ def test_it_has_the_memory_that_it_is_told(scopeway: Callable[..., Any]) -> None
         ("64MiB", "'64MiB' is too little: an Envoy needs 256MiB or more"),
     ],
 )
-def test_a_size_that_is_none(scopeway: Callable[..., Any], size: str, problem: str) -> None:
+def test_a_malformed_heap_size_is_bad_usage(
+    scopeway: Callable[..., Any], size: str, problem: str
+) -> None:
     outcome = scopeway("bootstrap", "cloud-1", f"--max-heap-size={size}")
 
     assert outcome.status == 2
     assert problem in outcome.err
 
 
-def test_it_names_the_cloud_and_every_control_plane(scopeway: Callable[..., Any]) -> None:
+def test_bootstrap_names_the_cloud_and_every_control_plane(scopeway: Callable[..., Any]) -> None:
     outcome = scopeway(
         *("bootstrap", "cloud-1", "--instance", "b", "--admin", "127.0.0.1:19001"),
         *("--xds", "10.0.0.1:18000", "--xds", "10.0.0.2:18001"),
@@ -86,7 +88,7 @@ def test_it_names_the_cloud_and_every_control_plane(scopeway: Callable[..., Any]
 
 
 @pytest.mark.envoy
-def test_envoys_own_admin_interface_has_no_address(
+def test_envoy_admin_interface_has_no_address_by_default(
     scopeway: Callable[..., Any], tmp_path: Path
 ) -> None:
     """So that nothing can be led there by one; `curl --abstract-unix-socket` reads it."""
@@ -126,7 +128,7 @@ def _listens_on_tcp(pid: int) -> int:
     return sum(f"socket:[{each[9]}]" in open_files for each in sockets if each[3] == listening)
 
 
-def test_what_was_written_and_what_comes_next_is_said(
+def test_bootstrap_prints_the_written_files_and_the_next_command(
     scopeway: Callable[..., Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "a b"
@@ -146,7 +148,7 @@ TLS = ("--tls-cert", "/etc/s/tls.crt", "--tls-key", "/etc/s/tls.key", "--tls-ca"
 class TestMutualTls:
     """With --tls-…: three files, for a channel on which both sides prove who they are."""
 
-    def test_it_writes_a_bootstrap_and_what_names_the_certificates(
+    def test_bootstrap_with_mutual_tls_writes_the_files_that_name_the_certificates(
         self, scopeway: Callable[..., Any], tmp_path: Path
     ) -> None:
         outcome = scopeway(
@@ -186,7 +188,9 @@ class TestMutualTls:
         }
 
     @pytest.mark.envoy
-    def test_envoy_takes_it(self, scopeway: Callable[..., Any], tmp_path: Path) -> None:
+    def test_envoy_accepts_a_bootstrap_with_mutual_tls(
+        self, scopeway: Callable[..., Any], tmp_path: Path
+    ) -> None:
         authority = AuthorityFolder.create(
             tmp_path, "scopeway", now=datetime.now(UTC), lifetime=timedelta(days=1)
         )
@@ -209,7 +213,7 @@ class TestMutualTls:
             (TLS[:2], "--tls-cert, --tls-key and --tls-ca go together"),
         ],
     )
-    def test_what_is_missing_is_said(
+    def test_bootstrap_names_the_missing_mutual_tls_options(
         self, scopeway: Callable[..., Any], options: tuple[str, ...], sentence: str
     ) -> None:
         outcome = scopeway("bootstrap", "cloud-1", *options)

@@ -19,7 +19,7 @@ def ca(scopeway: Command, tmp_path: Path) -> Command:
     return run
 
 
-def test_the_first_steps(ca: Command, tmp_path: Path) -> None:
+def test_ca_init_issue_and_renew_print_what_they_wrote(ca: Command, tmp_path: Path) -> None:
     init = ca("init", "--trust-domain", "edge.example")
     issue = ca("issue", "--control-plane", "--address", "cp.edge.example", "cloud-1")
     renew = ca("renew")
@@ -35,7 +35,7 @@ def test_the_first_steps(ca: Command, tmp_path: Path) -> None:
     assert (init.err, issue.err, renew.err, forced.err) == ("", "", "", "")
 
 
-def test_a_rotation_says_what_to_do_next(ca: Command) -> None:
+def test_each_rotation_step_prints_what_to_do_next(ca: Command) -> None:
     ca("init")
     ca("issue", "cloud-1")
     steps = [ca("rotate").out for _ in range(3)]
@@ -45,7 +45,7 @@ def test_a_rotation_says_what_to_do_next(ca: Command) -> None:
     assert steps[2].endswith("bring the files to all sites and control planes\n")
 
 
-def test_an_authority_that_ends_soon_is_told(ca: Command) -> None:
+def test_renew_warns_of_an_authority_that_ends_soon(ca: Command) -> None:
     ca("init", "--lifetime", "1m")
     ca("issue", "cloud-1", "--lifetime", "1m")
 
@@ -65,7 +65,7 @@ def test_an_authority_that_ends_soon_is_told(ca: Command) -> None:
         (("renew", "a"), 1, "contains no authority"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(
+def test_errors_of_ca_are_one_sentence(
     ca: Command, arguments: tuple[str, ...], status: int, sentence: str
 ) -> None:
     outcome = ca(*arguments)
@@ -97,7 +97,9 @@ def test_renewing_what_was_never_issued_is_one_sentence(ca: Command) -> None:
     assert outcome.err.startswith("scopeway: not all were renewed\ncloud-7 has no certificate to")
 
 
-def test_one_that_cannot_be_renewed_holds_up_no_other(ca: Command, tmp_path: Path) -> None:
+def test_a_certificate_that_cannot_be_renewed_does_not_stop_the_renewal_of_others(
+    ca: Command, tmp_path: Path
+) -> None:
     ca("init")
     ca("issue", "cloud-1", "cloud-2", "cloud-3")
     damaged = tmp_path / "certs" / "cloud" / "cloud-2" / "tls.crt"

@@ -99,7 +99,7 @@ def test_bad_usage_is_status_2_and_names_what_is_wrong(
 @pytest.mark.parametrize(
     "arguments", [["bootstrap", "cloud-1", "--output"], ["ca", "init", "--dir"]], ids=" ".join
 )
-def test_a_place_that_cannot_be_written_is_one_sentence(
+def test_a_path_that_cannot_be_written_is_an_error_of_one_sentence(
     scopeway: Callable[..., Any], arguments: list[str]
 ) -> None:
     outcome = scopeway(*arguments, "/dev/null/folder")

@@ -42,7 +42,7 @@ def names(cloud: Callable[..., Any]) -> list[str]:
     return [each["metadata"]["name"] for each in listed]
 
 
-def test_what_is_put_is_listed_shown_and_deleted(
+def test_a_cloud_that_was_put_is_listed_shown_and_deleted(
     cloud: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     first, second = document("cloud-1", front=at(8080), peer=at(8443)), document("cloud-2")
@@ -67,7 +67,7 @@ def test_what_is_put_is_listed_shown_and_deleted(
     assert names(cloud) == ["cloud-2"]
 
 
-def test_an_entry_with_a_time_to_live_is_a_lease(
+def test_put_with_a_time_to_live_writes_with_a_lease(
     cloud: Callable[..., Any], write: Callable[..., Path], etcd: Etcd, registry: str
 ) -> None:
     cloud("put", "--ttl", 600, write("one.yaml", document("cloud-1")))
@@ -84,7 +84,7 @@ def test_an_entry_with_a_time_to_live_is_a_lease(
         ({"kind": "Potato"}, "two.yaml:1: apiVersion: is missing"),
     ],
 )
-def test_nothing_is_written_where_one_manifest_is_bad(
+def test_put_writes_nothing_if_one_manifest_is_bad(
     cloud: Callable[..., Any], write: Callable[..., Path], bad: dict[str, Any], words: str
 ) -> None:
     good = write("one.yaml", document("cloud-1"), document("cloud-3"))
@@ -96,7 +96,7 @@ def test_nothing_is_written_where_one_manifest_is_bad(
     assert names(cloud) == []
 
 
-def test_every_bad_manifest_is_told_at_once(
+def test_put_reports_every_bad_manifest(
     cloud: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     outcome = cloud("put", write("all.yaml", {"kind": "A"}, {"kind": "B"}))
@@ -105,7 +105,7 @@ def test_every_bad_manifest_is_told_at_once(
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"# nothing\n---\n", b"a: [1"])
-def test_what_is_no_manifest_is_one_sentence(
+def test_a_file_that_is_no_manifest_is_an_error_of_one_sentence(
     cloud: Callable[..., Any], tmp_path: Path, content: bytes
 ) -> None:
     file = tmp_path / "file.yaml"
@@ -118,7 +118,7 @@ def test_what_is_no_manifest_is_one_sentence(
     assert "Traceback" not in outcome.err
 
 
-def test_a_file_without_a_manifest_is_told_though_others_have_one(
+def test_put_reports_a_file_without_a_manifest_beside_good_ones(
     cloud: Callable[..., Any], write: Callable[..., Path], tmp_path: Path
 ) -> None:
     empty = tmp_path / "empty.yaml"
@@ -130,13 +130,13 @@ def test_a_file_without_a_manifest_is_told_though_others_have_one(
     assert names(cloud) == []
 
 
-def test_a_cloud_that_is_not_there_is_status_1(cloud: Callable[..., Any]) -> None:
+def test_getting_an_unknown_cloud_is_status_1(cloud: Callable[..., Any]) -> None:
     for outcome in (cloud("get", "cloud-9"), cloud("delete", "cloud-9")):
         assert (outcome.status, outcome.out) == (1, "")
         assert outcome.err == "scopeway: no cloud is named cloud-9\n"
 
 
-def test_delete_takes_away_those_that_are_there(
+def test_delete_removes_the_known_clouds_and_reports_the_unknown_ones(
     cloud: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     cloud("put", write("one.yaml", document("cloud-1"), document("cloud-2")))
@@ -147,7 +147,9 @@ def test_delete_takes_away_those_that_are_there(
     assert outcome.err == "scopeway: no cloud is named cloud-9\n"
 
 
-def test_a_folder_is_not_written(scopeway: Callable[..., Any], write: Callable[..., Path]) -> None:
+def test_put_refuses_to_write_to_a_folder_registry(
+    scopeway: Callable[..., Any], write: Callable[..., Path]
+) -> None:
     file = write("one.yaml", document("cloud-1"))
     outcome = scopeway("cloud", "put", "--registry", f"dir:{file.parent}", file)
 
@@ -155,7 +157,7 @@ def test_a_folder_is_not_written(scopeway: Callable[..., Any], write: Callable[.
     assert outcome.err.endswith("is changed by editing its files\n")
 
 
-def test_a_folder_is_listed_and_what_is_bad_in_it_is_told(
+def test_listing_a_folder_reports_its_bad_manifests(
     scopeway: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     file = write("one.yaml", document("cloud-1"), {"kind": "Potato"})
@@ -181,7 +183,7 @@ def test_a_cloud_of_a_folder_is_shown(
 
 
 @pytest.mark.parametrize("command", ["put", "get", "delete"])
-def test_an_etcd_that_is_away_is_one_sentence(
+def test_an_unreachable_etcd_is_an_error_of_one_sentence(
     scopeway: Callable[..., Any], write: Callable[..., Path], tmp_path: Path, command: str
 ) -> None:
     never_started = Etcd(tmp_path).url
@@ -218,7 +220,7 @@ def test_a_cloud_may_be_cordoned_before_it_is_registered(cloud: Callable[..., An
     assert cloud("list").err == "cordoned: cloud-9 (not registered)\n"
 
 
-def test_uncordon_lifts_what_is_there_and_tells_the_rest(cloud: Callable[..., Any]) -> None:
+def test_uncordon_lifts_known_cordons_and_reports_the_others(cloud: Callable[..., Any]) -> None:
     cloud("cordon", "cloud-1")
     outcome = cloud("uncordon", "cloud-9", "cloud-1")
 
@@ -258,7 +260,7 @@ def test_a_cordon_in_a_folder_is_a_document_of_its_own(
     assert scopeway("cloud", "list", "--registry", registry).err == "cordoned: cloud-1: x\n"
 
 
-def test_put_writes_no_cordons(cloud: Callable[..., Any], write: Callable[..., Path]) -> None:
+def test_put_refuses_a_cordon(cloud: Callable[..., Any], write: Callable[..., Path]) -> None:
     outcome = cloud("put", write("c.yaml", cordon_document(Cordon(name="cloud-1"))))
 
     assert outcome.status == 1

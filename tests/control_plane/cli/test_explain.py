@@ -58,7 +58,7 @@ def test_a_route_is_status_0_and_names_the_clouds_in_order(explain: Callable[...
     }
 
 
-def test_without_a_scope_the_cloud_itself_answers(explain: Callable[..., Any]) -> None:
+def test_explain_without_a_scope_names_the_cloud_itself(explain: Callable[..., Any]) -> None:
     outcome = explain("", "--format", "json")
 
     assert (outcome.status, json.loads(outcome.out)["clouds"]) == (0, ["cloud-1"])
@@ -86,14 +86,18 @@ def test_a_rejection_is_status_3_with_its_reason(
     assert told["clouds"] == []
 
 
-def test_insecure_peers_are_allowed_as_the_control_plane_would(explain: Callable[..., Any]) -> None:
+def test_explain_allows_insecure_peers_with_the_option_of_the_control_plane(
+    explain: Callable[..., Any],
+) -> None:
     outcome = explain("{image:cloud-5}", "--insecure-peers")
 
     assert outcome.status == 0
     assert "cloud-5 takes at most 5000 requests a second" in " ".join(outcome.out.split())
 
 
-def test_so_are_clouds_without_a_peer(explain: Callable[..., Any]) -> None:
+def test_explain_allows_clouds_without_a_peer_with_the_option_of_the_control_plane(
+    explain: Callable[..., Any],
+) -> None:
     secure = ("--trust-domain", "fleet")
     refused = explain("{image:cloud-2}", *secure)
 
@@ -104,7 +108,7 @@ def test_so_are_clouds_without_a_peer(explain: Callable[..., Any]) -> None:
     assert explain("{image:cloud-2}", "--direct", "192.0.2.0/24").status == 3
 
 
-def test_people_read_the_same(explain: Callable[..., Any]) -> None:
+def test_explain_prints_a_table_for_people(explain: Callable[..., Any]) -> None:
     route, rejection = explain("{image:cloud-3 | cloud-9}"), explain("{image:cloud-9}")
 
     assert [line.split(maxsplit=1)[0] for line in route.out.splitlines()] == [
@@ -122,7 +126,7 @@ def test_people_read_the_same(explain: Callable[..., Any]) -> None:
         (["image"], "--from"),
     ],
 )
-def test_bad_usage_is_status_2(
+def test_bad_usage_of_explain_is_status_2(
     scopeway: Callable[..., Any], registry: str, arguments: list[str], words: str
 ) -> None:
     outcome = scopeway("explain", "--registry", registry, *arguments)
@@ -139,7 +143,7 @@ def test_an_unreadable_registry_is_status_2(scopeway: Callable[..., Any], regist
     assert outcome.err.splitlines()[-1].startswith("Error: ")
 
 
-def test_a_bad_manifest_is_a_warning_and_costs_nothing_but_itself(
+def test_a_bad_manifest_is_a_warning_and_explain_goes_on(
     scopeway: Callable[..., Any], registry: str, write: Callable[..., Path]
 ) -> None:
     write("clouds/bad.yaml", {"kind": "Potato"})
@@ -150,7 +154,7 @@ def test_a_bad_manifest_is_a_warning_and_costs_nothing_but_itself(
     assert "bad.yaml:1" in outcome.err
 
 
-def test_a_method_is_judged_by_the_rule_that_names_the_caller(
+def test_explain_judges_a_method_by_the_rule_that_names_the_caller(
     scopeway: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     reads = [{"clouds": ["cloud-1"], "methods": ["GET"]}]
@@ -173,7 +177,9 @@ def test_a_method_is_judged_by_the_rule_that_names_the_caller(
     assert "its rule accept[0] allows GET" in form.out
 
 
-def test_what_certificates_would_change_is_told(explain: Callable[..., Any]) -> None:
+def test_explain_warns_where_certificates_would_change_the_route(
+    explain: Callable[..., Any],
+) -> None:
     """`explain` knows no control plane, so it cannot know whether its sites have some."""
     scope, hint = "{image:cloud-5}", "where sites have certificates (--trust-domain) it goes to"
     without, told = explain(scope), explain(scope, "--trust-domain", "edge.example")

@@ -19,7 +19,7 @@ from scopeway.control_plane.clouds.document import to_document
 SERVICES = ("block-storage", "compute", "identity", "image", "network", "placement")
 
 
-def test_a_list_that_is_piped_has_a_line_for_each_cloud(
+def test_a_piped_list_has_a_line_for_each_cloud(
     scopeway: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     services = {name: {"endpoints": [at(9292)]} for name in SERVICES}
@@ -33,7 +33,7 @@ def test_a_list_that_is_piped_has_a_line_for_each_cloud(
     assert "owner=nobody-in-particular, region=eu-west, tier=edge" in lines[1]
 
 
-def test_an_explanation_that_is_piped_is_one_line(
+def test_a_piped_explanation_has_a_line_for_each_field(
     scopeway: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     folder = write("clouds/a.yaml", to_document(manifest("cloud-1"))).parent
@@ -48,7 +48,7 @@ def test_an_explanation_that_is_piped_is_one_line(
     ]
 
 
-def test_what_a_narrow_terminal_has_no_room_for_goes_on_below() -> None:
+def test_a_table_wraps_long_words_in_a_narrow_terminal() -> None:
     shown = table("cloud", "peer")
     shown.add_row("a-cloud-of-a-long-name", "203.0.113.1:8443")
     screen = io.StringIO()
@@ -60,7 +60,7 @@ def test_what_a_narrow_terminal_has_no_room_for_goes_on_below() -> None:
 
 
 @pytest.mark.parametrize("command", [["cloud", "list"], ["cloud", "get", "cloud-1"]], ids=" ".join)
-def test_what_the_output_cannot_encode_is_escaped(
+def test_characters_that_the_output_cannot_encode_are_escaped(
     write: Callable[..., Path], command: list[str]
 ) -> None:
     mark = cordon_document(Cordon(name="cloud-1", reason="до обеда"))
@@ -79,7 +79,7 @@ def test_what_the_output_cannot_encode_is_escaped(
 HOSTILE = "a\x1b[2J\u202eb\r\ud800"
 
 
-def test_what_is_not_printable_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unprintable_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     say(f"refused: {HOSTILE}\nanother line", err=True)
     shown = table("a")
     add_row(shown, HOSTILE)
@@ -90,7 +90,7 @@ def test_what_is_not_printable_is_escaped(capsys: pytest.CaptureFixture[str]) ->
     assert "a\\x1b[2J\\u202eb\\r\\ud800" in out
 
 
-def test_what_is_long_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_line_of_output_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     say("x" * (1 << 20))
 
     assert len(capsys.readouterr().out) < LINE + 40

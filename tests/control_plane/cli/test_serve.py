@@ -34,7 +34,9 @@ class TestRunning:
         yield serve.start()
         serve.kill()
 
-    def test_it_says_what_it_serves_and_what_it_refuses(self, serve: ServeProcess) -> None:
+    def test_serve_logs_its_registry_its_ports_and_each_refused_entry(
+        self, serve: ServeProcess
+    ) -> None:
         warning, ready = serve.log().splitlines()
         (refused,) = serve.status()["refused"]
 
@@ -49,7 +51,7 @@ class TestRunning:
         assert serve.get("/healthz").status == 200
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_it_ends_in_order_when_it_is_told_to(
+    def test_serve_ends_with_status_0_on_sigterm_and_sigint(
         self, serve: ServeProcess, number: signal.Signals
     ) -> None:
         lines = serve.log().splitlines()
@@ -58,7 +60,7 @@ class TestRunning:
         assert serve.wait() == 0
         assert serve.log().splitlines() == lines
 
-    def test_without_a_drain_it_ends_at_once(
+    def test_serve_without_a_drain_ends_at_once(
         self, tmp_path: Path, write: Callable[..., Path]
     ) -> None:
         folder = write("clouds/good.yaml", GOOD).parent
@@ -68,7 +70,7 @@ class TestRunning:
         assert serve.wait() == 0
 
 
-def test_it_is_alive_but_not_ready_before_the_first_listing(tmp_path: Path) -> None:
+def test_serve_is_alive_but_not_ready_before_the_first_listing(tmp_path: Path) -> None:
     serve = ServeProcess(Etcd(tmp_path).url, tmp_path)
     serve.launch()
     try:
@@ -85,7 +87,7 @@ def test_it_is_alive_but_not_ready_before_the_first_listing(tmp_path: Path) -> N
         serve.kill()
 
 
-def test_a_used_xds_port_is_one_sentence(
+def test_a_used_xds_port_is_an_error_of_one_sentence(
     tmp_path: Path, write: Callable[..., Path], used_port: int
 ) -> None:
     """In a process of its own, as gRPC itself would write to standard error."""
@@ -122,7 +124,7 @@ def test_a_used_xds_port_is_one_sentence(
         ),
     ],
 )
-def test_what_is_wrong_is_one_sentence_and_status_1(
+def test_errors_of_serve_are_one_sentence_with_status_1(
     scopeway: Callable[..., Any], used_port: int, options: list[str], sentence: str
 ) -> None:
     words = [each.format(used_port=used_port) for each in options]
@@ -140,7 +142,7 @@ def test_what_is_wrong_is_one_sentence_and_status_1(
     ],
 )
 @pytest.mark.parametrize("host", ["192.0.2.1", "0.0.0.0", "[::]", "cp.example"])
-def test_beyond_loopback_nothing_listens_in_plain_text_unless_a_flag_says_so(
+def test_serve_listens_unencrypted_beyond_loopback_only_with_a_flag(
     scopeway: Callable[..., Any], host: str, listen: str, flag: str, sentence: str
 ) -> None:
     """192.0.2.1 is no machine's (RFC 5737): with the flag it is tried, and cannot be had."""
@@ -154,7 +156,7 @@ def test_beyond_loopback_nothing_listens_in_plain_text_unless_a_flag_says_so(
         assert "cannot listen on 192.0.2.1:0: " in scopeway(*command, flag).err
 
 
-def test_an_etcd_that_is_away_is_one_sentence_without_its_password(tmp_path: Path) -> None:
+def test_an_unreachable_etcd_is_an_error_without_its_password(tmp_path: Path) -> None:
     away = Etcd(tmp_path).url
     serve = ServeProcess(away.replace("etcd://", "etcd://user:secret@"), tmp_path)
     serve.launch()
@@ -181,7 +183,7 @@ def _answers(port: int) -> bool:
         ("a & b", "'a & b': the operator '&' selects no clouds to prefetch"),
     ],
 )
-def test_a_prefetch_that_selects_nothing_is_refused_before_anything_starts(
+def test_serve_refuses_a_prefetch_expression_that_selects_nothing(
     scopeway: Callable[..., Any], expression: str, words: str
 ) -> None:
     outcome = scopeway("serve", "--registry", "dir:.", *ANY_PORTS, "--prefetch", expression)

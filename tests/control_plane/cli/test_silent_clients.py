@@ -27,7 +27,9 @@ def serve(tmp_path: Path, write: Callable[..., Path]) -> Iterator[ServeProcess]:
     serve.kill()
 
 
-def test_they_take_nothing_but_connections(serve: ServeProcess, write: Callable[..., Any]) -> None:
+def test_silent_clients_leave_file_descriptors_for_the_admin_address_and_the_registry(
+    serve: ServeProcess, write: Callable[..., Any]
+) -> None:
     """The admin address answers, and the registry is followed."""
     with ExitStack() as open_ones:
         for _ in range(2 * FILES):

@@ -77,7 +77,7 @@ def serve() -> Iterator[Serve]:
         yield serve
 
 
-def test_an_envoy_is_a_line(scopeway: Callable[..., Any], serve: Serve) -> None:
+def test_each_envoy_is_a_line_of_status(scopeway: Callable[..., Any], serve: Serve) -> None:
     outcome = scopeway("status", "--admin", serve())
     head, columns, line = outcome.out.splitlines()
 
@@ -87,7 +87,7 @@ def test_an_envoy_is_a_line(scopeway: Callable[..., Any], serve: Serve) -> None:
     assert line.split() == ["cloud-1", "a", "envoy/1.40.0", "2", "min", "3", "12", "-", "-"]
 
 
-def test_while_the_registry_is_away_each_envoy_says_what_it_has_of_it(
+def test_status_says_what_each_envoy_has_while_the_registry_is_unreachable(
     scopeway: Callable[..., Any], serve: Serve
 ) -> None:
     states = [("unknown", 5, 0), ("keeps", 3, 2), ("sent", 0, 7), ("unchanged", 0, 0)]
@@ -106,7 +106,7 @@ def test_while_the_registry_is_away_each_envoy_says_what_it_has_of_it(
     ]
 
 
-def test_sites_that_let_nobody_in_are_named_with_the_reason(
+def test_status_names_sites_whose_policy_is_too_large_with_the_reason(
     scopeway: Callable[..., Any], serve: Serve
 ) -> None:
     admin = serve(policies_too_large={"cloud-2": "its accept rules come to too much"})
@@ -115,7 +115,7 @@ def test_sites_that_let_nobody_in_are_named_with_the_reason(
     assert lines[1] == "  let nobody in: cloud-2 (its accept rules come to too much)"
 
 
-def test_what_is_wrong_stands_above_or_in_its_line(
+def test_status_shows_problems_above_the_table_and_rejections_in_the_line_of_the_envoy(
     scopeway: Callable[..., Any], serve: Serve
 ) -> None:
     nacked = {**STREAM, "nacked": {"image@cloud-2": "[bold] no\x1b[2J such"}, "lag_seconds": 3.25}
@@ -140,7 +140,7 @@ def test_what_is_wrong_stands_above_or_in_its_line(
     assert lines[-1].split()[-2:] == ["3.2", "s"]
 
 
-def test_envoys_stand_by_cloud_and_instance_and_those_that_refuse_something_are_red(
+def test_status_sorts_envoys_by_cloud_and_instance_and_shows_rejections_in_red(
     scopeway: Callable[..., Any], serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -167,7 +167,7 @@ def test_envoys_stand_by_cloud_and_instance_and_those_that_refuse_something_are_
         (172_800, "2 d"),
     ],
 )
-def test_a_time_has_one_unit(
+def test_status_shows_a_duration_in_one_unit(
     scopeway: Callable[..., Any], serve: Serve, seconds: float, shown: str
 ) -> None:
     admin = serve(streams=[{**STREAM, "connected_seconds": seconds}])
@@ -219,7 +219,9 @@ class Screen:
 @pytest.mark.parametrize(
     ("options", "text"), [((), "{} clouds from"), (("--format", "json"), '"clouds": {},')]
 )
-def test_it_can_be_watched(serve: Serve, options: tuple[str, ...], text: str) -> None:
+def test_status_watch_refreshes_the_screen(
+    serve: Serve, options: tuple[str, ...], text: str
+) -> None:
     clouds = {"clouds": 40}
     with Screen(*options, "--admin", serve(ChainMap(clouds, STATUS))) as screen:
         for clouds["clouds"] in (40, 41, 42):
@@ -228,7 +230,7 @@ def test_it_can_be_watched(serve: Serve, options: tuple[str, ...], text: str) ->
         assert screen.interrupt() == 0
 
 
-def test_off_a_terminal_it_is_watched_as_plain_blocks(serve: Serve, tmp_path: Path) -> None:
+def test_status_watch_without_a_terminal_prints_plain_blocks(serve: Serve, tmp_path: Path) -> None:
     shown = tmp_path / "shown"
     command = [sys.executable, "-m", "scopeway.control_plane", "status", "--watch", "0.2"]
     with shown.open("wb") as file:
@@ -251,9 +253,7 @@ def test_off_a_terminal_it_is_watched_as_plain_blocks(serve: Serve, tmp_path: Pa
 
 
 @pytest.mark.parametrize("columns", [100, 40])
-def test_who_refuses_something_is_on_a_screen_that_has_no_room_for_all(
-    serve: Serve, columns: int
-) -> None:
+def test_status_watch_shows_rejections_first_on_a_small_screen(serve: Serve, columns: int) -> None:
     streams = [{**STREAM, "cloud": f"cloud-{number:02}"} for number in range(60)]
     streams[58]["lag_seconds"] = 4.0
     streams[59]["nacked"] = {"x": "no"}
@@ -266,7 +266,7 @@ def test_who_refuses_something_is_on_a_screen_that_has_no_room_for_all(
     assert f"{60 - len(names)} Envoys have no room here" in "\n".join(lines)
 
 
-def test_several_control_planes_are_asked_and_one_that_is_away_is_told(
+def test_status_asks_every_control_plane_and_reports_an_unreachable_one(
     scopeway: Callable[..., Any], serve: Serve
 ) -> None:
     one, other = serve(), serve(streams=[{**STREAM, "cloud": "cloud-2"}])
@@ -301,7 +301,9 @@ class Potato(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}"])
-def test_what_is_no_scopeway_is_told_so(scopeway: Callable[..., Any], body: bytes) -> None:
+def test_status_reports_a_server_that_is_no_control_plane(
+    scopeway: Callable[..., Any], body: bytes
+) -> None:
     handler = type("Handler", (Potato,), {"body": body})
     with HTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.handle_request)
@@ -321,7 +323,9 @@ def test_what_is_no_scopeway_is_told_so(scopeway: Callable[..., Any], body: byte
         ("http://127.0.0.1:x", "no control plane answers at http://127.0.0.1:x: "),
     ],
 )
-def test_a_bad_url_is_a_sentence(scopeway: Callable[..., Any], admin: str, words: str) -> None:
+def test_a_bad_admin_url_is_an_error_of_one_sentence(
+    scopeway: Callable[..., Any], admin: str, words: str
+) -> None:
     outcome = scopeway("status", "--admin", admin)
 
     assert outcome.status == 1
@@ -343,7 +347,7 @@ def test_release_asks_every_control_plane(scopeway: Callable[..., Any], serve: S
 
 
 @pytest.mark.parametrize("arguments", [[], ["--all", "cloud-9"]])
-def test_release_wants_names_or_all(
+def test_release_needs_names_or_all(
     scopeway: Callable[..., Any], serve: Serve, arguments: list[str]
 ) -> None:
     outcome = scopeway("cloud", "release", "--admin", serve(), *arguments)
@@ -352,7 +356,7 @@ def test_release_wants_names_or_all(
     assert "name clouds, or pass --all" in outcome.err
 
 
-def test_clouds_that_are_named_are_the_only_ones_shown(
+def test_status_shows_only_the_clouds_that_are_named(
     scopeway: Callable[..., Any], serve: Serve
 ) -> None:
     admin = serve(streams=[{**STREAM, "cloud": f"cloud-{number}"} for number in range(4)])

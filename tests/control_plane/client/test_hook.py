@@ -26,7 +26,7 @@ def headers_for(**config: object) -> dict[str, str]:
     return headers
 
 
-def test_every_request_gets_the_lexical_form() -> None:
+def test_every_request_gets_the_lexical_form_of_the_scope() -> None:
     assert headers_for(x_scope="{Glance: cloud-999;}") == {
         "Other": "header",
         "X-Scope": "image:cloud-999",
@@ -34,12 +34,12 @@ def test_every_request_gets_the_lexical_form() -> None:
 
 
 @pytest.mark.parametrize("config", [{}, {"x_scope": None}, {"x_scope": ""}])
-def test_without_a_scope_there_is_no_header(config: dict[str, object]) -> None:
+def test_requests_without_a_scope_have_no_scope_header(config: dict[str, object]) -> None:
     assert headers_for(**config) == {"Other": "header"}
 
 
 @pytest.mark.parametrize("wrong", ["glanze:a", "glance:a\r\nX-Evil: 1", 42])
-def test_what_is_no_scope_is_refused(wrong: object) -> None:
+def test_an_invalid_scope_is_refused_before_the_request(wrong: object) -> None:
     with pytest.raises(ScopeError):
         headers_for(x_scope=wrong)
 
@@ -56,7 +56,7 @@ def test_what_is_no_scope_is_refused(wrong: object) -> None:
         ),
     ],
 )
-def test_no_request_goes_on_without_its_scope(unknown: Any) -> None:
+def test_no_request_is_sent_without_its_scope_if_the_hook_fails(unknown: Any) -> None:
     """openstacksdk logs an AttributeError or TypeError of a hook, and goes on."""
     with pytest.raises(CannotAttachScope, match=r"^the scope cannot be sent: "):
         attach_scope(unknown)
@@ -79,7 +79,7 @@ def test_a_rejection_ends_the_command_with_its_reason() -> None:
         told(answer("upstream error", **rejected))
 
 
-def test_the_error_of_a_service_is_left_to_the_client() -> None:
+def test_an_error_response_of_a_service_raises_nothing_in_the_hook() -> None:
     found = connection(x_scope="glance:cloud-9")
     attach_scope(found)
     (told,) = found.session.session.hooks["response"]
@@ -89,7 +89,7 @@ def test_the_error_of_a_service_is_left_to_the_client() -> None:
     told(answer('{"error": {"message": "no such image"}}', **{"X-Scopeway-Rejected": "false"}))
 
 
-def test_after_a_first_401_keystoneauth_may_log_in_anew() -> None:
+def test_the_first_401_is_left_to_keystoneauth_and_the_second_is_a_rejection() -> None:
     found = connection(x_scope="glance:cloud-9")
     attach_scope(found)
     (told,) = found.session.session.hooks["response"]

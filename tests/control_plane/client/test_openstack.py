@@ -149,7 +149,7 @@ def test_every_request_carries_the_scope(
     assert {"/identity/v3/auth/tokens", "/image/v2/images"} <= {path for path, _ in cloud.requests}
 
 
-def test_the_variable_works_by_itself(tmp_path: Path, cloud: Recorder) -> None:
+def test_the_environment_variable_alone_sets_the_scope(tmp_path: Path, cloud: Recorder) -> None:
     run = openstack(
         tmp_path,
         *("image", "list"),
@@ -162,7 +162,9 @@ def test_the_variable_works_by_itself(tmp_path: Path, cloud: Recorder) -> None:
     assert cloud.scopes == {"image:cloud-3"}
 
 
-def test_without_a_scope_nothing_changes(tmp_path: Path, cloud: Recorder) -> None:
+def test_requests_of_the_command_without_a_scope_have_no_scope_header(
+    tmp_path: Path, cloud: Recorder
+) -> None:
     run = openstack(tmp_path, "image", "list", OS_AUTH_URL=f"{cloud.url}/identity", **PASSWORD)
 
     assert run.returncode == 0, run.stderr
@@ -212,7 +214,7 @@ def test_the_option_works_without_any_keystone(tmp_path: Path, cloud: Recorder) 
     assert cloud.scopes == {"image:a"}
 
 
-def test_a_wrong_scope_is_refused_before_anything_is_sent(tmp_path: Path, cloud: Recorder) -> None:
+def test_a_wrong_scope_is_refused_before_any_request(tmp_path: Path, cloud: Recorder) -> None:
     run = openstack(
         tmp_path,
         *("image", "list", "--scope", "{glance:cloud-1 |}"),
@@ -228,7 +230,7 @@ def test_a_wrong_scope_is_refused_before_anything_is_sent(tmp_path: Path, cloud:
     assert cloud.requests == []
 
 
-def test_a_wrong_scope_in_clouds_yaml_is_refused_before_anything_is_sent(
+def test_a_wrong_scope_in_clouds_yaml_is_refused_before_any_request(
     tmp_path: Path, cloud: Recorder
 ) -> None:
     hook = "scopeway.control_plane.client.hook:attach_scope"

@@ -35,15 +35,17 @@ def options(*arguments: str) -> dict[str, object]:
         ("--scope", "nova:a", "image", "list", "--scope", '{"image": "cloud-999"}'),
     ],
 )
-def test_the_option_holds_the_lexical_form_wherever_it_stands(arguments: tuple[str, ...]) -> None:
+def test_the_option_is_read_at_any_place_and_holds_the_lexical_form(
+    arguments: tuple[str, ...],
+) -> None:
     assert options(*arguments) == {"x_scope": "image:cloud-999", "vendor_hook": HOOK}
 
 
-def test_without_a_scope_a_cloud_keeps_its_own_hook() -> None:
+def test_the_option_without_a_scope_keeps_the_hook_of_the_cloud() -> None:
     assert options("image", "list") == {"x_scope": None}
 
 
-def test_the_environment_alone_is_enough(environment: pytest.MonkeyPatch) -> None:
+def test_the_environment_variable_sets_scope_and_hook(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("OS_SCOPE", "{glance: cloud-999}")
 
     assert options() == {"x_scope": "image:cloud-999", "vendor_hook": HOOK}
@@ -59,7 +61,9 @@ def test_the_variable_is_hidden_from_openstacksdk_but_not_forgotten(
     assert options()["x_scope"] == "image:cloud-999"
 
 
-def test_a_later_value_of_the_variable_counts(environment: pytest.MonkeyPatch) -> None:
+def test_the_last_value_of_the_environment_variable_is_used(
+    environment: pytest.MonkeyPatch,
+) -> None:
     environment.setenv("OS_SCOPE", "glance:a")
     options()
     environment.setenv("OS_SCOPE", "glance:b")
@@ -76,7 +80,7 @@ def test_the_option_wins_over_the_environment(environment: pytest.MonkeyPatch) -
     assert options("--scope", "")["x_scope"] == ""
 
 
-def test_a_wrong_scope_is_a_wrong_argument_told_in_one_line(
+def test_a_wrong_scope_is_a_bad_argument_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as end:
@@ -89,7 +93,7 @@ def test_a_wrong_scope_is_a_wrong_argument_told_in_one_line(
     )
 
 
-def test_a_wrong_scope_in_the_environment_is_refused_too(
+def test_a_wrong_scope_in_the_environment_is_refused(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.setenv("OS_SCOPE", "glanze:a")
@@ -100,7 +104,7 @@ def test_a_wrong_scope_in_the_environment_is_refused_too(
     assert "argument --scope: column 1: no such service: 'glanze'" in capsys.readouterr().err
 
 
-def test_a_line_break_never_gets_into_a_header() -> None:
+def test_a_line_break_in_a_scope_never_reaches_a_header() -> None:
     with pytest.raises(SystemExit):
         options("--scope", "glance:a\r\nX-Evil: 1")
 
@@ -116,14 +120,14 @@ def modules_after(program: str) -> set[str]:
 SERVER = {"grpc", "envoy_data_plane", "betterproto2", "aetcd", "scopeway.xds", "yaml"}
 
 
-def test_importing_the_plugin_imports_nothing_but_itself() -> None:
+def test_importing_the_plugin_imports_only_the_standard_library() -> None:
     found = modules_after("import scopeway.control_plane.client.plugin")
 
     assert found.isdisjoint({*SERVER, "lark", "os_service_types", "keystoneauth1", "openstack"})
     assert found <= set(sys.stdlib_module_names) | {"scopeway", "scopeway.control_plane"}
 
 
-def test_a_scope_imports_the_language_and_nothing_of_the_server() -> None:
+def test_a_scope_imports_the_parser_and_nothing_of_the_server() -> None:
     found = modules_after(
         "import argparse, scopeway.control_plane.client.plugin as plugin;"
         "import scopeway.control_plane.client.hook;"

@@ -32,7 +32,7 @@ def refusal(**addresses: object) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("address", UNSPECIFIED)
-def test_nobody_connects_to_the_unspecified_address(address: str) -> None:
+def test_an_unspecified_address_is_refused_as_a_destination(address: str) -> None:
     why = "can be listened on but not connected to; use it in bind"
     for field, found in (
         ("spec.front.address", refusal(front={"address": address, "bind": "192.0.2.3"})),
@@ -43,7 +43,7 @@ def test_nobody_connects_to_the_unspecified_address(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", UNSPECIFIED)
-def test_clients_are_not_sent_there_either(address: str) -> None:
+def test_an_unspecified_address_is_refused_in_the_url_of_a_front(address: str) -> None:
     host = f"[{address}]" if ":" in address else address
     front = {"address": "192.0.2.3", "url": f"http://{host}:80"}
 
@@ -51,7 +51,7 @@ def test_clients_are_not_sent_there_either(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", UNSPECIFIED)
-def test_it_can_be_listened_on_in_one_spelling(address: str) -> None:
+def test_an_unspecified_bind_address_is_normalised(address: str) -> None:
     made = cloud(front={"address": "192.0.2.3", "bind": address})
 
     assert made.front is not None
@@ -68,7 +68,7 @@ def test_it_can_be_listened_on_in_one_spelling(address: str) -> None:
         ("127.0.0.1", "127.0.0.1"),
     ],
 )
-def test_equal_addresses_are_equal_texts(written: str, kept: str) -> None:
+def test_equal_addresses_are_normalised_to_one_spelling(written: str, kept: str) -> None:
     made = cloud(front={"address": "192.0.2.3"}, peer=written, endpoint=written)
 
     assert made.peer is not None
@@ -78,7 +78,7 @@ def test_equal_addresses_are_equal_texts(written: str, kept: str) -> None:
 @pytest.mark.parametrize(
     "address", ["::ffff:127.0.0.1", "::FFFF:7f00:1", "0:0:0:0:0:ffff:127.0.0.1"]
 )
-def test_an_ipv4_address_is_written_as_one(address: str) -> None:
+def test_an_ipv4_address_mapped_to_ipv6_is_refused(address: str) -> None:
     why = f'"{address}" is an IPv4 address written as IPv6; write 127.0.0.1'
 
     assert refusal(endpoint=address)[1] == why
@@ -104,11 +104,11 @@ def test_an_ipv4_address_is_written_as_one(address: str) -> None:
         ("glance.example.", "is not an IP address or a host name"),
     ],
 )
-def test_what_only_some_programs_read_as_an_address_is_refused(address: str, why: str) -> None:
+def test_an_ambiguous_spelling_of_an_address_is_refused(address: str, why: str) -> None:
     assert refusal(endpoint=address)[1] == f'"{address}" {why}'
 
 
-def test_front_and_peer_listen_on_one_port_in_no_spelling() -> None:
+def test_front_and_peer_on_one_port_are_refused_in_any_spelling_of_the_address() -> None:
     with pytest.raises(InvalidCloud, match="is used by the front, too"):
         parse_manifest(
             {

@@ -26,11 +26,11 @@ def owner(*rules: tuple[CloudPattern, CallerLimits], peer: CallerLimits | None =
     )
 
 
-def test_where_nothing_is_stated_the_default_holds() -> None:
+def test_peer_limits_default_where_the_manifest_states_none() -> None:
     assert peer_limits(owner()) == peer_limits(Cloud(name="cloud-2")) == DEFAULT
 
 
-def test_a_peer_states_one_or_both_or_that_there_are_none() -> None:
+def test_peer_limits_can_be_stated_singly_or_switched_off() -> None:
     stated = CallerLimits(requests_per_second=7, requests_at_once=UNLIMITED)
     one = CallerLimits(requests_at_once=10)
 
@@ -39,7 +39,7 @@ def test_a_peer_states_one_or_both_or_that_there_are_none() -> None:
 
 
 @pytest.mark.parametrize("pattern", [BY_NAME, BY_LABEL])
-def test_of_the_rules_for_the_caller_the_first_that_states_a_figure_decides_it(
+def test_the_first_rule_for_the_caller_that_states_a_limit_decides_it(
     pattern: CloudPattern,
 ) -> None:
     text = limits_text(

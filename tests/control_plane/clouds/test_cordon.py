@@ -12,7 +12,7 @@ NAMED = {**HEAD, "metadata": {"name": "cloud-9"}}
 
 
 @pytest.mark.parametrize("reason", ["", "its disks are being replaced", "größer", "x" * 256])
-def test_a_cordon_is_what_its_document_says(reason: str) -> None:
+def test_a_cordon_document_reads_back_as_the_same_cordon(reason: str) -> None:
     cordon = Cordon(name="cloud-9", reason=reason)
 
     assert parse_cordon(cordon_document(cordon), "here") == cordon
@@ -32,7 +32,7 @@ def test_a_cordon_is_what_its_document_says(reason: str) -> None:
         ({**NAMED, "status": {}}, 'here: "status" is not a field here'),
     ],
 )
-def test_a_bad_document_is_refused_with_the_field_and_the_value(
+def test_a_bad_cordon_document_is_refused_with_the_field_and_the_value(
     document: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(InvalidCloud) as refused:

@@ -95,13 +95,13 @@ CLOUDS = st.builds(
 
 
 @given(CLOUDS)
-def test_a_document_reads_back_as_the_same_cloud(cloud: Cloud) -> None:
+def test_a_cloud_document_reads_back_as_the_same_cloud(cloud: Cloud) -> None:
     document = json.loads(json.dumps(to_document(cloud)))
 
     assert parse_manifest(document, "place") == cloud
 
 
-def test_what_has_its_default_is_left_out() -> None:
+def test_a_document_omits_default_values() -> None:
     assert to_document(Cloud(name="cloud-1")) == {
         "apiVersion": "scopeway.io/v1alpha1",
         "kind": "EdgeCloud",
@@ -109,7 +109,7 @@ def test_what_has_its_default_is_left_out() -> None:
     }
 
 
-def test_a_pattern_is_written_as_in_a_scope() -> None:
+def test_a_cloud_pattern_is_written_as_in_a_scope() -> None:
     assert pattern_text(CloudPattern(labels={"region": "eu", "tier": "edge"})) == (
         "[region=eu,tier=edge]"
     )

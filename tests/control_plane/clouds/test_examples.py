@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.asyncio
-async def test_the_examples_are_a_registry_without_problems() -> None:
+async def test_the_example_manifests_have_no_problems() -> None:
     found = await read_registry(open_registry(f"dir:{ROOT}/deploy/examples/clouds"))
 
     assert not found.problems
@@ -25,7 +25,7 @@ async def test_the_examples_are_a_registry_without_problems() -> None:
 
 
 @pytest.mark.asyncio
-async def test_whose_tokens_an_example_honours_lets_it_ask_about_them() -> None:
+async def test_examples_that_honour_tokens_of_a_cloud_may_ask_its_keystone() -> None:
     """Else every request of a user of the one at the other ends in a 401."""
     found = await read_registry(open_registry(f"dir:{ROOT}/deploy/examples/clouds"))
     clouds = list(found.inventory)
@@ -47,7 +47,7 @@ async def test_whose_tokens_an_example_honours_lets_it_ask_about_them() -> None:
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
-def test_the_documents_in_the_documentation_are_good(page: Path) -> None:
+def test_the_manifests_in_the_documentation_are_valid(page: Path) -> None:
     """Each block of YAML that says which document of ours it is."""
     blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     for block in blocks:

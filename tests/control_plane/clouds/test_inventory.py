@@ -15,7 +15,7 @@ def inventory(*clouds: Cloud) -> Inventory:
 
 
 @given(CHANGES, LABELS, LABELS, st.none() | NAMES, st.integers(1, 9))
-def test_selects_what_a_plain_sort_selects(changes, labels, near, first, limit) -> None:
+def test_select_equals_a_plain_sort(changes, labels, near, first, limit) -> None:
     known, model = Inventory(), dict[str, Cloud]()
     for upserts, deletes in changes:
         known = known.apply({cloud.name: cloud for cloud in upserts}, deletes)
@@ -33,7 +33,7 @@ def test_selects_what_a_plain_sort_selects(changes, labels, near, first, limit) 
     assert len(known) == len(model)
 
 
-def test_the_older_inventory_stays_as_it_was() -> None:
+def test_applying_a_change_leaves_the_older_inventory_unchanged() -> None:
     before = inventory(Cloud(name="a", labels={"region": "eu"}))
     after = before.apply({"b": Cloud(name="b", labels={"region": "eu"})}, ["a"])
 
@@ -43,7 +43,7 @@ def test_the_older_inventory_stays_as_it_was() -> None:
     assert after.get("a") is None
 
 
-def test_the_revision_grows_with_each_change_and_with_nothing_else() -> None:
+def test_the_revision_grows_with_each_change_only() -> None:
     one = inventory(Cloud(name="a"))
 
     assert one.revision == 1
@@ -51,7 +51,7 @@ def test_the_revision_grows_with_each_change_and_with_nothing_else() -> None:
     assert one.apply({}, ["a"]).revision == 2
 
 
-def test_a_change_of_other_fields_keeps_the_selection() -> None:
+def test_a_change_of_other_fields_keeps_the_selection_by_labels() -> None:
     plain = Cloud(name="a", labels={"tier": "edge"})
     peered = Cloud(name="a", labels={"tier": "edge"}, peer=Peer(address="127.0.0.1", port=1))
     known = inventory(plain).apply({"a": peered})
@@ -60,7 +60,7 @@ def test_a_change_of_other_fields_keeps_the_selection() -> None:
     assert known.select({"tier": "edge"}) == ("a",)
 
 
-def test_first_comes_first_only_where_it_bears_the_labels() -> None:
+def test_select_puts_the_first_cloud_first_only_if_it_has_the_labels() -> None:
     known = inventory(
         Cloud(name="a", labels={"region": "eu"}),
         Cloud(name="b", labels={"region": "eu"}),
@@ -72,7 +72,7 @@ def test_first_comes_first_only_where_it_bears_the_labels() -> None:
     assert known.select({"region": "eu"}, first="unknown") == ("a", "b")
 
 
-def test_a_cloud_with_more_labels_of_the_origin_comes_before_others() -> None:
+def test_select_prefers_clouds_that_share_more_labels_with_the_origin() -> None:
     known = inventory(
         Cloud(name="a", labels={"region": "eu"}),
         Cloud(name="z", labels={"region": "eu", "tier": "edge"}),
@@ -81,7 +81,7 @@ def test_a_cloud_with_more_labels_of_the_origin_comes_before_others() -> None:
     assert known.select({"region": "eu"}, near={"tier": "edge", "region": "us"}) == ("z", "a")
 
 
-def test_few_of_many_bearers_are_taken_in_order() -> None:
+def test_select_returns_the_first_clouds_by_name_up_to_its_limit() -> None:
     known = inventory(
         *(Cloud(name=f"cloud-{number:04}", labels={"region": "eu"}) for number in range(5_000))
     )
@@ -89,7 +89,7 @@ def test_few_of_many_bearers_are_taken_in_order() -> None:
     assert known.select({"region": "eu"}, limit=3) == ("cloud-0000", "cloud-0001", "cloud-0002")
 
 
-def test_a_cordon_is_beside_the_cloud_and_outlives_its_changes() -> None:
+def test_a_cordon_is_kept_beside_its_cloud_and_survives_changes_of_it() -> None:
     first = inventory(Cloud(name="a")).with_cordons({"a": "broken", "z": ""})
     second = first.apply({"a": Cloud(name="a", labels={"x": "y"})}, ["b"])
     third = second.with_cordons({"a": None})

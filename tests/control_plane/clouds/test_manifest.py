@@ -72,7 +72,7 @@ def refused(document: object) -> InvalidCloud:
     return caught.value
 
 
-def test_reads_every_field() -> None:
+def test_a_manifest_is_read_with_every_field() -> None:
     assert parse_manifest(WHOLE, "") == Cloud(
         name="cloud-999",
         labels={"region": "eu-west", "tier": "edge"},
@@ -108,17 +108,17 @@ def test_reads_every_field() -> None:
     )
 
 
-def test_only_the_name_is_required() -> None:
+def test_a_manifest_needs_only_the_name() -> None:
     assert parse_manifest(MINIMAL, "") == Cloud(name="cloud-999")
 
 
-def test_equal_labels_are_one_value() -> None:
+def test_equal_labels_share_one_object() -> None:
     one, other = parse_manifest(WHOLE, ""), parse_manifest(copy.deepcopy(WHOLE), "")
 
     assert one.labels is other.labels
 
 
-def test_an_error_names_place_field_value_and_reason() -> None:
+def test_an_error_of_a_manifest_names_place_field_value_and_reason() -> None:
     error = refused(changed("spec.services.image.endpoints.0.port", 70_000))
 
     assert error.place == "clouds/a.yaml"
@@ -130,7 +130,7 @@ def test_an_error_names_place_field_value_and_reason() -> None:
     assert error.name == "cloud-999"
 
 
-def test_all_problems_of_a_document_are_told() -> None:
+def test_all_problems_of_a_manifest_are_reported() -> None:
     document = changed("spec.front.port", 0)
     document["spec"]["peer"]["bind"] = "here"
     document["kind"] = "Cloud"
@@ -144,7 +144,7 @@ def test_all_problems_of_a_document_are_told() -> None:
 
 
 @pytest.mark.parametrize(("bad", "kept"), [(100, 100), (101, 100), (1000, 100)])
-def test_so_many_problems_are_kept_and_the_others_counted(bad: int, kept: int) -> None:
+def test_problems_of_a_manifest_beyond_the_limit_are_counted(bad: int, kept: int) -> None:
     document = changed("spec.accept", [{"clouds": [""] * bad}])
     error = refused(document)
 
@@ -153,7 +153,7 @@ def test_so_many_problems_are_kept_and_the_others_counted(bad: int, kept: int) -
     assert str(error).endswith(f"; and {bad - 5} more")
 
 
-def test_a_long_name_above_many_problems_fills_no_memory() -> None:
+def test_a_long_name_above_many_problems_uses_bounded_memory() -> None:
     document = changed("spec.services", {"a" * 10_000: {"endpoints": [{"port": 0}] * 64}})
 
     error = refused(document)
@@ -161,7 +161,7 @@ def test_a_long_name_above_many_problems_fills_no_memory() -> None:
     assert str(error).endswith("; and 124 more")
 
 
-def test_no_long_text_is_remembered() -> None:
+def test_long_texts_of_a_manifest_are_not_cached() -> None:
     before = (
         manifest._known_pattern.cache_info().currsize,
         validators._official_type_problem.cache_info().currsize,
@@ -285,7 +285,9 @@ def test_no_long_text_is_remembered() -> None:
         ("spec.accept.0.limits", None, "spec.accept[0].limits", "is missing"),
     ],
 )
-def test_refuses(path: str, value: object, field: str, reason: str) -> None:
+def test_a_manifest_with_a_bad_field_is_refused(
+    path: str, value: object, field: str, reason: str
+) -> None:
     error = refused(changed(path, value))
 
     assert error.field == field
@@ -293,12 +295,12 @@ def test_refuses(path: str, value: object, field: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("document", [None, [], "text", 7, {}, {1: 2}])
-def test_something_else_is_refused(document: object) -> None:
+def test_a_document_that_is_no_manifest_is_refused(document: object) -> None:
     assert refused(document).name is None
 
 
 @pytest.mark.parametrize(("written", "meant"), [("/", ""), ("/a/", "/a"), ("/a/%7Eb", "/a/%7Eb")])
-def test_a_path_loses_its_last_slash(written: str, meant: str) -> None:
+def test_a_service_path_is_read_without_its_last_slash(written: str, meant: str) -> None:
     cloud = parse_manifest(changed("spec.services.image.path", written), "")
 
     assert cloud.services["image"].path == meant
@@ -316,7 +318,7 @@ def test_a_path_loses_its_last_slash(written: str, meant: str) -> None:
         ),
     ],
 )
-def test_the_least_and_the_most_of_limits_are_read(
+def test_limits_are_read_up_to_their_bounds(
     per_second: object, at_once: object, read: CallerLimits
 ) -> None:
     limits = {"requestsPerSecond": per_second, "requestsAtOnce": at_once}
@@ -327,7 +329,7 @@ def test_the_least_and_the_most_of_limits_are_read(
     assert of_peer.limits == of_rule.limits == read
 
 
-def test_a_limit_that_is_not_stated_is_none() -> None:
+def test_an_omitted_limit_is_none() -> None:
     cloud = parse_manifest(changed("spec.accept.0.limits", {"requestsAtOnce": 20}), "")
 
     assert cloud.accept[0].limits == CallerLimits(requests_at_once=20)
@@ -335,7 +337,7 @@ def test_a_limit_that_is_not_stated_is_none() -> None:
     assert cloud.peer.limits == CallerLimits()
 
 
-def test_an_empty_accept_means_nobody() -> None:
+def test_an_empty_accept_list_allows_nobody() -> None:
     assert parse_manifest(changed("spec.accept", []), "").accept == ()
 
 
@@ -381,7 +383,7 @@ FIELDS = st.sampled_from(
 
 
 @given(FIELDS, PLAIN)
-def test_nothing_raises_another_error(path: str, value: object) -> None:
+def test_a_manifest_raises_no_error_but_invalid_cloud(path: str, value: object) -> None:
     told = ""
     try:
         parse_manifest(changed(path, value), "place")

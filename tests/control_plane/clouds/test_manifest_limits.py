@@ -37,18 +37,18 @@ def problems(spec: dict[str, Any], labels: object = None) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_all_service_types_with_their_parts_are_fewer_than_may_be() -> None:
+def test_the_limit_of_services_is_above_the_number_of_service_types() -> None:
     assert len(SERVICE_TYPES) < limits.SERVICES
 
 
-def test_labels() -> None:
+def test_labels_of_a_manifest_are_limited() -> None:
     assert len(parse({}, {f"k{n}": "v" for n in range(64)}).labels) == 64
     assert problems({}, {f"k{n}": "v" for n in range(65)}) == [
         "metadata.labels: has 65 entries, more than 64"
     ]
 
 
-def test_labels_of_one_entry_of_a_list() -> None:
+def test_labels_of_one_cloud_pattern_are_limited() -> None:
     def several(count: int) -> dict[str, Any]:
         pairs = ",".join(f"{n:0>63}={n:0>63}" for n in range(count))
         return accept({"clouds": [f"[{pairs}]"]})
@@ -57,7 +57,7 @@ def test_labels_of_one_entry_of_a_list() -> None:
     assert problems(several(65)) == ["spec.accept[0].clouds[0]: has 65 labels, more than 64"]
 
 
-def test_services_and_ports() -> None:
+def test_services_and_front_ports_are_limited() -> None:
     services = {word: {"endpoints": [ENDPOINT]} for word in TYPES}
     ports = {word: 1000 + n for n, word in enumerate(TYPES)}
     front = {"address": "127.0.0.1", "port": 1, "ports": ports}
@@ -71,21 +71,21 @@ def test_services_and_ports() -> None:
     ]
 
 
-def test_endpoints() -> None:
+def test_endpoints_of_a_service_are_limited() -> None:
     assert len(parse({"services": {"image": {"endpoints": [ENDPOINT] * 64}}}).services) == 1
     assert problems({"services": {"image": {"endpoints": [ENDPOINT] * 65}}}) == [
         "spec.services.image.endpoints: has 65 entries, more than 64"
     ]
 
 
-def test_rules() -> None:
+def test_accept_rules_are_limited() -> None:
     assert len(parse(accept(*[{"clouds": ["a"]}] * 256)).accept) == 256
     assert problems(accept(*[{"clouds": ["a"]}] * 257)) == [
         "spec.accept: has 257 entries, more than 256"
     ]
 
 
-def test_words_of_a_rule() -> None:
+def test_services_methods_and_roles_of_a_rule_are_limited() -> None:
     rule = {
         "clouds": ["a"],
         "services": ["image"] * 65,
@@ -99,7 +99,7 @@ def test_words_of_a_rule() -> None:
     ]
 
 
-def test_clouds_of_all_rules() -> None:
+def test_clouds_of_all_accept_rules_are_limited() -> None:
     """2,000 sites that all name each other: in two rules, and in a list for tokens."""
     fleet = names(2000)
     rules = accept(
@@ -115,7 +115,7 @@ def test_clouds_of_all_rules() -> None:
     assert len(problems(accept(*[{"clouds": names(5000)}] * 5))) == 1
 
 
-def test_clouds_by_labels() -> None:
+def test_cloud_patterns_with_labels_are_limited() -> None:
     parse(accept({"clouds": selectors(256)}))
     assert problems(accept({"clouds": selectors(200)}, {"clouds": selectors(57)})) == [
         "spec.accept[1].clouds[56]: has 257 entries with labels in all lists of clouds, "
@@ -123,7 +123,7 @@ def test_clouds_by_labels() -> None:
     ]
 
 
-def test_clouds_whose_tokens_count() -> None:
+def test_clouds_of_all_identity_lists_are_limited() -> None:
     def rule(count: int) -> dict[str, Any]:
         return {"clouds": ["a"], "identity": {"clouds": names(count)}}
 
@@ -133,7 +133,7 @@ def test_clouds_whose_tokens_count() -> None:
     ]
 
 
-def test_a_long_list_is_searched_like_a_short_one() -> None:
+def test_a_rule_keeps_every_entry_of_its_list_of_clouds() -> None:
     """`names` and `others` of a list say together what its entries say."""
     for count in (1, 8, 9, 500):
         rule = parse(accept({"clouds": [*names(count), "[a=b]"]})).accept[0]

@@ -47,7 +47,7 @@ def rules(*accept: AcceptRule) -> Cloud:
         ),
     ],
 )
-def test_one_rule_has_to_allow_caller_service_and_method(
+def test_one_rule_must_allow_caller_service_and_method(
     owner: Cloud, method: str | None, verdict: Verdict
 ) -> None:
     assert evaluate_rules(owner, CALLER, "image", method) == verdict
@@ -62,7 +62,7 @@ def test_one_rule_has_to_allow_caller_service_and_method(
         (("image",), set()),
     ],
 )
-def test_to_ask_about_tokens_is_a_part_of_identity(
+def test_allowing_identity_allows_validating_tokens(
     services: tuple[str, ...] | None, allowed: set[str]
 ) -> None:
     owner = rules(AcceptRule(clouds=BY_NAME, services=services))

@@ -50,7 +50,9 @@ TLS = Certificate(certificate="/etc/front.pem", key="/etc/front.key")
     ],
     ids=["plain", "ipv6", "tls", "behind-tls", "behind-tls-ipv6", "forwarded"],
 )
-def test_urls(front: Front, url: str, image: str, secure: bool) -> None:
+def test_front_urls_come_from_url_address_and_ports(
+    front: Front, url: str, image: str, secure: bool
+) -> None:
     assert front_url(front) == url
     assert service_urls(front) == {"image": image}
     assert is_secure(front) is secure

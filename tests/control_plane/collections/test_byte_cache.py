@@ -28,7 +28,7 @@ def sized(most: int) -> ByteBoundedCache[str, str]:
     return ByteBoundedCache(most, lambda key, value: len(key) + len(value))
 
 
-def test_a_memo_forgets_what_was_used_least_recently() -> None:
+def test_the_cache_evicts_the_least_recently_used_entry() -> None:
     cache = sized(9)
     cache.put("a", "11")
     cache.put("b", "22")
@@ -41,7 +41,7 @@ def test_a_memo_forgets_what_was_used_least_recently() -> None:
     assert cache.bytes == 9
 
 
-def test_a_memo_keeps_one_value_that_is_larger_than_all_may_be() -> None:
+def test_the_cache_keeps_one_value_above_its_limit() -> None:
     cache = sized(9)
     cache.put("a", "11")
     cache.put("b", "2" * 20)
@@ -51,7 +51,7 @@ def test_a_memo_keeps_one_value_that_is_larger_than_all_may_be() -> None:
     assert (len(cache), cache.bytes) == (1, 2)
 
 
-def test_a_value_that_is_put_again_counts_once() -> None:
+def test_the_cache_counts_a_replaced_value_once() -> None:
     cache = sized(9)
     cache.put("a", "11")
     cache.put("a", "1")
@@ -69,7 +69,7 @@ def admitted(node: Node) -> None:
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_path_in_a_node_s_metadata_is_as_long_as_a_path_may_be(field: str) -> None:
+def test_a_path_in_node_metadata_is_limited_to_the_length_of_a_path(field: str) -> None:
     longest = "/" + "a" * (MAX_PATH - 1)
     admitted(named(field, longest))
     admitted(named(field, "/" + "ä" * 2047))
@@ -86,7 +86,7 @@ def test_a_path_in_a_node_s_metadata_is_as_long_as_a_path_may_be(field: str) -> 
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_refusal_repeats_little_of_what_a_node_says(field: str) -> None:
+def test_a_refusal_of_a_node_repeats_a_bounded_part_of_its_text(field: str) -> None:
     for node in (
         Node(id="x" * 5000, cluster="c", metadata=named(field, "/" + "a" * 5000).metadata),
         Node(id="x" * 5000, cluster="c", metadata={"scopeway.protocol": "y" * 5000}),
@@ -98,7 +98,7 @@ def test_a_refusal_repeats_little_of_what_a_node_says(field: str) -> None:
         assert len(str(refused.value)) < 500
 
 
-def test_files_that_differ_on_each_stream_fill_no_memory() -> None:
+def test_files_that_differ_on_each_stream_use_bounded_memory() -> None:
     before = secrets._known_secrets.cache_info().currsize
     long = ["/" + "a" * 4000 + str(number) for number in range(100)]
     made = [
@@ -112,7 +112,7 @@ def test_files_that_differ_on_each_stream_fill_no_memory() -> None:
     assert identity_secrets(short) is identity_secrets(short)
 
 
-def test_labels_and_lists_that_are_long_are_not_remembered() -> None:
+def test_long_labels_and_lists_are_not_cached() -> None:
     def parse(count: int) -> None:
         labels = {f"long-label-{number}": "long-value" for number in range(count)}
         entry = f"[{','.join(f'{key}={value}' for key, value in labels.items())}]"
@@ -134,7 +134,7 @@ def test_labels_and_lists_that_are_long_are_not_remembered() -> None:
     assert [cache.cache_info().currsize for cache in caches] == before
 
 
-def test_what_the_envoys_of_a_site_have_in_common_is_kept_once_while_it_is_made() -> None:
+def test_resources_that_the_envoys_of_a_site_share_are_kept_once_while_they_are_made() -> None:
     """Many streams of a large site, whose Envoys have other logs, may come at once."""
 
     def make(cloud: str, access_log: str) -> SiteResources:
@@ -157,7 +157,7 @@ def test_what_the_envoys_of_a_site_have_in_common_is_kept_once_while_it_is_made(
     assert gone() is None
 
 
-def test_large_sites_that_never_ask_for_all_push_out_each_other() -> None:
+def test_large_sites_that_do_not_ask_for_all_resources_evict_each_other() -> None:
     body = b"x" * (16 << 20)
     made = []
 

@@ -15,7 +15,7 @@ from scopeway.control_plane.collections.listing import listed
         (["a", "b"], 3, "; ", "a; b; and 1 more"),
     ],
 )
-def test_the_first_of_a_list_are_named_and_the_others_counted(
+def test_a_listing_names_the_first_entries_and_counts_the_others(
     texts: list[str], total: int | None, separator: str, expected: str
 ) -> None:
     assert listed(texts, 2, total=total, separator=separator) == expected

@@ -34,7 +34,7 @@ def trusts(holder: Path, certificate: x509.Certificate) -> bool:
     return True
 
 
-def test_a_site_gets_the_names_of_cert_manager_and_its_key_is_its_own(
+def test_a_site_gets_files_named_as_by_cert_manager_and_its_key_is_private(
     folder: AuthorityFolder, tmp_path: Path
 ) -> None:
     folder.issue(folder.holder("cloud-1"), now=NOW, lifetime=MONTH)
@@ -69,7 +69,9 @@ def test_certificate_and_key_are_replaced_by_one_rename(
     assert len(set(pairs)) == 3
 
 
-def test_plain_files_become_links(folder: AuthorityFolder, tmp_path: Path) -> None:
+def test_replacing_plain_files_turns_them_into_links(
+    folder: AuthorityFolder, tmp_path: Path
+) -> None:
     holder = folder.holder("cloud-1")
     site = tmp_path / "cloud" / "cloud-1"
     site.mkdir(parents=True)
@@ -83,7 +85,7 @@ def test_plain_files_become_links(folder: AuthorityFolder, tmp_path: Path) -> No
     read_identity(in_folder(site))
 
 
-def test_a_cloud_may_be_named_like_the_folders(folder: AuthorityFolder) -> None:
+def test_a_cloud_can_be_named_like_the_folders_of_the_authority(folder: AuthorityFolder) -> None:
     for cloud in (None, "control-plane", "authority", "cloud"):
         folder.issue(folder.holder(cloud), now=NOW, lifetime=MONTH)
     names = {certificates.spiffe_names(each.certificate())[0] for each in folder.holders()}
@@ -96,9 +98,7 @@ def test_a_cloud_may_be_named_like_the_folders(folder: AuthorityFolder) -> None:
     }
 
 
-def test_there_is_one_authority_and_it_is_not_written_over(
-    folder: AuthorityFolder, tmp_path: Path
-) -> None:
+def test_an_authority_is_not_overwritten(folder: AuthorityFolder, tmp_path: Path) -> None:
     with pytest.raises(CertificateError, match="already contains an authority"):
         AuthorityFolder.create(tmp_path, "edge.example", now=NOW, lifetime=DAY)
     with pytest.raises(
@@ -108,7 +108,9 @@ def test_there_is_one_authority_and_it_is_not_written_over(
     assert AuthorityFolder(tmp_path).authority.trust_domain == "edge.example"
 
 
-def test_only_what_is_due_is_renewed_with_what_it_had(folder: AuthorityFolder) -> None:
+def test_renew_replaces_only_due_certificates_and_keeps_names_and_lifetime(
+    folder: AuthorityFolder,
+) -> None:
     holder = folder.holder(None)
     first = folder.issue(holder, addresses=["cp.example"], now=NOW, lifetime=MONTH)
 
@@ -121,7 +123,7 @@ def test_only_what_is_due_is_renewed_with_what_it_had(folder: AuthorityFolder) -
     assert second.not_valid_after_utc == NOW + 51 * DAY
 
 
-def test_at_no_step_of_a_rotation_is_anybody_locked_out(
+def test_old_and_new_files_trust_each_other_at_each_step_of_a_rotation(
     folder: AuthorityFolder, tmp_path: Path
 ) -> None:
     """Before each step some have the new files and some the old ones; all get on with all."""
@@ -148,7 +150,7 @@ def test_at_no_step_of_a_rotation_is_anybody_locked_out(
     assert folder.authority.certificate.not_valid_after_utc == NOW + 2001 * DAY
 
 
-def test_the_previous_authority_counts_nothing_after_a_rotation(folder: AuthorityFolder) -> None:
+def test_a_rotation_ends_the_trust_in_the_previous_authority(folder: AuthorityFolder) -> None:
     holder = folder.holder("a")
     old = folder.issue(holder, now=NOW, lifetime=MONTH)
     for _ in Step:
@@ -158,7 +160,7 @@ def test_the_previous_authority_counts_nothing_after_a_rotation(folder: Authorit
     assert trusts(holder.folder, holder.certificate())
 
 
-def test_a_rotation_that_was_cut_off_goes_on(folder: AuthorityFolder, tmp_path: Path) -> None:
+def test_an_interrupted_rotation_resumes(folder: AuthorityFolder, tmp_path: Path) -> None:
     """The new authority was put in its place, and then the power failed: nothing renewed yet."""
     holder = folder.holder("a")
     folder.issue(holder, now=NOW, lifetime=MONTH)
@@ -190,7 +192,7 @@ def test_a_rotation_does_nothing_while_a_certificate_cannot_be_read(
     assert (tmp_path / "authority" / "next.pem").exists()
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_replacing_a_file_is_all_or_nothing(tmp_path: Path) -> None:
     file = tmp_path / "tls.key"
     replace_file(file, b"old", 0o600)
     with pytest.raises(TypeError):
@@ -200,7 +202,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_files_that_are_just_being_replaced_are_not_an_identity(
+def test_reading_an_identity_during_its_replacement_is_refused(
     folder: AuthorityFolder, tmp_path: Path
 ) -> None:
     folder.issue(folder.holder("a"), now=NOW, lifetime=MONTH)

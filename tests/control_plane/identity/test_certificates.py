@@ -29,7 +29,9 @@ def verify(issued: Issued, authority: Authority, at: datetime) -> None:
     PolicyBuilder().store(store).time(at).build_client_verifier().verify(leaf(issued), [])
 
 
-def test_a_cloud_bears_its_name_alone_and_may_stand_on_both_sides(authority: Authority) -> None:
+def test_a_cloud_certificate_has_its_name_only_and_serves_as_server_and_client(
+    authority: Authority,
+) -> None:
     issued = certificates.issue(authority, "cloud-1", now=NOW, lifetime=DAY)
     usage = leaf(issued).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
 
@@ -39,7 +41,7 @@ def test_a_cloud_bears_its_name_alone_and_may_stand_on_both_sides(authority: Aut
     verify(issued, authority, NOW)
 
 
-def test_a_control_plane_may_bear_addresses_too(authority: Authority) -> None:
+def test_a_control_plane_certificate_can_have_addresses(authority: Authority) -> None:
     addresses = ("cp.example", "127.0.0.1", "::1")
     issued = certificates.issue(authority, None, addresses=addresses, now=NOW, lifetime=DAY)
 
@@ -47,7 +49,7 @@ def test_a_control_plane_may_bear_addresses_too(authority: Authority) -> None:
     assert certificates.addresses_of(leaf(issued)) == addresses
 
 
-def test_keys_are_of_p256_and_never_used_twice(authority: Authority) -> None:
+def test_keys_are_p256_and_never_reused(authority: Authority) -> None:
     pair = [certificates.issue(authority, "cloud-1", now=NOW, lifetime=DAY) for _ in range(2)]
     keys = [certificates.read_key(each.key, "here") for each in pair]
 
@@ -57,7 +59,7 @@ def test_keys_are_of_p256_and_never_used_twice(authority: Authority) -> None:
     assert not certificates.is_key_of(leaf(pair[0]), keys[1])
 
 
-def test_it_holds_from_before_now_until_its_end(authority: Authority) -> None:
+def test_a_certificate_is_valid_from_just_before_now_until_its_end(authority: Authority) -> None:
     issued = certificates.issue(authority, "cloud-1", now=NOW, lifetime=DAY)
 
     verify(issued, authority, NOW + DAY)
@@ -66,7 +68,7 @@ def test_it_holds_from_before_now_until_its_end(authority: Authority) -> None:
             verify(issued, authority, outside)
 
 
-def test_nothing_outlives_its_authority(authority: Authority) -> None:
+def test_a_certificate_does_not_outlive_its_authority(authority: Authority) -> None:
     issued = certificates.issue(authority, "a", now=NOW + 99 * DAY, lifetime=30 * DAY)
 
     assert leaf(issued).not_valid_after_utc == NOW + 100 * DAY
@@ -74,7 +76,9 @@ def test_nothing_outlives_its_authority(authority: Authority) -> None:
         certificates.issue(authority, "a", now=NOW + 100 * DAY, lifetime=DAY)
 
 
-def test_another_authority_of_the_same_domain_counts_nothing(authority: Authority) -> None:
+def test_a_certificate_of_another_authority_of_the_same_domain_is_not_trusted(
+    authority: Authority,
+) -> None:
     other = certificates.make_authority("edge.example", now=NOW, lifetime=DAY)
     issued = certificates.issue(other, "cloud-1", now=NOW, lifetime=DAY)
 
@@ -103,7 +107,7 @@ def test_a_leaf_cannot_sign(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize(("age", "due"), [(0, False), (19, False), (20, True), (31, True)])
-def test_it_is_due_when_two_thirds_of_its_life_are_over(
+def test_a_certificate_is_due_after_two_thirds_of_its_lifetime(
     authority: Authority, age: int, due: bool
 ) -> None:
     issued = certificates.issue(authority, "cloud-1", now=NOW, lifetime=30 * DAY)
@@ -112,7 +116,7 @@ def test_it_is_due_when_two_thirds_of_its_life_are_over(
     assert certificates.lifetime_of(leaf(issued)) == 30 * DAY
 
 
-def test_what_cannot_be_read_is_named() -> None:
+def test_an_unreadable_certificate_or_key_is_named() -> None:
     with pytest.raises(CertificateError, match=r"ca\.crt holds no certificate in PEM"):
         certificates.read_certificates(b"potato", "ca.crt")
     with pytest.raises(CertificateError, match=r"tls\.key holds no key in PEM"):

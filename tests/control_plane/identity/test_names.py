@@ -12,14 +12,14 @@ from scopeway.control_plane.identity import (
 )
 
 
-def test_a_cloud_and_the_control_plane_have_names_that_never_meet() -> None:
+def test_spiffe_ids_of_clouds_and_of_the_control_plane_never_collide() -> None:
     assert spiffe_id("edge.example", "cloud-1") == "spiffe://edge.example/cloud/cloud-1"
     assert control_plane_id("edge.example") == "spiffe://edge.example/control-plane"
     assert spiffe_id("edge.example", "control-plane") != control_plane_id("edge.example")
 
 
 @given(st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True))
-def test_a_name_leads_back_to_its_cloud(cloud: str) -> None:
+def test_a_spiffe_id_maps_back_to_its_cloud(cloud: str) -> None:
     assert cloud_of(spiffe_id("edge.example", cloud), "edge.example") in (
         {cloud} if cloud != "local" else {None}
     )
@@ -52,11 +52,11 @@ def test_a_name_leads_back_to_its_cloud(cloud: str) -> None:
         "https://edge.example/cloud/cloud-1",
     ],
 )
-def test_nothing_else_is_a_cloud(name: str) -> None:
+def test_other_names_map_to_no_cloud(name: str) -> None:
     assert cloud_of(name, "edge.example") is None
 
 
 @pytest.mark.parametrize("text", ["", "Edge", "a/b", "a b", "ä", "a" * 256, "a:1", "a\n"])
-def test_a_trust_domain_that_no_name_can_hold_is_refused(text: str) -> None:
+def test_a_trust_domain_that_no_spiffe_id_can_contain_is_refused(text: str) -> None:
     assert trust_domain_problem(text) is not None
     assert trust_domain_problem("edge-1.example_x") is None

@@ -48,7 +48,9 @@ def renew(site: Path, tmp_path: Path) -> Callable[[], Identity]:
     return renewed
 
 
-def test_each_renewal_comes_by_one_rename(site: Path, renew: Callable[[], Identity]) -> None:
+def test_each_renewal_of_the_script_is_one_rename(
+    site: Path, renew: Callable[[], Identity]
+) -> None:
     """With the certificate of now and the key of before, an Envoy refuses new clusters."""
     taken = []
     for _ in range(3):
@@ -61,7 +63,7 @@ def test_each_renewal_comes_by_one_rename(site: Path, renew: Callable[[], Identi
     assert len(set(taken)) == 3
 
 
-def test_the_key_stays_its_users_own_and_nothing_old_is_left(
+def test_the_script_keeps_the_key_private_and_removes_old_files(
     site: Path, renew: Callable[[], Identity]
 ) -> None:
     renew()
@@ -71,7 +73,7 @@ def test_the_key_stays_its_users_own_and_nothing_old_is_left(
     assert sum(each.is_dir() and not each.is_symlink() for each in (site / "tls").iterdir()) == 1
 
 
-def test_a_run_that_was_cut_off_does_not_keep_out_the_next(
+def test_an_interrupted_run_of_the_script_does_not_block_the_next(
     site: Path, renew: Callable[[], Identity]
 ) -> None:
     (site / "tls" / ".next").symlink_to("..gone")

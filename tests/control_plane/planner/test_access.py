@@ -24,7 +24,9 @@ OTHER = CloudPattern(name="cloud-7")
         (CloudPattern(labels={"zone": "eu"}), False),
     ],
 )
-def test_a_pattern_means_a_name_or_all_of_its_labels(pattern: CloudPattern, expected: bool) -> None:
+def test_a_cloud_pattern_matches_a_name_or_all_of_its_labels(
+    pattern: CloudPattern, expected: bool
+) -> None:
     assert pattern_matches(pattern, CALLER) is expected
 
 
@@ -40,7 +42,9 @@ def test_a_pattern_means_a_name_or_all_of_its_labels(pattern: CloudPattern, expe
         [AcceptRule(clouds=(BY_NAME,), services=("image",), methods=("GET",))],
     ],
 )
-def test_one_rule_with_the_caller_and_the_service_is_enough(rules: list[AcceptRule]) -> None:
+def test_one_rule_with_the_caller_and_the_service_allows_the_request(
+    rules: list[AcceptRule],
+) -> None:
     assert denial_reason(Cloud(name="cloud-2", accept=tuple(rules)), CALLER, "image") is None
 
 
@@ -60,7 +64,9 @@ def test_one_rule_with_the_caller_and_the_service_is_enough(rules: list[AcceptRu
         ([AcceptRule(clouds=(BY_NAME,), services=())], "its rule accept[0] allows no service"),
     ],
 )
-def test_everything_else_is_denied_and_the_rule_is_named(rules: list[AcceptRule], why: str) -> None:
+def test_a_request_without_a_matching_rule_is_denied_with_the_reason(
+    rules: list[AcceptRule], why: str
+) -> None:
     denied = denial_reason(Cloud(name="cloud-2", accept=tuple(rules)), CALLER, "image")
 
     assert denied == f"cloud-2 does not let cloud-1 use its image service: {why}"
@@ -94,7 +100,7 @@ def test_tokens_are_honoured_by_the_identity_lists(clouds: tuple[CloudPattern, .
     )
 
 
-def test_who_may_use_the_services_does_not_say_whose_tokens_are_honoured() -> None:
+def test_accept_rules_without_identity_lists_honour_no_tokens() -> None:
     rules = (AcceptRule(clouds=(CloudPattern(name="cloud-2"),)),)
 
     assert identity_mapping(owner(IdentityRule(clouds=(OTHER,))), ISSUER) is None
@@ -110,7 +116,7 @@ def test_who_may_use_the_services_does_not_say_whose_tokens_are_honoured() -> No
         ([named(("a", "b", "c")), named(("c", "b")), named(("b", "a", "c"))], ("b", "c")),
     ],
 )
-def test_a_role_counts_that_all_rules_naming_the_issuer_list(
+def test_a_role_must_be_listed_by_all_rules_that_name_the_issuer(
     rules: list[IdentityRule], roles: tuple[str, ...]
 ) -> None:
     outcome = identity_mapping(owner(*rules, IdentityRule(clouds=(OTHER,), roles=())), ISSUER)
@@ -123,7 +129,9 @@ def test_a_role_counts_that_all_rules_naming_the_issuer_list(
     ("ids", "namespaced"),
     [(["kept"], False), (["kept", "kept"], False), (["kept", "mapped"], True), (["mapped"], True)],
 )
-def test_ids_are_kept_where_all_rules_say_so(ids: list[str], namespaced: bool) -> None:
+def test_ids_are_kept_if_all_rules_that_name_the_issuer_say_so(
+    ids: list[str], namespaced: bool
+) -> None:
     outcome = identity_mapping(owner(*(named(("member",), each) for each in ids)), ISSUER)
 
     assert outcome is not None
@@ -137,7 +145,7 @@ def test_a_cloud_honours_its_own_tokens_with_their_ids() -> None:
     )
 
 
-def test_a_namespace_depends_on_the_name_alone_and_stays() -> None:
+def test_the_namespace_of_a_cloud_depends_on_its_name_alone_and_never_changes() -> None:
     """Resources are found again by it, so it can never change."""
     assert namespace("cloud-2") == NAMESPACE
     assert namespace("cloud-3") != NAMESPACE

@@ -48,7 +48,7 @@ def test_a_route_names_its_clouds_in_order_and_what_was_skipped() -> None:
     )
 
 
-def test_an_unbound_service_stays_at_home() -> None:
+def test_an_unbound_service_is_explained_as_the_local_cloud() -> None:
     explanation = explained("")
 
     assert (explanation.target, explanation.clouds) == ("image@cloud-1", ("cloud-1",))
@@ -66,7 +66,7 @@ def test_a_rejection_has_status_and_reason() -> None:
     )
 
 
-def test_of_several_rejections_the_first_is_the_answer_and_the_others_are_told() -> None:
+def test_the_first_of_several_rejections_is_the_reason_and_the_others_are_listed() -> None:
     explanation = explained("{glance: cloud-9 | cloud-8}")
 
     assert explanation.reason == "no cloud is named cloud-9"
@@ -81,7 +81,7 @@ def test_a_scope_that_does_not_parse_is_rejected_without_a_target() -> None:
     assert explanation.reason.startswith("column 19: ")
 
 
-def test_an_explanation_is_json() -> None:
+def test_an_explanation_can_be_encoded_as_json() -> None:
     document = json.loads(json.dumps(dataclasses.asdict(explained("glance:cloud-2"))))
 
     assert document == {
@@ -97,7 +97,7 @@ def test_an_explanation_is_json() -> None:
     }
 
 
-def test_a_network_left_behind_by_compute_is_worth_a_warning() -> None:
+def test_binding_compute_without_network_gives_a_warning() -> None:
     (network, _) = explained("nova:cloud-2", "compute").warnings
 
     assert network == (
@@ -107,14 +107,14 @@ def test_a_network_left_behind_by_compute_is_worth_a_warning() -> None:
     assert explained("nova:cloud-2", "network").warnings == (network,)
 
 
-def test_nothing_is_warned_of_where_it_is_bound_or_the_same() -> None:
+def test_binding_compute_together_with_network_gives_no_warning() -> None:
     assert explained("nova:cloud-2", "image").warnings == ()
     assert explained("glance:cloud-2", "compute").warnings == ()
     assert explained("*:cloud-2", "compute").warnings == ()
     assert explained("nova:cloud-2;neutron:cloud-1;cinder:cloud-1", "compute").warnings == ()
 
 
-def test_a_cordon_is_told() -> None:
+def test_an_explanation_names_a_cordon_with_its_reason() -> None:
     cordoned = CLOUDS.with_cordons({"cloud-2": "new disks"})
     settings = PlanSettings()
     alone = explain_request("glance:cloud-2", "image", HOME, cordoned, settings)
@@ -143,19 +143,19 @@ class TestMethods:
         settings = PlanSettings()
         return explain_request(f"image:{scope}", "image", HOME, clouds, settings, method)
 
-    def test_the_rule_that_allows_it_is_named(self) -> None:
+    def test_an_explanation_names_the_rule_that_allows_the_method(self) -> None:
         explanation = self.explained(self.clouds(), "HEAD")
 
         assert (explanation.outcome, explanation.rules) == ("route", {"cloud-2": "accept[0]"})
 
-    def test_so_are_the_limits_that_hold_there(self) -> None:
+    def test_an_explanation_names_the_limits_of_the_caller(self) -> None:
         assert self.explained(self.clouds(), "HEAD").limits == {
             "cloud-2": "at most 5000 requests a second (peer.limits.requestsPerSecond), "
             "at most 2000 requests at once (peer.limits.requestsAtOnce)"
         }
         assert self.explained(self.clouds(peer=False), "HEAD").limits == {}
 
-    def test_the_rule_that_does_not_is_the_reason(self) -> None:
+    def test_an_explanation_names_the_rule_that_denies_the_method(self) -> None:
         explanation = self.explained(self.clouds(), "PUT")
 
         assert (explanation.outcome, explanation.status) == ("reject", 403)
@@ -164,19 +164,19 @@ class TestMethods:
             "GET, HEAD"
         )
 
-    def test_a_later_cloud_of_several_is_no_reason_to_refuse(self) -> None:
+    def test_a_denial_at_a_later_alternative_does_not_reject_the_request(self) -> None:
         explanation = self.explained(self.clouds(), "PUT", "local|cloud-2")
 
         assert (explanation.outcome, explanation.clouds) == ("route", ("cloud-1", "cloud-2"))
         assert explanation.rules == {"cloud-2": "denied: its rule accept[0] allows GET, HEAD"}
 
-    def test_audit_mode_lets_it_through(self) -> None:
+    def test_audit_mode_explains_a_denied_method_as_let_through(self) -> None:
         explanation = self.explained(self.clouds(mode="audit"), "PUT")
 
         assert explanation.outcome == "route"
         assert explanation.rules["cloud-2"].startswith("let through by acceptMode audit, else")
 
-    def test_without_an_envoy_there_nobody_enforces_it(self) -> None:
+    def test_a_cloud_without_a_peer_is_explained_as_not_enforcing_its_rules(self) -> None:
         explanation = self.explained(self.clouds(peer=False), "PUT")
 
         assert explanation.outcome == "route"
@@ -185,7 +185,7 @@ class TestMethods:
         )
 
 
-def test_a_policy_that_is_too_large_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_explanation_names_a_policy_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     peer = Peer(address="127.0.0.1", port=1)
     rule = AcceptRule(clouds=(CloudPattern(name="cloud-1"),))
     owner = Cloud(name="cloud-2", services=SERVICES, peer=peer, accept=(rule,))

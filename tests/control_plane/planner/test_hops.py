@@ -26,7 +26,7 @@ def test_peers_on_loopback_are_reached_without_tls(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["203.0.113.9", "2001:db8::1", "localhost.example", "0.0.0.0"])
-def test_other_peers_need_the_operators_word(address: str) -> None:
+def test_peers_beyond_loopback_need_the_option_insecure_peers(address: str) -> None:
     peer = Peer(address=address, port=8443)
 
     refused = peer_hop("cloud-2", peer, "image", insecure_peers=False, trust_domain=None)
@@ -41,7 +41,7 @@ def test_other_peers_need_the_operators_word(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "203.0.113.9", "peer.example"])
-def test_with_a_trust_domain_peers_are_reached_anywhere_and_by_their_name_only(
+def test_a_trust_domain_allows_peers_anywhere_and_requires_their_name(
     address: str,
 ) -> None:
     peer = Peer(address=address, port=8443)
@@ -72,12 +72,14 @@ TRICKS = [
 @pytest.mark.parametrize(
     "address", ["203.0.113.9", "2001:db8::9", "2001:DB8:0::9", "glance.example"]
 )
-def test_a_cloud_without_a_peer_is_asked_where_the_operator_allows_it(address: str) -> None:
+def test_a_cloud_without_a_peer_is_reached_at_addresses_that_the_operator_allows(
+    address: str,
+) -> None:
     assert isinstance(direct(address, allowed=NAMED), Direct)
 
 
 @pytest.mark.parametrize("address", [*LOCAL, *TRICKS, "::ffff:203.0.113.9", "x.glance.example"])
-def test_and_nowhere_else(address: str) -> None:
+def test_a_cloud_without_a_peer_is_unreachable_at_any_other_address(address: str) -> None:
     refused = direct("203.0.113.9", address, allowed=NAMED)
 
     assert isinstance(refused, Rejection)
@@ -89,7 +91,7 @@ def test_and_nowhere_else(address: str) -> None:
 @pytest.mark.parametrize(
     "address", ["::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:0.0.0.0", "::", "0::0", "0.0.0.0"]
 )
-def test_no_network_holds_what_leads_elsewhere(address: str) -> None:
+def test_mapped_and_unspecified_addresses_are_in_no_allowed_network(address: str) -> None:
     everything = (ip_network("::/0"), ip_network("0.0.0.0/0"), ip_network("::ffff:0:0/96"))
 
     assert isinstance(direct(address, allowed=everything), Rejection)
@@ -97,7 +99,9 @@ def test_no_network_holds_what_leads_elsewhere(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", [*LOCAL, *TRICKS, "203.0.113.9", "glance.example"])
-def test_by_default_only_on_loopback_and_with_a_trust_domain_nowhere(address: str) -> None:
+def test_a_cloud_without_a_peer_is_reached_on_loopback_by_default_and_not_with_tls(
+    address: str,
+) -> None:
     plain = direct(address, allowed=None, trust_domain=None)
 
     assert isinstance(direct(address, allowed=None), Rejection)

@@ -17,26 +17,26 @@ def at(*addresses: str, port: int = 9292) -> list[dict[str, Any]]:
     return [{"address": address, "port": port} for address in addresses]
 
 
-def test_its_addresses_with_its_prefix() -> None:
+def test_link_origins_are_the_endpoint_addresses_with_the_path() -> None:
     service = {"endpoints": at("10.0.0.2", "2001:db8::1"), "path": "/img"}
 
     assert found(service) == ("10.0.0.2:9292/img", "[2001:db8::1]:9292/img")
 
 
-def test_its_host_comes_first_and_once() -> None:
+def test_the_host_of_a_service_is_its_first_link_origin() -> None:
     service = {"endpoints": at("Glance.example"), "host": "glance.Example:9292"}
 
     assert found(service) == ("glance.example:9292",)
 
 
-def test_the_usual_ports_are_left_out() -> None:
+def test_link_origins_omit_default_ports() -> None:
     assert found({"endpoints": at("10.0.0.2", port=443), "host": "a.example:80"}) == (
         "a.example",
         "10.0.0.2",
     )
 
 
-def test_at_its_own_front() -> None:
+def test_link_origins_of_a_service_include_its_own_front() -> None:
     service = {"endpoints": at("10.0.0.2")}
 
     assert found(service, {}) == ("10.0.0.2:9292", "10.0.0.1:8080/image")

@@ -104,11 +104,13 @@ def planned(name: str, settings: PlanSettings = SETTINGS) -> Route | Rejection:
         ),
     ],
 )
-def test_one_cloud_is_one_hop(name: str, hops: list[Local | Direct | PeerHop]) -> None:
+def test_a_target_of_one_cloud_is_a_route_of_one_hop(
+    name: str, hops: list[Local | Direct | PeerHop]
+) -> None:
     assert planned(name) == Route(hops=tuple(hops))
 
 
-def test_a_validation_goes_to_the_issuer_and_says_what_counts_of_its_answer() -> None:
+def test_a_validation_is_routed_to_the_issuer_with_its_identity_mapping() -> None:
     assert planned("identity.validate@issuer") == Route(
         hops=(
             PeerHop(cloud="issuer", address="127.0.0.9", port=8443, prefix="/identity.validate"),
@@ -163,7 +165,7 @@ def test_a_validation_goes_to_the_issuer_and_says_what_counts_of_its_answer() ->
         ("identity.validate@cloud-2", 404, "cloud-2 has no identity service"),
     ],
 )
-def test_what_cannot_be_served_has_a_status_and_a_reason(
+def test_a_target_that_cannot_be_served_has_a_status_and_a_reason(
     name: str, status: int, reason: str
 ) -> None:
     assert planned(name) == Rejection(status=status, reason=reason)
@@ -188,13 +190,13 @@ def clouds_of(name: str) -> list[str]:
         ("image@[region=mars]|cloud-2", ["cloud-2"]),
     ],
 )
-def test_alternatives_keep_their_order_and_leave_out_what_cannot_serve(
+def test_alternatives_keep_their_order_without_the_clouds_that_cannot_serve(
     name: str, clouds: list[str]
 ) -> None:
     assert clouds_of(name) == clouds
 
 
-def test_what_was_left_out_is_remembered_with_its_reason() -> None:
+def test_skipped_clouds_are_returned_with_their_reasons() -> None:
     _, skipped = plan_with_skipped(
         parse_target("image@cloud-9|closed|cloud-2|cloud-9"), HOME, CLOUDS, SETTINGS
     )
@@ -218,20 +220,20 @@ def test_what_was_left_out_is_remembered_with_its_reason() -> None:
         ("image@closed|[region=mars]", 403),
     ],
 )
-def test_when_none_is_left_the_first_rejection_is_the_answer(name: str, status: int) -> None:
+def test_a_target_without_a_usable_cloud_gets_the_first_rejection(name: str, status: int) -> None:
     plan = planned(name)
 
     assert isinstance(plan, Rejection)
     assert plan.status == status
 
 
-def test_an_empty_selection_in_front_is_the_first_rejection() -> None:
+def test_an_empty_selection_at_the_first_place_is_the_first_rejection() -> None:
     plan = planned("image@[region=mars]|closed")
 
     assert plan == Rejection(status=404, reason="no cloud has the labels [region=mars]")
 
 
-def test_insecure_peers_reach_beyond_loopback() -> None:
+def test_the_option_insecure_peers_allows_peers_beyond_loopback() -> None:
     plan = planned("image@far", PlanSettings(insecure_peers=True))
 
     assert plan == Route(
@@ -239,7 +241,7 @@ def test_insecure_peers_reach_beyond_loopback() -> None:
     )
 
 
-def test_labels_stand_for_eight_usable_clouds() -> None:
+def test_a_selector_stands_for_its_first_eight_usable_clouds() -> None:
     """Clouds that may not be used don't take the places of those that may."""
     many = inventory(
         HOME,
@@ -256,7 +258,7 @@ def test_labels_stand_for_eight_usable_clouds() -> None:
 
 
 @pytest.mark.parametrize(("closed", "served"), [(255, True), (256, False)])
-def test_of_those_with_the_labels_so_many_are_looked_at(closed: int, served: bool) -> None:
+def test_a_selector_looks_at_a_bounded_number_of_clouds(closed: int, served: bool) -> None:
     """Whoever registers many clouds that nobody may use costs others no more time than that."""
     near = (cloud(f"c-{number:03}", labels={"kind": "k"}, accept=()) for number in range(closed))
     clouds = inventory(HOME, *near, cloud("open", labels={"kind": "k"}))
@@ -283,7 +285,7 @@ def test_a_route_has_no_more_hops_than_envoy_takes_priorities(last: str) -> None
     assert MAX_HOPS == 16 * 8
 
 
-def test_equal_outcomes_of_different_callers_are_one_key() -> None:
+def test_equal_plans_of_different_callers_are_equal_keys() -> None:
     """Nodes whose views are equal share the bytes."""
     open_to_all = cloud(
         "cloud-2",
@@ -314,7 +316,7 @@ CORDONED = {"cloud-1": "mine", "cloud-2": "new disks", "cloud-3": "", "closed": 
         ("identity.validate@issuer", "issuer is cordoned: y"),
     ],
 )
-def test_a_cordoned_cloud_that_is_named_is_a_503_with_the_operators_reason(
+def test_a_target_of_a_cordoned_cloud_is_a_503_with_the_reason_of_the_operator(
     name: str, reason: str
 ) -> None:
     plan = plan_target(parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
@@ -331,23 +333,21 @@ def test_a_cordoned_cloud_that_is_named_is_a_503_with_the_operators_reason(
         ("image@local", ["cloud-1"]),
     ],
 )
-def test_a_cordoned_cloud_is_passed_over_but_not_at_its_own_site(
-    name: str, clouds: list[str]
-) -> None:
+def test_a_cordoned_cloud_is_skipped_except_at_its_own_site(name: str, clouds: list[str]) -> None:
     plan = plan_target(parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
 
     assert isinstance(plan, Route)
     assert [hop.cloud for hop in plan.hops] == clouds
 
 
-def test_the_reason_of_a_cordon_is_not_for_those_who_may_not_use_the_cloud() -> None:
+def test_callers_that_may_not_use_a_cloud_do_not_see_the_reason_of_its_cordon() -> None:
     plan = plan_target(parse_target("image@closed"), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS)
 
     assert isinstance(plan, Rejection)
     assert (plan.status, plan.cause) == (403, "policy")
 
 
-def test_what_was_left_out_has_its_cause_in_one_word() -> None:
+def test_each_skipped_cloud_has_a_cause_of_one_word() -> None:
     name = "image@cloud-9|closed|no-image|far|cloud-3|cloud-1"
     _, skipped = plan_with_skipped(
         parse_target(name), HOME, CLOUDS.with_cordons(CORDONED), SETTINGS

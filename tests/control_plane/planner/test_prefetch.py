@@ -53,7 +53,9 @@ FLEET = (cloud("a", **CORE), cloud("b", **EDGE), cloud("c", **CORE, region="eu")
         (["[tier=none]"], ""),
     ],
 )
-def test_expressions_select_clouds_by_name_and_labels(texts: list[str], names: str) -> None:
+def test_prefetch_expressions_select_clouds_by_name_and_labels(
+    texts: list[str], names: str
+) -> None:
     assert selected(texts, *FLEET).clouds == set(names)
 
 
@@ -68,14 +70,14 @@ def test_expressions_select_clouds_by_name_and_labels(texts: list[str], names: s
         ("[tier]", "column"),
     ],
 )
-def test_what_selects_nothing_for_all_is_refused(text: str, words: str) -> None:
+def test_a_prefetch_expression_that_selects_nothing_is_refused(text: str, words: str) -> None:
     with pytest.raises(ScopeError) as refused:
         parse_prefetch(text)
 
     assert words in str(refused.value)
 
 
-def test_beyond_the_limit_the_last_by_name_are_left_out() -> None:
+def test_clouds_beyond_the_prefetch_limit_are_left_out_by_name() -> None:
     few = selected(["[tier=core] | [tier=edge] | d"], *FLEET, limit=2)
     before = (few.clouds, few.left_out)
     more = inventory(*FLEET, cloud("aa", **CORE))
@@ -87,7 +89,7 @@ def test_beyond_the_limit_the_last_by_name_are_left_out() -> None:
     assert touched == {"aa", "b"}  # b had to go
 
 
-def test_a_change_is_told_where_it_concerns_the_set() -> None:
+def test_a_change_concerns_the_prefetch_set_only_if_it_selects_the_cloud() -> None:
     chosen = selected(["[tier=core]"], *FLEET)
     clouds = inventory(*FLEET)
 
@@ -104,7 +106,7 @@ CHANGES = st.lists(st.tuples(st.lists(CLOUDS, max_size=4), st.lists(NAMES, max_s
 
 
 @given(CHANGES, st.integers(1, 4))
-def test_following_changes_comes_to_what_a_new_set_selects(changes, limit) -> None:
+def test_updating_a_prefetch_set_equals_making_it_anew(changes, limit) -> None:
     expressions = [parse_prefetch("[tier=x] | c")]
     known = Inventory()
     following = PrefetchSet(expressions, known, limit=limit)
@@ -156,13 +158,11 @@ OTHERS = inventory(
         ("home", set()),
     ],
 )
-def test_of_a_cloud_those_targets_are_fetched_that_the_caller_may_use(
-    name: str, targets: set[str]
-) -> None:
+def test_prefetched_targets_are_those_that_the_caller_may_use(name: str, targets: set[str]) -> None:
     assert prefetch_targets(name, CALLER, OTHERS, SETTINGS) == targets
 
 
-def test_of_a_cordoned_cloud_the_same_are_fetched() -> None:
+def test_prefetched_targets_of_a_cordoned_cloud_stay_the_same() -> None:
     """A cordon changes what they say; if they went, the first use after it would be a miss."""
     cordoned = OTHERS.with_cordons({"open": "why", "closed": "why"})
 

@@ -26,7 +26,7 @@ def told(target: str) -> Route | Rejection:
     return mark_stale(plan, UNTIL)
 
 
-def test_what_is_known_is_served() -> None:
+def test_a_known_target_is_served_while_the_registry_is_unreachable() -> None:
     assert isinstance(told("image@cloud-2"), Route)
     assert isinstance(told("image@cloud-7|cloud-2"), Route)
 
@@ -40,13 +40,15 @@ def test_what_is_known_is_served() -> None:
         ("identity.validate@cloud-7", "no cloud is named cloud-7"),
     ],
 )
-def test_what_is_not_known_may_exist(target: str, reason: str) -> None:
+def test_an_unknown_target_is_a_503_while_the_registry_is_unreachable(
+    target: str, reason: str
+) -> None:
     assert told(target) == Rejection(
         status=503, reason=f"{reason}, or the control plane does not know it yet: {AWAY}"
     )
 
 
-def test_what_was_refused_stays_refused() -> None:
+def test_a_denied_target_stays_a_403_while_the_registry_is_unreachable() -> None:
     refused = told("image@closed")
 
     assert isinstance(refused, Rejection)
@@ -55,7 +57,7 @@ def test_what_was_refused_stays_refused() -> None:
     assert refused.reason.endswith(f" ({AWAY})")
 
 
-def test_a_validation_that_is_not_honoured_stays_a_404() -> None:
+def test_a_token_that_is_not_honoured_stays_a_404_while_the_registry_is_unreachable() -> None:
     plan = Rejection(status=404, reason="cloud-1 does not honour it", cause="policy")
 
     assert mark_stale(plan, UNTIL) == Rejection(
@@ -63,7 +65,7 @@ def test_a_validation_that_is_not_honoured_stays_a_404() -> None:
     )
 
 
-def test_what_is_wrong_with_the_target_itself_is_told_as_ever() -> None:
+def test_an_error_in_the_target_itself_is_unchanged_while_the_registry_is_unreachable() -> None:
     plan = Rejection(status=400, reason="column 1: no such thing")
 
     assert mark_stale(plan, UNTIL) is plan
@@ -72,7 +74,7 @@ def test_what_is_wrong_with_the_target_itself_is_told_as_ever() -> None:
     )
 
 
-def test_a_site_whose_cloud_is_not_known_is_told_so() -> None:
+def test_a_site_whose_cloud_is_unknown_is_rejected_with_a_503() -> None:
     assert unknown_caller("cloud-1", None).reason == "the cloud of this site, cloud-1, is unknown"
     assert unknown_caller("cloud-1", UNTIL) == Rejection(
         status=503,

@@ -15,14 +15,14 @@ def document(name: str, more: str = "") -> str:
     return f"---\n{HEAD}metadata: {{name: {name}}}\n{more}"
 
 
-def test_a_place_names_the_cloud() -> None:
+def test_a_place_in_a_file_names_the_cloud() -> None:
     found = read_manifests(document("a") + document("b"), "f.yaml")
 
     assert found.entries == {"f.yaml#a": Cloud(name="a"), "f.yaml#b": Cloud(name="b")}
     assert found.all_identified
 
 
-def test_a_bad_document_hides_no_other() -> None:
+def test_a_bad_document_does_not_hide_the_others_of_its_file() -> None:
     found = read_manifests(document("a", "spec: {frnt: 1}") + "\n" + document("b"), "f.yaml")
     bad = found.entries["f.yaml#a"]
 
@@ -32,7 +32,7 @@ def test_a_bad_document_hides_no_other() -> None:
     assert found.all_identified
 
 
-def test_a_document_of_unknown_name_stands_by_its_line_with_the_line_of_the_error() -> None:
+def test_a_document_without_a_name_is_placed_by_its_first_line() -> None:
     found = read_manifests(document("a") + "---\nmetadata:\n  name: b\n  - c\n", "f.yaml")
 
     assert list(found.entries) == ["f.yaml#a", "f.yaml:5"]
@@ -40,13 +40,13 @@ def test_a_document_of_unknown_name_stands_by_its_line_with_the_line_of_the_erro
     assert not found.all_identified
 
 
-def test_a_cloud_twice_in_a_file_has_two_places() -> None:
+def test_two_documents_of_one_cloud_in_a_file_have_two_places() -> None:
     found = read_manifests(document("a") + document("a") + document("a"), "f.yaml")
 
     assert list(found.entries) == ["f.yaml#a", "f.yaml#a (2)", "f.yaml#a (3)"]
 
 
-def test_many_documents_of_one_cloud_cost_as_much_as_they_are_long() -> None:
+def test_many_documents_of_one_cloud_cost_linear_time() -> None:
     def lines(times: int) -> int:
         """The lines of the module that are run."""
         count = 0
@@ -77,13 +77,13 @@ def test_a_known_document_is_not_parsed_again() -> None:
     assert len(after.documents) == 2
 
 
-def test_a_byte_order_mark_and_empty_documents_are_nothing() -> None:
+def test_a_byte_order_mark_and_empty_documents_are_ignored() -> None:
     found = read_manifests("\ufeff# mine\n" + document("a") + "---\n# the end\n", "f.yaml")
 
     assert found.entries == {"f.yaml#a": Cloud(name="a")}
 
 
-def test_a_cordon_stands_beside_its_cloud() -> None:
+def test_a_file_can_contain_a_cloud_and_its_cordon() -> None:
     cordon = "---\napiVersion: scopeway.io/v1alpha1\nkind: Cordon\nmetadata: {name: a}\n"
     found = read_manifests(document("a") + cordon, "f.yaml")
     again = read_manifests(cordon, "f.yaml", found.documents)

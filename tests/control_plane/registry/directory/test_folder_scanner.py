@@ -9,7 +9,7 @@ from scopeway.control_plane.registry import Batch
 from scopeway.control_plane.registry.directory.folder_scanner import GONE_AFTER, FolderScanner
 
 
-def test_the_first_scan_returns_everything(place: Path) -> None:
+def test_the_first_scan_returns_every_document(place: Path) -> None:
     write(place / "a.yaml", "a")
     write(place / "b.yml", "b", "c")
     batch = FolderScanner(place).scan()
@@ -22,7 +22,7 @@ def test_the_first_scan_returns_everything(place: Path) -> None:
     }
 
 
-def test_other_files_hidden_ones_and_folders_are_left_alone(place: Path) -> None:
+def test_a_scan_ignores_other_files_hidden_files_and_folders(place: Path) -> None:
     write(place / "a.json", "a")
     write(place / ".b.yaml", "b")
     write(place / "c.yaml~", "c")
@@ -32,9 +32,7 @@ def test_other_files_hidden_ones_and_folders_are_left_alone(place: Path) -> None
     assert FolderScanner(place).scan() == Batch(complete=True, deletes=set())
 
 
-def test_a_change_is_read_when_the_file_has_come_to_rest(
-    place: Path, folder: FolderScanner
-) -> None:
+def test_a_changed_file_is_read_when_it_has_settled(place: Path, folder: FolderScanner) -> None:
     write(place / "a.yaml", "a", "b")
     settled(folder)
     write(place / "a.yaml", "a", "b", "c")
@@ -44,7 +42,7 @@ def test_a_change_is_read_when_the_file_has_come_to_rest(
     assert folder.scan() == Batch(deletes=set())
 
 
-def test_a_document_that_has_stayed_away_is_deleted(
+def test_a_document_that_stays_away_is_deleted(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     write(place / "a.yaml", "a", "b")
@@ -57,7 +55,7 @@ def test_a_document_that_has_stayed_away_is_deleted(
     assert folder.scan() == Batch(deletes=set())
 
 
-def test_what_comes_back_in_time_was_never_gone(
+def test_a_document_that_returns_in_time_is_not_deleted(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     write(place / "a.yaml", "a", "b")
@@ -72,7 +70,7 @@ def test_what_comes_back_in_time_was_never_gone(
     assert folder.scan() == Batch(deletes=set())
 
 
-def test_a_cloud_that_moves_to_another_file_is_never_gone(
+def test_a_cloud_that_moves_to_another_file_is_not_deleted(
     place: Path, folder: FolderScanner
 ) -> None:
     write(place / "a.yaml", "a", "b")
@@ -86,7 +84,7 @@ def test_a_cloud_that_moves_to_another_file_is_never_gone(
     )
 
 
-def test_nor_while_the_other_file_has_not_come_to_rest(
+def test_a_cloud_that_moves_to_a_file_that_has_not_settled_is_not_lost(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     """It is seen before two seconds have passed, and read after them."""
@@ -104,7 +102,7 @@ def test_nor_while_the_other_file_has_not_come_to_rest(
     assert batches[1].deletes == {f"{place}/a.yaml#a"}
 
 
-def test_files_that_never_rest_hold_no_absence_up_for_ever(
+def test_files_that_never_settle_do_not_delay_deletions_for_ever(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     write(place / "a.yaml", "a")
@@ -121,7 +119,7 @@ def test_files_that_never_rest_hold_no_absence_up_for_ever(
     assert [batch.deletes for batch in batches] == [set(), {f"{place}/a.yaml#a"}]
 
 
-def test_a_file_that_is_renamed_is_never_gone(place: Path, folder: FolderScanner) -> None:
+def test_renaming_a_file_deletes_no_cloud(place: Path, folder: FolderScanner) -> None:
     write(place / "a.yaml", "a")
     settled(folder)
     (place / "a.yaml").rename(place / "b.yaml")
@@ -133,7 +131,7 @@ def test_a_file_that_is_renamed_is_never_gone(place: Path, folder: FolderScanner
     )
 
 
-def test_a_file_that_never_rests_is_read_all_the_same(place: Path) -> None:
+def test_a_file_that_never_settles_is_read(place: Path) -> None:
     folder = FolderScanner(place)
     folder.scan()
     seen = []
@@ -144,7 +142,7 @@ def test_a_file_that_never_rests_is_read_all_the_same(place: Path) -> None:
     assert sum(seen) >= 4
 
 
-def test_a_file_that_has_stayed_away_takes_its_clouds_along(
+def test_a_file_that_stays_away_removes_its_clouds(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     write(place / "a.yaml", "a", "b")
@@ -158,7 +156,7 @@ def test_a_file_that_has_stayed_away_takes_its_clouds_along(
     assert settled(folder) == Batch(deletes=set())
 
 
-def test_a_checkout_takes_no_cloud_away(place: Path, folder: FolderScanner, clock: Clock) -> None:
+def test_a_git_checkout_deletes_no_cloud(place: Path, folder: FolderScanner, clock: Clock) -> None:
     """git unlinks each file that differs and makes it anew; we look in between."""
     names = [f"cloud-{number}" for number in range(30)]
     for name in names:
@@ -179,7 +177,7 @@ def test_a_checkout_takes_no_cloud_away(place: Path, folder: FolderScanner, cloc
     }
 
 
-def test_a_file_that_is_back_is_not_absent_however_often_it_changes(
+def test_a_file_that_exists_again_is_not_absent_however_often_it_changes(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     """As where one checkout follows another, and no look finds the file at rest."""
@@ -198,7 +196,9 @@ def test_a_file_that_is_back_is_not_absent_however_often_it_changes(
     assert not any(batch.deletes for batch in batches)
 
 
-def test_what_an_editor_does_is_a_change(place: Path, folder: FolderScanner, clock: Clock) -> None:
+def test_the_ways_in_which_editors_save_files_are_seen_as_changes(
+    place: Path, folder: FolderScanner, clock: Clock
+) -> None:
     """Vim moves the file away and writes it anew; others write beside it and rename."""
     path = place / "a.yaml"
     write(path, "a")
@@ -216,7 +216,7 @@ def test_what_an_editor_does_is_a_change(place: Path, folder: FolderScanner, clo
     assert rsync == Batch(upserts={f"{path}#a": a_cloud("a", rsync="1")}, deletes=set())
 
 
-def test_a_change_that_keeps_size_inode_and_time_is_seen(
+def test_a_change_that_keeps_size_inode_and_time_is_detected(
     place: Path, folder: FolderScanner
 ) -> None:
     """As `rsync --inplace -t` and `cp -p` leave them, from a backup."""
@@ -230,7 +230,7 @@ def test_a_change_that_keeps_size_inode_and_time_is_seen(
     assert settled(folder).upserts == {f"{path}#a": a_cloud("a", port=2222)}
 
 
-def test_a_folder_that_is_emptied_loses_its_clouds(
+def test_emptying_the_folder_deletes_its_clouds(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     write(place / "a.yaml", "a")
@@ -242,7 +242,7 @@ def test_a_folder_that_is_emptied_loses_its_clouds(
     assert folder.scan().deletes == {f"{place}/a.yaml#a"}
 
 
-def test_a_document_that_moves_within_its_file_is_no_change(place: Path) -> None:
+def test_moving_a_document_within_its_file_is_no_change(place: Path) -> None:
     write(place / "a.yaml", "a", "b")
     folder = FolderScanner(place)
     folder.scan()
@@ -251,7 +251,7 @@ def test_a_document_that_moves_within_its_file_is_no_change(place: Path) -> None
     assert settled(folder) == Batch(upserts={f"{place}/a.yaml#c": a_cloud("c")}, deletes=set())
 
 
-def test_a_config_map_that_is_swapped_is_seen(
+def test_swapping_a_config_map_is_detected(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     """As the kubelet does it: the files are links through a folder that is a link itself."""

@@ -11,7 +11,9 @@ from scopeway.control_plane.registry.directory import folder_scanner
 
 
 @pytest.mark.asyncio
-async def test_changes_of_the_folder_are_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_watching_a_folder_reports_new_and_deleted_clouds(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(folder_scanner, "GONE_AFTER", 0)
     write(place / "a.yaml", "a")
     async with reading(open_registry(f"dir:{place}")) as reader:
@@ -22,7 +24,7 @@ async def test_changes_of_the_folder_are_told(place: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.asyncio
-async def test_one_of_five_thousand_documents_is_told_alone(place: Path) -> None:
+async def test_watching_a_folder_reports_only_the_new_one_of_5000_documents(place: Path) -> None:
     names = [f"cloud-{number}" for number in range(5_000)]
     write(place / "all.yaml", *names)
     async with reading(open_registry(f"dir:{place}")) as reader:
