@@ -197,7 +197,9 @@ def holds(reader: Reader, clouds: Clouds, cordons: Cordons) -> bool:
     )
 
 
-async def test_everything_first_and_then_each_change(site: Site, read: Reading) -> None:
+async def test_every_registry_reports_a_complete_listing_and_then_each_change(
+    site: Site, read: Reading
+) -> None:
     await site.hold({"a": 1, "b": 1}, {"b": "why"})
     async with read(await site.open()) as reader:
         assert reader.batches[0].complete
@@ -207,7 +209,7 @@ async def test_everything_first_and_then_each_change(site: Site, read: Reading) 
     await site.close()
 
 
-async def test_nothing_is_lost_while_it_is_away_and_nothing_kept_when_it_is_back(
+async def test_every_registry_follows_contents_that_changed_while_it_was_unreachable(
     site: Site, read: Reading
 ) -> None:
     """However much it looks like the one that it was."""
@@ -225,7 +227,7 @@ async def test_nothing_is_lost_while_it_is_away_and_nothing_kept_when_it_is_back
     await site.close()
 
 
-async def test_where_most_is_gone_it_is_held_and_told(site: Site, read: Reading) -> None:
+async def test_every_registry_holds_and_reports_a_mass_loss(site: Site, read: Reading) -> None:
     clouds = {f"cloud-{number}": 1 for number in range(12)}
     await site.hold(clouds, {"cloud-1": "why"})
     async with read(await site.open()) as reader:
@@ -244,7 +246,7 @@ async def test_where_most_is_gone_it_is_held_and_told(site: Site, read: Reading)
     await site.close()
 
 
-async def test_of_a_bad_entry_the_last_good_version_stays_also_over_an_absence(
+async def test_every_registry_keeps_the_last_good_version_of_a_bad_entry_over_an_outage(
     site: Site, read: Reading
 ) -> None:
     await site.hold({"a": 1, "b": 1}, {})

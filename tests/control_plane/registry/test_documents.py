@@ -13,12 +13,12 @@ from scopeway.control_plane.registry.documents import (
 GOOD = b'{"apiVersion":"scopeway.io/v1alpha1","kind":"EdgeCloud","metadata":{"name":"a"}}'
 
 
-def test_reads_what_it_writes() -> None:
+def test_an_entry_reads_back_as_the_same_cloud() -> None:
     assert to_json(Cloud(name="a")) == GOOD
     assert parse_json(GOOD, "/a", "a") == Cloud(name="a")
 
 
-def test_an_entry_may_be_so_large() -> None:
+def test_the_size_of_an_entry_is_limited() -> None:
     assert parse_json(GOOD.ljust(262_144), "/a", "a") == Cloud(name="a")
 
 
@@ -34,7 +34,7 @@ def test_an_entry_may_be_so_large() -> None:
         (b"7", "7 is not an object"),
     ],
 )
-def test_refuses(text: bytes, reason: str) -> None:
+def test_an_entry_that_is_no_manifest_is_refused(text: bytes, reason: str) -> None:
     refused = parse_json(text, "/a", "a")
 
     assert isinstance(refused, InvalidCloud)
@@ -53,7 +53,7 @@ class Counted(str):
         return str.__eq__(self, other)
 
 
-def test_a_twin_behind_very_many_fields_is_found_without_comparing_all_of_them() -> None:
+def test_a_duplicate_field_behind_many_others_is_found_in_linear_time() -> None:
     pairs = [(Counted(number), 0) for number in [*range(2000), 1999]]
 
     with pytest.raises(ValueError, match="duplicate field '1999'"):
@@ -61,7 +61,7 @@ def test_a_twin_behind_very_many_fields_is_found_without_comparing_all_of_them()
     assert Counted.compared < 2 * len(pairs)
 
 
-def test_a_twin_with_a_long_name_makes_a_short_reason() -> None:
+def test_a_duplicate_field_with_a_long_name_gives_a_short_error() -> None:
     name = "a" * 10_000
     refused = parse_json(f'{{"{name}": 1, "{name}": 2}}'.encode(), "/a", "a")
 
@@ -69,7 +69,7 @@ def test_a_twin_with_a_long_name_makes_a_short_reason() -> None:
     assert len(str(refused)) < 200
 
 
-def test_the_name_must_be_the_one_of_the_key() -> None:
+def test_the_name_in_an_entry_must_equal_its_key() -> None:
     refused = parse_json(GOOD, "/b", "b")
 
     assert isinstance(refused, InvalidCloud)
@@ -93,7 +93,9 @@ def test_a_cordon_has_a_key_of_its_own_below_its_cloud() -> None:
         (Cloud(name="a"), "a/b", 'metadata.name: "a" is not the name in the key, "a/b"'),
     ],
 )
-def test_each_key_holds_its_kind(entry: Cloud | Cordon, key: str, words: str) -> None:
+def test_the_kind_of_an_entry_must_match_its_key(
+    entry: Cloud | Cordon, key: str, words: str
+) -> None:
     refused = parse_json(to_json(entry), "/x", key)
 
     assert isinstance(refused, InvalidCloud)
@@ -104,7 +106,7 @@ def test_each_key_holds_its_kind(entry: Cloud | Cordon, key: str, words: str) ->
     ("key", "name"), [("a", "a"), ("a/cordon", None), (None, "b")], ids=["cloud", "cordon", "none"]
 )
 @pytest.mark.parametrize("text", ['{"kind": "EdgeCloud", "metadata": {"name": "b"}}', "{", "[]"])
-def test_whose_cloud_a_refused_entry_is_about_is_said_by_its_key(
+def test_the_cloud_of_a_refused_entry_is_taken_from_its_key(
     key: str | None, name: str | None, text: str
 ) -> None:
     """Not by the document: whoever writes one key could hold another cloud by it."""

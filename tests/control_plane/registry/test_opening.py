@@ -17,17 +17,17 @@ from scopeway.control_plane.registry import RegistryUnavailable, open_registry, 
         ("etcd://me:secret@10.0.0.1/x", "etcd://10.0.0.1:2379/x"),
     ],
 )
-def test_a_url_opens_its_kind(url: str, name: str) -> None:
+def test_a_url_opens_the_registry_of_its_scheme(url: str, name: str) -> None:
     assert open_registry(url).name == name
 
 
 @pytest.mark.parametrize("url", ["", "clouds/", "redis://here", "etcd://a:b:c"])
-def test_another_url_is_refused(url: str) -> None:
+def test_an_unsupported_registry_url_is_refused(url: str) -> None:
     with pytest.raises(RegistryUnavailable):
         open_registry(url)
 
 
-def test_an_unsupported_url_is_not_shown_with_its_password() -> None:
+def test_an_error_in_an_unsupported_url_does_not_show_its_password() -> None:
     with pytest.raises(RegistryUnavailable) as caught:
         open_registry("https://me:secret@here")
 
@@ -36,20 +36,20 @@ def test_an_unsupported_url_is_not_shown_with_its_password() -> None:
     )
 
 
-def test_a_folder_is_not_written() -> None:
+def test_a_folder_cannot_be_opened_for_writing() -> None:
     with pytest.raises(RegistryUnavailable, match="dir:clouds is changed by editing its files"):
         open_store("dir:clouds")
 
 
 @pytest.mark.asyncio
-async def test_a_registry_is_read_once(tmp_path: Path) -> None:
+async def test_read_registry_returns_the_first_complete_listing(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(written(a_cloud("a")))
 
     assert (await read_registry(open_registry(f"dir:{tmp_path}"))).clouds == {"a"}
     assert (await read_registry(MemoryRegistry(a_cloud("b")))).clouds == {"b"}
 
 
-def test_a_folder_needs_no_grpc() -> None:
+def test_opening_a_folder_imports_no_grpc() -> None:
     program = (
         "import sys\n"
         "from scopeway.control_plane.registry import open_registry\n"

@@ -34,7 +34,7 @@ def sample(control_plane: ControlPlane, name: str) -> float | None:
     return control_plane.metrics.registry.get_sample_value(name)
 
 
-def test_there_is_nothing_to_serve_before_the_first_batch(control_plane: ControlPlane) -> None:
+def test_a_control_plane_without_a_batch_has_an_empty_status(control_plane: ControlPlane) -> None:
     assert control_plane.source is None
     status = dict(control_plane.status())
 
@@ -61,7 +61,7 @@ class Crowd:
             yield StreamStatus(node=NODE, peer="", since=0, types=())
 
 
-def test_who_looks_at_many_streams_lets_others_work_meanwhile(
+def test_reporting_many_streams_yields_to_other_tasks(
     control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -87,7 +87,7 @@ def test_who_looks_at_many_streams_lets_others_work_meanwhile(
     assert turns == 100 // STATUS_SLICE
 
 
-def test_the_first_batch_makes_the_source(control_plane: ControlPlane) -> None:
+def test_the_first_batch_creates_the_source(control_plane: ControlPlane) -> None:
     control_plane.apply(Batch(upserts={"one": CLOUD}, complete=True))
     assert control_plane.source is not None
     view = control_plane.source.attach(NODE)
@@ -100,7 +100,7 @@ def test_the_first_batch_makes_the_source(control_plane: ControlPlane) -> None:
     assert sample(control_plane, "scopeway_clouds") == 1
 
 
-def test_every_batch_is_measured(control_plane: ControlPlane) -> None:
+def test_the_duration_of_every_batch_is_measured(control_plane: ControlPlane) -> None:
     seen = []
     for batch in (Batch(upserts={"one": CLOUD}, complete=True), Batch(), Batch(deletes=["one"])):
         control_plane.apply(batch)
@@ -112,7 +112,7 @@ def test_every_batch_is_measured(control_plane: ControlPlane) -> None:
     assert (sample(control_plane, "scopeway_update_seconds_sum") or 0) > 0
 
 
-def test_an_empty_registry_is_served_too(control_plane: ControlPlane) -> None:
+def test_an_empty_registry_is_served(control_plane: ControlPlane) -> None:
     control_plane.apply(Batch(complete=True))
 
     assert control_plane.source is not None
@@ -132,7 +132,7 @@ def test_an_empty_registry_is_served_too(control_plane: ControlPlane) -> None:
         ),
     ],
 )
-def test_what_is_odd_about_prefetching_is_said_at_the_start(
+def test_a_prefetch_that_selects_no_cloud_or_too_many_is_logged_at_the_start(
     names: list[str], said: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     listen = ("127.0.0.1", 0)
@@ -153,7 +153,7 @@ def test_what_is_odd_about_prefetching_is_said_at_the_start(
     assert [record.message for record in caplog.records] == ([said] if said else [])
 
 
-def test_later_batches_change_it(control_plane: ControlPlane) -> None:
+def test_later_batches_change_the_source(control_plane: ControlPlane) -> None:
     control_plane.apply(Batch(complete=True))
     source = control_plane.source
     assert source is not None
@@ -165,7 +165,7 @@ def test_later_batches_change_it(control_plane: ControlPlane) -> None:
     assert "front" in view.wildcard(LISTENER)
 
 
-def test_a_refused_entry_is_told_once(
+def test_a_refused_entry_is_logged_once(
     control_plane: ControlPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = InvalidCloud("one", Problem("spec", "is bad"), name="cloud-1")
@@ -182,7 +182,7 @@ def test_a_refused_entry_is_told_once(
     assert sample(control_plane, "scopeway_registry_refused_entries") == 0
 
 
-def test_a_stale_registry_is_told_when_it_goes_and_when_it_is_back(
+def test_a_stale_registry_is_logged_when_it_becomes_unreachable_and_reachable_again(
     control_plane: ControlPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[tuple[Any, float | None]] = []
@@ -211,7 +211,7 @@ def test_a_stale_registry_is_told_when_it_goes_and_when_it_is_back(
     assert control_plane.status()["clouds"] == 1
 
 
-def test_why_it_is_stale_is_told_as_it_is_now(
+def test_each_change_of_the_reason_why_the_registry_is_stale_is_logged(
     control_plane: ControlPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
     control_plane.apply(Batch(upserts={"one": CLOUD}, complete=True))
@@ -237,7 +237,7 @@ def held(control_plane: ControlPlane) -> ControlPlane:
     return control_plane
 
 
-def test_a_storm_is_told_once_and_its_clouds_are_held(
+def test_a_mass_loss_is_logged_once_and_its_clouds_are_held(
     held: ControlPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
     held.apply(Batch())
@@ -251,7 +251,7 @@ def test_a_storm_is_told_once_and_its_clouds_are_held(
     assert sample(held, "scopeway_clouds") == STORM
 
 
-def test_a_storm_of_clouds_that_are_lost_one_by_one_is_told_once(
+def test_a_mass_loss_of_clouds_one_by_one_is_logged_once(
     control_plane: ControlPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As leases run out. Once all are back, the next one is told as well."""
@@ -266,7 +266,7 @@ def test_a_storm_of_clouds_that_are_lost_one_by_one_is_told_once(
         assert len(told) == storms
 
 
-def test_what_an_operator_gives_up_is_gone_and_no_storm_again(
+def test_clouds_that_an_operator_releases_are_gone_and_start_no_new_mass_loss(
     held: ControlPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.clear()
@@ -287,7 +287,7 @@ def test_what_an_operator_gives_up_is_gone_and_no_storm_again(
     assert held.status()["held"] == {}
 
 
-def test_many_refused_entries_are_a_few_lines(
+def test_many_refused_entries_are_logged_in_a_few_lines(
     control_plane: ControlPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = {f"/{n}": InvalidCloud(f"/{n}", Problem("spec", "is bad")) for n in range(1000)}
@@ -301,7 +301,7 @@ def test_many_refused_entries_are_a_few_lines(
     assert len(control_plane.status()["refused"]) == 1000
 
 
-def test_cordons_are_shown(control_plane: ControlPlane) -> None:
+def test_cordons_are_shown_in_status_and_metrics(control_plane: ControlPlane) -> None:
     entries = {"one": CLOUD, "mark": Cordon(name="cloud-1", reason="why")}
     control_plane.apply(Batch(upserts=entries, complete=True))
 

@@ -20,14 +20,16 @@ from scopeway.control_plane.runtime.fd_limits import ENOUGH, RESERVE, client_sha
         (resource.RLIM_INFINITY, 10_000),
     ],
 )
-def test_clients_get_what_others_do_not_need(descriptors: int, connections: int) -> None:
+def test_clients_get_the_file_descriptors_above_the_reserve(
+    descriptors: int, connections: int
+) -> None:
     assert client_share(descriptors, 10_000) == connections
 
 
 @pytest.mark.parametrize(
     ("soft", "hard", "after", "connections"), [(100, 1000, 1000, 744), (700, 700, 700, 444)]
 )
-def test_the_limit_is_raised_as_far_as_it_may(
+def test_the_limit_of_file_descriptors_is_raised_up_to_the_hard_limit(
     soft: int, hard: int, after: int, connections: int
 ) -> None:
     program = (

@@ -43,7 +43,7 @@ def run(*sizes: int) -> None:
         ((0, 5, 5, 5, 0, 0, 0), 2),
     ],
 )
-def test_memory_is_given_back_once_after_each_storm(
+def test_memory_is_returned_to_the_system_once_after_each_burst_of_activity(
     trims: list[int], sizes: tuple[int, ...], expected: int
 ) -> None:
     run(*sizes)
@@ -67,7 +67,7 @@ print(during, gc.isenabled(), thresholds, gc.get_freeze_count() > 1000)
 """
 
 
-def test_what_stays_is_never_looked_through_for_garbage() -> None:
+def test_garbage_collection_skips_the_objects_of_the_first_listing() -> None:
     said = subprocess.check_output([sys.executable, "-c", FIRST_LISTING], text=True)
 
     assert said.split() == ["False", "True", "True", "True"]
@@ -99,7 +99,7 @@ print(resident() - before)
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc")
-def test_large_blocks_among_small_ones_leave_no_holes() -> None:
+def test_large_blocks_between_small_ones_are_returned_to_the_system() -> None:
     kept = {
         how: int(subprocess.check_output([sys.executable, "-c", AMONG_SMALL_ONES, how]))
         for how in ("as it is", "apart")

@@ -59,7 +59,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_the_last_clouds_are_saved_at_the_end(tmp_path: Path) -> None:
+async def test_the_last_clouds_are_saved_when_the_watch_ends(tmp_path: Path) -> None:
     inner = MemoryRegistry(a_cloud("a"), a_cloud("b"))
     async with keeping(inner, tmp_path / "state") as reader:
         inner.put(a_cloud("c"))
@@ -77,7 +77,7 @@ async def test_the_first_listing_is_saved_at_once(tmp_path: Path) -> None:
         assert names(tmp_path) == {"a"}
 
 
-async def test_a_change_is_saved_after_the_debounce(
+async def test_a_changed_cloud_is_saved_after_the_debounce(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many changes there are meanwhile, and they are one writing."""
@@ -99,7 +99,7 @@ async def test_a_change_is_saved_after_the_debounce(
     assert saved == [0, 5]
 
 
-async def test_so_is_what_a_returned_registry_holds(tmp_path: Path) -> None:
+async def test_the_clouds_of_a_registry_that_returns_are_saved_at_once(tmp_path: Path) -> None:
     save(tmp_path, "a", "b")
     inner = AwayAtFirst("b", "c")
     async with keeping(inner, tmp_path, retry=0, debounce=1000) as reader:
@@ -109,7 +109,7 @@ async def test_so_is_what_a_returned_registry_holds(tmp_path: Path) -> None:
         assert names(tmp_path) == {"b", "c"}
 
 
-async def test_a_disk_that_hangs_holds_up_no_listing(
+async def test_a_hanging_disk_does_not_delay_the_listing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hangs, go_on = threading.Event(), threading.Event()
@@ -126,7 +126,7 @@ async def test_a_disk_that_hangs_holds_up_no_listing(
         go_on.set()
 
 
-async def test_what_could_not_be_saved_is_told_and_tried_again(
+async def test_a_failed_save_is_logged_and_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And the file of before is not said to be current meanwhile."""
@@ -161,7 +161,7 @@ async def test_what_could_not_be_saved_is_told_and_tried_again(
     assert told[-1] == "the clouds are saved again"
 
 
-async def test_a_file_that_is_gone_is_saved_again(
+async def test_a_deleted_file_is_saved_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(last_good, "IDLE", 0)
@@ -170,7 +170,9 @@ async def test_a_file_that_is_gone_is_saved_again(
         await eventually(lambda: names(tmp_path) == {"a"})
 
 
-async def test_why_the_registry_is_away_is_told_as_it_is_now(tmp_path: Path) -> None:
+async def test_the_reason_why_the_registry_is_unreachable_is_kept_up_to_date(
+    tmp_path: Path,
+) -> None:
     save(tmp_path, "a")
     inner = AwayAtFirst("b", reasons=("cannot be reached", "cannot be reached", "denies access"))
     async with keeping(inner, tmp_path, retry=0) as reader:
@@ -185,14 +187,14 @@ async def test_why_the_registry_is_away_is_told_as_it_is_now(tmp_path: Path) -> 
     assert second.current_until == first.current_until
 
 
-async def test_changes_are_saved_meanwhile(tmp_path: Path) -> None:
+async def test_changes_are_saved_while_the_registry_is_watched(tmp_path: Path) -> None:
     inner = MemoryRegistry(a_cloud("a"))
     async with keeping(inner, tmp_path, debounce=0):
         inner.put(a_cloud("b"))
         await eventually(lambda: names(tmp_path) == {"a", "b"})
 
 
-async def test_the_clouds_of_before_a_batch_are_freed_step_by_step(
+async def test_the_former_clouds_of_a_batch_are_freed_in_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also by the writer, which has those of before when a batch comes while it writes."""
@@ -245,7 +247,7 @@ async def test_the_clouds_of_before_a_batch_are_freed_step_by_step(
     assert max(found) <= 64
 
 
-async def test_saved_clouds_are_served_and_marked_while_the_registry_is_away(
+async def test_saved_clouds_are_served_as_stale_while_the_registry_is_unreachable(
     tmp_path: Path,
 ) -> None:
     save(tmp_path, "a", "b")
@@ -263,7 +265,7 @@ async def test_saved_clouds_are_served_and_marked_while_the_registry_is_away(
         assert [batch.stale is None for batch in reader.batches] == [False, True]
 
 
-async def test_a_registry_that_is_away_with_nothing_saved_is_unavailable(tmp_path: Path) -> None:
+async def test_an_unreachable_registry_without_saved_clouds_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(RegistryUnavailable, match="memory is away"):
         async with keeping(AwayAtFirst(), tmp_path):
             pass
@@ -271,7 +273,7 @@ async def test_a_registry_that_is_away_with_nothing_saved_is_unavailable(tmp_pat
     assert last_good_file.load(tmp_path) is None
 
 
-async def test_a_damaged_file_is_told_and_is_no_hindrance_when_the_registry_is_there(
+async def test_a_damaged_file_is_reported_and_ignored_when_the_registry_is_reachable(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "clouds.jsonl").write_text("x")
@@ -287,7 +289,7 @@ async def test_a_damaged_file_is_told_and_is_no_hindrance_when_the_registry_is_t
     assert names(tmp_path) == {"a"}
 
 
-async def test_a_damaged_file_that_cannot_be_moved_yet_is_not_written_over(
+async def test_a_damaged_file_that_cannot_be_moved_yet_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a folder that is read-only for a while."""
@@ -313,7 +315,7 @@ async def test_a_damaged_file_that_cannot_be_moved_yet_is_not_written_over(
     assert names(tmp_path) == {"a"}
 
 
-async def test_a_cloud_lost_in_a_storm_is_saved_too(tmp_path: Path) -> None:
+async def test_a_cloud_lost_in_a_mass_loss_is_saved(tmp_path: Path) -> None:
     inner = MemoryRegistry(*(a_cloud(f"cloud-{number}") for number in range(12)))
     async with keeping(inner, tmp_path) as reader:
         inner.delete(*(f"cloud-{number}" for number in range(8)))
@@ -324,14 +326,14 @@ async def test_a_cloud_lost_in_a_storm_is_saved_too(tmp_path: Path) -> None:
     assert len(saved.entries) == 12
 
 
-async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+async def test_a_state_directory_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RegistryUnavailable, match=r"the state directory .*/file/state cannot be"):
         async with keeping(MemoryRegistry(), tmp_path / "file" / "state"):
             pass
 
 
-async def test_what_a_returned_registry_has_lost_is_held_and_saved_until_it_is_given_up(
+async def test_a_mass_loss_after_an_outage_is_held_and_saved_until_it_is_released(
     tmp_path: Path,
 ) -> None:
     names = [f"cloud-{number}" for number in range(12)]
@@ -349,7 +351,7 @@ async def test_what_a_returned_registry_has_lost_is_held_and_saved_until_it_is_g
     assert [entry.name for entry in saved.entries.values()] == sorted(set(names) - {"cloud-11"})
 
 
-async def test_served_saved_clouds_are_not_saved_again(tmp_path: Path) -> None:
+async def test_saved_clouds_that_are_served_are_not_saved_again(tmp_path: Path) -> None:
     """Their file says until when they were what the registry holds."""
     save(tmp_path, "a")
     os.utime(tmp_path / "clouds.jsonl", (1, 1))
@@ -360,7 +362,7 @@ async def test_served_saved_clouds_are_not_saved_again(tmp_path: Path) -> None:
     assert (tmp_path / "clouds.jsonl").stat().st_mtime == 1
 
 
-async def test_how_old_the_saved_clouds_are_is_told(tmp_path: Path) -> None:
+async def test_the_age_of_served_saved_clouds_is_that_of_the_file(tmp_path: Path) -> None:
     save(tmp_path, "a")
     saved = (tmp_path / "clouds.jsonl").stat().st_mtime
     async with keeping(AwayAtFirst(), tmp_path, retry=0) as reader:

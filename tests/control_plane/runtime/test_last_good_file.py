@@ -31,7 +31,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
+def test_saved_clouds_are_read_back(tmp_path: Path) -> None:
     last_good_file.save(tmp_path, KNOWN, "etcd://here")
     saved = last_good_file.load(tmp_path)
 
@@ -41,13 +41,13 @@ def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
     assert files(tmp_path) == [FILE]
 
 
-def test_an_empty_inventory_is_something_saved(tmp_path: Path) -> None:
+def test_an_empty_inventory_can_be_saved_and_read_back(tmp_path: Path) -> None:
     last_good_file.save(tmp_path, Inventory(), "etcd://here")
 
     assert names(tmp_path) == []
 
 
-def test_nothing_saved_is_none(tmp_path: Path) -> None:
+def test_loading_without_a_file_returns_none(tmp_path: Path) -> None:
     assert last_good_file.load(tmp_path) is None
 
 
@@ -58,7 +58,7 @@ def test_a_half_written_file_does_not_replace_the_last_one(tmp_path: Path) -> No
     assert names(tmp_path) == ["a", "b"]
 
 
-def test_what_earlier_versions_wrote_is_read_and_written_the_same(tmp_path: Path) -> None:
+def test_a_file_of_an_earlier_version_is_read_and_written_unchanged(tmp_path: Path) -> None:
     """So that control planes of both versions may run one after the other, in either order."""
     (tmp_path / FILE).write_bytes(FORMAT_1.read_bytes())
     saved = last_good_file.load(tmp_path)
@@ -89,7 +89,7 @@ def test_what_earlier_versions_wrote_is_read_and_written_the_same(tmp_path: Path
         (b"\n", b"", "is not a file of saved clouds"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused_and_kept(
+def test_an_unusable_file_is_refused_and_kept(
     tmp_path: Path, old: bytes, new: bytes, reason: str
 ) -> None:
     last_good_file.save(tmp_path, KNOWN, "etcd://here")
@@ -106,7 +106,7 @@ def test_a_file_that_cannot_be_used_is_refused_and_kept(
     assert names(tmp_path) == ["a", "b"]
 
 
-def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_fifo_in_place_of_the_file_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / FILE)
 
     with pytest.raises(LastGoodDamaged, match="is not a file"):
@@ -114,7 +114,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     assert last_good_file.set_aside(tmp_path, KNOWN) is not None
 
 
-def test_a_good_file_is_not_set_aside_and_remnants_of_a_crash_are_removed(tmp_path: Path) -> None:
+def test_a_good_file_is_kept_in_place_and_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:
     last_good_file.save(tmp_path, KNOWN, "etcd://here")
     for name in (f".{FILE}.new", f".{FILE}.x.new", f".{FILE}.y.new"):
         (tmp_path / name).touch()
@@ -126,7 +126,7 @@ def test_a_good_file_is_not_set_aside_and_remnants_of_a_crash_are_removed(tmp_pa
 
 
 @pytest.mark.parametrize(("size", "gone", "kept"), [(10, 6, True), (10, 5, False), (9, 9, False)])
-def test_a_file_whose_clouds_are_mostly_gone_is_kept_beside_the_new_one(
+def test_a_file_is_kept_beside_the_new_one_if_most_of_its_clouds_are_gone(
     tmp_path: Path, size: int, gone: int, kept: bool
 ) -> None:
     """What a control plane finds at its start is what there is; but it may be a wiped etcd."""
@@ -146,7 +146,7 @@ def test_a_file_whose_clouds_are_mostly_gone_is_kept_beside_the_new_one(
     assert len(names(tmp_path)) == size - gone + 1
 
 
-def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_saved_clouds(tmp_path: Path) -> None:
     old_mask = os.umask(0)
     try:
         last_good_file.save(tmp_path / "state", KNOWN, "etcd://here")
@@ -157,7 +157,7 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
 
 
-def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+def test_saving_replaces_a_link_and_leaves_its_target_unchanged(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).write_text("mine")
     folder = tmp_path / "state"
@@ -171,7 +171,7 @@ def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_disk_that_is_full_leaves_the_old_one_and_nothing_else(
+def test_a_full_disk_leaves_the_old_file_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     def fail(*_: object) -> None:
@@ -186,7 +186,7 @@ def test_a_disk_that_is_full_leaves_the_old_one_and_nothing_else(
     assert names(tmp_path) == ["a", "b"]
 
 
-def test_file_and_folder_are_on_the_disk_before_it_is_said(
+def test_saving_syncs_the_file_and_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
@@ -207,7 +207,7 @@ def test_file_and_folder_are_on_the_disk_before_it_is_said(
     assert calls == ["file", "rename", "folder"]
 
 
-def test_two_control_planes_with_one_folder_leave_a_whole_file(tmp_path: Path) -> None:
+def test_two_control_planes_with_one_folder_leave_a_complete_file(tmp_path: Path) -> None:
     one, two = LastGoodFile(tmp_path, "etcd://one"), LastGoodFile(tmp_path, "etcd://two")
     one.save(KNOWN)
     two.save(Inventory())
@@ -218,7 +218,7 @@ def test_two_control_planes_with_one_folder_leave_a_whole_file(tmp_path: Path) -
     assert files(tmp_path) == [FILE]
 
 
-def test_a_file_that_is_gone_is_not_current(tmp_path: Path) -> None:
+def test_a_deleted_file_is_not_current(tmp_path: Path) -> None:
     file = LastGoodFile(tmp_path / "state", "etcd://here")
     file.save(KNOWN)
     (tmp_path / "state" / FILE).unlink()
@@ -230,7 +230,7 @@ def test_a_file_that_is_gone_is_not_current(tmp_path: Path) -> None:
     assert file.still_current()
 
 
-def test_a_change_writes_what_it_changed_and_keeps_the_others(tmp_path: Path) -> None:
+def test_saving_a_change_writes_changed_clouds_and_keeps_the_others(tmp_path: Path) -> None:
     file = LastGoodFile(tmp_path, "etcd://here")
     file.save(KNOWN)
     file.save(KNOWN.apply({"b": a_cloud("b", port=7), "c": a_cloud("c")}, ["a"]))
@@ -240,7 +240,7 @@ def test_a_change_writes_what_it_changed_and_keeps_the_others(tmp_path: Path) ->
     assert list(saved.entries.values()) == [a_cloud("b", port=7), a_cloud("c")]
 
 
-def test_a_cloud_whose_json_is_longer_than_its_yaml_is_read_back(tmp_path: Path) -> None:
+def test_a_saved_cloud_longer_in_json_than_in_yaml_is_read_back(tmp_path: Path) -> None:
     names = [f"cloud-of-a-long-name-{number:08}" for number in range(8192)]
     patterns = tuple(CloudPattern(name=name) for name in names)
     assert len(",".join(names)) < MAX_CHARACTERS

@@ -12,7 +12,7 @@ from scopeway.xds.grpc_server.logging import StreamLog
 from scopeway.xds.type_urls import CLUSTER
 
 
-def test_a_line_names_what_it_is_about() -> None:
+def test_a_log_line_shows_its_fields_after_the_message() -> None:
     record = logging.makeLogRecord(
         {
             "name": "scopeway.xds",
@@ -31,7 +31,7 @@ def test_a_line_names_what_it_is_about() -> None:
     )
 
 
-def test_a_field_that_the_message_shows_is_not_repeated() -> None:
+def test_a_log_line_does_not_repeat_a_field_that_its_message_shows() -> None:
     fields = {"node": "cloud-1/envoy", "lines_left_out": 7}
     record = logging.makeLogRecord(
         {"name": "a", "levelname": "INFO", "msg": "node %(node)s", "args": fields, **fields}
@@ -40,7 +40,7 @@ def test_a_field_that_the_message_shows_is_not_repeated() -> None:
     assert Formatter().format(record).endswith("INFO a: node cloud-1/envoy lines_left_out=7")
 
 
-def test_a_line_about_a_stream_shows_each_field_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_log_line_about_a_stream_shows_each_field_once(caplog: pytest.LogCaptureFixture) -> None:
     StreamLog().log("n/1", Nacked(CLUSTER, ("bad",), 13, "no such filter"))
     line = Formatter().format(caplog.records[0])
 
@@ -48,13 +48,13 @@ def test_a_line_about_a_stream_shows_each_field_once(caplog: pytest.LogCaptureFi
     assert line.endswith(": no such filter code=13")
 
 
-def test_a_line_without_more_is_left_alone() -> None:
+def test_a_log_line_without_fields_is_unchanged() -> None:
     record = logging.makeLogRecord({"name": "a", "levelname": "INFO", "msg": "ready"})
 
     assert Formatter().format(record).endswith("INFO a: ready")
 
 
-def test_a_budget_withholds_what_is_too_much_and_says_how_much_it_was() -> None:
+def test_a_log_budget_withholds_lines_and_reports_their_number() -> None:
     now = 0.0
     budget = LogBudget(2, 60, clock=lambda: now)
     first = [budget.take() for _ in range(5)]
@@ -68,7 +68,7 @@ def test_a_budget_withholds_what_is_too_much_and_says_how_much_it_was() -> None:
     assert later == [4, 0, None]
 
 
-def test_no_text_moves_a_cursor_or_looks_like_a_line() -> None:
+def test_control_characters_in_a_log_line_are_escaped() -> None:
     """Neither in the sentence nor in a field, nor in an error's traceback."""
     hostile = "a\n2026-11-30 05:00:00,000 INFO forged\x1b[31m\u202e\u2028b"
     try:
@@ -87,7 +87,7 @@ def test_no_text_moves_a_cursor_or_looks_like_a_line() -> None:
     assert any("forged" in line for line in others)
 
 
-def test_a_line_is_cut() -> None:
+def test_a_long_log_line_is_cut() -> None:
     record = logging.makeLogRecord({"name": "a", "levelname": "INFO", "msg": "x" * (1 << 20)})
 
     assert len(Formatter().format(record)) < MAX_LINE + 40

@@ -13,7 +13,7 @@ def burn(seconds: float) -> None:
         pass
 
 
-def test_a_long_turn_is_seen_once_and_a_collection_is_not() -> None:
+def test_a_long_turn_is_reported_once_without_garbage_collection() -> None:
     lag = LoopLag()
 
     async def go() -> tuple[float, float]:
@@ -38,7 +38,7 @@ def test_a_long_turn_is_seen_once_and_a_collection_is_not() -> None:
     assert len(gc.callbacks) == before
 
 
-def test_many_turns_after_each_other_are_not_one() -> None:
+def test_many_short_turns_are_not_reported_as_a_long_one() -> None:
     """Before, up to 20 ms of the turns before a long one counted as well."""
     lag = LoopLag()
 
@@ -52,7 +52,7 @@ def test_many_turns_after_each_other_are_not_one() -> None:
         assert 0.005 <= runner.run(go()) < 0.015
 
 
-def test_a_collection_of_another_thread_takes_none_of_the_turn() -> None:
+def test_garbage_collection_in_another_thread_is_not_subtracted_from_a_turn() -> None:
     lag = LoopLag()
 
     async def go() -> float:

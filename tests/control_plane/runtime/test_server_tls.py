@@ -40,7 +40,7 @@ def current(credentials: ReloadingServerCredentials) -> bytes:
     return certificates().certificate
 
 
-def test_a_new_connection_is_shown_the_renewed_certificate(
+def test_a_new_connection_gets_the_renewed_certificate(
     authority: AuthorityFolder, files: IdentityFiles
 ) -> None:
     credentials = ReloadingServerCredentials(files, "edge.example")
@@ -51,7 +51,7 @@ def test_a_new_connection_is_shown_the_renewed_certificate(
     assert current(credentials) == files.certificate.read_bytes() != first
 
 
-def test_half_a_change_changes_nothing_and_is_said_once(
+def test_a_mismatched_certificate_and_key_keep_the_previous_pair_and_are_logged_once(
     authority: AuthorityFolder, files: IdentityFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
     credentials = ReloadingServerCredentials(files, "edge.example")
@@ -71,7 +71,7 @@ def test_half_a_change_changes_nothing_and_is_said_once(
     assert current(credentials) == renewed != shown
 
 
-def test_only_the_bearers_of_an_authority_that_is_gone_are_believed_no_longer(
+def test_only_certificates_of_a_removed_authority_lose_trust(
     authority: AuthorityFolder, files: IdentityFiles
 ) -> None:
     credentials = ReloadingServerCredentials(files, "edge.example")
@@ -88,7 +88,7 @@ def test_only_the_bearers_of_an_authority_that_is_gone_are_believed_no_longer(
     assert credentials.believes(of_cloud(authority))
 
 
-def test_a_removal_seen_by_a_new_connection_first_is_not_lost(
+def test_a_removed_authority_noticed_by_a_new_connection_is_reported_to_refresh(
     authority: AuthorityFolder, files: IdentityFiles
 ) -> None:
     credentials = ReloadingServerCredentials(files, "edge.example")
@@ -99,12 +99,12 @@ def test_a_removal_seen_by_a_new_connection_first_is_not_lost(
     assert credentials.refresh()
 
 
-def test_it_ends_when_the_certificate_says(authority: AuthorityFolder) -> None:
+def test_a_connection_ends_with_its_certificate(authority: AuthorityFolder) -> None:
     assert ends_at(of_cloud(authority)) == pytest.approx((NOW + DAY).timestamp(), abs=1)
 
 
 @pytest.mark.parametrize("trust_domain", ["other.example", "edge.example"])
-def test_a_certificate_of_somebody_else_is_refused(
+def test_a_certificate_with_another_spiffe_id_is_refused(
     authority: AuthorityFolder, files: IdentityFiles, trust_domain: str
 ) -> None:
     chosen = (

@@ -63,7 +63,7 @@ def test_a_step_of_a_batch_changes_few_clouds(monkeypatch: pytest.MonkeyPatch) -
     assert max(sizes) <= 64
 
 
-def test_clouds_with_many_labels_change_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clouds_with_many_labels_are_changed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """The labels count that they bore before, too."""
     catalog, sizes = Catalog(), []
     many = {
@@ -85,7 +85,7 @@ def test_clouds_with_many_labels_change_one_by_one(monkeypatch: pytest.MonkeyPat
     assert max(sizes) <= 256
 
 
-def test_a_step_frees_few_clouds_of_those_before_a_batch() -> None:
+def test_a_step_frees_few_of_the_clouds_that_a_batch_replaces() -> None:
     def batch_of(label: str) -> Batch:
         return Batch(
             upserts={
@@ -146,7 +146,7 @@ def told_in_a_step(source: ScopewaySource, notifier: Recorder, *changed: Cloud) 
     return found
 
 
-def test_a_step_tells_of_few_targets_whatever_a_change_concerns() -> None:
+def test_a_step_notifies_few_targets_of_one_site() -> None:
     fleet = Fleet(*(cloud(f"cloud-{number}") for number in range(5)))
     views = [fleet.attach(f"cloud-{number}") for number in range(5)]
     for view in views:
@@ -160,7 +160,7 @@ def test_a_step_tells_of_few_targets_whatever_a_change_concerns() -> None:
     assert max(told) <= 256
 
 
-def test_a_step_tells_one_site_of_a_target_that_all_use() -> None:
+def test_a_step_notifies_one_site_of_a_target_that_all_sites_use() -> None:
     fleet = Fleet(*(cloud(f"cloud-{number}") for number in range(300)))
     for number in range(300):
         fleet.attach(f"cloud-{number}").resource(CLUSTER, "image@cloud-9")
@@ -169,7 +169,7 @@ def test_a_step_tells_one_site_of_a_target_that_all_use() -> None:
     assert (sum(told), max(told)) == (300, 1)
 
 
-def test_streams_may_leave_in_the_midst_of_it() -> None:
+def test_streams_can_close_during_a_batch() -> None:
     fleet = Fleet(*(cloud(f"cloud-{number}") for number in range(5)))
     views = [fleet.attach(f"cloud-{number}") for number in range(5)]
     for view in views:
@@ -187,7 +187,7 @@ def test_streams_may_leave_in_the_midst_of_it() -> None:
     assert fleet.source._fleet.inventory.get("cloud-4") == new["cloud-4"]
 
 
-def test_streams_may_come_in_the_midst_of_it() -> None:
+def test_streams_can_open_during_a_batch() -> None:
     """Before, one whose Envoy has another access log ended the control plane."""
     fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
     view = fleet.attach("cloud-1")
@@ -206,7 +206,7 @@ def test_streams_may_come_in_the_midst_of_it() -> None:
     assert fleet.source._fleet.inventory.get("cloud-1") == new["cloud-1"]
 
 
-def test_a_site_may_be_forgotten_in_the_midst_of_it() -> None:
+def test_a_site_can_be_forgotten_during_a_batch() -> None:
     fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), prefetch="cloud-2")
     view = fleet.attach("cloud-1")
     for number in range(1000):
@@ -221,7 +221,7 @@ def test_a_site_may_be_forgotten_in_the_midst_of_it() -> None:
     assert not fleet.source._policies._in_use
 
 
-def test_what_is_asked_for_in_the_midst_of_it_is_as_of_the_change() -> None:
+def test_resources_requested_during_a_batch_have_the_new_state() -> None:
     fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
     view = fleet.attach("cloud-1")
     before = view.resource(CLUSTER, "image@cloud-2")
@@ -237,7 +237,7 @@ def test_what_is_asked_for_in_the_midst_of_it_is_as_of_the_change() -> None:
     assert (CLUSTER, frozenset({"image@cloud-2"}), "cloud-1") in fleet.notifier.told
 
 
-def test_a_batch_of_clouds_that_bear_a_label_costs_once_what_selects_it() -> None:
+def test_a_batch_of_clouds_with_one_label_costs_linear_time() -> None:
     """Before, each cloud of a batch looked at all targets of the label."""
 
     def prepare(count: int):
@@ -251,7 +251,7 @@ def test_a_batch_of_clouds_that_bear_a_label_costs_once_what_selects_it() -> Non
     assert growth(prepare, 400) < LINEAR
 
 
-def test_selectors_that_have_a_label_in_common_cost_a_change_no_look(
+def test_a_change_does_not_look_at_selectors_that_only_share_a_label(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks = []
@@ -266,7 +266,7 @@ def test_selectors_that_have_a_label_in_common_cost_a_change_no_look(
     assert ["user-7"] in [list(users) for users in found]
 
 
-def test_others_have_their_turn_while_a_batch_is_taken_over() -> None:
+def test_other_tasks_run_during_a_batch() -> None:
     async def scene() -> None:
         listen = ("127.0.0.1", 0)
         plane = ControlPlane(Settings(registry="memory", xds_listen=listen, admin_listen=listen))
@@ -284,7 +284,7 @@ def test_others_have_their_turn_while_a_batch_is_taken_over() -> None:
     asyncio.run(scene())
 
 
-def test_commands_wait_for_what_is_being_taken_over() -> None:
+def test_commands_wait_for_the_end_of_a_batch() -> None:
     async def scene() -> None:
         listen = ("127.0.0.1", 0)
         plane = ControlPlane(Settings(registry="memory", xds_listen=listen, admin_listen=listen))
@@ -303,7 +303,7 @@ def test_commands_wait_for_what_is_being_taken_over() -> None:
     asyncio.run(scene())
 
 
-def test_slices_are_cut_by_time_and_return_what_the_work_does() -> None:
+def test_slices_are_cut_by_time_and_return_the_result_of_the_work() -> None:
     def work():
         for _ in range(10):
             yield
@@ -327,7 +327,7 @@ def test_slices_are_cut_by_time_and_return_what_the_work_does() -> None:
     assert asyncio.run(scene()) == ("done", 10)
 
 
-def test_the_turns_of_others_are_not_counted() -> None:
+def test_the_cost_of_sliced_work_excludes_other_tasks() -> None:
     """What takes long for the streams that it concerns must not let its entry rest."""
 
     def burn(seconds: float) -> None:
@@ -356,7 +356,7 @@ def test_the_turns_of_others_are_not_counted() -> None:
     assert 0.01 <= took < 0.05
 
 
-def test_a_batch_is_told_what_it_took_to_take_it_over() -> None:
+def test_a_batch_is_told_its_cost() -> None:
     found: list[float] = []
     listen = ("127.0.0.1", 0)
     plane = ControlPlane(Settings(registry="memory", xds_listen=listen, admin_listen=listen))

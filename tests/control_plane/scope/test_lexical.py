@@ -26,7 +26,7 @@ def why(case: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("case", ACCEPTED, ids=why)
-def test_the_vector_holds(case: dict[str, Any]) -> None:
+def test_the_lexical_form_of_an_accepted_vector_is_as_expected(case: dict[str, Any]) -> None:
     text, origin = case["text"], case["origin"]
 
     assert lexical_form(text) == case["lexical"]
@@ -44,7 +44,7 @@ def test_the_vector_holds(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=why)
-def test_the_vector_is_refused(case: dict[str, Any]) -> None:
+def test_a_refused_vector_has_the_expected_error(case: dict[str, Any]) -> None:
     text = bytes.fromhex(case["text_hex"]) if "text_hex" in case else case["text"]
 
     for refuse in (lexical_form, parse_scope):
@@ -88,7 +88,9 @@ def test_the_lexical_form_parses_to_the_same_scope(case: dict[str, Any]) -> None
         ("glance:a;image:b", "column 15: the service 'image' is bound twice"),
     ],
 )
-def test_a_refusal_of_the_lexical_form_reads(text: str, sentence: str | None) -> None:
+def test_errors_of_the_lexical_form_name_the_place_and_the_reason(
+    text: str, sentence: str | None
+) -> None:
     if sentence is None:
         assert lexical_form(text) == "image:a"
         return
@@ -98,13 +100,13 @@ def test_a_refusal_of_the_lexical_form_reads(text: str, sentence: str | None) ->
     assert str(refusal.value) == sentence
 
 
-def test_a_binding_for_each_service_there_is_can_be_read() -> None:
+def test_a_scope_with_a_binding_for_every_service_is_read() -> None:
     text = ";".join(f"{service}:a" for service in ["*", *sorted(SERVICE_TYPES)])
 
     assert lexical_form(text) == text
 
 
-def test_a_binding_of_a_completed_scope_is_an_expression() -> None:
+def test_each_binding_of_a_completed_scope_is_an_expression() -> None:
     expression = complete_scope("{glance: [region=eu] || local}", "cloud-1").expression_for("image")
 
     assert expression == "[region=eu]|cloud-1"

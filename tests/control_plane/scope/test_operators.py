@@ -52,7 +52,5 @@ def test_a_scope_is_shown_with_its_bindings_sorted(text: str, form: str) -> None
         ("a | (b ^ c) | d & e", "^"),
     ],
 )
-def test_an_operator_that_is_not_served_is_found_wherever_it_stands(
-    text: str, operator: str | None
-) -> None:
+def test_an_unsupported_operator_is_found_at_any_depth(text: str, operator: str | None) -> None:
     assert unsupported_operator(parse_expression(text)) == operator

@@ -55,7 +55,7 @@ def scope(**bindings: Expression) -> Scope:
         ('[region="eu"]', LabelSelector((("region", "eu"),))),
     ],
 )
-def test_an_expression_is_read_as(text: str, expected: Expression) -> None:
+def test_an_expression_is_parsed_into_its_tree(text: str, expected: Expression) -> None:
     assert parse_expression(text) == expected
     assert parse_expression(text.encode()) == expected
 
@@ -72,7 +72,7 @@ def test_parentheses_override_precedence() -> None:
     assert parse_expression("(a | b) & c") == Operation("&", (Operation("|", (A, B)), C))
 
 
-def test_one_operator_is_never_nested_in_itself() -> None:
+def test_nested_operations_of_one_operator_are_flattened() -> None:
     assert parse_expression("a | (b | c)") == Operation("|", (A, B, C))
     assert parse_expression("((a | b) | c)") == Operation("|", (A, B, C))
     assert parse_expression("a & ((b & c))") == Operation("&", (A, B, C))
@@ -100,7 +100,7 @@ def test_one_operator_is_never_nested_in_itself() -> None:
         ),
     ],
 )
-def test_a_scope_is_read_as(text: str, expected: Scope) -> None:
+def test_a_scope_is_parsed_into_its_bindings(text: str, expected: Scope) -> None:
     assert parse_scope(text) == expected
 
 
@@ -124,7 +124,7 @@ class TestLimits:
 
     @pytest.mark.parametrize("given", [str, str.encode])
     @pytest.mark.parametrize(("read", "text"), [(parse_scope, "image:a"), (parse_expression, "a")])
-    def test_bytes(
+    def test_the_bytes_of_a_scope_are_limited(
         self, read: Callable[[Any], object], text: str, given: Callable[[str], str | bytes]
     ) -> None:
         longest = text.ljust(2048)
@@ -133,7 +133,7 @@ class TestLimits:
         for longer in (longest + " ", "(" * 10_000):
             assert refusal(read, given(longer)) == "longer than 2048 bytes"
 
-    def test_bindings(self) -> None:
+    def test_the_bindings_of_a_scope_are_limited(self) -> None:
         """One for each service there is, and one for all others."""
         most = ";".join(f"{service}:a" for service in ("*", *SERVICE_TYPES))
         assert {each.service for each in parse_scope(most).bindings} == {"*", *SERVICE_TYPES}
@@ -142,7 +142,7 @@ class TestLimits:
             assert "is bound twice" in refusal(parse_scope, f"{most};{service}:a")
 
     @pytest.mark.parametrize("atom", ["a", "local", "[a=b]"])
-    def test_clouds_and_labels_of_one_expression(self, atom: str) -> None:
+    def test_clouds_and_labels_of_one_expression_are_limited(self, atom: str) -> None:
         most = "|".join([atom] * 32)
         parse_scope(f"image:{most};compute:{most}")
 
@@ -150,7 +150,7 @@ class TestLimits:
             "more than 32 clouds and labels in one expression"
         )
 
-    def test_levels_of_parentheses(self) -> None:
+    def test_levels_of_parentheses_are_limited(self) -> None:
         parse_expression("(" * 32 + "a" + ")" * 32)
 
         for deeper in ("(" * 33 + "a" + ")" * 33, "(" * 1000 + "a" + ")" * 1000, "(" * 1000):
@@ -158,7 +158,7 @@ class TestLimits:
             assert refusal(parse_expression, deeper) == f"column 33: {sentence}"
             assert refusal(parse_scope, f"*:{deeper}") == f"column 35: {sentence}"
 
-    def test_words_and_signs_of_one_expression(self) -> None:
+    def test_tokens_of_one_expression_are_limited(self) -> None:
         """An expression that is whole has an odd number of them."""
         first, second = (",".join(f"k{n}=v" for n in range(labels)) for labels in (31, 32))
         most = f"[{first}]|[{second}]"
@@ -172,7 +172,7 @@ class TestLimits:
         assert "column 257: more than 256 words" in refusal(parse_expression, "((((a))))&" * 200)
 
 
-def test_a_cloud_is_never_called_local() -> None:
+def test_a_cloud_cannot_be_named_local() -> None:
     assert not is_cloud_name("local")
     assert is_cloud_name("local-1")
 

@@ -76,17 +76,19 @@ def spellings(char: str) -> list[str]:
 
 
 @given(expressions)
-def test_an_expression_is_its_tree_form_read_again(expression: Expression) -> None:
+def test_the_tree_form_of_an_expression_parses_to_the_same_expression(
+    expression: Expression,
+) -> None:
     assert parse_expression(canonical(expression)) == expression
 
 
 @given(scopes)
-def test_a_scope_is_its_tree_form_read_again(scope: Scope) -> None:
+def test_the_tree_form_of_a_scope_parses_to_the_same_scope(scope: Scope) -> None:
     assert parse_scope(canonical(scope)) == scope
 
 
 @given(st.one_of(written(), token_soup, token_soup.map("image:{}".format)))
-def test_what_parses_has_a_lexical_form_that_parses_to_the_same(text: str) -> None:
+def test_the_lexical_form_of_a_valid_scope_parses_to_the_same_scope(text: str) -> None:
     try:
         scope = parse_scope(text)
     except ScopeError:
@@ -96,7 +98,7 @@ def test_what_parses_has_a_lexical_form_that_parses_to_the_same(text: str) -> No
 
 
 @given(st.one_of(written(), token_soup, token_soup.map("image:{}".format)))
-def test_the_lexical_form_and_the_completion_are_their_own(text: str) -> None:
+def test_lexical_form_and_completion_are_idempotent(text: str) -> None:
     try:
         lexical, completed = lexical_form(text), complete_scope(text, "cloud-1").text
     except ScopeError:
@@ -110,7 +112,7 @@ def test_the_lexical_form_and_the_completion_are_their_own(text: str) -> None:
 
 
 @given(scopes)
-def test_a_completed_scope_binds_all_and_holds_no_local(scope: Scope) -> None:
+def test_a_completed_scope_binds_all_services_without_local(scope: Scope) -> None:
     completed = parse_scope(complete_scope(canonical(scope), "cloud-1").text)
 
     assert completed.bindings[0].service == "*"
@@ -138,7 +140,7 @@ READERS: list[Callable[[str | bytes], object]] = [
 @given(
     text=st.one_of(st.text(), st.binary(), token_soup, written(), token_soup.map("image@{}".format))
 )
-def test_nothing_but_a_scope_error_comes_out(
+def test_any_text_raises_no_error_but_scope_error(
     read: Callable[[str | bytes], object], text: str | bytes
 ) -> None:
     error = refusal(read, text)
@@ -160,7 +162,7 @@ PLAIN = st.one_of(names, st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", ful
 
 
 @given(st.lists(PLAIN, min_size=1, max_size=32))
-def test_plain_names_are_read_as_among_parentheses(plain: list[str]) -> None:
+def test_plain_names_parse_the_same_as_in_parentheses(plain: list[str]) -> None:
     """They have a way of their own around the parser, for speed."""
     text = "|".join(plain)
 

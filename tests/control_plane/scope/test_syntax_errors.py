@@ -61,7 +61,9 @@ EXPRESSIONS = [
 
 
 @pytest.mark.parametrize(("text", "sentence"), EXPRESSIONS)
-def test_a_mistake_in_an_expression_reads(text: str, sentence: str) -> None:
+def test_an_error_in_an_expression_names_the_column_and_what_is_missing(
+    text: str, sentence: str
+) -> None:
     with pytest.raises(ScopeError) as mistake:
         parse_expression(text)
 
@@ -110,14 +112,16 @@ SCOPES = [
 
 
 @pytest.mark.parametrize(("text", "sentence"), SCOPES)
-def test_a_mistake_in_a_scope_reads(text: str | bytes, sentence: str) -> None:
+def test_an_error_in_a_scope_names_the_column_and_what_is_missing(
+    text: str | bytes, sentence: str
+) -> None:
     with pytest.raises(ScopeError) as mistake:
         parse_scope(text)
 
     assert str(mistake.value) == sentence
 
 
-def test_the_column_counts_in_the_text_as_it_was_written() -> None:
+def test_columns_count_in_the_text_as_it_was_written() -> None:
     with pytest.raises(ScopeError) as mistake:
         parse_scope("  {  Glance : Cloud-1 ||  }")
 

@@ -13,19 +13,19 @@ from scopeway.control_plane.scope import (
 )
 
 
-def test_a_target_name_joins_service_and_expression() -> None:
+def test_a_target_name_is_service_at_expression() -> None:
     assert target_name("image", "cloud-2|cloud-3") == "image@cloud-2|cloud-3"
 
 
 @pytest.mark.parametrize("service", [*sorted(SERVICE_TYPES), "identity.validate"])
-def test_a_name_that_was_made_can_be_read(service: str) -> None:
+def test_a_generated_target_name_is_parsed(service: str) -> None:
     name = target_name(service, "cloud-1")
 
     assert parse_target(name) == Target(service=service, expression=CloudName("cloud-1"))
     assert parse_target(name.encode()) == parse_target(name)
 
 
-def test_another_spelling_is_another_name_for_an_equal_target() -> None:
+def test_another_spelling_of_a_target_name_is_an_equal_target() -> None:
     expected = Operation("|", (CloudName("a"), CloudName("b")))
 
     assert parse_target("image@( A || b )").expression == expected
@@ -59,7 +59,7 @@ def test_another_spelling_is_another_name_for_an_equal_target() -> None:
         ("a" * 2100, "'@' is missing in the target name '" + "a" * 70 + "...'"),
     ],
 )
-def test_an_odd_name_is_refused(name: str | bytes, sentence: str | None) -> None:
+def test_a_malformed_target_name_is_refused(name: str | bytes, sentence: str | None) -> None:
     with pytest.raises(ScopeError) as refusal:
         parse_target(name)
 
@@ -68,7 +68,7 @@ def test_an_odd_name_is_refused(name: str | bytes, sentence: str | None) -> None
     assert str(refusal.value).isascii()
 
 
-def test_the_column_counts_within_the_expression() -> None:
+def test_columns_of_target_errors_count_within_the_expression() -> None:
     with pytest.raises(ScopeError) as refusal:
         parse_target("image@a b")
 

@@ -26,7 +26,7 @@ def is_current(view: NodeView, type_url: str, name: str, version: str) -> bool:
 
 
 class TestLeaving:
-    def test_a_target_is_in_use_while_a_stream_uses_it(self) -> None:
+    def test_a_target_is_in_use_only_while_a_stream_uses_it(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=SourceLimits(idle_sites=0))
         first, second = fleet.attach(), fleet.attach()
         for view in (first, second):
@@ -44,7 +44,9 @@ class TestLeaving:
         stats = fleet.source.stats()
         assert (stats.streams, stats.targets) == (0, 0)
 
-    def test_what_only_the_stream_that_left_used_is_forgotten_while_others_stay(self) -> None:
+    def test_targets_used_only_by_a_closed_stream_are_forgotten_while_others_stay_open(
+        self,
+    ) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), cloud("cloud-3"))
         first, second = fleet.attach(), fleet.attach()
         first.resource(CLUSTER, "image@cloud-2")
@@ -54,7 +56,9 @@ class TestLeaving:
 
         assert fleet.source.stats().targets == 1
 
-    def test_what_did_not_come_back_with_a_stream_is_forgotten_when_that_leaves(self) -> None:
+    def test_remembered_targets_that_a_returning_stream_does_not_use_are_forgotten_when_it_closes(
+        self,
+    ) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), cloud("cloud-3"))
         view = fleet.attach()
         view.resource(CLUSTER, "image@cloud-2")
@@ -66,7 +70,7 @@ class TestLeaving:
 
         assert (both, fleet.source.stats().targets) == (2, 1)
 
-    def test_of_the_sites_that_left_the_first_is_forgotten_first(self) -> None:
+    def test_the_site_that_left_first_is_forgotten_first(self) -> None:
         clouds = [cloud(f"cloud-{number}") for number in range(4)]
         fleet = Fleet(*clouds, limits=SourceLimits(idle_sites=2))
         views = [fleet.attach(f"cloud-{number}") for number in range(3)]
@@ -80,7 +84,7 @@ class TestLeaving:
             for view, each in zip(views, known, strict=True)
         ] == [True, False, True]
 
-    def test_of_a_site_that_is_forgotten_nothing_is_kept(self) -> None:
+    def test_a_forgotten_site_leaves_no_resources_behind(self) -> None:
         """Before, what was made of its cloud at a change was served for ever."""
         clouds = [cloud(f"cloud-{number}") for number in range(2)]
         fleet = Fleet(*clouds, limits=SourceLimits(idle_sites=1))
@@ -92,7 +96,7 @@ class TestLeaving:
         assert fleet.attach("cloud-0").resource(LISTENER, "front") is None
 
     @pytest.mark.parametrize(("targets", "forgotten"), [(5, []), (4, ["a"]), (2, ["a", "b"])])
-    def test_so_many_targets_are_remembered_of_all_sites_together(
+    def test_remembered_targets_of_all_idle_sites_are_limited(
         self, targets: int, forgotten: list[str]
     ) -> None:
         idle = IdleSites(sites=10, targets=targets)
@@ -102,7 +106,7 @@ class TestLeaving:
 
         assert gone == forgotten
 
-    def test_of_sites_with_many_targets_fewer_are_remembered(self) -> None:
+    def test_remembered_targets_of_one_idle_site_are_limited(self) -> None:
         clouds = [cloud(f"cloud-{number}") for number in range(3)]
         fleet = Fleet(*clouds, limits=SourceLimits(idle_targets=3))
         for number in range(2):
@@ -115,7 +119,7 @@ class TestLeaving:
 
 
 class TestComingBack:
-    def test_a_stream_that_came_back_is_something_new(self) -> None:
+    def test_a_returning_stream_counts_as_activity(self) -> None:
         """Else the memory of a storm, in which all go and come, would never be given back."""
         fleet = Fleet(cloud("cloud-1"))
         view = fleet.attach()
@@ -136,7 +140,9 @@ class TestComingBack:
             (EXTENSION, "lua/front"),
         ],
     )
-    def test_what_it_had_is_current(self, type_url: str, name: str) -> None:
+    def test_a_resource_that_a_returning_envoy_has_is_current(
+        self, type_url: str, name: str
+    ) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
         view = fleet.attach()
         had = version(view, type_url, name)
@@ -151,7 +157,9 @@ class TestComingBack:
         assert version(back, type_url, name) == had
 
     @pytest.mark.parametrize("name", ["image@cloud-2", "image@[fleet=f]", "image@cloud-9|cloud-2"])
-    def test_it_is_not_when_a_cloud_changed_meanwhile(self, name: str) -> None:
+    def test_a_cluster_is_not_current_if_its_cloud_changed_during_the_absence(
+        self, name: str
+    ) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
         view = fleet.attach()
         had = version(view, CLUSTER, name)
@@ -161,7 +169,7 @@ class TestComingBack:
 
         assert not is_current(back, CLUSTER, name, had)
 
-    def test_what_was_made_of_a_site_that_came_back_is_not_kept_for_it(self) -> None:
+    def test_resources_of_a_returning_site_are_not_cached(self) -> None:
         """85 kB each; only who comes for the first time is about to ask for all of it."""
         fleet = Fleet(cloud("cloud-1"))
         fleet.attach().close()
@@ -170,7 +178,7 @@ class TestComingBack:
 
         assert not fleet.source._site_resources._cache._fresh
 
-    def test_it_is_not_when_its_own_cloud_is_another_caller_now(self) -> None:
+    def test_a_cluster_is_not_current_if_the_own_cloud_became_another_caller(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
         view = fleet.attach()
         had = version(view, CLUSTER, "image@cloud-2")
@@ -181,7 +189,7 @@ class TestComingBack:
         assert not is_current(back, CLUSTER, "image@cloud-2", had)
         assert status(back, "image@cloud-2") == "403"
 
-    def test_what_is_current_is_in_use_and_counts(self) -> None:
+    def test_a_current_target_is_in_use_and_counts_towards_the_limit(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=SourceLimits(targets=1))
         view = fleet.attach()
         had = version(view, CLUSTER, "image@cloud-2")
@@ -193,7 +201,7 @@ class TestComingBack:
         assert fleet.notifier.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
         assert back.resource(CLUSTER, "image@cloud-1") is None, "it is one too many"
 
-    def test_one_too_many_is_not_current(self) -> None:
+    def test_a_target_beyond_the_limit_is_not_current(self) -> None:
         fleet = Fleet(
             cloud("cloud-1"), cloud("cloud-2"), cloud("cloud-3"), limits=SourceLimits(targets=1)
         )
@@ -205,7 +213,7 @@ class TestComingBack:
 
         assert not is_current(back, CLUSTER, "image@cloud-2", had)
 
-    def test_what_could_not_be_served_and_is_current_is_in_use_like_any_other(self) -> None:
+    def test_a_current_rejection_is_in_use_and_counts_towards_the_limit(self) -> None:
         fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(negative=1))
         one, other = fleet.attach(), fleet.attach()
         answers = [one.resource(CLUSTER, f"image@cloud-{number}") for number in (2, 3)]
@@ -218,7 +226,7 @@ class TestComingBack:
         fleet.delete("cloud-3")
         assert status(one, "image@cloud-3") == "404", "it is told why"
 
-    def test_a_rejection_is_made_anew(self) -> None:
+    def test_a_rejection_is_never_current(self) -> None:
         """So that each stream's are counted."""
         fleet = Fleet(cloud("cloud-1"))
         view = fleet.attach()
@@ -227,7 +235,7 @@ class TestComingBack:
         assert not is_current(view, CLUSTER, "image@cloud-9", had)
         assert not is_current(view, CLUSTER, "image@cloud-9", "")
 
-    def test_an_envoy_that_logs_elsewhere_now_has_other_filters(self) -> None:
+    def test_filters_are_not_current_for_an_envoy_with_another_access_log(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
         view = fleet.attach()
         had = version(view, EXTENSION, "lua/front")

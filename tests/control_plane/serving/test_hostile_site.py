@@ -64,7 +64,7 @@ def fleet(limits: SourceLimits | None = None) -> Fleet:
     return Fleet(*(cloud(f"cloud-{each}") for each in range(1, 4)), limits=limits)
 
 
-def test_slow_names_of_one_site_hold_up_no_other() -> None:
+def test_slow_names_of_one_site_do_not_delay_other_sites() -> None:
     """Neither while they are asked for nor when the stream has ended."""
     turns = Turns()
 
@@ -97,7 +97,7 @@ def test_slow_names_of_one_site_hold_up_no_other() -> None:
     assert turns.longest < 0.05, "of some hundred milliseconds of work"
 
 
-def test_a_site_that_has_used_up_its_budget_waits_and_no_other_does(
+def test_a_site_without_budget_waits_and_other_sites_do_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(app, "CPU_SHARE", 0.01)
@@ -124,7 +124,7 @@ def test_a_site_that_has_used_up_its_budget_waits_and_no_other_does(
     assert asyncio.run(go())
 
 
-def test_names_that_were_slow_to_read_are_quickly_forgotten(
+def test_names_that_were_slow_to_parse_are_forgotten_without_parsing_them_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They are not read again when the stream ends."""
@@ -146,7 +146,7 @@ def test_names_that_were_slow_to_read_are_quickly_forgotten(
     other.close()
 
 
-def test_the_clouds_and_labels_of_a_sites_targets_are_bounded() -> None:
+def test_clouds_and_labels_of_the_targets_of_a_site_are_limited() -> None:
     """Of all its streams together; those in use go on, and so do other sites."""
     source = fleet(limits=SourceLimits(atoms_per_cloud=5)).source
     views = [source.attach(made("cloud-1")) for _ in range(2)]
@@ -170,12 +170,12 @@ class TestBackgroundQueue:
             log.append(name)
             yield
 
-    def test_what_is_small_is_done_at_once(self) -> None:
+    def test_small_work_is_done_at_once(self) -> None:
         log: list[str] = []
         BackgroundQueue().add(self.work(log, "a", 3))
         assert log == ["a"] * 3
 
-    def test_what_is_large_is_done_in_slices_and_in_order(
+    def test_large_work_is_done_in_slices_and_in_order(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("scopeway.control_plane.runtime.slices.BACKGROUND_SLICE", -1.0)
@@ -194,7 +194,7 @@ class TestBackgroundQueue:
         assert log.index("others") == 1
         assert log[-1] == "others"
 
-    def test_what_fails_is_logged_and_the_rest_is_done(
+    def test_failed_work_is_logged_and_the_rest_is_done(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         def failing() -> Steps[None]:
@@ -209,7 +209,7 @@ class TestBackgroundQueue:
         assert len(caplog.records) == 1
 
 
-def test_what_is_told_of_many_targets_is_told_in_slices() -> None:
+def test_notifications_of_many_targets_are_sent_in_slices() -> None:
     """A change of a cloud that 1,000 targets of one site name."""
     started = fleet()
     view = started.source.attach(made("cloud-1"))
@@ -225,7 +225,7 @@ def test_what_is_told_of_many_targets_is_told_in_slices() -> None:
     assert max(told) <= 256
 
 
-def test_no_step_of_a_stream_works_out_all_of_a_policy() -> None:
+def test_no_step_of_a_stream_computes_a_whole_policy() -> None:
     """8,000 names in 250 rules, which with four labels are too many rights."""
     names = [f"c-{number}" for number in range(8000)]
     rules = [
@@ -271,7 +271,7 @@ def largest(port: int) -> Cloud:
     return Cloud(name="cloud-1", front=front, accept=(rule,))
 
 
-def test_no_step_makes_all_of_the_largest_site() -> None:
+def test_no_step_computes_all_resources_of_the_largest_site() -> None:
     """Neither when a stream comes nor when the entry changes, whose Envoys have other logs."""
     preload()
     inventory = Inventory().apply({"cloud-1": largest(1)})

@@ -33,7 +33,7 @@ def test_a_node_is_admitted_as_the_cloud_in_its_certificate() -> None:
     assert admitted(node(CLOUD_1, id="cloud-1")).site == "cloud-1"
 
 
-def test_the_context_has_what_the_metadata_says() -> None:
+def test_the_context_of_a_node_has_its_metadata() -> None:
     assert admitted(node(CLOUD_1)) == NodeContext(
         node_id="cloud-1/a",
         site="cloud-1",
@@ -42,13 +42,13 @@ def test_the_context_has_what_the_metadata_says() -> None:
     )
 
 
-def test_without_tls_a_claim_is_not_verified() -> None:
+def test_a_claimed_cloud_is_not_verified_without_tls() -> None:
     claim = Node(id="cloud-2/a", cluster="cloud-1", identities=None, metadata=METADATA)
 
     assert admitted(claim).site == "cloud-1"
 
 
-def test_without_a_trust_domain_no_certificate_is_that_of_a_cloud() -> None:
+def test_a_certificate_names_no_cloud_without_a_trust_domain() -> None:
     with pytest.raises(ProtocolError, match="no cloud of the trust domain None"):
         admitted(node(CLOUD_1), None)
 

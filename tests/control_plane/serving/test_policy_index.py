@@ -80,7 +80,7 @@ class Clock:
             callback()
 
 
-def test_sites_with_equal_policies_share_one_and_it_is_compiled_when_it_is_asked_for() -> None:
+def test_sites_with_equal_rules_share_one_policy_compiled_on_demand() -> None:
     policies = Counting(cloud("a", EDGE), cloud("b", EDGE), cloud("c", "a"))
     assert policies.compiled == []
 
@@ -88,7 +88,7 @@ def test_sites_with_equal_policies_share_one_and_it_is_compiled_when_it_is_asked
     assert len(policies.compiled) == 2
 
 
-def test_a_site_that_an_earlier_envoy_has_joined_waits_with_no_routes_that_are_not_for_it() -> None:
+def test_a_site_with_an_earlier_envoy_waits_without_routes_of_the_wrong_format() -> None:
     clock = Clock()
     policies = Counting(cloud("a", EDGE), cloud("b", EDGE), timer=clock)
     policies.takes = 1.0
@@ -101,7 +101,7 @@ def test_a_site_that_an_earlier_envoy_has_joined_waits_with_no_routes_that_are_n
     assert len(policies.compiled) == 2
 
 
-def test_a_policy_that_replaces_one_in_the_making_is_made_in_steps_as_well() -> None:
+def test_a_policy_replaced_during_its_compilation_is_compiled_in_steps() -> None:
     policies = Counting(cloud("a", EDGE))
     steps = policies.prepare("a")
     next(steps)
@@ -113,7 +113,7 @@ def test_a_policy_that_replaces_one_in_the_making_is_made_in_steps_as_well() -> 
     assert len(policies.compiled) == 2
 
 
-def test_a_cloud_without_a_peer_has_none() -> None:
+def test_a_cloud_without_a_peer_has_no_policy() -> None:
     policies = Counting(cloud("a", EDGE, peer=False))
 
     assert policies.routes("a") is None
@@ -135,7 +135,7 @@ LABELS = {"tier": "edge", "region": "eu"}
         (None, cloud("x"), set()),
     ],
 )
-def test_labels_that_come_or_go_concern_the_policies_that_select_them(
+def test_a_change_of_labels_concerns_the_policies_that_select_them(
     old: Cloud | None, new: Cloud | None, sites: set[str]
 ) -> None:
     policies = Counting(cloud("a", EDGE), cloud("b", EU_EDGE), cloud("c", "x"))
@@ -145,7 +145,7 @@ def test_labels_that_come_or_go_concern_the_policies_that_select_them(
     assert {name for name in "abc" if policies.routes(name) is not before[name]} == sites
 
 
-def test_a_policy_that_changes_is_another_one() -> None:
+def test_changed_rules_give_another_policy() -> None:
     policies = Counting(cloud("a", EDGE), cloud("b", EDGE))
     before = policies.routes("a")
 
@@ -155,7 +155,7 @@ def test_a_policy_that_changes_is_another_one() -> None:
     assert policies.routes("b") is before
 
 
-def test_what_no_site_uses_is_forgotten() -> None:
+def test_a_policy_that_no_site_uses_is_forgotten() -> None:
     policies = Counting(cloud("a", EDGE), cloud("b", EU_EDGE))
     policies.set("a", None)
     policies.set("b", None)
@@ -171,7 +171,7 @@ def labelled(number: int) -> Cloud:
     return cloud(f"x-{number}", labels={"tier": "edge"})
 
 
-def test_a_policy_that_takes_long_rests_and_many_changes_are_one() -> None:
+def test_an_expensive_policy_rests_and_combines_many_changes() -> None:
     clock = Clock()
     policies = Counting(cloud("a", EDGE), timer=clock)
     policies.takes = 0.01
@@ -190,7 +190,7 @@ def test_a_policy_that_takes_long_rests_and_many_changes_are_one() -> None:
     assert policies.told == [["a"]]
 
 
-def test_a_site_does_not_escape_the_rest_by_other_rules() -> None:
+def test_a_site_does_not_escape_the_rest_by_changing_its_rules() -> None:
     clock = Clock()
     policies = Counting(cloud("a", EDGE), timer=clock)
     policies.takes = 0.01
@@ -205,7 +205,7 @@ def test_a_site_does_not_escape_the_rest_by_other_rules() -> None:
     assert len(policies.compiled) == 2
 
 
-def test_a_site_that_comes_meanwhile_gets_its_own_policy_and_not_that_of_another() -> None:
+def test_a_site_added_during_a_rest_gets_the_policy_of_its_own_rules() -> None:
     """Before, it got the one that a site with equal rules had had before."""
     clock = Clock()
     policies = Counting(cloud("a", EDGE), timer=clock)
@@ -225,7 +225,7 @@ def test_a_site_that_comes_meanwhile_gets_its_own_policy_and_not_that_of_another
     assert policies.told == [["a", "b"]]
 
 
-def test_who_got_the_one_before_is_told_also_where_another_site_was_quicker_to_ask() -> None:
+def test_a_site_with_the_former_policy_is_notified_although_another_site_asked_first() -> None:
     """Before, it kept the old one until the next change."""
     clock = Clock()
     policies = Counting(cloud("a", EDGE), cloud("b", EDGE), timer=clock)
@@ -253,7 +253,7 @@ def test_a_policy_rests_for_half_a_second_at_most() -> None:
     assert policies.routes("a") is not first
 
 
-def test_a_quick_one_is_compiled_at_each_change_and_other_sites_wait_for_nobody() -> None:
+def test_a_cheap_policy_is_compiled_at_each_change_without_delaying_other_sites() -> None:
     clock = Clock()
     policies = Counting(cloud("a", EDGE), cloud("b", EU_EDGE), timer=clock)
     policies.takes = 0.01
@@ -266,7 +266,7 @@ def test_a_quick_one_is_compiled_at_each_change_and_other_sites_wait_for_nobody(
     assert len(policies.compiled) == 6
 
 
-def test_sites_that_ask_at_a_time_share_the_steps_of_one_compilation() -> None:
+def test_sites_that_ask_at_the_same_time_share_one_compilation() -> None:
     clock = Clock()
     policies = Counting(cloud("a", EDGE), cloud("b", EDGE), timer=clock)
     policies.takes = 0.01
@@ -290,7 +290,7 @@ def test_sites_that_ask_at_a_time_share_the_steps_of_one_compilation() -> None:
     assert len(policies.compiled) == 2
 
 
-def test_what_changes_while_a_policy_is_compiled_is_compiled_after_a_rest() -> None:
+def test_a_change_during_a_compilation_is_compiled_after_a_rest() -> None:
     clock = Clock()
     policies = Counting(cloud("a", EDGE), timer=clock)
     policies.takes = 0.01
@@ -307,7 +307,7 @@ def test_what_changes_while_a_policy_is_compiled_is_compiled_after_a_rest() -> N
     assert policies.routes("a") is not first
 
 
-def test_a_compilation_that_nobody_waits_for_any_more_is_given_up() -> None:
+def test_a_compilation_that_no_site_waits_for_is_cancelled() -> None:
     policies = Counting(cloud("a", EDGE), cloud("b", EDGE))
     first, second = policies.prepare("a"), policies.prepare("b")
     next(first)
@@ -324,7 +324,7 @@ def test_a_compilation_that_nobody_waits_for_any_more_is_given_up() -> None:
     assert len(policies.compiled) == 3
 
 
-def test_what_rests_and_is_left_by_its_sites_is_not_told() -> None:
+def test_a_resting_policy_without_sites_notifies_nobody() -> None:
     clock = Clock()
     policies = Counting(cloud("a", EDGE), timer=clock)
     policies.takes = 0.01
@@ -337,7 +337,9 @@ def test_what_rests_and_is_left_by_its_sites_is_not_told() -> None:
     assert policies.told == []
 
 
-def test_who_has_a_policy_that_is_too_large_is_known(caplog: pytest.LogCaptureFixture) -> None:
+def test_sites_whose_policy_is_too_large_are_listed_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     policies = Counting(cloud("a", EDGE), cloud("b", EDGE), cloud("c", "x"))
     policies.routes("c")
     policies.problem = "it is too large"

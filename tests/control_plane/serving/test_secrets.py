@@ -27,9 +27,7 @@ def everything(view: NodeView) -> bytes:
 
 
 @pytest.mark.parametrize("by", ["manifest", "node"])
-def test_who_names_the_file_of_a_key_is_sent_its_name_and_not_the_key(
-    tmp_path: Path, by: str
-) -> None:
+def test_a_named_key_file_is_sent_by_name_and_never_by_content(tmp_path: Path, by: str) -> None:
     """A hostile writer of etcd, or an Envoy, that names a file of the control plane's machine."""
     identity = Sites(tmp_path).identity("another")
     tls = {"certificate": identity.key, "key": identity.key}

@@ -17,7 +17,7 @@ def verbose(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
 
-def test_every_time_is_counted_and_the_same_thing_logged_once(
+def test_every_skipped_cloud_is_counted_and_a_repeated_reason_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     passed = SkippedLog()
@@ -34,7 +34,7 @@ def test_every_time_is_counted_and_the_same_thing_logged_once(
     assert vars(record)["cloud"] == "cloud-1"
 
 
-def test_another_site_or_reason_is_another_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_another_site_or_reason_is_logged_on_its_own(caplog: pytest.LogCaptureFixture) -> None:
     passed = SkippedLog()
     passed.note("cloud-1", "t", [AWAY])
     passed.note("cloud-2", "t", [AWAY])
@@ -45,7 +45,7 @@ def test_another_site_or_reason_is_another_line(caplog: pytest.LogCaptureFixture
     assert len(caplog.records) == 4
 
 
-def test_many_lines_are_withheld_and_a_line_names_a_few_clouds(
+def test_skipped_clouds_beyond_the_log_budget_are_withheld_and_long_lists_cut(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = 0.0
@@ -62,7 +62,7 @@ def test_many_lines_are_withheld_and_a_line_names_a_few_clouds(
     assert passed.counts == {"unknown": 1001}
 
 
-def test_what_was_told_longest_ago_is_forgotten_first(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_reason_logged_longest_ago_is_forgotten_first(caplog: pytest.LogCaptureFixture) -> None:
     passed = SkippedLog(LogBudget(10**9, 60))
     for number in range(REMEMBERED):
         passed.note("cloud-1", f"t{number}", [AWAY])

@@ -32,17 +32,19 @@ from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
 
 class TestAttach:
-    def test_a_node_is_of_the_group_of_its_cloud(self) -> None:
+    def test_a_node_belongs_to_the_group_of_its_cloud(self) -> None:
         assert Fleet(cloud("cloud-1")).attach("cloud-1").group == "cloud-1"
 
     @pytest.mark.parametrize("protocol", [None, "", "3"])
-    def test_a_node_of_another_protocol_is_refused_with_a_hint(self, protocol: str | None) -> None:
+    def test_a_node_of_another_protocol_version_is_refused_with_a_hint(
+        self, protocol: str | None
+    ) -> None:
         with pytest.raises(ProtocolError, match="scopeway bootstrap") as refused:
             Fleet().source.attach(node("cloud-1", protocol))
 
         assert refused.value.status == "FAILED_PRECONDITION"
 
-    def test_a_node_that_names_its_identity_is_handed_the_names_back(self) -> None:
+    def test_a_node_with_identity_files_gets_secrets_that_name_them(self) -> None:
         files = {"certificate": "/c", "key": "/k", "authorities": "/a"}
         metadata = {f"scopeway.identity.{name}": file for name, file in files.items()}
         plain = node("cloud-1")
@@ -56,7 +58,7 @@ class TestAttach:
             assert source.attach(plain).resource(SECRET, name) is None
         assert source.attach(secure).resource(SECRET, "front") is not None
 
-    def test_a_node_has_only_so_many_streams_at_a_time(self) -> None:
+    def test_streams_of_one_node_are_limited(self) -> None:
         source = Fleet(cloud("cloud-1"), limits=SourceLimits(streams_per_node=2)).source
         views = [source.attach(node("cloud-1")) for _ in range(2)]
         with pytest.raises(
@@ -70,7 +72,7 @@ class TestAttach:
         assert refused.value.status == "RESOURCE_EXHAUSTED"
         source.attach(node("cloud-1"))
 
-    def test_a_cloud_has_only_so_many_streams_at_a_time_whatever_its_nodes_are_called(self) -> None:
+    def test_streams_of_one_cloud_are_limited_whatever_its_nodes_are_called(self) -> None:
         source = Fleet(cloud("cloud-1"), limits=SourceLimits(streams_per_cloud=3)).source
         metadata = node("cloud-1").metadata
         names = [f"cloud-1/{number}" for number in range(4)]
@@ -90,7 +92,7 @@ class TestAttach:
         with pytest.raises(ProtocolError, match="names no cloud"):
             Fleet().source.attach(Node(id="x", cluster="", metadata={"scopeway.protocol": "1"}))
 
-    def test_a_node_sees_its_own_site(self) -> None:
+    def test_a_node_sees_the_resources_of_its_own_site(self) -> None:
         view = Fleet(cloud("cloud-1"), cloud("cloud-2")).attach("cloud-2")
 
         assert set(view.wildcard(LISTENER)) == {"front", "peer", "front/image"}
@@ -100,13 +102,13 @@ class TestAttach:
         assert listener.body == b"cloud-2"
         assert view.resource(ROUTE, "nothing") is None
 
-    def test_every_served_type_answers(self) -> None:
+    def test_every_served_type_has_resources(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
         view = fleet.attach()
 
         assert all(view.wildcard(type_url) for type_url in fleet.source.type_urls())
 
-    def test_the_envoys_of_one_site_may_log_to_different_files(self) -> None:
+    def test_envoys_of_one_site_can_have_different_access_logs(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
         logs = ("/a", "/b", "/a")
         metadata = [{"scopeway.protocol": "1", "scopeway.access_log": log} for log in logs]
@@ -119,7 +121,7 @@ class TestAttach:
 
         assert [each.body for each in filters if each] == [b"lua /b", b"lua /a"]
 
-    def test_an_envoy_whose_site_cannot_be_made_leaves_nothing(self) -> None:
+    def test_an_envoy_whose_site_cannot_be_made_leaves_no_state(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
         with pytest.raises(ValueError, match="cannot be made"):
             fleet.attach("cloud-1", access_log=BROKEN)
@@ -128,7 +130,7 @@ class TestAttach:
         assert fleet.notifier.told == []
         assert fleet.source.stats().streams == 0
 
-    def test_nor_does_it_keep_a_site_from_being_forgotten(self) -> None:
+    def test_a_failed_attach_does_not_keep_an_idle_site_from_being_forgotten(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=SourceLimits(idle_sites=1))
         fleet.attach("cloud-1").close()
         with pytest.raises(ValueError, match="cannot be made"):
@@ -140,7 +142,7 @@ class TestAttach:
 
 
 class TestASiteThatCannotBeMade:
-    def test_it_keeps_what_it_has_and_all_others_hear_of_their_changes(
+    def test_a_site_that_cannot_be_made_keeps_its_resources_and_others_are_notified(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
@@ -162,13 +164,13 @@ class TestASiteThatCannotBeMade:
 
 
 class TestUnknownCloud:
-    def test_its_site_gets_no_listeners_and_only_rejections(self) -> None:
+    def test_a_site_of_an_unknown_cloud_has_no_listeners_and_only_rejections(self) -> None:
         view = Fleet(cloud("cloud-2")).attach("cloud-1")
 
         assert not any(view.wildcard(type_url) for type_url in (CLUSTER, LISTENER, ROUTE))
         assert status(view, "image@cloud-2") == "503"
 
-    def test_everything_comes_when_the_cloud_appears(self) -> None:
+    def test_a_site_gets_all_resources_when_its_cloud_is_registered(self) -> None:
         fleet = Fleet(cloud("cloud-2"))
         view = fleet.attach("cloud-1")
         status(view, "image@cloud-2")
@@ -182,7 +184,7 @@ class TestUnknownCloud:
             fleet.notifier.told
         )
 
-    def test_everything_goes_when_the_cloud_is_deleted(self) -> None:
+    def test_a_site_loses_all_resources_when_its_cloud_is_deleted(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
         view = fleet.attach("cloud-1")
 
@@ -193,7 +195,7 @@ class TestUnknownCloud:
 
 
 class TestTargets:
-    def test_a_name_that_does_not_parse_is_a_rejection_too(self) -> None:
+    def test_a_malformed_target_name_gets_a_rejection(self) -> None:
         """A removal would make each further request for the name wait."""
         view = Fleet(cloud("cloud-1")).attach()
 
@@ -201,7 +203,7 @@ class TestTargets:
         assert status(view, "nonsense") == "400"
         assert status(view, "image@cloud-9") == "404"
 
-    def test_nodes_with_equal_views_share_the_bytes(self) -> None:
+    def test_nodes_with_equal_views_share_the_bytes_of_a_cluster(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), cloud("cloud-3"))
         first = fleet.attach("cloud-1").resource(CLUSTER, "image@cloud-3")
         second = fleet.attach("cloud-2").resource(CLUSTER, "image@cloud-3")
@@ -210,7 +212,7 @@ class TestTargets:
         assert first is second
         assert fleet.source.stats().compiled == 1
 
-    def test_each_caller_has_its_own_policy(self) -> None:
+    def test_each_caller_is_judged_by_the_rules_of_the_target(self) -> None:
         fleet = Fleet(cloud("cloud-1"), Cloud(name="stranger"), cloud("cloud-3"))
 
         assert status(fleet.attach("cloud-1"), "image@cloud-3") is None
@@ -227,7 +229,7 @@ class TestTargets:
             ("image@cloud-2", {}),
         ],
     )
-    def test_what_is_passed_over_is_counted_but_not_what_the_answer_tells(
+    def test_skipped_clouds_are_counted_except_the_one_that_the_answer_names(
         self, name: str, counted: Mapping[str, int]
     ) -> None:
         closed = replace(cloud("closed", tier="edge"), accept=())
@@ -236,7 +238,7 @@ class TestTargets:
 
         assert fleet.source.stats().skipped == counted
 
-    def test_the_time_for_a_target_is_counted_by_how_long_it_took(self) -> None:
+    def test_the_time_to_answer_a_target_is_counted_in_its_bucket(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
         labels = ",".join(f"k{number}=v" for number in range(60))  # some ms to read
         fleet.attach().resource(CLUSTER, f"image@[{labels}]")
@@ -248,7 +250,7 @@ class TestTargets:
 
 @pytest.mark.parametrize("protocol", [EARLIER, PROTOCOL])
 @pytest.mark.parametrize("names", [("a.test",), ("a.test", "b.test"), ("127.0.0.1",)])
-def test_a_cluster_that_waits_for_a_name_server_comes_after_the_listeners(
+def test_a_cluster_that_waits_for_dns_is_sent_after_the_listeners(
     names: tuple[str, ...], protocol: str
 ) -> None:
     """An Envoy with listeners of an earlier version knows no clusters that don't wait."""
@@ -264,7 +266,7 @@ def test_a_cluster_that_waits_for_a_name_server_comes_after_the_listeners(
     assert found.after == (LISTENER if waits else None)
 
 
-def test_an_earlier_envoy_gets_a_policy_for_one_filter_and_so_do_the_others_of_its_site() -> None:
+def test_an_earlier_envoy_switches_its_whole_site_to_the_earlier_policy_format() -> None:
     fleet = Fleet(peered("cloud-1", ANYBODY), cloud("cloud-2"))
     first = fleet.attach("cloud-1")
     before = first.resource(ROUTE, "peer")
@@ -281,7 +283,7 @@ def test_an_earlier_envoy_gets_a_policy_for_one_filter_and_so_do_the_others_of_i
 
 
 class TestUpdate:
-    def test_a_cloud_that_nobody_names_concerns_nobody(self) -> None:
+    def test_a_change_of_an_unused_cloud_notifies_nobody(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
         fleet.attach().resource(CLUSTER, "image@cloud-2")
 
@@ -299,7 +301,7 @@ class TestUpdate:
         assert fleet.notifier.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
         assert status(view, "image@cloud-2") is None
 
-    def test_a_changed_cloud_concerns_the_targets_that_depend_on_it(self) -> None:
+    def test_a_changed_cloud_notifies_the_targets_that_depend_on_it(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), cloud("cloud-3", region="eu"))
         view = fleet.attach()
         names = ["image@cloud-2", "image@cloud-3", "image@cloud-3|cloud-1", "image@[region=eu]"]
@@ -311,7 +313,7 @@ class TestUpdate:
         changed = {name for name in names if view.resource(CLUSTER, name) != before[name]}
         assert changed == {"image@cloud-3"}, "all others lead there"
 
-    def test_no_other_site_is_touched(self) -> None:
+    def test_a_change_of_another_cloud_changes_clusters_only(self) -> None:
         """No listener, route or filter changes where another cloud comes, changes or goes."""
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
         fleet.attach("cloud-1").resource(CLUSTER, "image@cloud-2")
@@ -321,7 +323,7 @@ class TestUpdate:
 
         assert {type_url for type_url, _, _ in fleet.notifier.told} == {CLUSTER}
 
-    def test_labels_of_a_cloud_concern_all_targets_of_its_site(self) -> None:
+    def test_changed_labels_of_a_cloud_notify_all_targets_of_its_site(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
         view = fleet.attach("cloud-1")
         assert status(view, "image@cloud-2") is None
@@ -331,7 +333,7 @@ class TestUpdate:
         assert fleet.notifier.told == [(CLUSTER, {"image@cloud-2"}, "cloud-1")]
         assert status(view, "image@cloud-2") == "403"
 
-    def test_a_site_learns_of_its_new_service(self) -> None:
+    def test_a_site_is_notified_of_its_new_service(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
         view = fleet.attach("cloud-1")
         more = Service(endpoints=(Endpoint(address="127.0.0.1", port=9696),))
@@ -353,7 +355,7 @@ class TestUpdate:
         ]
         assert set(view.wildcard(CLUSTER)) == {"image@cloud-1", "network@cloud-1"}
 
-    def test_a_site_whose_bytes_stay_is_told_nothing(self) -> None:
+    def test_a_site_with_unchanged_bytes_is_not_notified(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
         fleet.attach("cloud-1")
 
@@ -361,7 +363,7 @@ class TestUpdate:
 
         assert fleet.notifier.told == []
 
-    def test_a_cloud_that_changes_faster_than_its_site_is_made_is_refused(self) -> None:
+    def test_a_cloud_that_changes_faster_than_its_site_can_be_made_is_refused(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
         ports = itertools.count(1)
         steps = (
@@ -373,7 +375,7 @@ class TestUpdate:
 
         fleet.attach("cloud-1")
 
-    def test_what_changes_while_a_site_is_made_is_in_it(self) -> None:
+    def test_a_change_during_the_making_of_a_site_is_included(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
         for count, _ in enumerate(fleet.source.prepare(node("cloud-1"))):
             if not count:
@@ -383,7 +385,7 @@ class TestUpdate:
 
         assert view.wildcard(LISTENER) == {"front", "peer", "front/network"}
 
-    def test_a_listener_that_changes_is_told_to_its_site_only(self) -> None:
+    def test_a_changed_listener_notifies_its_site_only(self) -> None:
         bodies = {LISTENER: {"front": b"1"}}
         fleet = Fleet(cloud("cloud-1"))
         fleet.source = ScopewaySource(
@@ -416,11 +418,13 @@ class TestMutualTls:
         attached = {"scopeway.protocol": "1", **metadata}
         source.attach(Node(id="cloud-1/envoy", cluster="cloud-1", metadata=attached))
 
-    def test_an_envoy_says_where_its_certificate_is(self) -> None:
+    def test_an_envoy_that_names_its_certificate_files_is_attached(self) -> None:
         self.attach(self.IDENTITY)
 
     @pytest.mark.parametrize("missing", [None, *IDENTITY])
-    def test_one_that_does_not_is_refused_at_once(self, missing: str | None) -> None:
+    def test_an_envoy_that_does_not_name_its_certificate_files_is_refused_at_once(
+        self, missing: str | None
+    ) -> None:
         """Its clusters of other sites would wait for it, and every use of them for a time-out."""
         given = {name: file for name, file in self.IDENTITY.items() if missing not in (None, name)}
 
@@ -431,7 +435,7 @@ class TestMutualTls:
 class TestPolicies:
     """The routes of a peer, which hold the policy."""
 
-    def test_labels_that_come_concern_the_peers_whose_policy_speaks_of_them(self) -> None:
+    def test_added_labels_notify_the_peers_whose_rules_select_them(self) -> None:
         fleet = Fleet(
             peered("cloud-1", CloudPattern(labels={"tier": "edge"})),
             peered("cloud-2", CloudPattern(name="cloud-9")),
@@ -449,7 +453,7 @@ class TestPolicies:
         assert b"cloud-9" in after[0].body
         assert after[1] is before[1]
 
-    def test_rules_that_change_are_told_to_their_site(self) -> None:
+    def test_changed_rules_notify_their_own_site(self) -> None:
         fleet = Fleet(peered("cloud-1", CloudPattern(name="cloud-2")))
         view = fleet.attach("cloud-1")
 
@@ -460,7 +464,7 @@ class TestPolicies:
         assert resource is not None
         assert b"cloud-3" in resource.body
 
-    def test_a_cloud_that_comes_brings_its_policy(self) -> None:
+    def test_a_registered_cloud_brings_its_policy(self) -> None:
         fleet = Fleet()
         view = fleet.attach("cloud-1")
         assert view.resource(ROUTE, "peer") is None
@@ -470,7 +474,7 @@ class TestPolicies:
         assert (ROUTE, {"peer"}, "cloud-1") in fleet.notifier.told
         assert view.resource(ROUTE, "peer") is not None
 
-    def test_what_nobody_uses_is_forgotten(self) -> None:
+    def test_a_policy_of_a_forgotten_site_notifies_nobody(self) -> None:
         fleet = Fleet(peered("cloud-1", ANYBODY), limits=SourceLimits(idle_sites=0))
         fleet.attach("cloud-1").close()
 
@@ -486,21 +490,23 @@ class TestPrefetch:
         core = [cloud(f"core-{number}", tier="core") for number in range(2)]
         return Fleet(*clouds, *core, prefetch="[tier=core]")
 
-    def test_every_site_has_the_targets_of_the_set_besides_its_own(self, fleet: Fleet) -> None:
+    def test_every_site_has_the_prefetched_targets_besides_its_own(self, fleet: Fleet) -> None:
         view, at_core = fleet.attach("cloud-1"), fleet.attach("core-1")
 
         assert set(view.wildcard(CLUSTER)) == {"image@cloud-1", "image@core-0", "image@core-1"}
         assert set(at_core.wildcard(CLUSTER)) == {"image@core-1", "image@core-0"}
         assert status(view, "image@core-0") is None
 
-    def test_a_change_elsewhere_concerns_nobody(self, fleet: Fleet) -> None:
+    def test_a_change_outside_the_prefetch_set_notifies_nobody(self, fleet: Fleet) -> None:
         for number in range(3):
             fleet.attach(f"cloud-{number}")
         fleet.put(cloud("cloud-7"), cloud("cloud-8", region="eu"))
 
         assert fleet.notifier.told == []
 
-    def test_another_address_in_the_set_concerns_who_holds_the_target(self, fleet: Fleet) -> None:
+    def test_a_changed_address_in_the_prefetch_set_notifies_the_holders_of_the_target(
+        self, fleet: Fleet
+    ) -> None:
         view = fleet.attach("cloud-1")
         for name in view.wildcard(CLUSTER):
             view.resource(CLUSTER, name)
@@ -508,7 +514,9 @@ class TestPrefetch:
 
         assert fleet.notifier.told == [(CLUSTER, {"image@core-0"}, "cloud-1")]
 
-    def test_what_comes_into_the_set_or_leaves_it_is_told_to_every_site(self, fleet: Fleet) -> None:
+    def test_a_cloud_that_joins_or_leaves_the_prefetch_set_notifies_every_site(
+        self, fleet: Fleet
+    ) -> None:
         views = [fleet.attach(f"cloud-{number}") for number in range(3)]
         fleet.put(cloud("cloud-9", tier="core"))
         came = [(name, group) for _, name, group in fleet.notifier.told]
@@ -523,7 +531,9 @@ class TestPrefetch:
         ]
         assert set(views[0].wildcard(CLUSTER)) == {"image@cloud-0", "image@core-1"}
 
-    def test_a_site_gets_what_it_may_use_and_follows_its_own_labels(self, fleet: Fleet) -> None:
+    def test_a_site_gets_the_prefetched_targets_that_it_may_use_by_its_current_labels(
+        self, fleet: Fleet
+    ) -> None:
         stranger = replace(cloud("cloud-1"), labels={})
         fleet.put(stranger)
         view, other = fleet.attach("cloud-1"), fleet.attach("cloud-2")
@@ -535,7 +545,9 @@ class TestPrefetch:
         assert set(view.wildcard(CLUSTER)) == {"image@cloud-1", "image@core-0", "image@core-1"}
         assert set(other.wildcard(CLUSTER)) == {"image@cloud-2", "image@core-0", "image@core-1"}
 
-    def test_a_cordon_leaves_the_names_and_changes_what_they_say(self, fleet: Fleet) -> None:
+    def test_a_cordon_keeps_the_prefetched_names_and_changes_their_clusters(
+        self, fleet: Fleet
+    ) -> None:
         view = fleet.attach("cloud-1")
         for name in view.wildcard(CLUSTER):
             view.resource(CLUSTER, name)
@@ -544,7 +556,9 @@ class TestPrefetch:
         assert fleet.notifier.told == [(CLUSTER, {"image@core-0"}, "cloud-1")]
         assert status(view, "image@core-0") == "503"
 
-    def test_an_unknown_site_gets_it_all_when_its_cloud_appears(self, fleet: Fleet) -> None:
+    def test_an_unknown_site_gets_the_prefetched_targets_when_its_cloud_is_registered(
+        self, fleet: Fleet
+    ) -> None:
         view = fleet.attach("cloud-9")
         before = set(view.wildcard(CLUSTER))
         fleet.put(cloud("cloud-9"))
@@ -552,7 +566,7 @@ class TestPrefetch:
         assert before == set()
         assert set(view.wildcard(CLUSTER)) == {"image@cloud-9", "image@core-0", "image@core-1"}
 
-    def test_how_many_clouds_that_are_is_counted(self, fleet: Fleet) -> None:
+    def test_prefetched_and_left_out_clouds_are_counted(self, fleet: Fleet) -> None:
         stats = fleet.source.stats()
 
         assert (stats.prefetched_clouds, stats.prefetch_left_out) == (2, 0)

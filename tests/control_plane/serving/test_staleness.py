@@ -29,7 +29,7 @@ def is_outdated(view: NodeView, type_url: str, name: str) -> bool:
 
 
 class TestSource:
-    def test_all_that_comes_of_the_registry_may_be_outdated(self) -> None:
+    def test_every_resource_from_the_registry_can_be_outdated(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
         view = fleet.attach()
         names = [(CLUSTER, "image@cloud-1"), (LISTENER, "*"), (ROUTE, "peer"), (SECRET, "front")]
@@ -38,7 +38,7 @@ class TestSource:
         fleet.staleness.until = 1.0
         assert all(is_outdated(view, *each) for each in names)
 
-    def test_the_names_of_an_envoys_own_files_are_no_knowledge_of_the_registry(self) -> None:
+    def test_secrets_that_name_the_files_of_the_envoy_are_never_outdated(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
         fleet.staleness.until = 1.0
         files = {"certificate": "/c", "key": "/k", "authorities": "/a"}
@@ -51,7 +51,7 @@ class TestSource:
         assert not is_outdated(view, SECRET, "authorities")
         assert is_outdated(view, SECRET, "front")
 
-    def test_rejections_say_that_it_is_away_and_are_told_anew_when_it_is_back(self) -> None:
+    def test_rejections_mention_the_outage_and_are_replaced_after_it(self) -> None:
         fleet = Fleet(cloud("cloud-1"))
         fleet.staleness.until = 1.0
         view = fleet.attach()
@@ -64,7 +64,7 @@ class TestSource:
         assert (away, status(view, "image@cloud-7")) == ("503", "404")
         assert fleet.notifier.told == [(CLUSTER, {"image@cloud-7"}, "cloud-1"), ("", None, "")]
 
-    def test_a_node_of_an_unknown_cloud_is_taken_in_and_told_of_in_the_log(
+    def test_a_node_of_an_unknown_cloud_is_admitted_and_logged_while_the_registry_is_unreachable(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         fleet = Fleet()
@@ -81,7 +81,7 @@ class TestSource:
         assert "registry since 2026-11-30 11:04 UTC" in line.getMessage()
         assert (vars(line)["cloud"], vars(line)["node"]) == ("cloud-2", "cloud-2/0")
 
-    def test_a_node_proves_its_cloud_all_the_same(self) -> None:
+    def test_a_node_must_prove_its_cloud_while_the_registry_is_unreachable(self) -> None:
         fleet = Fleet(trust_domain="edge.example")
         fleet.staleness.until = 1.0
         other = ("spiffe://edge.example/cloud/cloud-2",)
@@ -151,7 +151,7 @@ class TestControlPlane:
             if each.name == "scopeway_stale_envoys" and each.value
         }
 
-    def test_it_begins_with_saved_clouds_and_takes_nothing_from_an_envoy(
+    def test_a_control_plane_with_saved_clouds_removes_nothing_from_an_envoy(
         self, control_plane: ControlPlane
     ) -> None:
         known = time.time() - 60
@@ -165,7 +165,7 @@ class TestControlPlane:
         assert self.envoys(control_plane) == {}
         assert session.kept == 0
 
-    def test_it_stays_outdated_whatever_it_is_told_until_the_registry_is_read(
+    def test_a_control_plane_stays_outdated_until_the_registry_is_read(
         self, control_plane: ControlPlane
     ) -> None:
         control_plane.apply(Batch(upserts={"one": site(1)}, complete=True))
@@ -186,7 +186,9 @@ class TestControlPlane:
         control_plane.apply(Batch())
         assert self.send(session) == [(0, 2)]
 
-    def test_what_it_has_sent_itself_is_followed(self, control_plane: ControlPlane) -> None:
+    def test_updates_of_resources_that_the_control_plane_sent_itself_continue(
+        self, control_plane: ControlPlane
+    ) -> None:
         """Before the registry was away, the Envoy was up to date."""
         control_plane.apply(Batch(upserts={"one": site(1)}, complete=True))
         session = self.join(control_plane)
@@ -198,7 +200,7 @@ class TestControlPlane:
         assert self.send(session) == [(1, 0)]
         assert self.envoys(control_plane) == {"sent": 1}
 
-    def test_an_envoy_that_comes_while_it_is_brought_up_to_date_is_not_rolled_back(
+    def test_an_envoy_that_joins_during_the_catch_up_is_not_rolled_back(
         self, control_plane: ControlPlane
     ) -> None:
         """Its site is made anew in a later step than that in which the registry is read."""

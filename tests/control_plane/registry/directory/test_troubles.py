@@ -16,7 +16,7 @@ from scopeway.control_plane.registry.directory.folder_scanner import GONE_AFTER,
 
 
 @pytest.mark.parametrize("size", [0, 1])
-def test_a_file_that_a_command_has_just_emptied_keeps_its_clouds(
+def test_a_file_that_was_just_truncated_keeps_its_clouds(
     place: Path, folder: FolderScanner, clock: Clock, size: int
 ) -> None:
     """As `make-manifests > a.yaml` does before it writes, however long that takes."""
@@ -39,7 +39,7 @@ def test_a_file_that_a_command_has_just_emptied_keeps_its_clouds(
     assert f"{path}#b" in mended.upserts
 
 
-def test_a_link_whose_target_is_away_keeps_its_clouds(
+def test_a_link_without_its_target_keeps_its_clouds(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     target, path = place / "target", place / "a.yaml"
@@ -61,7 +61,7 @@ def test_a_link_whose_target_is_away_keeps_its_clouds(
     assert back.deletes == {str(path)}
 
 
-def test_a_link_that_leads_nowhere_from_the_start_is_told(
+def test_a_link_that_is_dangling_from_the_start_is_reported(
     place: Path, folder: FolderScanner
 ) -> None:
     (place / "a.yaml").symlink_to("nowhere")
@@ -75,7 +75,7 @@ def test_a_link_that_leads_nowhere_from_the_start_is_told(
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP, errno.ESTALE])
 @pytest.mark.parametrize("call", ["stat", "open"])
-def test_an_error_is_not_an_absence(
+def test_a_read_error_does_not_count_as_absence(
     place: Path,
     folder: FolderScanner,
     clock: Clock,
@@ -110,7 +110,7 @@ def test_an_error_is_not_an_absence(
     assert mended.deletes == {str(path)}
 
 
-def test_a_file_that_has_become_something_else_keeps_its_clouds(
+def test_a_file_replaced_by_another_kind_of_file_keeps_its_clouds(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     path = place / "a.yaml"
@@ -139,7 +139,7 @@ SECRETS = [
 
 @pytest.mark.parametrize("text", SECRETS)
 @pytest.mark.parametrize("how", ["link", "link to a link", "link to a folder"])
-def test_of_a_file_outside_of_the_folder_no_word_is_shown(
+def test_errors_show_no_text_of_files_outside_the_folder(
     place: Path, folder: FolderScanner, tmp_path: Path, text: str, how: str
 ) -> None:
     outside = tmp_path / "outside"
@@ -161,7 +161,9 @@ def test_of_a_file_outside_of_the_folder_no_word_is_shown(
     assert entry.name is None
 
 
-def test_a_link_within_the_folder_is_told_as_any_file(place: Path, folder: FolderScanner) -> None:
+def test_errors_show_the_text_of_files_linked_within_the_folder(
+    place: Path, folder: FolderScanner
+) -> None:
     (place / "..1").mkdir()
     (place / "..1" / "a.yaml").write_text("just a text\n")
     (place / "..data").symlink_to("..1")
@@ -171,7 +173,7 @@ def test_a_link_within_the_folder_is_told_as_any_file(place: Path, folder: Folde
     assert reason.endswith(': "just a text" is not an object')
 
 
-def test_so_is_a_file_of_a_folder_that_is_reached_by_a_link(place: Path) -> None:
+def test_errors_show_the_text_of_files_of_a_folder_reached_by_a_link(place: Path) -> None:
     (place / "a.yaml").write_text("just a text\n")
     link = place.with_name("link")
     link.symlink_to(place)
@@ -180,7 +182,7 @@ def test_so_is_a_file_of_a_folder_that_is_reached_by_a_link(place: Path) -> None
     assert reason.endswith(': "just a text" is not an object')
 
 
-def test_a_file_outside_of_the_folder_declares_clouds_as_any(
+def test_a_link_to_a_file_outside_the_folder_declares_clouds(
     place: Path, folder: FolderScanner, tmp_path: Path
 ) -> None:
     write(tmp_path / "outside", "a")
@@ -189,7 +191,7 @@ def test_a_file_outside_of_the_folder_declares_clouds_as_any(
     assert folder.scan().upserts == {f"{place}/a.yaml#a": a_cloud("a")}
 
 
-def test_an_empty_folder_in_place_of_the_one_that_was_there_takes_no_cloud_away(
+def test_an_empty_folder_in_place_of_the_former_one_removes_no_cloud(
     place: Path, folder: FolderScanner
 ) -> None:
     """As where a file system is no longer mounted."""
@@ -205,7 +207,7 @@ def test_an_empty_folder_in_place_of_the_one_that_was_there_takes_no_cloud_away(
     assert settled(folder) == Batch(deletes=set())
 
 
-def test_an_absence_does_not_go_on_while_the_folder_itself_is_away(
+def test_absence_does_not_count_while_the_folder_itself_is_missing(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     """As where it is removed and cloned anew: it is seen half empty before and after."""
@@ -229,7 +231,7 @@ def test_an_absence_does_not_go_on_while_the_folder_itself_is_away(
     assert folder.scan().deletes == {f"{place}/a.yaml#a", f"{place}/b.yaml#c"}
 
 
-def test_a_document_that_cannot_be_told_takes_no_cloud_away(
+def test_an_unreadable_document_removes_no_cloud(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     path = place / "a.yaml"
@@ -251,7 +253,7 @@ def test_a_document_that_cannot_be_told_takes_no_cloud_away(
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"a: \x80"])
-def test_a_file_that_cannot_be_read_takes_no_cloud_away(
+def test_an_unreadable_file_removes_no_cloud(
     place: Path, folder: FolderScanner, clock: Clock, content: bytes
 ) -> None:
     path = place / "a.yaml"
@@ -268,7 +270,7 @@ def test_a_file_that_cannot_be_read_takes_no_cloud_away(
     assert settled(folder) == Batch(deletes=set())
 
 
-def test_a_file_may_be_so_large(
+def test_the_size_of_a_file_is_limited(
     place: Path, folder: FolderScanner, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = place / "a.yaml"
@@ -284,7 +286,7 @@ def test_a_file_may_be_so_large(
     assert not batch.deletes
 
 
-def test_a_trouble_that_does_not_last_is_not_told(
+def test_a_transient_problem_of_a_file_is_not_reported(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
     """git, and whoever writes slowly, leave for a moment what cannot be read."""
@@ -299,7 +301,7 @@ def test_a_trouble_that_does_not_last_is_not_told(
         assert settled(folder) == Batch(deletes=set())
 
 
-def test_a_file_that_goes_while_it_is_opened_is_told_when_it_has_stayed_away(
+def test_a_file_deleted_while_it_is_opened_counts_as_absent(
     place: Path, folder: FolderScanner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = place / "a.yaml"
@@ -319,7 +321,7 @@ def test_a_file_that_goes_while_it_is_opened_is_told_when_it_has_stayed_away(
 
 
 @pytest.mark.asyncio
-async def test_a_folder_that_goes_away_and_comes_back_keeps_its_clouds(place: Path) -> None:
+async def test_a_folder_that_disappears_and_returns_keeps_its_clouds(place: Path) -> None:
     write(place / "a.yaml", "a")
     elsewhere = place.with_name("elsewhere")
     async with reading(open_registry(f"dir:{place}")) as reader:
@@ -334,7 +336,7 @@ async def test_a_folder_that_goes_away_and_comes_back_keeps_its_clouds(place: Pa
 
 
 @pytest.mark.asyncio
-async def test_another_folder_in_its_place_is_compared_before_it_is_current(
+async def test_a_replaced_folder_is_compared_before_it_is_current(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where its files look as those did."""
@@ -354,7 +356,7 @@ async def test_another_folder_in_its_place_is_compared_before_it_is_current(
 
 
 @pytest.mark.asyncio
-async def test_why_the_folder_is_away_is_told_as_it_is_now(place: Path) -> None:
+async def test_the_reason_why_the_folder_is_unreadable_is_kept_up_to_date(place: Path) -> None:
     write(place / "a.yaml", "a")
     reasons = ("No such file or directory", "Not a directory")
     async with reading(open_registry(f"dir:{place}")) as reader:
@@ -373,7 +375,7 @@ async def test_why_the_folder_is_away_is_told_as_it_is_now(place: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_folder_that_is_not_there_is_unavailable(place: Path) -> None:
+async def test_a_missing_folder_is_unavailable_as_a_registry(place: Path) -> None:
     registry = open_registry(f"dir:{place}/nowhere")
 
     with pytest.raises(RegistryUnavailable, match="nowhere cannot be read: No such file"):

@@ -27,11 +27,11 @@ def values(text: str) -> list[tuple[int, object]]:
         ("a: 1\r\n---\r\nb: 2\r\n", [(1, {"a": 1}), (2, {"b": 2})]),
     ],
 )
-def test_splits_a_file_into_documents(text: str, expected: list[tuple[int, object]]) -> None:
+def test_a_yaml_file_is_split_into_documents(text: str, expected: list[tuple[int, object]]) -> None:
     assert values(text) == expected
 
 
-def test_scalars_are_what_yaml_says() -> None:
+def test_yaml_scalars_are_read_as_their_types() -> None:
     text = "[1, 0x10, '1', 1.5, true, 'true', null, ~, text, 2026-01-01, \"a\\tb\", !!str 5]"
 
     assert load(text) == [
@@ -68,7 +68,7 @@ def test_scalars_are_what_yaml_says() -> None:
         ("a: 1\r--- {b: 2}\r", 2, "a second document must begin on a line of its own"),
     ],
 )
-def test_refuses(text: str, line: int, reason: str) -> None:
+def test_unsupported_yaml_is_refused_with_its_line(text: str, line: int, reason: str) -> None:
     with pytest.raises(NotYaml) as caught:
         load(text)
 
@@ -76,7 +76,7 @@ def test_refuses(text: str, line: int, reason: str) -> None:
     assert caught.value.line == line
 
 
-def test_what_is_as_large_and_deep_as_may_be_is_read() -> None:
+def test_yaml_is_read_up_to_its_limits_of_size_and_depth() -> None:
     assert load("ä" * 262_144) == "ä" * 262_144
     assert load("[" * 23 + "a" + "]" * 23) == yaml.safe_load("[" * 23 + "a" + "]" * 23)
     assert load("1" * 100) == int("1" * 100)
@@ -92,7 +92,7 @@ PLAIN = st.recursive(
 
 
 @given(st.lists(PLAIN, max_size=4), st.booleans())
-def test_reads_what_a_yaml_library_writes(documents: list[object], flow: bool) -> None:
+def test_the_output_of_a_yaml_library_is_read_back(documents: list[object], flow: bool) -> None:
     text = yaml.safe_dump_all(
         documents, explicit_start=True, default_flow_style=flow, allow_unicode=False
     )
@@ -101,7 +101,7 @@ def test_reads_what_a_yaml_library_writes(documents: list[object], flow: bool) -
 
 
 @given(st.text(st.sampled_from(" \n\r-.:#%&*!|>'\"[]{}a1\x00\u2028"), max_size=40))
-def test_no_text_raises_another_error(text: str) -> None:
+def test_the_yaml_reader_raises_no_error_but_not_yaml(text: str) -> None:
     for _, document in split(text):
         try:
             load(document)

@@ -8,7 +8,7 @@ from scopeway.control_plane.registry.etcd.change_pacer import (
 )
 
 
-def test_of_an_entry_that_waits_the_last_change_counts() -> None:
+def test_the_pacer_hands_on_the_last_change_of_a_waiting_entry() -> None:
     pacer: ChangePacer[int] = ChangePacer()
     for number in range(1000):
         pacer.add("a", number)
@@ -20,7 +20,7 @@ def test_of_an_entry_that_waits_the_last_change_counts() -> None:
     assert pacer.seconds_until_due(0) is None
 
 
-def test_an_entry_that_took_long_rests_and_no_other_waits_for_it() -> None:
+def test_the_pacer_rests_an_expensive_entry_without_delaying_others() -> None:
     pacer: ChangePacer[int] = ChangePacer()
     pacer.record_cost(["a"], 0.02, now=0)
     pacer.add("a", 1)
@@ -32,7 +32,7 @@ def test_an_entry_that_took_long_rests_and_no_other_waits_for_it() -> None:
     assert pacer.take_due(0.02 * REST_FACTOR) == {"a": 2}
 
 
-def test_a_rest_has_an_end_and_what_is_quick_needs_none() -> None:
+def test_the_pacer_limits_a_rest_and_rests_no_cheap_entry() -> None:
     pacer: ChangePacer[int] = ChangePacer()
     pacer.record_cost(["a"], 1000, now=0)
     pacer.record_cost(["b"], QUICK_SECONDS, now=0)

@@ -20,7 +20,7 @@ def url(shared_etcd: Etcd, request: pytest.FixtureRequest) -> str:
     return f"etcd://{shared_etcd.endpoint}/{request.node.name}"
 
 
-async def test_lists_and_then_tells_every_change(url: str) -> None:
+async def test_watching_etcd_lists_and_then_reports_every_change(url: str) -> None:
     store = open_store(url)
     await store.put(a_cloud("a"))
     async with reading(open_registry(url)) as reader:
@@ -34,20 +34,22 @@ async def test_lists_and_then_tells_every_change(url: str) -> None:
         await reader.until(lambda: reader.names == {"b"})
 
 
-async def test_an_empty_registry_is_a_listing_too(url: str) -> None:
+async def test_an_empty_etcd_gives_an_empty_listing(url: str) -> None:
     async with reading(open_registry(url)) as reader:
         assert reader.batches[0].complete
         assert reader.names == set()
 
 
-async def test_other_prefixes_are_not_seen(url: str) -> None:
+async def test_entries_under_another_prefix_are_not_read(url: str) -> None:
     await open_store(f"{url}-other").put(a_cloud("a"))
     async with reading(open_registry(url)) as reader:
         await open_store(url).put(a_cloud("b"))
         await reader.until(lambda: reader.names == {"b"})
 
 
-async def test_a_bad_entry_is_reported_and_hides_no_other(url: str, shared_etcd: Etcd) -> None:
+async def test_a_bad_entry_in_etcd_is_reported_and_does_not_hide_others(
+    url: str, shared_etcd: Etcd
+) -> None:
     folder = f"/{url.rpartition('/')[2]}/clouds/"
     store = open_store(url)
     await store.put(a_cloud("a"))
@@ -63,7 +65,7 @@ async def test_a_bad_entry_is_reported_and_hides_no_other(url: str, shared_etcd:
         assert "is not JSON" in reader.problems[f"{folder}c"]
 
 
-async def test_a_listing_of_many_pages_is_whole(url: str) -> None:
+async def test_a_listing_of_several_pages_is_complete(url: str) -> None:
     names = {f"cloud-{number}" for number in range(1_203)}
     await fill(url, map(a_cloud, names))
     async with reading(open_registry(url)) as reader:
@@ -71,14 +73,14 @@ async def test_a_listing_of_many_pages_is_whole(url: str) -> None:
     assert len(await open_store(url).list()) == 1_203
 
 
-async def test_a_lease_that_runs_out_takes_the_cloud_away(url: str) -> None:
+async def test_an_expired_lease_removes_the_cloud(url: str) -> None:
     await open_store(url).put(a_cloud("a"), lease_ttl=1)
     async with reading(open_registry(url)) as reader:
         assert reader.names == {"a"}
         await reader.until(lambda: reader.names == set())
 
 
-async def test_an_entry_that_is_rewritten_all_the_time_holds_up_no_other(url: str) -> None:
+async def test_an_entry_that_changes_all_the_time_does_not_delay_others(url: str) -> None:
     """What comes while a change is taken over is one batch, with the last value of each entry."""
     store = open_store(url)
     async with aclosing(open_registry(url).watch()) as batches:
@@ -99,7 +101,9 @@ async def test_an_entry_that_is_rewritten_all_the_time_holds_up_no_other(url: st
     assert count <= 5
 
 
-async def test_what_rests_is_told_over_a_restart(make_etcd: MakeEtcd) -> None:
+async def test_a_change_held_by_the_pacer_is_reported_after_an_etcd_restart(
+    make_etcd: MakeEtcd,
+) -> None:
     etcd = make_etcd()
     url = f"etcd://{etcd.endpoint}"
     store = open_store(url)
@@ -120,7 +124,7 @@ async def test_what_rests_is_told_over_a_restart(make_etcd: MakeEtcd) -> None:
 
 
 @pytest.mark.parametrize("others", ["", "127.0.0.1:1,"])
-async def test_nothing_is_told_twice_or_missed_over_a_restart(
+async def test_an_etcd_restart_neither_repeats_nor_misses_changes(
     make_etcd: MakeEtcd, others: str
 ) -> None:
     etcd = make_etcd()
@@ -142,7 +146,7 @@ async def test_nothing_is_told_twice_or_missed_over_a_restart(
         assert reader.batches[-1].stale is None
 
 
-async def test_an_etcd_that_hangs_is_noticed_and_followed_again(make_etcd: MakeEtcd) -> None:
+async def test_a_hanging_etcd_is_detected_and_watched_again(make_etcd: MakeEtcd) -> None:
     """It takes the 15 s of gRPC's keepalive: nothing else says that it is gone."""
     etcd = make_etcd()
     store = open_store(f"etcd://{etcd.endpoint}")
@@ -158,7 +162,7 @@ async def test_an_etcd_that_hangs_is_noticed_and_followed_again(make_etcd: MakeE
         assert reader.batches[-1].stale is None
 
 
-async def test_what_was_compacted_while_away_is_listed_anew(make_etcd: MakeEtcd) -> None:
+async def test_changes_compacted_during_an_outage_are_listed_again(make_etcd: MakeEtcd) -> None:
     etcd = make_etcd()
     forwarder = await Forwarder.start(etcd.port)
     url = f"etcd://127.0.0.1:{forwarder.port}"
@@ -186,7 +190,7 @@ async def test_what_was_compacted_while_away_is_listed_anew(make_etcd: MakeEtcd)
     await forwarder.stop()
 
 
-async def test_another_etcd_at_the_same_address_is_listed_anew(make_etcd: MakeEtcd) -> None:
+async def test_another_etcd_at_the_same_address_is_listed_again(make_etcd: MakeEtcd) -> None:
     """As after the loss of all data: its revisions are lower, and mean something else."""
     old, new = make_etcd(), make_etcd("--initial-cluster-token=another")
     for name in "abcdef":
@@ -201,21 +205,21 @@ async def test_another_etcd_at_the_same_address_is_listed_anew(make_etcd: MakeEt
     await forwarder.stop()
 
 
-async def test_a_dead_endpoint_beside_a_live_one_does_not_matter(url: str) -> None:
+async def test_an_unreachable_endpoint_beside_a_reachable_one_is_harmless(url: str) -> None:
     two = url.replace("etcd://", f"etcd://127.0.0.1:{free_port()},")
     await open_store(two).put(a_cloud("a"))
     async with reading(open_registry(two)) as reader:
         assert reader.names == {"a"}
 
 
-async def test_a_name_is_as_good_as_an_address(url: str) -> None:
+async def test_an_etcd_endpoint_can_be_a_host_name(url: str) -> None:
     named = url.replace("127.0.0.1", "localhost")
     await open_store(named).put(a_cloud("a"))
     async with reading(open_registry(named)) as reader:
         assert reader.names == {"a"}
 
 
-async def test_an_etcd_that_is_not_there_is_unavailable() -> None:
+async def test_an_unreachable_etcd_is_unavailable_as_a_registry() -> None:
     url = f"etcd://127.0.0.1:{free_port()}"
 
     with pytest.raises(RegistryUnavailable, match=r"/scopeway cannot be read: .*refused"):
@@ -225,7 +229,7 @@ async def test_an_etcd_that_is_not_there_is_unavailable() -> None:
         await open_store(url).list()
 
 
-async def test_an_etcd_that_comes_up_late_is_waited_for(make_etcd: MakeEtcd) -> None:
+async def test_watching_waits_for_an_etcd_that_starts_late(make_etcd: MakeEtcd) -> None:
     etcd = make_etcd()
     await open_store(f"etcd://{etcd.endpoint}").put(a_cloud("a"))
     etcd.stop()
@@ -235,7 +239,7 @@ async def test_an_etcd_that_comes_up_late_is_waited_for(make_etcd: MakeEtcd) -> 
     await starting
 
 
-async def test_users_are_logged_in_and_others_refused(make_etcd: MakeEtcd) -> None:
+async def test_etcd_users_are_authenticated_and_wrong_ones_refused(make_etcd: MakeEtcd) -> None:
     etcd = make_etcd()
     for words in (
         "user add root:secret",
@@ -267,7 +271,7 @@ async def test_users_are_logged_in_and_others_refused(make_etcd: MakeEtcd) -> No
                 pass
 
 
-async def test_why_etcd_is_away_is_told_as_it_is_now(make_etcd: MakeEtcd) -> None:
+async def test_the_reason_why_etcd_is_unavailable_is_kept_up_to_date(make_etcd: MakeEtcd) -> None:
     """It is silent, then it refuses the password, then it is silent again."""
     etcd = make_etcd()
     line = await Forwarder.start(etcd.port)
@@ -297,12 +301,12 @@ async def test_why_etcd_is_away_is_told_as_it_is_now(make_etcd: MakeEtcd) -> Non
     await line.stop()
 
 
-async def test_a_login_that_nobody_asks_for_is_no_hindrance(url: str) -> None:
+async def test_a_password_for_an_etcd_without_authentication_is_ignored(url: str) -> None:
     async with reading(open_registry(url.replace("etcd://", "etcd://me:secret@"))) as reader:
         assert reader.names == set()
 
 
-async def test_speaks_tls_with_certificates_on_both_sides(
+async def test_watching_etcd_works_with_certificates_on_both_sides(
     make_etcd: MakeEtcd, tmp_path: Path
 ) -> None:
     certificates(tmp_path)

@@ -42,7 +42,9 @@ def holds(reader: Reader, *clouds: tuple[str, int]) -> bool:
     return reader.batches[-1].stale is None and known == expected
 
 
-async def test_equal_revisions_with_other_contents(make_etcd: MakeEtcd) -> None:
+async def test_a_wiped_etcd_with_equal_revisions_and_other_contents_is_followed(
+    make_etcd: MakeEtcd,
+) -> None:
     """Wiped and filled again: each key has the revision that it had, the cluster its id."""
     etcd = make_etcd()
     store = open_store(url(etcd))
@@ -60,7 +62,7 @@ async def test_equal_revisions_with_other_contents(make_etcd: MakeEtcd) -> None:
         assert dict(reader.inventory.cordons) == {"a": "new"}
 
 
-async def test_wiped_and_left_empty(make_etcd: MakeEtcd) -> None:
+async def test_an_etcd_that_was_wiped_and_left_empty_is_followed(make_etcd: MakeEtcd) -> None:
     etcd = make_etcd()
     await open_store(url(etcd)).put(a_cloud("a"))
     await open_store(url(etcd)).cordon(Cordon(name="b"))
@@ -72,7 +74,7 @@ async def test_wiped_and_left_empty(make_etcd: MakeEtcd) -> None:
         assert not reader.inventory.cordons
 
 
-async def test_a_backup_that_has_gone_on_as_far_as_before(make_etcd: MakeEtcd) -> None:
+async def test_a_restored_backup_with_the_same_revision_is_followed(make_etcd: MakeEtcd) -> None:
     """What was put after the backup is gone, and nothing but the contents says so."""
     etcd = make_etcd()
     store = open_store(url(etcd))
@@ -92,7 +94,7 @@ async def test_a_backup_that_has_gone_on_as_far_as_before(make_etcd: MakeEtcd) -
         await reader.until(lambda: holds(reader, ("a", 4), ("b", 5)))
 
 
-async def test_a_backup_is_told_where_its_revision_is_lower(
+async def test_a_restored_backup_with_a_lower_revision_is_logged(
     make_etcd: MakeEtcd, caplog: pytest.LogCaptureFixture
 ) -> None:
     etcd = make_etcd()
@@ -111,7 +113,9 @@ async def test_a_backup_is_told_where_its_revision_is_lower(
     assert vars(record)["gone"] == 3
 
 
-async def test_nothing_is_current_before_its_contents_were_compared(make_etcd: MakeEtcd) -> None:
+async def test_an_etcd_that_returns_is_current_only_after_its_contents_were_compared(
+    make_etcd: MakeEtcd,
+) -> None:
     """No batch says that etcd is back and leaves what it held before."""
     etcd = make_etcd()
     await open_store(url(etcd)).put(a_cloud("a", port=1))
@@ -123,7 +127,7 @@ async def test_nothing_is_current_before_its_contents_were_compared(make_etcd: M
         assert holds(reader)
 
 
-async def test_of_what_is_the_same_nothing_is_told(make_etcd: MakeEtcd) -> None:
+async def test_unchanged_entries_are_not_reported_after_a_reconnect(make_etcd: MakeEtcd) -> None:
     etcd = make_etcd()
     store = open_store(url(etcd))
     for name in "ab":
@@ -142,7 +146,7 @@ async def test_of_what_is_the_same_nothing_is_told(make_etcd: MakeEtcd) -> None:
         assert told == ["/scopeway/clouds/c"]
 
 
-async def test_many_that_are_gone_are_held(make_etcd: MakeEtcd) -> None:
+async def test_a_mass_loss_after_a_reconnect_is_held(make_etcd: MakeEtcd) -> None:
     etcd = make_etcd()
     store = open_store(url(etcd))
     for number in range(12):
@@ -158,7 +162,7 @@ async def test_many_that_are_gone_are_held(make_etcd: MakeEtcd) -> None:
         assert len(reader.problems) == 11
 
 
-async def test_an_etcd_that_is_replaced_behind_a_proxy(make_etcd: MakeEtcd) -> None:
+async def test_an_etcd_replaced_behind_a_proxy_is_followed(make_etcd: MakeEtcd) -> None:
     """The connection never breaks and the watch stays silent: its revisions are lower."""
     etcd = make_etcd()
     store = open_store(url(etcd))
@@ -174,7 +178,7 @@ async def test_an_etcd_that_is_replaced_behind_a_proxy(make_etcd: MakeEtcd) -> N
             await reader.until(lambda: holds(reader, ("a", 2)))
 
 
-async def test_no_read_is_answered_by_a_member_alone(
+async def test_every_read_of_etcd_is_linearizable_and_needs_a_leader(
     make_etcd: MakeEtcd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that lags behind, or has lost the others, must ask the majority, or not answer."""

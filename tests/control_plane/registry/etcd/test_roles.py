@@ -32,7 +32,7 @@ def url(etcd: Etcd, user: str) -> str:
     return f"etcd://{user}:{PASSWORD}@{etcd.endpoint}"
 
 
-async def test_a_site_writes_its_own_cloud_and_the_control_plane_sees_it(etcd: Etcd) -> None:
+async def test_a_site_can_write_its_own_cloud_and_the_control_plane_sees_it(etcd: Etcd) -> None:
     await open_store(url(etcd, "cloud-1")).put(a_cloud("cloud-1"))
     async with reading(open_registry(url(etcd, "control-plane"))) as reader:
         assert reader.names == {"cloud-1"}
@@ -41,9 +41,7 @@ async def test_a_site_writes_its_own_cloud_and_the_control_plane_sees_it(etcd: E
 
 
 @pytest.mark.parametrize("user", ["cloud-1", "control-plane"])
-async def test_nobody_else_says_whom_a_cloud_accepts_or_takes_it_away(
-    etcd: Etcd, user: str
-) -> None:
+async def test_no_other_user_can_write_or_delete_a_cloud(etcd: Etcd, user: str) -> None:
     await open_store(url(etcd, "root")).put(a_cloud("cloud-2"))
     store = open_store(url(etcd, user))
     for attempt in (
@@ -57,7 +55,7 @@ async def test_nobody_else_says_whom_a_cloud_accepts_or_takes_it_away(
     assert await store.get("cloud-2") == a_cloud("cloud-2")
 
 
-async def test_a_control_plane_needs_no_more_than_to_read_clouds(etcd: Etcd) -> None:
+async def test_a_control_plane_needs_only_the_permission_to_read_clouds(etcd: Etcd) -> None:
     """It can read nothing else in that etcd either."""
     with pytest.raises(RegistryUnavailable, match="permission denied"):
         async with reading(open_registry(f"{url(etcd, 'control-plane')}/other")):

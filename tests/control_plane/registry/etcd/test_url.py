@@ -27,7 +27,7 @@ from scopeway.control_plane.registry.protocol import RegistryUnavailable
         ("etcd://a?cacert=ca.pem", EtcdUrl(endpoints=("a:2379",), cacert="ca.pem")),
     ],
 )
-def test_reads(url: str, meant: EtcdUrl) -> None:
+def test_an_etcd_url_is_read_as_endpoints_prefix_and_credentials(url: str, meant: EtcdUrl) -> None:
     assert parse_etcd_url(url) == meant
 
 
@@ -47,7 +47,7 @@ def test_reads(url: str, meant: EtcdUrl) -> None:
         ("etcd://a?cert=c", "the options cert and key of etcd:// must be used together"),
     ],
 )
-def test_a_wrong_part_is_named(url: str, reason: str) -> None:
+def test_an_error_in_an_etcd_url_names_the_wrong_part(url: str, reason: str) -> None:
     with pytest.raises(RegistryUnavailable) as caught:
         parse_etcd_url(url)
 
@@ -55,14 +55,14 @@ def test_a_wrong_part_is_named(url: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["etcd:me:secret@a", "etcds://me:secret@a", "etcd://me:secret@a:0"])
-def test_an_error_does_not_show_the_password(url: str) -> None:
+def test_an_error_in_an_etcd_url_does_not_show_the_password(url: str) -> None:
     with pytest.raises(RegistryUnavailable) as caught:
         parse_etcd_url(url)
 
     assert "secret" not in str(caught.value)
 
 
-def test_the_password_is_in_no_text() -> None:
+def test_the_text_of_an_etcd_url_has_no_password() -> None:
     url = parse_etcd_url("etcd://me:secret@a,b/x")
 
     assert str(url) == "etcd://a:2379,b:2379/x"
