@@ -14,7 +14,7 @@ from counted import Counted, Freed
 from memory_registry import MemoryRegistry
 from registry_model import a_cloud, keeping
 from scopeway.control_plane.catalog.catalog import Catalog
-from scopeway.control_plane.clouds.inventory import Inventory, let_go
+from scopeway.control_plane.clouds.inventory import Inventory, free_inventory
 from scopeway.control_plane.registry import Batch, RegistryUnavailable
 from scopeway.control_plane.runtime import last_good, last_good_file
 from scopeway.control_plane.runtime.last_good import LastGoodRegistry
@@ -225,7 +225,7 @@ async def test_the_former_clouds_of_a_batch_are_freed_in_steps(
     async def take_over(batches: AsyncGenerator[Batch, None]) -> None:
         before = [catalog.inventory]
         change = catalog.apply(await anext(batches), now=0)
-        await in_slices(let_go(before, change.clouds), seconds=0)
+        await in_slices(free_inventory(before, change.clouds), seconds=0)
         await registry.save(changed=True)
 
     async with aclosing(registry.watch()) as batches:
