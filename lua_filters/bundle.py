@@ -24,7 +24,7 @@ _MODULES = {
     "peer": (*_COMMON, "limits", "peer"),
     "upgrades": ("errors", "adapter", "upgrades"),
     "dispatch": (*_COMMON, "dispatch"),
-    "links": ("plain_status", "links"),
+    "links": ("grpc_status", "links"),
 }
 ENTRIES = tuple(_MODULES)
 """The filters that can be bundled: the last module of each has its hooks."""

@@ -3,12 +3,12 @@
 --
 -- Contract: docs/lua.md, "Links". The route has put before the `Location`, each with a tab behind it: how
 -- the client spoke, to whom, the prefix that the front took off, and where the service says that it is.
--- The filter is asked only where an answer has that header, or is of gRPC (plain_status.lua). Pure but for
+-- The filter is asked only where an answer has that header, or is of gRPC (grpc_status.lua). Pure but for
 -- the hook.
 -- Cost: some microseconds for each such answer.
 
 local constants = require("constants")
-local plain_status = require("plain_status")
+local plain_status = require("grpc_status")
 
 local byte, find, format, gmatch = string.byte, string.find, string.format, string.gmatch
 local gsub, lower, match, sub = string.gsub, string.lower, string.match, string.sub

@@ -27,7 +27,7 @@ from scopeway.control_plane.registry.directory.yaml_documents import (
 from scopeway.control_plane.registry.documents import MAX_BYTES
 from scopeway.control_plane.registry.etcd import change_pacer
 from scopeway.control_plane.registry.etcd import registry as etcd
-from scopeway.control_plane.runtime import app, fd_limits, slices
+from scopeway.control_plane.runtime import app, fd_limits, time_slices
 from scopeway.control_plane.runtime import last_good as state
 from scopeway.control_plane.scope import text
 from scopeway.control_plane.serving import site_lookup
@@ -247,7 +247,7 @@ EXPECTED: dict[str, list[float]] = {
     "each caller": [MAX_ALONE],
     "share of a processor that a policy takes which is slow to compile": [1, REST],
     "milliseconds that a change of the registry holds up the streams at a time": [
-        slices.SLICE * 1000
+        time_slices.SLICE * 1000
     ],
     "seconds that an entry of etcd rests before its next change is taken over; only entries whose "
     "last change took more than 5 ms of CPU rest": [

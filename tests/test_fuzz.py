@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from fuzzing import (
     answers,
+    corpus,
     dispatch,
     files,
     front,
-    kept,
     links,
     lua,
     manifest,
@@ -44,7 +44,7 @@ READERS: Mapping[str, ModuleType] = {
     "links": links,
     "files": files,
 }
-FOUND: list[dict[str, Any]] = kept.found()
+FOUND: list[dict[str, Any]] = corpus.found()
 FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -67,7 +67,7 @@ def damaged(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
 
 
 def known(reader: str) -> st.SearchStrategy[bytes]:
-    return st.sampled_from([*READERS[reader].seeds(), *kept.read(reader)])
+    return st.sampled_from([*READERS[reader].seeds(), *corpus.read(reader)])
 
 
 SCOPES = st.text("{}()[]:;,|&^%=*\"' -._~aA1clouds", max_size=60).map(str.encode)
@@ -152,7 +152,7 @@ def test_files(data: bytes) -> None:
 @pytest.mark.parametrize("reader", READERS)
 def test_what_was_kept(reader: str) -> None:
     check: Callable[[bytes], None] = READERS[reader].check
-    for data in [*READERS[reader].seeds(), *kept.read(reader)]:
+    for data in [*READERS[reader].seeds(), *corpus.read(reader)]:
         try:
             check(data)
         except Exception as error:
@@ -162,4 +162,4 @@ def test_what_was_kept(reader: str) -> None:
 
 @pytest.mark.parametrize("case", FOUND, ids=lambda case: case["why"])
 def test_what_was_found_once(case: dict[str, Any]) -> None:
-    READERS[case["reader"]].check(kept.bytes_of(case["input"]))
+    READERS[case["reader"]].check(corpus.bytes_of(case["input"]))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from scopeway.xds import testing
-    from scopeway.xds.cache.single import ResourceCache
+    from scopeway.xds.cache.single_resources import ResourceCache
     from scopeway.xds.cache.snapshot import Snapshot, SnapshotCache
     from scopeway.xds.encoding.messages import (
         DeltaRequest,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 from scopeway.xds.arguments import check_names
-from scopeway.xds.index import Index
+from scopeway.xds.multimap import Index
 from scopeway.xds.steps import Steps
 from scopeway.xds.text import shown
 

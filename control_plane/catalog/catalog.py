@@ -17,7 +17,7 @@ from scopeway.control_plane.clouds.inventory import Inventory, split_changes
 from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.collections.listing import listed
-from scopeway.control_plane.registry.protocol import Batch, Place
+from scopeway.control_plane.registry.interface import Batch, Place
 from scopeway.xds.steps import Steps, finish
 
 _OTHERS_SHOWN = 3

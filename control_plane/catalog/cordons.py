@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.manifest import InvalidCloud
-from scopeway.control_plane.registry.protocol import Batch, Entry, Place
+from scopeway.control_plane.registry.interface import Batch, Entry, Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

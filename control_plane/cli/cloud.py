@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scopeway.control_plane.clouds.inventory import Inventory
     from scopeway.control_plane.clouds.model import Cloud
     from scopeway.control_plane.registry import Store
-    from scopeway.control_plane.registry.protocol import Entry
+    from scopeway.control_plane.registry.interface import Entry
 
 
 @click.group()
@@ -216,7 +216,7 @@ async def _stored(registry: str, name: str) -> "tuple[Cloud | None, str | None]"
 
 
 def _registered(registry: str) -> "Change":
-    from scopeway.control_plane.catalog.reading import read_registry
+    from scopeway.control_plane.catalog.loader import read_registry
     from scopeway.control_plane.registry import open_registry
 
     return asyncio.run(read_registry(open_registry(registry)))

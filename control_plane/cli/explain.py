@@ -69,7 +69,7 @@ def explain(
 
     Exit status: 0 a route, 3 a rejection, 2 bad usage or a registry that cannot be read.
     """
-    from scopeway.control_plane.catalog.reading import read_registry
+    from scopeway.control_plane.catalog.loader import read_registry
     from scopeway.control_plane.planner.explain import explain_request
     from scopeway.control_plane.planner.planner import PlanSettings
     from scopeway.control_plane.registry import RegistryUnavailable, open_registry

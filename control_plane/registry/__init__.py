@@ -3,8 +3,8 @@
 `catalog` folds the batches of a registry into the inventory.
 """
 
-from scopeway.control_plane.registry.opening import open_registry, open_store
-from scopeway.control_plane.registry.protocol import Batch, Registry, RegistryUnavailable, Store
+from scopeway.control_plane.registry.factory import open_registry, open_store
+from scopeway.control_plane.registry.interface import Batch, Registry, RegistryUnavailable, Store
 
 __all__ = [
     "Batch",

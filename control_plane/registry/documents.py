@@ -12,7 +12,7 @@ from scopeway.control_plane.clouds.cordon import Cordon, cordon_document, parse_
 from scopeway.control_plane.clouds.document import to_document
 from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem, parse_manifest
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.registry.protocol import Entry
+from scopeway.control_plane.registry.interface import Entry
 
 CORDON_KEY = "/cordon"
 """The suffix of the key of a cordon, after the cloud's key: one watch reports both in order, and

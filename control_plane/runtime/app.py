@@ -23,8 +23,8 @@ from scopeway.control_plane.errors import ControlPlaneError
 from scopeway.control_plane.registry import Batch, Registry, open_registry
 from scopeway.control_plane.runtime import fd_limits, gc_tuning, logs
 from scopeway.control_plane.runtime.control_plane import ControlPlane
+from scopeway.control_plane.runtime.event_loop_lag import LoopLag
 from scopeway.control_plane.runtime.last_good import PATIENCE_WITH_LAST_GOOD, LastGoodRegistry
-from scopeway.control_plane.runtime.loop_lag import LoopLag
 from scopeway.control_plane.runtime.server_tls import POLL_SECONDS, ReloadingServerCredentials
 from scopeway.control_plane.runtime.settings import Settings
 from scopeway.xds.errors import ListenError

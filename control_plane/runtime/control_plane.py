@@ -21,10 +21,10 @@ from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.collections.listing import listed
 from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.registry import Batch, Registry
+from scopeway.control_plane.runtime.event_loop_lag import LoopLag
 from scopeway.control_plane.runtime.last_good import LastGoodRegistry
-from scopeway.control_plane.runtime.loop_lag import LoopLag
 from scopeway.control_plane.runtime.settings import Settings
-from scopeway.control_plane.runtime.slices import BackgroundQueue, in_slices
+from scopeway.control_plane.runtime.time_slices import BackgroundQueue, in_slices
 from scopeway.control_plane.serving.policy_index import Timer
 from scopeway.control_plane.serving.prefetch_set import PrefetchSet
 from scopeway.control_plane.serving.site_cache import SiteResources

@@ -13,7 +13,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 from scopeway.control_plane.clouds.inventory import Inventory, free_inventory
-from scopeway.control_plane.registry.protocol import (
+from scopeway.control_plane.registry.interface import (
     Batch,
     Entry,
     Place,
@@ -22,7 +22,7 @@ from scopeway.control_plane.registry.protocol import (
 )
 from scopeway.control_plane.runtime import last_good_file
 from scopeway.control_plane.runtime.last_good_file import LastGood, LastGoodDamaged
-from scopeway.control_plane.runtime.slices import in_slices
+from scopeway.control_plane.runtime.time_slices import in_slices
 from scopeway.xds.steps import Steps
 
 log = logging.getLogger(__name__)

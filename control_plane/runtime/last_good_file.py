@@ -21,7 +21,7 @@ from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.documents import MAX_BYTES, parse_json, to_json
-from scopeway.control_plane.registry.protocol import Entry, Place
+from scopeway.control_plane.registry.interface import Entry, Place
 
 FILE = "clouds.jsonl"
 FORMAT = 1

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from scopeway.control_plane.collections.listing import listed
 from scopeway.control_plane.planner.plan import Cause, Skipped
-from scopeway.control_plane.serving.log_budget import LogBudget
+from scopeway.control_plane.serving.log_rate_limit import LogBudget
 
 _log = logging.getLogger(__name__)
 

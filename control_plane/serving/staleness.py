@@ -9,7 +9,7 @@ import logging
 
 from scopeway.control_plane.planner.plan import Plan, Rejection
 from scopeway.control_plane.planner.staleness import mark_stale, registry_away_since, unknown_caller
-from scopeway.control_plane.serving.log_budget import LogBudget
+from scopeway.control_plane.serving.log_rate_limit import LogBudget
 from scopeway.xds.source import Node
 from scopeway.xds.text import shown
 

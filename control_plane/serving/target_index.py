@@ -12,7 +12,7 @@ from scopeway.control_plane.clouds.selectors import SelectorIndex
 from scopeway.control_plane.planner.planner import Atom, atoms
 from scopeway.control_plane.scope import Target, is_cheap_to_parse, parse_target
 from scopeway.control_plane.scope.ast import CloudName, LabelSelector, Local
-from scopeway.xds.index import Index
+from scopeway.xds.multimap import Index
 
 _STEP = 256
 """Targets that are looked at before others have their turn."""

@@ -1,6 +1,6 @@
 """The filter that leads clients back: Lua for answers, asked only where there is a `Location`.
 
-And to answers of gRPC, for local replies that hide their status (`lua_filters/plain_status.lua`).
+And to answers of gRPC, for local replies that hide their status (`lua_filters/grpc_status.lua`).
 A plain `envoy_on_response` would cost every answer 1.5 µs; the gate before it costs 0.9.
 """
 

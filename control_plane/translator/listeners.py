@@ -11,7 +11,7 @@ from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.translator import http_connection_managers as managers
 from scopeway.control_plane.translator import names, tls
 from scopeway.control_plane.translator.access_log import log_filter
-from scopeway.control_plane.translator.entries import Entry, PeerTransport, entries
+from scopeway.control_plane.translator.listener_addresses import Entry, PeerTransport, entries
 from scopeway.control_plane.translator.proto_fields import metadata, socket_address
 from scopeway.xds.encoding.protobuf import any_message, field_bytes, field_string, field_varint
 

@@ -13,8 +13,8 @@ from scopeway.control_plane.identity import spiffe_id
 from scopeway.control_plane.scope import ALIASES, SERVICE_TYPES
 from scopeway.control_plane.translator import link_filter, names
 from scopeway.control_plane.translator.caller_limits import lua_constants
-from scopeway.control_plane.translator.entries import Entry, PeerTransport, entries
 from scopeway.control_plane.translator.foreign_ids import id_constants
+from scopeway.control_plane.translator.listener_addresses import Entry, PeerTransport, entries
 from scopeway.lua_filters import bundle, literal
 from scopeway.xds.encoding.protobuf import field_string, nested
 

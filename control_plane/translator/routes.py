@@ -15,7 +15,7 @@ from scopeway.control_plane.clouds.urls import is_secure
 from scopeway.control_plane.planner.caller_classes import PolicyTooLarge, caller_class_steps
 from scopeway.control_plane.translator import names, route_templates
 from scopeway.control_plane.translator.caller_limits import route_limits
-from scopeway.control_plane.translator.entries import PeerTransport, entries
+from scopeway.control_plane.translator.listener_addresses import PeerTransport, entries
 from scopeway.control_plane.translator.rbac import Classes, peer_policy_steps
 from scopeway.control_plane.translator.route_templates import OwnRoute
 from scopeway.xds.encoding.protobuf import field_bytes, field_string, field_varint, nested

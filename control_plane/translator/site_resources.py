@@ -7,7 +7,7 @@ from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud, Front, Peer
 from scopeway.control_plane.clouds.policy import Policy
 from scopeway.control_plane.translator import names, route_templates, tls
-from scopeway.control_plane.translator.entries import PeerTransport
+from scopeway.control_plane.translator.listener_addresses import PeerTransport
 from scopeway.control_plane.translator.listeners import listeners
 from scopeway.control_plane.translator.lua import lua_filters
 from scopeway.control_plane.translator.routes import front_routes, peer_routes

@@ -11,7 +11,7 @@ import report
 
 SAMPLES = 20
 CASES = {
-    "import of the plug-in": "import scopeway.control_plane.client.plugin",
+    "import of the plug-in": "import scopeway.control_plane.openstack_client.plugin",
     "first scope that is read": (
         "from scopeway.control_plane.scope import parse_scope; parse_scope('{glance:cloud-2}')"
     ),

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from demo import state
+from demo.console import Screen
+from demo.environment import Stage
 from demo.errors import DemoError, PartMissing
 from demo.full import FULL
 from demo.run import SMALL, Demo, down, run_demo, up, write_environment
-from demo.screen import Screen
 from demo.sites import ControlPlane
-from demo.stage import Stage
 from harness.process import ProcessFailed
 from harness.supervisor import Supervisor
 

@@ -14,7 +14,7 @@ import pytest
 
 from harness.fleet import Fleet, at, manifest
 from harness.http import Connection, Response, send
-from harness.raw import Handler, RawService, answer, saying
+from harness.raw_service import Handler, RawService, answer, saying
 
 pytestmark = pytest.mark.fleet(closing=0.1)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.cuttable_port import Way
 from harness.envoy import Envoy
 from harness.fleet import manifest
 from harness.http import Response, send
@@ -16,7 +17,6 @@ from harness.ports import free_ports
 from harness.process import until
 from harness.services import at
 from harness.stack import ServeProcess, Stack
-from harness.way import Way
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.translator.bootstrap import bootstrap
 

@@ -11,7 +11,7 @@ import pytest
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, send
 from harness.services import at
-from harness.stalled import Clients, Service
+from harness.stalled_requests import Clients, Service
 from scopeway.control_plane.translator import http_connection_managers
 from scopeway.control_plane.translator.bootstrap import bootstrap
 

@@ -18,7 +18,7 @@ import pytest
 from harness.fleet import Fleet, at, manifest
 from harness.http import Response, send
 from harness.limits import shortened
-from harness.raw import Handler, RawService, answer
+from harness.raw_service import Handler, RawService, answer
 from scopeway.control_plane.translator import names, route_templates
 
 TOKENS = "/identity/v3/auth/tokens"

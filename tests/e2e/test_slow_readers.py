@@ -13,7 +13,7 @@ import pytest
 
 from harness.fleet import Fleet
 from harness.http import send
-from harness.raw import RawService
+from harness.raw_service import RawService
 from harness.services import at
 from scopeway.control_plane.translator import cluster_templates, http_connection_managers
 

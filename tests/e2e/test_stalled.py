@@ -8,7 +8,7 @@ import pytest
 from harness.fleet import Fleet
 from harness.http import send
 from harness.services import at
-from harness.stalled import Clients, Service
+from harness.stalled_requests import Clients, Service
 from scopeway.control_plane.translator import http_connection_managers
 
 MEGABYTE = 1 << 20

@@ -11,7 +11,7 @@ import pytest
 from harness.fleet import Fleet, at, manifest
 from harness.http import Connection, Response, send
 from harness.http2 import Refused, send2
-from harness.raw import RawService, answer, saying
+from harness.raw_service import RawService, answer, saying
 
 pytestmark = pytest.mark.fleet(certificates=True, closing=0.1)
 

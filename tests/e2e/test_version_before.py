@@ -19,7 +19,7 @@ from harness import version_before
 from harness.envoy import Envoy
 from harness.fleet import manifest
 from harness.http2 import Connection2
-from harness.mixture import Mixture, MixtureServer, sent
+from harness.mixed_versions import Mixture, MixtureServer, sent
 from harness.ports import free_ports
 from harness.process import until
 from harness.services import at
@@ -314,6 +314,8 @@ def test_the_client_of_each_version_is_served_by_the_front_of_the_other(
 def run_python(script: str, *arguments: object, text: str = "", sources: Path) -> str:
     """Run a script that imports a version's `control_plane`; return its standard output."""
     script = script.replace("from control_plane.", f"from {control_plane_of(sources)}.")
+    if sources == REPOSITORY:
+        script = script.replace(".client.hook", ".openstack_client.hook")
     command = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.run(
         command, cwd=sources, input=text, capture_output=True, text=True, check=True, timeout=60

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Collection, Mapping
 from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.documents import CORDON_KEY
-from scopeway.control_plane.registry.protocol import Batch, Entry, Place
+from scopeway.control_plane.registry.interface import Batch, Entry, Place
 
 
 class MemoryRegistry:

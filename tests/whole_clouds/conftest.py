@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from demo.full import stage, steps
-from demo.full.scene import Scene
+from demo.console import Screen
+from demo.full import environment, steps
+from demo.full.scenario import Scene
 from demo.openstack import find_openstack
-from demo.screen import Screen
 from harness.supervisor import Supervisor
 from openstack_clouds import Clouds, print_logs
 
@@ -33,7 +33,7 @@ def scene(
     (root / "logs").mkdir()
     screen = Screen(plain=True)
     with Supervisor(logs=root / "logs") as supervisor:
-        made = stage.set_up(root, find_openstack(), supervisor, screen)
+        made = environment.set_up(root, find_openstack(), supervisor, screen)
         yield Scene(made, screen)
     if request.session.testsfailed > failed:
         print_logs(root / "logs", *(site.folder for site in made.sites))

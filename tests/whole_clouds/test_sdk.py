@@ -3,7 +3,7 @@
 import pytest
 
 from demo.full import sdk
-from demo.full.scene import Scene
+from demo.full.scenario import Scene
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from demo.full import big_image, steps
-from demo.full.scene import Scene
+from demo.full.scenario import Scene
 from demo.full.steps import HEADLINE_SCOPE, WITH_NETWORK
 from openstack_clouds import Clouds
 

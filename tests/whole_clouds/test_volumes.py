@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from demo.full import volumes
-from demo.full.scene import Scene
+from demo.full.scenario import Scene
 from openstack_clouds import Clouds
 
 

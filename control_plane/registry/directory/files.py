@@ -14,7 +14,7 @@ from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.directory import yaml_documents
 from scopeway.control_plane.registry.documents import parse_document
-from scopeway.control_plane.registry.protocol import Entry, Place
+from scopeway.control_plane.registry.interface import Entry, Place
 
 Known = Mapping[bytes, Cloud | Cordon]
 

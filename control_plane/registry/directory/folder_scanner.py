@@ -20,7 +20,7 @@ from scopeway.control_plane.registry.directory.files import (
     read_manifests,
     unreadable_file,
 )
-from scopeway.control_plane.registry.protocol import Batch, Entry, Place
+from scopeway.control_plane.registry.interface import Batch, Entry, Place
 
 MAX_FILE = 64 * 1024 * 1024
 """Bytes; a larger file is not read."""

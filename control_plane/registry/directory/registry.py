@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from scopeway.control_plane.registry.directory.folder_scanner import FolderScanner
-from scopeway.control_plane.registry.protocol import Batch, RegistryUnavailable
+from scopeway.control_plane.registry.interface import Batch, RegistryUnavailable
 
 POLL_INTERVAL = 0.25
 """Seconds between two scans; a slow scan makes it longer."""

@@ -8,7 +8,7 @@ the CPU, and delays other entries by at most one change. Pure: time is an argume
 from collections.abc import Collection, Mapping
 from typing import Final, Generic, TypeVar
 
-from scopeway.control_plane.registry.protocol import Place
+from scopeway.control_plane.registry.interface import Place
 
 _Change = TypeVar("_Change")
 

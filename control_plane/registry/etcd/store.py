@@ -15,7 +15,7 @@ from scopeway.control_plane.registry.documents import CORDON_KEY, parse_json, to
 from scopeway.control_plane.registry.etcd.client import EtcdError, Session, connect
 from scopeway.control_plane.registry.etcd.registry import list_pages
 from scopeway.control_plane.registry.etcd.url import EtcdUrl
-from scopeway.control_plane.registry.protocol import Entry, Place, RegistryUnavailable
+from scopeway.control_plane.registry.interface import Entry, Place, RegistryUnavailable
 
 
 class EtcdStore:

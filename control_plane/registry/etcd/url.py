@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from scopeway.control_plane.clouds import validators
-from scopeway.control_plane.registry.protocol import RegistryUnavailable
+from scopeway.control_plane.registry.interface import RegistryUnavailable
 
 DEFAULT_PORT = 2379
 DEFAULT_PREFIX = "/scopeway"

@@ -23,7 +23,7 @@ from hostile.attacker import attacker, in_folder  # noqa: E402
 
 from harness.envoy import Envoy  # noqa: E402
 from harness.http import Connection  # noqa: E402
-from harness.raw import RawService, answer, saying  # noqa: E402
+from harness.raw_service import RawService, answer, saying  # noqa: E402
 
 REQUESTS = 400
 FIRST_USES = 40

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
-from harness.stalled import Clients
+from harness.stalled_requests import Clients
 
 port, scope, way, count = sys.argv[1:]
 what, _, protocol = way.partition("-")

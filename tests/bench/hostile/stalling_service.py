@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
 from harness.background import Background
-from harness.stalled import Service
+from harness.stalled_requests import Service
 
 print(Service(Background()).port, flush=True)
 threading.Event().wait()

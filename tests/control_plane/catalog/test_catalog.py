@@ -12,7 +12,7 @@ from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry import Batch
 from scopeway.control_plane.registry.directory.files import read_manifests
 from scopeway.control_plane.registry.documents import parse_json
-from scopeway.control_plane.registry.protocol import Entry
+from scopeway.control_plane.registry.interface import Entry
 
 Entries = Mapping[str, Entry]
 

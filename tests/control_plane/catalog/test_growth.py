@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from growth import LINEAR, growth
+from growth_of_cost import LINEAR, growth
 from scopeway.control_plane.catalog.catalog import Catalog
 from scopeway.control_plane.catalog.mass_loss import Loss, MassLossLimits, RecentLosses
 from scopeway.control_plane.clouds.inventory import Inventory
@@ -13,7 +13,7 @@ from scopeway.control_plane.clouds.manifest import InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.directory import yaml_documents
 from scopeway.control_plane.registry.documents import parse_json
-from scopeway.control_plane.registry.protocol import Batch
+from scopeway.control_plane.registry.interface import Batch
 
 Work = Callable[[], object]
 HEAD = {"apiVersion": "scopeway.io/v1alpha1", "metadata": {"name": "x"}}

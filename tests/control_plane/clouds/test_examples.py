@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scopeway.control_plane.catalog.reading import read_registry
+from scopeway.control_plane.catalog.loader import read_registry
 from scopeway.control_plane.clouds.manifest import API_VERSION
 from scopeway.control_plane.clouds.policy import evaluate_rules, pattern_matches
 from scopeway.control_plane.registry import open_registry

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from folders import Clock
+from manifest_folders import Clock
 from registry_model import Etcd
 from scopeway.control_plane.registry.directory.folder_scanner import FolderScanner
 

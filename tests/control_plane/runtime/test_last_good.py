@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from counted import Counted, Freed
+from counted_clouds import Counted, Freed
 from memory_registry import MemoryRegistry
 from registry_model import a_cloud, keeping
 from scopeway.control_plane.catalog.catalog import Catalog
@@ -19,7 +19,7 @@ from scopeway.control_plane.registry import Batch, RegistryUnavailable
 from scopeway.control_plane.runtime import last_good, last_good_file
 from scopeway.control_plane.runtime.last_good import LastGoodRegistry
 from scopeway.control_plane.runtime.last_good_file import LastGoodFile
-from scopeway.control_plane.runtime.slices import in_slices
+from scopeway.control_plane.runtime.time_slices import in_slices
 
 pytestmark = pytest.mark.asyncio
 

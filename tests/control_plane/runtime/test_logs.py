@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from scopeway.control_plane.runtime.logs import MAX_LINE, Formatter
-from scopeway.control_plane.serving.log_budget import LogBudget
+from scopeway.control_plane.serving.log_rate_limit import LogBudget
 from scopeway.xds.events import Nacked
 from scopeway.xds.grpc_server.logging import StreamLog
 from scopeway.xds.type_urls import CLUSTER

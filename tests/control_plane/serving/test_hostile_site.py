@@ -6,10 +6,10 @@ from time import thread_time
 
 import pytest
 
+from event_loop_turns import Turns
 from harness.source import Fleet, cloud
 from harness.source import Recorder as Told
 from harness.source import node as made
-from loop_turns import Turns
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import (
     AcceptRule,
@@ -22,7 +22,7 @@ from scopeway.control_plane.clouds.model import (
 )
 from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.runtime import app
-from scopeway.control_plane.runtime.slices import BackgroundQueue
+from scopeway.control_plane.runtime.time_slices import BackgroundQueue
 from scopeway.control_plane.scope import SERVICE_TYPES
 from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.source import ScopewaySource
@@ -178,7 +178,7 @@ class TestBackgroundQueue:
     def test_large_work_is_done_in_slices_and_in_order(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("scopeway.control_plane.runtime.slices.BACKGROUND_SLICE", -1.0)
+        monkeypatch.setattr("scopeway.control_plane.runtime.time_slices.BACKGROUND_SLICE", -1.0)
         log: list[str] = []
 
         async def go() -> None:

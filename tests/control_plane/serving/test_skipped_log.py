@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from scopeway.control_plane.planner.plan import Skipped
-from scopeway.control_plane.serving.log_budget import LogBudget
+from scopeway.control_plane.serving.log_rate_limit import LogBudget
 from scopeway.control_plane.serving.skipped_log import REMEMBERED, SkippedLog
 
 AWAY = Skipped(cloud="cloud-9", reason="no cloud is named cloud-9", cause="unknown")

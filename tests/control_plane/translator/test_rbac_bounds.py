@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from growth import LINEAR, growth
+from growth_of_cost import LINEAR, growth
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import (
     AcceptRule,

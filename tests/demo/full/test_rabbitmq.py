@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from demo.full.rabbitmq import RabbitMq, definitions
-from demo.full.system import find_programs
+from demo.full.system_packages import find_programs
 
 BROKER = RabbitMq(
     programs=find_programs(lambda name: f"/bin/{name}"),

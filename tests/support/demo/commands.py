@@ -7,9 +7,9 @@ import subprocess
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from demo.console import Screen
+from demo.environment import Stage
 from demo.errors import DemoError
-from demo.screen import Screen
-from demo.stage import Stage
 from harness.http import request
 from harness.process import clean_environment
 

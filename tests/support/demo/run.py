@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo import state
+from demo.console import Screen
+from demo.environment import Stage, set_up
 from demo.errors import FAILURES, DemoError
 from demo.openstack import find_openstack
-from demo.screen import Screen
 from demo.sites import ControlPlane, find_program
-from demo.stage import Stage, set_up
 from demo.steps import tell
 from harness.process import ProcessFailed, tail
 from harness.supervisor import ENDING_SIGNALS, Supervisor

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from demo import commands, trace
+from demo.console import Screen
+from demo.environment import IMAGES, Stage
 from demo.errors import DemoError
 from demo.openstack import log_in
 from demo.openstack_files import MEMBER, PROJECT
-from demo.screen import Screen
 from demo.sites import borrowed_manifest, register
-from demo.stage import IMAGES, Stage
 from demo.trace import AccessLogs, Hop
 from harness.http import request
 

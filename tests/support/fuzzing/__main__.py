@@ -15,7 +15,7 @@ from types import ModuleType
 
 import atheris
 
-from fuzzing import kept
+from fuzzing import corpus
 
 BUILD = Path("build") / "fuzz"
 INSTRUMENTED = [
@@ -45,7 +45,7 @@ def main() -> None:
     )
     for each in (folder, found, smallest):
         each.mkdir(parents=True, exist_ok=True)
-    for data in [*module.seeds(), *kept.read(reader)]:
+    for data in [*module.seeds(), *corpus.read(reader)]:
         (folder / sha256(data).hexdigest()[:16]).write_bytes(data)
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in module.DICTIONARY))
     _forget_what_is_mended(module, found)
@@ -53,9 +53,11 @@ def main() -> None:
     for old in smallest.iterdir():
         old.unlink()
     _child(reader, "-merge=1", f"-max_len={LARGEST_KEPT}", str(smallest), str(folder))
-    kept.write(reader, _first_of(path.read_bytes() for path in smallest.iterdir()))
+    corpus.write(reader, _first_of(path.read_bytes() for path in smallest.iterdir()))
     left = sorted(found.glob("*.txt"))
-    print(f"{reader}: {len(kept.read(reader))} inputs are kept, {len(left)} found", *left, sep="\n")
+    print(
+        f"{reader}: {len(corpus.read(reader))} inputs are kept, {len(left)} found", *left, sep="\n"
+    )
     sys.exit(1 if left else 0)
 
 

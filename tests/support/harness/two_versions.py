@@ -17,13 +17,13 @@ from harness.envoy import Envoy
 from harness.fleet import manifest
 from harness.http import send
 from harness.identities import TRUST_DOMAIN, Identities
-from harness.kinds import IMAGES, TOKEN, answer, kinds, slow_kinds
 from harness.load import Load
 from harness.ports import free_ports
 from harness.process import until
+from harness.request_kinds import IMAGES, TOKEN, answer, kinds, slow_kinds
 from harness.services import at
 from harness.stack import REPOSITORY, ServeProcess, Stack, run_scopeway
-from harness.switch import Switch
+from harness.switchable_proxy import Switch
 from scopeway.control_plane.clouds.model import Cloud
 
 DRAIN_SECONDS = 600

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loop_turns import Turns
+from event_loop_turns import Turns
 from scopeway.xds.encoding import protobuf as wire
 from scopeway.xds.encoding.messages import delta_request_steps, sotw_request_steps
 from scopeway.xds.grpc_server.cpu_budget import SLICE, ClientBudgets

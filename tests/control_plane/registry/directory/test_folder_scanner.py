@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from folders import Clock, settled, write
+from manifest_folders import Clock, settled, write
 from registry_model import a_cloud, written
 from scopeway.control_plane.registry import Batch
 from scopeway.control_plane.registry.directory.folder_scanner import GONE_AFTER, FolderScanner

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from folders import write
+from manifest_folders import write
 from registry_model import reading
 from scopeway.control_plane.registry import open_registry
 from scopeway.control_plane.registry.directory import folder_scanner

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from folders import Clock, problem, settled, told, write
+from manifest_folders import Clock, problem, settled, told, write
 from registry_model import a_cloud, reading, written
 from scopeway.control_plane.registry import Batch, RegistryUnavailable, open_registry
 from scopeway.control_plane.registry.directory import folder_scanner

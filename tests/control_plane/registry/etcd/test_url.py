@@ -1,7 +1,7 @@
 import pytest
 
 from scopeway.control_plane.registry.etcd.url import EtcdUrl, parse_etcd_url
-from scopeway.control_plane.registry.protocol import RegistryUnavailable
+from scopeway.control_plane.registry.interface import RegistryUnavailable
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ Nova, and the steps. Processes, screen, traces and the Scopeway part are those o
 
 from pathlib import Path
 
-from demo.full.stage import set_up
+from demo.full.environment import set_up
 from demo.full.steps import HEADLINE_SCOPE, tell
 from demo.run import Demo
 

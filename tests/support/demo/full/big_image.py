@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from demo.full.scene import Scene, expect
+from demo.full.scenario import Scene, expect
 from harness.http import request
 
 SCOPE = "{keystone:cloud-1;glance:cloud-2}"

@@ -13,11 +13,11 @@ from pathlib import Path
 from uuid import UUID
 
 from demo import openstack
-from demo.full import mariadb, rabbitmq, saved
+from demo.full import database_cache, mariadb, rabbitmq
 from demo.full.files import database_names, write_files
 from demo.full.mariadb import MariaDb
 from demo.full.rabbitmq import RabbitMq
-from demo.full.system import Programs
+from demo.full.system_packages import Programs
 from demo.site import Site
 from harness.ports import free_ports
 from harness.process import Process, clean_environment
@@ -60,20 +60,22 @@ def begin(
         folder: The virtual environment with the services.
     """
     names = [site.name for site in sites]
-    password = saved.new_password()
+    password = database_cache.new_password()
     database_port, broker_port = free_ports(2)
     broker = RabbitMq(
         programs=programs, folder=root / "rabbitmq", port=broker_port, password=password
     )
     broker_process = rabbitmq.start(supervisor, broker, names)
     server = MariaDb(
-        programs=programs, folder=root / saved.DATA, port=database_port, password=password
+        programs=programs, folder=root / database_cache.DATA, port=database_port, password=password
     )
-    saved.restore(kept, sites, server.folder)
+    database_cache.restore(kept, sites, server.folder)
     users = {name: database_names(name).values() for name in names}
     mariadb.start(supervisor, server, users, root / "accounts.sql")
     for site in sites:
-        write_files(site, saved.backing(server, site.name, broker=broker.url(site.name)), folder)
+        write_files(
+            site, database_cache.backing(server, site.name, broker=broker.url(site.name)), folder
+        )
         _pretend_agent(server, site)
     return Begun(
         server=server,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from demo.errors import DemoError
-from demo.full.system import Programs
+from demo.full.system_packages import Programs
 from harness.ports import ADDRESS
 from harness.process import Process, clean_environment
 from harness.supervisor import READY_SECONDS, Supervisor

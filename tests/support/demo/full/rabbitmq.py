@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from demo.full.system import Programs
+from demo.full.system_packages import Programs
 from harness.ports import ADDRESS, free_ports
 from harness.process import Process, clean_environment
 from harness.supervisor import READY_SECONDS, Supervisor

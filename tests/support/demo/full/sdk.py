@@ -13,7 +13,7 @@ import yaml
 
 from demo import commands
 from demo.errors import DemoError
-from demo.full.scene import Scene, expect
+from demo.full.scenario import Scene, expect
 from demo.openstack import log_in
 from demo.openstack_files import MEMBER, PROJECT
 from demo.site import PASSWORD

@@ -6,11 +6,11 @@ step is a function that needs nothing but the running clouds and the servers tha
 """
 
 from demo import commands
-from demo.full import big_image, figures, sdk, volumes
-from demo.full.scene import FIELDS, Scene, expect
-from demo.full.stage import IMAGES
-from demo.screen import Screen
-from demo.stage import Stage
+from demo.console import Screen
+from demo.environment import Stage
+from demo.full import big_image, measurements, sdk, volumes
+from demo.full.environment import IMAGES
+from demo.full.scenario import FIELDS, Scene, expect
 from demo.trace import Hop
 
 HEADLINE_SCOPE = "{keystone:cloud-1;glance:cloud-999}"
@@ -53,7 +53,7 @@ def tell(stage: Stage, screen: Screen) -> None:
     with screen.step("And volumes: a server at cloud-1, its disk in cloud-2's Cinder"):
         volumes.tell(scene)
     with screen.step("What it costs"):
-        figures.tell(scene)
+        measurements.tell(scene)
 
 
 def boot_at_home(scene: Scene, name: str) -> str:

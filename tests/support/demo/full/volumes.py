@@ -8,7 +8,7 @@ its Nova doesn't know the server; so the cloud's administrator frees it (docs/de
 import re
 
 from demo import commands
-from demo.full.scene import Scene, expect
+from demo.full.scenario import Scene, expect
 
 SCOPE = "{keystone:cloud-1;cinder:cloud-2}"
 AT = "cloud-2"

@@ -8,16 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from demo import stage as small
+from demo import environment as small
+from demo.console import Screen
+from demo.environment import Stage
 from demo.errors import DemoError, PartMissing
-from demo.full import clouds, saved, system
+from demo.full import clouds, database_cache, system_packages
 from demo.full.files import FRONT_PORTS, ONLY, SERVICES
-from demo.full.system import Programs
+from demo.full.system_packages import Programs
 from demo.openstack import log_in
 from demo.openstack_files import ADMIN, clouds_yaml
-from demo.screen import Screen
 from demo.site import Site, make_sites
-from demo.stage import Stage
 from harness.http import request
 from harness.supervisor import Supervisor
 
@@ -49,9 +49,9 @@ def set_up(root: Path, openstack: Path, supervisor: Supervisor, screen: Screen) 
     _find_services(openstack)
     programs = _provide_programs(root, screen)
     kept = KEPT.absolute()
-    if not saved.is_good(kept, openstack, CLOUDS):
+    if not database_cache.is_good(kept, openstack, CLOUDS):
         screen.say("the first time, databases are made and kept: a minute or two")
-        saved.make(kept, CLOUDS, openstack, programs, screen)
+        database_cache.make(kept, CLOUDS, openstack, programs, screen)
     sites = make_sites(CLOUDS, root, services=SERVICES, only=ONLY, front_ports=FRONT_PORTS)
     (root / "clouds.yaml").write_text(clouds_yaml(sites))
     with screen.task("MariaDB on a copy of the kept databases; RabbitMQ and Keystones come up"):
@@ -87,13 +87,13 @@ def _find_services(openstack: Path) -> None:
 
 def _provide_programs(root: Path, screen: Screen) -> Programs:
     try:
-        return system.find_programs()
+        return system_packages.find_programs()
     except PartMissing:
-        if not system.can_install():
+        if not system_packages.can_install():
             raise
-    with screen.task(f"installing {' and '.join(system.PACKAGES)}, once"):
-        system.install(root / "logs" / "apt-get.log")
-    return system.find_programs()
+    with screen.task(f"installing {' and '.join(system_packages.PACKAGES)}, once"):
+        system_packages.install(root / "logs" / "apt-get.log")
+    return system_packages.find_programs()
 
 
 def _fill(site: Site) -> None:

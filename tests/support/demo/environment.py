@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo import openstack, sites
+from demo.console import Screen
 from demo.openstack_files import clouds_yaml
-from demo.screen import Screen
 from demo.site import Site, make_sites
 from demo.sites import ControlPlane
 from harness.process import Process, clean_environment

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from demo.full import saved
+from demo.full import database_cache
 from demo.site import make_sites
 
 CLOUDS = ("cloud-1", "cloud-2")
@@ -14,13 +14,13 @@ def environment(folder: Path, nova: str) -> Path:
 
 
 def kept(folder: Path, openstack: Path) -> Path:
-    (folder / saved.DATA / "cloud_1_nova").mkdir(parents=True)
-    (folder / saved.DATA / "cloud_1_nova" / "table").write_text("rows")
+    (folder / database_cache.DATA / "cloud_1_nova").mkdir(parents=True)
+    (folder / database_cache.DATA / "cloud_1_nova" / "table").write_text("rows")
     for cloud in CLOUDS:
-        for name in saved.KEYS:
+        for name in database_cache.KEYS:
             (folder / cloud / name).mkdir(parents=True)
             (folder / cloud / name / "0").write_text(f"{cloud} {name}")
-    (folder / saved.STAMP).write_text(saved.stamp(openstack, CLOUDS))
+    (folder / database_cache.STAMP).write_text(database_cache.stamp(openstack, CLOUDS))
     return folder
 
 
@@ -28,13 +28,13 @@ def test_a_saved_state_is_good_for_the_versions_that_made_it(tmp_path: Path) -> 
     openstack = environment(tmp_path / "old", "34.0.0")
     folder = kept(tmp_path / "kept", openstack)
 
-    assert saved.is_good(folder, openstack, CLOUDS)
-    assert not saved.is_good(folder, environment(tmp_path / "new", "34.0.1"), CLOUDS)
-    assert not saved.is_good(folder, openstack, (*CLOUDS, "cloud-3"))
+    assert database_cache.is_good(folder, openstack, CLOUDS)
+    assert not database_cache.is_good(folder, environment(tmp_path / "new", "34.0.1"), CLOUDS)
+    assert not database_cache.is_good(folder, openstack, (*CLOUDS, "cloud-3"))
 
 
 def test_nothing_saved_is_not_good(tmp_path: Path) -> None:
-    assert not saved.is_good(tmp_path / "never", tmp_path, CLOUDS)
+    assert not database_cache.is_good(tmp_path / "never", tmp_path, CLOUDS)
 
 
 def test_a_run_begins_with_a_copy(tmp_path: Path) -> None:
@@ -42,12 +42,12 @@ def test_a_run_begins_with_a_copy(tmp_path: Path) -> None:
     sites = make_sites(CLOUDS, tmp_path / "run")
     data = tmp_path / "run" / "mariadb"
 
-    saved.restore(folder, sites, data)
+    database_cache.restore(folder, sites, data)
     (data / "cloud_1_nova" / "table").write_text("changed")
 
-    assert (folder / saved.DATA / "cloud_1_nova" / "table").read_text() == "rows"
+    assert (folder / database_cache.DATA / "cloud_1_nova" / "table").read_text() == "rows"
     assert (sites[1].folder / "fernet-keys" / "0").read_text() == "cloud-2 fernet-keys"
 
 
 def test_each_run_has_passwords_of_its_own() -> None:
-    assert saved.new_password() != saved.new_password()
+    assert database_cache.new_password() != database_cache.new_password()

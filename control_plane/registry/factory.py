@@ -6,7 +6,7 @@ takes 100 ms.
 
 from pathlib import Path
 
-from scopeway.control_plane.registry.protocol import Registry, RegistryUnavailable, Store
+from scopeway.control_plane.registry.interface import Registry, RegistryUnavailable, Store
 
 PATIENCE = 5.0
 """Seconds to wait for the registry at the start, if no saved clouds could be served instead."""

@@ -7,8 +7,8 @@ from time import thread_time
 
 import pytest
 
-from counted import Counted, Freed
-from growth import LINEAR, growth
+from counted_clouds import Counted, Freed
+from growth_of_cost import LINEAR, growth
 from harness.fleet import at, manifest
 from harness.source import ANYBODY, Fleet, Recorder, cloud, node, peered
 from scopeway.control_plane.catalog.catalog import Catalog
@@ -20,7 +20,7 @@ from scopeway.control_plane.clouds.selectors import SelectorIndex
 from scopeway.control_plane.registry import Batch
 from scopeway.control_plane.runtime.control_plane import ControlPlane
 from scopeway.control_plane.runtime.settings import Settings
-from scopeway.control_plane.runtime.slices import in_slices
+from scopeway.control_plane.runtime.time_slices import in_slices
 from scopeway.control_plane.scope import parse_target
 from scopeway.control_plane.serving.source import ScopewaySource
 from scopeway.control_plane.serving.target_index import TargetIndex

@@ -21,7 +21,7 @@ API_VERSIONS = ("1",)
 
 _VARIABLE = "OS_SCOPE"
 _SET_ASIDE = "SCOPEWAY_OS_SCOPE"
-_VENDOR_HOOK = "scopeway.control_plane.client.hook:attach_scope"
+_VENDOR_HOOK = "scopeway.control_plane.openstack_client.hook:attach_scope"
 
 
 def build_option_parser(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -1,6 +1,6 @@
 import pytest
 
-from demo.screen import Screen
+from demo.console import Screen
 
 
 def test_text_of_commands_and_answers_is_printed_as_it_is(

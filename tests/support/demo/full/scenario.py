@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable, Sequence
 
 from demo import commands, trace
 from demo.commands import COMMAND_SECONDS, Result
+from demo.console import Screen
+from demo.environment import Stage
 from demo.errors import DemoError
-from demo.full.stage import FLAVOR
-from demo.screen import Screen
+from demo.full.environment import FLAVOR
 from demo.site import Site
 from demo.sites import run_scopeway
-from demo.stage import Stage
 from demo.trace import AccessLogs, Hop
 
 FIELDS = ("id", "name", "status", "image")

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from demo.console import Screen
 from demo.errors import PartMissing
-from demo.full.stage import set_up
-from demo.screen import Screen
+from demo.full.environment import set_up
 from harness.supervisor import Supervisor
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scopeway.xds.index import Index
+from scopeway.xds.multimap import Index
 
 KEYS, VALUES = st.sampled_from("ab"), st.integers(0, 11)
 

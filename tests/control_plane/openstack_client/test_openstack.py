@@ -194,7 +194,7 @@ def test_the_variable_leaves_the_only_cloud_of_clouds_yaml_the_default(
 
 
 def test_clouds_yaml_may_hold_the_scope(tmp_path: Path, cloud: Recorder) -> None:
-    hook = "scopeway.control_plane.client.hook:attach_scope"
+    hook = "scopeway.control_plane.openstack_client.hook:attach_scope"
     clouds_yaml(tmp_path, cloud, x_scope="keystone:b; glance:a", vendor_hook=hook)
 
     run = openstack(tmp_path, "--os-cloud", "mine", "image", "list")
@@ -233,7 +233,7 @@ def test_a_wrong_scope_is_refused_before_any_request(tmp_path: Path, cloud: Reco
 def test_a_wrong_scope_in_clouds_yaml_is_refused_before_any_request(
     tmp_path: Path, cloud: Recorder
 ) -> None:
-    hook = "scopeway.control_plane.client.hook:attach_scope"
+    hook = "scopeway.control_plane.openstack_client.hook:attach_scope"
     clouds_yaml(tmp_path, cloud, x_scope="glanze:a", vendor_hook=hook)
 
     run = openstack(tmp_path, "--os-cloud", "mine", "image", "list")

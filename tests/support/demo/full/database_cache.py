@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from demo.console import Screen
 from demo.full import mariadb
 from demo.full.files import (
     DATABASES,
@@ -20,9 +21,8 @@ from demo.full.files import (
     write_files,
 )
 from demo.full.mariadb import MariaDb
-from demo.full.system import Programs
+from demo.full.system_packages import Programs
 from demo.openstack_files import fernet_keys
-from demo.screen import Screen
 from demo.site import PASSWORD, Site, make_sites
 from harness.ports import free_ports
 from harness.process import Process, ProcessFailed, clean_environment

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import time
 
-from scopeway.control_plane.runtime.loop_lag import LoopLag
+from scopeway.control_plane.runtime.event_loop_lag import LoopLag
 
 
 def burn(seconds: float) -> None:

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from scopeway.control_plane.client.plugin import build_option_parser
+from scopeway.control_plane.openstack_client.plugin import build_option_parser
 
-HOOK = "scopeway.control_plane.client.hook:attach_scope"
+HOOK = "scopeway.control_plane.openstack_client.hook:attach_scope"
 
 
 @pytest.fixture(autouse=True)

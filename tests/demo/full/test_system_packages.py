@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from demo.errors import PartMissing
-from demo.full.system import NAMES, find_programs
+from demo.full.system_packages import NAMES, find_programs
 
 
 def test_a_missing_program_is_told_with_the_command_that_installs_it() -> None:

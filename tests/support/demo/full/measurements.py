@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 from demo import commands
-from demo.full.scene import Scene, expect
-from demo.full.stage import FLAVOR, IMAGES
+from demo.full.environment import FLAVOR, IMAGES
+from demo.full.scenario import Scene, expect
 from demo.openstack import log_in
 from demo.openstack_files import MEMBER, PROJECT
 from harness.http import request

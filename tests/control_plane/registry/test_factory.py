@@ -6,7 +6,7 @@ import pytest
 
 from memory_registry import MemoryRegistry
 from registry_model import a_cloud, written
-from scopeway.control_plane.catalog.reading import read_registry
+from scopeway.control_plane.catalog.loader import read_registry
 from scopeway.control_plane.registry import RegistryUnavailable, open_registry, open_store
 
 

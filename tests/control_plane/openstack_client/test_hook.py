@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
-from scopeway.control_plane.client.hook import CannotAttachScope, ScopeRejected, attach_scope
+from scopeway.control_plane.openstack_client.hook import (
+    CannotAttachScope,
+    ScopeRejected,
+    attach_scope,
+)
 from scopeway.control_plane.scope import ScopeError
 
 
