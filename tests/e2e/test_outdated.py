@@ -215,7 +215,8 @@ class TestYesterday:
         assert old["kept"] > 2
         assert old["sent_stale"] == 2
         assert stale_envoys(serve) == {"unknown": 1, "keeps": 2}
-        assert "keeps what it has, which is not what is known here" in serve.log()
+        said = "client keeps the resources that it reported, because the source is outdated"
+        assert said in serve.log()
 
     def test_a_new_envoy_gets_what_is_known_and_one_of_an_unknown_cloud_waits(
         self, stack: Stack, replicas: Replicas
