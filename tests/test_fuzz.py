@@ -27,7 +27,8 @@ from fuzzing import (
     requests,
     scope,
 )
-from scopeway.control_plane.clouds.manifest import InvalidCloud, parse_manifest
+from scopeway.control_plane.clouds.invalid import InvalidCloud
+from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.xds.encoding import protobuf as wire
 from scopeway.xds.type_urls import CLUSTER, LISTENER
 from xds_model import write_request

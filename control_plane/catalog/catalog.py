@@ -13,8 +13,8 @@ from rpds import HashTrieMap
 from scopeway.control_plane.catalog.cordons import Cordons
 from scopeway.control_plane.catalog.mass_loss import Loss, MassLossLimits, RecentLosses
 from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
 from scopeway.control_plane.clouds.inventory import Inventory, split_changes
-from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.collections.listing import listed
 from scopeway.control_plane.registry.interface import Batch, Place

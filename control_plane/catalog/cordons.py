@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from scopeway.control_plane.clouds.cordon import Cordon
-from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.registry.interface import Batch, Entry, Place
 
 

@@ -136,7 +136,7 @@ def cordon(registry: str, reason: str, name: str) -> None:
     site can still use it. Registering it again does not lift the cordon.
     """
     from scopeway.control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
-    from scopeway.control_plane.clouds.manifest import InvalidCloud
+    from scopeway.control_plane.clouds.invalid import InvalidCloud
 
     mark = Cordon(name=name, reason=reason)
     try:
@@ -240,7 +240,7 @@ async def _store(registry: str) -> "AsyncIterator[Store]":
 def _read(files: Sequence[BinaryIO]) -> "list[Cloud]":
     """Return all clouds of some files, or everything that is wrong with them."""
     from scopeway.control_plane.clouds.cordon import Cordon
-    from scopeway.control_plane.clouds.manifest import InvalidCloud
+    from scopeway.control_plane.clouds.invalid import InvalidCloud
 
     clouds: dict[str, tuple[str, Cloud]] = {}
     problems = []

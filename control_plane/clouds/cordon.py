@@ -9,13 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from scopeway.control_plane.clouds import validators
-from scopeway.control_plane.clouds.manifest import (
-    API_VERSION,
-    MAX_PROBLEMS,
-    InvalidCloud,
-    Problem,
-    unknown_field,
-)
+from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
+from scopeway.control_plane.clouds.manifest import API_VERSION, MAX_PROBLEMS, unknown_field
 
 KIND = "Cordon"
 MAX_REASON = 256

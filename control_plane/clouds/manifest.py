@@ -7,7 +7,6 @@ Knows no YAML, no JSON and no registry. Invariant: the result is a valid `Cloud`
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 
 from scopeway.control_plane.clouds import limits, validators
 from scopeway.control_plane.clouds.caller_limits import AT_ONCE, PER_SECOND
+from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
 from scopeway.control_plane.clouds.model import (
     NO_LABELS,
     NO_LIMITS,
@@ -32,8 +32,6 @@ from scopeway.control_plane.clouds.model import (
     Service,
 )
 from scopeway.control_plane.clouds.policy import ENFORCE, MODES
-from scopeway.control_plane.collections.listing import listed
-from scopeway.control_plane.errors import ControlPlaneError
 
 API_VERSION = "scopeway.io/v1alpha1"
 KIND = "EdgeCloud"
@@ -47,7 +45,6 @@ _Object = Mapping[str, Any]
 _EMPTY: _Object = MappingProxyType({})
 MAX_PROBLEMS = 100
 """The most problems that are kept of one document; further ones are counted."""
-_SHOWN_PROBLEMS = 5
 _LONGEST_WAY = 300
 _LONGEST_REMEMBERED = 128
 """Characters of a list entry, or of a label set, that is cached. With 4096 entries, each cache
@@ -66,48 +63,6 @@ _RULE = frozenset({"clouds", "services", "methods", "identity", "limits"})
 _IDENTITY = frozenset({"clouds", "roles", "ids"})
 
 _NO_PATTERN = CloudPattern(name="")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One problem of a document."""
-
-    field: str
-    """The path of the value, "spec.services.image.endpoints[0].port"; "" is the whole document."""
-    reason: str
-    """The value, and what is wrong with it."""
-
-    def __str__(self) -> str:
-        return f"{self.field}: {self.reason}" if self.field else self.reason
-
-
-class InvalidCloud(ControlPlaneError):
-    """A document that is not valid."""
-
-    def __init__(
-        self, place: str, *problems: Problem, more: int = 0, name: str | None = None
-    ) -> None:
-        self.place = place
-        """Where the document is: a file and line, or a key."""
-        self.problems = problems
-        """At least one, in the order of the document; `more` further ones were counted."""
-        self.name = name
-        """The name of the document's cloud, or None if it cannot be read."""
-        self.cordon: str | None = None
-        """The cloud whose cordon the document is, if its place says so."""
-        first = [str(problem) for problem in problems[:_SHOWN_PROBLEMS]]
-        shown = listed(first, _SHOWN_PROBLEMS, total=len(problems) + more, separator="; ")
-        super().__init__(f"{place}: {shown}")
-
-    @property
-    def field(self) -> str:
-        """The field of the first problem."""
-        return self.problems[0].field
-
-    @property
-    def reason(self) -> str:
-        """The reason of the first problem."""
-        return self.problems[0].reason
 
 
 def parse_manifest(document: object, place: str) -> Cloud:

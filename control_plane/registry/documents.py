@@ -10,7 +10,8 @@ from typing import Any
 from scopeway.control_plane.clouds import cordon, limits, validators
 from scopeway.control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
 from scopeway.control_plane.clouds.document import to_document
-from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem, parse_manifest
+from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
+from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.interface import Entry
 

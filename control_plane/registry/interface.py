@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from scopeway.control_plane.clouds.cordon import Cordon
-from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.errors import ControlPlaneError
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from registry_model import a_cloud, written
-from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.registry import Batch
 from scopeway.control_plane.registry.directory.folder_scanner import FolderScanner
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scopeway.control_plane.clouds.cordon import Cordon
-from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.registry.directory.files import (
     Manifests,
     read_manifests,

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from aetcd import rpc
 
 from scopeway.control_plane.clouds.cordon import Cordon
-from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.documents import CORDON_KEY, parse_json, to_json
 from scopeway.control_plane.registry.etcd.client import EtcdError, Session, connect

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from scopeway.control_plane.catalog.catalog import Catalog, Change
 from scopeway.control_plane.clouds.cordon import Cordon
-from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
+from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry import Batch
 from scopeway.control_plane.registry.directory.files import read_manifests

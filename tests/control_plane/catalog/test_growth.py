@@ -8,8 +8,8 @@ import pytest
 from growth_of_cost import LINEAR, growth
 from scopeway.control_plane.catalog.catalog import Catalog
 from scopeway.control_plane.catalog.mass_loss import Loss, MassLossLimits, RecentLosses
+from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.clouds.inventory import Inventory
-from scopeway.control_plane.clouds.manifest import InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.directory import yaml_documents
 from scopeway.control_plane.registry.documents import parse_json

@@ -2,7 +2,8 @@
 
 import pytest
 
-from scopeway.control_plane.clouds.manifest import InvalidCloud, parse_manifest
+from scopeway.control_plane.clouds.invalid import InvalidCloud
+from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.control_plane.clouds.model import Cloud
 
 UNSPECIFIED = ["0.0.0.0", "::", "0::0", "0:0::0", "0:0:0:0:0:0:0:0", "::0.0.0.0", "0000::"]

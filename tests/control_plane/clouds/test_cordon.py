@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from scopeway.control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
-from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.clouds.invalid import InvalidCloud
 
 HEAD = {"apiVersion": "scopeway.io/v1alpha1", "kind": "Cordon"}
 NAMED = {**HEAD, "metadata": {"name": "cloud-9"}}

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scopeway.control_plane.clouds import manifest, validators
-from scopeway.control_plane.clouds.manifest import InvalidCloud, parse_manifest
+from scopeway.control_plane.clouds.invalid import InvalidCloud
+from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.control_plane.clouds.model import (
     UNLIMITED,
     AcceptRule,

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from scopeway.control_plane.clouds import limits
-from scopeway.control_plane.clouds.manifest import InvalidCloud, parse_manifest
+from scopeway.control_plane.clouds.invalid import InvalidCloud
+from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.scope import SERVICE_TYPES
 

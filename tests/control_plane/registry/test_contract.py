@@ -13,7 +13,7 @@ import pytest
 from memory_registry import MemoryRegistry
 from registry_model import Etcd, Forwarder, Reader, a_cloud, keeping, reading, written
 from scopeway.control_plane.clouds.cordon import Cordon, cordon_document
-from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
+from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry import Batch, Registry, open_registry, open_store
 from scopeway.control_plane.registry.directory import folder_scanner

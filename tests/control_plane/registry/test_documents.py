@@ -1,7 +1,7 @@
 import pytest
 
 from scopeway.control_plane.clouds.cordon import Cordon
-from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.documents import (
     CORDON_KEY,

@@ -10,7 +10,7 @@ import pytest
 
 from harness.fleet import at, manifest
 from scopeway.control_plane.clouds.cordon import Cordon
-from scopeway.control_plane.clouds.manifest import InvalidCloud, Problem
+from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
 from scopeway.control_plane.planner.prefetch import parse_prefetch
 from scopeway.control_plane.registry import Batch
 from scopeway.control_plane.runtime.control_plane import LOGGED_PROBLEMS, STATUS_SLICE, ControlPlane

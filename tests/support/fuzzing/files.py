@@ -10,7 +10,8 @@ import yaml
 
 from fuzzing.manifest import CORDON, WHOLE
 from fuzzing.steps import steps
-from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS, InvalidCloud
+from scopeway.control_plane.clouds.invalid import InvalidCloud
+from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS
 from scopeway.control_plane.registry.directory.files import read_manifests
 from scopeway.control_plane.registry.directory.yaml_documents import (
     MAX_DEPTH,

@@ -10,8 +10,9 @@ from zlib import crc32
 from fuzzing import json_mutation
 from fuzzing.steps import steps
 from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.clouds.inventory import Inventory
-from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS, InvalidCloud
+from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.policy import policy_of
 from scopeway.control_plane.planner.planner import PlanSettings, plan_target

@@ -3,7 +3,7 @@ from types import FrameType
 from typing import Any
 
 from scopeway.control_plane.clouds.cordon import Cordon
-from scopeway.control_plane.clouds.manifest import InvalidCloud
+from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.directory import files
 from scopeway.control_plane.registry.directory.files import read_manifests
