@@ -96,7 +96,7 @@ def library(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Distrib
 
 
 class TestWheels:
-    def test_together_they_install_every_file_of_the_source_folders(
+    def test_both_wheels_together_install_every_file_of_the_source_folders(
         self, server: Distribution, library: Distribution
     ) -> None:
         source = {
@@ -114,29 +114,33 @@ class TestWheels:
         assert sorted(installed) == sorted(expected)
         assert [name for name in expected if installed[name] != expected[name]] == []
 
-    def test_no_file_belongs_to_both(self, server: Distribution, library: Distribution) -> None:
+    def test_no_file_is_in_both_wheels(self, server: Distribution, library: Distribution) -> None:
         assert server.installed.keys() & library.installed.keys() == set()
 
-    def test_the_library_owns_the_package_and_xds(self, library: Distribution) -> None:
+    def test_the_wheel_of_the_library_contains_the_package_and_xds(
+        self, library: Distribution
+    ) -> None:
         owned = {"/".join(PurePosixPath(name).parts[:2]) for name in library.installed}
 
         assert owned == {"scopeway/__init__.py", "scopeway/py.typed", "scopeway/xds"}
 
-    def test_each_installs_one_top_level_package(
+    def test_both_wheels_install_one_top_level_package(
         self, server: Distribution, library: Distribution
     ) -> None:
         names = {PurePosixPath(name).parts[0] for name in server.installed | library.installed}
 
         assert names == {"scopeway"}
 
-    def test_each_carries_the_licence(self, server: Distribution, library: Distribution) -> None:
+    def test_each_wheel_carries_the_licence(
+        self, server: Distribution, library: Distribution
+    ) -> None:
         for wheel in (server.wheel, library.wheel):
             (name,) = (name for name in wheel if name.endswith("/LICENSE"))
             assert wheel[name] == (REPOSITORY / "LICENSE").read_bytes()
 
 
 class TestDependencies:
-    def test_both_have_the_version_of_the_package(
+    def test_both_wheels_have_the_version_of_the_package(
         self, server: Distribution, library: Distribution
     ) -> None:
         versions = {server.metadata["Version"], library.metadata["Version"]}
@@ -150,7 +154,7 @@ class TestDependencies:
         assert needed is not None
         assert f"scopeway-xds=={scopeway.__version__}" in needed
 
-    def test_the_library_needs_grpcio_only_and_as_the_server_does(
+    def test_the_library_needs_only_grpcio_at_the_version_of_the_server(
         self, server: Distribution, library: Distribution
     ) -> None:
         needed = library.metadata.get_all("Requires-Dist")
@@ -159,7 +163,7 @@ class TestDependencies:
         assert [each.partition("<")[0].partition(">")[0] for each in needed] == ["grpcio"]
         assert needed[0] in (server.metadata.get_all("Requires-Dist") or [])
 
-    def test_both_support_the_same_pythons(self) -> None:
+    def test_both_distributions_support_the_same_pythons(self) -> None:
         server, library = (
             tomllib.loads((REPOSITORY / project / "pyproject.toml").read_text())["project"]
             for project in (".", XDS_PROJECT)
@@ -172,7 +176,7 @@ class TestDependencies:
 
 
 class TestSdists:
-    def test_they_hold_files_instead_of_links(
+    def test_sdists_contain_files_instead_of_links(
         self, server: Distribution, library: Distribution
     ) -> None:
         assert server.links == []

@@ -290,29 +290,29 @@ def numbers(cell: str) -> list[int]:
 
 
 @pytest.mark.parametrize(("names", "default"), ROWS)
-def test_the_library_s_page_has_the_defaults(names: str, default: str) -> None:
+def test_the_page_of_the_xds_library_has_the_defaults(names: str, default: str) -> None:
     values = [getattr(ONE, name) for name in re.findall(r"`(\w+)`", names)]
 
     assert numbers(default) == [value for value in values if value is not None]
 
 
-def test_the_library_s_page_has_every_limit() -> None:
+def test_the_page_of_the_xds_library_has_every_limit() -> None:
     named = {name for row in ROWS for name in re.findall(r"`(\w+)`", row[0])}
 
     assert named == {field.name for field in dataclasses.fields(Limits)}
 
 
-def test_every_limit_of_the_page_is_compared() -> None:
+def test_every_limit_of_the_page_of_the_xds_library_is_compared() -> None:
     """A new row needs its constant above, in `EXPECTED`."""
     assert LIMITS.keys() == EXPECTED.keys()
 
 
 @pytest.mark.parametrize("limit", EXPECTED)
-def test_the_page_has_the_defaults(limit: str) -> None:
+def test_the_page_of_limits_has_the_defaults(limit: str) -> None:
     assert numbers(LIMITS[limit])[: len(EXPECTED[limit])] == EXPECTED[limit]
 
 
-def test_lua_has_the_same_limits() -> None:
+def test_lua_and_python_have_the_same_limits() -> None:
     assert constant("scope.lua", "MAX_BYTES") == text.MAX_BYTES
     assert constant("token_body.lua", "MAX_BYTES") == route_templates.MAX_LOGIN
     assert constant("project_ids.lua", "MAX_BYTES") == route_templates.MAX_BODY_WITH_IDS

@@ -96,19 +96,21 @@ RANDOM = st.binary(max_size=99)
 
 @FUZZ
 @given(damaged(SCOPES | st.lists(WORDS, max_size=25).map(b"".join) | known("scope")) | RANDOM)
-def test_scopes(data: bytes) -> None:
+def test_a_damaged_scope_is_parsed_or_refused(data: bytes) -> None:
     scope.check(data)
 
 
 @FUZZ
 @given(damaged(known("manifest")) | RANDOM)
-def test_manifests_as_bytes(data: bytes) -> None:
+def test_damaged_bytes_of_a_manifest_are_parsed_or_refused(data: bytes) -> None:
     manifest.check(data)
 
 
 @FUZZ
 @given(st.data())
-def test_manifests_as_values(data: st.DataObject) -> None:
+def test_a_manifest_with_a_replaced_or_added_value_is_parsed_or_refused(
+    data: st.DataObject,
+) -> None:
     """A good manifest with a value anywhere replaced, or a field added."""
     document = json.loads(json.dumps(manifest.WHOLE))
     node = document
@@ -125,20 +127,22 @@ def test_manifests_as_values(data: st.DataObject) -> None:
 
 @FUZZ
 @given(damaged(REQUESTS | STATUS_REQUESTS | known("requests")) | RANDOM)
-def test_requests(data: bytes) -> None:
+def test_damaged_xds_requests_are_decoded_or_refused(data: bytes) -> None:
     requests.check(data)
 
 
 @FUZZ
 @given(damaged(known("lua")) | RANDOM)
-def test_lua_beside_its_models(data: bytes) -> None:
+def test_lua_and_its_python_models_agree_on_damaged_input(data: bytes) -> None:
     lua.check(data)
 
 
 @pytest.mark.parametrize("reader", ["front", "peer", "answers", "dispatch", "links"])
 @FUZZ
 @given(st.data())
-def test_messages_to_the_lua_of_an_envoy(reader: str, data: st.DataObject) -> None:
+def test_damaged_messages_to_the_lua_of_an_envoy_are_forwarded_or_refused(
+    reader: str, data: st.DataObject
+) -> None:
     message = data.draw(damaged(known(reader)))
     other = READERS[reader].mutated(message, data.draw(st.integers(0, 2**30)))
     READERS[reader].check(message if other is None else other)
@@ -146,12 +150,12 @@ def test_messages_to_the_lua_of_an_envoy(reader: str, data: st.DataObject) -> No
 
 @FUZZ
 @given(damaged(known("files")) | RANDOM)
-def test_files(data: bytes) -> None:
+def test_damaged_files_are_read_or_refused(data: bytes) -> None:
     files.check(data)
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_what_was_kept(reader: str) -> None:
+def test_kept_fuzz_inputs_are_read_or_refused(reader: str) -> None:
     check: Callable[[bytes], None] = READERS[reader].check
     for data in [*READERS[reader].seeds(), *corpus.read(reader)]:
         try:
@@ -162,5 +166,5 @@ def test_what_was_kept(reader: str) -> None:
 
 
 @pytest.mark.parametrize("case", FOUND, ids=lambda case: case["why"])
-def test_what_was_found_once(case: dict[str, Any]) -> None:
+def test_inputs_that_once_failed_are_read_or_refused(case: dict[str, Any]) -> None:
     READERS[case["reader"]].check(corpus.bytes_of(case["input"]))

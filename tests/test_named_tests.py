@@ -20,7 +20,7 @@ DOCUMENTS = ["docs/limits.md", "docs/upgrades.md", "docs/xds/protocol.md", "SECU
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_test_that_is_named_is_there(document: str) -> None:
+def test_every_test_that_a_document_names_exists(document: str) -> None:
     text = (REPOSITORY / document).read_text()
     named = NAMED.findall(text)
     missing = [
@@ -35,7 +35,7 @@ def test_every_test_that_is_named_is_there(document: str) -> None:
     assert [each for each in MEANT.findall(text) if not NAMED.fullmatch(each)] == []
 
 
-def test_the_version_before_is_the_one_that_tests_run() -> None:
+def test_the_documented_version_before_is_the_tested_one() -> None:
     text = (REPOSITORY / "docs/upgrades.md").read_text()
 
     assert f"The version before is commit {COMMIT[:7]}," in text
@@ -48,7 +48,7 @@ def test_the_version_before_is_the_one_that_tests_run() -> None:
         ("docs/limits.md", "# Limits", "\n## "),
     ],
 )
-def test_every_row_of_a_table_of_bounds_names_a_test_and_not_only_its_file(
+def test_every_row_of_a_table_of_limits_names_a_test(
     document: str, before: str, after: str
 ) -> None:
     text = (REPOSITORY / document).read_text()
@@ -60,7 +60,7 @@ def test_every_row_of_a_table_of_bounds_names_a_test_and_not_only_its_file(
     assert vague == []
 
 
-def test_every_decision_that_is_named_is_there() -> None:
+def test_every_named_decision_record_exists() -> None:
     files = list(REPOSITORY.glob("*.md"))
     for folder in ("control_plane", "docs", "envoy", "lua_filters", "tests", "xds"):
         files += [
@@ -100,13 +100,15 @@ class TestProtocol:
         (REPOSITORY / "docs" / "xds" / "protocol.md").read_text().partition("## Sentences of")[2]
     )
 
-    def test_all_transcripts_are_named_and_no_others(self) -> None:
+    def test_every_transcript_is_named_in_the_protocol_page(self) -> None:
         directory = REPOSITORY / "tests" / "testdata" / "session"
         named = set(TRANSCRIPT.findall(self.SENTENCES)) - {"name.txt"}
 
         assert named == {each.name for each in directory.iterdir()}
 
-    def test_a_sentence_that_nothing_shows_says_so(self) -> None:
+    def test_every_sentence_of_the_protocol_page_names_its_proof_or_says_that_it_has_none(
+        self,
+    ) -> None:
         rows = [row for row in ROW.findall(self.SENTENCES) if row[1] != "shown by"]
         unproven = [
             sentence

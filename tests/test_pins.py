@@ -46,7 +46,7 @@ def test_every_dependency_is_pinned_with_a_hash(file: str, extras: tuple[str, ..
 @pytest.mark.parametrize(
     "file", ["dev.txt", "build.txt", "dist.txt", "openstack.txt", "openstack-full.txt"]
 )
-def test_nothing_else_stands_there(file: str) -> None:
+def test_pin_files_contain_only_pinned_dependencies(file: str) -> None:
     rest = BLOCK.sub("", (PINS / file).read_text())
 
     assert [line for line in rest.splitlines() if line and not line.lstrip().startswith("#")] == []
@@ -68,11 +68,11 @@ def test_the_services_of_the_demo_are_pinned() -> None:
     assert asked <= pinned("openstack-full.txt")
 
 
-def test_what_builds_the_distributions_is_pinned() -> None:
+def test_build_tools_of_the_distributions_are_pinned() -> None:
     assert asked_for("dist.in") <= pinned("dist.txt")
 
 
-def test_what_builds_the_services_is_installed_with_them() -> None:
+def test_build_tools_of_the_services_are_pinned_with_them() -> None:
     """At the same version: it is not replaced after it has built."""
     (build,) = BLOCK.finditer((PINS / "build.txt").read_text())
 

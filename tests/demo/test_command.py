@@ -7,7 +7,7 @@ import pytest
 from demo.__main__ import main
 
 
-def test_an_environment_that_is_not_there_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_openstack_environment_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["--openstack-python", "/nowhere"])
 
@@ -15,7 +15,9 @@ def test_an_environment_that_is_not_there_is_bad_usage(capsys: pytest.CaptureFix
     assert "Path '/nowhere' does not exist" in capsys.readouterr().err
 
 
-def test_a_missing_part_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_missing_part_of_the_demo_is_an_error_of_one_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     with pytest.raises(SystemExit) as end:
         main(["--plain", "--openstack-python", str(tmp_path)])
 
@@ -23,7 +25,7 @@ def test_a_missing_part_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_
     assert capsys.readouterr().err.startswith("demo: no program 'keystone-manage' in ")
 
 
-def test_the_help_names_each_option(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_the_demo_names_each_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
 

@@ -3,7 +3,7 @@ import pytest
 from demo.console import Screen
 
 
-def test_text_of_commands_and_answers_is_printed_as_it_is(
+def test_commands_and_their_output_are_printed_unchanged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     screen = Screen(plain=True)
@@ -16,13 +16,13 @@ def test_text_of_commands_and_answers_is_printed_as_it_is(
     )
 
 
-def test_an_empty_answer_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_output_is_shown_as_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     Screen(plain=True).output("\n")
 
     assert capsys.readouterr().out == "    (nothing)\n"
 
 
-def test_tables_are_aligned_and_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_are_aligned_and_not_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
     wide = "x" * 150
 
     Screen(plain=True).table(("site", "request"), [("cloud-1", wide), ("c", "GET /")])
@@ -34,7 +34,7 @@ def test_tables_are_aligned_and_not_cut(capsys: pytest.CaptureFixture[str]) -> N
     ]
 
 
-def test_a_task_is_printed_with_its_time_when_it_is_done(
+def test_a_finished_task_is_printed_with_its_duration(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with Screen(plain=True).task("etcd"):

@@ -16,14 +16,14 @@ def environment(folder: Path, *, without: str = "") -> Path:
     return folder
 
 
-def test_an_environment_is_found_by_its_folder_or_its_python(tmp_path: Path) -> None:
+def test_an_openstack_environment_is_found_by_its_folder_or_its_python(tmp_path: Path) -> None:
     folder = environment(tmp_path / "openstack")
 
     assert find_openstack(folder) == folder
     assert find_openstack(folder / "bin" / "python") == folder
 
 
-def test_an_environment_in_the_working_folder_is_found(
+def test_an_openstack_environment_in_the_working_folder_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = environment(tmp_path / ".venv-openstack")
@@ -33,7 +33,7 @@ def test_an_environment_in_the_working_folder_is_found(
     assert find_openstack() == folder
 
 
-def test_what_an_environment_lacks_is_named(tmp_path: Path) -> None:
+def test_the_program_that_an_openstack_environment_lacks_is_named(tmp_path: Path) -> None:
     folder = environment(tmp_path / "openstack", without="glance-manage")
 
     with pytest.raises(PartMissing, match=r"'glance-manage' in .*openstack/bin"):

@@ -62,19 +62,19 @@ def test_the_policy_of_keystone_is_that_of_the_documents() -> None:
     assert yaml.safe_load(dedent(lines[0])) == yaml.safe_load(KEYSTONE_POLICY)
 
 
-def test_each_cloud_has_keys_of_its_own() -> None:
+def test_each_cloud_has_its_own_fernet_keys() -> None:
     assert set(fernet_keys()) == {"0", "1"}
     assert fernet_keys() != fernet_keys()
 
 
-def test_the_catalog_leads_to_the_front_of_the_site() -> None:
+def test_the_catalog_has_urls_of_the_front_of_the_site() -> None:
     assert catalog(SITE) == {
         "identity": "http://127.0.0.1:3/identity/v3",
         "image": "http://127.0.0.1:3/image",
     }
 
 
-def test_keystone_looks_for_no_key_outside_of_its_folder() -> None:
+def test_keystone_reads_keys_only_in_its_own_folder() -> None:
     """Receipts have a folder of keys too, which must exist where Keystone is bootstrapped."""
     keystone = parsed(keystone_conf(SITE))
 

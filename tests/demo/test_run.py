@@ -19,7 +19,7 @@ from harness.supervisor import Supervisor
 SLEEP = "import time; time.sleep(600)"
 
 
-def test_down_with_nothing_up_is_no_error(
+def test_down_without_a_demo_is_no_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     down(plain=True, folder=tmp_path / "never")
@@ -27,7 +27,7 @@ def test_down_with_nothing_up_is_no_error(
     assert "nothing runs in" in capsys.readouterr().out
 
 
-def test_down_ends_what_was_recorded_and_removes_the_folder(tmp_path: Path) -> None:
+def test_down_stops_the_recorded_processes_and_removes_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "up"
     folder.mkdir()
     with subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True) as process:
@@ -38,7 +38,7 @@ def test_down_ends_what_was_recorded_and_removes_the_folder(tmp_path: Path) -> N
     assert not folder.exists()
 
 
-def test_up_twice_is_refused(tmp_path: Path) -> None:
+def test_a_second_up_is_refused(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True) as process:
         state.record(tmp_path, "sleeper", process.pid)
         try:
@@ -48,12 +48,12 @@ def test_up_twice_is_refused(tmp_path: Path) -> None:
             process.kill()
 
 
-def test_a_demo_without_openstack_says_what_is_missing(tmp_path: Path) -> None:
+def test_a_demo_without_openstack_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(PartMissing, match="no program 'keystone-manage' in"):
         run_demo(plain=True, openstack_python=tmp_path)
 
 
-def test_a_part_that_fails_shows_its_log_and_leaves_no_more_than_the_logs(
+def test_a_failed_part_shows_its_log_and_leaves_only_logs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(root: Path, _openstack: Path, supervisor: Supervisor, _screen: Screen) -> Stage:
@@ -80,7 +80,7 @@ def test_a_part_that_fails_shows_its_log_and_leaves_no_more_than_the_logs(
 
 
 @pytest.mark.parametrize("demo", [SMALL, FULL], ids=["small", "full"])
-def test_what_can_be_typed_next_finds_this_demo(demo: Demo, tmp_path: Path) -> None:
+def test_the_written_environment_makes_commands_find_this_demo(demo: Demo, tmp_path: Path) -> None:
     """Its registry, its control plane and its clouds: no command would do with its defaults."""
     plane = ControlPlane(
         registry="etcd://127.0.0.1:1", xds="", admin="http://127.0.0.1:2", certificates=tmp_path

@@ -21,7 +21,9 @@ CHUNKED = b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nx: y\r\n\r\n"
         (b"0\r\n\r\nGET", None, b""),
     ],
 )
-def test_a_body_ends_where_it_ends(sent: bytes, length: int | None, body: bytes) -> None:
+def test_a_body_ends_at_its_length_or_last_chunk(
+    sent: bytes, length: int | None, body: bytes
+) -> None:
     file = io.BytesIO(sent)
 
     assert io.BufferedReader(Body(file, length)).read() == body
@@ -29,7 +31,7 @@ def test_a_body_ends_where_it_ends(sent: bytes, length: int | None, body: bytes)
 
 
 @pytest.mark.parametrize(("sent", "length"), [(b"ab", 3), (b"3\r\nab", None)])
-def test_one_that_breaks_off_is_no_short_one(sent: bytes, length: int | None) -> None:
+def test_an_incomplete_body_is_a_connection_error(sent: bytes, length: int | None) -> None:
     with pytest.raises(ConnectionResetError):
         io.BufferedReader(Body(io.BytesIO(sent), length)).read()
 
@@ -55,7 +57,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     made.server_close()
 
 
-def test_the_application_has_what_is_there(server: Server) -> None:
+def test_the_application_reads_the_bytes_that_have_arrived(server: Server) -> None:
     """Before the rest has come."""
     with socket.create_connection(server.server_address[:2], timeout=30) as connection:
         connection.sendall(b"PUT /begins HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\nabc")
@@ -64,7 +66,7 @@ def test_the_application_has_what_is_there(server: Server) -> None:
     assert answer.endswith(b"\r\n\r\nabc")
 
 
-def test_an_answer_is_not_lost_with_a_body_that_nobody_reads(server: Server) -> None:
+def test_an_answer_before_the_end_of_the_request_body_reaches_the_client(server: Server) -> None:
     with socket.create_connection(server.server_address[:2], timeout=30) as connection:
         head = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n"
         connection.sendall(head + b"x" * 200000)

@@ -33,7 +33,7 @@ def test_a_borrowed_cloud_has_the_services_of_the_lender_and_no_envoy(tmp_path: 
     assert cloud.accept[0].clouds == (CloudPattern(labels={"fleet": "demo"}),)
 
 
-def test_sites_have_ports_and_folders_of_their_own(tmp_path: Path) -> None:
+def test_sites_have_their_own_ports_and_folders(tmp_path: Path) -> None:
     sites = make_sites(["cloud-1", "cloud-2"], tmp_path)
 
     ports = {
@@ -65,7 +65,7 @@ def test_a_front_has_ports_for_single_services(tmp_path: Path) -> None:
     assert cloud.front.ports == {"image": site.front_ports["image"]}
 
 
-def test_manifests_can_be_read_from_their_file(tmp_path: Path) -> None:
+def test_manifests_of_the_demo_are_read_back_from_their_file(tmp_path: Path) -> None:
     """`scopeway cloud put` refuses YAML's aliases, and a list that stands twice becomes one."""
     (site,) = make_sites(["cloud-1"], tmp_path)
 

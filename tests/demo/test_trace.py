@@ -20,7 +20,7 @@ def line(**fields: object) -> str:
     return json.dumps(entry | fields)
 
 
-def test_a_line_becomes_a_hop() -> None:
+def test_a_line_of_the_access_log_is_read_as_a_hop() -> None:
     hop = parse(line(path="/v2/images?limit=20"))
 
     assert hop is not None
@@ -33,14 +33,14 @@ def test_a_line_becomes_a_hop() -> None:
     assert hop.path == "/v2/images"
 
 
-def test_values_that_envoy_does_not_know_are_empty() -> None:
+def test_values_unknown_to_envoy_are_empty_in_a_hop() -> None:
     hop = parse(line(served_by=None, target="-", status=None))
 
     assert hop is not None
     assert (hop.served_by, hop.target, hop.status) == ("", "", 0)
 
 
-def test_what_is_no_request_is_left_out() -> None:
+def test_lines_that_are_no_request_are_skipped() -> None:
     assert in_order(["", "[warning] something", "[1, 2]", '{"level": "info"}']) == []
 
 
@@ -51,7 +51,7 @@ def test_hops_of_several_sites_are_ordered_by_their_beginning() -> None:
     assert [hop.site for hop in in_order([late, early])] == ["cloud-3", "cloud-1"]
 
 
-def test_rows_show_what_entered_at_fronts_only_and_by_which_port() -> None:
+def test_rows_show_requests_at_fronts_with_the_port() -> None:
     hops = in_order([line(), line(listener="peer", site="cloud-3"), line(listener="front/image")])
 
     assert rows(hops) == [
@@ -78,7 +78,7 @@ def test_rows_mark_a_request_that_no_cloud_answered() -> None:
     assert rows(in_order([line(served_by="-", status=404)]))[0][3:] == ("-", "404")
 
 
-def test_access_logs_tell_each_hop_once(tmp_path: Path) -> None:
+def test_access_logs_return_each_hop_once(tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     log.write_text(line(path="/before") + "\n")
     logs = AccessLogs({"cloud-1": log, "cloud-2": tmp_path / "not-there-yet.log"})

@@ -84,7 +84,9 @@ def frame(port: int, case: Case, tls: Any, *headers: tuple[str, str]) -> str:
 
 
 @cases("paths")
-def test_a_path_at_the_front_by_http_1(front: int, case: Case) -> None:
+def test_hostile_paths_at_the_front_over_http_1_get_the_documented_answer(
+    front: int, case: Case
+) -> None:
     with Connection(front) as connection:
         response = connection.send(case["send"], [SCOPE], method=case.get("method", "GET"))
 
@@ -92,18 +94,22 @@ def test_a_path_at_the_front_by_http_1(front: int, case: Case) -> None:
 
 
 @cases("paths", http2=True)
-def test_a_path_at_the_front_by_http_2(front: int, case: Case) -> None:
+def test_hostile_paths_at_the_front_over_http_2_get_the_documented_answer(
+    front: int, case: Case
+) -> None:
     assert frame(front, case, None, SCOPE) == case.get("front2", case["front"])
 
 
 @cases("paths", http2=True)
-def test_a_path_at_the_peer(fleet: Fleet, front: int, peer: int, case: Case) -> None:
+def test_hostile_paths_at_the_peer_get_the_documented_answer(
+    fleet: Fleet, front: int, peer: int, case: Case
+) -> None:
     assert fleet.sites
     assert frame(peer, case, fleet.sites.client("cloud-1")) == case["peer"]
 
 
 @cases("http1")
-def test_bytes_that_are_no_clear_request(front: int, case: Case) -> None:
+def test_ambiguous_http_1_requests_get_the_documented_answer(front: int, case: Case) -> None:
     text = case["send"].format(scope=": ".join(SCOPE))
 
     answers = raw(front, text, len(case["front"]))
@@ -111,7 +117,9 @@ def test_bytes_that_are_no_clear_request(front: int, case: Case) -> None:
 
 
 @cases("http2")
-def test_frames_that_are_no_clear_request(fleet: Fleet, front: int, peer: int, case: Case) -> None:
+def test_ambiguous_http_2_frames_get_the_documented_answer(
+    fleet: Fleet, front: int, peer: int, case: Case
+) -> None:
     assert fleet.sites
     at_front = frame(front, case, None, SCOPE)
     at_peer = frame(peer, case, fleet.sites.client("cloud-1"))
@@ -119,7 +127,7 @@ def test_frames_that_are_no_clear_request(fleet: Fleet, front: int, peer: int, c
     assert (at_front, at_peer) == (case["front"], case["peer"])
 
 
-def test_the_table_of_the_documentation_is_what_was_tried(rewrite: bool) -> None:
+def test_the_documented_table_of_abuse_equals_the_tested_requests(rewrite: bool) -> None:
     assert is_documented("table", _rows(), rewrite=rewrite)
 
 

@@ -27,7 +27,7 @@ def lines(fleet: Fleet, cloud: str, word: str, count: int = 1) -> list[dict[str,
     return fleet.envoys[cloud].access_log(word, count)
 
 
-def test_one_request_id_joins_the_hops(fleet: Fleet, front: int) -> None:
+def test_access_logs_join_the_hops_of_a_request_by_its_id(fleet: Fleet, front: int) -> None:
     word = uuid.uuid4().hex
     response = send(front, f"/image/{word}?limit=1", [("X-Scope", "{image:cloud-2}")])
     (at_front,) = lines(fleet, "cloud-1", word)
@@ -47,7 +47,9 @@ def test_one_request_id_joins_the_hops(fleet: Fleet, front: int) -> None:
         assert line["duration_ms"] >= 0
 
 
-def test_the_attempts_at_clouds_of_an_alternative_are_joined_too(fleet: Fleet, front: int) -> None:
+def test_access_logs_join_the_attempts_of_an_alternative_by_the_request_id(
+    fleet: Fleet, front: int
+) -> None:
     word = uuid.uuid4().hex
     send(front, f"/image/{word}", [("X-Scope", "{image:cloud-down|cloud-2}")])
     (at_front,) = lines(fleet, "cloud-1", word)
@@ -65,7 +67,7 @@ def test_the_attempts_at_clouds_of_an_alternative_are_joined_too(fleet: Fleet, f
     assert lines(fleet, "cloud-2", word)[0]["request_id"] == at_front["request_id"]
 
 
-def test_neither_tokens_nor_queries_nor_scopes_are_written(fleet: Fleet, front: int) -> None:
+def test_access_logs_contain_no_tokens_queries_or_scopes(fleet: Fleet, front: int) -> None:
     word = uuid.uuid4().hex
     headers = [
         ("X-Auth-Token", SECRET),
@@ -84,7 +86,7 @@ def test_neither_tokens_nor_queries_nor_scopes_are_written(fleet: Fleet, front: 
         assert "*:cloud-1" not in text
 
 
-def test_a_suffix_is_never_written_with_its_token(fleet: Fleet, front: int) -> None:
+def test_access_logs_contain_no_token_with_its_suffix(fleet: Fleet, front: int) -> None:
     """Nor by Envoy's own log, nor where it is refused."""
     words = [uuid.uuid4().hex for _ in range(3)]
     suffixes = ["~1~image:cloud-2", "~1~image:cloud-2~1~image:cloud-2", "~9~nonsense"]
@@ -101,7 +103,7 @@ def test_a_suffix_is_never_written_with_its_token(fleet: Fleet, front: int) -> N
                 assert "~1~" not in text
 
 
-def test_a_line_of_a_request_that_failed_says_why(fleet: Fleet, front: int) -> None:
+def test_an_access_log_line_of_a_failed_request_has_the_cause(fleet: Fleet, front: int) -> None:
     word = uuid.uuid4().hex
     send(front, f"/image/{word}", [("X-Scope", "{image:cloud-down}")])
     (line,) = lines(fleet, "cloud-1", word)

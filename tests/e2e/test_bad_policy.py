@@ -35,7 +35,7 @@ def ask(peer: int, cloud: str, method: str = "GET") -> int:
 
 
 @pytest.mark.parametrize("rule", BAD, ids=lambda rule: str(list(rule)[-1]))
-def test_the_last_good_one_stays_and_is_loud(
+def test_a_bad_policy_is_reported_and_the_last_good_one_stays(
     stack: Stack, clouds: tuple[Cloud, Cloud], rule: dict[str, list[str]]
 ) -> None:
     origin, target = clouds

@@ -66,7 +66,7 @@ def send_all(port: int, path: str, scope: str) -> Response:
 
 class TestRequests:
     @pytest.mark.parametrize("scope", ["{}", "{image:cloud-1}", "{keystone:cloud-2}"])
-    def test_services_of_the_site_get_all(self, front: int, scope: str) -> None:
+    def test_local_services_get_all_credentials(self, front: int, scope: str) -> None:
         response = send_all(front, "/image/v2/images", scope)
 
         assert response.json["name"] == "glance-1"
@@ -81,14 +81,18 @@ class TestRequests:
             "{*:cloud-2}",
         ],
     )
-    def test_another_cloud_gets_the_token_and_no_other(self, front: int, scope: str) -> None:
+    def test_another_cloud_gets_the_user_token_and_no_other_credentials(
+        self, front: int, scope: str
+    ) -> None:
         response = send_all(front, "/image/v2/images", scope)
 
         assert response.json["name"] == "glance-2"
         assert arrived(response) == {}
         assert dict(response.json["headers"])["x-auth-token"].startswith("t~1~")
 
-    def test_neither_does_it_by_a_port_of_one_service(self, site: Cloud, front: int) -> None:
+    def test_another_cloud_gets_no_other_credentials_from_a_single_service_port(
+        self, site: Cloud, front: int
+    ) -> None:
         assert site.front
         response = send_all(site.front.ports["image"], "/v2/images", "{image:cloud-2}")
 
@@ -97,7 +101,7 @@ class TestRequests:
     @pytest.mark.parametrize(
         ("method", "path"), [("GET", "/v3/users"), ("POST", "/v3/auth/tokens")]
     )
-    def test_at_another_clouds_keystone_people_may_log_in_as_it_wants(
+    def test_another_keystone_gets_the_authorization_header_and_no_other_credentials(
         self, front: int, method: str, path: str
     ) -> None:
         headers = [("X-Scope", "{keystone:cloud-2}"), *CREDENTIALS.items()]
@@ -108,13 +112,13 @@ class TestRequests:
 
 
 class TestAnswers:
-    def test_they_are_all_that_are_not_taken(self) -> None:
+    def test_hostile_response_headers_cover_every_dropped_one(self) -> None:
         assert {name.lower() for name, _ in HOSTILE} == set(DROPPED_RESPONSE_HEADERS)
 
     @pytest.mark.parametrize("path", ["/image/v2/images", "/identity/v3/users"])
     @pytest.mark.parametrize("status", [200, 401, 403, 500])
     @pytest.mark.parametrize("scope", ["{*:cloud-2}", "{*:cloud-2|cloud-3}"])
-    def test_another_cloud_speaks_for_itself_and_not_for_the_front(
+    def test_dropped_response_headers_of_another_cloud_never_reach_the_client(
         self, fleet: Fleet, front: int, path: str, status: int, scope: str
     ) -> None:
         for echo in (fleet.echo("glance-2"), fleet.echo("keystone-2")):
@@ -127,7 +131,9 @@ class TestAnswers:
         assert not {name.lower() for name in response.headers} & set(DROPPED_RESPONSE_HEADERS)
         assert response.headers["x-openstack-request-id"] == "req-kept"
 
-    def test_nor_where_a_foreign_user_is_refused(self, fleet: Fleet, front: int) -> None:
+    def test_dropped_response_headers_of_another_cloud_never_reach_a_refused_foreign_user(
+        self, fleet: Fleet, front: int
+    ) -> None:
         """A front edits that answer."""
         glance = fleet.echo("glance-2")
         glance.status, glance.headers = 401, [*HOSTILE, *KEPT]
@@ -138,14 +144,18 @@ class TestAnswers:
         assert "does not accept this token" in response.error["message"]
         assert not {name.lower() for name in response.headers} & set(DROPPED_RESPONSE_HEADERS)
 
-    def test_services_of_the_site_may(self, fleet: Fleet, front: int) -> None:
+    def test_response_headers_of_local_services_reach_the_client(
+        self, fleet: Fleet, front: int
+    ) -> None:
         fleet.echo("glance-1").headers = HOSTILE
         response = send(front, "/image/v2/images", [("X-Scope", "{image:cloud-1}")])
 
         assert {name.lower() for name in response.headers} >= set(DROPPED_RESPONSE_HEADERS)
         assert len(response.headers.get_all("set-cookie")) == 2
 
-    def test_nothing_is_left_of_one_that_is_withheld(self, fleet: Fleet, front: int) -> None:
+    def test_a_withheld_response_leaves_no_headers_of_the_service(
+        self, fleet: Fleet, front: int
+    ) -> None:
         """Neither what is known to give power nor what isn't."""
         keystone = fleet.echo("keystone-2")
         keystone.status = 201
@@ -173,7 +183,7 @@ class TestAnswers:
 
 class TestTokens:
     @pytest.mark.parametrize("name", ["X-Storage-Token", "x-storage-token"])
-    def test_swifts_name_of_a_token_is_another_of_the_same(self, front: int, name: str) -> None:
+    def test_x_storage_token_is_forwarded_as_x_auth_token(self, front: int, name: str) -> None:
         for scope, sent in (("{image:cloud-2}", "t~1~*:cloud-1;image:cloud-2"), (None, "t")):
             headers = [(name, "t"), *([("X-Scope", scope)] if scope else [])]
             got = send(front, "/image/v2", headers).json["headers"]
@@ -182,18 +192,18 @@ class TestTokens:
                 ("x-auth-token", sent)
             ]
 
-    def test_a_scope_in_it_counts(self, front: int) -> None:
+    def test_the_scope_in_x_storage_token_is_used(self, front: int) -> None:
         token = ("X-Storage-Token", "t~1~*:cloud-1;image:cloud-2")
 
         assert send(front, "/image/v2", [token]).json["name"] == "glance-2"
 
-    def test_beside_the_usual_name_it_is_dropped(self, front: int) -> None:
+    def test_x_storage_token_beside_x_auth_token_is_dropped(self, front: int) -> None:
         both = [("X-Storage-Token", "other"), ("X-Auth-Token", "t")]
 
         assert "other" not in str(send(front, "/image/v2", both).json["headers"])
 
     @pytest.mark.parametrize("spelling", ["x_storage_token", "x-storage_token", "x_storage-token"])
-    def test_other_spellings_are_removed(self, front: int, spelling: str) -> None:
+    def test_misspelled_token_headers_are_removed(self, front: int, spelling: str) -> None:
         got = send(front, "/image/v2", [(spelling, "other")]).json["headers"]
 
         assert "other" not in str(got)
@@ -205,7 +215,7 @@ class TestTokens:
     @pytest.mark.parametrize(
         "tokens", [("t", "u"), ("t", "t"), ("", "u"), ("t~1~image:cloud-2", "u")]
     )
-    def test_two_of_them_are_none(
+    def test_two_tokens_in_a_request_are_refused(
         self, front: int, scope: list[tuple[str, str]], path: str, tokens: tuple[str, str]
     ) -> None:
         response = send(front, path, [*scope, *(("X-Auth-Token", each) for each in tokens)])

@@ -104,7 +104,9 @@ def broken(fleet: Fleet) -> Iterator[Clouds]:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_read_is_sent_again_over_a_new_connection(idle: Clouds, way: str, method: str) -> None:
+def test_a_read_on_a_broken_connection_is_retried_on_a_new_one(
+    idle: Clouds, way: str, method: str
+) -> None:
     assert [idle.ask(way, method).status for _ in range(4)] == [200] * 4
 
 
@@ -127,7 +129,7 @@ def test_a_write_is_never_sent_twice(broken: Clouds, way: str, method: str, body
 @pytest.mark.parametrize(
     ("way", "most"), [("own", 2), ("direct", 2), ("peer", 2), ("either", 4), ("one of a label", 2)]
 )
-def test_a_read_is_sent_twice_to_each_cloud_at_most(broken: Clouds, way: str, most: int) -> None:
+def test_a_read_is_sent_to_each_cloud_at_most_twice(broken: Clouds, way: str, most: int) -> None:
     """The Envoys on its way don't multiply that."""
     before = len(broken.service.requests)
 

@@ -167,7 +167,7 @@ def statuses(responses: Iterable[Response]) -> list[int]:
 
 
 class TestRequestsASecond:
-    def test_who_sends_more_is_told_and_another_cloud_is_served(
+    def test_a_caller_above_its_rate_limit_gets_429_and_another_cloud_is_served(
         self, target: Target, honest: Connection2
     ) -> None:
         glance = target.fleet.echo("glance-2")
@@ -185,7 +185,9 @@ class TestRequestsASecond:
         assert glance.requests - asked == 100 + told.count(200)
         assert target.counter("limited_per_second") - counted == told.count(429)
 
-    def test_the_answer_and_the_access_log_say_who_and_why(self, target: Target) -> None:
+    def test_a_429_by_rate_and_the_access_log_name_the_limit_and_the_caller(
+        self, target: Target
+    ) -> None:
         with target.connect(FAST[1]) as flooding:
             answers = many(flooding)
         refused = next(each for each in answers if each.status == 429)
@@ -201,7 +203,7 @@ class TestRequestsASecond:
         lines = target.fleet.envoys["cloud-2"].access_log(FAST[1], served + 1)
         assert {(each["status"], each["limit"]) for each in lines} == {(200, None), (429, limit)}
 
-    def test_who_floods_does_not_fill_the_disk(self, target: Target) -> None:
+    def test_access_log_lines_of_a_flood_are_limited(self, target: Target) -> None:
         """Of a caller's refused requests the access log has ten a second; the counter has all."""
         counted, began = target.counter("limited_per_second"), time.monotonic()
         with target.connect(FAST[2]) as flooding:
@@ -214,7 +216,9 @@ class TestRequestsASecond:
         assert 10 <= len(refused) <= most
         assert target.counter("limited_per_second") - counted == told.count(429)
 
-    def test_the_denied_count_too_and_cost_no_service_anything(self, target: Target) -> None:
+    def test_denied_requests_count_towards_the_rate_limit_and_reach_no_service(
+        self, target: Target
+    ) -> None:
         """No rule is for this cloud: after so many 403 it gets 429, by the limit of the peer."""
         asked = target.fleet.echo("glance-2").requests
         with target.connect("nobody") as nobody:
@@ -225,7 +229,7 @@ class TestRequestsASecond:
         assert "(peer.limits.requestsPerSecond)" in refused.error["message"]
         assert target.fleet.echo("glance-2").requests == asked
 
-    def test_a_user_behind_a_front_sees_it_and_an_alternative_is_no_way_round(
+    def test_a_429_reaches_the_user_behind_a_front_and_is_not_retried_at_another_cloud(
         self, fleet: Fleet, front: int, target: Target
     ) -> None:
         """It is no reason to eject cloud-2 for everybody, nor to burden the next cloud."""
@@ -253,7 +257,7 @@ class TestRequestsAtOnce:
         assert held.status(held.begin()) == 429
         return held, streams
 
-    def test_who_holds_more_is_told_and_another_cloud_is_served(
+    def test_a_caller_above_its_limit_of_concurrent_requests_gets_429_and_another_cloud_is_served(
         self, target: Target, honest: Connection2
     ) -> None:
         counted = target.counter("limited_at_once")
@@ -272,7 +276,9 @@ class TestRequestsAtOnce:
         ("way", "cloud"),
         [("answered", MANY[1]), ("reset", MANY[2]), ("connection closed", MANY[3])],
     )
-    def test_what_has_ended_counts_no_longer(self, target: Target, way: str, cloud: str) -> None:
+    def test_ended_requests_no_longer_count_as_concurrent(
+        self, target: Target, way: str, cloud: str
+    ) -> None:
         held, streams = self.fill(target, cloud)
         with closing(held), closing(target.hold(cloud)) as another:
             if way == "connection closed":
@@ -290,7 +296,7 @@ class TestRequestsAtOnce:
                 assert target.fleet.eventually(admitted)
             assert not admitted()
 
-    def test_websockets_and_unread_answers_count_until_they_end(
+    def test_websockets_and_unread_answers_count_as_concurrent_until_they_end(
         self, fleet: Fleet, target: Target
     ) -> None:
         async def endless() -> AsyncIterator[bytes]:
@@ -308,11 +314,15 @@ class TestRequestsAtOnce:
                 fleet.echo("glance-2").chunks = None
             assert held.status(held.begin("GET", end=True)) == 429
 
-    def test_who_sends_one_after_the_other_meets_no_limit(self, target: Target) -> None:
+    def test_sequential_requests_never_reach_the_limit_of_concurrent_ones(
+        self, target: Target
+    ) -> None:
         with target.connect(MANY[5]) as connection:
             assert statuses(many(connection)) == [200] * 100
 
-    def test_a_cloud_is_one_however_many_connections_it_has(self, target: Target) -> None:
+    def test_concurrent_requests_are_counted_over_all_connections_of_a_cloud(
+        self, target: Target
+    ) -> None:
         connections = [target.hold(MANY[6]) for _ in range(AT_ONCE)]
         with ExitStack() as stack:
             for each in connections:
@@ -323,7 +333,7 @@ class TestRequestsAtOnce:
 
 
 class TestChanges:
-    def test_a_label_that_changes_counts_on_a_live_connection(
+    def test_a_changed_label_changes_the_limit_on_a_live_connection(
         self, fleet: Fleet, target: Target
     ) -> None:
         slow = {"clouds": ["[tier=slow]"], "limits": {"requestsPerSecond": PER_SECOND}}
@@ -334,7 +344,7 @@ class TestChanges:
             fleet.control_plane.put(manifest("honest", {"tier": "slow"}))
             assert fleet.eventually(lambda: 429 in statuses(many(connection)))
 
-    def test_routes_with_limits_do_no_harm_to_an_older_lua(self, target: Target) -> None:
+    def test_routes_with_limits_work_with_an_older_lua(self, target: Target) -> None:
         """While control planes of two versions serve a site, it may have either Lua."""
         older = """function envoy_on_request(handle)
             handle:headers():replace("x-scopeway-origin", "other")

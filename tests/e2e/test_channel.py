@@ -86,7 +86,9 @@ def credentials(files: IdentityFiles, believes: IdentityFiles) -> grpc.ChannelCr
     )
 
 
-def test_an_envoy_is_served_what_belongs_to_its_certificate(stack: Stack, cloud: Cloud) -> None:
+def test_an_envoy_gets_the_resources_of_the_cloud_in_its_certificate(
+    stack: Stack, cloud: Cloud
+) -> None:
     response = send(front(cloud), "/image/v2/images")
 
     assert response.status == 200
@@ -96,7 +98,7 @@ def test_an_envoy_is_served_what_belongs_to_its_certificate(stack: Stack, cloud:
     ]
 
 
-def test_a_cloud_is_not_served_what_belongs_to_another(
+def test_an_envoy_does_not_get_the_resources_of_another_cloud(
     stack: Stack, cloud: Cloud, serve: ServeProcess, identities: Identities
 ) -> None:
     """The Envoy claims to be cloud-1 in node.id and node.cluster; its certificate is of cloud-2."""
@@ -124,7 +126,7 @@ def test_a_cloud_is_not_served_what_belongs_to_another(
         ("plain text", "UNAVAILABLE: "),
     ],
 )
-def test_nobody_else_is_served_the_listeners_of_a_cloud(
+def test_listeners_of_a_cloud_are_served_to_no_other_certificate(
     stack: Stack, cloud: Cloud, serve: ServeProcess, identities: Identities, who: str, told: str
 ) -> None:
     ours = identities.of(None)
@@ -145,7 +147,7 @@ def test_nobody_else_is_served_the_listeners_of_a_cloud(
     assert ask(serve, shown, "cloud-1").startswith(told)
 
 
-def test_grpc_logs_a_handshake_that_fails_where_it_is_told_to(
+def test_grpc_logs_a_failed_handshake_when_its_verbosity_is_raised(
     stack: Stack, identities: Identities
 ) -> None:
     """What docs/identities.md sends an operator to."""
@@ -168,7 +170,7 @@ def test_grpc_logs_a_handshake_that_fails_where_it_is_told_to(
         serve.wait_until(lambda line=line: line.search(serve.log()), why)
 
 
-def test_an_envoy_believes_no_control_plane_but_that_of_its_domain(
+def test_an_envoy_trusts_only_control_planes_of_its_trust_domain(
     stack: Stack, cloud: Cloud, identities: Identities
 ) -> None:
     """What listens there has a certificate of the right authority, but that of a site."""
@@ -206,7 +208,7 @@ def test_an_envoy_believes_no_control_plane_but_that_of_its_domain(
         (["--tls-key", "/nowhere"], "/nowhere cannot be read: No such file or directory"),
     ],
 )
-def test_a_control_plane_that_would_be_unsafe_or_useless_does_not_start(
+def test_a_control_plane_with_unsafe_or_useless_options_does_not_start(
     stack: Stack, identities: Identities, options: list[str], sentence: str
 ) -> None:
     refused = stack.serve(start=False)
@@ -249,7 +251,7 @@ class Load:
             thread.join()
 
 
-def test_certificates_and_the_authority_are_replaced_under_load(
+def test_certificates_of_the_channel_and_their_authority_are_replaced_under_load(
     stack: Stack, cloud: Cloud, serve: ServeProcess, identities: Identities
 ) -> None:
     """Each of the three steps of a rotation, with all leaves replaced in the second; then more."""
@@ -283,7 +285,7 @@ def test_certificates_and_the_authority_are_replaced_under_load(
     assert {each.status for each in load.answers[1::2]} == {404}
 
 
-def test_the_admin_address_and_the_logs_hold_no_secret(
+def test_the_admin_address_and_the_logs_contain_no_secret(
     stack: Stack, cloud: Cloud, identities: Identities
 ) -> None:
     """Neither the registry's password nor a key nor a token, whoever asks, at the level of debug.

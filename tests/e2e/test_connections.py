@@ -48,7 +48,7 @@ def taken(fleet: Fleet, front: int) -> Iterator[list[Connection]]:
         yield connections
 
 
-def test_one_too_many_is_closed_and_the_others_go_on(
+def test_a_connection_above_the_limit_is_closed_and_the_others_continue(
     fleet: Fleet, front: int, taken: list[Connection]
 ) -> None:
     before = count(fleet, TURNED_AWAY)
@@ -59,7 +59,7 @@ def test_one_too_many_is_closed_and_the_others_go_on(
     assert [each.send("/image/").status for each in taken] == [200] * MOST
 
 
-def test_those_inside_envoy_and_to_its_admin_interface_do_not_count(
+def test_internal_and_admin_connections_do_not_count_towards_the_limit(
     fleet: Fleet, taken: list[Connection]
 ) -> None:
     """Else who holds the last one would take `a|b`, reasons and probes from everybody."""
@@ -73,7 +73,9 @@ def test_those_inside_envoy_and_to_its_admin_interface_do_not_count(
     assert fleet.envoys["cloud-1"].admin("/ready").status == 200
 
 
-def test_one_that_is_closed_makes_room(fleet: Fleet, front: int, taken: list[Connection]) -> None:
+def test_a_closed_connection_makes_room_for_another(
+    fleet: Fleet, front: int, taken: list[Connection]
+) -> None:
     taken[0].__exit__()
     assert fleet.eventually(lambda: count(fleet, OPEN) == MOST - 1)
 

@@ -26,7 +26,9 @@ def ask(site: Any, scope: str) -> Any:
     return send(site.front.port, "/image/v2", [("X-Scope", scope)])
 
 
-def test_an_unknown_cloud_starts_to_work_when_it_is_registered(fleet: Fleet, site: Any) -> None:
+def test_a_target_of_an_unknown_cloud_works_when_the_cloud_is_registered(
+    fleet: Fleet, site: Any
+) -> None:
     assert ask(site, "{image:cloud-9}").status == 404
     fleet.control_plane.put(
         manifest("cloud-9", services={"image": fleet.service("glance-9")}, accept=ANYONE)
@@ -35,7 +37,7 @@ def test_an_unknown_cloud_starts_to_work_when_it_is_registered(fleet: Fleet, sit
     assert fleet.eventually(lambda: ask(site, "{image:cloud-9}").status == 200)
 
 
-def test_targets_in_use_go_on_without_a_control_plane(fleet: Fleet, site: Any) -> None:
+def test_targets_in_use_work_without_a_control_plane(fleet: Fleet, site: Any) -> None:
     assert ask(site, "{image:cloud-2}").status == 200
     assert ask(site, "{image:cloud-7}").status == 404
     envoy = fleet.envoys["cloud-1"]
@@ -69,7 +71,7 @@ def test_targets_in_use_go_on_without_a_control_plane(fleet: Fleet, site: Any) -
 class TestChangedLua:
     """Extension discovery changes the filter of live connections; a listener would drain them."""
 
-    def test_a_live_connection_gets_it(self, fleet: Fleet, site: Any) -> None:
+    def test_changed_lua_reaches_a_live_connection(self, fleet: Fleet, site: Any) -> None:
         envoy = fleet.envoys["cloud-1"]
         with Connection(site.front.port) as connection:
             assert connection.send("/image/v2").status == 200
@@ -96,7 +98,7 @@ class TestChangedLua:
         finally:
             fleet.control_plane.replace_lua(None)
 
-    def test_lua_that_raises_lets_nothing_through(self, fleet: Fleet, site: Any) -> None:
+    def test_lua_that_raises_an_error_forwards_nothing(self, fleet: Fleet, site: Any) -> None:
         fleet.control_plane.replace_lua("function envoy_on_request(handle) error('x') end")
         try:
             assert fleet.eventually(lambda: send(site.front.port, "/image/v2").status == 500)
@@ -116,7 +118,7 @@ def refuses(port: int) -> bool:
     return False
 
 
-def test_a_front_that_moves_listens_at_its_new_port(fleet: Fleet, site: Any) -> None:
+def test_a_front_with_a_changed_port_listens_on_the_new_one(fleet: Fleet, site: Any) -> None:
     port = fleet.free_port()
     fleet.control_plane.put(
         manifest(
@@ -131,7 +133,7 @@ def test_a_front_that_moves_listens_at_its_new_port(fleet: Fleet, site: Any) -> 
     assert fleet.eventually(lambda: refuses(site.peer.port))
 
 
-def test_an_envoy_may_start_before_its_cloud_is_registered(fleet: Fleet) -> None:
+def test_an_envoy_can_start_before_its_cloud_is_registered(fleet: Fleet) -> None:
     port = fleet.free_port()
     fleet.start_envoy("cloud-late").wait_ready()
     fleet.control_plane.put(

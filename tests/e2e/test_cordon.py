@@ -61,7 +61,7 @@ def served_by(site: Cloud, scope: str, method: str = "GET") -> str:
     return str(ask(site, scope, method).headers["x-scopeway-served-by"])
 
 
-def test_a_cordoned_cloud_is_left_alone_by_all_others_until_it_is_uncordoned(
+def test_a_cordoned_cloud_gets_no_requests_of_other_sites_until_it_is_uncordoned(
     stack: Stack, site: Cloud, other: Cloud, spare: Cloud, operate: Callable[..., None]
 ) -> None:
     until(lambda: served_by(site, "{glance:cloud-2}") == "cloud-2", "cloud-2 works")
@@ -85,7 +85,7 @@ def test_a_cordoned_cloud_is_left_alone_by_all_others_until_it_is_uncordoned(
     assert served_by(site, "{glance:cloud-2|cloud-3}", "POST") == "cloud-2"
 
 
-def test_a_cordon_outlives_a_restart_without_etcd(
+def test_a_cordon_survives_a_restart_without_etcd(
     stack: Stack,
     serve: ServeProcess,
     site: Cloud,

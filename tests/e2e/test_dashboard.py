@@ -61,13 +61,13 @@ def variables() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("title", "query"), [*queries(), *ALERTS])
-def test_a_query_is_one_for_prometheus(title: str, query: str) -> None:
+def test_every_query_of_dashboard_and_alerts_is_valid_promql(title: str, query: str) -> None:
     filled = query.replace("$__rate_interval", "5m").replace("$job", ".*")
 
     promql_parser.parse(filled.replace("$instance", ".*"))
 
 
-def test_queries_ask_for_what_is_exposed(exposed: dict[str, set[str]]) -> None:
+def test_queries_use_exposed_metrics(exposed: dict[str, set[str]]) -> None:
     asked = {
         name for _, query in (*queries(), *variables(), *ALERTS) for name in NAME.findall(query)
     }
@@ -75,14 +75,14 @@ def test_queries_ask_for_what_is_exposed(exposed: dict[str, set[str]]) -> None:
     assert asked - exposed.keys() == set()
 
 
-def test_queries_group_by_labels_that_there_are(exposed: dict[str, set[str]]) -> None:
+def test_queries_group_by_exposed_labels(exposed: dict[str, set[str]]) -> None:
     for title, query in (*queries(), *ALERTS):
         for labels in re.findall(r" by \(([^)]*)\)", query):
             (name,) = set(NAME.findall(query))
             assert set(labels.split(", ")) <= exposed[name] | TARGET_LABELS, title
 
 
-def test_legends_name_labels_that_their_query_leaves(exposed: dict[str, set[str]]) -> None:
+def test_legends_name_labels_of_the_result_of_their_query(exposed: dict[str, set[str]]) -> None:
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
             for label in re.findall(r"{{(\w+)}}", target["legendFormat"]):
@@ -105,7 +105,7 @@ def test_panels_do_not_overlap() -> None:
         assert at["x"] + at["w"] <= 24
 
 
-def test_the_table_of_metrics_is_whole(exposed: dict[str, set[str]]) -> None:
+def test_the_documented_table_of_metrics_is_complete(exposed: dict[str, set[str]]) -> None:
     documented = set(re.findall(r"^\| `([a-z_]+)", PAGE, re.MULTILINE))
     families = {
         name

@@ -40,7 +40,7 @@ def ask(port: int, scope: str, **more: Any) -> Any:
     return send(port, "/image/v2/x?y=1", [("X-Scope", scope)], **more)
 
 
-def test_the_first_cloud_that_lives_answers(front: int) -> None:
+def test_an_alternative_is_served_by_the_first_reachable_cloud(front: int) -> None:
     response = ask(front, "{image:cloud-3|cloud-2}")
 
     assert (response.json["name"], response.json["path"]) == ("glance-3", "/img/v2/x?y=1")
@@ -56,7 +56,7 @@ def test_the_first_cloud_that_lives_answers(front: int) -> None:
         ("cloud-no-peer", "cloud-3", "/img/v2/x?y=1", "glance.three"),
     ],
 )
-def test_the_next_one_answers_where_the_first_is_dead(
+def test_an_alternative_is_served_by_the_next_cloud_if_the_first_is_down(
     front: int, method: str, dead: str, cloud: str, path: str, host: str
 ) -> None:
     body = b"body" if method == "POST" else b""
@@ -75,7 +75,7 @@ def test_the_next_one_answers_where_the_first_is_dead(
 
 
 @pytest.mark.parametrize("status", [404, 502, 503, 504])
-def test_reads_go_on_after_a_failure_and_writes_do_not(
+def test_reads_are_retried_at_the_next_cloud_after_a_failure_and_writes_are_not(
     fleet: Fleet, front: int, status: int
 ) -> None:
     glance = fleet.echo("glance-2")
@@ -90,7 +90,7 @@ def test_reads_go_on_after_a_failure_and_writes_do_not(
     assert (write.status, write.json["name"]) == (status, "glance-2")
 
 
-def test_where_all_are_dead_the_last_is_named(front: int) -> None:
+def test_the_last_cloud_of_an_alternative_is_named_if_all_are_down(front: int) -> None:
     response = ask(front, "{image:cloud-down-2|cloud-down-3}")
 
     assert (response.status, response.error["code"]) == (503, 503)
@@ -98,7 +98,7 @@ def test_where_all_are_dead_the_last_is_named(front: int) -> None:
     assert response.headers.get_all("x-scopeway-rejected") == ["true"]
 
 
-def test_60_megabytes_reach_the_cloud_that_lives(fleet: Fleet, front: int) -> None:
+def test_a_body_of_60_megabytes_reaches_the_reachable_cloud(fleet: Fleet, front: int) -> None:
     envoy = fleet.envoys["cloud-1"]
     before = envoy.memory()
     # the body is more than Envoy keeps for a retry, so the dead cloud has to be known as dead
@@ -115,7 +115,9 @@ def test_60_megabytes_reach_the_cloud_that_lives(fleet: Fleet, front: int) -> No
     assert envoy.peak_memory() - before < 60 << 20
 
 
-def test_a_dispatch_without_a_target_goes_nowhere(fleet: Fleet, front: int) -> None:
+def test_a_forged_target_header_does_not_reach_the_dispatch_listener(
+    fleet: Fleet, front: int
+) -> None:
     """The header of the outer target must not bring the request back to dispatch."""
     response = send(front, "/image/", [("x-scopeway-target", "image@cloud-3|cloud-2")])
 

@@ -10,7 +10,9 @@ MEGABYTE = 1 << 20
 
 
 @pytest.mark.parametrize("size", [5, 2 * MEGABYTE, 60 * MEGABYTE])
-def test_a_body_of_any_size_reaches_the_next_cloud(fleet: Fleet, size: int) -> None:
+def test_a_body_of_any_size_reaches_the_next_cloud_if_the_first_dies(
+    fleet: Fleet, size: int
+) -> None:
     """The first request that meets the dead cloud, so nothing has ejected it yet."""
     if "cloud-1" not in fleet.envoys:
         fleet.site("cloud-1", services={"image": fleet.service("glance-1")})

@@ -111,7 +111,7 @@ CASES: dict[str, tuple[Handler, Callable[[int, str], None]]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", CASES)
-def test_what_one_client_can_bring_about_ejects_no_cloud(
+def test_misbehaviour_of_one_client_ejects_no_cloud(
     fleet: Fleet, front: int, service: RawService, case: str, kind: str
 ) -> None:
     scope, target = f"{{image:{kind}|cloud-1}}", f"image@{kind}|cloud-1"
@@ -141,7 +141,9 @@ def silent() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("kind", ["refused", "silent", "no-peer"])
-def test_a_dead_cloud_is_left_at_once(fleet: Fleet, front: int, silent: int, kind: str) -> None:
+def test_an_unreachable_cloud_is_ejected_at_once(
+    fleet: Fleet, front: int, silent: int, kind: str
+) -> None:
     """A write goes on to the next one, and all that follow don't try the dead one."""
     dead = at(silent if kind == "silent" else fleet.free_port())
     peer = {"peer": dead} if kind == "no-peer" else {}
@@ -159,7 +161,9 @@ def test_a_dead_cloud_is_left_at_once(fleet: Fleet, front: int, silent: int, kin
     assert served_by(front, scope) == "cloud-1"
 
 
-def test_a_dead_service_behind_a_live_peer_is_left_too(fleet: Fleet, front: int) -> None:
+def test_a_cloud_with_a_peer_and_an_unreachable_service_is_ejected(
+    fleet: Fleet, front: int
+) -> None:
     """Its peer says so. The first write is lost, since only the peer knows that it was not sent."""
     fleet.site("no-service", services={"image": fleet.nobody()}, accept=ANYONE)
     alone = "{image:no-service}"
@@ -175,9 +179,7 @@ def test_a_dead_service_behind_a_live_peer_is_left_too(fleet: Fleet, front: int)
     assert ejected(fleet, "image@no-service|cloud-1") == [True, False]
 
 
-def test_endpoints_that_are_ejected_for_one_client_still_serve_the_others(
-    fleet: Fleet, front: int
-) -> None:
+def test_endpoints_ejected_because_of_one_client_serve_the_others(fleet: Fleet, front: int) -> None:
     """Envoy counts a reset like a dead endpoint. With half of them ejected, it uses all again."""
     with RawService(GOOD) as one, RawService(GOOD) as other:
         services = {"image": {"endpoints": [at(one.port), at(other.port)]}}

@@ -57,7 +57,7 @@ def is_stale(serve: ServeProcess) -> bool:
     return serve.status()["stale"] is not None
 
 
-def test_a_cloud_works_once_it_is_put_and_no_more_once_it_is_deleted(
+def test_a_cloud_works_when_it_is_registered_and_not_after_its_deletion(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
     envoy = stack.envoys["cloud-1"]
@@ -75,7 +75,7 @@ def test_a_cloud_works_once_it_is_put_and_no_more_once_it_is_deleted(
     assert envoy.stats("listener_manager.listener_") == before
 
 
-def test_a_bad_entry_is_told_and_costs_nothing_but_itself(
+def test_a_bad_entry_is_reported_and_affects_only_its_cloud(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
     stack.put(cloud(stack, "cloud-2"))
@@ -93,7 +93,7 @@ def test_a_bad_entry_is_told_and_costs_nothing_but_itself(
     until(lambda: serve.status()["refused"] == [], "the entry is good again")
 
 
-def test_what_is_known_is_served_while_etcd_is_away(
+def test_known_clouds_are_served_while_etcd_is_unreachable(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
     stack.put(cloud(stack, "cloud-2"), cloud(stack, "cloud-4"))
@@ -112,7 +112,7 @@ def test_what_is_known_is_served_while_etcd_is_away(
     serve.wait_until(lambda: not is_stale(serve), "nothing is stale")
 
 
-def test_every_absence_of_etcd_is_told(stack: Stack, serve: ServeProcess) -> None:
+def test_every_outage_of_etcd_is_noticed(stack: Stack, serve: ServeProcess) -> None:
     for _ in range(2):
         stack.etcd.kill()
         serve.wait_until(lambda: is_stale(serve), "the control plane has noticed")
@@ -120,7 +120,7 @@ def test_every_absence_of_etcd_is_told(stack: Stack, serve: ServeProcess) -> Non
         serve.wait_until(lambda: not is_stale(serve), "nothing is stale, though nothing changed")
 
 
-def test_changes_that_were_compacted_away_are_seen_all_the_same(
+def test_changes_compacted_during_an_outage_are_applied(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
     stack.put(cloud(stack, "cloud-2"), cloud(stack, "cloud-6"))
@@ -141,7 +141,7 @@ def test_changes_that_were_compacted_away_are_seen_all_the_same(
     assert ask(site, "{glance:cloud-2}").status == 200
 
 
-def test_a_restart_without_etcd_serves_what_was_saved(
+def test_a_restart_without_etcd_serves_the_saved_clouds(
     stack: Stack, serve: ServeProcess, site: Cloud, state_dir: Path
 ) -> None:
     stack.put(cloud(stack, "cloud-2"), cloud(stack, "cloud-8"))
@@ -161,7 +161,7 @@ def test_a_restart_without_etcd_serves_what_was_saved(
     serve.wait_until(lambda: not is_stale(serve), "nothing is stale")
 
 
-def test_an_etcd_that_is_set_up_anew_is_taken_over_as_it_is(
+def test_the_contents_of_a_replaced_etcd_are_applied(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
     """Also where its revisions, and the id of its cluster, are those of the old one."""

@@ -123,7 +123,7 @@ TAKEN_BACK = "http.{manager}.downstream_rq_too_many_premature_resets"
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-def test_a_flood_of_frames_ends_its_connection_and_no_other(
+def test_a_flood_of_http_2_frames_closes_its_connection_and_no_other(
     fleet: Fleet, target: Target, kind: str
 ) -> None:
     before, asked = target.counter(CLOSED), fleet.echo("glance").requests
@@ -135,7 +135,7 @@ def test_a_flood_of_frames_ends_its_connection_and_no_other(
         assert another.send("/image/v2").status == 200
 
 
-def test_requests_that_are_taken_back_at_once_end_it_too(fleet: Fleet, target: Target) -> None:
+def test_a_flood_of_reset_requests_closes_its_connection(fleet: Fleet, target: Target) -> None:
     before, asked = target.counter(TAKEN_BACK), fleet.echo("glance").requests
     with Connection2(target.port, tls=target.tls) as another:
         flood(target, resets())
@@ -146,7 +146,7 @@ def test_requests_that_are_taken_back_at_once_end_it_too(fleet: Fleet, target: T
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_so_many_requests_at_a_time(target: Target, more: int) -> None:
+def test_concurrent_streams_of_a_connection_are_limited(target: Target, more: int) -> None:
     """One beyond them is refused, the others stay."""
     state = H2Connection(H2Configuration())
     state.initiate_connection()

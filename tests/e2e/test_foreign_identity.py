@@ -102,7 +102,9 @@ def names(response: Response) -> list[str]:
 
 @pytest.mark.parametrize("issuer", ISSUERS)
 class TestPower:
-    def test_roles_ids_and_domains_of_ours_are_not_for_it(self, front: int, issuer: str) -> None:
+    def test_roles_ids_and_domains_of_a_foreign_token_are_mapped(
+        self, front: int, issuer: str
+    ) -> None:
         response = validate(front, issuer)
         token = response.json["token"]
         owner = {
@@ -117,7 +119,7 @@ class TestPower:
         assert token["is_admin_project"] is False
         assert "x-scopeway-honoured" not in response.headers
 
-    def test_it_cannot_say_itself_what_counts(
+    def test_a_foreign_keystone_cannot_set_the_honoured_header(
         self, front: int, keystone: Echo, issuer: str
     ) -> None:
         claims = ["X-Scopeway-Honoured: ;admin", "x-scopeway-honoured: ;admin"]
@@ -127,7 +129,9 @@ class TestPower:
         assert names(response) == ["member"]
         assert response.json["token"]["project"]["id"].startswith(namespace(issuer))
 
-    def test_a_catalog_leads_to_the_front(self, site: Cloud, front: int, issuer: str) -> None:
+    def test_a_catalog_of_a_foreign_keystone_is_rewritten_to_the_front(
+        self, site: Cloud, front: int, issuer: str
+    ) -> None:
         catalog = validate(front, issuer).json["token"]["catalog"]
         urls = {each["type"]: [one["url"] for one in each["endpoints"]] for each in catalog}
 
@@ -138,13 +142,15 @@ class TestPower:
         }
 
     @pytest.mark.parametrize("query", ["?allow_expired=1", "?nocatalog"])
-    def test_a_query_changes_nothing(self, front: int, issuer: str, query: str) -> None:
+    def test_a_query_does_not_bypass_the_editing_of_a_validation(
+        self, front: int, issuer: str, query: str
+    ) -> None:
         subject = ("X-Subject-Token", f"user~1~identity:{issuer}")
 
         assert names(send(front, TOKENS + query, [subject])) == ["member"]
 
     @pytest.mark.parametrize("size", [1, 7, 1000])
-    def test_chunks_change_nothing(
+    def test_a_chunked_answer_does_not_bypass_the_editing_of_a_validation(
         self, front: int, keystone: Echo, issuer: str, size: int
     ) -> None:
         body = json.dumps({"token": TOKEN}).encode()
@@ -154,7 +160,7 @@ class TestPower:
 
         assert names(validate(front, issuer)) == ["member"]
 
-    def test_a_charset_makes_no_other_text_of_it(
+    def test_a_charset_does_not_bypass_the_editing_of_a_validation(
         self, front: int, keystone: Echo, issuer: str
     ) -> None:
         """In UTF-7 `+ACI-` is a quote, and clients believe the header."""
@@ -199,7 +205,7 @@ class TestPower:
             *("201", "203", "206", "302", "307"),
         ],
     )
-    def test_what_cannot_be_read_is_refused(
+    def test_an_unreadable_answer_of_a_foreign_keystone_is_a_502(
         self, front: int, keystone: Echo, issuer: str, hostile: bytes
     ) -> None:
         keystone.raw = hostile
@@ -212,7 +218,7 @@ class TestPower:
         assert "content-encoding" not in response.headers
 
     @pytest.mark.parametrize("chunked", [False, True])
-    def test_what_is_larger_than_envoys_buffer_too(
+    def test_an_answer_of_a_foreign_keystone_above_the_buffer_limit_is_a_500(
         self, front: int, keystone: Echo, issuer: str, chunked: bool
     ) -> None:
         body = json.dumps({"token": {**TOKEN, "x": "x" * 5_000_000}}).encode()
@@ -224,7 +230,7 @@ class TestPower:
         assert len(response.body) < 1000
         assert b"admin" not in response.body
 
-    def test_a_token_for_the_whole_system_is_unknown(
+    def test_a_system_scoped_token_of_a_foreign_keystone_is_a_404(
         self, front: int, keystone: Echo, issuer: str
     ) -> None:
         keystone.raw = answer({**TOKEN, "system": {"all": True}})
@@ -235,7 +241,7 @@ class TestPower:
     @pytest.mark.parametrize(
         ("said", "status"), [("404 No", 404), ("401 No", 404), ("403 No", 404)]
     )
-    def test_a_revoked_token_is_unknown(
+    def test_a_revoked_token_of_a_foreign_keystone_is_a_404(
         self, front: int, keystone: Echo, issuer: str, said: str, status: int
     ) -> None:
         """Keystone answers 401 to one that is none any more, 403 to one that may not ask."""
@@ -246,7 +252,7 @@ class TestPower:
     @pytest.mark.parametrize(
         ("said", "status"), [("200 OK", 200), ("302 Found", 502), ("401 No", 404), ("403 No", 404)]
     )
-    def test_head_says_no_more_than_whether_it_is_valid(
+    def test_head_of_a_foreign_token_returns_only_whether_it_is_valid(
         self, front: int, keystone: Echo, issuer: str, said: str, status: int
     ) -> None:
         keystone.raw = raw(b"", "Location: http://169.254.169.254/", status=said, length=10)
@@ -254,7 +260,9 @@ class TestPower:
 
         assert (response.status, response.body) == (status, b"")
 
-    def test_it_sees_only_the_users_token(self, front: int, keystone: Echo, issuer: str) -> None:
+    def test_a_foreign_keystone_gets_only_the_token_of_the_user(
+        self, front: int, keystone: Echo, issuer: str
+    ) -> None:
         validate(front, issuer)
         headers = dict(keystone.last["headers"])
 
@@ -263,7 +271,7 @@ class TestPower:
 
 class TestWhoIsHonoured:
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
-    def test_a_cloud_that_is_not_is_never_asked(
+    def test_a_keystone_that_is_not_honoured_is_never_asked(
         self, front: int, keystone: Echo, method: str
     ) -> None:
         asked = keystone.requests
@@ -271,19 +279,21 @@ class TestWhoIsHonoured:
         assert validate(front, "stranger", method=method).status == 404
         assert keystone.requests == asked
 
-    def test_the_owner_may_keep_ids_and_more_roles(self, front: int) -> None:
+    def test_the_owner_can_keep_ids_and_allow_more_roles(self, front: int) -> None:
         response = validate(front, "kin")
 
         assert names(response) == ["admin"]
         assert response.json["token"]["project"] == OWNER
 
-    def test_the_own_keystone_is_believed(self, fleet: Fleet, front: int) -> None:
+    def test_answers_of_the_local_keystone_are_unchanged(self, fleet: Fleet, front: int) -> None:
         fleet.echo("own-keystone").raw = answer({**TOKEN, "system": {"all": True}})
         response = validate(front, "cloud-1")
 
         assert response.json["token"] == {**TOKEN, "system": {"all": True}}
 
-    def test_a_policy_that_changes_is_followed(self, fleet: Fleet, site: Cloud, front: int) -> None:
+    def test_a_changed_identity_policy_takes_effect(
+        self, fleet: Fleet, site: Cloud, front: int
+    ) -> None:
         spec = {"front": {"address": "127.0.0.1", "port": front}, "services": {}}
         rule = {"clouds": ["nobody"], "identity": {"clouds": ["evil"], "roles": ["reader"]}}
         try:
@@ -299,7 +309,7 @@ class TestOwnQuestion:
 
     @pytest.mark.parametrize("issuer", ISSUERS)
     @pytest.mark.parametrize("in_path", [False, True])
-    def test_a_user_sees_what_her_keystone_says(
+    def test_a_user_gets_the_unchanged_answer_of_her_own_keystone(
         self, site: Cloud, front: int, issuer: str, in_path: bool
     ) -> None:
         scope = f"{{keystone:{issuer}}}"
@@ -325,7 +335,7 @@ class TestOwnQuestion:
             (None, "{keystone:evil}"),
         ],
     )
-    def test_to_a_service_everything_is_cut(
+    def test_a_service_gets_the_edited_answer_of_a_foreign_keystone(
         self, front: int, asking: str | None, scope: str | None
     ) -> None:
         headers = [("X-Subject-Token", "user~1~*:cloud-1;identity:evil")]
@@ -337,7 +347,7 @@ class TestOwnQuestion:
         assert response.json["token"]["project"]["id"].startswith(namespace("evil"))
 
     @pytest.mark.parametrize("target", ["cloud-1", "evil", "direct", "cloud-1|evil"])
-    def test_no_service_gets_a_scope_to_hand_on(
+    def test_a_keystone_gets_no_scope_header(
         self, fleet: Fleet, front: int, keystone: Echo, target: str
     ) -> None:
         keystone.raw = fleet.echo("own-keystone").raw = None
@@ -346,7 +356,9 @@ class TestOwnQuestion:
 
         assert "x-scope" not in dict(said["headers"])
 
-    def test_a_cloud_that_is_not_honoured_is_not_asked(self, front: int, keystone: Echo) -> None:
+    def test_a_user_of_a_cloud_that_is_not_honoured_cannot_ask_her_keystone(
+        self, front: int, keystone: Echo
+    ) -> None:
         asked, token = keystone.requests, "user~1~*:cloud-1;identity:stranger"
         headers = [("X-Scope", "{}"), ("X-Auth-Token", token), ("X-Subject-Token", token)]
 
@@ -365,7 +377,7 @@ class TestSuffixes:
             "user~1~identity:evil|kin;identity:kin",
         ],
     )
-    def test_a_doubled_or_forged_one_is_refused(
+    def test_a_doubled_or_forged_token_suffix_is_refused(
         self, front: int, keystone: Echo, token: str
     ) -> None:
         asked = keystone.requests
@@ -374,7 +386,9 @@ class TestSuffixes:
         assert keystone.requests == asked
 
     @pytest.mark.parametrize("expression", ["evil|kin", "[region=eu]", "kin|evil"])
-    def test_a_token_is_judged_by_one_keystone(self, front: int, expression: str) -> None:
+    def test_a_token_is_not_validated_by_several_keystones(
+        self, front: int, expression: str
+    ) -> None:
         response = validate(front, expression)
 
         assert response.status >= 400
@@ -382,7 +396,7 @@ class TestSuffixes:
 
 
 class TestLogins:
-    def test_the_catalog_of_a_login_elsewhere_leads_to_the_front(
+    def test_the_catalog_of_a_login_elsewhere_is_rewritten_to_the_front(
         self, site: Cloud, front: int, keystone: Echo
     ) -> None:
         keystone.raw = answer(TOKEN, "X-Subject-Token: fresh").replace(b"200 OK", b"201 Created")
@@ -409,7 +423,7 @@ class TestCatalogs:
 
     @pytest.mark.parametrize("path", ["", "/", "?interface=public"])
     @pytest.mark.parametrize("issuer", ["evil", "direct"])
-    def test_that_of_another_keystone_leads_to_the_front(
+    def test_the_catalog_of_another_keystone_is_rewritten_to_the_front(
         self, site: Cloud, front: int, keystone: Echo, issuer: str, path: str
     ) -> None:
         links = {"self": f"http://127.0.0.1:{front}/identity/v3/auth/catalog"}
@@ -423,7 +437,7 @@ class TestCatalogs:
         ]
         assert response.json["links"] == links
 
-    def test_the_own_one_stays(self, fleet: Fleet, front: int) -> None:
+    def test_the_catalog_of_the_local_keystone_is_unchanged(self, fleet: Fleet, front: int) -> None:
         own = fleet.echo("own-keystone")
         own.raw = self.body(catalog=CATALOG)
         try:
@@ -431,14 +445,16 @@ class TestCatalogs:
         finally:
             own.raw = None
 
-    def test_errors_stay(self, front: int, keystone: Echo) -> None:
+    def test_errors_of_another_keystone_for_a_catalog_are_unchanged(
+        self, front: int, keystone: Echo
+    ) -> None:
         keystone.raw = self.body(b"401 Unauthorized", error={"code": 401})
         response = catalog_of(front, "evil")
 
         assert (response.status, response.json) == (401, {"error": {"code": 401}})
 
     @pytest.mark.parametrize("body", [b"{", b'{"catalog": {}}', b"", b"[1] 2"])
-    def test_one_that_is_not_understood_does_not_pass(
+    def test_a_malformed_catalog_of_another_keystone_is_a_502(
         self, front: int, keystone: Echo, body: bytes
     ) -> None:
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()

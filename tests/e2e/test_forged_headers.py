@@ -81,7 +81,9 @@ def check(response: Response, where: str = "glance-2", origin: str = "cloud-1") 
 
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("spell", [str, str.title, str.upper])
-def test_at_the_front_by_http_1(front: int, spell: Any, times: int) -> None:
+def test_forged_headers_at_the_front_over_http_1_have_no_effect(
+    front: int, spell: Any, times: int
+) -> None:
     for some in HALVES:
         forged = [(spell(name), CLAIM) for name in some] * times
 
@@ -90,7 +92,7 @@ def test_at_the_front_by_http_1(front: int, spell: Any, times: int) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_at_the_front_by_http_2(front: int, times: int) -> None:
+def test_forged_headers_at_the_front_over_http_2_have_no_effect(front: int, times: int) -> None:
     for some in HALVES:
         forged = [(name, CLAIM) for name in some] * times
 
@@ -99,7 +101,9 @@ def test_at_the_front_by_http_2(front: int, times: int) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_at_the_peer(fleet: Fleet, front: int, peer: int, times: int) -> None:
+def test_forged_headers_at_the_peer_have_no_effect(
+    fleet: Fleet, front: int, peer: int, times: int
+) -> None:
     assert fleet.sites
     for some in HALVES:
         forged = [(name, CLAIM) for name in some] * times
@@ -112,7 +116,9 @@ def test_at_the_peer(fleet: Fleet, front: int, peer: int, times: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["X-Scopeway-Target", "x-scopeway-target ", "x-scopeway\ttarget"])
-def test_names_that_are_none_end_the_stream(fleet: Fleet, front: int, peer: int, name: str) -> None:
+def test_invalid_header_names_reset_the_stream(
+    fleet: Fleet, front: int, peer: int, name: str
+) -> None:
     assert fleet.sites
     for port, tls in ((front, None), (peer, fleet.sites.client("cloud-1"))):
         with pytest.raises(Refused):
@@ -120,7 +126,7 @@ def test_names_that_are_none_end_the_stream(fleet: Fleet, front: int, peer: int,
 
 
 @pytest.mark.parametrize("line", ["X-Scopeway-Target : a", "X-Scopeway-Target\t: a", " X-A: a"])
-def test_lines_that_are_no_headers_are_refused(front: int, line: str) -> None:
+def test_malformed_header_lines_are_refused(front: int, line: str) -> None:
     with Connection(front) as connection:
         request = f"GET /image/v2 HTTP/1.1\r\n{line}\r\nHost: a\r\n\r\n"
         connection.socket.sendall(request.encode())
@@ -131,7 +137,7 @@ def test_lines_that_are_no_headers_are_refused(front: int, line: str) -> None:
 @pytest.mark.parametrize(
     "named", ["x-scopeway-origin", "X-Scopeway-Target", "x-forwarded-prefix", "x-scope", "via"]
 )
-def test_what_connection_names_is_not_taken_away(front: int, named: str) -> None:
+def test_a_connection_header_cannot_remove_the_headers_of_a_hop(front: int, named: str) -> None:
     """A client cannot make a hop remove what the hop before has set; of its own it can."""
     headers = [SCOPE, ("Connection", f"close, {named}"), ("X-Auth-Token", "t")]
     response = send(front, "/image/v2", headers, host="a.example")
@@ -154,7 +160,7 @@ TRAILERS: Headers = [
 ]
 
 
-def test_trailers_are_no_part_of_a_request(fleet: Fleet, front: int, peer: int) -> None:
+def test_trailers_are_not_read_as_headers_of_a_request(fleet: Fleet, front: int, peer: int) -> None:
     assert fleet.sites
     tls = fleet.sites.client("cloud-1")
     more: dict[str, Any] = {"method": "POST", "body": b"body", "trailers": TRAILERS}

@@ -57,7 +57,7 @@ def whole_answer(port: int, scope: str) -> bytes:
 
 
 class TestRouting:
-    def test_without_a_scope_the_own_service_answers(self, front: int) -> None:
+    def test_a_request_without_a_scope_is_served_by_the_local_service(self, front: int) -> None:
         response = send(front, "/image/v2/images?limit=2")
 
         assert response.status == 200
@@ -72,7 +72,7 @@ class TestRouting:
             ("cloud-3", "glance-3", "/img/v2/images", "glance.cloud-3.example"),
         ],
     )
-    def test_a_scope_names_the_cloud_that_answers(
+    def test_a_request_with_a_scope_is_served_by_the_cloud_in_it(
         self, front: int, cloud: str, name: str, path: str, host: str
     ) -> None:
         response = scoped(front, f"{{glance:{cloud}}}")
@@ -85,14 +85,14 @@ class TestRouting:
         assert header(response, "x-scopeway-origin") == ["cloud-1"]
         assert response.headers["x-scopeway-served-by"] == cloud
 
-    def test_a_port_of_one_service_leaves_the_path_alone(self, site: Cloud) -> None:
+    def test_a_single_service_port_keeps_the_path(self, site: Cloud) -> None:
         assert site.front
         port = site.front.ports["image"]
 
         assert send(port, "/image/v2").json["path"] == "/image/v2"
         assert scoped(port, "{glance:cloud-2}", "/v2/x").json["name"] == "glance-2"
 
-    def test_a_port_of_one_service_has_no_prefix(self, site: Cloud) -> None:
+    def test_a_single_service_port_removes_a_forged_prefix(self, site: Cloud) -> None:
         assert site.front
         response = send(site.front.ports["image"], "/v2/images", [("X-Forwarded-Prefix", "/evil")])
 
@@ -112,33 +112,33 @@ class TestRouting:
             "/v1/?",
         ],
     )
-    def test_no_byte_of_a_path_is_changed(self, front: int, cloud: str, path: str) -> None:
+    def test_paths_are_forwarded_byte_by_byte(self, front: int, cloud: str, path: str) -> None:
         response = scoped(front, f"{{image:{cloud}}}", f"/image{path}")
 
         assert response.json["path"] == ("/img" if cloud == "cloud-3" else "") + path
 
     @pytest.mark.parametrize("scope", ["{image:cloud-2}", "%7Bglance:cloud-2%7D"])
-    def test_a_scope_in_the_path_is_taken_off(self, front: int, scope: str) -> None:
+    def test_a_scope_in_the_path_is_removed(self, front: int, scope: str) -> None:
         response = send(front, f"/~{scope}/image/v2//x%2F?y")
 
         assert (response.json["name"], response.json["path"]) == ("glance-2", "/v2//x%2F?y")
         (prefix,) = header(response, "x-forwarded-prefix")
         assert prefix.endswith("/image")
 
-    def test_an_absolute_url_is_understood(self, front: int) -> None:
+    def test_a_request_with_an_absolute_url_is_served(self, front: int) -> None:
         response = send(front, "http://other.example/image/v2?x=1", host="other.example")
 
         assert response.json["path"] == "/v2?x=1"
         assert header(response, "x-forwarded-host") == ["other.example"]
 
     @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3"])
-    def test_a_body_arrives_whole(self, front: int, cloud: str) -> None:
+    def test_a_request_body_arrives_complete(self, front: int, cloud: str) -> None:
         response = scoped(front, f"{{image:{cloud}}}", method="POST", body=b"x" * 100_000)
 
         assert (response.json["method"], response.json["length"]) == ("POST", 100_000)
 
     @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3"])
-    def test_a_websocket_is_passed_on(self, front: int, cloud: str) -> None:
+    def test_a_websocket_is_forwarded(self, front: int, cloud: str) -> None:
         upgrade = [
             ("Connection", "Upgrade"),
             ("Upgrade", "websocket"),
@@ -177,7 +177,7 @@ class TestRefusals:
             ("{glance:cloud-2 % cloud-3}", 501, "%"),
         ],
     )
-    def test_a_scope_that_cannot_be_served(
+    def test_a_scope_that_cannot_be_served_gets_a_status_and_a_reason(
         self, front: int, scope: str, status: int, reason: str
     ) -> None:
         for method in ("GET", "POST"):
@@ -190,28 +190,28 @@ class TestRefusals:
             assert response.error["title"]
 
     @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2"])
-    def test_two_hosts(self, front: int, cloud: str) -> None:
+    def test_a_request_with_two_hosts_is_refused(self, front: int, cloud: str) -> None:
         """Envoy joins them with a comma, and services would make links of that."""
         response = scoped(front, f"{{image:{cloud}}}", host="a.example\r\nHost: b.example")
 
         assert (response.status, response.error["code"]) == (400, 400)
         assert response.error["message"] == "more than one Host, or one with a comma"
 
-    def test_two_scopes(self, front: int) -> None:
+    def test_a_request_with_two_scopes_is_refused(self, front: int) -> None:
         response = send(
             front, "/image/", [("X-Scope", "{image:cloud-2}"), ("x-scope", "{compute:cloud-3}")]
         )
 
         assert (response.status, response.error["code"]) == (400, 400)
 
-    def test_a_format_string_in_a_name_stays_text(self, front: int) -> None:
+    def test_a_format_string_in_a_scope_is_not_evaluated(self, front: int) -> None:
         response = scoped(front, "{image:[a=%REQ(host)%]}")
 
         assert (response.status, response.error["code"]) == (400, 400)
         assert "%req(host)%" in response.error["message"]
         assert "front.example" not in response.error["message"]
 
-    def test_a_cloud_that_is_down_is_named(self, front: int) -> None:
+    def test_an_unreachable_cloud_is_named_in_a_503(self, front: int) -> None:
         response = scoped(front, "{image:cloud-down}")
 
         assert (response.status, response.error["code"]) == (503, 503)
@@ -219,7 +219,9 @@ class TestRefusals:
         assert response.error["message"] == expected
         assert response.headers["x-scopeway-served-by"] == "cloud-1"
 
-    def test_a_service_that_breaks_off_is_named(self, fleet: Fleet, front: int) -> None:
+    def test_a_service_that_closes_the_connection_is_named_in_a_503(
+        self, fleet: Fleet, front: int
+    ) -> None:
         fleet.site("cloud-mute", services={"image": fleet.service("mute")}, accept=ANYONE)
         fleet.echo("mute").raw = b""
         response = scoped(front, "{image:cloud-mute}")
@@ -228,10 +230,10 @@ class TestRefusals:
         expected = "no answer from image@cloud-mute: the connection was closed"
         assert response.error["message"] == expected
 
-    def test_no_such_service(self, front: int) -> None:
+    def test_an_unknown_service_in_the_path_is_a_404(self, front: int) -> None:
         assert send(front, "/nonsense/v2").error["code"] == 404
 
-    def test_what_a_filter_says_stands(self, front: int) -> None:
+    def test_a_refusal_of_the_lua_filter_reaches_the_client(self, front: int) -> None:
         response = send(front, "/image/v2", [("X-Scope", "nosuch:a")])
 
         assert (response.status, response.error["code"]) == (400, 400)
@@ -274,7 +276,7 @@ class TestRefusals:
             (426, "it is older than HTTP/1.1", "GET /image/ HTTP/1.0"),
         ],
     )
-    def test_what_is_no_request_to_a_service(
+    def test_a_request_that_envoy_refuses_gets_a_reason(
         self, front: int, status: int, why: str, request_: str
     ) -> None:
         with Connection(front) as connection:
@@ -285,7 +287,7 @@ class TestRefusals:
         assert response.error["message"] == f"the Envoy of cloud-1 refused this: {why}"
         assert response.headers["x-scopeway-rejected"] == "true"
 
-    def test_a_login_that_is_longer_than_envoy_buffers(self, front: int) -> None:
+    def test_a_login_above_the_limit_is_a_413(self, front: int) -> None:
         chunks = (b"x" * 65_536 for _ in range(40))
         response = send(front, "/identity/v3/auth/tokens", method="POST", body=chunks)
 
@@ -299,7 +301,9 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "raw", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\n%b\r\n" % (b"a: b\r\n" * 300)]
     )
-    def test_an_answer_that_is_none(self, fleet: Fleet, front: int, cloud: str, raw: bytes) -> None:
+    def test_a_malformed_answer_of_a_service_is_a_502(
+        self, fleet: Fleet, front: int, cloud: str, raw: bytes
+    ) -> None:
         glance = fleet.echo(cloud.replace("cloud", "glance"))
         glance.raw = raw
         try:
@@ -312,7 +316,9 @@ class TestRefusals:
             f"image@{cloud} answered what is no HTTP, or has too many or too long headers"
         )
 
-    def test_an_envoy_without_its_filters_says_so(self, fleet: Fleet, front: int) -> None:
+    def test_an_envoy_without_filters_answers_500_with_the_reason(
+        self, fleet: Fleet, front: int
+    ) -> None:
         """Its Lua was none, and there is no earlier one."""
         fleet.control_plane.replace_lua("nonsense(")
         try:
@@ -328,7 +334,9 @@ class TestRefusals:
         )
 
     @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3", "cloud-down|cloud-2"])
-    def test_what_the_front_takes_is_taken_everywhere(self, front: int, cloud: str) -> None:
+    def test_headers_up_to_the_limit_of_the_front_pass_every_hop(
+        self, front: int, cloud: str
+    ) -> None:
         """Every hop adds headers of its own."""
         scope = ("X-Scope", f"{{image:{cloud}}}")
         many = [(f"x-object-meta-{number}", "x") for number in range(MAX_HEADERS - 2)]
@@ -341,7 +349,9 @@ class TestRefusals:
             assert header(response, headers[-1][0].lower()) != []
 
     @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3", "cloud-down|cloud-2"])
-    def test_answers_may_have_as_many_headers(self, fleet: Fleet, front: int, cloud: str) -> None:
+    def test_response_headers_up_to_the_limit_pass_every_hop(
+        self, fleet: Fleet, front: int, cloud: str
+    ) -> None:
         glance = fleet.echo(cloud.rpartition("|")[2].replace("cloud", "glance"))
         many = [(f"x-object-meta-{number}", "x") for number in range(MAX_HEADERS - 3)]
         long = [("x-subject-token", "X" * (MAX_HEADERS_KB * 1024 - 200))]
@@ -363,7 +373,7 @@ class TestRefusals:
             ("it has too many headers", [(f"a-{n}", "x") for n in range(MAX_HEADERS)]),  # and Host
         ],
     )
-    def test_headers_that_are_too_large_or_too_many(
+    def test_headers_above_the_limits_are_a_431(
         self, front: int, why: str, headers: list[tuple[str, str]]
     ) -> None:
         response = send(front, "/image/", headers)
@@ -403,7 +413,9 @@ class TestForgery:
     )
 
     @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3"])
-    def test_headers_of_a_client(self, front: int, cloud: str) -> None:
+    def test_forged_headers_of_a_client_are_overwritten_or_removed(
+        self, front: int, cloud: str
+    ) -> None:
         headers = [("X-Scope", f"{{image:{cloud}}}"), *self.FORGED]
         response = send(front, "/image/v2/images", headers)
 
@@ -420,19 +432,19 @@ class TestForgery:
         ("scope", "arrives"),
         [("{}", ["svc"]), ("{image:cloud-2}", []), ("{image:cloud-3}", [])],
     )
-    def test_the_token_of_a_service_stays_in_its_cloud(
+    def test_a_service_token_does_not_leave_its_cloud(
         self, front: int, scope: str, arrives: list[str]
     ) -> None:
         response = send(front, "/image/", [("X-Scope", scope), ("X-Service-Token", "svc")])
 
         assert header(response, "x-service-token") == arrives
 
-    def test_headers_with_underscores_that_are_no_business_of_ours_pass(self, front: int) -> None:
+    def test_other_headers_with_underscores_are_forwarded(self, front: int) -> None:
         response = send(front, "/image/", [("x-object-meta-a_b", "kept")])
 
         assert header(response, "x-object-meta-a_b") == ["kept"]
 
-    def test_a_client_cannot_ask_for_retries(self, fleet: Fleet, front: int) -> None:
+    def test_a_client_cannot_request_retries(self, fleet: Fleet, front: int) -> None:
         glance = fleet.echo("glance-1")
         before = glance.requests
         glance.status = 503
@@ -444,7 +456,9 @@ class TestForgery:
         assert (response.status, glance.requests - before) == (503, 1)
 
     @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-3", "cloud-down|cloud-3"])
-    def test_headers_of_a_service(self, fleet: Fleet, front: int, cloud: str) -> None:
+    def test_forged_headers_of_a_service_are_overwritten_or_removed(
+        self, fleet: Fleet, front: int, cloud: str
+    ) -> None:
         last = cloud.rpartition("|")[2]
         glance = fleet.echo(last.replace("cloud", "glance"))
         requests = ("target", "origin", "service", "reason", "answer")
@@ -459,7 +473,7 @@ class TestForgery:
         assert response.json["name"] == glance.name
         assert ours == {"x-scopeway-served-by": last, "x-scopeway-rejected": "false"}
 
-    def test_only_what_an_envoy_answers_is_marked(self, front: int) -> None:
+    def test_only_answers_made_by_envoy_are_marked_as_rejected(self, front: int) -> None:
         fine, unknown = scoped(front, "{image:cloud-2}"), scoped(front, "{image:cloud-9}")
         down = scoped(front, "{image:cloud-down}")
 
@@ -467,7 +481,7 @@ class TestForgery:
         assert unknown.headers.get_all("x-scopeway-rejected") == ["true"]
         assert down.headers.get_all("x-scopeway-rejected") == ["true"]
 
-    def test_what_the_peer_of_another_cloud_answers_stays_marked(
+    def test_answers_made_by_the_peer_of_another_cloud_stay_marked_as_rejected(
         self, fleet: Fleet, front: int
     ) -> None:
         fleet.site("cloud-hollow", services={"image": fleet.nobody()}, accept=ANYONE)

@@ -57,7 +57,9 @@ def as_grpc(port: int, scope: str) -> Response:
 
 @pytest.mark.parametrize("ask", [as_http_1, as_http_2, as_grpc])
 @pytest.mark.parametrize("case", SCOPES, ids=[case[0] for case in SCOPES])
-def test_a_refusal_keeps_its_status(fleet: Fleet, front: int, ask: Any, case: Any) -> None:
+def test_a_grpc_request_gets_a_refusal_with_its_http_status(
+    fleet: Fleet, front: int, ask: Any, case: Any
+) -> None:
     _, scope, status, grpc_status, sentence, refuser = case
     assert fleet.eventually(lambda: ask(front, scope).headers["x-scopeway-served-by"] == refuser)
     answer = ask(front, scope)
@@ -77,7 +79,7 @@ def test_a_refusal_keeps_its_status(fleet: Fleet, front: int, ask: Any, case: An
     assert line["status"] == status
 
 
-def test_a_denial_is_counted_as_one_at_the_peer(fleet: Fleet, front: int) -> None:
+def test_a_denied_grpc_request_is_counted_as_4xx_at_the_peer(fleet: Fleet, front: int) -> None:
     peer = fleet.envoys["closed"]
     assert fleet.eventually(lambda: as_http_1(front, "{image:closed}").status == 403)
     before = peer.stats("http.peer.downstream_rq_4xx")
@@ -89,13 +91,13 @@ def test_a_denial_is_counted_as_one_at_the_peer(fleet: Fleet, front: int) -> Non
     assert peer.stats(name)[name] == before[name] + 1
 
 
-def test_what_head_asks_has_a_status_too(front: int) -> None:
+def test_a_refused_grpc_head_request_has_its_http_status(front: int) -> None:
     answer = send(front, "/image/v2", [("X-Scope", "{image:nobody}"), GRPC], method="HEAD")
 
     assert (answer.status, answer.body) == (404, b"")
 
 
-def test_a_login_that_is_too_long(front: int) -> None:
+def test_a_grpc_login_above_the_limit_is_a_413(front: int) -> None:
     path = "/identity/v3/auth/tokens"
     answer = send(front, path, [GRPC], method="POST", body=b"x" * 70_000)
 
@@ -103,7 +105,7 @@ def test_a_login_that_is_too_long(front: int) -> None:
 
 
 @pytest.mark.parametrize("scope", ["{image:open}", "{image:cloud-1}", "{image:open|dead}"])
-def test_an_answer_of_a_service_stays(fleet: Fleet, front: int, scope: str) -> None:
+def test_a_grpc_answer_of_a_service_is_unchanged(fleet: Fleet, front: int, scope: str) -> None:
     """Whatever it claims: only what Scopeway says itself is given another status."""
     glance = fleet.echo("glance")
     said = b'{"error": {"code": 403, "message": "no"}}'
@@ -121,7 +123,7 @@ def test_an_answer_of_a_service_stays(fleet: Fleet, front: int, scope: str) -> N
     assert answer.headers["x-scopeway-rejected"] == "false"
 
 
-def test_a_client_of_grpc_is_told_that_it_has_no_permission(fleet: Fleet, front: int) -> None:
+def test_a_grpc_client_gets_permission_denied(fleet: Fleet, front: int) -> None:
     assert fleet.eventually(lambda: as_http_1(front, "{image:closed}").status == 403)
     options = [("grpc.enable_http_proxy", 0)]
     with (
@@ -133,7 +135,7 @@ def test_a_client_of_grpc_is_told_that_it_has_no_permission(fleet: Fleet, front:
     assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
 
 
-def test_two_hosts_and_a_loop(front: int) -> None:
+def test_a_grpc_request_with_two_hosts_or_in_a_loop_gets_its_http_status(front: int) -> None:
     with Connection(front) as connection:
         two = connection.send("/image/v2", [GRPC], host="a,b")
     loop = send(front, "/image/v2", [GRPC, ("Via", "1.1 cloud-1.scopeway")])

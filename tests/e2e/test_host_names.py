@@ -69,14 +69,14 @@ def unresolved(target: str, name: str, why: str = "the name server did not answe
 NOWHERE = unresolved("image@nowhere", UNKNOWN, "no such name exists")
 
 
-def test_a_silent_name_server_keeps_no_front_closed(front: int, name_server: NameServer) -> None:
+def test_a_front_opens_while_a_name_server_is_silent(front: int, name_server: NameServer) -> None:
     """It opens at once, for all services whose addresses are known."""
     assert send(front, "/image/v2/images").json["name"] == "glance-1"
     assert send(front, "/network/v2.0").json["name"] == "own"
     assert SILENT in name_server.asked
 
 
-def test_a_client_s_host_leads_nowhere_else(fleet: Fleet, front: int) -> None:
+def test_the_host_header_of_a_client_does_not_choose_the_endpoint(fleet: Fleet, front: int) -> None:
     """Envoy's cluster for a host name would take it from there, were it not told which it is."""
     other = fleet.echo("other")
     host = f"127.0.0.1:{other.port}"
@@ -88,7 +88,7 @@ def test_a_client_s_host_leads_nowhere_else(fleet: Fleet, front: int) -> None:
     assert other.requests == before
 
 
-def test_a_peer_may_have_one(fleet: Fleet, front: int) -> None:
+def test_a_peer_can_have_a_host_name(fleet: Fleet, front: int) -> None:
     """Over mutual TLS, in which the name plays no part."""
     images = {"image": fleet.service("glance-3")}
     cloud = fleet.site("cloud-3", services=images, accept=ANYONE)
@@ -102,7 +102,9 @@ def test_a_peer_may_have_one(fleet: Fleet, front: int) -> None:
     assert image(front, "cloud-3|cloud-1").json["name"] == "glance-3"
 
 
-def test_the_answer_says_which_host_name(fleet: Fleet, front: int, name_server: NameServer) -> None:
+def test_an_error_names_the_host_name_that_could_not_be_resolved(
+    fleet: Fleet, front: int, name_server: NameServer
+) -> None:
     """Of a service, own or not, of a peer, and of a first choice: they wait at the same time."""
     port = fleet.echo("other").port
     peer = {"address": SILENT, "bind": "127.0.0.1", "port": port}
@@ -146,7 +148,9 @@ def test_the_answer_says_which_host_name(fleet: Fleet, front: int, name_server: 
     assert fleet.eventually(lambda: image(front, "later").status == 200)
 
 
-def test_several_names_of_one_service_keep_no_front_closed(fleet: Fleet, front: int) -> None:
+def test_a_front_opens_while_several_host_names_of_one_service_are_unresolved(
+    fleet: Fleet, front: int
+) -> None:
     """Their cluster waits for one of them, and comes after the listeners."""
     port = fleet.echo("own").port
     both = [{"address": name, "port": port} for name in (SILENT, f"also.{SILENT}")]

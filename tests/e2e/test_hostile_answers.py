@@ -52,7 +52,7 @@ def got(connection: Connection, scope: tuple[str, str], cloud: str) -> str:
 
 @pytest.mark.parametrize("number", [1, 2, 3], ids=["own", "behind a peer", "without an Envoy"])
 @pytest.mark.parametrize("case", GROUPS["answers"], ids=lambda case: case["what"])
-def test_an_answer_that_is_not_one_clear_answer(
+def test_an_ambiguous_answer_of_a_service_gets_the_documented_result(
     fleet: Fleet, front: int, case: Case, number: int
 ) -> None:
     glance, scope = fleet.echo(f"glance-{number}"), ("X-Scope", f"{{image:cloud-{number}}}")
@@ -69,7 +69,7 @@ def test_an_answer_that_is_not_one_clear_answer(
     assert send(front, "/image/other", [scope]).json["path"] == "/other"
 
 
-def test_the_table_of_the_documentation_is_what_was_tried(rewrite: bool) -> None:
+def test_the_documented_table_of_answers_equals_the_tested_ones(rewrite: bool) -> None:
     assert is_documented("answers", _rows(), rewrite=rewrite)
 
 

@@ -30,7 +30,7 @@ def site(stack: Stack, serve: ServeProcess) -> Cloud:
     return stack.site("cloud-1", services={"image": stack.service("glance-1")})
 
 
-def test_labels_without_end_and_then_others_hold_up_nobody(
+def test_an_entry_with_too_many_labels_does_not_delay_others(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
     """The last good version stays, and what is wrong is told."""
@@ -64,7 +64,7 @@ def test_labels_without_end_and_then_others_hold_up_nobody(
     assert serve.cpu() - start < CPU
 
 
-def test_rules_for_labels_that_many_bear_hold_up_nobody(
+def test_many_rules_for_a_common_label_do_not_delay_others(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
     """256 rules for 1,000 clouds, and a change of one of these again and again."""

@@ -189,7 +189,7 @@ def ask(front: int, cloud: str, *, http2: bool = False) -> str:
 
 @pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
 @pytest.mark.parametrize("what", ANSWERS)
-def test_an_answer_of_a_site_s_own_making(
+def test_malformed_http_2_of_a_peer_gets_the_documented_result(
     fleet: Fleet, front: int, peer: Peer, what: str, http2: bool
 ) -> None:
     """What comes of it is the answer to that request, if anything; all else goes on."""

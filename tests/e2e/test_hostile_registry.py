@@ -77,7 +77,7 @@ def registered(cloud: str, port: int, fleet: Fleet) -> Cloud:
 
 
 @pytest.mark.parametrize("who", ["another cloud", "another authority", "plain text"])
-def test_a_peer_that_cannot_prove_its_name_gets_no_byte_of_a_request(
+def test_a_peer_without_the_certificate_of_its_name_gets_no_byte_of_a_request(
     fleet: Fleet, front: int, tmp_path: Path, who: str
 ) -> None:
     """The registry says that a cloud is where the attacker listens, with what it could get."""
@@ -101,7 +101,7 @@ def test_a_peer_that_cannot_prove_its_name_gets_no_byte_of_a_request(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "LocalHost", "::1", "::7f00:1"])
-def test_a_cloud_without_a_peer_is_asked_nowhere_that_the_operator_has_not_named(
+def test_a_cloud_without_a_peer_is_reached_only_at_addresses_that_the_operator_allows(
     fleet: Fleet, front: int, address: str
 ) -> None:
     """It would be asked in plain HTTP, with a path and a host of the registry's choice."""
@@ -120,7 +120,7 @@ def test_a_cloud_without_a_peer_is_asked_nowhere_that_the_operator_has_not_named
         assert listener.connections == 0
 
 
-def test_one_that_can_gets_it(fleet: Fleet, front: int) -> None:
+def test_a_peer_with_the_certificate_of_its_name_gets_the_request(fleet: Fleet, front: int) -> None:
     """So that the test before could fail."""
     assert fleet.sites
     with closing(Listener(server(fleet.sites, "cloud-3"))) as listener:
@@ -132,7 +132,7 @@ def test_one_that_can_gets_it(fleet: Fleet, front: int) -> None:
         asking.join()
 
 
-def test_a_text_of_the_registry_stays_text(fleet: Fleet, front: int) -> None:
+def test_text_of_the_registry_is_never_evaluated(fleet: Fleet, front: int) -> None:
     """The one that its writer is free in: what stands there is repeated, and never worked out."""
     reason = '%REQ(x-auth-token)% %FILTER_STATE(x)% "}} {%'
     control_plane = fleet.control_plane

@@ -62,7 +62,7 @@ def serial_number(port: int, authority: Authority) -> Any:
 @pytest.mark.parametrize(
     ("service", "path", "prefix"), [("", "/image", ["/image"]), ("image", "", [])]
 )
-def test_services_are_told_that_the_client_spoke_tls(
+def test_services_behind_an_https_front_get_x_forwarded_proto_https(
     site: Cloud, authority: Authority, cloud: str, service: str, path: str, prefix: list[str]
 ) -> None:
     scope = [("X-Scope", f"{{image:{cloud}}}"), ("X-Forwarded-Proto", "http")]
@@ -75,7 +75,9 @@ def test_services_are_told_that_the_client_spoke_tls(
 
 
 @pytest.mark.parametrize("offered", ["h2", "http/1.1"])
-def test_clients_choose_the_protocol(site: Cloud, authority: Authority, offered: str) -> None:
+def test_an_https_front_negotiates_http_1_and_http_2(
+    site: Cloud, authority: Authority, offered: str
+) -> None:
     context = authority.client()
     context.set_alpn_protocols([offered])
     with Connection(port(site), tls=context) as connection:
@@ -83,7 +85,7 @@ def test_clients_choose_the_protocol(site: Cloud, authority: Authority, offered:
         assert connection.socket.selected_alpn_protocol() == offered
 
 
-def test_old_versions_of_tls_are_refused(site: Cloud, authority: Authority) -> None:
+def test_an_https_front_refuses_old_tls_versions(site: Cloud, authority: Authority) -> None:
     context = authority.client()
     context.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.warns(DeprecationWarning, match="TLSv1 "):
@@ -95,14 +97,14 @@ def test_old_versions_of_tls_are_refused(site: Cloud, authority: Authority) -> N
         Connection(port(site), tls=context)
 
 
-def test_plain_http_gets_no_answer(site: Cloud) -> None:
+def test_an_https_front_does_not_answer_plain_http(site: Cloud) -> None:
     with Connection(port(site)) as connection:
         connection.socket.sendall(b"GET /image/ HTTP/1.1\r\nHost: a\r\n\r\n")
 
         assert connection.socket.recv(100) == b""
 
 
-def test_a_renewed_certificate_is_taken_without_a_restart(
+def test_an_https_front_uses_a_renewed_certificate_without_a_restart(
     fleet: Fleet, site: Cloud, authority: Authority, folder: Path
 ) -> None:
     before = serial_number(port(site), authority)
@@ -115,7 +117,7 @@ def test_a_renewed_certificate_is_taken_without_a_restart(
     assert serial_number(port(site, "image"), authority) != before
 
 
-def test_a_damaged_certificate_leaves_the_last_good_one(
+def test_an_https_front_keeps_the_last_good_certificate_if_the_new_one_is_damaged(
     fleet: Fleet, site: Cloud, authority: Authority, folder: Path
 ) -> None:
     good = serial_number(port(site), authority)
@@ -132,7 +134,7 @@ def test_a_damaged_certificate_leaves_the_last_good_one(
     assert fleet.eventually(lambda: serial_number(port(site), authority) != good)
 
 
-def test_without_its_certificate_a_front_is_closed_and_the_rest_of_the_site_goes_on(
+def test_an_https_front_without_its_certificate_is_closed_and_the_peer_works(
     fleet: Fleet, site: Cloud, authority: Authority, tmp_path: Path
 ) -> None:
     files = {"certificate": str(tmp_path / "front.pem"), "key": str(tmp_path / "front.key")}
@@ -159,7 +161,9 @@ def _is_open(port: int, context: ssl.SSLContext) -> bool:
         return False
 
 
-def test_behind_anothers_tls_services_are_told_https(fleet: Fleet, site: Cloud) -> None:
+def test_services_behind_another_tls_proxy_get_x_forwarded_proto_https(
+    fleet: Fleet, site: Cloud
+) -> None:
     cloud = fleet.site(
         "cloud-3",
         ports=("image",),

@@ -27,7 +27,7 @@ def ask(front: int, cloud: str) -> Response:
     return send(front, "/image/", [("X-Scope", f"{{image:{cloud}}}")])
 
 
-def test_a_name_beyond_the_limit_works_when_its_cloud_is_registered(
+def test_an_envoy_beyond_the_target_limit_is_served_when_the_cloud_is_registered(
     fleet: Fleet, front: int
 ) -> None:
     assert [ask(front, f"cloud-{number}").status for number in (6, 7)] == [404, 404]

@@ -111,7 +111,7 @@ def said(cloud: str, clouds: dict[str, Cloud], fleet: Fleet, client: Client) -> 
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_a_location_leads_back_to_the_prefix(
+def test_a_location_is_rewritten_to_the_prefix_of_the_front(
     fleet: Fleet, clouds: dict[str, Cloud], client: Client, cloud: str
 ) -> None:
     for location in said(cloud, clouds, fleet, client):
@@ -124,7 +124,7 @@ def test_a_location_leads_back_to_the_prefix(
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_a_location_leads_back_to_a_port_of_one_service(
+def test_a_location_is_rewritten_to_the_single_service_port(
     fleet: Fleet, clouds: dict[str, Cloud], client: Client, cloud: str
 ) -> None:
     for location in said(cloud, clouds, fleet, client):
@@ -137,7 +137,7 @@ def test_a_location_leads_back_to_a_port_of_one_service(
 
 
 @pytest.mark.parametrize("cloud", CLOUDS[:3])
-def test_a_location_leads_back_to_the_scope_in_the_path(
+def test_a_location_is_rewritten_to_the_scope_in_the_path(
     fleet: Fleet, clouds: dict[str, Cloud], client: Client, cloud: str
 ) -> None:
     for location in said(cloud, clouds, fleet, client):
@@ -153,7 +153,7 @@ def test_a_location_leads_back_to_the_scope_in_the_path(
 @pytest.mark.parametrize(
     "elsewhere", ["https://login.example/saml?a=b", "relative/1", "urn:x", "http://127.0.0.1:1/v2"]
 )
-def test_a_location_elsewhere_stays(
+def test_a_location_elsewhere_is_unchanged(
     fleet: Fleet, client: Client, cloud: str, elsewhere: str
 ) -> None:
     with answering(fleet, cloud, elsewhere):
@@ -162,7 +162,7 @@ def test_a_location_elsewhere_stays(
     assert answer.headers.get_all("location") == [elsewhere]
 
 
-def test_redirects_of_reads_are_led_back_too(
+def test_a_redirect_of_a_read_is_rewritten_to_the_front(
     fleet: Fleet, clouds: dict[str, Cloud], client: Client
 ) -> None:
     glance = fleet.echo("glance-2")
@@ -178,7 +178,7 @@ def test_redirects_of_reads_are_led_back_too(
     assert answer.headers.get_all("location") == ["http://front.example/image/v2/"]
 
 
-def test_answers_without_a_location_get_none(client: Client, fleet: Fleet) -> None:
+def test_an_answer_without_a_location_gets_none(client: Client, fleet: Fleet) -> None:
     glance = fleet.echo("glance-1")
     glance.status = 201
     try:

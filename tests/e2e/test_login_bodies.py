@@ -65,7 +65,7 @@ def message(response: Response) -> str:
 class TestHttp1:
     @pytest.mark.parametrize("chunked", [False, True])
     @pytest.mark.parametrize("path", SPELLINGS + ONLY_KEYSTONE)
-    def test_what_is_longer_is_a_413(
+    def test_a_login_above_the_limit_over_http_1_is_a_413(
         self, fleet: Fleet, site: Cloud, path: str, chunked: bool
     ) -> None:
         keystone = fleet.echo("identity")
@@ -83,7 +83,9 @@ class TestHttp1:
         assert keystone.received == before
 
     @pytest.mark.parametrize("path", ["/identity/v3/auth/tokens", "/v3/auth/tokens"])
-    def test_the_longest_is_taken(self, fleet: Fleet, site: Cloud, path: str) -> None:
+    def test_a_login_of_the_maximum_length_is_forwarded(
+        self, fleet: Fleet, site: Cloud, path: str
+    ) -> None:
         port, path = ports(site, path)
         answer = send(port, path, method="POST", body=iter([b"x" * 1000, b"x" * (MAX - 1000)]))
 
@@ -96,7 +98,7 @@ class TestHttp1:
             ("/~{image:cloud-1}/identity/v3/auth/tokens?a", "Transfer-Encoding: chunked"),
         ],
     )
-    def test_one_that_never_ends_is_a_408(
+    def test_a_login_that_never_ends_is_a_408(
         self, fleet: Fleet, site: Cloud, path: str, head: str
     ) -> None:
         """A letter now and then doesn't prolong it."""
@@ -125,7 +127,7 @@ class TestHttp1:
         ("method", "path"),
         [("PUT", TOKENS), ("POST", "/identity/v3/users"), ("POST", "/image/v3/auth/tokens")],
     )
-    def test_no_other_body_is_bounded(self, site: Cloud, method: str, path: str) -> None:
+    def test_other_bodies_are_not_limited(self, site: Cloud, method: str, path: str) -> None:
         port, path = ports(site, path)
         answer = send(port, path, method=method, body=b"x" * (4 * MAX))
 
@@ -135,7 +137,7 @@ class TestHttp1:
         "path",
         ["/identity//v3/auth/tokens", "/identity/v3/auth/%74okens", "/identity/v3/auth/tokens/"],
     )
-    def test_where_the_lua_reads_nothing_nothing_is_held(
+    def test_bodies_of_paths_that_the_lua_does_not_read_are_streamed(
         self, fleet: Fleet, site: Cloud, path: str
     ) -> None:
         """Keystone gets the body of such a path as it comes, and says itself what it is."""
@@ -150,7 +152,7 @@ class TestHttp1:
 
 
 class TestHttp2:
-    def test_what_is_longer_is_a_413_and_nothing_more_is_taken(
+    def test_a_login_above_the_limit_over_http_2_is_a_413_and_uses_no_more_memory(
         self, fleet: Fleet, site: Cloud
     ) -> None:
         """A hundred streams of one connection, each with a MiB, beside an honest client."""

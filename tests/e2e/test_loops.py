@@ -34,7 +34,7 @@ def clouds(fleet: Fleet) -> list[Cloud]:
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_a_way_back_through_other_sites_is_answered_508(
+def test_a_loop_through_other_sites_is_answered_508(
     fleet: Fleet, clouds: list[Cloud], length: int
 ) -> None:
     """cloud-1's front, cloud-2's peer, cloud-3's front, …, cloud-1's front again."""

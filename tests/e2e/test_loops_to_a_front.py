@@ -20,7 +20,7 @@ def front(site: Cloud) -> int:
     return site.front.port
 
 
-def test_a_request_that_comes_back_to_a_front_is_answered_508(fleet: Fleet, site: Cloud) -> None:
+def test_a_request_that_returns_to_its_front_is_answered_508(fleet: Fleet, site: Cloud) -> None:
     assert site.front
     own_front = {"endpoints": [at(site.front.ports["image"])]}
     fleet.control_plane.put(manifest("cloud-mirror", services={"image": own_front}, accept=ANYONE))
@@ -50,7 +50,7 @@ def test_a_site_whose_service_is_its_own_front_is_answered_508(fleet: Fleet, fro
     )
 
 
-def test_a_via_of_others_is_no_loop(front: int) -> None:
+def test_a_via_header_of_other_proxies_is_no_loop(front: int) -> None:
     via = "1.1 my-cloud-1.scopeway, 1.1 cloud-11.scopeway, 1.0 fred"
     response = send(front, "/image/", [("Via", via)])
 

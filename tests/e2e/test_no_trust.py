@@ -131,7 +131,7 @@ def http_1(case: dict[str, Any], *headers: tuple[str, str]) -> str:
 @pytest.mark.parametrize(
     "headers", [[], [SCOPE], [TOKEN], CLAIMS], ids=["nothing", "scope", "token", "claims"]
 )
-def test_at_the_peer_of_the_other(
+def test_hostile_requests_at_the_peer_of_a_site_that_denies_the_caller_reach_no_service(
     clouds: dict[str, Cloud], stranger: ssl.SSLContext, headers: Headers
 ) -> None:
     port = peer(clouds, "cloud-2")
@@ -140,7 +140,7 @@ def test_at_the_peer_of_the_other(
     assert set(answers) == {"400", "403", "404", "refused"}
 
 
-def test_the_peer_speaks_no_http_1_to_anybody(
+def test_a_peer_does_not_answer_http_1_at_all(
     fleet: Fleet, clouds: dict[str, Cloud], stranger: ssl.SSLContext
 ) -> None:
     """So what HTTP/1.1 leaves unclear cannot be tried there, with a certificate that is trusted."""
@@ -156,7 +156,7 @@ def test_the_peer_speaks_no_http_1_to_anybody(
 
 
 @pytest.mark.parametrize("headers", [[SCOPE], [TOKEN]], ids=["scope", "token"])
-def test_from_a_front_to_the_other(
+def test_hostile_requests_at_a_front_reach_no_service_of_a_site_that_denies_the_caller(
     clouds: dict[str, Cloud], stranger: ssl.SSLContext, headers: Headers
 ) -> None:
     """Over HTTP/2 and over HTTP/1.1; what is not for cloud-2 may be answered at home."""
@@ -172,7 +172,7 @@ def test_from_a_front_to_the_other(
 
 
 @pytest.mark.parametrize("headers", [[SCOPE], [TOKEN], CLAIMS], ids=["scope", "token", "claims"])
-def test_by_way_of_one_whom_both_trust(
+def test_hostile_requests_at_a_peer_reach_only_the_services_of_its_own_cloud(
     clouds: dict[str, Cloud], stranger: ssl.SSLContext, headers: Headers
 ) -> None:
     """A peer leads to the services of its own cloud, whatever the request says."""

@@ -60,7 +60,7 @@ def test_status_shows_each_envoy(stack: Stack, serve: ServeProcess, site: Cloud)
     assert f"clouds from {stack.etcd.url}" in table
 
 
-def test_why_a_cloud_was_passed_over_is_counted_and_logged(
+def test_skipped_clouds_are_counted_and_logged_with_the_reason(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
     stack.put(manifest("closed", services={"image": stack.service("glance-9")}))
@@ -78,7 +78,7 @@ def test_why_a_cloud_was_passed_over_is_counted_and_logged(
     )
 
 
-def test_a_storm_is_held_until_an_operator_gives_it_up(
+def test_a_mass_loss_is_held_until_an_operator_releases_it(
     stack: Stack, serve: ServeProcess, site: Cloud, state: Path
 ) -> None:
     services = {"image": stack.service("glance of the edge")}

@@ -181,7 +181,7 @@ STATES = {"unknown": 2, "sent": 1, "keeps": 1}
 class TestYesterday:
     """What was saved before the clouds changed."""
 
-    def test_no_running_envoy_loses_or_replaces_anything(
+    def test_a_running_envoy_keeps_its_resources_at_an_outdated_control_plane(
         self, stack: Stack, replicas: Replicas
     ) -> None:
         for front in (replicas.new_front, replicas.old_front):
@@ -193,7 +193,7 @@ class TestYesterday:
         for each, before in replicas.before.items():
             assert taken_over(stack.envoys[each]) == before
 
-    def test_a_first_use_gets_what_is_known_or_is_told_that_it_is_not_known_yet(
+    def test_an_outdated_control_plane_serves_known_clouds_and_answers_503_for_others(
         self, replicas: Replicas
     ) -> None:
         front = replicas.old_front
@@ -206,7 +206,9 @@ class TestYesterday:
             "the cloud of this site, new-site, is unknown to the control plane: it has not been "
         )
 
-    def test_an_operator_sees_who_is_served_of_old_knowledge(self, replicas: Replicas) -> None:
+    def test_status_metrics_and_log_name_the_envoys_of_an_outdated_control_plane(
+        self, replicas: Replicas
+    ) -> None:
         serve = replicas.yesterday
         new, old = line(serve, "new-site/envoy"), line(serve, "old-site/envoy")
 
@@ -218,7 +220,7 @@ class TestYesterday:
         said = "client keeps the resources that it reported, because the source is outdated"
         assert said in serve.log()
 
-    def test_a_new_envoy_gets_what_is_known_and_one_of_an_unknown_cloud_waits(
+    def test_an_outdated_control_plane_serves_a_new_envoy_of_a_known_cloud_and_others_wait(
         self, stack: Stack, replicas: Replicas
     ) -> None:
         serve, front = replicas.yesterday, replicas.old_front
@@ -236,7 +238,7 @@ class TestYesterday:
         until(lambda: listens(ports[0]), "the front of third-site listens")
         assert third.exit_status is None
 
-    def test_all_are_brought_up_to_date_when_the_registry_is_back(
+    def test_all_envoys_are_updated_when_the_registry_is_reachable_again(
         self, stack: Stack, replicas: Replicas
     ) -> None:
         serve = replicas.yesterday
@@ -255,7 +257,9 @@ class TestYesterday:
 class TestLosingTouch:
     """A control plane that was up to date until it lost its registry."""
 
-    def test_an_envoy_that_comes_over_keeps_what_it_has(self, stack: Stack) -> None:
+    def test_an_envoy_that_moves_to_an_outdated_control_plane_keeps_its_resources(
+        self, stack: Stack
+    ) -> None:
         stack.put(serving(stack, "moved", "old"), serving(stack, "gone", "old"))
         fresh, way = stack.serve(), Way(stack.etcd.port)
         serve = ServeProcess(f"etcd://127.0.0.1:{way.port}", stack.folder, name="lost").start()

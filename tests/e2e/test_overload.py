@@ -66,7 +66,7 @@ def ended(fleet: Fleet) -> int:
 
 @pytest.mark.parametrize("protocol", ["h1", "h2"])
 @pytest.mark.parametrize("what", ["download", "upload"])
-def test_requests_that_hold_the_most_are_ended_and_the_others_go_on(
+def test_overload_ends_the_requests_that_use_most_memory_and_others_continue(
     fleet: Fleet, front: int, what: str, protocol: str
 ) -> None:
     size, before = 20 * MEGABYTE, ended(fleet)
@@ -95,14 +95,14 @@ def impatient(fleet: Fleet, service: Service) -> int:
     return cloud.front.port
 
 
-def test_a_client_that_takes_nothing_is_ended(fleet: Fleet, impatient: int) -> None:
+def test_a_client_that_reads_nothing_is_disconnected(fleet: Fleet, impatient: int) -> None:
     with Clients(impatient, []) as clients:
         clients.download("/image/endless", "h1", 3)
         assert fleet.eventually(lambda: active(fleet, "cloud-3") == 3)
         assert fleet.eventually(lambda: active(fleet, "cloud-3") == 0)
 
 
-def test_one_that_reads_slowly_is_not(fleet: Fleet, impatient: int) -> None:
+def test_a_client_that_reads_slowly_is_not_disconnected(fleet: Fleet, impatient: int) -> None:
     with socket.create_connection(("127.0.0.1", impatient)) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         client.sendall(b"GET /image/endless HTTP/1.1\r\nHost: front.example\r\n\r\n")
@@ -113,7 +113,7 @@ def test_one_that_reads_slowly_is_not(fleet: Fleet, impatient: int) -> None:
         assert active(fleet, "cloud-3") == 1
 
 
-def test_a_connection_without_a_request_is_closed(fleet: Fleet, impatient: int) -> None:
+def test_an_idle_connection_without_a_request_is_closed(fleet: Fleet, impatient: int) -> None:
     with Connection(impatient) as client:
         assert client.send("/image/2").status == 200
         assert client.socket.recv(1) == b""

@@ -87,7 +87,7 @@ def answers(port: int, context: ssl.SSLContext) -> bool:
         return False
 
 
-def test_leaf_and_authority_are_replaced_under_load(
+def test_certificates_of_sites_and_their_authority_are_replaced_under_load(
     fleet: Fleet, clouds: tuple[Cloud, Cloud]
 ) -> None:
     first, second = clouds
@@ -114,7 +114,7 @@ def test_leaf_and_authority_are_replaced_under_load(
     assert answers(second.peer.port, sites.client("cloud-9"))
 
 
-def test_a_certificate_that_has_ended_opens_no_peer(
+def test_an_expired_certificate_is_refused_by_a_peer(
     fleet: Fleet, clouds: tuple[Cloud, Cloud]
 ) -> None:
     _, second = clouds
@@ -128,7 +128,9 @@ def test_a_certificate_that_has_ended_opens_no_peer(
     assert answers(second.peer.port, sites.client("cloud-9"))
 
 
-def test_what_cannot_be_read_is_not_taken(fleet: Fleet, clouds: tuple[Cloud, Cloud]) -> None:
+def test_a_mismatched_key_is_ignored_and_targets_in_use_go_on(
+    fleet: Fleet, clouds: tuple[Cloud, Cloud]
+) -> None:
     """A key that isn't the certificate's: targets in use go on, with what there was."""
     first, _ = clouds
     sites = fleet.sites
@@ -144,7 +146,7 @@ def test_what_cannot_be_read_is_not_taken(fleet: Fleet, clouds: tuple[Cloud, Clo
     assert loaded(fleet, sites, clouds)
 
 
-def test_a_target_that_was_refused_beside_a_wrong_key_is_served_on_a_new_stream(
+def test_a_target_refused_because_of_a_mismatched_key_is_served_on_a_new_stream(
     fleet: Fleet, clouds: tuple[Cloud, Cloud]
 ) -> None:
     """Envoy doesn't name it again on the old one, and what it rejected isn't sent unasked."""

@@ -95,7 +95,7 @@ def scoped(front: int, **more: Any) -> Response:
 
 
 class TestIdentity:
-    def test_a_scope_goes_there_by_mutual_tls(
+    def test_a_scope_is_served_by_another_cloud_over_mutual_tls(
         self, fleet: Fleet, front: int, target: Target
     ) -> None:
         target.accept({"clouds": ["cloud-1"]})
@@ -105,26 +105,28 @@ class TestIdentity:
         assert (response.status, response.json["name"]) == (200, "glance-2")
         assert ["x-scopeway-origin", "cloud-1"] in response.json["headers"]
 
-    def test_without_a_certificate_nobody_gets_an_answer(self, target: Target) -> None:
+    def test_a_peer_refuses_a_connection_without_a_certificate(self, target: Target) -> None:
         target.accept({"clouds": ["cloud-1"]})
         with pytest.raises(Refused):
             target.ask(None)
 
-    def test_nor_without_tls(self, target: Target) -> None:
+    def test_a_peer_refuses_a_connection_without_tls(self, target: Target) -> None:
         with pytest.raises(Refused):
             send2(target.port, "/image/v2")
         with Connection(target.port) as connection:
             connection.socket.sendall(b"GET /image/v2 HTTP/1.1\r\nHost: a\r\n\r\n")
             assert b"HTTP" not in connection.socket.recv(100)
 
-    def test_a_certificate_of_another_authority_is_none(
+    def test_a_peer_refuses_a_certificate_of_another_authority(
         self, target: Target, tmp_path: Path
     ) -> None:
         target.accept({"clouds": ["cloud-1"]})
         with pytest.raises(Refused):
             send2(target.port, "/image/v2", tls=Sites(tmp_path / "ca").client("cloud-1"))
 
-    def test_the_origin_is_the_certificate_and_never_a_header(self, target: Target) -> None:
+    def test_the_origin_comes_from_the_certificate_and_never_from_a_header(
+        self, target: Target
+    ) -> None:
         target.accept({"clouds": ["cloud-3"]})
         forged = [("x-scopeway-origin", "cloud-1"), ("x-scopeway-origin", "cloud-9")]
 
@@ -133,7 +135,7 @@ class TestIdentity:
         assert (response.status, origins) == (200, ["cloud-3"])
         assert target.ask("cloud-9", headers=[("x-scopeway-origin", "cloud-3")]).status == 403
 
-    def test_no_cloud_is_a_service_here(self, target: Target) -> None:
+    def test_service_tokens_of_another_cloud_are_removed(self, target: Target) -> None:
         """Fronts drop service tokens; an Envoy that isn't ours may send one all the same."""
         target.accept({"clouds": ["cloud-1"]})
         spellings = ("x-service-token", "x-service-token", "x_service_token", "x-service_token")
@@ -143,7 +145,7 @@ class TestIdentity:
         tokens = [each for each in response.json["headers"] if "token" in each[0]]
         assert (response.status, tokens) == (200, [["x-auth-token", "user"]])
 
-    def test_a_front_speaks_to_no_other_cloud_than_it_means(
+    def test_a_front_refuses_a_peer_with_the_certificate_of_another_cloud(
         self, fleet: Fleet, front: int, target: Target
     ) -> None:
         """A registry entry that leads to another site's peer."""
@@ -161,7 +163,7 @@ class TestIdentity:
 
 
 class TestRules:
-    def test_who_is_named_by_no_rule_is_denied(self, target: Target) -> None:
+    def test_a_caller_without_a_rule_is_denied(self, target: Target) -> None:
         target.accept({"clouds": ["cloud-1"], "services": ["image"]})
         response = target.ask("cloud-3")
 
@@ -174,7 +176,7 @@ class TestRules:
         assert response.headers["x-scopeway-rejected"] == "true"
         assert response.headers["x-scopeway-served-by"] == "cloud-2"
 
-    def test_rules_that_are_too_large_let_nobody_in_and_say_so(
+    def test_rules_above_the_size_limit_deny_everybody_and_are_reported(
         self, fleet: Fleet, target: Target
     ) -> None:
         """The last ones that Envoy is sent are as large as may be, and it takes them."""
@@ -207,13 +209,13 @@ class TestRules:
         assert target.ask("cloud-3", f"/{SERVICES[0]}/v2", method="DELETE").status != 403
         assert target.ask("cloud-300").status == 403
 
-    def test_without_rules_everybody_is_denied(self, target: Target) -> None:
+    def test_a_cloud_without_rules_denies_everybody(self, target: Target) -> None:
         target.accept()
 
         assert target.ask("cloud-1").status == 403
         assert target.ask("cloud-2").status == 403
 
-    def test_a_rule_is_about_its_services_and_methods_only(self, target: Target) -> None:
+    def test_a_rule_allows_only_its_services_and_methods(self, target: Target) -> None:
         target.accept(
             {"clouds": ["cloud-3"], "services": ["image"], "methods": READS},
             {"clouds": ["cloud-4"], "services": ["image"]},
@@ -235,7 +237,9 @@ class TestRules:
         }
         assert set(statuses.values()) == {200, 403}
 
-    def test_what_may_carry_a_form_needs_a_rule_for_all_methods(self, target: Target) -> None:
+    def test_a_request_that_can_carry_a_form_needs_a_rule_for_all_methods(
+        self, target: Target
+    ) -> None:
         """Services would find another method in it."""
         named = {"services": ["image"], "methods": ["GET", "PATCH", "POST", "PUT"]}
         target.accept({"clouds": ["cloud-3"], **named}, {"clouds": ["cloud-4"]})
@@ -270,7 +274,7 @@ class TestRules:
             types = [value for name, value in answer.json["headers"] if name == "content-type"]
             assert types in ([], [json[1]], [FORM[1]])
 
-    def test_a_service_sees_no_other_spelling_of_what_the_policy_has_read(
+    def test_a_service_gets_only_the_spelling_of_headers_that_the_policy_has_read(
         self, target: Target
     ) -> None:
         target.accept({"clouds": ["cloud-3"], "methods": ["POST"]})
@@ -284,20 +288,22 @@ class TestRules:
         ]
 
     @pytest.mark.parametrize("more", [[EMPTY], [EMPTY, FORM]])
-    def test_who_says_that_a_body_is_empty_has_none(
+    def test_a_body_with_a_content_length_of_0_is_refused(
         self, target: Target, more: list[tuple[str, str]]
     ) -> None:
         target.accept({"clouds": ["cloud-3"], "methods": ["POST"]})
         with pytest.raises(Refused):
             target.ask("cloud-3", method="POST", headers=more, body=BODY)
 
-    def test_nor_one_in_chunks(self, target: Target) -> None:
+    def test_a_chunked_body_with_a_content_length_of_0_is_refused(self, target: Target) -> None:
         target.accept({"clouds": ["cloud-3"], "methods": ["POST"]})
         chunked = [EMPTY, ("transfer-encoding", "chunked")]
         with pytest.raises(Refused):
             target.ask("cloud-3", method="POST", headers=chunked, body=BODY)
 
-    def test_a_form_is_told_as_such(self, fleet: Fleet, front: int, target: Target) -> None:
+    def test_a_denied_form_is_named_in_the_answer_and_the_log(
+        self, fleet: Fleet, front: int, target: Target
+    ) -> None:
         target.accept({"clouds": ["cloud-1"], "methods": ["GET", "POST"]})
 
         assert fleet.eventually(lambda: scoped(front).status == 200)
@@ -313,7 +319,7 @@ class TestRules:
         (line,) = fleet.envoys["cloud-2"].access_log(response.headers["x-request-id"])
         assert (line["policy"], line["policy_method"]) == ("accept[0] allows GET, POST", "form")
 
-    def test_a_method_that_is_denied_is_told_and_the_log_has_the_rule(
+    def test_a_denied_method_is_named_in_the_answer_and_its_rule_in_the_log(
         self, fleet: Fleet, front: int, target: Target
     ) -> None:
         target.accept({"clouds": ["cloud-1"], "methods": READS})
@@ -328,7 +334,9 @@ class TestRules:
         (line,) = fleet.envoys["cloud-2"].access_log(response.headers["x-request-id"])
         assert line["policy"] == "accept[0] allows GET, HEAD"
 
-    def test_labels_are_those_that_a_cloud_bears_now(self, fleet: Fleet, target: Target) -> None:
+    def test_rules_apply_to_the_current_labels_of_a_caller(
+        self, fleet: Fleet, target: Target
+    ) -> None:
         target.accept({"clouds": ["[region=eu,tier=edge]"]})
         assert target.ask("cloud-5").status == 403
         with target.connect("cloud-5") as connection:
@@ -345,7 +353,7 @@ class TestRules:
             fleet.control_plane.put(delete=("cloud-5",))
             assert fleet.eventually(lambda: connection.send("/image/v2").status == 403)
 
-    def test_a_change_takes_effect_on_live_connections(self, target: Target) -> None:
+    def test_changed_rules_take_effect_on_live_connections(self, target: Target) -> None:
         target.accept({"clouds": ["cloud-3"]})
         with target.connect("cloud-3") as connection:
             assert connection.send("/image/v2").status == 200
@@ -354,7 +362,7 @@ class TestRules:
             target.accept({"clouds": ["cloud-3"]})
             assert connection.send("/image/v2").status == 200
 
-    def test_to_ask_about_tokens_may_be_allowed_alone(self, target: Target) -> None:
+    def test_a_rule_can_allow_only_the_validation_of_tokens(self, target: Target) -> None:
         target.accept({"clouds": ["cloud-3"], "services": ["identity.validate"]})
         tokens = "/v3/auth/tokens"
 
@@ -365,7 +373,9 @@ class TestRules:
         assert target.ask("cloud-3", f"/identity.validate{tokens}").status == 200
         assert target.ask("cloud-3", f"/identity{tokens}").status == 200
 
-    def test_the_origin_says_early_why_not(self, front: int, fleet: Fleet, target: Target) -> None:
+    def test_the_front_denies_a_request_before_the_peer_does(
+        self, front: int, fleet: Fleet, target: Target
+    ) -> None:
         target.accept({"clouds": ["cloud-3"]})
         before = fleet.envoys["cloud-2"].stats("http.peer.rbac")["http.peer.rbac.denied"]
         wanted = "cloud-2 does not let cloud-1 use its image service: none of its accept rules"
@@ -377,7 +387,7 @@ class TestRules:
 
 
 class TestAudit:
-    def test_what_is_denied_is_let_through_logged_and_counted(
+    def test_audit_mode_lets_denied_requests_through_and_logs_and_counts_them(
         self, front: int, fleet: Fleet, target: Target
     ) -> None:
         target.accept({"clouds": ["cloud-3"], "methods": READS}, mode="audit")
@@ -405,12 +415,12 @@ class TestAudit:
         assert [each["policy_method"] for each in lines] == ["GET", "PUT", "GET", "form"]
         assert {each["policy"] for each in lines} == {None}
 
-    def test_even_then_who_has_no_certificate_gets_no_answer(self, target: Target) -> None:
+    def test_audit_mode_refuses_a_connection_without_a_certificate(self, target: Target) -> None:
         target.accept(mode="audit")
         with pytest.raises(Refused):
             target.ask(None)
 
-    def test_enforced_policies_say_in_the_log_which_rule_decided(
+    def test_the_access_log_of_a_peer_names_the_rule_that_decided(
         self, fleet: Fleet, target: Target
     ) -> None:
         target.accept({"clouds": ["cloud-9"]}, {"clouds": ["cloud-3"], "methods": READS})

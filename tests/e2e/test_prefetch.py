@@ -45,7 +45,9 @@ def has(stack: Stack, target: str) -> bool:
     return f"\n{target}::" in "\n" + stack.envoys["cloud-1"].admin("/clusters").body.decode()
 
 
-def test_a_first_use_needs_no_control_plane(stack: Stack, serve: ServeProcess, site: Cloud) -> None:
+def test_a_prefetched_target_needs_no_control_plane_at_its_first_use(
+    stack: Stack, serve: ServeProcess, site: Cloud
+) -> None:
     until(lambda: has(stack, "image@plain-1"), "it is prefetched")
     serve.kill()
     try:
@@ -61,7 +63,9 @@ def test_a_first_use_needs_no_control_plane(stack: Stack, serve: ServeProcess, s
     assert other.error["message"].startswith("the control plane did not answer for image@other-1")
 
 
-def test_the_set_follows_the_registry(stack: Stack, serve: ServeProcess, site: Cloud) -> None:
+def test_the_prefetched_set_follows_the_registry(
+    stack: Stack, serve: ServeProcess, site: Cloud
+) -> None:
     put(stack, "core-7")
     until(lambda: has(stack, "image@core-7"), "a cloud that comes is prefetched")
     put(stack, "core-7", labels={})
@@ -78,7 +82,7 @@ def test_the_set_follows_the_registry(stack: Stack, serve: ServeProcess, site: C
     assert ask(site, "{glance:core-7}").json["name"] == "glance of core-7"
 
 
-def test_a_cordon_reaches_what_was_prefetched(
+def test_a_cordon_reaches_prefetched_targets(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
     run_scopeway("cloud", "cordon", "--registry", stack.etcd.url, "core-2", "--reason", "why")
@@ -94,7 +98,7 @@ def test_a_cordon_reaches_what_was_prefetched(
     assert (answer.status, answer.error["message"]) == (503, "core-2 is cordoned: why")
 
 
-def test_a_reconnected_envoy_is_sent_nothing_that_it_has(
+def test_a_reconnected_envoy_gets_no_cluster_that_it_has(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
     until(lambda: ask(site, "{glance:core-2}").status == 200, "it has all that was changed")
@@ -104,7 +108,9 @@ def test_a_reconnected_envoy_is_sent_nothing_that_it_has(
     assert serve.sent().get("Cluster", 0) == 0
 
 
-def test_more_clouds_than_the_limit_are_told(stack: Stack, serve: ServeProcess) -> None:
+def test_clouds_above_the_prefetch_limit_are_counted_and_logged(
+    stack: Stack, serve: ServeProcess
+) -> None:
     small = stack.serve("--prefetch", "[tier=core]", "--prefetch-limit", "2")
 
     metrics = small.metrics()

@@ -70,19 +70,21 @@ def asked(front: int, path: str, scope: str, method: str = "GET") -> tuple[str, 
         ("{keystone:home;cinder:down|cloud-2}", "cinder-2"),  # behind dispatch, at the peer
     ],
 )
-def test_a_foreign_user_reaches_no_local_project(front: int, scope: str, service: str) -> None:
+def test_a_foreign_user_cannot_reach_a_local_project_by_its_id(
+    front: int, scope: str, service: str
+) -> None:
     path = f"/block-storage/v3/{LOCAL}/volumes?all=1"
 
     assert asked(front, path, scope) == (service, f"/v3/{MOVED}/volumes?all=1")
 
 
-def test_one_that_is_moved_already_stays(front: int) -> None:
+def test_an_id_already_in_the_namespace_is_unchanged(front: int) -> None:
     path = f"/block-storage/v3/{MOVED}/volumes"
 
     assert asked(front, path, "{keystone:home}") == ("cinder-1", f"/v3/{MOVED}/volumes")
 
 
-def test_accounts_of_an_object_store_too(front: int) -> None:
+def test_a_foreign_user_cannot_reach_a_local_object_store_account(front: int) -> None:
     path = f"/object-store/v1/AUTH_{LOCAL}/box/a//b"
     expected = ("swift-2", f"/v1/AUTH_{MOVED}/box/a//b")
 
@@ -99,7 +101,9 @@ def test_accounts_of_an_object_store_too(front: int) -> None:
         ("{keystone:cloud-2;cinder:cloud-2}", "cinder-2"),
     ],
 )
-def test_ids_of_own_users_and_kept_ones_stay(front: int, scope: str, service: str) -> None:
+def test_ids_of_local_users_and_kept_ids_are_unchanged(
+    front: int, scope: str, service: str
+) -> None:
     path = f"/block-storage/v3/{LOCAL}/volumes"
 
     assert asked(front, path, scope) == (service, f"/v3/{LOCAL}/volumes")
@@ -121,7 +125,7 @@ def written(front: int, scope: str, body: Any, path: str = "/network/v2.0/networ
 
 @pytest.mark.parametrize("length", [0, MAX_BODY])
 @pytest.mark.parametrize(("scope", "service"), IN_BODIES)
-def test_an_id_in_a_body_is_moved(front: int, scope: str, service: str, length: int) -> None:
+def test_an_id_in_a_body_is_mapped(front: int, scope: str, service: str, length: int) -> None:
     """However long it may be, and no other byte of it changes."""
     body = json.dumps({"network": {"name": "\u00e4", "project_id": LOCAL}}).ljust(length)
     moved = body.replace(LOCAL, MOVED).encode()
@@ -132,7 +136,7 @@ def test_an_id_in_a_body_is_moved(front: int, scope: str, service: str, length: 
 
 
 @pytest.mark.parametrize(("scope", "service"), IN_BODIES)
-def test_an_id_that_names_its_cloud_makes_a_shorter_body(
+def test_an_id_with_a_cloud_name_in_a_body_is_mapped_and_the_length_adjusted(
     front: int, scope: str, service: str
 ) -> None:
     """The service's own length is that of what it gets."""
@@ -145,7 +149,7 @@ def test_an_id_that_names_its_cloud_makes_a_shorter_body(
 
 
 @pytest.mark.parametrize(("scope", "service"), IN_BODIES)
-def test_a_body_that_is_too_long_to_be_read_is_refused(
+def test_a_body_with_ids_above_the_limit_or_without_a_length_is_refused(
     fleet: Fleet, front: int, scope: str, service: str
 ) -> None:
     asked_before = fleet.echo(service).requests
@@ -169,13 +173,13 @@ def test_a_body_that_is_too_long_to_be_read_is_refused(
         "{keystone:cloud-2;neutron:cloud-2}",
     ],
 )
-def test_bodies_of_own_users_pass_as_they_come(front: int, scope: str) -> None:
+def test_bodies_of_local_users_are_streamed_unchanged(front: int, scope: str) -> None:
     body = b" " * (MAX_BODY + 1)
 
     assert written(front, scope, iter([body])).json["length"] == len(body)
 
 
-def test_so_do_images(front: int) -> None:
+def test_bodies_of_images_are_streamed_unchanged(front: int) -> None:
     """Nothing waits for a body that has no such place."""
     headers = [("X-Auth-Token", "gAAA"), ("X-Scope", "{keystone:home;glance:cloud-2}")]
     body = b"x" * (MAX_BODY + 1)
@@ -188,7 +192,7 @@ def test_so_do_images(front: int) -> None:
     ("scope", "service"),
     [("{keystone:home;glance:cloud-2}", "glance-2"), ("{keystone:home}", "glance-1")],
 )
-def test_so_are_ids_in_other_places_of_a_path(front: int, scope: str, service: str) -> None:
+def test_ids_in_other_places_of_a_path_are_mapped(front: int, scope: str, service: str) -> None:
     path = f"/image/v2/images/1/members/{LOCAL}?owner={LOCAL}&checksum={LOCAL}"
 
     moved = f"/v2/images/1/members/{MOVED}?owner={MOVED}&checksum={LOCAL}"

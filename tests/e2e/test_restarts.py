@@ -60,7 +60,7 @@ def updates(envoy: Envoy) -> dict[str, int]:
     }
 
 
-def test_targets_in_use_outlive_a_killed_control_plane(
+def test_targets_in_use_survive_a_killed_control_plane(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
     stack.put(cloud(stack, "cloud-2"))
@@ -75,7 +75,7 @@ def test_targets_in_use_outlive_a_killed_control_plane(
         assert ask(site, "").json["name"] == "glance-1"
 
 
-def test_a_restarted_control_plane_sends_nothing_that_an_envoy_has(
+def test_a_restarted_control_plane_sends_no_resource_that_an_envoy_has(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
     stack.put(cloud(stack, "cloud-2"))
@@ -96,7 +96,7 @@ def test_a_restarted_control_plane_sends_nothing_that_an_envoy_has(
     assert ask(site, "{image:cloud-9}").status == 404
 
 
-def test_a_first_use_without_a_control_plane_is_a_503_with_a_reason(
+def test_a_first_use_without_a_control_plane_is_a_503_with_the_reason(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
     stack.put(cloud(stack, "cloud-4"))
@@ -111,7 +111,7 @@ def test_a_first_use_without_a_control_plane_is_a_503_with_a_reason(
     until(lambda: ask(site, "{image:cloud-4}").status == 200, "the control plane is back")
 
 
-def test_an_envoy_moves_between_control_planes_and_is_sent_nothing_that_it_has(
+def test_an_envoy_that_moves_between_control_planes_gets_no_resource_that_it_has(
     stack: Stack, serve: ServeProcess
 ) -> None:
     stack.put(cloud(stack, "cloud-2"), cloud(stack, "cloud-6"), cloud(stack, "cloud-10"))
@@ -141,7 +141,9 @@ def test_an_envoy_moves_between_control_planes_and_is_sent_nothing_that_it_has(
     assert ask(site, "{image:cloud-9}").status == 404
 
 
-def test_envoys_are_sent_elsewhere_one_after_the_other(stack: Stack, serve: ServeProcess) -> None:
+def test_a_draining_control_plane_moves_envoys_one_after_the_other(
+    stack: Stack, serve: ServeProcess
+) -> None:
     first, other = stack.serve("--drain-seconds", 3600), stack.serve(start=False)
     names = "cloud-11", "cloud-12"
     sites = {
@@ -178,7 +180,7 @@ def test_envoys_are_sent_elsewhere_one_after_the_other(stack: Stack, serve: Serv
     assert [updates(each) for each in envoys] == before
 
 
-def test_a_drain_that_has_moved_all_ends_the_control_plane(
+def test_a_control_plane_ends_when_its_drain_has_moved_all_envoys(
     stack: Stack, serve: ServeProcess
 ) -> None:
     first = stack.serve("--drain-seconds", 1)
@@ -218,19 +220,23 @@ class TestADyingCloud:
     The other has no Envoy: HTTP/1.1, a path and a host of its own.
     """
 
-    def test_a_read_goes_to_the_next(self, site: Cloud, scope: str) -> None:
+    def test_a_read_is_served_by_the_next_cloud_when_the_first_has_died(
+        self, site: Cloud, scope: str
+    ) -> None:
         response = ask(site, scope)
 
         assert (response.json["name"], response.json["path"]) == ("glance-8", "/img/v2/x")
         assert dict(response.json["headers"])["host"] == "glance.cloud-8.example"
         assert response.headers["x-scopeway-served-by"] == "cloud-8"
 
-    def test_a_write_goes_to_the_next(self, site: Cloud, scope: str) -> None:
+    def test_a_write_is_served_by_the_next_cloud_when_the_first_has_died(
+        self, site: Cloud, scope: str
+    ) -> None:
         response = ask(site, scope, method="POST", body=b"body")
 
         assert (response.json["name"], response.json["length"]) == ("glance-8", 4)
 
-    def test_a_big_body_goes_to_the_next_once_the_first_is_known_as_dead(
+    def test_a_large_body_is_served_by_the_next_cloud_after_the_first_was_found_dead(
         self, stack: Stack, site: Cloud
     ) -> None:
         envoy = stack.envoys["cloud-1"]

@@ -29,7 +29,7 @@ def serve(clouds: Path, tmp_path: Path) -> Iterator[ServeProcess]:
     serve.kill()
 
 
-def test_who_is_killed_right_after_the_first_listing_starts_with_it(
+def test_a_control_plane_killed_after_the_first_listing_restarts_from_saved_clouds(
     serve: ServeProcess, clouds: Path, tmp_path: Path
 ) -> None:
     serve.start().kill()
@@ -43,7 +43,7 @@ def test_who_is_killed_right_after_the_first_listing_starts_with_it(
     serve.wait_until(lambda: serve.status()["stale"] is None, "the folder is read again")
 
 
-def test_a_file_of_a_newer_version_is_kept_and_told(
+def test_a_state_file_of_a_newer_version_is_kept_and_logged(
     serve: ServeProcess, clouds: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "state" / FILE

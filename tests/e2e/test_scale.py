@@ -73,7 +73,7 @@ def clouds_of(envoy: Envoy, target: str) -> list[str]:
     return [target for _, target in sorted(endpoints)]
 
 
-def test_each_of_5000_clouds_is_ready_for_its_first_use(
+def test_first_uses_of_5000_clouds_are_served_on_demand(
     serve: ServeProcess, stack: Stack, site: Cloud
 ) -> None:
     sent, used = serve.sent(), in_use(serve)
@@ -87,7 +87,9 @@ def test_each_of_5000_clouds_is_ready_for_its_first_use(
 
 
 class TestALabelOf5000Clouds:
-    def test_means_the_nearest_ones(self, stack: Stack, site: Cloud) -> None:
+    def test_a_selector_of_5000_clouds_means_the_nearest_ones(
+        self, stack: Stack, site: Cloud
+    ) -> None:
         response = ask(site, "{image:[tier=edge]}")
 
         assert response.json["name"] == "glance-near-1"
@@ -96,7 +98,9 @@ class TestALabelOf5000Clouds:
             *("image@edge-0", "image@edge-1", "image@edge-10", "image@edge-100", "image@edge-1000"),
         ]
 
-    def test_goes_on_without_those_that_die(self, stack: Stack, site: Cloud) -> None:
+    def test_a_selector_of_5000_clouds_survives_the_death_of_chosen_ones(
+        self, stack: Stack, site: Cloud
+    ) -> None:
         assert ask(site, "{image:[tier=edge]}").json["name"] == "glance-near-1"
         stack.echo("glance-near-1").stop(stack.background)
         assert ask(site, "{image:[tier=edge]}").json["name"] == "glance-near-2"
@@ -104,7 +108,7 @@ class TestALabelOf5000Clouds:
         stack.echo("glance-near-2").stop(stack.background)
         assert ask(site, "{image:[tier=edge]}").json["name"] == "glance-near-3"
 
-    def test_is_sent_again_only_where_a_chosen_cloud_changes(
+    def test_a_selector_of_5000_clouds_is_sent_again_only_if_a_chosen_one_changes(
         self, serve: ServeProcess, stack: Stack, site: Cloud
     ) -> None:
         assert ask(site, "{image:[tier=edge]}").status == 200

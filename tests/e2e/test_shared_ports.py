@@ -26,7 +26,7 @@ def config(fleet: Fleet, cloud: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["front", "a service's own", "peer"])
-def test_a_second_envoy_on_a_port_is_refused_and_seen(fleet: Fleet, kind: str) -> None:
+def test_a_second_envoy_on_a_port_rejects_its_listener(fleet: Fleet, kind: str) -> None:
     """And so is one whose port another program has."""
     taken, other, third = (fleet.free_port() for _ in range(3))
     name = {"front": "front", "a service's own": "front/image", "peer": "peer"}[kind]
@@ -94,7 +94,7 @@ def test_a_hot_restart_loses_no_request(fleet: Fleet) -> None:
         new.stop()
 
 
-def test_an_envoy_that_has_run_since_before_keeps_taking_updates(fleet: Fleet) -> None:
+def test_an_envoy_with_earlier_listeners_accepts_updates(fleet: Fleet) -> None:
     """Whether a port is shared no update can change: one that tried would be refused for ever."""
     port = fleet.free_port()
     images = {"image": fleet.service("glance")}

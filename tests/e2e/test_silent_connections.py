@@ -57,7 +57,7 @@ def is_closed(connection: socket.socket) -> bool:
         return True
 
 
-def test_who_does_not_begin_tls_is_closed(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_connection_that_does_not_start_tls_is_closed(fleet: Fleet, tmp_path: Path) -> None:
     """At the peer and at a front with TLS, at once or in the midst of the first words."""
     front, peer = at(fleet.free_port()), at(fleet.free_port())
     tls = Authority().write(tmp_path, "127.0.0.1")
@@ -73,7 +73,7 @@ def test_who_does_not_begin_tls_is_closed(fleet: Fleet, tmp_path: Path) -> None:
         assert [is_closed(each) for each in connections] == [True] * MOST
 
 
-def test_connections_to_the_peer_leave_the_front_its_own(fleet: Fleet) -> None:
+def test_connections_to_the_peer_do_not_use_up_those_of_the_front(fleet: Fleet) -> None:
     """With what reaches the peer only, nobody shuts a site's own clients out."""
     front, peer = at(fleet.free_port()), at(fleet.free_port())
     accept = [{"clouds": ["cloud-1"]}]

@@ -125,7 +125,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("handle", [silent, interim])
-def test_who_waits_for_a_silent_keystone_is_told_which_it_is(
+def test_a_silent_keystone_is_named_in_a_504(
     fleet: Fleet, keystone: RawService, handle: Handler
 ) -> None:
     keystone.handle = handle
@@ -142,7 +142,7 @@ def test_who_waits_for_a_silent_keystone_is_told_which_it_is(
             assert "try again, or tell the operator" in message
 
 
-def test_an_answer_that_trickles_ends_too(fleet: Fleet, keystone: RawService) -> None:
+def test_a_trickling_answer_of_a_keystone_ends_in_time(fleet: Fleet, keystone: RawService) -> None:
     keystone.handle = trickling
     wanted = {
         ("GET", "*:cloud-3"): "504 the Keystone of identity.validate@cloud-3 did not answer",
@@ -167,7 +167,7 @@ def test_an_answer_that_trickles_ends_too(fleet: Fleet, keystone: RawService) ->
 
 
 @pytest.mark.parametrize("scope", ["*:cloud-2", "*:cloud-3"])
-def test_of_an_endless_answer_no_more_is_held_than_a_buffer(
+def test_an_endless_answer_of_a_keystone_uses_bounded_memory(
     fleet: Fleet, keystone: RawService, scope: str
 ) -> None:
     keystone.handle = endless
@@ -180,7 +180,7 @@ def test_of_an_endless_answer_no_more_is_held_than_a_buffer(
     assert envoy.peak_memory() - before < 32 << 20
 
 
-def test_what_is_no_login_and_no_validation_may_take_as_long_as_it_wants(
+def test_other_requests_to_a_keystone_have_no_such_time_limit(
     fleet: Fleet, keystone: RawService
 ) -> None:
     def slow(connection: socket, _: bytes) -> bool:
@@ -196,7 +196,7 @@ def test_what_is_no_login_and_no_validation_may_take_as_long_as_it_wants(
     assert send(cloud.front.port, "/identity/v3/users").status == 200
 
 
-def test_the_times_nest_over_front_dispatch_and_peer() -> None:
+def test_time_limits_of_the_front_exceed_those_of_dispatch_and_peer() -> None:
     front, dispatch, peer = (DEFAULTS[each] for each in (names.FRONT, names.DISPATCH, names.PEER))
 
     assert front[names.VALIDATION] > peer[names.VALIDATION]

@@ -137,7 +137,7 @@ def slow_answer(fleet: Fleet, front: int, service: Service, *headers: str) -> by
 
 
 @pytest.mark.parametrize("where", SCOPES)
-def test_who_pauses_at_the_end_gets_all_of_an_answer(
+def test_a_client_that_pauses_before_the_end_gets_the_whole_answer(
     fleet: Fleet, front: int, service: Service, where: str
 ) -> None:
     scope = [f"X-Scope: {SCOPES[where]}"] if SCOPES[where] else []
@@ -145,7 +145,7 @@ def test_who_pauses_at_the_end_gets_all_of_an_answer(
     assert slow_answer(fleet, front, service, "Connection: close", *scope).endswith(LAST)
 
 
-def test_no_connection_inside_envoy_closes_under_an_answer(
+def test_an_internal_connection_stays_open_during_an_answer(
     fleet: Fleet, impatient: int, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one cloud of several, and however long it takes."""
@@ -156,7 +156,7 @@ def test_no_connection_inside_envoy_closes_under_an_answer(
     assert slow_answer(fleet, impatient, service, "X-Scope: {image:cloud-3|cloud-2}").endswith(LAST)
 
 
-def test_no_request_comes_to_a_connection_that_closes(impatient: int) -> None:
+def test_a_request_is_served_after_the_internal_connection_has_closed(impatient: int) -> None:
     head = [("X-Scope", "{image:cloud-3|cloud-2}")]
     assert send(impatient, "/image/x", head, method="PUT").status == 200
     time.sleep(CLOSED)

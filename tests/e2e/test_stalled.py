@@ -69,7 +69,7 @@ def settled(fleet: Fleet) -> dict[str, int]:
     return last[0]
 
 
-def test_answers_that_nobody_reads(
+def test_answers_that_no_client_reads_do_not_block_other_requests(
     fleet: Fleet, front: int, scope: list[tuple[str, str]], protocol: str
 ) -> None:
     with Clients(front, scope) as clients:
@@ -78,7 +78,7 @@ def test_answers_that_nobody_reads(
         others_are_served(front, scope)
 
 
-def test_bodies_that_no_service_reads(
+def test_bodies_that_no_service_reads_do_not_block_other_requests(
     fleet: Fleet, front: int, scope: list[tuple[str, str]], protocol: str
 ) -> None:
     with Clients(front, scope) as clients:
@@ -87,7 +87,9 @@ def test_bodies_that_no_service_reads(
         others_are_served(front, scope)
 
 
-def test_more_of_them_than_one_connection_takes(fleet: Fleet, front: int) -> None:
+def test_more_unread_answers_than_one_connection_allows_do_not_block_other_requests(
+    fleet: Fleet, front: int
+) -> None:
     scope = [("X-Scope", SCOPES["peer"])]
     with Clients(front, scope) as clients:
         clients.download("/image/endless", "h2", MORE_THAN_ONE_CONNECTION_TAKES)
@@ -98,7 +100,7 @@ def test_more_of_them_than_one_connection_takes(fleet: Fleet, front: int) -> Non
     ("where", "protocol", "most"),
     [("own", "h2", 1.1), ("own", "h1", 0.5), ("peer", "h2", 5), ("peer", "h1", 5)],
 )
-def test_what_an_unread_answer_holds(
+def test_an_unread_answer_uses_bounded_memory(
     fleet: Fleet, front: int, where: str, protocol: str, most: float
 ) -> None:
     scope = [("X-Scope", SCOPES[where])] if SCOPES[where] else []

@@ -119,7 +119,7 @@ class Paced:
 class TestAnswers:
     """In chunks, whose first ones arrive before the last is sent."""
 
-    def test_http1(self, fleet: Fleet, way: Way) -> None:
+    def test_an_answer_is_streamed_over_http_1(self, fleet: Fleet, way: Way) -> None:
         way.echo.chunks = paced = Paced(fleet, b"data: 1\n\n", b"data: 2\n\n")
         with way.connect() as connection:
             lines = [f"{name}: {value}" for name, value in (("Host", "a"), *way.headers)]
@@ -134,7 +134,7 @@ class TestAnswers:
             assert (response.status, first) == (200, b"data: 1\n\n")
             assert response.read() == b"data: 2\n\n"
 
-    def test_http2(self, fleet: Fleet, way: Way) -> None:
+    def test_an_answer_is_streamed_over_http_2(self, fleet: Fleet, way: Way) -> None:
         way.echo.chunks = paced = Paced(fleet, b"data: 1\n\n", b"data: 2\n\n")
         with way.connect_http2() as connection:
             assert connection.begin("/image/events", way.headers).status == 200
@@ -144,7 +144,7 @@ class TestAnswers:
 
             assert (first, b"".join(body)) == (b"data: 1\n\n", b"data: 2\n\n")
 
-    def test_big_ones_arrive_whole_in_little_memory(self, fleet: Fleet, way: Way) -> None:
+    def test_a_large_answer_arrives_complete_in_little_memory(self, fleet: Fleet, way: Way) -> None:
         async def chunks() -> AsyncIterator[bytes]:
             for number in range(SIZE):
                 yield bytes([number]) * MEGABYTE
@@ -174,7 +174,7 @@ class TestRequests:
         assert fleet.eventually(lambda: echo.received - before == len(b"first"))
         yield b"last"
 
-    def test_http1(self, fleet: Fleet, way: Way) -> None:
+    def test_a_request_body_is_streamed_over_http_1(self, fleet: Fleet, way: Way) -> None:
         with way.connect() as connection:
             response = connection.send(
                 "/image/file", way.headers, method="PUT", body=self.body(fleet, way.echo)
@@ -182,14 +182,16 @@ class TestRequests:
 
         assert (response.status, response.json["length"]) == (200, 9)
 
-    def test_http2(self, fleet: Fleet, way: Way) -> None:
+    def test_a_request_body_is_streamed_over_http_2(self, fleet: Fleet, way: Way) -> None:
         with way.connect_http2() as connection:
             body = self.body(fleet, way.echo)
             response = connection.send("/image/file", way.headers, method="PUT", body=body)
 
         assert (response.status, response.json["length"]) == (200, 9)
 
-    def test_big_ones_arrive_whole_in_little_memory(self, fleet: Fleet, way: Way) -> None:
+    def test_a_large_request_body_arrives_complete_in_little_memory(
+        self, fleet: Fleet, way: Way
+    ) -> None:
         envoys = list(fleet.envoys.values())
         before = [envoy.memory() for envoy in envoys]
         with way.connect_http2() as connection:
@@ -206,7 +208,7 @@ class TestRequests:
         )
         assert max(grown) < LITTLE, grown
 
-    def test_who_waits_to_be_told_to_go_on_is_told(self, way: Way) -> None:
+    def test_a_client_that_expects_100_continue_gets_it(self, way: Way) -> None:
         headers = [*way.headers, ("Host", "a"), ("Expect", "100-continue"), ("Content-Length", "4")]
         lines = [f"{name}: {value}" for name, value in headers]
         with way.connect() as connection:
@@ -221,7 +223,7 @@ class TestRequests:
         assert (response.status, response.json["length"]) == (200, 4)
 
 
-def test_websockets(way: Way) -> None:
+def test_a_websocket_transfers_messages_both_ways(way: Way) -> None:
     upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket"), *way.headers]
     with way.connect() as connection:
         response = connection.send("/image/console", upgrade)
@@ -235,7 +237,7 @@ def test_websockets(way: Way) -> None:
             assert got == message
 
 
-def test_a_service_may_think_longer_than_envoys_own_time_outs(
+def test_a_service_may_be_silent_longer_than_the_default_timeouts_of_envoy(
     fleet: Fleet, fronts: dict[str, Front], authority: Authority
 ) -> None:
     """All ways at once, as each of them takes that long."""

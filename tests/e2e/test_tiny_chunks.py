@@ -70,7 +70,9 @@ def cpu(pid: int) -> float:
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_another_request_is_served_in_between(fleet: Fleet, front: int, body: bytes) -> None:
+def test_other_requests_are_served_between_tiny_chunks(
+    fleet: Fleet, front: int, body: bytes
+) -> None:
     pid = fleet.envoys["cloud-1"].pid
     taken = fleet.echo("glance").received
     with Connection(front) as other, uploads(front, body):

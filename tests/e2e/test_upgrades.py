@@ -61,7 +61,7 @@ def ask(port: int, cloud: str, upgrade: str, more: bytes = b"") -> Response:
 
 @pytest.mark.parametrize("upgrade", OTHERS)
 @pytest.mark.parametrize("cloud", ["cloud-1", "cloud-2", "cloud-1|cloud-2"])
-def test_a_wish_for_anything_else_is_ignored(
+def test_an_upgrade_to_another_protocol_is_ignored(
     front: int, service: RawService, cloud: str, upgrade: str
 ) -> None:
     response = ask(front, cloud, upgrade)
@@ -73,7 +73,7 @@ def test_a_wish_for_anything_else_is_ignored(
 
 @pytest.mark.parametrize("cloud", SCOPES)
 @pytest.mark.parametrize("status", [200, 201, 204, 404])
-def test_an_answer_that_is_no_101_is_made_none(
+def test_an_answer_other_than_101_to_an_upgrade_starts_no_tunnel(
     front: int, service: RawService, cloud: str, status: int
 ) -> None:
     service.handle = saying(answer(status, b"" if status == 204 else b"ok"))
@@ -94,7 +94,9 @@ def test_an_answer_that_is_no_101_is_made_none(
         assert (response.status, len(service.heads)) == (status, 1)
 
 
-def test_at_a_peer_by_another_clients_hand(fleet: Fleet, front: int, service: RawService) -> None:
+def test_a_crafted_upgrade_at_a_peer_starts_no_tunnel(
+    fleet: Fleet, front: int, service: RawService
+) -> None:
     """A client with a certificate that says more than the front would."""
     cloud = fleet.control_plane.inventory.get("cloud-2")
     assert fleet.sites
@@ -114,7 +116,9 @@ def test_at_a_peer_by_another_clients_hand(fleet: Fleet, front: int, service: Ra
     assert [each.split()[0] for each in service.heads] == [b"GET"]
 
 
-def test_a_request_with_a_time_limit_is_no_exception(front: int, service: RawService) -> None:
+def test_an_upgrade_of_a_request_with_a_time_limit_starts_no_tunnel(
+    front: int, service: RawService
+) -> None:
     upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
     token = ("X-Subject-Token", "abc~1~*:cloud-2")
     response = send(front, "/identity/v3/auth/tokens", [token, *upgrade])
@@ -123,7 +127,9 @@ def test_a_request_with_a_time_limit_is_no_exception(front: int, service: RawSer
     assert "a WebSocket was asked for" in response.error["message"]
 
 
-def test_by_http_2_no_other_protocol_is_taken(front: int, service: RawService) -> None:
+def test_a_connect_for_another_protocol_over_http_2_is_refused(
+    front: int, service: RawService
+) -> None:
     service.heads.clear()
     try:
         response = send2(front, "/image/v2", method="CONNECT", pseudo=[(":protocol", "foo")])
@@ -134,7 +140,7 @@ def test_by_http_2_no_other_protocol_is_taken(front: int, service: RawService) -
     assert not service.heads
 
 
-def test_a_client_that_half_closes_is_taken_for_one_that_has_gone(
+def test_a_client_that_half_closes_is_treated_as_disconnected(
     front: int, service: RawService
 ) -> None:
     """Envoy's limit (docs/limits.md): should it change, this tells."""

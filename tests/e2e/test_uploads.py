@@ -30,7 +30,9 @@ def blocks(count: int) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("cloud", ["cloud-2", "cloud-3"])
-def test_200_megabytes_as_the_very_first_request(fleet: Fleet, front: int, cloud: str) -> None:
+def test_an_upload_of_200_megabytes_as_the_first_request_arrives_complete(
+    fleet: Fleet, front: int, cloud: str
+) -> None:
     envoys = list(fleet.envoys.values())
     before = [envoy.memory() for envoy in envoys]
     response = send(

@@ -46,7 +46,9 @@ def world(stack: Stack) -> Iterator[World]:
         yield world
 
 
-def test_sites_are_upgraded_and_go_back_in_either_order_and_no_request_fails(world: World) -> None:
+def test_no_request_fails_while_sites_are_upgraded_and_downgraded_in_any_order(
+    world: World,
+) -> None:
     """cloud-1 asks cloud-2; both Envoys were started with bootstraps of the version before."""
     load = world.load("cloud-1", "cloud-2")
     with load.running():
@@ -65,7 +67,7 @@ def test_sites_are_upgraded_and_go_back_in_either_order_and_no_request_fails(wor
             assert load.failed == [], f"{cloud} has {serve.name}"
 
 
-def test_an_envoy_with_a_bootstrap_of_now_is_refused_by_the_version_before_and_goes_on(
+def test_an_envoy_with_the_new_bootstrap_is_refused_by_the_version_before_and_keeps_working(
     world: World,
 ) -> None:
     """cloud-7 asks cloud-2, and is asked by cloud-1; its own control plane goes back."""
@@ -85,7 +87,9 @@ def test_an_envoy_with_a_bootstrap_of_now_is_refused_by_the_version_before_and_g
     assert loads[0].failed + loads[1].failed == []
 
 
-def test_a_bootstrap_of_now_finds_the_control_plane_that_serves_it(world: World) -> None:
+def test_an_envoy_with_the_new_bootstrap_finds_the_control_plane_that_serves_it(
+    world: World,
+) -> None:
     """It has two, and both are of the version before until one is upgraded."""
     (port,) = free_ports(1)
     stack = world.stack
@@ -99,7 +103,7 @@ def test_a_bootstrap_of_now_finds_the_control_plane_that_serves_it(world: World)
     until(lambda: is_served(port), "its front answers")
 
 
-def test_a_connection_from_before_is_held_to_the_rules_of_now(world: World) -> None:
+def test_a_connection_with_earlier_filters_obeys_the_new_rules(world: World) -> None:
     """It keeps the filters of before for up to ten minutes, and has the routes of now."""
     stack = world.stack
     front, peer = free_ports(2)
@@ -130,7 +134,7 @@ def test_a_connection_from_before_is_held_to_the_rules_of_now(world: World) -> N
     ]
 
 
-def test_the_state_of_each_version_starts_the_other(world: World) -> None:
+def test_each_version_starts_from_the_saved_state_of_the_other(world: World) -> None:
     """This one alone; the one before with its registry, whether it can read the file or not."""
     stack = world.stack
     names = {"cloud-1", "cloud-2", "cloud-3", "cloud-4", "cloud-5", "cloud-7"}
@@ -169,7 +173,7 @@ def saved_names(folder: Path) -> set[str]:
     return set(re.findall(r'"name": ?"([^"]+)"', text))
 
 
-def test_each_version_reads_what_the_command_line_of_the_other_has_registered(
+def test_each_version_reads_the_entries_written_by_the_command_of_the_other(
     world: World,
 ) -> None:
     """Manifests and cordons; of a field that it does not know, the one before says so."""
@@ -258,7 +262,7 @@ print(json.dumps(made))
 """
 
 
-def test_both_versions_name_the_same_targets_and_read_them_alike(world: World) -> None:
+def test_both_versions_parse_scopes_into_the_same_targets(world: World) -> None:
     vectors = (REPOSITORY / "tests/vectors/scope/lexical.json").read_text()
     before, now = (
         json.loads(run_python(NAMES, text=vectors, sources=each))
@@ -293,7 +297,7 @@ print(json.dumps(answers))
 
 
 @pytest.mark.parametrize("client", ["before", "now"])
-def test_the_client_of_each_version_is_served_by_the_front_of_the_other(
+def test_the_client_of_each_version_works_at_the_front_of_the_other(
     world: World, client: str
 ) -> None:
     """And shows why it isn't."""
@@ -322,7 +326,7 @@ def run_python(script: str, *arguments: object, text: str = "", sources: Path) -
     ).stdout
 
 
-def test_listeners_routes_filters_and_clusters_of_both_versions_work_in_every_mixture(
+def test_resources_of_both_versions_work_in_every_mixture(
     world: World,
 ) -> None:
     """For a moment Envoy has some of each, and connections have some of before for longer."""

@@ -6,7 +6,7 @@ from harness import ports
 from harness.ports import ADDRESS, all_listen, free_ports, listens
 
 
-def test_no_port_is_given_twice_though_nobody_listens_on_it_yet(
+def test_no_port_is_returned_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ports, "LOWEST", 31000)
@@ -22,7 +22,7 @@ def test_free_ports_are_different_and_free() -> None:
     assert not any(listens(port) for port in given)
 
 
-def test_a_port_that_is_listened_on_is_not_free() -> None:
+def test_a_port_with_a_listener_is_not_free() -> None:
     with socket.create_server((ADDRESS, 0)) as server:
         port = server.getsockname()[1]
 
@@ -31,7 +31,7 @@ def test_a_port_that_is_listened_on_is_not_free() -> None:
         assert not all_listen([port, *free_ports(1)])
 
 
-def test_too_many_ports_are_an_error_and_not_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requesting_too_many_ports_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "LOWEST", 31000)
     monkeypatch.setattr(ports, "HIGHEST", 31004)
 

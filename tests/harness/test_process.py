@@ -43,7 +43,7 @@ def await_lines(process: Process, count: int = 1) -> list[str]:
     return process.log().splitlines()
 
 
-def test_it_starts_again_as_it_was_and_its_log_goes_on(start: Start) -> None:
+def test_a_restarted_process_appends_to_its_log(start: Start) -> None:
     process = start(SLEEP)
     await_lines(process)
     process.kill()
@@ -54,7 +54,7 @@ def test_it_starts_again_as_it_was_and_its_log_goes_on(start: Start) -> None:
     assert await_lines(process, 2) == ["here", "here"]
 
 
-def test_its_children_end_with_it(start: Start) -> None:
+def test_killing_a_process_kills_its_children(start: Start) -> None:
     process = start(PARENT + "import time; time.sleep(600)")
     child = int(await_lines(process)[0])
     assert start_time(child) is not None
@@ -64,7 +64,7 @@ def test_its_children_end_with_it(start: Start) -> None:
     assert start_time(child) is None
 
 
-def test_children_that_outlive_it_end_when_it_is_waited_for(start: Start) -> None:
+def test_waiting_for_a_process_ends_children_that_outlive_it(start: Start) -> None:
     process = start(PARENT)
 
     assert process.wait() == 0
@@ -72,7 +72,7 @@ def test_children_that_outlive_it_end_when_it_is_waited_for(start: Start) -> Non
     assert start_time(child) is None
 
 
-def test_its_status_is_known_once_it_has_ended(start: Start) -> None:
+def test_the_exit_status_of_a_process_is_known_when_it_has_ended(start: Start) -> None:
     assert start("raise SystemExit(3)").wait() == 3
     process = start(SLEEP)
     await_lines(process)
@@ -81,21 +81,21 @@ def test_its_status_is_known_once_it_has_ended(start: Start) -> None:
     assert process.stop() == -signal.SIGTERM
 
 
-def test_what_ignores_sigterm_is_killed_in_the_end(start: Start) -> None:
+def test_a_process_that_ignores_sigterm_is_killed_after_the_grace_period(start: Start) -> None:
     process = start("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEP)
     await_lines(process)
 
     assert process.stop(seconds=0.1) == -signal.SIGKILL
 
 
-def test_waiting_ends_once_its_port_is_open(start: Start) -> None:
+def test_waiting_for_ports_ends_when_they_are_open(start: Start) -> None:
     port = free_port()
     start(LISTEN + SLEEP, port).wait_for_ports(port)
 
     assert listens(port)
 
 
-def test_one_that_ends_before_it_is_ready_is_reported_with_its_log(start: Start) -> None:
+def test_a_process_that_ends_before_it_is_ready_is_reported_with_its_log(start: Start) -> None:
     process = start("import sys; print('no disk'); sys.exit(3)")
     with pytest.raises(ProcessFailed) as caught:
         process.wait_until(lambda: False, "ready")
@@ -104,12 +104,12 @@ def test_one_that_ends_before_it_is_ready_is_reported_with_its_log(start: Start)
     assert caught.value.__notes__ == ["--- part\nno disk"]
 
 
-def test_one_that_never_gets_ready_is_reported(start: Start) -> None:
+def test_a_process_that_never_becomes_ready_is_reported(start: Start) -> None:
     with pytest.raises(ProcessFailed, match=r"part: not within 0\.1 s: ready"):
         start(SLEEP).wait_until(lambda: False, "ready", seconds=0.1)
 
 
-def test_a_program_under_test_sees_no_proxies_and_no_settings_of_the_user(
+def test_a_program_under_test_gets_no_proxies_and_no_settings_of_the_user(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     theirs = [

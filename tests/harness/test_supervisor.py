@@ -29,7 +29,7 @@ def first_line(process: Process) -> str:
     return process.log().split("\n")[0]
 
 
-def test_leaving_the_supervisor_ends_processes_and_their_children(tmp_path: Path) -> None:
+def test_leaving_the_supervisor_ends_its_processes_and_their_children(tmp_path: Path) -> None:
     with Supervisor(logs=tmp_path) as supervisor:
         parent = python(supervisor, PARENT)
         pids = [parent.pid, int(first_line(parent))]
@@ -38,7 +38,7 @@ def test_leaving_the_supervisor_ends_processes_and_their_children(tmp_path: Path
     assert [start_time(pid) for pid in pids] == [None, None]
 
 
-def test_an_error_inside_ends_the_processes_too(tmp_path: Path) -> None:
+def test_an_error_inside_the_supervisor_ends_its_processes(tmp_path: Path) -> None:
     started: list[int] = []
 
     def interrupted() -> None:
@@ -52,7 +52,7 @@ def test_an_error_inside_ends_the_processes_too(tmp_path: Path) -> None:
     assert start_time(started[0]) is None
 
 
-def test_a_signal_while_a_process_is_being_started_leaves_nothing(
+def test_a_signal_during_the_start_of_a_process_leaves_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It runs already when the signal comes, and nobody has been told of it yet."""
@@ -81,7 +81,7 @@ def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     assert start_time(pid) is None
 
 
-def test_finish_accepts_only_status_0(tmp_path: Path) -> None:
+def test_finish_accepts_only_exit_status_0(tmp_path: Path) -> None:
     with Supervisor(logs=tmp_path) as supervisor:
         supervisor.finish(python(supervisor, "pass"))
         with pytest.raises(ProcessFailed, match="ended with status 1"):
@@ -100,7 +100,7 @@ def test_a_process_that_does_not_finish_in_time_is_ended_with_the_others(tmp_pat
     assert start_time(pid) is None
 
 
-def test_released_processes_go_on(tmp_path: Path) -> None:
+def test_released_processes_keep_running(tmp_path: Path) -> None:
     with Supervisor(logs=tmp_path, tied=False) as supervisor:
         process = python(supervisor, SLEEP)
         supervisor.release()
@@ -109,7 +109,7 @@ def test_released_processes_go_on(tmp_path: Path) -> None:
     process.kill()
 
 
-def test_released_processes_have_no_terminal_that_could_end_them(tmp_path: Path) -> None:
+def test_released_processes_have_a_session_of_their_own(tmp_path: Path) -> None:
     with Supervisor(logs=tmp_path, tied=False) as supervisor:
         process = python(supervisor, SLEEP)
 
@@ -117,7 +117,7 @@ def test_released_processes_have_no_terminal_that_could_end_them(tmp_path: Path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child to its parent")
-def test_processes_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+def test_processes_die_with_a_killed_parent(tmp_path: Path) -> None:
     program = f"""
 import sys, time
 from pathlib import Path
@@ -139,7 +139,7 @@ time.sleep(600)
         watch.wait_until(lambda: start_time(child) is None, "the child of the killed one is gone")
 
 
-def test_started_is_told_of_each_process(tmp_path: Path) -> None:
+def test_the_callback_for_started_processes_gets_name_and_pid(tmp_path: Path) -> None:
     told: list[tuple[str, int]] = []
     with Supervisor(
         logs=tmp_path, started=lambda name, pid: told.append((name, pid))

@@ -43,7 +43,7 @@ OWN = {"x-auth-token": "t~1~identity:cloud-2", **SUBJECT}
         (f"/~{{}}{TOKENS}?nocatalog", {}),
     ],
 )
-def test_whoever_asks_about_her_own_token_gets_her_keystones_words(
+def test_a_user_who_validates_her_own_token_gets_the_unchanged_answer(
     front: Any, path: str, said: dict[str, str]
 ) -> None:
     request = front.request(path, OWN | said)
@@ -67,13 +67,15 @@ def test_whoever_asks_about_her_own_token_gets_her_keystones_words(
         (f"/~{{}}{TOKENS}", {"x-auth-token": "T", **SUBJECT}),
     ],
 )
-def test_all_others_may_be_services(front: Any, path: str, headers: dict[str, str]) -> None:
+def test_any_other_validation_gets_the_edited_answer(
+    front: Any, path: str, headers: dict[str, str]
+) -> None:
     assert json.loads(answered(front, front.request(path, headers)).body)["token"]["roles"] == [
         {"name": "member"}
     ]
 
 
-def test_every_validation_is_edited_however_many_are_on_their_way(front: Any) -> None:
+def test_every_concurrent_validation_is_edited(front: Any) -> None:
     requests = [validation(front) for _ in range(3)]
     other = front.request("/image/v2")
 
@@ -91,14 +93,14 @@ def test_answers_of_other_services_are_not_read(front: Any) -> None:
     assert not other.body_was_read
 
 
-def test_without_a_policy_nothing_passes(front: Any) -> None:
+def test_without_an_identity_mapping_every_answer_is_withheld(front: Any) -> None:
     refused = front.response(validation(front), {":status": "200"}, body=BODY)
 
     assert refused.headers == {":status": "502", "content-type": "application/json"}
     assert json.loads(refused.body)["error"]["code"] == 502
 
 
-def test_nothing_is_left_of_an_answer_that_is_withheld_but_whose_it_was(front: Any) -> None:
+def test_a_withheld_answer_keeps_only_the_header_that_names_its_cloud(front: Any) -> None:
     served_by = {"x-scopeway-served-by": "cloud-2"}
     more = {"x-subject-token": "t", "x_subject_token": "t", "set-cookie": "a", "x-anything": "b"}
     refused = answered(front, validation(front), "[]", **served_by, **more)
@@ -110,7 +112,7 @@ def test_nothing_is_left_of_an_answer_that_is_withheld_but_whose_it_was(front: A
     }
 
 
-def test_an_answer_that_is_announced_as_too_long_is_not_read(front: Any) -> None:
+def test_an_answer_announced_above_the_limit_is_not_read(front: Any) -> None:
     refused = answered(front, validation(front), body="", **{"content-length": "524289"})
 
     assert refused.headers[":status"] == "502"
@@ -134,7 +136,7 @@ def test_an_answer_without_a_body_is_refused(front: Any, length: str) -> None:
         ("true", "the cloud that issued the token does not let this one validate it"),
     ],
 )
-def test_what_may_not_be_validated_is_not_valid_here(
+def test_a_403_for_a_validation_becomes_a_404(
     front: Any, method: str, rejected: str, sentence: str
 ) -> None:
     """Services take a 403 for a broken Keystone, and answer 503."""
@@ -146,14 +148,14 @@ def test_what_may_not_be_validated_is_not_valid_here(
 
 
 @pytest.mark.parametrize("status", ["404", "429", "500", "503"])
-def test_an_error_passes(front: Any, status: str) -> None:
+def test_an_error_of_a_keystone_is_passed_on(front: Any, status: str) -> None:
     passed = answered(front, validation(front), body="no", **{":status": status})
 
     assert (passed.headers, passed.body) == ({":status": status}, "no")
 
 
 @pytest.mark.parametrize("status", ["201", "203", "204", "206", "300", "302", "304", "100", "101"])
-def test_any_other_status_does_not(front: Any, status: str) -> None:
+def test_any_other_status_of_a_validation_is_withheld(front: Any, status: str) -> None:
     headers = {":status": status, "location": "http://evil.example", "x-subject-token": "t"}
     refused = answered(front, validation(front), **headers)
 
@@ -169,7 +171,7 @@ def test_an_error_of_the_filter_withholds_the_answer(front: Any, broken: str) ->
     assert "admin" not in refused.body
 
 
-def test_a_login_at_home_is_not_read(front: Any) -> None:
+def test_a_login_at_the_local_keystone_is_not_read(front: Any) -> None:
     request = front.request(TOKENS, {"x-scope": "glance:cloud-2"}, method="POST", body="{}")
     passed = front.response(request, {":status": "201", "x-subject-token": "t"}, body=BODY)
 
@@ -186,7 +188,7 @@ def test_a_login_at_home_is_not_read(front: Any) -> None:
         ('{"token": {"catalog": {}}}', "502"),
     ],
 )
-def test_the_body_of_a_login_elsewhere_is_read_for_its_catalog(
+def test_the_answer_of_a_login_elsewhere_is_read_for_its_catalog(
     front: Any, body: str, status: str
 ) -> None:
     request = front.request(TOKENS, {"x-scope": "keystone:cloud-2"}, method="POST", body="{}")
@@ -200,7 +202,7 @@ def test_the_body_of_a_login_elsewhere_is_read_for_its_catalog(
 @pytest.mark.parametrize("token", [{}, {"catalog": []}, {"catalog": ["other"]}, None, 1])
 @pytest.mark.parametrize("status", ["200", "201", "203"])
 @pytest.mark.parametrize("place", ["catalog", "login"])
-def test_a_catalog_leads_to_this_front_wherever_it_stands(
+def test_a_catalog_is_rewritten_to_the_front_at_any_place_of_the_answer(
     front: Any, place: str, status: str, token: object
 ) -> None:
     theirs = [{"type": "image", "endpoints": [{"url": "http://evil.example/v2"}]}]
@@ -217,7 +219,7 @@ def test_a_catalog_leads_to_this_front_wherever_it_stands(
     assert "http://10.0.0.1:8080/image/v2" in edited.body
 
 
-def test_a_catalog_that_is_none_is_not_passed_on(front: Any) -> None:
+def test_a_malformed_catalog_is_withheld(front: Any) -> None:
     request = front.request("/identity/v3/auth/catalog", {"x-scope": "keystone:cloud-2"})
     for body in (
         '{"catalog": false}',
@@ -228,7 +230,7 @@ def test_a_catalog_that_is_none_is_not_passed_on(front: Any) -> None:
 
 
 @pytest.mark.parametrize("status", ["100", "300", "302", "308"])
-def test_what_may_have_a_catalog_is_no_redirect(front: Any, status: str) -> None:
+def test_a_redirect_in_place_of_a_catalog_is_withheld(front: Any, status: str) -> None:
     scope = {"x-scope": "keystone:cloud-2"}
     for request in (
         front.request("/identity/v3/auth/catalog", scope),

@@ -14,14 +14,14 @@ CONSTANTS = {
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_the_same_arguments_give_the_same_text(entry: str) -> None:
+def test_equal_arguments_give_equal_lua(entry: str) -> None:
     reordered = {**CONSTANTS, "services": dict(reversed(CONSTANTS["services"].items()))}
 
     assert bundle(entry, CONSTANTS) == bundle(entry, reordered)
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_it_defines_nothing_global_but_its_hooks(entry: str) -> None:
+def test_a_bundle_defines_only_its_hooks_as_globals(entry: str) -> None:
     lua = LuaRuntime()
     before = set(lua.globals())
     lua.execute(bundle(entry, CONSTANTS))
@@ -33,12 +33,12 @@ def test_it_defines_nothing_global_but_its_hooks(entry: str) -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_it_holds_no_comments(entry: str) -> None:
+def test_a_bundle_contains_no_comments(entry: str) -> None:
     assert "--" not in bundle(entry, CONSTANTS)
 
 
 @pytest.mark.parametrize("site", ['"]] --x', "\\", "a\nb\r\0c", "ä€", "%s%d", "}", "0"])
-def test_any_text_may_be_a_constant(site: str) -> None:
+def test_any_text_can_be_a_constant_of_a_bundle(site: str) -> None:
     lua = LuaRuntime()
     text = bundle("peer", {**CONSTANTS, "site": site})
     lua.execute(
@@ -51,22 +51,22 @@ def test_any_text_may_be_a_constant(site: str) -> None:
 
 
 @pytest.mark.parametrize("value", [1.5, [], object(), b""])
-def test_other_constants_are_refused(value: Any) -> None:
+def test_unsupported_constants_of_a_bundle_are_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="no Lua constant"):
         bundle("peer", {**CONSTANTS, "other": value})
 
 
 @pytest.mark.parametrize("service", ["glance", "nope"])
-def test_a_listener_serves_an_official_type(service: str) -> None:
+def test_the_service_of_a_bundle_must_be_an_official_type(service: str) -> None:
     with pytest.raises(ValueError, match=service):
         bundle("front", {**CONSTANTS, "service": service})
 
 
-def test_services_are_a_mapping() -> None:
+def test_the_services_of_a_bundle_must_be_a_mapping() -> None:
     with pytest.raises(TypeError, match="no mapping"):
         bundle("front", {"site": "cloud-1", "services": ["image"]})
 
 
-def test_an_unknown_entry_is_refused() -> None:
+def test_an_unknown_entry_of_a_bundle_is_refused() -> None:
     with pytest.raises(KeyError):
         bundle("nope", CONSTANTS)

@@ -41,13 +41,13 @@ def service(kind: Any, *urls: Any) -> dict[str, Any]:
         ("placement", "http://a/~{nova:b}/placement", f"{URL}/placement"),
     ],
 )
-def test_an_endpoint_keeps_its_path_from_the_version_on(
+def test_an_endpoint_keeps_its_path_after_the_version(
     rewritten: Any, kind: str, url: str, here: str
 ) -> None:
     assert rewritten([service(kind, url)]) == [service(kind, here)]
 
 
-def test_names_interfaces_and_regions_stay(rewritten: Any) -> None:
+def test_a_rewritten_catalog_keeps_names_interfaces_and_regions(rewritten: Any) -> None:
     endpoint = {"id": "e", "interface": "admin", "region": "R", "region_id": "S"}
     entry = {"id": "s", "type": "network", "name": "neutron"}
     catalog = [{**entry, "endpoints": [{**endpoint, "url": "http://a", "x": 1}], "x": 1}]
@@ -70,7 +70,7 @@ def test_names_interfaces_and_regions_stay(rewritten: Any) -> None:
         {"type": "image", "endpoints": [None, "x", [], {}]},
     ],
 )
-def test_what_is_not_understood_is_left_out(rewritten: Any, entry: Any) -> None:
+def test_unknown_entries_of_a_catalog_are_left_out(rewritten: Any, entry: Any) -> None:
     good = service("compute", "http://a")
 
     assert rewritten([entry, good]) == [service("compute", f"{URL}/compute")]
@@ -87,7 +87,7 @@ def test_what_is_not_understood_is_left_out(rewritten: Any, entry: Any) -> None:
         ({"region": "Here", "region_id": "A"}, ["A", "Here"]),
     ],
 )
-def test_an_endpoint_is_found_in_the_region_of_the_front(
+def test_the_catalog_endpoint_of_the_front_has_its_region(
     new_modules: Any, named: dict[str, Any], found: list[str | None]
 ) -> None:
     modules = new_modules(front={"url": URL, "ports": PORTS, "region": "Here"})
@@ -100,11 +100,11 @@ def test_an_endpoint_is_found_in_the_region_of_the_front(
 
 
 @pytest.mark.parametrize("catalog", [{}, None, "x", 1, True])
-def test_what_is_no_catalog_is_none(rewritten: Any, catalog: Any) -> None:
+def test_a_value_that_is_no_catalog_is_rewritten_to_none(rewritten: Any, catalog: Any) -> None:
     assert rewritten(catalog) is None
 
 
-def test_without_a_front_there_is_nothing_to_lead_to(new_modules: Any) -> None:
+def test_a_catalog_without_a_front_is_rewritten_to_an_empty_one(new_modules: Any) -> None:
     modules = new_modules()
     node = modules["json"].decode(json.dumps([service("image", "http://a")]))
 

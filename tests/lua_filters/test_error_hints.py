@@ -26,7 +26,7 @@ def answered(
     return front.response(request, {":status": status, **SERVED, **length, **headers}, body=body)
 
 
-def test_a_401_says_why_it_may_be(front: Any) -> None:
+def test_a_401_for_a_foreign_user_lists_the_possible_reasons(front: Any) -> None:
     said = answered(front, "401", "<html>", **{"content-encoding": "gzip"})
     error = json.loads(said.body)["error"]
 
@@ -54,7 +54,7 @@ def test_a_401_says_why_it_may_be(front: Any) -> None:
         ("images/1/members/me", "of cloud-1, only"),
     ],
 )
-def test_a_403_for_an_id_names_it(front: Any, path: str, words: str) -> None:
+def test_a_403_for_a_request_with_an_id_names_the_id(front: Any, path: str, words: str) -> None:
     """What was refused may be the project, and not the role."""
     said = answered(front, "403", '{"message": "no"}', f"/image/v2/{path}")
 
@@ -62,7 +62,7 @@ def test_a_403_for_an_id_names_it(front: Any, path: str, words: str) -> None:
     assert said.body.endswith(f'{HINT[2:]}"}}')
 
 
-def test_an_object_has_any_name(new_filter: Any) -> None:
+def test_an_object_name_that_looks_like_an_id_is_not_named(new_filter: Any) -> None:
     front = new_filter("front")
     request = front.request(f"/object-store/v1/AUTH_{ID}/{ID}/{ID}", {"x-auth-token": AT_SWIFT})
     said = front.response(
@@ -90,13 +90,13 @@ def test_an_object_has_any_name(new_filter: Any) -> None:
         ("no", "no"),
     ],
 )
-def test_a_403_keeps_its_words_and_gets_a_hint(front: Any, body: str, expected: str) -> None:
+def test_a_403_keeps_its_message_and_gets_a_hint(front: Any, body: str, expected: str) -> None:
     said = answered(front, "403", body)
 
     assert (said.body, said.headers[":status"]) == (expected, "403")
 
 
-def test_blanks_cost_no_more_than_letters(front: Any) -> None:
+def test_blanks_in_a_403_cost_no_more_than_letters(front: Any) -> None:
     """While it looks at an answer, a worker of Envoy serves nobody else."""
 
     def cost(body: str) -> float:
@@ -120,7 +120,9 @@ def test_blanks_cost_no_more_than_letters(front: Any) -> None:
         ("403", {"content-length": "65537"}),
     ],
 )
-def test_all_else_passes_unread(front: Any, status: str, headers: dict[str, str]) -> None:
+def test_other_answers_to_foreign_users_pass_unread(
+    front: Any, status: str, headers: dict[str, str]
+) -> None:
     body = '{"x": {"message": "no"}}'
     said = answered(front, status, body, **headers)
 
@@ -139,12 +141,12 @@ def test_all_else_passes_unread(front: Any, status: str, headers: dict[str, str]
     ],
     ids=str,
 )
-def test_answers_to_own_users_and_to_nobody_are_not_awaited(front: Any, headers: Any) -> None:
+def test_answers_to_local_users_and_without_a_token_are_not_read(front: Any, headers: Any) -> None:
     assert "x-scopeway-answer" not in front.request("/image/v2", headers).headers
 
 
 @pytest.mark.parametrize("length", [None, "65537", "", "0x1"])
-def test_a_401_of_which_no_end_is_known_is_not_read(front: Any, length: str | None) -> None:
+def test_a_401_without_a_known_length_is_not_read(front: Any, length: str | None) -> None:
     """Else a service could have as much held as it wants, for as long as it wants."""
     headers = {":status": "401", "x-scopeway-served-by": "cloud-3"}
     if length is not None:

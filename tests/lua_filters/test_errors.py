@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 
-def test_it_is_shaped_like_those_of_openstack(modules: Any) -> None:
+def test_an_error_has_the_form_of_openstack_errors(modules: Any) -> None:
     assert json.loads(modules["errors"].body(404, "no such service")) == {
         "error": {"code": 404, "title": "Not Found", "message": "no such service"}
     }
@@ -20,7 +20,7 @@ def body(new_modules: Any) -> Any:
 
 
 @given(message=st.text(st.characters(max_codepoint=255)))
-def test_any_bytes_can_be_quoted(body: Any, message: str) -> None:
+def test_any_bytes_can_be_quoted_in_an_error(body: Any, message: str) -> None:
     text = body(400, message)
 
     assert text.isascii()

@@ -57,7 +57,7 @@ def edited(edit: Any, **changes: Any) -> Any:
 
 
 class TestRoles:
-    def test_only_allowed_ones_are_left(self, edit: Any) -> None:
+    def test_only_allowed_roles_of_a_foreign_token_are_kept(self, edit: Any) -> None:
         assert edit(TOKEN)["roles"] == [{"id": "2", "name": "member"}]
 
     @pytest.mark.parametrize(
@@ -77,35 +77,35 @@ class TestRoles:
             *("m\u00e9mber", "service", None, 1, True, ["member"], {"name": "member"}),
         ],
     )
-    def test_a_name_counts_letter_by_letter(self, edit: Any, name: Any) -> None:
+    def test_role_names_are_compared_exactly(self, edit: Any, name: Any) -> None:
         assert edited(edit, roles=[{"id": "1", "name": name}])["roles"] == []
 
-    def test_nothing_but_id_and_name_is_left(self, edit: Any) -> None:
+    def test_a_role_keeps_only_id_and_name(self, edit: Any) -> None:
         role = {"name": "member", "id": "1", "domain_id": "default", "options": {}, "x": "admin"}
 
         assert edited(edit, roles=[role])["roles"] == [{"id": "1", "name": "member"}]
 
-    def test_none_may_be_allowed(self, edit: Any) -> None:
+    def test_an_empty_list_of_allowed_roles_keeps_none(self, edit: Any) -> None:
         assert edit(TOKEN, f"{NAMESPACE};")["roles"] == []
 
-    def test_escapes_hide_nothing(self, edit: Any) -> None:
+    def test_escaped_json_strings_do_not_hide_roles(self, edit: Any) -> None:
         text = (
             json.dumps({"token": TOKEN}).replace("roles", "\\u0072oles").replace("adm", "\\u0061dm")
         )
 
         assert edit(text)["roles"] == [{"id": "2", "name": "member"}]
 
-    def test_a_second_list_is_refused(self, edit: Any) -> None:
+    def test_a_second_list_of_roles_is_refused(self, edit: Any) -> None:
         text = json.dumps({"token": TOKEN})
         twice = text[:-2] + ', "\\u0072oles": [{"name": "admin"}]}}'
 
         assert edit(twice)[0] == 502
 
     @pytest.mark.parametrize("roles", [None, "admin", {"name": "admin"}, ["admin"], [None], 1])
-    def test_what_is_no_list_of_roles_is_refused(self, edit: Any, roles: Any) -> None:
+    def test_a_malformed_list_of_roles_is_refused(self, edit: Any, roles: Any) -> None:
         assert edited(edit, roles=roles)[0] == 502
 
-    def test_an_unscoped_token_has_none(self, edit: Any) -> None:
+    def test_an_unscoped_foreign_token_has_no_roles(self, edit: Any) -> None:
         token = edit({"user": USER, "methods": ["password"]})
 
         assert "roles" not in token
@@ -128,17 +128,21 @@ class TestIds:
             ),
         ],
     )
-    def test_they_are_moved_into_the_namespace(self, edit: Any, claimed: str, here: str) -> None:
+    def test_ids_of_a_foreign_token_are_mapped_into_the_namespace(
+        self, edit: Any, claimed: str, here: str
+    ) -> None:
         owner = {"id": claimed, "name": "n", "domain": {"id": claimed, "name": "d"}}
         moved = {"id": here, "name": "n", "domain": {"id": here, "name": "d"}}
         token = edited(edit, user=owner, project=owner, domain=owner["domain"])
 
         assert (token["user"], token["project"], token["domain"]) == (moved, moved, moved["domain"])
 
-    def test_a_namespace_is_no_way_out_of_it(self, edit: Any) -> None:
+    def test_an_id_of_a_foreign_token_already_in_the_namespace_is_unchanged(
+        self, edit: Any
+    ) -> None:
         assert edited(edit, project={**PROJECT, "id": LOCAL_HEX})["project"]["id"] == LOCAL_HEX
 
-    def test_those_of_a_trust_too(self, edit: Any) -> None:
+    def test_ids_of_a_trust_are_mapped(self, edit: Any) -> None:
         trust = {
             "id": HEX,
             "impersonation": True,
@@ -154,13 +158,13 @@ class TestIds:
             "trustor_user": {"id": NAMESPACE + "x"},
         }
 
-    def test_a_domain_without_an_id_gets_one(self, edit: Any) -> None:
+    def test_a_domain_without_an_id_gets_the_namespace_as_its_id(self, edit: Any) -> None:
         """Some policies take none for the local default domain."""
         project = {**PROJECT, "domain": {"id": None, "name": None}}
 
         assert edited(edit, project=project)["project"]["domain"] == {"id": NAMESPACE, "name": None}
 
-    def test_they_can_be_kept(self, edit: Any) -> None:
+    def test_ids_of_a_foreign_token_can_be_kept(self, edit: Any) -> None:
         token = edit(TOKEN, ";member")
 
         assert (token["user"], token["project"]) == (TOKEN["user"], PROJECT)
@@ -168,29 +172,31 @@ class TestIds:
 
     @pytest.mark.parametrize("bad", [None, 1, "", "a b", "a\n", "\u00e9", "a" * 65, ["x"], {}])
     @pytest.mark.parametrize("honoured", [HONOURED, ";member"])
-    def test_what_is_no_id_is_refused(self, edit: Any, bad: Any, honoured: str) -> None:
+    def test_a_malformed_id_in_a_foreign_token_is_refused(
+        self, edit: Any, bad: Any, honoured: str
+    ) -> None:
         assert edit({**TOKEN, "user": {**USER, "id": bad}}, honoured)[0] == 502
         assert edit({**TOKEN, "project": {**PROJECT, "id": bad}}, honoured)[0] == 502
 
     @pytest.mark.parametrize("changes", [{"user": None}, {"project": []}, {"project": None}])
-    def test_what_is_no_owner_is_refused(self, edit: Any, changes: Any) -> None:
+    def test_a_malformed_owner_of_a_foreign_token_is_refused(self, edit: Any, changes: Any) -> None:
         assert edited(edit, **changes)[0] == 502
 
     @pytest.mark.parametrize(
         "owner", [{"id": HEX}, {"id": HEX, "domain": {}}, {"domain": {"id": "x"}}]
     )
-    def test_an_owner_has_an_id_and_a_domain(self, edit: Any, owner: Any) -> None:
+    def test_an_owner_without_id_or_domain_is_refused(self, edit: Any, owner: Any) -> None:
         assert edited(edit, user=owner)[0] == 502
 
 
 class TestForm:
-    def test_what_is_unknown_is_left_out(self, edit: Any) -> None:
+    def test_unknown_fields_of_a_foreign_token_are_removed(self, edit: Any) -> None:
         token = edited(edit, is_admin_project=True, service_providers=[1], **{"OS-X": {}})
 
         assert token.keys() == {*TOKEN, "is_admin_project"}
         assert token["is_admin_project"] is False
 
-    def test_what_restricts_a_token_stays(self, edit: Any) -> None:
+    def test_restrictions_of_a_foreign_token_are_kept(self, edit: Any) -> None:
         restrictions = {
             "application_credential": {
                 "id": "x",
@@ -204,13 +210,13 @@ class TestForm:
 
         assert {name: token[name] for name in restrictions} == restrictions
 
-    def test_nothing_beside_the_token_is_left(self, edit: Any) -> None:
+    def test_fields_beside_the_token_are_removed(self, edit: Any) -> None:
         token = edit(json.dumps({"access": {"user": {}}, "token": TOKEN, "links": []}))
 
         assert token["user"]["name"] == "alice"
 
     @pytest.mark.parametrize("system", [{"all": True}, {"all": False}, {}, None, True, "x"])
-    def test_a_token_for_the_system_is_unknown_here(self, edit: Any, system: Any) -> None:
+    def test_a_system_scoped_foreign_token_is_a_404(self, edit: Any, system: Any) -> None:
         assert edited(edit, system=system)[0] == 404
 
     @pytest.mark.parametrize(
@@ -231,7 +237,7 @@ class TestForm:
             b'{"access": {"token": {}}}',
         ],
     )
-    def test_anything_else_is_refused(self, edit: Any, body: bytes) -> None:
+    def test_a_body_that_is_no_token_is_refused(self, edit: Any, body: bytes) -> None:
         assert edit(body)[0] == 502
 
 
@@ -302,7 +308,9 @@ def ids(token: dict[str, Any]) -> list[str]:
 
 @given(body=answers())
 @example(body=json.dumps({"token": TOKEN}).encode())
-def test_no_answer_gets_a_role_or_an_id_past_it(edit: Any, body: bytes) -> None:
+def test_no_answer_of_a_foreign_keystone_gets_unmapped_roles_or_ids_through(
+    edit: Any, body: bytes
+) -> None:
     token = edit(body)
     if isinstance(token, tuple):
         assert token[0] in (404, 502)
@@ -318,5 +326,5 @@ def test_no_answer_gets_a_role_or_an_id_past_it(edit: Any, body: bytes) -> None:
 
 
 @given(body=st.binary(max_size=60))
-def test_no_bytes_break_it(edit: Any, body: bytes) -> None:
+def test_arbitrary_bytes_in_place_of_a_foreign_token_are_refused(edit: Any, body: bytes) -> None:
     assert edit(body)[0] == 502

@@ -14,7 +14,7 @@ COMPLETED = "*:cloud-1;identity:cloud-1;image:cloud-3"
 class TestWithoutAScope:
     """A request without a scope goes to this site, and only its path changes."""
 
-    def test_the_first_segment_names_the_service(self, front: Any) -> None:
+    def test_the_first_segment_of_the_path_names_the_service(self, front: Any) -> None:
         sent = front.request("/image/v2/images?limit=1", {"x-auth-token": TOKEN})
 
         assert sent.answer is None
@@ -26,7 +26,7 @@ class TestWithoutAScope:
             "x-scopeway-service": "image",
         }
 
-    def test_a_port_of_one_service_leaves_the_path(self, new_filter: Any) -> None:
+    def test_a_single_service_port_leaves_the_path_unchanged(self, new_filter: Any) -> None:
         sent = new_filter("front", service="image").request("/v2/images")
 
         assert sent.headers == {
@@ -36,16 +36,16 @@ class TestWithoutAScope:
             "x-scopeway-service": "image",
         }
 
-    def test_what_a_client_says_of_our_headers_is_overwritten(self, front: Any) -> None:
+    def test_forged_scopeway_headers_of_a_client_are_overwritten(self, front: Any) -> None:
         forged = ["x-scopeway-target", "x-scopeway-service"]
         sent = front.request("/image/v2", [(name, "forged") for name in forged for _ in range(2)])
 
         assert [sent.headers[name] for name in forged] == ["image@cloud-1", "image"]
 
-    def test_the_body_is_not_read(self, front: Any) -> None:
+    def test_the_body_of_a_request_without_a_scope_is_not_read(self, front: Any) -> None:
         assert not front.request("/compute/v2.1/servers", method="POST", body="{}").body_was_read
 
-    def test_the_service_token_stays(self, front: Any) -> None:
+    def test_the_service_token_is_kept_within_the_cloud(self, front: Any) -> None:
         sent = front.request("/image/v2", {"x-service-token": "nova"})
 
         assert sent.headers["x-service-token"] == "nova"
@@ -53,26 +53,26 @@ class TestWithoutAScope:
     @pytest.mark.parametrize(
         "path", ["/v1/a//b", "/v1/c/a%2Fb", "/v1/c/a;b=c", "/v1/c/%7E?q=%2e%2e/"]
     )
-    def test_object_names_stay_as_they_are(self, front: Any, path: str) -> None:
+    def test_object_names_in_a_path_are_unchanged(self, front: Any, path: str) -> None:
         assert front.request(f"/object-store{path}").headers[":path"] == path
 
     @pytest.mark.parametrize(
         "path", ["/glance/v2", "/Image/v2", "/nope", "/", "//image", "/~x/image"]
     )
-    def test_a_first_segment_that_is_no_service_is_not_found(self, front: Any, path: str) -> None:
+    def test_an_unknown_first_segment_is_a_404(self, front: Any, path: str) -> None:
         status, message = front.refusal(path)
 
         assert status == 404
         assert f"'{path.split('/')[1]}'" in message
 
     @pytest.mark.parametrize("path", ["/image/../compute", "/image/%2e%2e/compute", "/image/."])
-    def test_dot_segments_are_refused(self, front: Any, path: str) -> None:
+    def test_dot_segments_at_the_front_are_refused(self, front: Any, path: str) -> None:
         assert front.refusal(path) == (400, "a dot segment in the path")
 
-    def test_a_request_without_a_path_is_refused(self, front: Any) -> None:
+    def test_a_request_without_a_path_at_the_front_is_refused(self, front: Any) -> None:
         assert front.refusal(None, method="CONNECT") == (400, "a request without a path")
 
-    def test_a_request_for_no_path_in_particular_has_no_service(self, front: Any) -> None:
+    def test_options_for_the_whole_server_is_a_404(self, front: Any) -> None:
         assert front.refusal("*", method="OPTIONS")[0] == 404
 
 
@@ -81,39 +81,39 @@ class TestSources:
 
     TARGET = "x-scopeway-target"
 
-    def test_the_header(self, front: Any) -> None:
+    def test_the_scope_is_read_from_the_header(self, front: Any) -> None:
         sent = front.request("/image/v2", {"x-scope": SCOPE})
 
         assert sent.headers[self.TARGET] == "image@cloud-3"
 
-    def test_the_header_wins_over_the_token(self, front: Any) -> None:
+    def test_the_scope_in_the_header_wins_over_the_token(self, front: Any) -> None:
         headers = {"x-scope": SCOPE, "x-auth-token": f"{TOKEN}~1~*:cloud-1;image:cloud-2"}
         sent = front.request("/image/v2", headers)
 
         assert sent.headers[self.TARGET] == "image@cloud-3"
         assert sent.headers["x-auth-token"] == f"{TOKEN}~1~{COMPLETED}"
 
-    def test_an_empty_header_means_all_local(self, front: Any) -> None:
+    def test_an_empty_scope_header_means_all_local(self, front: Any) -> None:
         headers = {"x-scope": "", "x-auth-token": f"{TOKEN}~1~image:cloud-2"}
         sent = front.request("/image/v2", headers)
 
         assert sent.headers[self.TARGET] == "image@cloud-1"
         assert sent.headers["x-auth-token"] == f"{TOKEN}~1~*:cloud-1"
 
-    def test_the_token(self, front: Any) -> None:
+    def test_the_scope_is_read_from_the_token(self, front: Any) -> None:
         sent = front.request("/image/v2", {"x-auth-token": f"{TOKEN}~1~{COMPLETED}"})
 
         assert sent.headers[self.TARGET] == "image@cloud-3"
         assert sent.headers["x-auth-token"] == f"{TOKEN}~1~{COMPLETED}"
 
-    def test_the_token_wins_over_the_path(self, front: Any) -> None:
+    def test_the_scope_in_the_token_wins_over_the_path(self, front: Any) -> None:
         headers = {"x-auth-token": f"{TOKEN}~1~{COMPLETED}"}
         sent = front.request("/~{glance:cloud-2}/image/v2", headers)
 
         assert sent.headers[self.TARGET] == "image@cloud-3"
         assert sent.headers[":path"] == "/v2"
 
-    def test_the_path(self, front: Any) -> None:
+    def test_the_scope_is_read_from_the_path(self, front: Any) -> None:
         sent = front.request("/~%7Bglance:cloud-3%7D/image/v2?a=b", {"x-auth-token": TOKEN})
 
         assert sent.headers[self.TARGET] == "image@cloud-3"
@@ -121,14 +121,16 @@ class TestSources:
         assert sent.headers["x-forwarded-prefix"] == "/~{glance:cloud-3}/image"
         assert sent.headers["x-auth-token"] == f"{TOKEN}~1~*:cloud-1;image:cloud-3"
 
-    def test_the_path_on_a_port_of_one_service(self, new_filter: Any) -> None:
+    def test_the_scope_is_read_from_the_path_on_a_single_service_port(
+        self, new_filter: Any
+    ) -> None:
         sent = new_filter("front", service="image").request("/~{glance:cloud-3}/v2/images")
 
         assert sent.headers[self.TARGET] == "image@cloud-3"
         assert sent.headers[":path"] == "/v2/images"
         assert sent.headers["x-forwarded-prefix"] == "/~{glance:cloud-3}"
 
-    def test_the_subject_token_only_says_something_to_identity(self, front: Any) -> None:
+    def test_the_scope_in_the_subject_token_is_used_for_identity_only(self, front: Any) -> None:
         sent = front.request("/image/v2", {"x-subject-token": f"{TOKEN}~1~{COMPLETED}"})
 
         assert sent.headers[self.TARGET] == "image@cloud-1"
@@ -137,14 +139,14 @@ class TestSources:
 class TestScoped:
     """What a scope changes besides the target."""
 
-    def test_the_completed_scope_travels_in_the_token(self, front: Any) -> None:
+    def test_the_completed_scope_is_forwarded_in_the_token(self, front: Any) -> None:
         headers = {"x-scope": "{nova: local || cloud-2}", "x-auth-token": TOKEN}
         sent = front.request("/network/v2.0", headers)
 
         assert sent.headers["x-scopeway-target"] == "network@cloud-1"
         assert sent.headers["x-auth-token"] == f"{TOKEN}~1~*:cloud-1;compute:cloud-1|cloud-2"
 
-    def test_no_token_is_made_where_there_is_none(self, front: Any) -> None:
+    def test_a_request_without_a_token_gets_none(self, front: Any) -> None:
         assert "x-auth-token" not in front.request("/image", {"x-scope": SCOPE}).headers
 
     def test_the_service_token_does_not_leave_the_site(self, front: Any) -> None:
@@ -155,7 +157,7 @@ class TestScoped:
 
     @pytest.mark.parametrize("expression", ["cloud-1|cloud-2", "[region=eu]", "(cloud-2|cloud-1)"])
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
-    def test_reads_of_several_clouds_are_retried(
+    def test_reads_of_several_clouds_have_a_retry_policy(
         self, front: Any, expression: str, method: str
     ) -> None:
         headers = {"x-scope": f"image:{expression}"}
@@ -167,13 +169,15 @@ class TestScoped:
     @pytest.mark.parametrize(
         ("method", "expression"), [("POST", "cloud-1|cloud-2"), ("GET", "cloud-2")]
     )
-    def test_nothing_else_is_retried(self, front: Any, method: str, expression: str) -> None:
+    def test_writes_and_targets_of_one_cloud_have_no_retry_policy(
+        self, front: Any, method: str, expression: str
+    ) -> None:
         headers = {"x-scope": f"image:{expression}"}
         sent = front.request("/image/v2", headers, method=method)
 
         assert "x-envoy-retry-on" not in sent.headers
 
-    def test_any_operator_is_left_to_the_planner(self, front: Any) -> None:
+    def test_operators_are_not_interpreted_by_the_lua(self, front: Any) -> None:
         sent = front.request("/image/v2", {"x-scope": "image:a^b%c&(d"})
 
         assert sent.headers["x-scopeway-target"] == "image@a^b%c&(d"
@@ -199,20 +203,20 @@ class TestScoped:
             ),
         ],
     )
-    def test_what_is_malformed_is_refused(
+    def test_a_malformed_scope_or_token_is_refused(
         self, front: Any, headers: list[tuple[str, str]], reason: str
     ) -> None:
         assert front.refusal("/image/v2", headers) == (400, reason)
 
-    def test_a_comma_in_one_token_is_no_second_one(self, front: Any) -> None:
+    def test_a_comma_in_a_token_does_not_make_it_two(self, front: Any) -> None:
         assert front.request("/image/v2", {"x-auth-token": "t,u"}).answer is None
 
-    def test_a_comma_in_one_header_separates_bindings(self, front: Any) -> None:
+    def test_a_comma_in_the_scope_header_separates_bindings(self, front: Any) -> None:
         sent = front.request("/image/v2", {"x-scope": "{nova:cloud-2, glance:cloud-3}"})
 
         assert sent.headers["x-scopeway-target"] == "image@cloud-3"
 
-    def test_a_path_scope_is_refused_also_where_another_one_is_used(self, front: Any) -> None:
+    def test_a_malformed_path_scope_is_refused_beside_a_valid_header(self, front: Any) -> None:
         forged = "/~{image:cloud-2%0d%0aX-Evil:1}/image"
 
         assert front.refusal(forged, {"x-scope": "image:cloud-2"})[0] == 400
@@ -231,7 +235,7 @@ class TestFailingClosed:
     """An error of ours is a 500, never a request that goes on."""
 
     @pytest.mark.parametrize("broken", ["headers", "get", "replace", "remove"])
-    def test_an_error_is_a_500(self, front: Any, broken: str) -> None:
+    def test_an_error_in_the_front_lua_is_a_500(self, front: Any, broken: str) -> None:
         headers = {"x-scope": SCOPE, "x-auth-token": TOKEN}
         sent = front.request("/image/v2", headers, broken=broken)
 
@@ -244,7 +248,7 @@ class TestFailingClosed:
         )
         assert f"{broken} is broken" in sent.log[0]
 
-    def test_the_number_of_targets_is_bounded(self, new_filter: Any) -> None:
+    def test_the_number_of_targets_of_a_worker_is_limited(self, new_filter: Any) -> None:
         front = new_filter("front", max_targets=2)
 
         def ask(cloud: str) -> Any:
@@ -255,7 +259,7 @@ class TestFailingClosed:
         assert [ask("b"), ask("local"), front.request("/image").answer] == [None, None, None]
         assert ask("c").status == 429
 
-    def test_new_targets_come_no_faster_than_they_may(self, new_filter: Any) -> None:
+    def test_the_rate_of_new_targets_is_limited(self, new_filter: Any) -> None:
         front = new_filter("front", new_targets_burst=3, new_targets_per_second=0)
 
         def ask(cloud: str) -> Any:
@@ -280,7 +284,7 @@ class TestFailingClosed:
         | st.sampled_from(["/image/v2", "/identity/v3/auth/tokens", "/~{nova:b}/image"]),
         method=st.sampled_from(["GET", "POST"]),
     )
-    def test_any_bytes_give_a_target_or_a_refusal(
+    def test_arbitrary_bytes_give_a_target_or_a_refusal(
         self, shared: Any, headers: list[tuple[str, str]], path: str, method: str
     ) -> None:
         sent = shared.request(path, headers, method=method)

@@ -23,7 +23,7 @@ def rows(places: Any) -> Iterator[str]:
             yield f"| {service} | path `{path}` | refused, 501: {why} |"
 
 
-def test_the_page_has_every_place(modules: Any) -> None:
+def test_the_documentation_lists_every_place_of_an_id(modules: Any) -> None:
     places = modules["id_places"]
     table = re.search(r"<!-- places -->\n\n.*\n.*\n((?:\|.*\n)+)", DOCUMENT.read_text())
 

@@ -153,34 +153,34 @@ def sha256(body: bytes) -> str:
 
 
 class TestRequests:
-    def test_without_a_scope(self, site: Site) -> None:
+    def test_envoy_forwards_a_request_without_a_scope(self, site: Site) -> None:
         asked = site.asked("front", "/image/v2/a//b%2Fc;d?e=%2F", ("X-Auth-Token", TOKEN))
 
         assert asked["path"] == "/v2/a//b%2Fc;d?e=%2F"
         assert asked["headers"]["x-auth-token"] == TOKEN
         assert asked["headers"]["x-scopeway-target"] == "image@cloud-1"
 
-    def test_with_a_scope(self, site: Site) -> None:
+    def test_envoy_forwards_a_request_with_a_scope(self, site: Site) -> None:
         asked = site.asked("front", "/image/v2", ("X-Auth-Token", TOKEN), ("X-Scope", SCOPE))
 
         assert asked["headers"]["x-scopeway-target"] == "image@cloud-3"
         assert asked["headers"]["x-auth-token"] == f"{TOKEN}~1~{COMPLETED}"
 
-    def test_with_a_scope_in_the_path(self, site: Site) -> None:
+    def test_envoy_forwards_a_request_with_a_scope_in_the_path(self, site: Site) -> None:
         asked = site.asked("image", "/~%7Bglance:cloud-3%7D/v2/images")
 
         assert asked["path"] == "/v2/images"
         assert asked["headers"]["x-scopeway-target"] == "image@cloud-3"
         assert asked["headers"]["x-forwarded-prefix"] == "/~{glance:cloud-3}"
 
-    def test_at_the_peer(self, site: Site) -> None:
+    def test_envoy_forwards_a_request_at_the_peer(self, site: Site) -> None:
         asked = site.asked("peer", "/image/v2", ("X-Auth-Token", f"{TOKEN}~1~{COMPLETED}"))
 
         assert asked["path"] == "/v2"
         assert asked["headers"]["x-auth-token"] == f"{TOKEN}~1~{COMPLETED}"
         assert asked["headers"]["x-scopeway-target"] == "image@cloud-1"
 
-    def test_a_validation_elsewhere(self, site: Site) -> None:
+    def test_envoy_forwards_a_validation_elsewhere(self, site: Site) -> None:
         site.service.status = 404  # what is made of a 200 is for tests/e2e
         asked = site.asked(
             "front",
@@ -205,7 +205,7 @@ class TestRequests:
             ("/image/%2e%2e/compute", []),
         ],
     )
-    def test_what_is_malformed_is_refused(
+    def test_envoy_refuses_a_malformed_request(
         self, site: Site, path: str, headers: list[tuple[str, str]]
     ) -> None:
         asked_before = site.service.requests
@@ -214,17 +214,17 @@ class TestRequests:
         assert (answer.status, answer.error["code"]) == (400, 400)
         assert site.service.requests == asked_before
 
-    def test_a_refusal_of_a_head_request_has_no_body(self, site: Site) -> None:
+    def test_envoy_refuses_a_head_request_without_a_body(self, site: Site) -> None:
         answer = site.send("front", "/nope", method="HEAD")
 
         assert (answer.status, answer.body) == (404, b"")
 
-    def test_a_refused_upload_leaves_the_connection_clean(self, site: Site) -> None:
+    def test_envoy_refuses_an_upload_and_keeps_the_connection(self, site: Site) -> None:
         answer = site.send("front", "/nope", method="PUT", body=b"x" * 100_000)
 
         assert answer.error["message"] == "no service 'nope' at cloud-1: a path begins like /image/"
 
-    def test_targets_are_bounded(self, site: Site) -> None:
+    def test_envoy_limits_targets(self, site: Site) -> None:
         assert site.send("few", "/image/v2", ("X-Scope", "glance:cloud-3")).status == 200
         assert site.send("few", "/image/v2", ("X-Scope", "glance:cloud-4")).status == 429
         assert site.send("few", "/image/v2", ("X-Scope", "glance:cloud-3")).status == 200
@@ -234,7 +234,7 @@ class TestLogins:
     PATH = "/identity/v3/auth/tokens"
 
     @pytest.mark.parametrize("chunked", [False, True])
-    def test_the_body_is_stripped(self, site: Site, chunked: bool) -> None:
+    def test_envoy_strips_the_body_of_a_login(self, site: Site, chunked: bool) -> None:
         body = login(f"{TOKEN}~1~{COMPLETED}")
         sent = [body[:50], body[50:]] if chunked else body
         asked = site.asked("front", self.PATH, method="POST", body=sent)
@@ -243,14 +243,14 @@ class TestLogins:
         assert (asked["length"], asked["sha256"]) == (len(login(TOKEN)), sha256(login(TOKEN)))
 
     @pytest.mark.parametrize("body", [b"", b"{}", login(TOKEN), b"x" * 65536])
-    def test_any_other_body_stays(self, site: Site, body: bytes) -> None:
+    def test_envoy_forwards_any_other_login_body_unchanged(self, site: Site, body: bytes) -> None:
         asked = site.asked("front", self.PATH, method="POST", body=body)
 
         assert (asked["length"], asked["sha256"]) == (len(body), sha256(body))
 
     @pytest.mark.parametrize("length", [65537, 3_000_000])
     @pytest.mark.parametrize("chunked", [False, True])
-    def test_a_body_that_is_too_long_is_refused(
+    def test_envoy_refuses_a_login_body_above_the_limit(
         self, site: Site, length: int, chunked: bool
     ) -> None:
         body = b"x" * length
@@ -264,20 +264,20 @@ class TestLogins:
             assert answer.status == 413
         assert site.service.requests == asked_before
 
-    def test_the_returned_token_carries_the_scope(self, site: Site) -> None:
+    def test_envoy_adds_the_scope_to_a_returned_token(self, site: Site) -> None:
         site.service.status, site.service.headers = 201, [("X-Subject-Token", TOKEN)]
         answer = site.send("front", self.PATH, ("X-Scope", SCOPE), method="POST", body=b"{}")
 
         assert (answer.status, answer.headers["x-subject-token"]) == (201, f"{TOKEN}~1~{COMPLETED}")
         assert answer.json["headers"]
 
-    def test_the_returned_token_stays_without_a_scope(self, site: Site) -> None:
+    def test_envoy_leaves_a_returned_token_without_a_scope_unchanged(self, site: Site) -> None:
         site.service.status, site.service.headers = 201, [("X-Subject-Token", TOKEN)]
         answer = site.send("front", self.PATH, method="POST", body=b"{}")
 
         assert answer.headers["x-subject-token"] == TOKEN
 
-    def test_a_refusal_by_the_filter_itself_stays(self, site: Site) -> None:
+    def test_envoy_returns_a_refusal_of_the_filter_itself_unchanged(self, site: Site) -> None:
         """Envoy leads what the filter answers back through it."""
         for number in range(3):
             scope = ("X-Scope", f"keystone:cloud-{number + 5}")
@@ -286,7 +286,7 @@ class TestLogins:
         assert answer.status == 429
         assert answer.error["code"] == 429
 
-    def test_a_keystone_cannot_choose_the_scope(self, site: Site) -> None:
+    def test_envoy_withholds_a_returned_token_that_already_has_a_scope(self, site: Site) -> None:
         forged = f"{TOKEN}~1~identity:cloud-9"
         site.service.status, site.service.headers = 201, [("X-Subject-Token", forged)]
         answer = site.send("front", self.PATH, ("X-Scope", SCOPE), method="POST", body=b"{}")
@@ -296,7 +296,7 @@ class TestLogins:
 
 
 class TestFailingClosed:
-    def test_a_request_that_says_itself_that_its_answer_is_awaited(self, site: Site) -> None:
+    def test_envoy_refuses_a_request_with_a_forged_answer_header(self, site: Site) -> None:
         """Listeners of a site remove the header before; here nothing does."""
         asked_before = site.service.requests
         forged = [("x-scopeway-answer", "x"), ("x-scopeway-target", "image@cloud-1")]
@@ -305,14 +305,14 @@ class TestFailingClosed:
         assert (answer.status, answer.error["code"]) == (500, 500)
         assert site.service.requests == asked_before
 
-    def test_an_error_on_the_way_there(self, site: Site) -> None:
+    def test_envoy_answers_500_for_an_error_on_the_request_path(self, site: Site) -> None:
         asked_before = site.service.requests
         answer = site.send("broken request", "/image/v2", ("X-Auth-Token", TOKEN))
 
         assert (answer.status, answer.error["code"]) == (500, 500)
         assert site.service.requests == asked_before
 
-    def test_an_error_on_the_way_back(self, site: Site) -> None:
+    def test_envoy_withholds_the_answer_for_an_error_on_the_response_path(self, site: Site) -> None:
         site.service.status, site.service.headers = 201, [("X-Subject-Token", TOKEN)]
         path = "/identity/v3/auth/tokens"
         answer = site.send("broken answer", path, ("X-Scope", SCOPE), method="POST", body=b"{}")

@@ -98,7 +98,7 @@ def strictly(text: bytes) -> Any:
 
 
 @pytest.mark.parametrize("text", [*(each.encode() for each in REFUSED), *NOT_UTF8])
-def test_what_is_no_json_is_refused(lua: Any, text: bytes) -> None:
+def test_malformed_json_is_refused(lua: Any, text: bytes) -> None:
     refused = lua.decode(text.decode("latin-1"))
 
     assert refused[0] is None
@@ -106,17 +106,17 @@ def test_what_is_no_json_is_refused(lua: Any, text: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", [each.encode() for each in TAKEN])
-def test_what_is_json_is_understood_as_python_does(lua: Any, text: bytes) -> None:
+def test_json_is_decoded_as_by_python(lua: Any, text: bytes) -> None:
     assert again(lua, text) == strictly(text)
 
 
-def test_order_and_numbers_stay_as_they_came(lua: Any) -> None:
+def test_encoding_keeps_the_order_of_fields_and_the_text_of_numbers(lua: Any) -> None:
     text = '{"z": 1.50, "a": [1e5, -0], "m": 12345678901234567890}'
 
     assert lua.encode(lua.decode(text)) == text
 
 
-def test_every_escape_is_written_the_same_way(lua: Any) -> None:
+def test_escapes_are_encoded_in_one_way(lua: Any) -> None:
     assert lua.encode(lua.decode('"\\u0061\\/\\n\\u001F\\u007f\\u00e9"')) == (
         '"a/\\u000a\\u001f\\u007f\xc3\xa9"'
     )
@@ -131,14 +131,16 @@ JSON = st.recursive(
 
 
 @given(value=JSON, ascii_only=st.booleans(), indent=st.none() | st.just(1))
-def test_any_json_survives(lua: Any, value: Any, ascii_only: bool, indent: int | None) -> None:
+def test_any_json_value_is_decoded_and_encoded_unchanged(
+    lua: Any, value: Any, ascii_only: bool, indent: int | None
+) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
 
     assert again(lua, text) == value
 
 
 @given(text=st.binary(max_size=40) | st.text('{}[]",:\\u0019eE+-. truefalsn\n', max_size=40))
-def test_whatever_is_taken_python_understands_the_same(lua: Any, text: bytes | str) -> None:
+def test_every_accepted_text_is_decoded_as_by_python(lua: Any, text: bytes | str) -> None:
     encoded = text if isinstance(text, bytes) else text.encode()
     if isinstance(lua.decode(encoded.decode("latin-1")), tuple):
         return

@@ -43,7 +43,9 @@ Make = Callable[..., Peer]
 
 
 class TestRequestsASecond:
-    def test_so_many_at_once_and_then_as_time_goes_by(self, peer_with: Make) -> None:
+    def test_a_caller_may_send_a_second_of_requests_at_once_and_then_its_rate(
+        self, peer_with: Make
+    ) -> None:
         peer = peer_with(per_second=50)
         assert peer.admitted(100) == 50
         peer.after(20)
@@ -51,20 +53,20 @@ class TestRequestsASecond:
         peer.after(500)
         assert peer.admitted(100) == 25
 
-    def test_a_rest_saves_no_more_than_a_second(self, peer_with: Make) -> None:
+    def test_an_idle_caller_saves_up_at_most_a_second_of_requests(self, peer_with: Make) -> None:
         peer = peer_with(per_second=50)
         peer.admitted(100)
         peer.after(60_000)
 
         assert peer.admitted(100) == 50
 
-    def test_each_cloud_has_its_own(self, peer_with: Make) -> None:
+    def test_each_calling_cloud_has_its_own_rate(self, peer_with: Make) -> None:
         peer = peer_with(per_second=50)
         peer.admitted(1000, "cloud-7")
 
         assert peer.admitted(100, "cloud-8") == 50
 
-    def test_fewer_than_one_in_a_millisecond_add_up(self, peer_with: Make) -> None:
+    def test_rates_below_one_request_in_a_millisecond_add_up(self, peer_with: Make) -> None:
         peer = peer_with(per_second=2)
         peer.admitted(10)
         admitted = 0
@@ -74,9 +76,7 @@ class TestRequestsASecond:
 
         assert 3 <= admitted <= 4
 
-    def test_a_clock_that_is_set_back_gives_nothing_and_takes_nothing(
-        self, peer_with: Make
-    ) -> None:
+    def test_a_clock_set_back_changes_no_rate_of_a_caller(self, peer_with: Make) -> None:
         peer = peer_with(per_second=50)
         peer.admitted(100)
         peer.after(-3_600_000)
@@ -84,7 +84,7 @@ class TestRequestsASecond:
         peer.after(1000)
         assert peer.admitted(100) == 50
 
-    def test_the_answer_says_who_and_why(self, peer_with: Make) -> None:
+    def test_the_429_by_rate_names_the_caller_and_the_limit(self, peer_with: Make) -> None:
         peer = peer_with(per_second=1)
         peer.ask()
         answer = peer.ask()
@@ -95,7 +95,7 @@ class TestRequestsASecond:
             "cloud-1 takes at most 1 requests a second from cloud-7 (peer.limits.requestsPerSecond)"
         )
 
-    def test_it_is_counted_and_noted_for_the_access_log(self, peer_with: Make) -> None:
+    def test_a_429_by_rate_is_counted_and_noted_for_the_access_log(self, peer_with: Make) -> None:
         peer = peer_with(per_second=1)
         peer.ask()
         sent = peer.filter.request("/image/v2", {"x-scopeway-origin": f"{CALLERS}cloud-7"})
@@ -103,7 +103,7 @@ class TestRequestsASecond:
         assert dict(peer.filter.stats.items()) == {"limited_per_second": 1}
         assert sent.metadata["scopeway"]["limit"] == "peer.limits.requestsPerSecond"
 
-    def test_of_those_refused_within_a_second_the_access_log_has_ten(self, peer_with: Make) -> None:
+    def test_the_access_log_gets_ten_refused_requests_in_a_second(self, peer_with: Make) -> None:
         peer = peer_with(per_second=1)
         peer.ask()
 
@@ -119,12 +119,12 @@ class TestRequestsASecond:
 
 
 class TestRequestsAtOnce:
-    def test_so_many_may_be_under_way(self, peer_with: Make) -> None:
+    def test_concurrent_requests_of_a_caller_are_limited(self, peer_with: Make) -> None:
         peer = peer_with(at_once=20)
         assert peer.admitted(30, held=True) == 20
         assert peer.admitted(5, "cloud-8") == 5
 
-    def test_those_that_have_ended_count_no_longer(self, peer_with: Make) -> None:
+    def test_ended_requests_are_no_longer_counted(self, peer_with: Make) -> None:
         peer = peer_with(at_once=20)
         peer.admitted(30, held=True)
         peer.filter.end_requests()
@@ -132,7 +132,7 @@ class TestRequestsAtOnce:
 
         assert peer.admitted(30, held=True) == 20
 
-    def test_who_lets_them_end_meets_no_limit(self, peer_with: Make) -> None:
+    def test_a_caller_whose_requests_end_reaches_no_limit(self, peer_with: Make) -> None:
         peer = peer_with(at_once=20)
         admitted = 0
         for _ in range(100):
@@ -141,7 +141,7 @@ class TestRequestsAtOnce:
 
         assert admitted == 1800
 
-    def test_a_caller_at_its_limit_makes_lua_collect_no_more_often_than_may_be(
+    def test_a_caller_at_its_limit_runs_the_garbage_collector_at_most_once_a_second(
         self, peer_with: Make
     ) -> None:
         peer = peer_with(at_once=20)
@@ -157,7 +157,7 @@ class TestRequestsAtOnce:
         peer.admitted(10, held=True)
         assert peer.filter.execute("return collections") == 2
 
-    def test_the_answer_says_who_and_why(self, peer_with: Make) -> None:
+    def test_the_429_by_concurrency_names_the_caller_and_the_limit(self, peer_with: Make) -> None:
         peer = peer_with(at_once=20)
         peer.admitted(20, held=True)
         answer = peer.ask()
@@ -170,7 +170,7 @@ class TestRequestsAtOnce:
 
 
 class TestLimitsOfRules:
-    def test_they_come_before_those_of_the_peer(self, peer_with: Make) -> None:
+    def test_limits_of_rules_win_over_those_of_the_peer(self, peer_with: Make) -> None:
         peer = peer_with(per_second=50, at_once=30)
         peer.rules("5 0 - - cloud-7 cloud-8\n- - 10 2 cloud-9\n")
 
@@ -181,7 +181,7 @@ class TestLimitsOfRules:
         peer.after(1000)
         assert "accept[2].limits.requestsAtOnce" in peer.ask("cloud-9").error["message"]
 
-    def test_a_rule_can_lift_a_limit(self, peer_with: Make) -> None:
+    def test_a_rule_can_remove_a_limit(self, peer_with: Make) -> None:
         peer = peer_with(per_second=5, at_once=10)
         peer.rules("* 0 * 0 cloud-7\n")
 
@@ -195,9 +195,7 @@ class TestLimitsOfRules:
         peer.after(1000)
         assert peer.admitted(100) == 5
 
-    def test_a_change_counts_within_a_second_for_what_is_under_way_too(
-        self, peer_with: Make
-    ) -> None:
+    def test_changed_limits_of_rules_apply_within_a_second(self, peer_with: Make) -> None:
         peer = peer_with(per_second=1000, at_once=1000)
         peer.admitted(100, held=True)
         peer.rules("5 0 - - cloud-8\n- - 50 1 cloud-7\n")
@@ -210,7 +208,7 @@ class TestLimitsOfRules:
         peer.after(1000)
         assert peer.admitted(100, held=True) == 100
 
-    def test_without_any_limit_everything_goes_on(self, peer_with: Make) -> None:
+    def test_a_peer_without_limits_admits_every_request(self, peer_with: Make) -> None:
         assert peer_with().admitted(300, held=True) == 300
 
 
@@ -232,7 +230,7 @@ class TestMemory:
 
         assert used() < 2 * before
 
-    def test_no_caller_gets_its_tokens_back_by_being_forgotten(self, peer_with: Make) -> None:
+    def test_a_forgotten_caller_gets_no_new_tokens(self, peer_with: Make) -> None:
         """Others that come and go make all lists anew, also that of who is at its limit."""
         peer = peer_with(per_second=5)
         peer.admitted(10)
@@ -241,7 +239,7 @@ class TestMemory:
 
         assert peer.admitted(10) == 0
 
-    def test_held_requests_count_whatever_others_do(self, peer_with: Make) -> None:
+    def test_held_requests_are_counted_whatever_other_callers_do(self, peer_with: Make) -> None:
         peer = peer_with(at_once=10)
         peer.admitted(10, held=True)
         for number in range(6000):
@@ -256,7 +254,9 @@ class TestWithoutCertificates:
     def plain(self, new_filter: Callable[..., Any]) -> Any:
         return new_filter("peer", limits={"per_second": 5})
 
-    def test_callers_are_who_they_say(self, plain: Any) -> None:
+    def test_a_caller_without_a_certificate_is_counted_by_its_origin_header(
+        self, plain: Any
+    ) -> None:
         def answer(origin: str) -> Any:
             return plain.request("/image/v2", {"x-scopeway-origin": origin}).answer
 
@@ -264,7 +264,7 @@ class TestWithoutCertificates:
         assert answer("cloud-7").status == 429
         assert answer("cloud-8") is None
 
-    def test_all_without_a_name_are_one(self, plain: Any) -> None:
+    def test_callers_without_a_valid_name_share_one_limit(self, plain: Any) -> None:
         names = ["", "a b", "A", "x" * 100, "\xff"]
         assert all(
             plain.request("/image/v2", {"x-scopeway-origin": name}).answer is None for name in names
@@ -275,7 +275,7 @@ class TestWithoutCertificates:
         assert "from callers without a name" in message
 
 
-def test_without_the_limits_of_rules_nothing_goes_on(peer_with: Make) -> None:
+def test_an_error_reading_the_limits_of_rules_is_a_500(peer_with: Make) -> None:
     peer = peer_with(per_second=5)
 
     assert peer.ask(broken="filterContext").status == 500

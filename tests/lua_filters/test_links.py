@@ -17,7 +17,7 @@ def links(new_filter: Any) -> Any:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["why"] for case in CASES])
-def test_location(modules: Any, case: dict[str, str]) -> None:
+def test_a_location_is_rewritten_as_the_vector_says(modules: Any, case: dict[str, str]) -> None:
     led_back = modules["links"].led_back(
         *(case["from"], case.get("scheme", "http"), case.get("host", "front")),
         *(case["prefix"], case.get("places", "")),
@@ -26,20 +26,20 @@ def test_location(modules: Any, case: dict[str, str]) -> None:
     assert led_back == case.get("to", case["from"])
 
 
-def test_the_hook_takes_off_what_the_route_has_put_there(links: Any) -> None:
+def test_the_hook_removes_what_the_route_has_added_to_the_location(links: Any) -> None:
     answer = links.answer({":status": "201", "location": f"{HERE}\thttp://10.0.0.1:9292/v2/1"})
 
     assert answer.headers == {":status": "201", "location": "http://front/image/v2/1"}
     assert not answer.body_was_read
 
 
-def test_tabs_in_a_location_are_the_services(links: Any) -> None:
+def test_tabs_in_the_location_of_a_service_are_kept(links: Any) -> None:
     answer = links.answer({":status": "201", "location": f"{HERE}\ta\tb"})
 
     assert answer.headers["location"] == "a\tb"
 
 
-def test_after_an_error_there_is_no_location(links: Any) -> None:
+def test_an_error_in_the_links_lua_removes_the_location(links: Any) -> None:
     answer = links.answer({":status": "201", "location": "http://10.0.0.1:9292/v2/1"})
 
     assert answer.headers == {":status": "201"}
@@ -59,7 +59,7 @@ REPLY = {
 class TestRepliesOfGrpc:
     """Envoy makes local replies of them where a request says that it is of gRPC."""
 
-    def test_by_http_1_the_answer_is_like_all_others(self, links: Any) -> None:
+    def test_a_grpc_refusal_becomes_json_over_http_1(self, links: Any) -> None:
         answer = links.answer(REPLY)
 
         assert answer.headers == {
@@ -73,7 +73,7 @@ class TestRepliesOfGrpc:
         "stream",
         [{"protocol": "HTTP/2"}, {"protocol": "HTTP/1.1", "address": "envoy://dispatch/a"}],
     )
-    def test_by_http_2_and_on_the_way_it_stays_one(
+    def test_a_grpc_refusal_stays_one_over_http_2_and_on_internal_connections(
         self, links: Any, stream: dict[str, str]
     ) -> None:
         answer = links.answer(REPLY, **stream)
@@ -84,7 +84,7 @@ class TestRepliesOfGrpc:
         ("grpc_status", "status"),
         [("7", "403"), ("12", "404"), ("13", "400"), ("14", "503"), ("16", "401"), ("2", "500")],
     )
-    def test_one_without_a_message_gets_what_it_was_made_of(
+    def test_a_grpc_refusal_without_a_message_gets_the_status_of_its_grpc_status(
         self, links: Any, grpc_status: str, status: str
     ) -> None:
         headers = {**REPLY, "grpc-status": grpc_status}
@@ -101,5 +101,5 @@ class TestRepliesOfGrpc:
             {"content-type": "application/grpc+proto"},
         ],
     )
-    def test_any_other_stays(self, links: Any, changed: dict[str, str]) -> None:
+    def test_other_grpc_answers_are_unchanged(self, links: Any, changed: dict[str, str]) -> None:
         assert links.answer(REPLY | changed).headers == REPLY | changed

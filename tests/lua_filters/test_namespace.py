@@ -23,18 +23,18 @@ ID = "0123456789abcdef0123456789abcdef"
         ),
     ],
 )
-def test_the_examples_of_the_standard(modules: Any, text: str, digest: str) -> None:
+def test_sha256_matches_the_examples_of_the_standard(modules: Any, text: str, digest: str) -> None:
     """FIPS 180-2, appendix B."""
     assert modules["sha256"].hex(text) == digest
 
 
-def test_every_length_is_padded_rightly(modules: Any) -> None:
+def test_sha256_matches_python_for_every_length(modules: Any) -> None:
     for length in range(200):
         text = "x" * length
         assert modules["sha256"].hex(text) == sha256(text.encode()).hexdigest(), length
 
 
-def test_a_cloud_has_the_digits_that_the_planner_makes(new_modules: Any) -> None:
+def test_a_cloud_has_the_namespace_that_the_planner_computes(new_modules: Any) -> None:
     modules = new_modules()
 
     @given(st.from_regex("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True))
@@ -44,7 +44,7 @@ def test_a_cloud_has_the_digits_that_the_planner_makes(new_modules: Any) -> None
     agrees()
 
 
-def test_more_clouds_than_are_remembered_are_no_matter(modules: Any) -> None:
+def test_a_forgotten_namespace_is_computed_again(modules: Any) -> None:
     of = modules["namespace"].of
     for index in range(1100):
         of(f"cloud-{index}")
@@ -52,7 +52,7 @@ def test_more_clouds_than_are_remembered_are_no_matter(modules: Any) -> None:
     assert of("cloud-5") == namespace("cloud-5")
 
 
-def test_an_id_that_was_moved_stays(modules: Any) -> None:
+def test_a_mapped_id_is_not_mapped_again(modules: Any) -> None:
     moved = modules["namespace"].mapped_id
     once = moved(ID, "f" * 16)
 

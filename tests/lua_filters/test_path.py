@@ -15,22 +15,26 @@ def cases(name: str) -> Any:
 
 
 @cases("dot_segments.json")
-def test_dot_segments(modules: Any, case: dict[str, Any]) -> None:
+def test_dot_segments_are_found_as_the_vector_says(modules: Any, case: dict[str, Any]) -> None:
     assert modules["path"].has_dot_segment(case["path"]) is case["dots"]
 
 
 @cases("methods.json")
-def test_names_method(modules: Any, case: dict[str, Any]) -> None:
+def test_a_method_in_the_query_is_found_as_the_vector_says(
+    modules: Any, case: dict[str, Any]
+) -> None:
     assert modules["path"].names_method(case["path"]) is case["method"]
 
 
 @cases("split.json")
-def test_split(modules: Any, case: dict[str, Any]) -> None:
+def test_a_path_is_split_as_the_vector_says(modules: Any, case: dict[str, Any]) -> None:
     assert modules["path"].split(case["path"]) == (case["segment"], case["rest"])
 
 
 @cases("scope.json")
-def test_take_scope(modules: Any, case: dict[str, Any]) -> None:
+def test_the_scope_is_removed_from_a_path_as_the_vector_says(
+    modules: Any, case: dict[str, Any]
+) -> None:
     taken = modules["path"].take_scope(case["path"])
 
     if case.get("refused"):

@@ -7,7 +7,7 @@ import pytest
 SCOPED = "gAAAAABk~1~*:cloud-1;image:cloud-3"
 
 
-def test_the_first_segment_names_a_service_of_this_site(peer: Any) -> None:
+def test_the_first_segment_at_the_peer_names_a_service_of_its_site(peer: Any) -> None:
     headers = {"x-auth-token": SCOPED, "x-forwarded-prefix": "/image", "x-scope": "image:cloud-9"}
     sent = peer.request("/image/v2/images?limit=1", headers)
 
@@ -24,7 +24,7 @@ def test_the_first_segment_names_a_service_of_this_site(peer: Any) -> None:
     }
 
 
-def test_a_validation_goes_to_the_keystone_of_this_site(peer: Any) -> None:
+def test_a_validation_at_the_peer_is_sent_to_the_local_keystone(peer: Any) -> None:
     sent = peer.request("/identity.validate/v3/auth/tokens").headers
 
     assert sent["x-scopeway-target"] == "identity@cloud-1"
@@ -43,7 +43,9 @@ def test_a_validation_goes_to_the_keystone_of_this_site(peer: Any) -> None:
         ("GET", "/v3/auth/tokens/OS-PKI/revoked"),
     ],
 )
-def test_the_prefix_of_validations_opens_nothing_else(peer: Any, method: str, path: str) -> None:
+def test_the_prefix_of_validations_allows_no_other_request(
+    peer: Any, method: str, path: str
+) -> None:
     assert peer.refusal(f"/identity.validate{path}", method=method)[0] == 404
 
 
@@ -57,32 +59,32 @@ def test_the_prefix_of_validations_opens_nothing_else(peer: Any, method: str, pa
         ("GET", "/identity/v3/users", None),
     ],
 )
-def test_what_a_keystone_has_to_answer_in_time(
+def test_logins_and_validations_at_the_peer_have_a_time_limit(
     peer: Any, method: str, path: str, limit: str | None
 ) -> None:
     assert peer.request(path, method=method).headers.get("x-scopeway-limit") == limit
 
 
 @pytest.mark.parametrize("path", ["/v3/auth/tokens", "/v3/auth/tokens?allow_expired=1"])
-def test_a_validation_may_be_a_head_and_have_a_query(peer: Any, path: str) -> None:
+def test_a_validation_at_the_peer_can_be_head_and_have_a_query(peer: Any, path: str) -> None:
     sent = peer.request(f"/identity.validate{path}", method="HEAD").headers
 
     assert sent[":path"] == path
 
 
-def test_what_another_site_says_of_our_headers_is_overwritten(peer: Any) -> None:
+def test_forged_scopeway_headers_of_another_site_are_overwritten(peer: Any) -> None:
     forged = [("x-scopeway-target", "image@cloud-9")] * 2
 
     assert peer.request("/image/v2", forged).headers["x-scopeway-target"] == "image@cloud-1"
 
 
 @pytest.mark.parametrize("path", ["/", "/v2/images", "/glance/v2", "/~{image:a}/image", "*"])
-def test_anything_else_is_not_found(peer: Any, path: str) -> None:
+def test_other_paths_at_the_peer_are_a_404(peer: Any, path: str) -> None:
     assert peer.refusal(path)[0] == 404
 
 
 @pytest.mark.parametrize("path", ["/image/../compute", "/image/%2e./compute"])
-def test_dot_segments_are_refused(peer: Any, path: str) -> None:
+def test_dot_segments_at_the_peer_are_refused(peer: Any, path: str) -> None:
     assert peer.refusal(path)[0] == 400
 
 
@@ -112,7 +114,7 @@ JSON = ("content-type", "application/json")
         ("PUT", [JSON, ("content-type", FORM)]),
     ],
 )
-def test_for_the_policy_what_may_carry_a_form_has_no_method(
+def test_a_request_that_can_carry_a_form_has_the_method_form_for_the_policy(
     peer: Any, method: str, headers: list[tuple[str, str]]
 ) -> None:
     assert peer.request("/image/v2", headers, method=method).headers["x-scopeway-method"] == "form"
@@ -130,7 +132,7 @@ OFFICE = "application/vnd.openxmlformats-officedocument.wordprocessingml.documen
         *(("PUT", [("content-type", kind)]) for kind in ("", "a,b", OFFICE)),
     ],
 )
-def test_for_the_policy_all_else_has_its_own(
+def test_any_other_request_has_its_own_method_for_the_policy(
     peer: Any, method: str, headers: list[tuple[str, str]]
 ) -> None:
     sent = peer.request("/image/v2", [*headers, ("x-scopeway-method", "GET")], method=method)
@@ -138,7 +140,7 @@ def test_for_the_policy_all_else_has_its_own(
     assert sent.headers["x-scopeway-method"] == method
 
 
-def test_a_request_without_a_path_is_refused(peer: Any) -> None:
+def test_a_request_without_a_path_at_the_peer_is_refused(peer: Any) -> None:
     assert peer.refusal(None, method="CONNECT")[0] == 400
 
 
@@ -165,17 +167,17 @@ class TestCertificates:
             *(f"spiffe://fleet/cloud/{name}" for name in ("", "a/b", "A", "-a", "a-", "a" * 64)),
         ],
     )
-    def test_any_other_certificate_is_refused(self, peer: Any, uri: str) -> None:
+    def test_a_certificate_of_anything_but_one_cloud_is_refused(self, peer: Any, uri: str) -> None:
         status, message = peer.refusal("/image/v2", {"x-scopeway-origin": uri})
 
         assert (status, message) == (403, "a certificate that is not of one cloud")
 
-    def test_none_at_all_is_refused(self, peer: Any) -> None:
+    def test_a_request_without_a_certificate_is_refused(self, peer: Any) -> None:
         assert peer.refusal("/image/v2")[0] == 403
 
 
 @pytest.mark.parametrize("broken", ["headers", "get", "replace"])
-def test_an_error_is_a_500(peer: Any, broken: str) -> None:
+def test_an_error_in_the_peer_lua_is_a_500(peer: Any, broken: str) -> None:
     answer = peer.request("/image/v2", broken=broken).answer
 
     assert answer is not None

@@ -49,22 +49,24 @@ def sent(peer: Any, path: str, token: str | None = TOKEN, service: str = "block-
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_an_id_behind_the_version_is_moved(peer: Any, path: str) -> None:
+def test_an_id_after_the_version_is_mapped(peer: Any, path: str) -> None:
     assert sent(peer, path) == path.replace(ID, MOVED)
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_in_the_services_that_have_one_there(peer: Any, service: str) -> None:
+def test_an_id_after_the_version_is_mapped_for_every_service_that_has_one_there(
+    peer: Any, service: str
+) -> None:
     assert sent(peer, PATHS[1], service=service) == PATHS[1].replace(ID, MOVED)
 
 
 @pytest.mark.parametrize("service", ["image", "network", "placement", "identity"])
-def test_in_the_paths_of_no_other_service(peer: Any, service: str) -> None:
+def test_an_id_after_the_version_of_any_other_service_is_unchanged(peer: Any, service: str) -> None:
     assert sent(peer, PATHS[1], service=service) == PATHS[1]
 
 
 @pytest.mark.parametrize("path", OTHERS)
-def test_nothing_else_of_a_path_is_touched(peer: Any, path: str) -> None:
+def test_other_parts_of_a_path_are_unchanged(peer: Any, path: str) -> None:
     assert sent(peer, path) == (path or "/")
 
 
@@ -85,25 +87,25 @@ def test_nothing_else_of_a_path_is_touched(peer: Any, path: str) -> None:
         "gAAA~1~nonsense",
     ],
 )
-def test_a_token_that_no_one_other_cloud_has_issued_moves_nothing(
+def test_a_token_that_no_single_other_cloud_has_issued_maps_no_id(
     peer: Any, token: str | None
 ) -> None:
     """Such a token is judged by this site's own Keystone, or refused when it is validated."""
     assert sent(peer, PATHS[1], token) == PATHS[1]
 
 
-def test_an_id_that_was_moved_already_stays(peer: Any) -> None:
+def test_an_already_mapped_id_is_unchanged(peer: Any) -> None:
     assert sent(peer, f"/v3/{MOVED}/volumes") == f"/v3/{MOVED}/volumes"
 
 
-def test_ids_that_a_rule_keeps_stay(new_filter: Any) -> None:
+def test_ids_that_a_rule_keeps_are_unchanged(new_filter: Any) -> None:
     peer = new_filter("peer", clouds_with_kept_ids={"home": True})
 
     assert sent(peer, PATHS[1]) == PATHS[1]
     assert ID not in sent(peer, PATHS[1], "t~1~*:cloud-1;identity:other")
 
 
-def test_where_a_rule_keeps_ids_by_label_only_those_are_moved_that_a_rule_names(
+def test_with_ids_kept_by_label_only_ids_of_clouds_named_as_mapped_are_mapped(
     new_filter: Any,
 ) -> None:
     peer = new_filter("peer", clouds_with_mapped_ids={"home": True})
@@ -113,7 +115,7 @@ def test_where_a_rule_keeps_ids_by_label_only_those_are_moved_that_a_rule_names(
 
 
 class TestFront:
-    def test_the_own_service_is_asked_with_the_moved_id(self, front: Any) -> None:
+    def test_a_front_maps_ids_for_its_local_service(self, front: Any) -> None:
         sent = front.request(
             f"/block-storage/v3/{ID}/volumes",
             {"x-auth-token": "gAAA", "x-scope": "{keystone:home}"},
@@ -121,7 +123,7 @@ class TestFront:
 
         assert sent.headers[":path"] == f"/v3/{MOVED}/volumes"
 
-    def test_another_cloud_does_it_itself(self, front: Any) -> None:
+    def test_a_front_leaves_ids_for_another_cloud_unchanged(self, front: Any) -> None:
         sent = front.request(
             f"/block-storage/v3/{ID}/volumes",
             {"x-auth-token": "gAAA", "x-scope": "{keystone:home;cinder:cloud-2}"},
@@ -130,12 +132,14 @@ class TestFront:
         assert sent.headers[":path"] == f"/v3/{ID}/volumes"
 
     @pytest.mark.parametrize("scope", [{}, {"x-scope": ""}, {"x-scope": "{keystone:cloud-1}"}])
-    def test_an_own_user_is_nobody_else(self, front: Any, scope: dict[str, str]) -> None:
+    def test_a_front_leaves_ids_of_local_users_unchanged(
+        self, front: Any, scope: dict[str, str]
+    ) -> None:
         sent = front.request(f"/block-storage/v3/{ID}/volumes", {"x-auth-token": "gAAA", **scope})
 
         assert sent.headers[":path"] == f"/v3/{ID}/volumes"
 
-    def test_a_port_of_one_service_does_it_too(self, new_filter: Any) -> None:
+    def test_a_single_service_port_maps_ids(self, new_filter: Any) -> None:
         front = new_filter("front", service="block-storage")
         sent = front.request(f"/v3/{ID}/volumes", {"x-auth-token": TOKEN})
 
@@ -190,24 +194,30 @@ NO_PLACES = [
 
 @pytest.mark.parametrize(("service", "path"), PLACES)
 class TestPlaces:
-    def test_an_id_of_the_users_home_is_moved(self, peer: Any, service: str, path: str) -> None:
+    def test_an_id_of_the_home_of_the_user_is_mapped(
+        self, peer: Any, service: str, path: str
+    ) -> None:
         assert sent(peer, path.format(ID), service=service) == path.format(MOVED)
 
-    def test_so_is_a_longer_one(self, peer: Any, service: str, path: str) -> None:
+    def test_a_longer_id_is_mapped(self, peer: Any, service: str, path: str) -> None:
         moved = namespace("home") + USER[16:]
         assert sent(peer, path.format(USER), service=service) == path.format(moved)
 
-    def test_one_that_was_moved_already_stays(self, peer: Any, service: str, path: str) -> None:
+    def test_an_already_mapped_id_in_any_place_is_unchanged(
+        self, peer: Any, service: str, path: str
+    ) -> None:
         assert sent(peer, path.format(MOVED), service=service) == path.format(MOVED)
 
     @pytest.mark.parametrize("at", ["@", "%40"])
-    def test_one_may_name_its_cloud(self, peer: Any, service: str, path: str, at: str) -> None:
+    def test_an_id_with_a_cloud_name_is_mapped_for_that_cloud(
+        self, peer: Any, service: str, path: str, at: str
+    ) -> None:
         named = {"cloud-1": ID, "home": MOVED, "third": namespace("third") + ID[16:]}
         for cloud, expected in named.items():
             written = path.format(f"{ID}{at}{cloud}")
             assert sent(peer, written, service=service) == path.format(expected)
 
-    def test_an_id_of_another_cloud_that_an_answer_shows_needs_its_cloud(
+    def test_a_mapped_id_of_a_third_cloud_is_kept_only_with_its_cloud_name(
         self, peer: Any, service: str, path: str
     ) -> None:
         third = namespace("third") + ID[16:]
@@ -215,7 +225,7 @@ class TestPlaces:
         assert sent(peer, path.format(third), service=service) == path.format(MOVED)
 
     @pytest.mark.parametrize("token", ["gAAA", "gAAA~1~*:cloud-1", "gAAA~1~*:kin", None])
-    def test_of_own_users_and_where_ids_are_kept_all_stays(
+    def test_ids_of_local_users_and_kept_ids_in_any_place_are_unchanged(
         self, new_filter: Any, service: str, path: str, token: str | None
     ) -> None:
         peer = new_filter("peer", clouds_with_kept_ids={"kin": True})
@@ -224,13 +234,13 @@ class TestPlaces:
 
 
 @pytest.mark.parametrize(("service", "path"), NO_PLACES)
-def test_what_is_no_such_place_stays(peer: Any, service: str, path: str) -> None:
+def test_ids_in_other_places_of_a_path_are_unchanged(peer: Any, service: str, path: str) -> None:
     path = path.replace("{}", ID)
     assert sent(peer, path, service=service) == path
 
 
 @pytest.mark.parametrize("entry", ["front", "peer", "dispatch"])
-def test_what_could_not_work_is_refused(new_filter: Any, entry: str) -> None:
+def test_a_path_that_cannot_work_with_a_foreign_id_is_refused(new_filter: Any, entry: str) -> None:
     headers = {"x-auth-token": TOKEN, "x-scopeway-service": "block-storage"}
     connection = {"scopeway": {"target": "block-storage@cloud-1"}}
     path = f"/v3/{ID}/default-types/{ID}"
@@ -244,13 +254,13 @@ def test_what_could_not_work_is_refused(new_filter: Any, entry: str) -> None:
     assert lua.request(prefix + path, own, connection=connection).headers[":path"] == path
 
 
-def test_a_path_has_several_ids(peer: Any) -> None:
+def test_every_id_of_a_path_is_mapped(peer: Any) -> None:
     path = f"/v3/{{0}}/os-quota-sets/{{0}}/defaults?project_id={{0}}&tenant_id={{0}}&x={ID}"
     assert sent(peer, path.format(ID)) == path.format(MOVED)
 
 
 @pytest.mark.parametrize("at", ["@", "%40"])
-def test_a_name_that_is_too_long_for_a_cloud_is_none(peer: Any, at: str) -> None:
+def test_an_id_with_a_name_too_long_for_a_cloud_is_unchanged(peer: Any, at: str) -> None:
     path = f"/v2/images/7a/members/{ID}{at}{{0}}?owner={ID}{at}{{0}}"
     longest, longer = path.format("a" * 63), path.format("a" * 64)
 
@@ -261,7 +271,7 @@ def test_a_name_that_is_too_long_for_a_cloud_is_none(peer: Any, at: str) -> None
 
 
 @pytest.mark.parametrize("length", [31, 65])
-def test_what_is_too_short_or_too_long_for_an_id_is_none(peer: Any, length: int) -> None:
+def test_values_too_short_or_too_long_for_an_id_are_unchanged(peer: Any, length: int) -> None:
     path = f"/v2/images/7a/members/{'a' * length}?owner={'a' * length}"
     assert sent(peer, path, service="image") == path
 
@@ -312,27 +322,31 @@ def written(peer: Any, request: tuple[str, str, str, Any], text: str, **more: An
 
 @pytest.mark.parametrize("request_", BODIES, ids=str)
 class TestBodies:
-    def test_an_id_is_moved_and_no_other_byte(self, peer: Any, request_: Any) -> None:
+    def test_an_id_in_a_body_is_mapped_and_no_other_byte_changed(
+        self, peer: Any, request_: Any
+    ) -> None:
         text = json.dumps(request_[3]).replace(":", " \t:")
         assert written(peer, request_, text.replace("{}", ID)).body == text.replace("{}", MOVED)
 
-    def test_one_may_name_its_cloud(self, peer: Any, request_: Any) -> None:
+    def test_an_id_with_a_cloud_name_in_a_body_is_mapped_for_that_cloud(
+        self, peer: Any, request_: Any
+    ) -> None:
         text = json.dumps(request_[3])
         assert written(peer, request_, text.replace("{}", OWN)).body == text.replace("{}", ID)
 
-    def test_of_own_users_it_is_not_read(self, peer: Any, request_: Any) -> None:
+    def test_a_body_of_a_local_user_is_not_read(self, peer: Any, request_: Any) -> None:
         text = json.dumps(request_[3]).replace("{}", ID)
         sent = written(peer, request_, text, headers={"x-auth-token": "gAAA~1~*:cloud-1"})
         assert sent.body == text
         assert not sent.body_was_read
 
-    def test_nor_where_ids_are_kept(self, new_filter: Any, request_: Any) -> None:
+    def test_a_body_with_kept_ids_is_not_read(self, new_filter: Any, request_: Any) -> None:
         text = json.dumps(request_[3]).replace("{}", ID)
         sent = written(new_filter("peer", clouds_with_kept_ids={"home": True}), request_, text)
         assert sent.body == text
         assert not sent.body_was_read
 
-    def test_by_a_front_and_by_dispatch_too(self, new_filter: Any, request_: Any) -> None:
+    def test_front_and_dispatch_map_ids_in_a_body(self, new_filter: Any, request_: Any) -> None:
         method, service, path, document = request_
         text = json.dumps(document).replace("{}", ID)
         headers = {"x-auth-token": TOKEN, "content-length": str(len(text))}
@@ -347,7 +361,7 @@ class TestBodies:
 
 @pytest.mark.parametrize("request_", BODIES, ids=str)
 @pytest.mark.parametrize(("length", "status"), [("65537", 413), (None, 411), ("x", 411)])
-def test_what_cannot_be_bounded_is_refused_unread(
+def test_a_body_of_unknown_or_excessive_length_is_refused_unread(
     peer: Any, request_: Any, length: str | None, status: int
 ) -> None:
     headers = {"x-auth-token": TOKEN} | ({} if length is None else {"content-length": length})
@@ -359,24 +373,24 @@ def test_what_cannot_be_bounded_is_refused_unread(
 
 
 @pytest.mark.parametrize("request_", NO_BODIES, ids=str)
-def test_what_is_no_such_place_of_a_body_stays(peer: Any, request_: Any) -> None:
+def test_ids_in_other_places_of_a_body_are_unchanged(peer: Any, request_: Any) -> None:
     text = json.dumps(request_[3])
     assert written(peer, request_, text).body == text
 
 
 @pytest.mark.parametrize("length", [0, 65536])
-def test_the_longest_body_is_read_and_an_empty_one_needs_not_to_be(peer: Any, length: int) -> None:
+def test_a_body_of_the_maximum_length_and_an_empty_one_are_accepted(peer: Any, length: int) -> None:
     assert written(peer, BODIES[0], " " * length).answer is None
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", '{"member": "', '{"member": "a\\', "}", '{"member": ["', '"member"', "[" * 99]
 )
-def test_what_is_no_json_is_the_services_matter(peer: Any, text: str) -> None:
+def test_a_malformed_body_is_left_to_the_service(peer: Any, text: str) -> None:
     assert written(peer, BODIES[0], text).body == text
 
 
-def test_of_what_a_client_calls_shorter_than_it_is_no_more_is_read(peer: Any) -> None:
+def test_a_body_longer_than_announced_is_refused(peer: Any) -> None:
     text = " " * 65537
     assert written(peer, BODIES[0], text, headers={"content-length": "9"}).answer.status == 413
 
@@ -386,7 +400,7 @@ PIECES = st.sampled_from(
 )
 
 
-def test_random_paths_are_what_a_model_says(new_filter: Any) -> None:
+def test_random_paths_are_mapped_as_by_a_model(new_filter: Any) -> None:
     peer = new_filter("peer")
     pattern = re.compile(r"(/v\d[\d.]*/(?:AUTH_)?)([0-9a-f]{16})([0-9a-f]{16})(?=[/?]|$)")
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-def test_a_text_is_read_once(modules: Any) -> None:
+def test_a_scope_text_is_parsed_once(modules: Any) -> None:
     resolve = modules["resolve"].resolve
     first = resolve("image:cloud-3")
 
@@ -11,7 +11,7 @@ def test_a_text_is_read_once(modules: Any) -> None:
     assert not modules.same(first, resolve(" image:cloud-3"))
 
 
-def test_a_refused_text_stays_refused(modules: Any) -> None:
+def test_a_refused_scope_text_is_refused_again(modules: Any) -> None:
     for _ in range(2):
         assert modules["resolve"].resolve("image:") == (
             None,
@@ -19,7 +19,7 @@ def test_a_refused_text_stays_refused(modules: Any) -> None:
         )
 
 
-def test_memory_is_bounded(modules: Any) -> None:
+def test_remembered_scopes_are_limited(modules: Any) -> None:
     resolve = modules["resolve"].resolve
     first = resolve("image:first")
     for number in range(2000):
@@ -30,7 +30,7 @@ def test_memory_is_bounded(modules: Any) -> None:
     assert again.suffix == first.suffix == "~1~*:cloud-1;image:first"
 
 
-def test_a_target_says_what_is_done_with_it(modules: Any) -> None:
+def test_a_resolved_target_says_whether_it_is_foreign_and_has_several_clouds(modules: Any) -> None:
     resolve = modules["resolve"]
     resolved = resolve.resolve("image:cloud-2|cloud-3;network:[region=eu];nova:local")
 

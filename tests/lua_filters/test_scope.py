@@ -53,7 +53,9 @@ def lua(new_modules: Any) -> Lua:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.get("error")], ids=why)
-def test_the_vector_holds(lua: Lua, case: dict[str, Any]) -> None:
+def test_the_lexical_form_in_lua_of_an_accepted_vector_is_as_expected(
+    lua: Lua, case: dict[str, Any]
+) -> None:
     assert lua.lexical(as_bytes(case)) == case["lexical"]
 
     done = lua.complete(as_bytes(case), case["origin"])
@@ -68,12 +70,12 @@ def test_the_vector_holds(lua: Lua, case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.get("error")], ids=why)
-def test_the_vector_is_refused(lua: Lua, case: dict[str, Any]) -> None:
+def test_a_refused_vector_is_refused_by_lua(lua: Lua, case: dict[str, Any]) -> None:
     assert lua.lexical(as_bytes(case)) is None
     assert lua.reason(as_bytes(case))
 
 
-def test_each_service_is_bound_once(lua: Lua) -> None:
+def test_lua_accepts_one_binding_for_each_service(lua: Lua) -> None:
     most = ";".join(f"{service}:a" for service in ("*", *sorted(SERVICE_TYPES)))
     assert lua.lexical(most.encode()) == most
 
@@ -81,7 +83,7 @@ def test_each_service_is_bound_once(lua: Lua) -> None:
         assert "is bound twice" in lua.reason(f"{most};{service}:a".encode())
 
 
-def test_so_many_bytes_are_a_scope(lua: Lua) -> None:
+def test_the_bytes_of_a_scope_are_limited_in_lua(lua: Lua) -> None:
     longest = b"glance:a".ljust(2048)
     assert lua.lexical(longest) == "image:a"
 
@@ -100,7 +102,7 @@ def in_python(function: Callable[..., str], *args: Any) -> str | ScopeError:
 @example(text=b"glance:" + b"a" * 2041)
 @example(text=b"glance:" + b"a" * 2042)
 @example(text=b"")
-def test_lua_and_python_agree(lua: Lua, text: bytes) -> None:
+def test_lua_and_python_agree_about_any_scope(lua: Lua, text: bytes) -> None:
     lexical = in_python(lexical_form, text)
     if isinstance(lexical, ScopeError):
         assert lua.lexical(text) is None

@@ -33,7 +33,7 @@ def clock(new_modules: Callable[..., Any]) -> Clock:
     return Clock(new_modules(new_targets_per_second=2, new_targets_burst=5, max_targets=50))
 
 
-def test_a_burst_and_then_so_many_each_second(clock: Clock) -> None:
+def test_a_worker_may_name_a_burst_of_targets_and_then_so_many_each_second(clock: Clock) -> None:
     assert clock.how_many() == 5
     clock.at(1001)
     assert clock.how_many() == 2
@@ -41,14 +41,14 @@ def test_a_burst_and_then_so_many_each_second(clock: Clock) -> None:
     assert clock.how_many() == 4
 
 
-def test_a_rest_gives_no_more_than_a_burst(clock: Clock) -> None:
+def test_an_idle_worker_saves_up_no_more_than_a_burst(clock: Clock) -> None:
     clock.how_many()
     clock.at(5000)
 
     assert clock.how_many() == 5
 
 
-def test_a_clock_that_is_set_back_gives_nothing_and_takes_nothing(clock: Clock) -> None:
+def test_a_clock_set_back_changes_no_rate_of_targets(clock: Clock) -> None:
     assert clock.how_many(4) == 4
     clock.at(10)
     assert clock.how_many() == 1
@@ -56,7 +56,7 @@ def test_a_clock_that_is_set_back_gives_nothing_and_takes_nothing(clock: Clock) 
     assert clock.how_many() == 2
 
 
-def test_all_together_are_bounded_all_the_same(clock: Clock) -> None:
+def test_the_total_of_targets_is_limited(clock: Clock) -> None:
     total = 0
     for second in range(1001, 1100):
         clock.at(second)
@@ -65,7 +65,7 @@ def test_all_together_are_bounded_all_the_same(clock: Clock) -> None:
     assert total == 50
 
 
-def test_a_long_name_counts_as_several(clock: Clock) -> None:
+def test_a_long_target_name_counts_as_several(clock: Clock) -> None:
     """Two of 300 bytes for each, of the five at once and of the fifty in all."""
     assert clock.how_many(size=300) == 3
     total = 3

@@ -25,7 +25,7 @@ def cases(name: str) -> Any:
 
 
 @cases("split.json")
-def test_split(modules: Any, case: dict[str, Any]) -> None:
+def test_a_token_is_split_as_the_vector_says(modules: Any, case: dict[str, Any]) -> None:
     split = modules["tokens"].split(case["token"])
 
     if case.get("refused"):
@@ -38,7 +38,7 @@ def test_split(modules: Any, case: dict[str, Any]) -> None:
 
 
 @cases("body.json")
-def test_strip_of_a_body(modules: Any, case: dict[str, Any]) -> None:
+def test_a_login_body_is_stripped_as_the_vector_says(modules: Any, case: dict[str, Any]) -> None:
     stripped = modules["token_body"].strip(case["body"])
 
     if case.get("refused"):
@@ -56,7 +56,7 @@ def strip(new_modules: Any) -> Any:
 
 
 @given(document=JSON)
-def test_only_the_token_of_a_body_changes(strip: Any, document: Any) -> None:
+def test_stripping_a_login_body_changes_only_its_token(strip: Any, document: Any) -> None:
     """As a parser sees it, whatever the document is."""
     stripped = strip(json.dumps(document))
     sent = stripped if isinstance(stripped, str) else stripped[0]
@@ -73,7 +73,7 @@ def expected(document: Any) -> Any:
     return document
 
 
-def test_a_deep_body_is_left_alone(modules: Any) -> None:
+def test_a_deeply_nested_login_body_is_unchanged(modules: Any) -> None:
     body = "[" * 60000 + '"~"'
 
     assert modules["token_body"].strip(body) in (body, (body, None))

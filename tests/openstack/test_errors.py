@@ -62,14 +62,14 @@ def message(answer: Response) -> str:
     ],
     ids=["unknown", "no-service", "closed", "too-long"],
 )
-def test_the_command_says_in_one_line_what_a_scope_cannot_have(
+def test_the_command_prints_one_line_for_a_scope_that_cannot_be_served(
     clouds: Clouds, scope: str, status: int, output: str
 ) -> None:
     assert clouds.command("image", "list", "--scope", scope) == (status, output)
 
 
 @pytest.mark.usefixtures("_no_control_plane")
-def test_the_command_says_in_one_line_that_the_control_plane_is_away(clouds: Clouds) -> None:
+def test_the_command_prints_one_line_if_the_control_plane_is_unreachable(clouds: Clouds) -> None:
     status, output = clouds.command("image", "list", "--scope", f"{{glance:{HOME}|{OTHER}|{HOME}}}")
     assert (status, output) == (
         1,
@@ -78,19 +78,19 @@ def test_the_command_says_in_one_line_that_the_control_plane_is_away(clouds: Clo
     )
 
 
-def test_the_command_says_in_one_line_where_a_scope_is_wrong(clouds: Clouds) -> None:
+def test_the_command_prints_one_line_with_the_column_of_a_malformed_scope(clouds: Clouds) -> None:
     status, output = clouds.command("image", "list", "--scope", "{glance:cloud-2")
     expected = "openstack: error: argument --scope: column 16: '}' is missing after 'cloud-2'"
     assert (status, output) == (2, expected)
 
 
-def test_the_command_says_in_one_line_what_does_not_answer(clouds: Clouds) -> None:
+def test_the_command_prints_one_line_for_an_unreachable_cloud(clouds: Clouds) -> None:
     status, output = clouds.command("image", "list", "--scope", "{glance:dead}")
     expected = "image@dead cannot be reached: connection refused (HTTP 503)"
     assert (status, output) == (1, expected)
 
 
-def test_the_command_says_in_one_line_that_a_role_does_not_count(clouds: Clouds) -> None:
+def test_the_command_prints_one_line_for_a_role_that_is_not_honoured(clouds: Clouds) -> None:
     status, output = clouds.command(
         *("image", "create", "mine", "--public", "--scope", AT_OTHER), OS_CLOUD=f"{HOME}-admin"
     )
@@ -103,7 +103,7 @@ def test_the_command_says_in_one_line_that_a_role_does_not_count(clouds: Clouds)
     assert "\n" not in output
 
 
-def test_the_command_says_in_one_line_that_an_identity_is_not_honoured(clouds: Clouds) -> None:
+def test_the_command_prints_one_line_for_an_identity_that_is_not_honoured(clouds: Clouds) -> None:
     scope = f"{{keystone:stranger;glance:{OTHER}}}"
     status, output = clouds.command("image", "list", "--scope", scope)
     assert (status, output) == (
@@ -132,7 +132,7 @@ def test_the_command_says_in_one_line_that_an_identity_is_not_honoured(clouds: C
     ],
     ids=["unknown", "unknown-identity", "no-service", "closed", "wrong", "operator", "too-long"],
 )
-def test_a_scope_that_cannot_be_served_gets_a_sentence(
+def test_a_scope_that_cannot_be_served_is_answered_with_a_sentence(
     clouds: Clouds, scope: str, status: int, sentence: str
 ) -> None:
     path = "/identity/v3" if "keystone" in scope else IMAGES
@@ -140,13 +140,13 @@ def test_a_scope_that_cannot_be_served_gets_a_sentence(
     assert (answer.status, message(answer)) == (status, sentence)
 
 
-def test_a_scope_with_too_many_clouds_gets_a_sentence(clouds: Clouds) -> None:
+def test_a_scope_with_too_many_clouds_is_answered_with_a_sentence(clouds: Clouds) -> None:
     answer = clouds.ask("GET", IMAGES, scope=TOO_MANY)
     assert answer.status == 400
     assert "more than 32 clouds and labels in one expression" in message(answer)
 
 
-def test_an_identity_that_is_not_honoured_is_refused_by_the_service(clouds: Clouds) -> None:
+def test_an_identity_that_is_not_honoured_is_refused_by_glance(clouds: Clouds) -> None:
     scope = f"{{keystone:stranger;glance:{OTHER}}}"
     token = clouds.member(scope=scope)
     answer = clouds.ask("GET", IMAGES, token)
@@ -155,7 +155,7 @@ def test_an_identity_that_is_not_honoured_is_refused_by_the_service(clouds: Clou
     assert answer.headers["x-scopeway-rejected"] == "true"
 
 
-def test_the_service_is_told_why_an_identity_is_not_honoured(clouds: Clouds) -> None:
+def test_a_service_gets_a_404_for_a_token_that_is_not_honoured(clouds: Clouds) -> None:
     token = clouds.member(scope="{keystone:stranger}")
     logs = AccessLogs({OTHER: clouds.sites[OTHER].access_log})
     answer = clouds.ask("GET", TOKENS, cloud=OTHER, X_Subject_Token=token)
@@ -166,14 +166,14 @@ def test_the_service_is_told_why_an_identity_is_not_honoured(clouds: Clouds) -> 
     assert seen == [("identity.validate@stranger", 404)]
 
 
-def test_a_role_that_does_not_count_is_a_403_of_the_service(clouds: Clouds) -> None:
+def test_a_role_that_is_not_honoured_gives_a_403_of_glance(clouds: Clouds) -> None:
     public = new_image("cut", visibility="public")
     answer = clouds.ask("POST", IMAGES, clouds.admin(), scope=AT_OTHER, document=public)
     assert answer.status == 403
 
 
 @pytest.mark.usefixtures("_no_control_plane")
-def test_without_a_control_plane_only_what_is_new_is_an_error(clouds: Clouds, debian: str) -> None:
+def test_only_new_targets_fail_without_a_control_plane(clouds: Clouds, debian: str) -> None:
     known, new = f"glance:{OTHER}", f"glance:{OTHER} | cloud-1 | {OTHER}"
     answer = clouds.ask("GET", IMAGES, scope=new)
     assert answer.status == 503

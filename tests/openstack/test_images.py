@@ -35,14 +35,14 @@ def test_images_are_those_of_the_cloud_in_the_scope(clouds: Clouds) -> None:
 
 
 @pytest.mark.usefixtures("debian")
-def test_the_openstack_command_lists_them(clouds: Clouds) -> None:
+def test_the_openstack_command_lists_images_of_the_cloud_in_the_scope(clouds: Clouds) -> None:
     scope = f"{{keystone:{HOME};glance:{OTHER}}}"
     status, output = clouds.command("image", "list", "-f", "value", "-c", "Name", "--scope", scope)
     assert status == 0, output
     assert "debian" in output.splitlines()
 
 
-def test_the_home_keystone_validates(clouds: Clouds) -> None:
+def test_the_home_keystone_validates_the_token_of_a_foreign_user(clouds: Clouds) -> None:
     token = clouds.member()
     logs = AccessLogs({OTHER: clouds.sites[OTHER].access_log})
     logs.news()  # lines of earlier requests may still come
@@ -51,7 +51,7 @@ def test_the_home_keystone_validates(clouds: Clouds) -> None:
     assert [hop.served_by for hop in asked if hop.method == "GET"] == [HOME]
 
 
-def test_a_member_of_a_cloud_is_a_member_at_the_other(clouds: Clouds) -> None:
+def test_a_member_of_a_cloud_is_a_member_at_another_cloud(clouds: Clouds) -> None:
     token = clouds.member()
     made = clouds.ask("POST", IMAGES, token, scope=AT_OTHER, document=new_image("mine"))
     assert made.status == 201, made
@@ -61,7 +61,7 @@ def test_a_member_of_a_cloud_is_a_member_at_the_other(clouds: Clouds) -> None:
     assert clouds.ask("DELETE", path, token, scope=AT_OTHER).status == 204
 
 
-def test_a_method_in_the_query_does_not_get_past_the_policy(clouds: Clouds) -> None:
+def test_a_method_in_the_query_does_not_bypass_the_policy(clouds: Clouds) -> None:
     """Glance itself goes by it."""
     token = clouds.member()
     made = clouds.ask("POST", IMAGES, token, scope=AT_OTHER, document=new_image("stays"))
@@ -82,7 +82,7 @@ BOTH = b'{"status": "accepted", "a": "&_method=PUT&"}'
 """A form to Routes, and JSON to what is behind it."""
 
 
-def test_nor_does_one_in_a_form(clouds: Clouds) -> None:
+def test_a_method_in_a_form_does_not_bypass_the_policy(clouds: Clouds) -> None:
     """Glance itself goes by it."""
     owner, invited = clouds.member(), clouds.admin()
     path = _shared(clouds, owner, invited)
@@ -99,7 +99,7 @@ def test_nor_does_one_in_a_form(clouds: Clouds) -> None:
     assert through.json["status"] == "accepted"
 
 
-def test_what_the_openstack_command_sends_is_no_form(clouds: Clouds) -> None:
+def test_requests_of_the_openstack_command_are_no_forms(clouds: Clouds) -> None:
     scope = f"{{keystone:{HOME};glance:{OTHER}}}"
     with _methods(clouds, ["GET", "POST", "PUT", "PATCH"]):
         made = clouds.command(
@@ -149,14 +149,14 @@ def _methods(clouds: Clouds, methods: list[str]) -> Iterator[None]:
         put(usual, 404)
 
 
-def test_what_is_made_there_belongs_to_the_mapped_project(clouds: Clouds) -> None:
+def test_an_image_of_a_foreign_user_belongs_to_the_mapped_project(clouds: Clouds) -> None:
     token = clouds.member()
     project = clouds.validated(token)["project"]["id"]
     made = clouds.ask("POST", IMAGES, token, scope=AT_OTHER, document=new_image("owned"))
     assert made.json["owner"] == namespace(HOME) + project[16:]
 
 
-def test_they_are_listed_by_the_owners_id_at_home(clouds: Clouds) -> None:
+def test_images_of_a_foreign_user_are_listed_by_the_project_id_at_home(clouds: Clouds) -> None:
     token = clouds.member()
     project = clouds.validated(token)["project"]["id"]
     owned = new_image("listed by its owner", owner=project)
@@ -168,7 +168,7 @@ def test_they_are_listed_by_the_owners_id_at_home(clouds: Clouds) -> None:
         assert "listed by its owner" in image_names(listed)
 
 
-def test_one_is_shared_with_another_project_of_home(clouds: Clouds) -> None:
+def test_a_foreign_user_shares_an_image_with_another_project_of_home(clouds: Clouds) -> None:
     """Each says the ids that she knows; at the other cloud nobody else sees it."""
     owner, friend = clouds.member(), clouds.admin()
     image = _made(clouds, owner, "for a friend")
@@ -192,7 +192,7 @@ def test_one_is_shared_with_another_project_of_home(clouds: Clouds) -> None:
 
 
 @pytest.mark.parametrize("ours", [True, False], ids=["home", "there"])
-def test_the_openstack_command_shares_one(clouds: Clouds, ours: bool) -> None:
+def test_the_openstack_command_shares_an_image_of_another_cloud(clouds: Clouds, ours: bool) -> None:
     """With a project of home, and with one of the other cloud, which is named with its cloud."""
     image = _made(clouds, clouds.member(), "by the command")
     cloud, friend = (HOME, clouds.admin()) if ours else (OTHER, clouds.member(OTHER))
@@ -215,7 +215,7 @@ def _made(clouds: Clouds, token: str, name: str) -> str:
     return str(made.json["id"])
 
 
-def test_a_member_there_does_not_see_what_a_foreign_project_made(clouds: Clouds) -> None:
+def test_a_local_member_does_not_see_the_image_of_a_foreign_project(clouds: Clouds) -> None:
     made = clouds.ask(
         "POST", IMAGES, clouds.member(), scope=AT_OTHER, document=new_image("foreign")
     )
@@ -223,7 +223,7 @@ def test_a_member_there_does_not_see_what_a_foreign_project_made(clouds: Clouds)
     assert clouds.ask("GET", path, clouds.member(OTHER), cloud=OTHER).status == 404
 
 
-def test_an_upload_reaches_glance_as_it_comes(clouds: Clouds) -> None:
+def test_an_upload_is_streamed_to_glance(clouds: Clouds) -> None:
     """Nothing on the way waits for its end, nor does the server that Glance runs in."""
     token, half = clouds.member(), b"x" * (1 << 20)
     image = _made(clouds, token, "large")
@@ -247,7 +247,7 @@ def test_an_upload_reaches_glance_as_it_comes(clouds: Clouds) -> None:
     assert stored.stat().st_size == 2 * len(half)
 
 
-def test_an_administrator_at_home_is_none_at_the_other(clouds: Clouds) -> None:
+def test_an_administrator_at_home_is_no_administrator_at_another_cloud(clouds: Clouds) -> None:
     token = clouds.admin()
     public = new_image("everybody's", visibility="public")
     assert clouds.ask("POST", IMAGES, token, document=public).status == 201
@@ -255,7 +255,7 @@ def test_an_administrator_at_home_is_none_at_the_other(clouds: Clouds) -> None:
     assert refused.status == 403, refused
 
 
-def test_an_administrator_at_home_cannot_change_an_image_of_the_other(
+def test_an_administrator_at_home_cannot_change_an_image_of_another_cloud(
     clouds: Clouds, debian: str
 ) -> None:
     path = f"{IMAGES}/{debian}"
@@ -263,6 +263,6 @@ def test_an_administrator_at_home_cannot_change_an_image_of_the_other(
     assert clouds.ask("GET", path, clouds.member(OTHER), cloud=OTHER).status == 200
 
 
-def test_a_token_of_nobody_is_refused(clouds: Clouds) -> None:
+def test_an_invalid_token_is_refused(clouds: Clouds) -> None:
     assert clouds.ask("GET", IMAGES, "nonsense", scope=AT_OTHER).status == 401
     assert clouds.ask("GET", TOKENS, "nonsense", X_Subject_Token="nonsense").status == 401

@@ -32,7 +32,9 @@ pytestmark = [
         ("closed", "databases"),
     ],
 )
-def test_nothing_is_left_of_a_demo(tmp_path: Path, end: str, moment: str) -> None:
+def test_an_interrupted_demo_leaves_no_processes_and_no_files(
+    tmp_path: Path, end: str, moment: str
+) -> None:
     terminal = Terminal(DEMO, folder=ROOT, temporary=tmp_path)
     terminal.wait_for(moment)
     ENDS[end](terminal)

@@ -12,7 +12,7 @@ FROM_HOME = f"~1~*:{OTHER};identity:{HOME}"
 
 
 @pytest.mark.parametrize("impersonation", [True, False])
-def test_the_other_cloud_takes_it(clouds: Clouds, impersonation: bool) -> None:
+def test_a_trust_token_is_accepted_by_another_cloud(clouds: Clouds, impersonation: bool) -> None:
     token = clouds.trust_token(impersonation=impersonation)
     answer = clouds.ask("GET", IMAGES, token, scope=AT_OTHER)
     assert answer.status == 200, answer
@@ -23,7 +23,9 @@ def test_the_other_cloud_takes_it(clouds: Clouds, impersonation: bool) -> None:
     assert trust["trustor_user"]["id"].startswith(namespace(HOME))
 
 
-def test_with_keystones_default_policy_it_is_not_valid_there(clouds: Clouds) -> None:
+def test_a_trust_token_is_refused_elsewhere_with_the_default_policy_of_keystone(
+    clouds: Clouds,
+) -> None:
     """Keystone answers 403, of which Nova would make a broken Keystone: 503."""
     token = clouds.trust_token(impersonation=True)
     asking, subject = clouds.admin(OTHER), token + FROM_HOME
@@ -40,7 +42,7 @@ def test_with_keystones_default_policy_it_is_not_valid_there(clouds: Clouds) -> 
         assert "it is of a trust that impersonates" in refused.json["error"]["message"]
 
 
-def test_such_a_token_asks_about_no_token_that_it_does_not_hold(clouds: Clouds) -> None:
+def test_a_trust_token_can_validate_tokens_but_not_list_or_revoke_anything(clouds: Clouds) -> None:
     """What the policy of the demo lets it do: the holder of a token may ask about it anyhow."""
     token = clouds.trust_token(impersonation=True)
     other = clouds.admin()

@@ -109,7 +109,7 @@ def comparable(url: str) -> str:
     return requests.utils.unquote(url)
 
 
-def test_a_new_image_is_where_its_location_says(entrance: Entrance) -> None:
+def test_the_location_of_a_new_image_leads_to_it(entrance: Entrance) -> None:
     token = entrance.log_in()
     answer = entrance.ask("POST", f"{entrance.image}/v2/images", token, new_image("linked"))
     location = answer.headers["Location"]
@@ -118,7 +118,7 @@ def test_a_new_image_is_where_its_location_says(entrance: Entrance) -> None:
     assert entrance.ask("GET", location, token).json()["name"] == "linked"
 
 
-def test_a_new_namespace_is_where_its_location_says(entrance: Entrance) -> None:
+def test_the_location_of_a_new_namespace_leads_to_it(entrance: Entrance) -> None:
     token = entrance.log_in()
     url = f"{entrance.image}/v2/metadefs/namespaces"
     answer = entrance.ask("POST", url, token, {"namespace": "Linked"})
@@ -131,7 +131,7 @@ def test_a_new_namespace_is_where_its_location_says(entrance: Entrance) -> None:
 @pytest.mark.parametrize(
     ("service", "path"), [("identity", ""), ("identity", "/v3"), ("image", "")]
 )
-def test_versions_lead_to_the_front(entrance: Entrance, service: str, path: str) -> None:
+def test_links_to_versions_lead_to_the_front(entrance: Entrance, service: str, path: str) -> None:
     base = getattr(entrance, service)
     answer = entrance.ask("GET", f"{base}{path}/", "")
     found = [*URL.findall(answer.text), *filter(None, [answer.headers.get("Location")])]
@@ -147,7 +147,7 @@ def test_a_redirect_leads_to_the_front(entrance: Entrance) -> None:
     assert comparable(answer.headers["Location"]) == comparable(f"{entrance.image}/v2/")
 
 
-def test_next_pages_lead_to_the_front(entrance: Entrance) -> None:
+def test_links_to_next_pages_lead_to_the_front(entrance: Entrance) -> None:
     token = entrance.log_in()
     first = entrance.ask("GET", f"{entrance.identity}/v3/projects?limit=1", token).json()
     links = first["links"]
@@ -211,7 +211,7 @@ class TestSdk:
 
     @pytest.mark.usefixtures("debian")
     @pytest.mark.parametrize("region", [None, REGION, demo.REGION])
-    def test_it_stays_at_its_front_whatever_its_region(
+    def test_the_sdk_uses_the_front_whatever_its_region(
         self, connect: Any, secure: Any, region: str | None
     ) -> None:
         front, _ = secure
@@ -222,7 +222,7 @@ class TestSdk:
         assert "debian" in images
         assert endpoint == f"https://{ADDRESS}:{front['ports']['image']}"
 
-    def test_the_command_lists_the_catalog_of_its_front(
+    def test_the_openstack_command_lists_the_catalog_of_its_front(
         self, clouds: Clouds, secure: Any, tmp_path: Path
     ) -> None:
         front, authority = secure

@@ -39,25 +39,25 @@ def login(clouds: Clouds, identity: dict[str, object], **more: object) -> Any:
     return answer
 
 
-def test_a_token_that_was_fetched_with_a_scope_carries_it(clouds: Clouds) -> None:
+def test_a_token_fetched_with_a_scope_carries_it(clouds: Clouds) -> None:
     token = clouds.member(scope=AT_OTHER)
     assert token.endswith(SUFFIX)
     assert debian_is_listed(clouds.ask("GET", IMAGES, token))
 
 
-def test_the_scope_in_a_url_of_identity_is_carried_by_the_token(clouds: Clouds) -> None:
+def test_a_token_fetched_at_a_url_with_a_scope_carries_it(clouds: Clouds) -> None:
     front = clouds.sites[HOME].front_url
     url = f"{front}/~{quote(AT_OTHER, safe=':;')}/identity/v3"
     token = log_in(url, user=MEMBER, project=PROJECT)
     assert debian_is_listed(clouds.ask("GET", IMAGES, token))
 
 
-def test_the_scope_in_a_url_of_a_service_counts(clouds: Clouds) -> None:
+def test_the_scope_in_the_url_of_a_service_is_used(clouds: Clouds) -> None:
     path = f"/~{quote(AT_OTHER, safe=':;')}{IMAGES}"
     assert debian_is_listed(clouds.ask("GET", path, clouds.member()))
 
 
-def test_a_token_with_a_scope_is_exchanged_for_one_with_the_same(clouds: Clouds) -> None:
+def test_a_token_with_a_scope_is_exchanged_for_one_with_the_same_scope(clouds: Clouds) -> None:
     token = clouds.member(scope=AT_OTHER)
     identity: dict[str, object] = {"methods": ["token"], "token": {"id": token}}
     project = {"name": PROJECT, "domain": {"id": "default"}}
@@ -67,7 +67,7 @@ def test_a_token_with_a_scope_is_exchanged_for_one_with_the_same(clouds: Clouds)
     assert debian_is_listed(clouds.ask("GET", IMAGES, again))
 
 
-def test_the_openstack_command_may_log_in_with_such_a_token(clouds: Clouds) -> None:
+def test_the_openstack_command_logs_in_with_a_token_with_a_scope(clouds: Clouds) -> None:
     """Its body holds the token, suffix and all."""
     status, output = clouds.command(
         *("--os-auth-type", "token", "--os-token", clouds.member(scope=AT_OTHER)),
@@ -82,7 +82,7 @@ def test_the_openstack_command_may_log_in_with_such_a_token(clouds: Clouds) -> N
 
 # the SDK warns of what it will drop, also where only itself uses it
 @pytest.mark.filterwarnings("ignore::openstack.warnings._RemovedInSDKWarning")
-def test_the_sdk_connects_as_another_project_with_such_a_token(clouds: Clouds) -> None:
+def test_the_sdk_connects_as_another_project_with_a_token_with_a_scope(clouds: Clouds) -> None:
     """With a token for its own login too: then its body holds that token, suffix and all."""
     keystone = Keystone(clouds.sites[HOME])
     project = keystone.create("projects", name="second", domain_id="default")
@@ -105,12 +105,12 @@ def test_the_sdk_connects_as_another_project_with_such_a_token(clouds: Clouds) -
         assert "debian" in [image.name for image in second.image.images()]
 
 
-def test_endpoints_are_in_a_region(clouds: Clouds) -> None:
+def test_catalog_endpoints_have_the_region_of_the_demo(clouds: Clouds) -> None:
     catalog = clouds.validated(clouds.member())["catalog"]
     assert {each["region"] for entry in catalog for each in entry["endpoints"]} == {REGION}
 
 
-def test_a_token_with_a_scope_validates_at_home(clouds: Clouds) -> None:
+def test_a_token_with_a_scope_is_validated_by_its_home(clouds: Clouds) -> None:
     token = clouds.member(scope=AT_OTHER)
     assert clouds.validated(token)["user"]["name"] == MEMBER
 
@@ -205,12 +205,12 @@ def test_a_revoked_token_is_refused_at_the_other_cloud_as_soon_as_at_home(clouds
         ("~", 400),
     ],
 )
-def test_a_forged_suffix_gets_nothing(clouds: Clouds, suffix: str, status: int) -> None:
+def test_a_forged_token_suffix_is_refused(clouds: Clouds, suffix: str, status: int) -> None:
     answer = clouds.ask("GET", IMAGES, clouds.member() + suffix)
     assert answer.status == status, answer
 
 
-def test_a_forged_suffix_makes_no_administrator(clouds: Clouds) -> None:
+def test_a_forged_token_suffix_does_not_make_an_administrator(clouds: Clouds) -> None:
     public = new_image("forged", visibility="public")
     answer = clouds.ask("POST", IMAGES, clouds.admin() + SUFFIX, document=public)
     assert answer.status == 403, answer

@@ -8,7 +8,9 @@ from openstack_clouds import HOME, IMAGES, OTHER, Clouds
 
 
 @pytest.mark.parametrize("cloud", [HOME, OTHER])
-def test_a_peer_answers_nobody_without_a_certificate(clouds: Clouds, cloud: str) -> None:
+def test_a_peer_of_the_demo_refuses_a_connection_without_a_certificate(
+    clouds: Clouds, cloud: str
+) -> None:
     with pytest.raises(Refused):
         send2(clouds.sites[cloud].peer, IMAGES)
 
@@ -26,7 +28,7 @@ def test_the_policies_of_the_clouds_are_enforced_at_their_own_envoys(clouds: Clo
     assert allowed() > before
 
 
-def test_explain_names_the_rule(clouds: Clouds) -> None:
+def test_explain_names_the_rule_of_the_demo(clouds: Clouds) -> None:
     registry = ("--registry", clouds.plane.registry, "--from", HOME)
     told = run_scopeway("explain", *registry, "--scope", f"glance:{OTHER}", "image")
 

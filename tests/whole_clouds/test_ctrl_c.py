@@ -14,7 +14,9 @@ DEMO = ["env", "PYTHONPATH=tests/support", sys.executable, "-m", "demo"]
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("end", ["ctrl-c", "sigterm", "closed"])
-def test_nothing_is_left_of_the_full_demo(tmp_path: Path, end: str) -> None:
+def test_an_interrupted_full_demo_leaves_no_processes_and_no_files(
+    tmp_path: Path, end: str
+) -> None:
     """MariaDB, RabbitMQ, Envoys and the first services run, the others are just starting."""
     terminal = Terminal([*DEMO, "--full"], folder=ROOT, temporary=tmp_path)
     terminal.wait_for("three times Keystone")

@@ -46,13 +46,13 @@ def _neighbours(clouds: Clouds) -> None:
     ],
     ids=["image", "servers", "volume", "dead"],
 )
-def test_a_server_that_cannot_be_made_is_told_in_one_line(
+def test_the_command_prints_one_line_for_a_server_that_cannot_be_created(
     clouds: Clouds, command: tuple[str, ...], scope: str, line: str
 ) -> None:
     assert clouds.command(*command, "--scope", scope) == (1, line)
 
 
-def test_an_administrator_at_home_does_not_see_the_servers_of_all_there(clouds: Clouds) -> None:
+def test_an_administrator_at_home_cannot_list_all_servers_of_another_cloud(clouds: Clouds) -> None:
     status, output = clouds.command(
         *("server", "list", "--all-projects", "--scope", "{nova:cloud-999}"),
         OS_CLOUD=f"{HOME}-admin",
@@ -63,7 +63,7 @@ def test_an_administrator_at_home_does_not_see_the_servers_of_all_there(clouds: 
     assert "\n" not in output
 
 
-def test_nova_does_not_serve_an_identity_that_its_cloud_does_not_honour(clouds: Clouds) -> None:
+def test_nova_refuses_an_identity_that_its_cloud_does_not_honour(clouds: Clouds) -> None:
     status, output = clouds.command(
         "server", "list", "--scope", "{keystone:stranger;nova:cloud-999}"
     )
@@ -74,7 +74,7 @@ def test_nova_does_not_serve_an_identity_that_its_cloud_does_not_honour(clouds: 
     assert "\n" not in output
 
 
-def test_nova_serves_a_trusts_token_where_its_keystone_lets_it_validate_itself(
+def test_nova_accepts_a_trust_token_if_the_policy_of_its_keystone_allows_it(
     clouds: Clouds,
 ) -> None:
     """Heat makes such; of Keystone's 403 Nova would make a 503."""
@@ -88,7 +88,7 @@ def test_nova_serves_a_trusts_token_where_its_keystone_lets_it_validate_itself(
     assert "it is of a trust that impersonates" in refused.json["error"]["message"]
 
 
-def test_a_server_without_a_port_of_its_own_cloud_is_not_made(clouds: Clouds) -> None:
+def test_a_server_without_a_port_of_its_own_cloud_is_not_created(clouds: Clouds) -> None:
     """`network` is left unbound, and so it is the origin's: its ports are not Nova's elsewhere."""
     status, output = clouds.command(
         *("server", "create", "--image", "debian", "--flavor", "m1.small", "--wait"),
@@ -102,7 +102,7 @@ def test_a_server_without_a_port_of_its_own_cloud_is_not_made(clouds: Clouds) ->
     ("cloud", "status", "words"),
     [("cloud-7", 400, "Can not find requested image"), ("dead", 500, "GlanceConnectionFailed")],
 )
-def test_nova_tells_that_it_cannot_have_the_image(
+def test_nova_reports_an_image_that_it_cannot_fetch(
     clouds: Clouds, cloud: str, status: int, words: str
 ) -> None:
     """The command asks for the image itself first; here only Nova does."""

@@ -39,7 +39,7 @@ def token(clouds: Clouds) -> str:
     return clouds.member(scope=AT_OTHER)
 
 
-def test_the_users_own_project_is_found(clouds: Clouds, home: str) -> None:
+def test_a_foreign_user_finds_her_own_project(clouds: Clouds, home: str) -> None:
     """Nova compares it with the token's, which has another id there."""
     answer = clouds.ask("GET", f"/compute/v2.1/{home}/servers", clouds.member(scope=SCOPE))
 
@@ -49,7 +49,9 @@ def test_the_users_own_project_is_found(clouds: Clouds, home: str) -> None:
 
 
 @pytest.mark.parametrize("user", ["member", "admin"])
-def test_a_project_of_the_other_cloud_is_not(clouds: Clouds, user: str) -> None:
+def test_a_foreign_user_does_not_find_a_project_of_the_other_cloud(
+    clouds: Clouds, user: str
+) -> None:
     token = getattr(clouds, user)(scope=SCOPE)
     project = project_of(clouds, clouds.member("cloud-999"), "cloud-999")
     answer = clouds.ask("GET", f"/compute/v2.1/{project}/servers", token)
@@ -67,7 +69,9 @@ def test_a_project_of_the_other_cloud_is_not(clouds: Clouds, user: str) -> None:
         "/block-storage/v3/os-quota-sets/{}",
     ],
 )
-def test_nor_by_naming_its_cloud(clouds: Clouds, token: str, path: str) -> None:
+def test_a_foreign_user_does_not_reach_a_local_project_by_naming_its_cloud(
+    clouds: Clouds, token: str, path: str
+) -> None:
     project = project_of(clouds, clouds.member(OTHER), OTHER)
 
     refused = clouds.ask("GET", path.format(f"{project}@{OTHER}"), token)
@@ -87,7 +91,7 @@ def test_nor_by_naming_its_cloud(clouds: Clouds, token: str, path: str) -> None:
         "/block-storage/v3/{}/os-quota-sets/{}?usage=True",
     ],
 )
-def test_the_users_own_quota_and_usage_are_shown(
+def test_a_foreign_user_sees_her_own_quota_and_usage(
     clouds: Clouds, token: str, home: str, path: str
 ) -> None:
     answer = clouds.ask("GET", path.replace("{}", home), token)
@@ -97,7 +101,7 @@ def test_the_users_own_quota_and_usage_are_shown(
 
 
 @pytest.mark.parametrize("name", ["project_id", "tenant_id"])
-def test_a_network_is_made_and_listed_by_the_projects_own_id(
+def test_a_network_is_created_and_listed_by_the_project_id_at_home(
     clouds: Clouds, token: str, home: str, moved: str, name: str
 ) -> None:
     document = {"networks": [{"name": f"by-{name}", name: home}]}

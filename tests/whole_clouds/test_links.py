@@ -68,7 +68,7 @@ def way(request: pytest.FixtureRequest, clouds: Clouds) -> Way:
         *("/network/", "/network/v2.0/"),
     ],
 )
-def test_links_lead_to_the_front(way: Way, path: str) -> None:
+def test_links_of_whole_services_lead_to_the_front(way: Way, path: str) -> None:
     service = path.split("/")[1]
 
     assert way.leads_back(way.get(way.url(path)), service)
@@ -83,7 +83,9 @@ def test_links_lead_to_the_front(way: Way, path: str) -> None:
         ("/network/v2.0/subnets", "subnets"),
     ],
 )
-def test_the_next_page_is_where_the_link_says(way: Way, path: str, kind: str) -> None:
+def test_links_to_next_pages_of_whole_services_can_be_followed(
+    way: Way, path: str, kind: str
+) -> None:
     first = way.get(way.url(f"{path}?limit=1"))
     way.leads_back(first, path.split("/")[1])
     page: Any = first.json
@@ -93,7 +95,7 @@ def test_the_next_page_is_where_the_link_says(way: Way, path: str, kind: str) ->
     assert [each["id"] for each in following[kind]] != [each["id"] for each in page[kind]]
 
 
-def test_a_new_server_is_where_its_links_say(way: Way) -> None:
+def test_links_of_a_new_server_lead_to_it(way: Way) -> None:
     flavors: Any = way.get(way.url("/compute/v2.1/flavors")).json["flavors"]
     document = {"name": "linked", "flavorRef": flavors[0]["id"], "imageRef": _image(way)}
     url = way.url("/compute/v2.1/servers")
@@ -112,7 +114,7 @@ def _image(way: Way) -> str:
 
 
 @pytest.mark.parametrize("in_path", [False, True])
-def test_volumes_lead_to_the_front(clouds: Clouds, in_path: bool) -> None:
+def test_links_of_volumes_lead_to_the_front(clouds: Clouds, in_path: bool) -> None:
     way = Way(clouds, VOLUMES, in_path=in_path)
 
     assert way.leads_back(way.get(way.url("/block-storage/")), "block-storage")

@@ -14,7 +14,7 @@ def entries(scene: Scene) -> None:
 
 @pytest.mark.usefixtures("entries")
 @pytest.mark.parametrize("cloud", [cloud for cloud, _ in sdk.WAYS])
-def test_a_program_of_somebody_else_boots_with_an_image_of_another_cloud(
+def test_openstacksdk_alone_boots_a_server_with_an_image_of_another_cloud(
     scene: Scene, cloud: str
 ) -> None:
     sdk.boot(scene, cloud)

@@ -11,11 +11,11 @@ from demo.full.steps import HEADLINE_SCOPE, WITH_NETWORK
 from openstack_clouds import Clouds
 
 
-def test_the_command_that_started_the_project_boots_at_cloud_1(scene: Scene, cirros: str) -> None:
+def test_the_first_command_of_the_demo_boots_a_server_at_cloud_1(scene: Scene, cirros: str) -> None:
     assert scene.state(cirros, "cloud-1") == "active"
 
 
-def test_a_flavor_has_an_id_of_its_cloud(clouds: Clouds) -> None:
+def test_flavors_have_different_ids_at_each_cloud(clouds: Clouds) -> None:
     ids = {}
     for cloud in ("cloud-1", "cloud-999"):
         flavors: Any = clouds.ask(
@@ -25,7 +25,7 @@ def test_a_flavor_has_an_id_of_its_cloud(clouds: Clouds) -> None:
     assert ids["cloud-1"] != ids["cloud-999"]
 
 
-def test_identity_image_and_server_at_three_clouds(scene: Scene, deb: str) -> None:
+def test_a_server_uses_identity_image_and_compute_of_three_clouds(scene: Scene, deb: str) -> None:
     assert scene.state(deb, "cloud-999") == "active"
     assert scene.state(deb, "cloud-1") == ""
 
@@ -42,16 +42,16 @@ def test_nova_compute_fetches_a_rescue_image_of_another_cloud(scene: Scene, plai
     steps.rescue(scene, "plain1", plain)
 
 
-def test_a_big_image_flows_through_two_envoys(scene: Scene) -> None:
+def test_a_large_image_is_streamed_through_two_envoys(scene: Scene) -> None:
     big_image.tell(scene)
 
 
-def test_an_image_of_another_cloud_has_members_of_both(scene: Scene) -> None:
+def test_an_image_of_another_cloud_is_shared_with_members_of_both(scene: Scene) -> None:
     steps.share(scene)
 
 
 @pytest.mark.parametrize("scope", [HEADLINE_SCOPE, None], ids=["scoped", "plain"])
-def test_a_snapshot_is_where_the_scope_has_images(
+def test_a_snapshot_is_stored_at_the_image_cloud_of_the_scope(
     scene: Scene, scope: str | None, plain: str
 ) -> None:
     steps.snapshot(scene, "plain1", f"snap-{'there' if scope else 'here'}", scope=scope)

@@ -55,7 +55,7 @@ def test_cinder_asks_for_images_at_its_own_front_whoever_asks_first(
     assert {(hop.site, hop.served_by) for hop in asked} == {("cloud-2", "cloud-999")}
 
 
-def test_a_cloud_without_volumes_says_so(clouds: Clouds) -> None:
+def test_a_cloud_without_volumes_answers_that_it_has_none(clouds: Clouds) -> None:
     status, output = clouds.command("volume", "list")
 
     assert status == 1

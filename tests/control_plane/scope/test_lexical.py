@@ -44,7 +44,7 @@ def test_the_lexical_form_of_an_accepted_vector_is_as_expected(case: dict[str, A
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=why)
-def test_a_refused_vector_has_the_expected_error(case: dict[str, Any]) -> None:
+def test_a_refused_vector_is_refused_by_python(case: dict[str, Any]) -> None:
     text = bytes.fromhex(case["text_hex"]) if "text_hex" in case else case["text"]
 
     for refuse in (lexical_form, parse_scope):

@@ -28,7 +28,7 @@ def using(*uses: tuple[str, str]) -> TargetIndex:
     return index
 
 
-def test_a_cloud_concerns_the_targets_that_name_it() -> None:
+def test_a_changed_cloud_affects_the_targets_that_name_it() -> None:
     index = using(("image@a", "s"), ("image@b|(c|a)", "s"), ("image@b", "s"))
 
     assert affected(index, None, Cloud(name="a")) == {"image@a", "image@b|(c|a)"}
@@ -41,7 +41,7 @@ def affected(index: TargetIndex, *clouds: Cloud | None) -> frozenset[str]:
     return frozenset().union(*found)
 
 
-def test_a_cloud_concerns_the_selectors_that_it_matched_or_matches() -> None:
+def test_a_changed_cloud_affects_the_selectors_that_matched_it_or_match_it_now() -> None:
     index = using(
         ("image@[region=eu]", "s"),
         ("image@[region=eu,tier=edge]", "s"),
@@ -54,7 +54,7 @@ def test_a_cloud_concerns_the_selectors_that_it_matched_or_matches() -> None:
     assert affected(index, new, None) == {"image@[region=us]"}
 
 
-def test_local_means_the_cloud_of_each_site_that_uses_it() -> None:
+def test_local_means_the_cloud_of_each_site_that_uses_the_target() -> None:
     index = using(("image@local", "a"), ("image@local", "b"))
     index.discard("image@local", "a")
 
@@ -62,7 +62,7 @@ def test_local_means_the_cloud_of_each_site_that_uses_it() -> None:
     assert affected(index, None, Cloud(name="b")) == {"image@local"}
 
 
-def test_a_site_that_gives_up_what_means_its_own_cloud_too_leaves_it_to_others() -> None:
+def test_a_target_that_names_the_own_cloud_too_stays_known_for_other_sites() -> None:
     name = "image@a|local"
     index = using((name, "a"), (name, "b"))
     index.discard(name, "a")
@@ -71,7 +71,7 @@ def test_a_site_that_gives_up_what_means_its_own_cloud_too_leaves_it_to_others()
     assert index.by_user({name}) == {"b": [name]}
 
 
-def test_labels_and_rules_make_a_cloud_another_caller() -> None:
+def test_changed_labels_or_rules_make_a_cloud_another_caller() -> None:
     old = Cloud(name="a")
 
     assert is_another_caller(old, Cloud(name="a", labels={"tier": "edge"}))
@@ -82,7 +82,7 @@ def test_labels_and_rules_make_a_cloud_another_caller() -> None:
     assert not is_another_caller(old, Cloud(name="a", peer=Peer(address="127.0.0.1", port=1)))
 
 
-def test_a_target_is_known_until_its_last_site_gives_it_up() -> None:
+def test_a_target_is_known_until_its_last_site_discards_it() -> None:
     name = "image@a|[region=eu]"
     index = using((name, "s"), (name, "t"))
     change = None, Cloud(name="a", labels={"region": "eu"})
@@ -95,7 +95,7 @@ def test_a_target_is_known_until_its_last_site_gives_it_up() -> None:
     assert len(index) == 0
 
 
-def test_nothing_is_left_when_all_targets_are_given_up() -> None:
+def test_the_index_is_empty_when_all_targets_are_discarded() -> None:
     """Targets come and go for months, so no empty entry may stay behind."""
     names = ["image@a", "image@local", "image@[r=1]|[r=1,t=2]", "image@a&b"]
     index = using(*((name, site) for name in names for site in ("s", "t")))
@@ -152,7 +152,7 @@ FIELDS = st.sampled_from([("labels",), ("services",), ("accept",), ("peer",), No
 
 
 @given(FLEETS, st.sampled_from(NAMES), STATES, FIELDS)
-def test_every_plan_that_changes_is_among_the_affected(
+def test_every_plan_that_changes_is_among_the_affected_targets(
     fleet: dict[str, Cloud],
     name: str,
     state: dict[str, Any] | None,

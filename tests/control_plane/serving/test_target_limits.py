@@ -7,7 +7,7 @@ from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.xds.type_urls import CLUSTER
 
 
-def test_a_stream_has_so_many_targets_and_no_more() -> None:
+def test_targets_of_a_stream_are_limited() -> None:
     fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(targets=2))
     view = fleet.attach()
     names = ["image@cloud-1", "image@local", "image@cloud-1|local"]
@@ -18,7 +18,7 @@ def test_a_stream_has_so_many_targets_and_no_more() -> None:
     assert fleet.source.stats().refused == 1
 
 
-def test_rejections_have_a_limit_of_their_own(caplog: pytest.LogCaptureFixture) -> None:
+def test_rejections_of_a_stream_have_their_own_limit(caplog: pytest.LogCaptureFixture) -> None:
     fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(negative=2))
     view = fleet.attach()
     names = [f"image@cloud-{number}" for number in (7, 8, 9, 10)]
@@ -34,7 +34,7 @@ def test_rejections_have_a_limit_of_their_own(caplog: pytest.LogCaptureFixture) 
     assert len(caplog.records) == 1, "one line for each stream, not for each name"
 
 
-def test_a_name_beyond_the_limit_works_when_its_cloud_is_registered() -> None:
+def test_a_target_beyond_the_limit_of_rejections_works_when_its_cloud_is_registered() -> None:
     fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(negative=1))
     view = fleet.attach()
     assert status(view, "image@cloud-8") == "404"
@@ -46,7 +46,7 @@ def test_a_name_beyond_the_limit_works_when_its_cloud_is_registered() -> None:
     assert status(view, "image@cloud-9") is None
 
 
-def test_a_name_beyond_the_limit_stays_beyond_it_while_it_cannot_be_served() -> None:
+def test_a_name_beyond_the_limit_gets_no_rejection_while_it_cannot_be_served() -> None:
     """It is no target in use that turned into a rejection."""
     fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(negative=1))
     view = fleet.attach()
@@ -57,7 +57,7 @@ def test_a_name_beyond_the_limit_stays_beyond_it_while_it_cannot_be_served() -> 
     assert fleet.source.stats().refused == 1
 
 
-def test_one_that_came_to_work_is_a_target_like_any_other() -> None:
+def test_a_name_beyond_the_limit_that_was_served_gets_a_rejection_later() -> None:
     """It is told why, when it cannot be served any more."""
     fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(negative=1))
     view = fleet.attach()
@@ -81,7 +81,7 @@ def test_names_beyond_the_limit_count_as_targets() -> None:
     assert view.resource(CLUSTER, "image@cloud-1") is None
 
 
-def test_a_rejection_that_comes_to_work_makes_room_for_another() -> None:
+def test_a_rejection_that_becomes_a_route_makes_room_for_another() -> None:
     fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(negative=1))
     view = fleet.attach()
     assert status(view, "image@cloud-8") == "404"
@@ -92,7 +92,7 @@ def test_a_rejection_that_comes_to_work_makes_room_for_another() -> None:
     assert status(view, "image@cloud-9") == "404"
 
 
-def test_a_target_in_use_is_kept_when_it_turns_into_a_rejection() -> None:
+def test_a_target_in_use_that_becomes_a_rejection_is_kept() -> None:
     """A removal would be worse for its users than a reason."""
     fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=SourceLimits(negative=1))
     view = fleet.attach()

@@ -28,11 +28,11 @@ def control_plane(config: dict[str, Any]) -> dict[str, Any]:
     return dict(cluster)
 
 
-def test_the_package_has_the_template() -> None:
+def test_the_installed_package_contains_the_bootstrap_template() -> None:
     assert template() == TEMPLATE.read_text()
 
 
-def test_the_node_says_cloud_instance_and_protocol() -> None:
+def test_the_node_of_a_bootstrap_has_cloud_instance_and_protocol() -> None:
     node = made(instance="two", access_log="/var/log/a")["node"]
 
     assert (node["id"], node["cluster"]) == ("cloud-9/two", "cloud-9")
@@ -42,7 +42,7 @@ def test_the_node_says_cloud_instance_and_protocol() -> None:
     }
 
 
-def test_every_control_plane_is_an_endpoint() -> None:
+def test_every_control_plane_is_an_endpoint_of_the_bootstrap() -> None:
     cluster = control_plane(made(xds=[("10.0.0.1", 1), ("::1", 2)]))
     (locality,) = cluster["load_assignment"]["endpoints"]
     sockets = [each["endpoint"]["address"]["socket_address"] for each in locality["lb_endpoints"]]
@@ -54,7 +54,7 @@ def test_every_control_plane_is_an_endpoint() -> None:
     ]
 
 
-def test_a_name_is_resolved_by_envoy() -> None:
+def test_envoy_resolves_a_control_plane_given_by_name() -> None:
     cluster = control_plane(made(xds=[("10.0.0.1", 1), ("control.example", 2)]))
 
     resolver = cluster["typed_dns_resolver_config"]["typed_config"]
@@ -63,7 +63,7 @@ def test_a_name_is_resolved_by_envoy() -> None:
     assert "typed_dns_resolver_config" not in control_plane(made(xds=[("10.0.0.1", 1)]))
 
 
-def test_the_admin_interface_may_be_a_socket_that_only_its_user_opens() -> None:
+def test_the_admin_interface_can_be_a_private_unix_socket() -> None:
     address = made(admin=("unix", "/run/envoy.sock"))["admin"]["address"]
 
     assert address == {"pipe": {"path": "/run/envoy.sock", "mode": 0o600}}
@@ -72,7 +72,7 @@ def test_the_admin_interface_may_be_a_socket_that_only_its_user_opens() -> None:
 @pytest.mark.envoy
 @pytest.mark.parametrize("hosts", [["127.0.0.1"], ["127.0.0.1", "localhost"], ["::1"]])
 @pytest.mark.parametrize("unix", [True, False])
-def test_envoy_takes_it(tmp_path: Path, hosts: list[str], unix: bool) -> None:
+def test_envoy_accepts_the_bootstrap(tmp_path: Path, hosts: list[str], unix: bool) -> None:
     file = tmp_path / "envoy.yaml"
     file.write_text(
         render_bootstrap(
@@ -88,7 +88,7 @@ def test_envoy_takes_it(tmp_path: Path, hosts: list[str], unix: bool) -> None:
 
 
 @pytest.mark.envoy
-def test_envoy_takes_the_template_as_it_stands() -> None:
+def test_envoy_accepts_the_unchanged_template() -> None:
     assert validated(TEMPLATE) == ""
 
 

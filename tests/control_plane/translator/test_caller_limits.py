@@ -51,7 +51,7 @@ def rule(*names: str, eu: bool = False, **limits: int) -> AcceptRule:
     return AcceptRule(clouds=clouds, limits=CallerLimits(**limits))
 
 
-def test_each_cloud_stands_once_with_the_first_figure_that_is_stated_for_it() -> None:
+def test_each_caller_has_one_line_with_the_first_stated_limits() -> None:
     cloud = site(
         rule("cloud-3"),
         rule("cloud-1", "cloud-9", requests_per_second=200),
@@ -64,7 +64,7 @@ def test_each_cloud_stands_once_with_the_first_figure_that_is_stated_for_it() ->
     )
 
 
-def test_they_are_in_the_routes_and_only_where_there_are_some() -> None:
+def test_limits_are_in_the_peer_routes_only_if_a_rule_states_some() -> None:
     def of_lua(cloud: Cloud) -> Any:
         made = RouteConfiguration.parse(peer_routes(policy_of(cloud), INVENTORY).body)
         return made.virtual_hosts[0].typed_per_filter_config.get("lua/peer")
@@ -78,7 +78,7 @@ def test_they_are_in_the_routes_and_only_where_there_are_some() -> None:
     assert of_lua(site(rule("cloud-1"))) is None
 
 
-def test_the_constants_have_no_figure_for_what_is_unlimited() -> None:
+def test_unlimited_values_are_left_out_of_the_lua_constants() -> None:
     both = CallerLimits(requests_per_second=UNLIMITED, requests_at_once=20)
 
     assert lua_constants(site(peer=both)) == {"at_once": 20}
@@ -103,7 +103,7 @@ def refused(ask: Callable[[], Any]) -> str:
 
 
 @given(RULES, LIMITS, st.sampled_from(CALLERS))
-def test_the_lua_comes_to_what_people_are_told(
+def test_the_lua_and_the_printed_limits_agree(
     rules: list[AcceptRule], of_peer: CallerLimits, caller: Cloud
 ) -> None:
     cloud = site(*rules, peer=of_peer)

@@ -52,7 +52,7 @@ def _manifest(short: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.removesuffix(".in.yaml"))
-def test_golden(case: Path, rewrite: bool) -> None:
+def test_compiled_clusters_equal_the_golden_files(case: Path, rewrite: bool) -> None:
     golden = case.with_name(case.name.replace(".in.", ".out."))
     cluster = Cluster.parse(compiled(case)).to_dict()
 
@@ -62,7 +62,9 @@ def test_golden(case: Path, rewrite: bool) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.removesuffix(".in.yaml"))
-def test_the_bytes_are_what_envoys_types_encode_but_for_the_order_of_fields(case: Path) -> None:
+def test_compiled_bytes_equal_those_of_the_envoy_types_except_for_the_order_of_fields(
+    case: Path,
+) -> None:
     """Envoy's types take in what was joined, and give out not a byte more or less."""
     body = compiled(case)
     cluster = Cluster.parse(body)
@@ -72,7 +74,7 @@ def test_the_bytes_are_what_envoys_types_encode_but_for_the_order_of_fields(case
 
 
 @pytest.mark.envoy
-def test_envoy_accepts_every_golden_and_as_many_clouds_as_may_be(tmp_path: Path) -> None:
+def test_envoy_accepts_every_golden_cluster_and_the_largest_one(tmp_path: Path) -> None:
     """Envoy reads the very bytes that it would be sent."""
     internal_listeners = TypedExtensionConfig(
         name="envoy.bootstrap.internal_listener", typed_config=AnyMessage.pack(InternalListener())
@@ -99,7 +101,7 @@ def test_envoy_accepts_every_golden_and_as_many_clouds_as_may_be(tmp_path: Path)
     assert "deprecated" not in result.stderr
 
 
-def test_a_scope_in_a_name_or_reason_stays_text() -> None:
+def test_text_of_a_scope_in_a_cluster_is_never_a_format_string() -> None:
     """Reasons come from scopes: they must never become formats or further headers."""
     reason = "no cloud is named %REQ(authorization)%\r\nx: y\x00\u20ac"
     cluster = Cluster.parse(compile_cluster("image@x", Rejection(status=404, reason=reason)))
@@ -123,7 +125,7 @@ def test_any_text_becomes_a_header_value(text: str) -> None:
     assert header_value(value) == value
 
 
-def test_more_endpoints_mean_more_retries_up_to_a_bound() -> None:
+def test_retries_grow_with_the_endpoints_up_to_a_bound() -> None:
     retries = []
     for count in (1, 2, 20):
         options = Cluster.parse(cluster_templates.service(count, waits=False)).to_dict()

@@ -38,5 +38,7 @@ def constants(*rules: tuple[list[str], str]) -> dict[str, object]:
         ([(["[x=1]"], "mapped")], {}),
     ],
 )
-def test_rules_that_name_clouds(rules: Any, expected: dict[str, object]) -> None:
+def test_lua_constants_name_the_clouds_whose_ids_are_kept_or_mapped(
+    rules: Any, expected: dict[str, object]
+) -> None:
     assert constants(*rules) == expected

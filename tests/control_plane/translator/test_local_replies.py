@@ -113,7 +113,7 @@ def answer(port: int, request: str) -> Response:
         return connection.read()
 
 
-def test_no_answer_has_envoys_details() -> None:
+def test_local_replies_do_not_contain_response_code_details() -> None:
     assert "RESPONSE_CODE_DETAILS" not in str(local_replies())
 
 
@@ -148,7 +148,9 @@ def test_no_answer_has_envoys_details() -> None:
         ),
     ],
 )
-def test_a_cause(envoy: tuple[Envoy, int], status: int, message: str, request_: str) -> None:
+def test_each_cause_of_a_local_reply_has_its_sentence(
+    envoy: tuple[Envoy, int], status: int, message: str, request_: str
+) -> None:
     response = answer(envoy[1], request_)
 
     assert (response.status, response.error["code"]) == (status, status)
@@ -156,7 +158,9 @@ def test_a_cause(envoy: tuple[Envoy, int], status: int, message: str, request_: 
     assert response.headers["x-scopeway-served-by"] == "cloud-1"
 
 
-def test_a_service_that_says_nothing(envoy: tuple[Envoy, int], service: Echo) -> None:
+def test_a_silent_service_gives_a_504_with_a_sentence(
+    envoy: tuple[Envoy, int], service: Echo
+) -> None:
     service.raw = b"HTTP/1.1 200 OK\r\n"
     response = answer(envoy[1], f"{GET}x-scopeway-target: echo\r\n\r\n")
 

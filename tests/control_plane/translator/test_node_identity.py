@@ -18,7 +18,7 @@ def decoded(name: str) -> dict[str, object]:
     return Secret.parse(identity_secrets(IDENTITY)[name]).to_dict(casing=Casing.SNAKE)
 
 
-def test_what_a_node_says_of_its_files_comes_back_as_secrets() -> None:
+def test_files_in_the_metadata_of_a_node_become_secrets() -> None:
     metadata = {f"scopeway.identity.{key}": text for key, text in to_metadata(IDENTITY).items()}
 
     assert from_metadata(metadata) == IDENTITY
@@ -40,7 +40,7 @@ def test_what_a_node_says_of_its_files_comes_back_as_secrets() -> None:
     }
 
 
-def test_a_node_that_does_not_say_all_has_none() -> None:
+def test_a_node_with_incomplete_identity_files_has_no_identity() -> None:
     metadata = {f"scopeway.identity.{key}": text for key, text in to_metadata(IDENTITY).items()}
 
     assert from_metadata({}) is None
@@ -48,7 +48,7 @@ def test_a_node_that_does_not_say_all_has_none() -> None:
         assert from_metadata({**metadata, missing: ""}) is None
 
 
-def test_the_files_beside_a_bootstrap_say_the_same() -> None:
+def test_sds_files_of_a_bootstrap_equal_the_secrets() -> None:
     files = sds_files(IDENTITY)
     for name, file in (("identity", "identity.yaml"), ("authorities", "authorities.yaml")):
         (resource,) = yaml.safe_load(files[file])["resources"]

@@ -141,7 +141,7 @@ RULES = st.builds(
 
 
 @given(st.lists(RULES, max_size=4).map(tuple), st.sampled_from([DOMAIN, None]), st.booleans())
-def test_it_decides_as_the_rules_do(
+def test_rbac_decides_as_the_accept_rules_do(
     rules: tuple[AcceptRule, ...], domain: str | None, earlier: bool
 ) -> None:
     owner = Cloud(name="cloud-7", accept=rules)
@@ -177,7 +177,7 @@ def test_it_decides_as_the_rules_do(
         "spiffe://fleet/control-plane",
     ],
 )
-def test_no_other_name_is_that_cloud(uri: str) -> None:
+def test_rbac_accepts_no_other_name_for_a_cloud(uri: str) -> None:
     owner = Cloud(name="cloud-7", accept=(AcceptRule(clouds=(CloudPattern(name="cloud-1"),)),))
     policy = encoded(owner)
 
@@ -188,7 +188,7 @@ def test_no_other_name_is_that_cloud(uri: str) -> None:
 
 
 @pytest.mark.parametrize("earlier", [False, True])
-def test_audit_mode_enforces_nothing_and_looks_at_the_same(earlier: bool) -> None:
+def test_audit_mode_moves_the_same_matcher_to_the_shadow_rules(earlier: bool) -> None:
     rules = (AcceptRule(clouds=(CloudPattern(name="cloud-1"),), methods=("GET",)),)
     audit = Cloud(name="cloud-7", accept=rules, accept_mode="audit")
     enforced = encoded(Cloud(name="cloud-7", accept=rules), earlier=earlier).rbac
@@ -199,7 +199,7 @@ def test_audit_mode_enforces_nothing_and_looks_at_the_same(earlier: bool) -> Non
     assert audited.shadow_matcher == enforced.matcher
 
 
-def test_equal_policies_are_equal_bytes_whosever_they_are() -> None:
+def test_equal_rules_of_two_clouds_are_equal_policies() -> None:
     rules = (AcceptRule(clouds=(CloudPattern(labels={"tier": "edge", "region": "eu"}),)),)
     same = (AcceptRule(clouds=(CloudPattern(labels={"region": "eu", "tier": "edge"}),)),)
     one, other = (
@@ -209,7 +209,7 @@ def test_equal_policies_are_equal_bytes_whosever_they_are() -> None:
     assert (one, hash(one)) == (other, hash(other))
 
 
-def test_without_a_policy_everything_is_denied() -> None:
+def test_without_a_policy_every_request_is_denied() -> None:
     rbac: Any = AnyMessage.parse(deny_all()).unpack()
     seen = {"uri": "spiffe://fleet/cloud/cloud-1"}
     found = decision(rbac.matcher, seen)
@@ -218,7 +218,7 @@ def test_without_a_policy_everything_is_denied() -> None:
     assert found.action == RbacAction.DENY
 
 
-def test_golden(rewrite: bool) -> None:
+def test_compiled_rbac_equals_the_golden_file(rewrite: bool) -> None:
     """What Envoy gets of two rules."""
     eu = CloudPattern(labels={"region": "eu"})
     owner = Cloud(

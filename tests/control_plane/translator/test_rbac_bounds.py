@@ -83,7 +83,7 @@ def routes(rules: Policy, inventory: Inventory) -> bytes:
 
 @pytest.mark.parametrize("rules", [1, 5, 256])
 @pytest.mark.parametrize("own_label", [False, True])
-def test_each_caller_stands_in_it_once_whatever_the_number_of_rules(
+def test_each_caller_is_encoded_once_whatever_the_number_of_rules(
     rules: int, own_label: bool
 ) -> None:
     made = routes(by_labels(rules, fleet="f"), fleet(1000, own_label=own_label))
@@ -92,7 +92,7 @@ def test_each_caller_stands_in_it_once_whatever_the_number_of_rules(
     assert len(made) < 1000 * 150 + rules * 600 + 20_000
 
 
-def test_the_formula_of_its_size() -> None:
+def test_a_policy_has_the_size_of_the_documented_formula() -> None:
     """`docs/limits.md`: 160 bytes, the trust domain and the name a caller; 2 kB a grant."""
     rnd = random.Random(1)
     lists = [rnd.sample(range(400), 5) for _ in range(30)]
@@ -106,7 +106,7 @@ def test_the_formula_of_its_size() -> None:
     assert len(made) < 150 * (160 + len("fleet") + 63) + count * 2000 + 20_000
 
 
-def test_a_change_of_a_cloud_encodes_its_own_part_anew_and_no_other(
+def test_a_changed_cloud_encodes_only_its_own_class_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     encoded: list[int] = []
@@ -129,7 +129,7 @@ def test_a_change_of_a_cloud_encodes_its_own_part_anew_and_no_other(
     assert 0 < sum(encoded) < 400
 
 
-def test_it_is_the_same_at_every_replica() -> None:
+def test_a_policy_has_the_same_bytes_at_every_replica() -> None:
     """Whatever came before: which clouds there were, and in which order they came."""
     rules = by_labels(5, fleet="f")
     at_once = fleet(300)
@@ -146,7 +146,7 @@ def test_it_is_the_same_at_every_replica() -> None:
 
 
 @pytest.mark.parametrize("own_label", [False, True])
-def test_its_cost_grows_with_the_clouds(own_label: bool) -> None:
+def test_the_cost_of_a_policy_is_linear_in_the_clouds(own_label: bool) -> None:
     def prepare(count: int) -> Callable[[], object]:
         inventory = fleet(count, own_label=own_label)
         rbac._encoded.__init__(1, rbac._encoded._size)  # type: ignore[misc]
@@ -158,7 +158,7 @@ def test_its_cost_grows_with_the_clouds(own_label: bool) -> None:
         rbac._encoded.__init__(rbac._CACHE_ENTRIES, rbac._encoded._size)  # type: ignore[misc]
 
 
-def test_its_cost_does_not_grow_with_the_rules_times_the_clouds() -> None:
+def test_the_cost_of_a_policy_does_not_grow_with_rules_times_clouds() -> None:
     """16 times the rules for the same clouds: before, each was worked out for each cloud."""
     inventory = fleet(4000)
     few, many = by_labels(16, fleet="f"), by_labels(256, fleet="f")
@@ -179,7 +179,7 @@ def refused(rules: Policy, inventory: Inventory) -> str:
     return made.problem
 
 
-def test_rights_beyond_the_limit_let_nobody_in() -> None:
+def test_a_policy_with_rights_beyond_the_limit_denies_everybody() -> None:
     def halves(classes: int) -> Policy:
         """Each cloud in a class of its own, with two rights."""
         lists: list[list[int]] = [[] for _ in range(8)]
@@ -204,7 +204,7 @@ def test_rights_beyond_the_limit_let_nobody_in() -> None:
         )
 
 
-def test_in_audit_mode_it_denies_nobody_and_the_limits_of_its_rules_hold(
+def test_a_policy_beyond_the_limit_denies_nobody_in_audit_mode_and_keeps_its_limits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     limits = CallerLimits(requests_at_once=20)
@@ -218,7 +218,7 @@ def test_in_audit_mode_it_denies_nobody_and_the_limits_of_its_rules_hold(
     assert b"- - 20 0 cloud-1" in made.body
 
 
-def test_clouds_looked_at_beyond_the_limit_let_nobody_in() -> None:
+def test_a_policy_that_looks_at_clouds_beyond_the_limit_denies_everybody() -> None:
     inventory = fleet(100, own_label=True)
     rules = by_labels(1, fleet="f")
     with pytest.MonkeyPatch.context() as patch:
@@ -231,7 +231,7 @@ def test_clouds_looked_at_beyond_the_limit_let_nobody_in() -> None:
         )
 
 
-def test_five_rules_for_labels_that_all_of_a_large_fleet_bear_are_within_the_limit() -> None:
+def test_five_rules_for_labels_of_a_whole_large_fleet_are_within_the_limit() -> None:
     inventory = fleet(10_000, own_label=True)
     labels: list[Mapping[str, str]] = [{"fleet": "f"}, *({"region": f"r{n}"} for n in range(4))]
     rules = policy_of(
@@ -249,7 +249,7 @@ def test_five_rules_for_labels_that_all_of_a_large_fleet_bear_are_within_the_lim
 
 
 @pytest.mark.parametrize("callers", [500, 1000])
-def test_a_policy_for_envoys_of_an_earlier_version_is_bounded(callers: int) -> None:
+def test_the_size_of_a_policy_for_earlier_envoys_is_limited(callers: int) -> None:
     """One that is larger they get as others do."""
     services = SERVICES[:20]
     fields = [
@@ -276,7 +276,7 @@ def test_a_policy_for_envoys_of_an_earlier_version_is_bounded(callers: int) -> N
         assert made == others
 
 
-def test_names_whose_ids_are_kept_are_written_once_for_all_listeners(
+def test_clouds_with_kept_ids_are_quoted_once_for_all_listeners(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module = sys.modules["scopeway.lua_filters.bundle"]

@@ -69,7 +69,9 @@ class TestGolden:
         ("kind", "message", "make"),
         [("listeners", Listener, listeners), ("routes", RouteConfiguration, all_routes)],
     )
-    def test_site(self, rewrite: bool, kind: str, message: Any, make: Any) -> None:
+    def test_resources_of_a_site_equal_the_golden_files(
+        self, rewrite: bool, kind: str, message: Any, make: Any
+    ) -> None:
         file = GOLDEN / f"{kind}.yaml"
         made = yaml.safe_dump(decoded(message, make(SITE)), sort_keys=True, width=100)
         if rewrite:
@@ -86,7 +88,7 @@ def test_every_route_of_a_front_has_a_name() -> None:
 
 
 class TestWhichThereAre:
-    def test_all_have_their_routes_and_their_lua(self) -> None:
+    def test_a_site_has_listeners_routes_and_lua_for_front_ports_and_peer(self) -> None:
         made = site_resources(SITE)
 
         assert made[LISTENER].keys() == {"front", "front/image", "peer", "dispatch", "errors"}
@@ -95,7 +97,7 @@ class TestWhichThereAre:
             *("links", "lua/dispatch", "lua/front", "lua/front/image", "lua/peer")
         }
 
-    def test_a_cloud_without_an_envoy_has_none(self) -> None:
+    def test_a_cloud_without_front_and_peer_has_no_listeners(self) -> None:
         made = site_resources(Cloud(name="cloud-1"))
 
         assert [*made[LISTENER], *made[ROUTE], *made[EXTENSION]] == []
@@ -107,20 +109,20 @@ class TestWhichThereAre:
             (Cloud(name="a", peer=PEER), {"peer"}),
         ],
     )
-    def test_the_internal_listeners_come_with_any_other(
+    def test_internal_listeners_come_with_a_front_or_a_peer(
         self, cloud: Cloud, names: set[str]
     ) -> None:
         assert listeners(cloud).keys() == {*names, "dispatch", "errors"}
         assert routes(cloud).keys() == names - {"peer"}
 
-    def test_a_peer_beyond_loopback_is_not_opened(self) -> None:
+    def test_a_peer_beyond_loopback_is_not_opened_by_default(self) -> None:
         cloud = Cloud(name="a", front=FRONT, peer=Peer(address="10.0.0.1", port=1, bind="0.0.0.0"))
 
         assert "peer" not in listeners(cloud)
         assert "lua/peer" not in filters(cloud)
 
     @pytest.mark.parametrize("allowed", [{"insecure_peers": True}, {"trust_domain": "fleet"}])
-    def test_a_peer_beyond_loopback_is_opened_with_tls_or_where_that_is_allowed(
+    def test_a_peer_beyond_loopback_is_opened_with_tls_or_with_insecure_peers(
         self, allowed: Any
     ) -> None:
         cloud = Cloud(name="a", peer=Peer(address="10.0.0.1", port=1, bind="0.0.0.0"))
@@ -135,7 +137,7 @@ class TestAddresses:
     @pytest.mark.parametrize(
         ("bind", "address"), [("", "192.0.2.1"), ("0.0.0.0", "0.0.0.0"), ("::", "::")]
     )
-    def test_bind_goes_before_the_address(self, bind: str, address: str) -> None:
+    def test_a_listener_uses_bind_rather_than_the_address(self, bind: str, address: str) -> None:
         front = Front(address="192.0.2.1", port=80, ports={"image": 9292}, bind=bind)
         made = decoded(Listener, listeners(Cloud(name="a", front=front)))
 
@@ -143,7 +145,7 @@ class TestAddresses:
             socket = made[name]["address"]["socketAddress"]
             assert socket == {"address": address, "portValue": port}
 
-    def test_the_access_log_goes_where_the_envoy_wants_it(self) -> None:
+    def test_the_access_log_is_written_to_the_file_of_the_envoy(self) -> None:
         made = site_resources(SITE, "/var/log/scopeway.log")[LISTENER]
 
         assert all(b"/dev/stdout" not in body for body in made.values())
@@ -160,11 +162,11 @@ class TestLua:
         assert lua.default_source_code is not None
         return lua.default_source_code.inline_string or ""
 
-    def test_it_knows_its_site(self) -> None:
+    def test_every_lua_filter_knows_the_cloud_of_its_site(self) -> None:
         assert all('"cloud-1"' in self.lua(name) for name in filters(SITE) if name != "links")
 
     @pytest.mark.parametrize("name", ["lua/front", "lua/front/image"])
-    def test_that_of_a_front_knows_its_limits(self, name: str) -> None:
+    def test_lua_of_a_front_has_the_limits_of_targets(self, name: str) -> None:
         """Lua has the same defaults, which are for its tests."""
         limits = [
             ("max_targets", MAX_TARGETS),
@@ -174,7 +176,7 @@ class TestLua:
 
         assert all(f'["{limit}"] = {number}, ' in self.lua(name) for limit, number in limits)
 
-    def test_that_of_links_is_behind_a_gate(self) -> None:
+    def test_the_links_filter_runs_only_behind_a_matcher(self) -> None:
         config = TypedExtensionConfig.parse(filters(SITE)["links"])
         assert config.typed_config is not None
         gate = config.typed_config.to_dict()
@@ -182,10 +184,10 @@ class TestLua:
         assert gate["@type"].endswith("matching.v3.ExtensionWithMatcher")
         assert filters(SITE)["links"] == filters(Cloud(name="b", front=FRONT))["links"]
 
-    def test_a_port_of_one_service_has_lua_of_its_own(self) -> None:
+    def test_lua_of_a_single_service_port_differs_from_that_of_the_front(self) -> None:
         assert self.lua("lua/front/image") != self.lua("lua/front")
 
-    def test_every_front_has_the_lua_that_its_route_runs_on_answers(self) -> None:
+    def test_lua_of_every_front_has_the_source_for_answers(self) -> None:
         for name in ("lua/front", "lua/front/image"):
             config = TypedExtensionConfig.parse(filters(SITE)[name]).typed_config
             assert config is not None
@@ -193,7 +195,7 @@ class TestLua:
             assert isinstance(lua, Lua)
             assert "envoy_on_response = " in (lua.source_codes["answers"].inline_string or "")
 
-    def test_that_of_a_front_knows_where_it_is_reached(self) -> None:
+    def test_lua_of_a_front_has_its_urls(self) -> None:
         assert '["url"] = "http\\058\\047\\047127.0.0.1\\0588080"' in self.lua("lua/front")
         assert '["image"] = "http\\058\\047\\047127.0.0.1\\0589292"' in self.lua("lua/front/image")
         assert "8080" not in self.lua("lua/peer")
@@ -204,7 +206,7 @@ class TestLua:
 
 @pytest.mark.envoy
 @pytest.mark.parametrize("trust_domain", [None, "fleet"])
-def test_envoy_takes_the_listeners(tmp_path: Path, trust_domain: str | None) -> None:
+def test_envoy_accepts_the_listeners_of_a_site(tmp_path: Path, trust_domain: str | None) -> None:
     config = bootstrap(cloud="cloud-1", xds=[("127.0.0.1", 1)], admin=("127.0.0.1", 0))
     made = decoded(Listener, listeners(SITE, trust_domain=trust_domain))
     config["static_resources"]["listeners"] = list(made.values())
@@ -225,7 +227,7 @@ class TestTls:
         peer=PEER,
     )
 
-    def test_the_front_speaks_tls_on_all_its_ports_and_the_peer_does_not(self) -> None:
+    def test_a_front_with_tls_has_it_on_all_ports_and_the_peer_has_none(self) -> None:
         made = decoded(Listener, listeners(self.SECURE))
 
         for name in ("front", "front/image"):
@@ -239,7 +241,7 @@ class TestTls:
             assert secret["name"] == "front"
         assert "transportSocket" not in made["peer"]["filterChains"][0]
 
-    def test_the_secret_names_the_files(self) -> None:
+    def test_the_front_secret_names_the_certificate_files(self) -> None:
         made = decoded(Secret, site_resources(self.SECURE)[SECRET])
 
         assert made == {
@@ -265,13 +267,15 @@ class TestTls:
             ),
         ],
     )
-    def test_catalogs_have_https_urls(self, front: Front, urls: tuple[str, ...]) -> None:
+    def test_lua_of_a_front_with_tls_has_https_urls(
+        self, front: Front, urls: tuple[str, ...]
+    ) -> None:
         lua = filters(Cloud(name="cloud-1", front=front))["lua/front"]
 
         for url in urls:
             assert url.replace(":", "\\058").replace("/", "\\047").encode() in lua
 
-    def test_only_behind_anothers_tls_the_route_says_https(self) -> None:
+    def test_x_forwarded_proto_https_is_added_only_behind_another_tls_proxy(self) -> None:
         behind = Cloud(name="cloud-1", front=Front(address="::1", port=80, url="https://a.example"))
 
         def says(cloud: Cloud) -> bool:
@@ -285,7 +289,7 @@ class TestTls:
 
 
 class TestMutualTls:
-    def test_a_peer_takes_only_certificates_of_clouds(self) -> None:
+    def test_a_peer_requires_certificates_of_clouds(self) -> None:
         made = decoded(Listener, listeners(SITE, trust_domain="fleet"))
         (chain,) = made["peer"]["filterChains"]
         context = chain["transportSocket"]["typedConfig"]
@@ -305,7 +309,7 @@ class TestMutualTls:
         assert ours["name"] == "identity"
         assert "transportSocket" not in made["front"]["filterChains"][0]
 
-    def test_nobody_is_believed_for_ever(self) -> None:
+    def test_a_connection_to_a_peer_has_a_maximum_age(self) -> None:
         """A live connection outlives its certificate, and the trust in its authority."""
 
         def age(trust_domain: str | None) -> str | None:
@@ -315,7 +319,7 @@ class TestMutualTls:
 
         assert (age("fleet"), age(None)) == ("600s", None)
 
-    def test_the_caller_is_what_its_certificate_says(self) -> None:
+    def test_the_caller_of_a_peer_comes_from_its_certificate(self) -> None:
         assert b"DOWNSTREAM_PEER_URI_SAN" in listeners(SITE, trust_domain="fleet")["peer"]
         assert b"DOWNSTREAM_PEER_URI_SAN" not in listeners(SITE)["peer"]
         assert b'["callers"]' in filters(SITE, trust_domain="fleet")["lua/peer"]

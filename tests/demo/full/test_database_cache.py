@@ -24,7 +24,9 @@ def kept(folder: Path, openstack: Path) -> Path:
     return folder
 
 
-def test_a_saved_state_is_good_for_the_versions_that_made_it(tmp_path: Path) -> None:
+def test_a_saved_state_is_valid_only_for_the_versions_and_clouds_that_made_it(
+    tmp_path: Path,
+) -> None:
     openstack = environment(tmp_path / "old", "34.0.0")
     folder = kept(tmp_path / "kept", openstack)
 
@@ -33,11 +35,11 @@ def test_a_saved_state_is_good_for_the_versions_that_made_it(tmp_path: Path) -> 
     assert not database_cache.is_good(folder, openstack, (*CLOUDS, "cloud-3"))
 
 
-def test_nothing_saved_is_not_good(tmp_path: Path) -> None:
+def test_a_missing_saved_state_is_invalid(tmp_path: Path) -> None:
     assert not database_cache.is_good(tmp_path / "never", tmp_path, CLOUDS)
 
 
-def test_a_run_begins_with_a_copy(tmp_path: Path) -> None:
+def test_a_run_starts_with_a_copy_of_the_saved_state(tmp_path: Path) -> None:
     folder = kept(tmp_path / "kept", tmp_path)
     sites = make_sites(CLOUDS, tmp_path / "run")
     data = tmp_path / "run" / "mariadb"
@@ -49,5 +51,5 @@ def test_a_run_begins_with_a_copy(tmp_path: Path) -> None:
     assert (sites[1].folder / "fernet-keys" / "0").read_text() == "cloud-2 fernet-keys"
 
 
-def test_each_run_has_passwords_of_its_own() -> None:
+def test_each_run_has_its_own_passwords() -> None:
     assert database_cache.new_password() != database_cache.new_password()

@@ -8,7 +8,9 @@ from demo.full.environment import set_up
 from harness.supervisor import Supervisor
 
 
-def test_an_environment_without_nova_is_told_with_its_cure(tmp_path: Path) -> None:
+def test_an_environment_without_nova_is_reported_with_the_command_that_installs_it(
+    tmp_path: Path,
+) -> None:
     with (
         Supervisor(logs=tmp_path) as supervisor,
         pytest.raises(PartMissing, match=r"'nova-manage' .*: `make demo-openstack` in a checkout"),

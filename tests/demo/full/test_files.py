@@ -39,12 +39,12 @@ def parsed(service: str) -> ConfigParser:
     return parser
 
 
-def test_services_find_each_other_through_the_front_only() -> None:
+def test_whole_cloud_services_reach_each_other_through_the_front_only() -> None:
     for text in TEXTS.values():
         assert not any(f"127.0.0.1:{port}" in text for port in SITE.services.values())
 
 
-def test_nova_is_told_the_front_where_a_foreign_catalog_would_mislead_it() -> None:
+def test_nova_has_fixed_endpoints_at_the_front() -> None:
     nova = parsed("nova")
 
     assert nova["glance"]["endpoint_override"] == "http://127.0.0.1:3/image"
@@ -55,12 +55,12 @@ def test_nova_is_told_the_front_where_a_foreign_catalog_would_mislead_it() -> No
     assert nova["placement"]["endpoint_override"] == "http://127.0.0.1:3/placement"
 
 
-def test_only_nova_compute_knows_the_port_by_which_its_requests_are_told() -> None:
+def test_only_nova_compute_has_the_port_of_its_own_image_endpoint() -> None:
     assert nova_compute_conf(SITE) == "[glance]\nendpoint_override = http://127.0.0.1:6\n"
     assert not any("127.0.0.1:6" in text for text in TEXTS.values())
 
 
-def test_services_trust_the_forwarded_headers_of_their_front() -> None:
+def test_whole_cloud_services_trust_the_forwarded_headers_of_their_front() -> None:
     for service in TEXTS:
         assert parsed(service)["oslo_middleware"]["enable_proxy_headers_parsing"] == "true"
 
@@ -76,19 +76,19 @@ def test_services_can_check_access_rules() -> None:
     }
 
 
-def test_each_cloud_has_databases_of_its_own() -> None:
+def test_each_cloud_has_its_own_databases() -> None:
     one, other = database_names("cloud-1"), database_names("cloud-2")
 
     assert set(one) == set(other) == set(DATABASES)
     assert not set(one.values()) & set(other.values())
 
 
-def test_the_catalog_names_the_version_where_clients_expect_one() -> None:
+def test_catalog_urls_have_a_version_only_where_clients_expect_one() -> None:
     urls = catalog(SITE)
 
     assert urls["compute"] == "http://127.0.0.1:3/compute/v2.1"
     assert urls["network"] == "http://127.0.0.1:3/network"
 
 
-def test_secrets_are_not_shown() -> None:
+def test_secrets_of_whole_clouds_are_not_printed() -> None:
     assert "rabbit://x" not in repr(BACKING)

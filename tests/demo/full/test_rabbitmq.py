@@ -11,7 +11,7 @@ BROKER = RabbitMq(
 )
 
 
-def test_each_cloud_may_use_its_own_virtual_host_only() -> None:
+def test_each_cloud_can_use_only_its_own_virtual_host() -> None:
     made = definitions(BROKER, ["cloud-1", "cloud-2"])
 
     assert made["vhosts"] == [{"name": "cloud-1"}, {"name": "cloud-2"}]

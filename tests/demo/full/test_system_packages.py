@@ -6,7 +6,7 @@ from demo.errors import PartMissing
 from demo.full.system_packages import NAMES, find_programs
 
 
-def test_a_missing_program_is_told_with_the_command_that_installs_it() -> None:
+def test_a_missing_program_is_reported_with_the_command_that_installs_it() -> None:
     with pytest.raises(
         PartMissing,
         match=r"no program 'mariadbd' in .*: "
@@ -15,7 +15,7 @@ def test_a_missing_program_is_told_with_the_command_that_installs_it() -> None:
         find_programs(lambda name: None)
 
 
-def test_each_program_is_looked_for_by_its_name() -> None:
+def test_each_program_is_found_by_its_name() -> None:
     programs = find_programs(lambda name: f"/bin/{name}")
 
     for field, name in NAMES.items():
