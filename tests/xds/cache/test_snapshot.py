@@ -42,11 +42,11 @@ async def test_each_node_sees_the_snapshot_of_its_id(sotw: bool) -> None:
         await two.subscribe(xds.CLUSTER)
         assert (names(one), names(two)) == ({"a", "b"}, {"c"})
 
-        cache.set("edge-1", Cluster(name="a"))
+        cache.set("edge-1", Cluster(name="a"), Cluster(name="new"))
         await one.update()
         assert await two.update() == []
 
-    assert (names(one), names(two)) == ({"a"}, {"c"})
+    assert (names(one), names(two)) == ({"a", "new"}, {"c"})
 
 
 @BOTH

@@ -198,6 +198,23 @@ async def test_a_coroutine_may_answer_pending(sotw: bool) -> None:
     assert set(client.resources(xds.CLUSTER)) == {"a"}
 
 
+@BOTH
+async def test_a_wildcard_may_be_pending_while_a_name_is_known(sotw: bool) -> None:
+    """In state of the world, a state without what the wildcard means would remove that."""
+    members: list[Any] = [xds.PENDING]
+    source = Now(lambda _, name: cluster(name))
+    source.wildcard = lambda type_url: members[0]  # type: ignore[method-assign, assignment]
+    async with xds.testing.Client(source, sotw=sotw) as client:
+        assert await client.subscribe(xds.CLUSTER) == []
+        await client.subscribe(xds.CLUSTER, "a")
+        assert set(client.resources(xds.CLUSTER)) == (set() if sotw else {"a"})
+        members[0] = ["b"]
+        source.notifier.wildcard_changed(xds.CLUSTER, "all")
+        await client.update()
+
+    assert set(client.resources(xds.CLUSTER)) == {"a", "b"}
+
+
 async def test_no_cluster_is_removed_while_what_is_to_replace_a_resource_is_looked_up() -> None:
     """Make before break: the client's endpoints may still be those of the cluster that goes."""
     members = ["old"]

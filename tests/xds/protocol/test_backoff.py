@@ -79,3 +79,24 @@ def test_each_node_has_its_own_jitter_and_always_the_same() -> None:
     assert jitters == [jitter(f"site/{number}") for number in range(1000)]
     assert 0 <= min(jitters) < 0.05
     assert 0.45 < max(jitters) < 0.5
+
+
+def test_a_name_that_is_not_known_yet_has_no_retry() -> None:
+    backoff = LookupBackoff()
+    backoff.record_failure("a", requested=True)
+    backoff.wait("a", requested=False)
+    backoff.schedule_retries(0.0, 0.0)
+
+    assert backoff.next_at is None
+    assert list(backoff.pending_names()) == ["a"]
+    assert backoff.was_requested("a")
+
+
+def test_a_lookup_that_fails_after_it_was_pending_is_retried_after_the_first_delay() -> None:
+    backoff = LookupBackoff()
+    backoff.wait("a", requested=False)
+    backoff.record_failure("a", requested=False)
+    backoff.schedule_retries(0.0, 0.0)
+
+    assert backoff.next_at == INITIAL_DELAY
+    assert list(backoff.pending_names()) == []
