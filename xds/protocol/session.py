@@ -35,7 +35,6 @@ from scopeway.xds.protocol.subscription_state import (
     BLOCKED_SECONDS,
     ResponseContent,
     SubscriptionState,
-    no_time,
 )
 from scopeway.xds.protocol.ttl import TtlStrippingView, supports_ttl
 from scopeway.xds.protocol.variants import DELTA, SOTW, ProtocolVariant, Request, TypeRules
@@ -100,7 +99,7 @@ class Session(Generic[Request]):
         response_limit: int = RESPONSE_LIMIT,
         names_limit: int = NAMES_LIMIT,
         identities: tuple[str, ...] | None = None,
-        stopwatch: Callable[[], float] = no_time,
+        stopwatch: Callable[[], float] | None = None,
     ) -> None:
         self.node: Node | None = None
         """The node of the client; None until the first request."""
@@ -355,9 +354,9 @@ class Session(Generic[Request]):
             self._view.close()
 
     def _attach(self, node: Node) -> NodeView:
-        begin = self._stopwatch()
+        begin = 0.0 if self._stopwatch is None else self._stopwatch()
         view = self._source.attach(node)
-        seconds = self._stopwatch() - begin
+        seconds = 0.0 if self._stopwatch is None else self._stopwatch() - begin
         if seconds > BLOCKED_SECONDS:
             self._events.append(SourceBlocked("attach", "", "", seconds))
         missing = [each for each in ("resource", "wildcard", "close") if not hasattr(view, each)]

@@ -27,11 +27,6 @@ BLOCKED_SECONDS: Final = 0.1
 """A call of the source that takes longer is reported (`SourceBlocked`)."""
 
 
-def no_time() -> float:
-    """Return the time of a stopwatch that does not measure."""
-    return 0.0
-
-
 @dataclass(slots=True)
 class ResponseContent:
     """The content of one response."""
@@ -160,7 +155,7 @@ class SubscriptionState:
         yet; None if there are none, as is usual."""
         self.lookups: Lookups | None = None
         """The lookups that the source answers later; None if there never was one."""
-        self.stopwatch: Callable[[], float] = no_time
+        self.stopwatch: Callable[[], float] | None = None
         """Measures how long the source takes."""
         self.blocked: list[SourceBlocked] | None = None
         """The calls of the source that took too long, since the session last reset this."""
@@ -363,21 +358,29 @@ class SubscriptionState:
     def _ask(self, name: str) -> Found:
         if self.lookups is not None and name in self.lookups:
             return self.lookups.answer(name)
-        begin = self.stopwatch()
-        answer = self._view.resource(self.type_url, name)
-        self._note_time("resource", name, begin)
-        is_there = answer is None or isinstance(answer, Resource)
-        if is_there or not isinstance(answer, Awaitable):
+        if self.stopwatch is None:
+            answer = self._view.resource(self.type_url, name)
+        else:
+            begin = self.stopwatch()
+            answer = self._view.resource(self.type_url, name)
+            seconds = self.stopwatch() - begin
+            if seconds > BLOCKED_SECONDS:
+                self._record_blocked("resource", name, seconds)
+        if answer is None or (
+            isinstance(answer, Resource)
+            and answer.name == name
+            and answer.type_url == self.type_url
+        ):
+            return answer  # as nearly always; `checked` would say the same
+        if isinstance(answer, Resource) or not isinstance(answer, Awaitable):
             return checked(self.type_url, name, answer)
         self.lookups = self.lookups or Lookups()
         self.lookups.start(self.type_url, name, answer)
         return PENDING
 
-    def _note_time(self, call: str, name: str, begin: float) -> None:
-        seconds = self.stopwatch() - begin
-        if seconds > BLOCKED_SECONDS:
-            self.blocked = self.blocked or []
-            self.blocked.append(SourceBlocked(call, self.type_url, name, seconds))
+    def _record_blocked(self, call: str, name: str, seconds: float) -> None:
+        self.blocked = self.blocked or []
+        self.blocked.append(SourceBlocked(call, self.type_url, name, seconds))
 
     def lookup_finished(self, lookup: Lookup, answer: object) -> bool:
         """A lookup has brought an answer, or an error; return whether the client waits for it."""
@@ -611,9 +614,11 @@ class SubscriptionState:
 
     def _current_wildcard_names(self) -> frozenset[str] | None:
         """Return what the wildcard means now; None: that is not known yet."""
-        begin = self.stopwatch()
+        begin = 0.0 if self.stopwatch is None else self.stopwatch()
         names = self._view.wildcard(self.type_url)
-        self._note_time("wildcard", WILDCARD, begin)
+        seconds = 0.0 if self.stopwatch is None else self.stopwatch() - begin
+        if seconds > BLOCKED_SECONDS:
+            self._record_blocked("wildcard", WILDCARD, seconds)
         if names is PENDING:
             return None
         check_names(names, f"what NodeView.wildcard({self.type_url!r}) returns")
