@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from scopeway.xds.encoding import protobuf as wire
 from scopeway.xds.encoding.messages import resource
 from scopeway.xds.errors import ProtocolError
-from scopeway.xds.resource import Resource
-from scopeway.xds.source import Node
+from scopeway.xds.source import PENDING, Found, Node, Pending
 from scopeway.xds.steps import Steps
 from scopeway.xds.type_urls import (
     CLUSTER,
@@ -43,6 +42,8 @@ class Store:
     ttls: dict[tuple[str, str], float] = field(default_factory=dict)
     wildcards: dict[str, list[str]] = field(default_factory=dict)
     failing: set[str] = field(default_factory=set)
+    pending: set[str] = field(default_factory=set)
+    """Names of which it doesn't know yet what there is; "*": what the wildcards mean."""
     refused: set[str] = field(default_factory=set)
     outdated: bool = False
     current: set[str] = field(default_factory=set)
@@ -79,9 +80,11 @@ class View:
         for _ in range(self.store.steps):
             yield
 
-    def resource(self, type_url: str, name: str) -> Resource | None:
+    def resource(self, type_url: str, name: str) -> Found:
         if name in self.store.failing:
             raise ZeroDivisionError(name)
+        if name in self.store.pending:
+            return PENDING
         text = self.store.texts.get((type_url, name))
         if text is None:
             return None
@@ -92,7 +95,9 @@ class View:
     def is_outdated(self, type_url: str, name: str) -> bool:
         return self.store.outdated and name not in self.store.current
 
-    def wildcard(self, type_url: str) -> Collection[str]:
+    def wildcard(self, type_url: str) -> Collection[str] | Pending:
+        if "*" in self.store.pending:
+            return PENDING
         return self.store.wildcards.get(type_url, [])
 
     def close(self) -> None:

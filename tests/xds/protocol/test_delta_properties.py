@@ -175,6 +175,8 @@ class Stream(RuleBasedStateMachine):
     @rule()
     def outdate(self) -> None:
         """Other servers may know more from now on."""
+        self.store.pending = set()
+        self.session.everything_changed()
         self.store.outdated = True
 
     @rule(type_url=type_urls, name=names, text=texts | st.none(), wildcard=st.booleans())
@@ -292,6 +294,15 @@ class Stream(RuleBasedStateMachine):
         """Looking up just these fails from now on, and nobody says when no longer."""
         self.store.failing = failing
 
+    @rule(pending=st.sets(names | st.just("*")))
+    def know_later(self, pending: set[str]) -> None:
+        """Just these are not known yet from now on; the server is told what is known again.
+
+        A source that is outdated knows all.
+        """
+        self.store.pending = set() if self.store.outdated else pending
+        self.session.everything_changed()
+
     @rule(seconds=st.sampled_from([1, 3, 10, 40]))
     def wait(self, seconds: float) -> None:
         self.clock += seconds
@@ -333,6 +344,7 @@ class Stream(RuleBasedStateMachine):
     def rest(self) -> None:
         """Come to rest often: most of what can go wrong begins with a client that has something."""
         self.store.failing = set()
+        self.know_later(set())
         self.catch_up()
         self.settle()
         # what ran out while nobody spoke is found out by its heartbeat, failures by trying again

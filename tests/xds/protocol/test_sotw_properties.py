@@ -105,6 +105,8 @@ class Stream(RuleBasedStateMachine):
         """A client comes over from another server, which may know more than this one."""
         self.fill(type_url, wildcard, None)
         self.change(type_url, name, text, None)
+        self.store.pending = set()
+        self.session.everything_changed()
         self.store.outdated = True
         self.connect()
 
@@ -167,6 +169,15 @@ class Stream(RuleBasedStateMachine):
     def fail(self, failing: set[str]) -> None:
         """Looking up just these fails from now on, and nobody says when no longer."""
         self.store.failing = failing
+
+    @rule(pending=st.sets(names | st.just("*")))
+    def know_later(self, pending: set[str]) -> None:
+        """Just these are not known yet from now on; the server is told what is known again.
+
+        A source that is outdated knows all.
+        """
+        self.store.pending = set() if self.store.outdated else pending
+        self.session.everything_changed()
 
     @rule(seconds=st.sampled_from([1, 3, 10, 40]))
     def wait(self, seconds: float) -> None:
@@ -287,6 +298,7 @@ class Stream(RuleBasedStateMachine):
     @rule()
     def rest(self) -> None:
         self.store.failing = set()
+        self.know_later(set())
         self.catch_up()
         self.settle()
         # what ran out while nobody spoke comes with the next refresh, what failed with the next try
