@@ -6,7 +6,6 @@ and of a few random inputs. `make fuzz` asks it of many, led by coverage (CONTRI
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +26,7 @@ from fuzzing import (
     requests,
     scope,
 )
+from scopeway.control_plane.clouds.document import to_document
 from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.xds.encoding import protobuf as wire
@@ -121,8 +121,14 @@ def test_a_manifest_with_a_replaced_or_added_value_is_parsed_or_refused(
             node[key] = data.draw(VALUES)
             break
         node = node[key]
-    with suppress(InvalidCloud):
-        parse_manifest(document, "place")
+    try:
+        cloud = parse_manifest(document, "place")
+    except InvalidCloud as refused:
+        problem = str(refused)
+    else:
+        problem = ""
+        assert parse_manifest(to_document(cloud), "place") == cloud
+    assert problem.isprintable()
 
 
 @FUZZ

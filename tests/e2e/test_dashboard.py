@@ -64,7 +64,9 @@ def variables() -> Iterator[tuple[str, str]]:
 def test_every_query_of_dashboard_and_alerts_is_valid_promql(title: str, query: str) -> None:
     filled = query.replace("$__rate_interval", "5m").replace("$job", ".*")
 
-    promql_parser.parse(filled.replace("$instance", ".*"))
+    parsed = promql_parser.parse(filled.replace("$instance", ".*"))
+
+    assert isinstance(parsed, promql_parser.Expr), title
 
 
 def test_queries_use_exposed_metrics(exposed: dict[str, set[str]]) -> None:

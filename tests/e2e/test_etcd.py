@@ -113,11 +113,15 @@ def test_known_clouds_are_served_while_etcd_is_unreachable(
 
 
 def test_every_outage_of_etcd_is_noticed(stack: Stack, serve: ServeProcess) -> None:
+    back = "the registry is reachable again"
+    before = serve.log().count(back)
     for _ in range(2):
         stack.etcd.kill()
         serve.wait_until(lambda: is_stale(serve), "the control plane has noticed")
         stack.etcd.start()
         serve.wait_until(lambda: not is_stale(serve), "nothing is stale, though nothing changed")
+
+    assert serve.log().count(back) == before + 2
 
 
 def test_changes_compacted_during_an_outage_are_applied(

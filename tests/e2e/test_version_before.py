@@ -98,6 +98,7 @@ def test_an_envoy_with_the_new_bootstrap_finds_the_control_plane_that_serves_it(
     refused = world.refused()
     world.start_envoy("cloud-8", REPOSITORY, world.before, world.before)
     until(lambda: world.refused() > refused + 1, "it is refused")
+    assert not is_served(port)
     world.switches["cloud-8"].turn(world.now.xds_port)
 
     until(lambda: is_served(port), "its front answers")

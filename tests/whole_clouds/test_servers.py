@@ -41,6 +41,8 @@ def test_a_server_elsewhere_has_a_port_where_its_network_is_bound(scene: Scene) 
 def test_nova_compute_fetches_a_rescue_image_of_another_cloud(scene: Scene, plain: str) -> None:
     steps.rescue(scene, "plain1", plain)
 
+    assert scene.state(plain, "cloud-1") == "active"
+
 
 def test_a_large_image_is_streamed_through_two_envoys(scene: Scene) -> None:
     big_image.tell(scene)
@@ -67,3 +69,5 @@ def test_servers_are_deleted_with_and_without_a_scope(scene: Scene) -> None:
 
     steps.delete(scene, {"gone1": near}, at="cloud-1", scope=None)
     steps.delete(scene, {"gone2": far}, at="cloud-1", scope=HEADLINE_SCOPE)
+
+    assert [scene.state(each, "cloud-1") for each in (near, far)] == ["deleted", "deleted"]

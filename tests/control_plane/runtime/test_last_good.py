@@ -167,7 +167,9 @@ async def test_a_deleted_file_is_saved_again(
     monkeypatch.setattr(last_good, "IDLE", 0)
     async with keeping(MemoryRegistry(a_cloud("a")), tmp_path, debounce=0):
         await asyncio.to_thread((tmp_path / "clouds.jsonl").unlink)
-        await eventually(lambda: names(tmp_path) == {"a"})
+        await eventually((tmp_path / "clouds.jsonl").exists)
+
+        assert names(tmp_path) == {"a"}
 
 
 async def test_the_reason_why_the_registry_is_unreachable_is_kept_up_to_date(
@@ -190,8 +192,11 @@ async def test_the_reason_why_the_registry_is_unreachable_is_kept_up_to_date(
 async def test_changes_are_saved_while_the_registry_is_watched(tmp_path: Path) -> None:
     inner = MemoryRegistry(a_cloud("a"))
     async with keeping(inner, tmp_path, debounce=0):
+        assert names(tmp_path) == {"a"}
         inner.put(a_cloud("b"))
-        await eventually(lambda: names(tmp_path) == {"a", "b"})
+        await eventually(lambda: names(tmp_path) != {"a"})
+
+        assert names(tmp_path) == {"a", "b"}
 
 
 async def test_the_former_clouds_of_a_batch_are_freed_in_steps(

@@ -27,7 +27,7 @@ from scopeway.control_plane.serving.source import ScopewaySource
 from scopeway.control_plane.serving.stats import ANSWER_BOUNDS
 from scopeway.control_plane.translator.node_setup import EARLIER, PROTOCOL
 from scopeway.xds.errors import ProtocolError
-from scopeway.xds.source import KnowsVersions, Node
+from scopeway.xds.source import KnowsVersions, Node, NodeView
 from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
 
@@ -408,7 +408,7 @@ class TestMutualTls:
         for file in ("certificate", "key", "authorities")
     }
 
-    def attach(self, metadata: Mapping[str, str]) -> None:
+    def attach(self, metadata: Mapping[str, str]) -> NodeView:
         source = ScopewaySource(
             inventory=Inventory(),
             notifier=Recorder(),
@@ -416,10 +416,13 @@ class TestMutualTls:
             settings=PlanSettings(trust_domain="fleet.test"),
         )
         attached = {"scopeway.protocol": "1", **metadata}
-        source.attach(Node(id="cloud-1/envoy", cluster="cloud-1", metadata=attached))
+        return source.attach(Node(id="cloud-1/envoy", cluster="cloud-1", metadata=attached))
 
     def test_an_envoy_that_names_its_certificate_files_is_attached(self) -> None:
-        self.attach(self.IDENTITY)
+        view = self.attach(self.IDENTITY)
+
+        assert view.group == "cloud-1"
+        assert view.resource(SECRET, "identity") is not None
 
     @pytest.mark.parametrize("missing", [None, *IDENTITY])
     def test_an_envoy_that_does_not_name_its_certificate_files_is_refused_at_once(

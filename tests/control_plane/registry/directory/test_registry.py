@@ -22,6 +22,12 @@ async def test_watching_a_folder_reports_new_and_deleted_clouds(
         (place / "a.yaml").unlink()
         await reader.until(lambda: reader.names == {"b"})
 
+        assert [set(batch.upserts) for batch in reader.batches if batch.upserts] == [
+            {f"{place}/a.yaml#a"},
+            {f"{place}/b.yaml#b"},
+        ]
+        assert reader.batches[-1].deletes == {f"{place}/a.yaml#a"}
+
 
 @pytest.mark.asyncio
 async def test_watching_a_folder_reports_only_the_new_one_of_5000_documents(place: Path) -> None:

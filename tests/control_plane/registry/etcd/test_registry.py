@@ -46,6 +46,9 @@ async def test_entries_under_another_prefix_are_not_read(url: str) -> None:
         await open_store(url).put(a_cloud("b"))
         await reader.until(lambda: reader.names == {"b"})
 
+        places = [place for batch in reader.batches for place in batch.upserts]
+        assert [place.rpartition("/")[2] for place in places] == ["b"]
+
 
 async def test_a_bad_entry_in_etcd_is_reported_and_does_not_hide_others(
     url: str, shared_etcd: Etcd
@@ -202,6 +205,8 @@ async def test_another_etcd_at_the_same_address_is_listed_again(make_etcd: MakeE
         forwarder.target = new.port
         await forwarder.resume()
         await reader.until(lambda: reader.names == {"z"})
+
+        assert reader.batches[-1].stale is None
     await forwarder.stop()
 
 

@@ -177,6 +177,8 @@ async def test_an_etcd_replaced_behind_a_proxy_is_followed(make_etcd: MakeEtcd) 
             await store.put(a_cloud("a", port=2))
             await reader.until(lambda: holds(reader, ("a", 2)))
 
+            assert reader.batches[-1].stale is None
+
 
 async def test_every_read_of_etcd_is_linearizable_and_needs_a_leader(
     make_etcd: MakeEtcd, monkeypatch: pytest.MonkeyPatch
