@@ -1,4 +1,4 @@
-"""Documents that name a test as a proof, or a decision, name one that is there."""
+"""Tests, decisions and files that the documents name exist."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The pinned dependencies are those of pyproject.toml, and name no place to get them from."""
+"""The pinned dependencies equal those of pyproject.toml, and name no download location."""
 
 import re
 import tomllib

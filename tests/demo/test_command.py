@@ -1,4 +1,4 @@
-"""What `python -m demo` says of bad usage and of what goes wrong."""
+"""The errors of `python -m demo`."""
 
 from pathlib import Path
 

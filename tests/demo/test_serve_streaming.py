@@ -1,4 +1,4 @@
-"""The server before Glance: what a body is to the application, and when it has it."""
+"""The HTTP server in front of Glance: how the application reads a request body."""
 
 import io
 import socket

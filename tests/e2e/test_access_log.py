@@ -1,4 +1,4 @@
-"""The access log: what a trace is made of, and what must never be in it."""
+"""The access log: the fields that a trace needs, and the secrets that it must not contain."""
 
 import uuid
 from typing import Any

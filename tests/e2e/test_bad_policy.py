@@ -1,4 +1,4 @@
-"""A policy that cannot be read changes nothing, and is told; real etcd and `serve`."""
+"""An unreadable policy changes nothing and is reported, with a real etcd and `serve`."""
 
 import json
 

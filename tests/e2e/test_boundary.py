@@ -1,4 +1,4 @@
-"""What stays on its side of the front, where another cloud serves a request."""
+"""Headers that do not cross the front when another cloud serves a request."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A service closes the connection in place of an answer: what is sent again, and how often."""
+"""A service closes the connection instead of answering: which requests are retried, how often."""
 
 import socket
 from collections.abc import Iterator

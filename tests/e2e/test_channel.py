@@ -1,4 +1,4 @@
-"""The channel between Envoys and control planes with mutual TLS: real processes on both sides."""
+"""Mutual TLS between Envoys and control planes, with real processes on both sides."""
 
 import re
 import threading

@@ -1,4 +1,4 @@
-"""How many connections an Envoy takes: clients that only connect could else use it up."""
+"""The number of connections of an Envoy is limited."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

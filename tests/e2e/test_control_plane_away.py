@@ -1,4 +1,4 @@
-"""The control plane goes, comes back, and changes its mind, while requests go on."""
+"""The control plane stops, restarts and sends bad updates while requests go on."""
 
 import socket
 import time

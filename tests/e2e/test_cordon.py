@@ -1,4 +1,4 @@
-"""An operator cordons a cloud in a real etcd, while its site goes on registering it."""
+"""An operator cordons a cloud in a real etcd while its site renews its registration."""
 
 from collections.abc import Callable
 from pathlib import Path

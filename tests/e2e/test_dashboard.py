@@ -1,4 +1,4 @@
-"""The example dashboard and alerts, and the table of metrics, say what is really exposed."""
+"""The example dashboard, the alerts and the table of metrics match the exposed metrics."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`a | b`: clouds with different protocols, paths and hosts, of which the first does not work."""
+"""`a | b`: clouds with different protocols, paths and hosts, the first of which fails."""
 
 from typing import Any
 

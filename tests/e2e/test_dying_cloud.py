@@ -1,4 +1,4 @@
-"""`a | b`: the first cloud has served until now, and dies under the next request."""
+"""`a | b`: the first cloud dies right before the next request."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A real etcd goes and comes back under a real control plane, while requests go on."""
+"""A real etcd stops and restarts under a real control plane while requests go on."""
 
 from collections.abc import Iterator
 from pathlib import Path

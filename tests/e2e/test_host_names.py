@@ -1,4 +1,4 @@
-"""Host names in manifests, and name servers that don't answer: they hold up nobody else."""
+"""Host names in manifests and silent name servers do not delay other targets."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

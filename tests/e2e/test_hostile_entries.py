@@ -1,4 +1,4 @@
-"""One entry of the registry against the control plane that serves all, with a real etcd."""
+"""An expensive registry entry does not delay other clouds at a real control plane."""
 
 import json
 

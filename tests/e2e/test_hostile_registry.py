@@ -1,4 +1,4 @@
-"""Whoever writes the whole registry, against the keys that it doesn't hold."""
+"""A hostile writer of the whole registry, who holds no private keys."""
 
 import ssl
 import threading

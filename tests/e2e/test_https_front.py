@@ -1,4 +1,4 @@
-"""Fronts that clients reach by https: with a certificate of their own, or behind another's TLS."""
+"""Fronts with https: with a certificate of their own, or behind another TLS proxy."""
 
 import ssl
 from pathlib import Path

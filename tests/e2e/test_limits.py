@@ -1,4 +1,4 @@
-"""A site that asks for more targets that cannot be served than one stream may have."""
+"""A site that asks for more rejected targets than one stream may have."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Where answers lead: back to the front that the client spoke to, whatever cloud answered."""
+"""Locations in answers lead back to the front, whatever cloud answered."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

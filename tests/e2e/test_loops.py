@@ -1,4 +1,4 @@
-"""Ways that lead back: from a front to another site's peer, to a front, and so on."""
+"""Loops through the fronts and peers of several sites."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Ways that lead from a front back to it: by its own services, or a cloud without an Envoy."""
+"""Loops from a front to itself, by its own services or by a cloud without an Envoy."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What operators see and do, with a real etcd, a real control plane and real Envoys."""
+"""Status, metrics and commands of operators, with a real etcd, control plane and Envoys."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an Envoy does when the requests that it holds fill its memory, and when a client stalls."""
+"""An Envoy under memory pressure, and with clients that stall."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""Certificates of sites are renewed, and their authority is replaced, while requests go on."""
+"""Certificates of sites are renewed, and their authority is rotated, while requests go on."""
 
 import ssl
 import threading

@@ -1,4 +1,4 @@
-"""What every Envoy has before it asks: `serve --prefetch`, with a real etcd and a real Envoy."""
+"""`serve --prefetch`, with a real etcd and a real Envoy."""
 
 import pytest
 

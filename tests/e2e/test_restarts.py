@@ -1,4 +1,4 @@
-"""The control plane and clouds are killed and come back, as processes, while requests go on."""
+"""Control plane and clouds are killed and restarted, as processes, while requests go on."""
 
 import signal
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A control plane that is killed at once, and one that starts beside the folder of another."""
+"""A control plane that restarts from saved clouds, in real processes."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""5,000 clouds in a real etcd, a real control plane over them, and the Envoy of one site."""
+"""5,000 clouds in a real etcd, a real control plane, and the Envoy of one site."""
 
 import random
 from typing import Any

@@ -1,4 +1,4 @@
-"""Two on one port: the second one is refused, and an Envoy that takes over from itself is not."""
+"""A port used by two Envoys is refused to the second, except in a hot restart."""
 
 import random
 import socket

@@ -1,4 +1,4 @@
-"""Who opens connections and says nothing: it takes no place for long, and never all of them."""
+"""Clients that connect and send nothing are disconnected and never use up all connections."""
 
 import socket
 from contextlib import ExitStack, closing

@@ -1,4 +1,4 @@
-"""Requests that do not move: others go on, and what they hold is bounded."""
+"""Stalled requests do not block others, and their memory is bounded."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Big bodies: whole, in constant memory, also as the very first request to a target."""
+"""Large uploads arrive complete in constant memory, also as the first request to a target."""
 
 import hashlib
 from collections.abc import Iterator

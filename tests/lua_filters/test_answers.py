@@ -1,4 +1,4 @@
-"""Answers of Keystones, at the worker that awaits them."""
+"""Answers of Keystones: the Lua that edits or withholds them."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Catalogs of other clouds: a client stays on its own front, and nobody is sent elsewhere."""
+"""Catalogs of other clouds are rewritten to the front of the client."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a service says to a user of another cloud whom it refuses."""
+"""Hints in the errors of services to users of another cloud."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The answers that a filter gives itself."""
+"""Errors that a filter returns itself."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""A token of another cloud: whatever its Keystone writes, it gets no power and no id of ours."""
+"""Tokens of another cloud are stripped of roles and ids that do not count here."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The front: which target serves a request, and what is sent to it."""
+"""The front: the target of a request, and the headers that are forwarded."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The table of places in docs/foreign-ids.md is that of the Lua."""
+"""The table of places in docs/foreign-ids.md equals that of the Lua."""
 
 import re
 from collections.abc import Iterator

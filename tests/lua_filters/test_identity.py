@@ -1,4 +1,4 @@
-"""Identity: Keystone never sees a scope, and the tokens that it returns carry one."""
+"""Identity: Keystone never gets a scope, and returned tokens carry one."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""JSON in Lua: what it takes, Python takes too, and both understand the same."""
+"""JSON in Lua: every text that it accepts, it decodes as Python does."""
 
 import json
 from typing import Any

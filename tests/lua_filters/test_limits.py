@@ -1,4 +1,4 @@
-"""How much each calling cloud may ask of a peer."""
+"""How many requests each calling cloud may send to a peer."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where a `Location` leads: the vectors, and the hook."""
+"""Rewriting of `Location`: the vectors, and the hook."""
 
 import json
 from pathlib import Path

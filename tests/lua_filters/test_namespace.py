@@ -1,4 +1,4 @@
-"""The namespaces of foreign ids: Lua makes the digits that the planner makes."""
+"""The namespaces of foreign ids: Lua computes those of the planner."""
 
 from hashlib import sha256
 from typing import Any

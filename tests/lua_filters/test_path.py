@@ -1,4 +1,4 @@
-"""What of a path is ours: the vectors."""
+"""Parsing of request paths: the vectors."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The ids in a request, which the last Envoy before a service moves."""
+"""Mapping of project ids in a request, at the last Envoy before a service."""
 
 import json
 import re

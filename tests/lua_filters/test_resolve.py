@@ -1,4 +1,4 @@
-"""What is remembered of scopes, and that memory is bounded."""
+"""The cache of parsed scopes is correct and bounded."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The lexical form in Lua: the vectors of Python, and the same answers as Python for any text."""
+"""The lexical form in Lua: the vectors of Python, and equality with Python for any text."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a user sees when a scope cannot be served: the table of docs/errors.md."""
+"""The errors that users get when a scope cannot be served: the table of docs/errors.md."""
 
 from collections.abc import Iterator
 from typing import Any

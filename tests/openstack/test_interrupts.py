@@ -1,4 +1,4 @@
-"""`make demo` that is broken off: nothing is left, whatever ends it and whenever."""
+"""An interrupted `make demo` leaves nothing behind, whenever and however it is ended."""
 
 import signal
 import sys

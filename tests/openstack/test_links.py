@@ -1,4 +1,4 @@
-"""Where real services and clients are led: back to the front that the client spoke to."""
+"""Links of real services lead back to the front that the client used."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The clouds of the demo let nobody in by the back: not to a peer, not to the control plane."""
+"""The demo clouds admit no unauthenticated caller to their peers and control plane."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The demo with whole clouds that is broken off; before the tests for which clouds are kept up."""
+"""The interrupted demo with whole clouds; it runs before the tests that keep clouds running."""
 
 import signal
 import sys

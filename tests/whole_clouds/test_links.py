@@ -1,4 +1,4 @@
-"""Where Nova, Neutron and Cinder lead a client: to the front, by the way it came."""
+"""Links of Nova, Neutron and Cinder lead a client to the front, in the way it came."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""openstacksdk alone, which knows nothing of Scopeway and sends no header."""
+"""openstacksdk alone, without Scopeway installed and without a scope header."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Servers of whole clouds by the real command: the steps of the demo, and what they leave out."""
+"""Servers of whole clouds, by the real command: the steps of the demo, and more."""
 
 from typing import Any
 from uuid import UUID

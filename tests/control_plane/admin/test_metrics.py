@@ -1,4 +1,4 @@
-"""What a scrape shows of what happened on streams."""
+"""The metrics that a scrape gets after events of streams."""
 
 from importlib.metadata import version
 from typing import Any

@@ -1,4 +1,4 @@
-"""Nothing that a registry says costs more than in proportion to its size."""
+"""The cost of registry contents grows at most linearly with their size."""
 
 import json
 from collections.abc import Callable

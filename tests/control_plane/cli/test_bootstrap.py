@@ -1,4 +1,4 @@
-"""`scopeway bootstrap`: what a site's Envoy is started with."""
+"""`scopeway bootstrap`: the configuration with which a site's Envoy starts."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""`scopeway cloud`: registering, showing and taking away, in a real etcd."""
+"""`scopeway cloud`: registering, showing and deleting clouds in a real etcd."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`scopeway explain`: what programs and people read, and the exit status."""
+"""`scopeway explain`: its output for programs and for people, and its exit status."""
 
 import json
 from collections.abc import Callable

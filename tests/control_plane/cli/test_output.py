@@ -1,4 +1,4 @@
-"""Tables: nothing that they say is cut off, however narrow it gets."""
+"""Tables of the commands: no text is cut off in a narrow terminal."""
 
 import io
 import os

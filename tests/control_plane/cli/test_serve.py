@@ -1,4 +1,4 @@
-"""`scopeway serve`: what it says when it is ready, and when it cannot be."""
+"""`scopeway serve`: its log when it is ready, and its errors when it cannot start."""
 
 import signal
 import socket

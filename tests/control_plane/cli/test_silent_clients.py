@@ -1,4 +1,4 @@
-"""Clients of a real control plane that connect and say nothing, more than it may have files."""
+"""More silent clients of a real control plane than it may open files."""
 
 import socket
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""`scopeway status` and `scopeway cloud release`, against admin addresses of this test."""
+"""`scopeway status` and `scopeway cloud release`, with admin addresses served by the tests."""
 
 import json
 import os

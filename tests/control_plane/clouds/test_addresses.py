@@ -1,4 +1,4 @@
-"""Addresses of manifests have one spelling, and lead where they say."""
+"""Addresses in manifests are normalised, and ambiguous ones are refused."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which limits hold for a calling cloud, in words."""
+"""The limits of a calling cloud, and their text."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The manifests that we show to others are good ones."""
+"""The example manifests and those in the documentation are valid."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A manifest may declare so much of each thing, and no more."""
+"""The number of each kind of thing that a manifest can declare is limited."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the rules of a cloud say of one request."""
+"""The decision of a cloud's rules about one request."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Where clients reach a front."""
+"""The URLs at which clients reach a front."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Caches of what others send are bounded in bytes."""
+"""Caches of data from outside are bounded in bytes."""
 
 import weakref
 

@@ -1,4 +1,4 @@
-"""How long lists are shown."""
+"""Long lists in messages are shortened."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An authority in a folder: what is written where, and the steps of a rotation."""
+"""An authority in a folder: the files that it writes, and the steps of a rotation."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Certificates as cryptography's own verifier sees them."""
+"""Certificates, as the verifier of the cryptography package judges them."""
 
 from datetime import UTC, datetime, timedelta
 

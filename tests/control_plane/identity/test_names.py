@@ -1,4 +1,4 @@
-"""SPIFFE names: one spelling for each cloud, and nothing else is it."""
+"""SPIFFE IDs: each cloud has exactly one spelling."""
 
 import pytest
 from hypothesis import given

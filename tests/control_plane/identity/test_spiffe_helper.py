@@ -1,4 +1,4 @@
-"""The script of docs/identities.md that takes over what spiffe-helper writes in place."""
+"""The script in docs/identities.md that installs the files that spiffe-helper writes."""
 
 import subprocess
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The hook, called as openstacksdk would, with as much of a connection as it reads."""
+"""The hook, called as openstacksdk calls it, with a stand-in for its connection."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""The option `--scope`, as argparse sees it, and what its module costs."""
+"""The option `--scope` in argparse, and what importing its module imports."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""Who may use what."""
+"""Which caller may use which service, and whose tokens count."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What people are told."""
+"""Explanations of how a request is routed."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""How peers are reached."""
+"""How a route reaches another cloud: by its peer, or directly."""
 
 from ipaddress import ip_network
 

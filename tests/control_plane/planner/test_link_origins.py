@@ -1,4 +1,4 @@
-"""Where a service may say that it is."""
+"""The origins that a service may use in its links."""
 
 from typing import Any
 

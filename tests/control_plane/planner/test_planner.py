@@ -1,4 +1,4 @@
-"""What serves a target."""
+"""The plan for a target: a route of hops, or a rejection."""
 
 from collections.abc import Mapping
 

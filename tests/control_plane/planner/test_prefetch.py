@@ -1,4 +1,4 @@
-"""Which targets an Envoy gets before it asks."""
+"""The targets that an Envoy gets before it asks for them."""
 
 from collections.abc import Sequence
 

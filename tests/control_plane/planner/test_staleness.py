@@ -1,4 +1,4 @@
-"""What users are told while the registry is away."""
+"""Plans and rejections while the registry is unreachable."""
 
 import pytest
 

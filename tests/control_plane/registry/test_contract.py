@@ -1,4 +1,4 @@
-"""What holds of every registry, alone and behind saved state, wherever its clouds stand."""
+"""The behaviour that all registries share, alone and behind saved state."""
 
 import asyncio
 import json

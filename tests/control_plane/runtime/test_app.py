@@ -1,4 +1,4 @@
-"""What a batch of the registry means for status, metrics and log. No I/O; processes are in e2e."""
+"""The effect of a batch of the registry on status, metrics and log, without I/O."""
 
 import asyncio
 import logging

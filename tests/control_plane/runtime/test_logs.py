@@ -1,4 +1,4 @@
-"""What a line of the log shows."""
+"""The format of log lines."""
 
 import logging
 import sys

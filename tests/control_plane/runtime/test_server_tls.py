@@ -1,4 +1,4 @@
-"""The control plane's own certificate: taken when it is good, kept when it is not."""
+"""Reloading of the control plane's own certificate."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A change of many clouds, or one that concerns many targets, is taken over in small steps."""
+"""A change of many clouds, or of many targets, is applied in small steps."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""The lexical form: the vectors that Python and Lua share, and its place beside the parser."""
+"""The lexical form: the vectors that Python and Lua share, and the parser on the same texts."""
 
 import json
 from pathlib import Path

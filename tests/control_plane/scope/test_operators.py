@@ -1,4 +1,4 @@
-"""The tree form for people, and what nothing serves yet."""
+"""The tree form of scopes, and the operators that are not supported yet."""
 
 import pytest
 

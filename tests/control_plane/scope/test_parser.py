@@ -1,4 +1,4 @@
-"""What the language means: texts and the values they are read into."""
+"""The scope language: texts and the values into which they are parsed."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What holds for every text and every tree."""
+"""Properties of every text and every tree of the scope language."""
 
 from collections.abc import Callable
 

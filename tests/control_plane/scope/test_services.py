@@ -1,4 +1,4 @@
-"""The service words."""
+"""The service types and their aliases."""
 
 import subprocess
 import sys

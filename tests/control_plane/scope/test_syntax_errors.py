@@ -1,4 +1,4 @@
-"""What a person reads who made a mistake: the place, and what was expected there."""
+"""Syntax errors: the column, and what was expected there."""
 
 import pytest
 

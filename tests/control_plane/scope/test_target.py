@@ -1,4 +1,4 @@
-"""Target names, whatever an Envoy asks for."""
+"""Target names, for which an Envoy asks."""
 
 import pytest
 

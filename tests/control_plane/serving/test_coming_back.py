@@ -1,4 +1,4 @@
-"""What the source remembers of sites whose Envoys have left, and knows without making it."""
+"""What the source remembers of sites whose Envoys have left, and what is still current."""
 
 from typing import Any
 

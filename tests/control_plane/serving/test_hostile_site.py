@@ -1,4 +1,4 @@
-"""What one site's Envoys, or whoever has its certificate, cost the others at the control plane."""
+"""How much time the Envoys of a hostile site cost the others at the control plane."""
 
 import asyncio
 import gc

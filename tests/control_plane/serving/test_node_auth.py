@@ -1,4 +1,4 @@
-"""Who is admitted: what a node claims, against its certificate and its bootstrap."""
+"""Admission of nodes: their claims against their certificate and their bootstrap."""
 
 import pytest
 

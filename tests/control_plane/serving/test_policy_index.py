@@ -1,4 +1,4 @@
-"""Which peers' policies a change concerns."""
+"""Which peer policies a change concerns, and when they are compiled."""
 
 from collections.abc import Callable, Mapping
 

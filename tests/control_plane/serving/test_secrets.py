@@ -1,4 +1,4 @@
-"""A control plane names files of keys and never reads them, whoever names which file."""
+"""A control plane names key files in secrets and never reads them."""
 
 from pathlib import Path
 

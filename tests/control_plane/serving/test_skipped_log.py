@@ -1,4 +1,4 @@
-"""Why clouds were passed over, counted and logged."""
+"""Skipped clouds are counted and logged with their reasons."""
 
 import logging
 

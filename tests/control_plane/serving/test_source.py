@@ -1,4 +1,4 @@
-"""What each Envoy may ask for, and what a change means to whom."""
+"""The resources of each Envoy, and the notifications after a change."""
 
 import itertools
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A control plane whose registry is away; with Envoys in tests/e2e/test_outdated.py."""
+"""A control plane with an unreachable registry; with Envoys in tests/e2e/test_outdated.py."""
 
 import logging
 import time

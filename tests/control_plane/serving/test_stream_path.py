@@ -1,4 +1,4 @@
-"""What a stream costs: nothing on its path parses or encodes a message of envoy-data-plane."""
+"""The code path of a stream parses and encodes no message of envoy-data-plane."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which targets a change concerns."""
+"""Which targets a changed cloud affects."""
 
 from dataclasses import replace
 from typing import Any

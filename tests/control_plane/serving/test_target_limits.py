@@ -1,4 +1,4 @@
-"""How many targets one stream may use, and what becomes of those that are one too many."""
+"""How many targets a stream may use, and what happens beyond the limit."""
 
 import pytest
 

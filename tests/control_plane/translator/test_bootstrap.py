@@ -1,4 +1,4 @@
-"""The bootstrap: the template with what differs between sites filled in."""
+"""The bootstrap: the template filled in with the values of a site."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a peer's Lua is told of limits is what the manifest says."""
+"""The limits that a peer's Lua gets are those of the manifest."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The bytes of clusters: the goldens show what Envoy receives."""
+"""The bytes of clusters, compared with golden files."""
 
 import subprocess
 from pathlib import Path

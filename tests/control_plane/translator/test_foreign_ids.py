@@ -1,4 +1,4 @@
-"""What the Lua is told of foreign ids in paths."""
+"""The constants for foreign ids that the Lua gets."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The files of an Envoy's identity, as it tells them and as it is told them."""
+"""The identity files of an Envoy: in its node's metadata and in secrets."""
 
 import yaml
 from betterproto2 import Casing

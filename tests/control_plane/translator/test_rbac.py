@@ -1,4 +1,4 @@
-"""What the RBAC of a peer says is what the rules say."""
+"""The RBAC policy of a peer decides as its accept rules do."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a policy costs, whatever its rules and whoever bears the labels; and what is too much."""
+"""The size and the cost of a policy are bounded, whatever its rules and the labels of clouds."""
 
 import random
 import sys

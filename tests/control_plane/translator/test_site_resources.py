@@ -1,4 +1,4 @@
-"""What a cloud's manifest makes of its site's Envoy."""
+"""The resources of a site's Envoy, made from its manifest."""
 
 import subprocess
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What changes in a folder of manifests is told, and what is gone when it has stayed away."""
+"""Scans of a folder of manifests: what they report as changed, and when as deleted."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A file or folder that cannot be read takes no cloud away, and shows nothing of other files."""
+"""Unreadable files and folders remove no cloud, and errors show no text of other files."""
 
 import asyncio
 import errno

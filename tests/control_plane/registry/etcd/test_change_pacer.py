@@ -1,4 +1,4 @@
-"""How often the changes of one entry are handed on."""
+"""How often changes of one entry are passed on."""
 
 from scopeway.control_plane.registry.etcd.change_pacer import (
     MAX_REST_SECONDS,

@@ -1,4 +1,4 @@
-"""An etcd that is not the one it was: restored from a backup, set up anew, or replaced."""
+"""An etcd that was restored from a backup, set up anew, or replaced."""
 
 import asyncio
 import logging
