@@ -54,7 +54,7 @@ class SnapshotCache:
 
     A node whose key has no snapshot waits: it is sent nothing until there is one. A change goes to
     the nodes of its key only, in the order of `SEND_ORDER`; on delta, clusters are removed when all
-    else has been sent and acknowledged (make before break).
+    else has been sent and accepted (make before break).
 
     To be used on the server's event loop. From another thread:
     `loop.call_soon_threadsafe(cache.set, key, *resources)`.

@@ -445,8 +445,9 @@ class Session(Generic[Request]):
         """Build the responses so that no resource is sent before one that it may refer to.
 
         A type with pending changes blocks the types after it: it waits for an ACK, or its response
-        was split. Removals of clusters are sent when all else has been sent and acknowledged, and
-        the source knows what replaces the resources that the client has.
+        was split. Removals of clusters are sent when all else has been sent and accepted, and the
+        source knows what replaces the resources that the client has. After a NACK of routes, for
+        example, the client still uses the routes before, and their clusters stay.
         """
         for subscription in tuple(self._subscriptions.values()):
             state = self._in_progress = subscription.state
@@ -458,11 +459,18 @@ class Session(Generic[Request]):
             if state.has_pending or state.interrupted:
                 return
         subscriptions = self._subscriptions.values()
-        if all(each.settled and not each.state.awaits_held_resource for each in subscriptions):
+        if all(each.settled and not self._uses_older(each) for each in subscriptions):
             for subscription in self._subscriptions.values():
                 removals = subscription.next_removals()
                 if removals is not None:
                     responses.append((yield from self._to_response(subscription, removals, now)))
+
+    @staticmethod
+    def _uses_older(subscription: TypeRules[Request]) -> bool:
+        """Return whether the client may refer to clusters by resources that were to be replaced."""
+        state = subscription.state
+        is_referring = state.type_url != type_urls.CLUSTER
+        return state.awaits_held_resource or (is_referring and state.has_rejected_update)
 
     def _refresh_endpoints(
         self, subscription: TypeRules[Request], content: ResponseContent

@@ -540,6 +540,13 @@ class SubscriptionState:
             self._refreshes = self._refreshes or TtlRefreshes()
             self._refreshes.schedule(name, self.ttls[name], now)
 
+    @property
+    def has_rejected_update(self) -> bool:
+        """Whether the client uses an older version of a resource: it rejected the current one."""
+        return any(
+            each.is_current and self.version(name) != ABSENT for name, each in self.rejected.items()
+        )
+
     def refresh_rejection(self, name: str, version: str) -> None:
         """Update whether the current version is the one that the client rejected."""
         rejection = self.rejected.get(name)
