@@ -98,7 +98,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES: Final = {
-    "cache.single": ("ResourceCache",),
+    "cache.single_resources": ("ResourceCache",),
     "cache.snapshot": (
         "Snapshot",
         "SnapshotCache",

@@ -15,7 +15,7 @@ PAGE = Path(__file__).with_name("reference.md")
 PACKAGE = Path(str(xds.__file__)).parent
 SECTIONS = {
     "Server": ("grpc_server.server", "grpc_server.stream", "limits", "security"),
-    "Caches": ("cache.snapshot", "cache.single"),
+    "Caches": ("cache.snapshot", "cache.single_resources"),
     "Resources": ("encoding.packing", "resource", "type_urls"),
     "Sources": ("source", "notifier"),
     "Events": ("events",),
@@ -31,7 +31,7 @@ BLOCKS = {
         *("any_message", "field_bool", "field_bytes", "field_string", "field_varint", "nested"),
     ),
     "grpc_server.services": ("SERVICES", "Service"),
-    "index": ("Index",),
+    "multimap": ("Index",),
     "steps": ("STRIDE",),
     "text": ("shown",),
 }
