@@ -15,7 +15,7 @@ from scopeway.xds.events import LookupFailed, SourceBlocked
 from scopeway.xds.protocol.backoff import LookupBackoff
 from scopeway.xds.protocol.lookups import Lookup, Lookups, checked, close_unawaited
 from scopeway.xds.protocol.status import ABSENT, Rejection, ResourceState, Status
-from scopeway.xds.protocol.ttl import TtlRefreshes
+from scopeway.xds.protocol.ttl import TtlRefreshes, TtlStrippingView
 from scopeway.xds.resource import Resource
 from scopeway.xds.source import PENDING, Found, MakesInSteps, MayBeOutdated, NodeView
 from scopeway.xds.steps import STRIDE, Steps
@@ -384,6 +384,8 @@ class SubscriptionState:
 
     def lookup_finished(self, lookup: Lookup, answer: object) -> bool:
         """A lookup has brought an answer, or an error; return whether the client waits for it."""
+        if isinstance(self._view, TtlStrippingView):
+            answer = self._view.stripped(answer)
         if self.lookups is None or not self.lookups.finish(lookup, answer):
             return False
         self.pending.setdefault(lookup.name, False)

@@ -6,12 +6,11 @@ https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#ttl
 """
 
 import math
-from collections.abc import Awaitable, Collection, Generator, Iterator
+from collections.abc import Awaitable, Collection, Iterator
 from typing import Any, Final
 
 from scopeway.xds.encoding.messages import without_ttl
 from scopeway.xds.protocol.deadlines import Deadlines
-from scopeway.xds.protocol.lookups import close_unawaited
 from scopeway.xds.resource import Resource
 from scopeway.xds.source import Found, KnowsVersions, MakesInSteps, Node, NodeView, Pending
 from scopeway.xds.steps import Steps
@@ -98,11 +97,15 @@ class TtlStrippingView:
         return self._view.group
 
     def resource(self, type_url: str, name: str) -> Found | Awaitable[Found]:
-        """Return the resource of the view, without its TTL."""
-        found = self._view.resource(type_url, name)
-        if found is None or isinstance(found, Resource):
-            return _without_ttl(found)
-        return _LaterWithoutTtl(found) if isinstance(found, Awaitable) else found
+        """Return the resource of the view, without its TTL; what comes later goes to `stripped`."""
+        found: Found | Awaitable[Found] = self.stripped(self._view.resource(type_url, name))
+        return found
+
+    def stripped(self, found: Any) -> Any:
+        """Return a resource without its TTL, and anything else as it is."""
+        if isinstance(found, Resource) and found.ttl is not None:
+            return without_ttl(found)
+        return found
 
     def prepare(self, type_url: str, name: str) -> Steps[None] | None:
         """Do what `prepare` of the view does, if it has one."""
@@ -119,24 +122,3 @@ class TtlStrippingView:
     def close(self) -> None:
         """Close the view."""
         self._view.close()
-
-
-class _LaterWithoutTtl:
-    """What a source answers later, without the TTL."""
-
-    __slots__ = ("_answer",)
-
-    def __init__(self, answer: Awaitable[Found]) -> None:
-        self._answer = answer
-
-    def __await__(self) -> Generator[Any, Any, Found]:
-        return _without_ttl((yield from self._answer.__await__()))
-
-    def close(self) -> None:
-        close_unawaited(self._answer)
-
-
-def _without_ttl(found: Found) -> Found:
-    if isinstance(found, Resource) and found.ttl is not None:
-        return without_ttl(found)
-    return found  # whatever it is: that is for others to judge

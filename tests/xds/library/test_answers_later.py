@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
 
 from scopeway import xds
 from scopeway.xds.encoding import protobuf
+from scopeway.xds.lookup_tasks import LookupTasks
 from xds_client import GUARD, Recorder, connect
 
 pytestmark = pytest.mark.asyncio
@@ -330,6 +332,60 @@ async def test_lookups_are_cancelled_when_the_client_leaves() -> None:
         await asyncio.sleep(0)
 
         assert source.cancelled == ["a"]
+
+
+async def test_a_lookup_whose_own_await_is_cancelled_is_a_failed_lookup() -> None:
+    """As when a pool of connections closes. It isn't waited for without end."""
+
+    async def resource(type_url: str, name: str) -> xds.Found:
+        raise asyncio.CancelledError
+
+    async with xds.testing.Client(Now(resource)) as client:
+        await client.subscribe(xds.CLUSTER, "a")
+    (failed,) = [each for each in client.events if isinstance(each, xds.LookupFailed)]
+
+    assert str(failed.error) == "what the lookup waits for was cancelled"
+
+
+@pytest.mark.parametrize("user_agent", ["envoy/1.40.0", "other/1"])
+async def test_a_future_that_two_streams_await_survives_one_of_them(user_agent: str) -> None:
+    """A source may keep one task for a name and return it to all."""
+    shared: asyncio.Future[xds.Found] = asyncio.get_running_loop().create_future()
+    source = Now(lambda type_url, name: shared)
+    node = xds.Node(id="a", cluster="", user_agent=user_agent)
+    leaving = xds.DeltaSession(source)
+    leaving.receive(xds.DeltaRequest(type_url=xds.CLUSTER, subscribe=("a",), node=node), 0.0)
+    tasks = LookupTasks(100, leaving.lookup_finished)
+
+    leaving.responses_to_send(0.0)
+    tasks.start(leaving.new_lookups())
+    await asyncio.sleep(0)
+    leaving.close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert not shared.cancelled()
+
+
+async def test_lookups_that_wait_for_their_turn_leave_with_their_names() -> None:
+    """A client that comes and goes with names does not fill the memory."""
+    source = Database()
+    session = xds.DeltaSession(source)
+    tasks = LookupTasks(1, session.lookup_finished)
+    node = xds.Node(id="a", cluster="")
+    ask = partial(xds.DeltaRequest, type_url=xds.CLUSTER, names_empty=False)
+    first, come = ask(subscribe=("first",), node=node), ask(subscribe=("a", "b"))
+    go = ask(unsubscribe=("a", "b"))
+
+    for request in (first, come, go, come):
+        session.receive(request, 0.0)
+        session.responses_to_send(0.0)
+        tasks.start(session.new_lookups())
+        await asyncio.sleep(0)
+
+    assert tasks.waiting == 2
+    session.close()
+    tasks.close()
 
 
 async def test_what_changes_while_it_is_looked_up_is_looked_up_again() -> None:
