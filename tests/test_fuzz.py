@@ -1,7 +1,7 @@
-"""Whatever comes in from outside is taken or refused: never another error, never without a bound.
+"""Every input from outside is read or refused: with no other error, and within bounds.
 
-What is true of every input stands in `tests/support/fuzzing`; here it is asked of what was kept,
-and of a few random inputs. `make fuzz` asks it of many, led by coverage (CONTRIBUTING.md).
+The checks of an input are in `tests/support/fuzzing`. Here they run on kept inputs and on a few
+random ones. `make fuzz` runs them on many, guided by coverage (CONTRIBUTING.md).
 """
 
 import json

@@ -1,8 +1,8 @@
 """Requests that try to reach another service or cloud than they may, each with the answer it gets.
 
-The cases stand in `testdata/abuse.yaml`, from which the table of docs/abuse.md is made
+The cases are in `testdata/abuse.yaml`, from which the table of docs/abuse.md is made
 (`--rewrite`). cloud-2 lets cloud-1 use its image service and nothing else; a request at the front
-has the scope `{image:cloud-2}`. Whatever it is answered, no other service of cloud-2 is reached.
+has the scope `{image:cloud-2}`. It never reaches another service of cloud-2.
 """
 
 from collections.abc import Iterator

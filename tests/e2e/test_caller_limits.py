@@ -1,7 +1,8 @@
-"""One site at its limit at a peer: it is told so, and another one notices nothing.
+"""A caller at its limit at a peer gets 429, and other callers are not affected.
 
-With certificates, so a caller is who it is. Both kinds of limits, those of rules and those of the
-peer; what ends a request that is under way; and what reaches a user behind the front.
+The site uses certificates, so a caller has the identity in its certificate. The tests cover the
+limits of rules and those of the peer, what ends a request that is under way, and what the user
+behind the front gets.
 """
 
 import socket

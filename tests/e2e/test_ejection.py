@@ -1,7 +1,7 @@
-"""When a cloud of several is left alone for a while: only when no connection to it can be made.
+"""A cloud is ejected from an alternative only if no connection to it can be made.
 
-What one user's requests can bring about (a refused upload, an error of the service, a connection
-that breaks off) ejects no cloud: else writes of all others would land at the next one.
+The requests of one user (a refused upload, an error of the service, a broken connection) eject no
+cloud: otherwise, writes of all other users would go to the next cloud.
 """
 
 import socket

@@ -1,6 +1,7 @@
-"""Frames of HTTP/2 that cost the sender nothing: Envoy ends a connection that sends too many.
+"""Floods of cheap HTTP/2 frames: Envoy closes a connection that sends too many.
 
-At a front, and at a peer with a good certificate. Whoever else is there is served as before.
+They are sent to a front, and to a peer with a valid certificate. Other clients are served as
+before.
 """
 
 import socket

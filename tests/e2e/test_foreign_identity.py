@@ -1,7 +1,7 @@
-"""A Keystone of another cloud that means no good, behind real Envoys.
+"""A hostile Keystone of another cloud, behind real Envoys.
 
-The test plays the service of cloud-1 that asks its own front to validate a token; `evil` is a cloud
-with an Envoy, `direct` one without; cloud-1 honours both, with the roles member and reader.
+The test plays the service of cloud-1 that asks its own front to validate a token. `evil` is a cloud
+with an Envoy, `direct` one without. cloud-1 honours both, with the roles member and reader.
 """
 
 import gzip
@@ -101,7 +101,7 @@ def names(response: Response) -> list[str]:
 
 
 @pytest.mark.parametrize("issuer", ISSUERS)
-class TestPower:
+class TestEditedValidations:
     def test_roles_ids_and_domains_of_a_foreign_token_are_mapped(
         self, front: int, issuer: str
     ) -> None:
@@ -269,7 +269,7 @@ class TestPower:
         assert (headers["x-auth-token"], headers["x-subject-token"]) == ("user", "user")
 
 
-class TestWhoIsHonoured:
+class TestHonouredClouds:
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     def test_a_keystone_that_is_not_honoured_is_never_asked(
         self, front: int, keystone: Echo, method: str
@@ -304,7 +304,7 @@ class TestWhoIsHonoured:
         assert fleet.eventually(lambda: names(validate(front)) == ["member"])
 
 
-class TestOwnQuestion:
+class TestOwnToken:
     """Somebody asks about her own token: of power there is none, so nothing is cut."""
 
     @pytest.mark.parametrize("issuer", ISSUERS)

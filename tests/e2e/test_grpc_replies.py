@@ -1,7 +1,8 @@
-"""A request that says it is of gRPC: a refusal keeps its status, for whoever asks and in the log.
+"""A refused request with the content type of gRPC keeps its HTTP status.
 
-Envoy would answer it with a 200 and a `grpc-status`. By HTTP/1.1, which cannot carry gRPC, the
-answer is like all others; by HTTP/2 it is gRPC's, with the status besides.
+Envoy would answer it with a 200 and a `grpc-status`. Over HTTP/1.1, which cannot carry gRPC, the
+answer is like all others. Over HTTP/2 it is an answer of gRPC with the HTTP status. The access log
+has the HTTP status, too.
 """
 
 import json

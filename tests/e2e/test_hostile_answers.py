@@ -1,8 +1,8 @@
-"""Answers by which a service tries to say more than one answer to the one who asked.
+"""Ambiguous answers, by which a service tries to send more than one answer.
 
-The cases stand in `testdata/abuse.yaml`, from which the second table of docs/abuse.md is made
-(`--rewrite`). Whatever the service says, the next request on the same connections gets an answer of
-its own.
+The cases are in `testdata/abuse.yaml`, from which the second table of docs/abuse.md is made
+(`--rewrite`). Whatever the service sends, the next request on the same connections gets its own
+answer.
 """
 
 from collections.abc import Iterator

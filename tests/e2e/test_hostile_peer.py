@@ -1,6 +1,6 @@
-"""A site that answers others with HTTP/2 of its own making, in the place of an Envoy.
+"""A site that answers others with malformed HTTP/2, in place of an Envoy.
 
-It has its key, so it is believed to be that cloud, and no more than that.
+It has the key of its cloud, so callers trust it to be that cloud, and nothing more.
 """
 
 import ssl

@@ -1,6 +1,6 @@
-"""The body of a login: held up to 64 KiB and for so long, then refused.
+"""Bodies of logins: refused if they exceed 64 KiB or take too long.
 
-All that happens before Lua reads it. The time is shortened here.
+Envoy does all of this before Lua reads the body. The time limit is shortened here.
 """
 
 import socket

@@ -1,9 +1,9 @@
-"""Sites that do not trust each other, with mutual TLS and policies: neither reaches the other.
+"""Sites that do not trust each other, with mutual TLS and policies, cannot reach each other.
 
-cloud-2 lets cloud-1 use all that it has, and cloud-9 nothing; cloud-1 lets cloud-9 use all.
-Everything of docs/abuse.md is tried by cloud-9, which runs whatever it likes at its site: through a
-front, at the peer of cloud-2 with its own certificate, and by way of cloud-1. Nothing that cloud-2
-has is ever asked.
+cloud-2 lets cloud-1 use all services, and cloud-9 none; cloud-1 lets cloud-9 use all. cloud-9,
+which runs any software at its site, tries everything of docs/abuse.md: through a front, at the
+peer of cloud-2 with its own certificate, and by way of cloud-1. No service of cloud-2 gets a
+request.
 """
 
 import ssl

@@ -1,7 +1,7 @@
 """Envoys at a control plane that cannot read its registry, while another one can.
 
-`yesterday` started from saved clouds and reaches etcd through a way that is cut; `today` knows what
-has changed since. The tests of a class follow on one another.
+`yesterday` started from saved clouds, and its connection to etcd is cut; `today` knows the later
+changes. The tests of a class depend on each other, in their order.
 """
 
 from pathlib import Path
@@ -178,7 +178,7 @@ def replicas(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Replicas
 STATES = {"unknown": 2, "sent": 1, "keeps": 1}
 
 
-class TestYesterday:
+class TestOutdatedControlPlane:
     """What was saved before the clouds changed."""
 
     def test_a_running_envoy_keeps_its_resources_at_an_outdated_control_plane(
@@ -254,7 +254,7 @@ class TestYesterday:
         assert all(each["kept"] == 0 for each in serve.status()["streams"])
 
 
-class TestLosingTouch:
+class TestOutage:
     """A control plane that was up to date until it lost its registry."""
 
     def test_an_envoy_that_moves_to_an_outdated_control_plane_keeps_its_resources(

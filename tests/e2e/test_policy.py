@@ -1,8 +1,8 @@
-"""Who may use what of another site: decided by the target's own Envoy, whatever the origin says.
+"""Who may use which service of another site: the target's own Envoy decides.
 
-Everything here is true of mutual TLS, where the caller is its certificate. Requests of cloud-1 go
-through its front; those of others are sent to the peer directly, as somebody would who runs no
-Scopeway, or another one.
+All tests use mutual TLS, where the certificate identifies the caller. Requests of cloud-1 go
+through its front. Those of others are sent to the peer directly, as by a site without Scopeway or
+with a modified one.
 """
 
 from pathlib import Path

@@ -214,7 +214,7 @@ def scope(stack: Stack, serve: ServeProcess, site: Cloud) -> str:
     return scope
 
 
-class TestADyingCloud:
+class TestDeadCloud:
     """The first cloud of an `|` is a site that is used (HTTP/2), then its Envoy is killed.
 
     The other has no Envoy: HTTP/1.1, a path and a host of its own.

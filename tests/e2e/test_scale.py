@@ -86,7 +86,7 @@ def test_first_uses_of_5000_clouds_are_served_on_demand(
     assert in_use(serve) - used == FIRST_USES
 
 
-class TestALabelOf5000Clouds:
+class TestSelector:
     def test_a_selector_of_5000_clouds_means_the_nearest_ones(
         self, stack: Stack, site: Cloud
     ) -> None:

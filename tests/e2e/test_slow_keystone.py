@@ -1,7 +1,7 @@
-"""A Keystone that doesn't answer, or never ends its answer: what waits for it ends, and says why.
+"""A Keystone that does not answer, or never ends its answer: requests end in time, with a reason.
 
-The times are shortened here, and their order is kept. Which Envoy answered says that the one
-nearest to the Keystone was the first to end it.
+The times are shortened here, and their order is kept. The Envoy that answered shows that the one
+nearest to the Keystone ended the request first.
 """
 
 import time

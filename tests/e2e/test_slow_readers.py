@@ -1,6 +1,6 @@
 """Clients that are slow at the end of an answer get all of it, although the connection then closes.
 
-When the service has sent everything, Envoy still holds what the client's connection does not take.
+When the service has sent everything, Envoy still holds what the client has not read yet.
 """
 
 import socket

@@ -1,6 +1,6 @@
-"""What takes long, is big or talks both ways: by every kind of front, at every distance.
+"""Long, large and two-way transfers, through every kind of front and to every kind of cloud.
 
-No byte waits in an Envoy for those behind it, and none is given up because a service thinks long.
+Envoy forwards each byte at once, and ends no transfer because a service is silent for long.
 """
 
 import asyncio

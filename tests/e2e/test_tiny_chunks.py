@@ -1,7 +1,6 @@
-"""Bodies that cost Envoy much for each byte: other requests have their turn in between.
+"""Bodies in tiny chunks, which are expensive for Envoy, do not delay other requests for long.
 
-Measured in CPU time of the Envoy during one request of another client: what it worked on before it
-came to that.
+The measure is the CPU time that Envoy spends during one request of another client.
 """
 
 import os

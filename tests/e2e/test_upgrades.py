@@ -1,6 +1,6 @@
-"""Requests to upgrade: to a WebSocket by both sides' will only, and to nothing else.
+"""Upgrades: a connection becomes a WebSocket only if both sides agree, and nothing else.
 
-What comes behind such a request is never read as another one, by any service.
+No service reads the bytes after such a request as another request.
 """
 
 import socket

@@ -189,7 +189,7 @@ class TestIds:
         assert edited(edit, user=owner)[0] == 502
 
 
-class TestForm:
+class TestFields:
     def test_unknown_fields_of_a_foreign_token_are_removed(self, edit: Any) -> None:
         token = edited(edit, is_admin_project=True, service_providers=[1], **{"OS-X": {}})
 

@@ -76,7 +76,7 @@ class TestWithoutAScope:
         assert front.refusal("*", method="OPTIONS")[0] == 404
 
 
-class TestSources:
+class TestScopeSources:
     """The header first, then the token, then the path."""
 
     TARGET = "x-scopeway-target"

@@ -1,7 +1,7 @@
-"""The bundles in a real Envoy: what a stand-in can only believe of its bodies, answers and errors.
+"""The bundles in a real Envoy: real bodies, answers and errors, which a stand-in can only imitate.
 
-One Envoy with a static configuration; each listener has a Lua text of its own, and every cluster
-is the same service that says what it was asked.
+There is one Envoy with a static configuration. Each listener has a Lua text of its own, and every
+cluster is the same service, which returns the request that it got.
 """
 
 import hashlib

@@ -25,7 +25,7 @@ def is_current(view: NodeView, type_url: str, name: str, version: str) -> bool:
     return view.is_current(type_url, name, version)
 
 
-class TestLeaving:
+class TestClosedStreams:
     def test_a_target_is_in_use_only_while_a_stream_uses_it(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"), limits=SourceLimits(idle_sites=0))
         first, second = fleet.attach(), fleet.attach()
@@ -118,7 +118,7 @@ class TestLeaving:
         assert fleet.source.stats().targets == 2
 
 
-class TestComingBack:
+class TestReturningStreams:
     def test_a_returning_stream_counts_as_activity(self) -> None:
         """Else the memory of a storm, in which all go and come, would never be given back."""
         fleet = Fleet(cloud("cloud-1"))

@@ -141,7 +141,7 @@ class TestAttach:
         assert fleet.notifier.told == []
 
 
-class TestASiteThatCannotBeMade:
+class TestFailingSite:
     def test_a_site_that_cannot_be_made_keeps_its_resources_and_others_are_notified(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:

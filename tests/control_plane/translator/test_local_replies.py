@@ -1,7 +1,7 @@
-"""What Envoy answers by itself: a sentence for each cause, and never Envoy's words.
+"""Local replies of Envoy: a sentence for each cause, and no text of Envoy's own.
 
-Most of it is tried where it happens (tests/e2e/test_front.py). Here stands what takes too long
-there, or must not happen there at all, at an Envoy with other limits.
+Most of them are tested in tests/e2e/test_front.py. Here are those that take too long there, or
+would disturb other tests; the Envoy of this file has other limits.
 """
 
 from collections.abc import Iterator

@@ -87,7 +87,7 @@ def test_every_route_of_a_front_has_a_name() -> None:
     assert all(each.name for each in host.routes)
 
 
-class TestWhichThereAre:
+class TestResourceNames:
     def test_a_site_has_listeners_routes_and_lua_for_front_ports_and_peer(self) -> None:
         made = site_resources(SITE)
 
