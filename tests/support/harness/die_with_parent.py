@@ -3,7 +3,7 @@
 It covers the end that no `finally` sees, SIGKILL. A script of its own, because nothing may run
 between fork and exec in a process that has used gRPC. Linux only.
 
-    tie.py PARENT PROGRAM ARGUMENT...
+    die_with_parent.py PARENT PROGRAM ARGUMENT...
 """
 
 import ctypes

@@ -22,7 +22,7 @@ READY_SECONDS = 90.0
 """How long a process may take to become ready, or to finish its work."""
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_TIE = Path(__file__).with_name("tie.py")
+_TIE = Path(__file__).with_name("die_with_parent.py")
 
 
 @dataclass(slots=True, kw_only=True)
