@@ -1,6 +1,6 @@
-"""The configuration with which a site's Envoy starts: `envoy/bootstrap.yaml`, filled in.
+"""The bootstrap of a site's Envoy: the template `envoy/bootstrap.yaml`, filled in.
 
-The template is complete and says the reasons; only what differs between sites is replaced here.
+The template is complete and explains itself. This module replaces what differs between sites.
 """
 
 from collections.abc import Mapping, Sequence

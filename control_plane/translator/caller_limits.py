@@ -1,8 +1,8 @@
-"""The limits of calling clouds, as a peer's Lua gets them (`lua_filters/limits.lua`).
+"""The limits of calling clouds, as a peer's Lua reads them (`lua_filters/limits.lua`).
 
-Those of the site itself are constants of its Lua. Those of rules come with the routes of the peer,
-as the policy does, so that a change reaches live connections; labels have become names. Equal rules
-are equal bytes.
+The limits of the site are constants of its Lua. The limits of rules are in the routes of the peer,
+like the policy, so that a change reaches live connections. Labels are resolved to names. Equal
+rules are equal bytes.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,8 +1,7 @@
-"""What the clusters of one kind have in common, built with Envoy's types and encoded once.
+"""What all clusters of one kind share, built with Envoy's types and encoded once.
 
-A protobuf message is the join of its fields, so `cluster` appends the few that vary (name,
-endpoints, metadata) to one of these; no betterproto message is encoded for a target. Importing
-envoy-data-plane takes half a second: import this module where it is used, not at start-up.
+Protobuf messages are concatenations of their fields. So `clusters` appends the fields that vary
+(name, endpoints, metadata) to one of these templates, and no message object is built for a target.
 """
 
 from datetime import timedelta

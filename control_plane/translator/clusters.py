@@ -1,8 +1,8 @@
-"""From a plan to the bytes of an Envoy `Cluster`.
+"""Translates a plan into the bytes of an Envoy `Cluster`.
 
-Appends the fields that vary to a prototype of `prototypes`: microseconds, and no message objects.
-The numbers below are the field numbers of Envoy's API. Whether what comes out is what Envoy's types
-would encode is a test's business.
+Appends the fields that vary to a template of `cluster_templates`: microseconds, and no message
+objects. The numbers below are the field numbers of Envoy's API. A test compares the result with
+what Envoy's types encode.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ _INTERNAL_ADDRESS, _LISTENER_NAME, _ENDPOINT_ID = 3, 1, 2
 
 
 def compile_cluster(name: str, plan: Plan, *, earlier: bool = False) -> bytes:
-    """Return the encoded `Cluster` of that name which carries out a plan.
+    """Return the encoded `Cluster` that carries out a plan under that name.
 
     `earlier`: for an Envoy with listeners of an earlier version
     (`control_plane.translator.node_setup`).
@@ -57,7 +57,7 @@ def compile_cluster(name: str, plan: Plan, *, earlier: bool = False) -> bytes:
 
 
 def preload() -> None:
-    """Encode all prototypes, so that no request waits for it."""
+    """Encode all templates, so that no request waits for them."""
     cluster_templates.one_name("any", 1)
     for waits in (False, True):
         cluster_templates.peer(waits=waits)

@@ -1,4 +1,4 @@
-"""Short cuts for building with Envoy's types. Imported only where prototypes are built."""
+"""Shortcuts for building Envoy's messages; imported only where templates are built."""
 
 import betterproto2
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -15,7 +15,7 @@ from envoy_data_plane.google.protobuf import Any, Struct
 
 
 def ads() -> ConfigSource:
-    """Say that a configuration comes over the one stream to the control plane."""
+    """Return the source of a configuration that comes over ADS."""
     return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
 
 
@@ -25,7 +25,7 @@ def extension(name: str, config: betterproto2.Message) -> TypedExtensionConfig:
 
 
 def overwrite(header: str, value: str) -> HeaderValueOption:
-    """Set a header to a format string, whatever it was; an empty outcome leaves it as it was."""
+    """Set a header to a format string; an empty result leaves the header unchanged."""
     return HeaderValueOption(
         header=HeaderValue(key=header, value=value),
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
@@ -33,7 +33,7 @@ def overwrite(header: str, value: str) -> HeaderValueOption:
 
 
 def default(header: str, value: str) -> HeaderValueOption:
-    """Set a header to a format string where there is none."""
+    """Set a header to a format string if it does not exist."""
     return HeaderValueOption(
         header=HeaderValue(key=header, value=value),
         append_action=HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT,
@@ -41,7 +41,7 @@ def default(header: str, value: str) -> HeaderValueOption:
 
 
 def overwrite_existing(header: str, value: str) -> HeaderValueOption:
-    """Set a header to a format string where it is there; an empty outcome leaves it as it was."""
+    """Set a header that exists to a format string; an empty result leaves it unchanged."""
     return HeaderValueOption(
         header=HeaderValue(key=header, value=value),
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS,

@@ -1,7 +1,7 @@
-"""The HTTP connection managers of a site's four kinds of listeners, encoded once for all sites.
+"""The HTTP connection managers of the four kinds of listeners, encoded once for all sites.
 
-What differs between two listeners of one kind (names, the path of the access log) is appended by
-`resources`. Importing this takes half a second (Envoy's types), so that is left to first use.
+`listeners` appends what differs between two listeners of one kind: names, and the path of the
+access log.
 """
 
 from collections.abc import Sequence

@@ -32,7 +32,7 @@ class Entry:
 
 
 def entries(cloud: Cloud, peers: PeerTransport) -> Iterator[Entry]:
-    """Yield the listeners that a cloud's site has; a peer without TLS on loopback only."""
+    """Yield the listeners of a cloud's site. Without TLS a peer listens on loopback only."""
     front, peer = cloud.front, cloud.peer
     if front is not None:
         bind = front.bind or front.address

@@ -1,4 +1,4 @@
-"""From a cloud to the encoded listeners of its site.
+"""Translates a cloud into the encoded listeners of its site.
 
 Appends what differs between sites to the templates of `http_connection_managers`: microseconds, and
 no message objects. The numbers below are the field numbers of Envoy's API.
@@ -37,7 +37,7 @@ _FILE_LOG_TYPE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.Fi
 def listeners(
     cloud: Cloud, access_log: str, peers: PeerTransport, earlier: bool
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield name and encoded `Listener`; the internal ones only beside one that can use them."""
+    """Yield name and encoded `Listener`. The internal ones come only if another one uses them."""
     beside = False
     site = field_bytes(_METADATA, metadata({names.SITE: cloud.name}))
     for entry in entries(cloud, peers):
@@ -84,7 +84,7 @@ def _listener(name: str, manager: bytes, transport_socket: bytes = b"") -> bytes
 
 
 def _tls(cloud: Cloud, entry: Entry, peers: PeerTransport) -> bytes:
-    """The field of a listener's filter chain by which it speaks TLS."""
+    """Return the transport socket of a listener's filter chain; "" without TLS."""
     if entry.kind == names.PEER:
         if peers.trust_domain is None:
             return b""
@@ -95,7 +95,7 @@ def _tls(cloud: Cloud, entry: Entry, peers: PeerTransport) -> bytes:
 
 
 def _within(transport_socket: bytes) -> bytes:
-    """Add how long a client may take to become one."""
+    """Add the time limit of the TLS handshake."""
     duration = field_varint(_DURATION_SECONDS, HANDSHAKE_SECONDS)
     return transport_socket + field_bytes(_TRANSPORT_SOCKET_CONNECT_TIMEOUT, duration)
 

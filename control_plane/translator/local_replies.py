@@ -1,11 +1,11 @@
-"""What Envoy answers by itself, as OpenStack-shaped JSON with a reason that helps.
+"""Envoy's own responses, as OpenStack-shaped JSON with a reason that helps.
 
-Without this, clients would get plain text or nothing. What the Lua filters and the routes answer is
-JSON already and stays as it is.
+Without this, clients would get plain text or nothing. Responses of the Lua filters and of the
+routes are JSON already and stay unchanged.
 
-Invariants: what a user wrote gets into an answer only through `%REQ(…)%`, never as a format string;
-Envoy's own words get into none. A cause without a sentence here is left to the access log, where
-Envoy's details of every answer stand.
+Invariants: user input gets into a response only through `%REQ(…)%`, never as a format string.
+Envoy's own words get into no response. A cause without a sentence here is in the access log, with
+Envoy's details.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""From a cloud to the encoded Lua filters of its site's listeners, which Envoy gets by ECDS.
+"""Translates a cloud into the encoded Lua filters of its site's listeners (ECDS).
 
 The numbers below are the field numbers of Envoy's API.
 """

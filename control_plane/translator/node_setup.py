@@ -1,4 +1,4 @@
-"""In what the Envoys of one site differ, as their bootstraps say it."""
+"""What differs between the Envoys of one site, from their bootstraps."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ EARLIER: Final = "1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What one Envoy needs that another one of its site may not."""
+    """The settings of one Envoy that other Envoys of its site may not have."""
 
     access_log: str = ""
     """The path of the file, as that Envoy sees it; "" where it names none."""
     earlier: bool = False
-    """Whether it was started with a bootstrap of an earlier version. It may have the listeners of
-    that: those share their ports with others, which no update can change, and connections that are
-    open keep filters that know nothing of clusters of one host name."""
+    """Whether it was started with a bootstrap of an earlier version. It may have listeners of that
+    version: they share their ports, which no update can change, and open connections keep filters
+    that do not know clusters of one host name."""
 
 
 def setup_of(metadata: Mapping[str, str]) -> Setup:

@@ -1,18 +1,18 @@
-"""From a cloud's policy to the RBAC of its peer: what the target itself enforces.
+"""Translates a cloud's policy into the RBAC of its peer, which enforces it.
 
-Two filters, with their configuration in the routes of the peer, so that a change takes effect on
-the next request of a live connection. The first says in which class the caller is
-(`planner.caller_classes`): one map from the URI of its certificate to the number of the class, as a
-shadow rule, which only notes it in the request's metadata. The second decides by class, service and
-method (`planner.grants`), as the Lua before has found the last two, and looks at nothing else. So
-each caller stands in the configuration once, whatever the number of rules, services and methods. A
-caller without a class is denied.
+There are two filters. Their configuration is in the routes of the peer, so that a change takes
+effect on the next request of a live connection. The first filter finds the class of the caller
+(`planner.caller_classes`): a map from the URI of its certificate to the number of the class. It is
+a shadow rule, which only writes the class to the request's metadata. The second filter decides by
+class, service and method (`planner.grants`); the Lua before it found service and method. So each
+caller is in the configuration once, whatever the number of rules, services and methods. A caller
+without a class is denied.
 
-Labels have become names. Equal policies are equal bytes: the site's own name is not among them.
+Labels are resolved to names. Equal policies are equal bytes: the site's own name is not in them.
 
-Invariant: what `control_plane.clouds.policy.evaluate_rules` says, for every caller, service and
-method; but where it denies for want of a service, without saying so. A policy that is too large
-denies.
+Invariant: the result agrees with `control_plane.clouds.policy.evaluate_rules` for every caller,
+service and method, but it does not say when it denies for want of a service. A policy that is too
+large denies everything.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,8 +1,9 @@
-"""The routes: one virtual host, and one kind of route, whose cluster the Lua filter names.
+"""Templates of the routes: one virtual host, and a route whose cluster the Lua filter names.
 
-Nothing of a cloud is in a route but the site's own name: in the loop check, and where a front tells
-its own targets from others' (`dropped_headers`). Path, host, status and reason come from the
-metadata of the cluster. Built once for all sites; `resources` adds what has that name.
+A route holds nothing of a cloud but the site's own name: in the loop check, and where a front tells
+its own targets from those of others (`dropped_headers`). Path, host, status and reason come from
+the metadata of the cluster. The templates are built once for all sites; `routes` adds the site's
+name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -124,7 +125,7 @@ every route that says this, and takes it off again."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontHost:
-    """The encoded virtual host of a front; `resources` adds the routes that name the site."""
+    """The encoded virtual host of a front; `routes` adds the routes that name the site."""
 
     unnamed: bytes
     """The routes of logins and of other writes before the Lua has run: the very first, for what

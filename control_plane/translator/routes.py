@@ -1,4 +1,4 @@
-"""From a cloud to the encoded route configurations of its front and its peer.
+"""Translates a cloud into the encoded route configurations of its front and its peer.
 
 Appends what differs between sites to the templates of `route_templates`. The numbers below are the
 field numbers of Envoy's API.

@@ -1,7 +1,7 @@
-"""The files beside a bootstrap by which an Envoy finds its certificate for the control plane.
+"""The files beside a bootstrap that name an Envoy's certificate for the control plane.
 
-Envoy reads them as SDS from the file system, since nothing else is there yet. It watches their
-folders, and takes what is renamed into them.
+Envoy reads them as SDS from the file system, since it has no connection yet. It watches their
+folders and reads files that are renamed into them.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""From a cloud to all that its site's Envoys need but clusters, and the routes of its peer."""
+"""Translates a cloud into the resources of its site: listeners, routes, secrets and filters.
+
+Clusters, and the routes of the peer, depend on other clouds and are made elsewhere.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Final

@@ -1,8 +1,8 @@
-"""TLS at a site's listeners: certificates that stand in files of the site, and how they are spoken.
+"""The TLS settings of listeners, and of connections to other sites.
 
-The control plane names the files and never reads them: Envoy takes the secret over ADS, and with it
-watches the folders of its files for anything that is renamed into them, so a renewed certificate is
-taken without a restart, by new connections. Importing this takes half a second (Envoy's types).
+The control plane names the files of certificates and never reads them. Envoy gets the names as
+secrets over ADS and watches the folders, so that new connections use a renewed certificate without
+a restart.
 """
 
 from functools import cache
@@ -56,7 +56,7 @@ def front() -> bytes:
 
 @cache
 def peer(trust_domain: str) -> bytes:
-    """Return the `TransportSocket` of peers: who has no certificate of a cloud gets no further."""
+    """Return the `TransportSocket` of peers; it requires the certificate of a cloud."""
     context = DownstreamTlsContext(
         require_client_certificate=True,
         # every connection proves anew who is there: a resumed one would outlive its certificate
@@ -69,13 +69,13 @@ def peer(trust_domain: str) -> bytes:
 
 
 def to_peer(spiffe: str) -> bytes:
-    """Return the `TransportSocket` to the one site whose certificate bears this name."""
+    """Return the `TransportSocket` to the site whose certificate has this name."""
     body = field_bytes(_COMMON_TLS_CONTEXT, _between_sites(field_string(_EXACT, spiffe)))
     return _transport_socket(_UPSTREAM_TYPE, _no_resumption() + body)
 
 
 def _between_sites(name: bytes) -> bytes:
-    """Return a `CommonTlsContext`: our certificate, and whom to believe which name."""
+    """Return a `CommonTlsContext`: the own certificate, the CA bundle, and the expected name."""
     expected = field_varint(_SAN_TYPE, SubjectAltNameMatcherSanType.URI)
     expected += field_bytes(_MATCHER, name)
     validation = field_bytes(_DEFAULT, field_bytes(_MATCH_SAN, expected))

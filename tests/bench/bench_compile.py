@@ -1,7 +1,7 @@
 """What it costs to plan and compile a target: python tests/bench/bench_compile.py.
 
 Prints one JSON line for each case: microseconds, with 10,000 registered clouds, nothing memoised
-but the prototypes and the parsed name.
+but the templates and the parsed name.
 """
 
 import sys
