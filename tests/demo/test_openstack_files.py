@@ -54,7 +54,7 @@ def test_clouds_yaml_has_a_member_and_an_admin_of_each_cloud_in_its_region() -> 
     assert clouds["cloud-1"]["region_name"] == "RegionOne"
 
 
-def test_the_policy_of_keystone_is_that_of_the_documents() -> None:
+def test_the_policy_of_keystone_equals_the_documented_one() -> None:
     page = Path(__file__).parents[2] / "docs" / "existing-cloud.md"
     lines = re.search('(?:^    ("| ).*\n)*^    "identity:(?:.*\n)+?(?=\n)', page.read_text(), re.M)
 

@@ -44,7 +44,7 @@ def test_lines_that_are_no_request_are_skipped() -> None:
     assert in_order(["", "[warning] something", "[1, 2]", '{"level": "info"}']) == []
 
 
-def test_hops_of_several_sites_are_ordered_by_their_beginning() -> None:
+def test_hops_of_several_sites_are_sorted_by_their_start() -> None:
     late = line(time="2026-01-01T00:00:02.000Z", site="cloud-1")
     early = line(time="2026-01-01T00:00:01.000Z", site="cloud-3")
 

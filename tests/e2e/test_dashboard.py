@@ -93,7 +93,7 @@ def test_legends_name_labels_of_the_result_of_their_query(exposed: dict[str, set
                 assert label in left, panel["title"]
 
 
-def test_panels_do_not_overlap() -> None:
+def test_panels_of_the_dashboard_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         at: dict[str, Any] = panel["gridPos"]

@@ -43,7 +43,7 @@ def status(serve: ServeProcess) -> Any:
     return json.loads(found)[f"127.0.0.1:{serve.admin_port}"]
 
 
-def test_status_shows_each_envoy(stack: Stack, serve: ServeProcess, site: Cloud) -> None:
+def test_status_shows_each_connected_envoy(stack: Stack, serve: ServeProcess, site: Cloud) -> None:
     assert ask(site, "{glance:cloud-9}").status == 404
     serve.wait_until(lambda: status(serve)["streams"][0]["targets"] == 2, "the target is in use")
     (envoy,) = status(serve)["streams"]

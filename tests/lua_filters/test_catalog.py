@@ -100,7 +100,7 @@ def test_the_catalog_endpoint_of_the_front_has_its_region(
 
 
 @pytest.mark.parametrize("catalog", [{}, None, "x", 1, True])
-def test_a_value_that_is_no_catalog_is_rewritten_to_none(rewritten: Any, catalog: Any) -> None:
+def test_a_value_that_is_no_catalog_is_not_rewritten(rewritten: Any, catalog: Any) -> None:
     assert rewritten(catalog) is None
 
 

@@ -136,7 +136,9 @@ def test_a_network_is_shared_with_another_project_of_home(clouds: Clouds, token:
     assert clouds.ask("DELETE", path, token).status == 204
 
 
-def test_volume_types_of_projects_are_refused(clouds: Clouds, token: str, home: str) -> None:
+def test_default_volume_types_of_a_foreign_project_are_refused(
+    clouds: Clouds, token: str, home: str
+) -> None:
     """Cinder would answer 500."""
     answer = clouds.ask("GET", f"/block-storage/v3/{home}/default-types/{home}", token, **VOLUMES)
 

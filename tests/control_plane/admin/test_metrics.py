@@ -83,7 +83,7 @@ def test_every_event_is_counted_by_its_type(
     assert {name: value for name, value in after.items() if value != before.get(name)} == expected
 
 
-def test_open_streams_are_those_that_named_their_node(metrics: Metrics) -> None:
+def test_open_streams_are_counted_when_they_have_named_their_node(metrics: Metrics) -> None:
     metrics.observe(None, StreamClosed("INVALID_ARGUMENT"))
     for _ in range(2):
         metrics.observe(NODE, StreamOpened())
@@ -108,7 +108,7 @@ def test_metrics_show_the_version_and_the_memory_of_the_process(metrics: Metrics
     assert (value("process_resident_memory_bytes") or 0) > 0
 
 
-def test_a_source_is_asked_at_each_scrape(metrics: Metrics) -> None:
+def test_the_statistics_of_a_source_are_read_at_each_scrape(metrics: Metrics) -> None:
     stats = SourceStats()
     metrics.watch_source(lambda: stats)
     before = scrape(metrics)
@@ -139,7 +139,7 @@ def test_skipped_clouds_are_counted_by_cause_and_not_by_name(metrics: Metrics) -
     assert value("scopeway_clouds_passed_over_total", {"cause": "policy"}) == 0
 
 
-def test_the_time_to_compile_is_a_histogram(metrics: Metrics) -> None:
+def test_the_compilation_time_is_a_histogram(metrics: Metrics) -> None:
     stats = SourceStats(answers=[5, 0, 1, 0, 0, 0, 0, 2], answer_seconds=1.5)
     metrics.watch_source(lambda: stats)
     value = metrics.registry.get_sample_value

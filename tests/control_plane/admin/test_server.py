@@ -92,7 +92,7 @@ def test_metrics_page_shows_the_registry_of_the_server(admin: AdminServer, told:
     assert b"potatoes_total 7.0" in response.body
 
 
-def test_status_is_json(admin: AdminServer) -> None:
+def test_the_status_page_is_json(admin: AdminServer) -> None:
     response = send(admin.port, "/status")
 
     assert response.headers["content-type"] == "application/json"

@@ -15,7 +15,7 @@ def type_status(type_url: str, subscribed: int, **more: object) -> TypeStatus:
     return TypeStatus(type_url=type_url, **values)  # type: ignore[arg-type]
 
 
-def test_a_line_sums_up_what_the_types_say() -> None:
+def test_a_status_line_sums_up_the_states_of_its_types() -> None:
     clusters = type_status(
         CLUSTER,
         5,
@@ -72,7 +72,7 @@ def test_rejections_of_two_types_with_one_name_are_both_shown() -> None:
     assert line["nacked"] == {"Listener front": "no such filter", "Secret front": "no such file"}
 
 
-def test_a_rejection_that_names_no_resource_is_shown_by_its_type_while_it_stands() -> None:
+def test_a_current_rejection_without_a_resource_name_is_shown_by_its_type() -> None:
     types = [
         type_status(
             type_url, 2, last_nack=Nack(names=names, code=13, message=why, at=9, is_current=s)

@@ -63,7 +63,7 @@ def test_a_batch_that_changes_nothing_keeps_the_inventory() -> None:
     assert again.clouds == frozenset()
 
 
-def test_a_bad_entry_keeps_its_last_good_version_and_hides_no_other() -> None:
+def test_a_bad_entry_keeps_its_last_good_version_and_does_not_hide_others() -> None:
     fold = Fold()
     fold({"x": cloud("a")})
     change = fold({"x": bad("x"), "y": cloud("b")})
@@ -97,7 +97,7 @@ def test_deleting_a_bad_entry_removes_its_last_good_version() -> None:
     assert not change.problems
 
 
-def test_the_same_cloud_in_two_places_is_refused_in_both() -> None:
+def test_a_cloud_in_two_places_of_one_listing_is_refused_in_both() -> None:
     change = Fold()({"x": cloud("a", 1), "y": cloud("a", 2), "z": cloud("b")}, complete=True)
 
     assert change.inventory.get("a") is None

@@ -89,7 +89,7 @@ def test_a_certificate_is_not_replaced_by_accident(ca: Command, tmp_path: Path) 
     assert file.read_bytes() != before
 
 
-def test_renewing_what_was_never_issued_is_one_sentence(ca: Command) -> None:
+def test_renewing_a_certificate_that_was_never_issued_is_an_error(ca: Command) -> None:
     ca("init")
     outcome = ca("renew", "cloud-7")
 

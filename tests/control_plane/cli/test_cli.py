@@ -21,7 +21,7 @@ def commands(group: click.Group, *above: str) -> Iterator[tuple[str, ...]]:
 
 @pytest.mark.parametrize("command", [(), *commands(cli)], ids=" ".join)
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_every_command_explains_itself(
+def test_help_of_every_command_is_complete_on_80_columns(
     scopeway: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
     command: tuple[str, ...],
@@ -43,7 +43,7 @@ def test_every_command_explains_itself(
         assert any("etcd://[user:password@]host:port[,host:port]" in line for line in urls)
 
 
-def test_a_command_in_a_help_can_be_copied(scopeway: Callable[..., Any]) -> None:
+def test_commands_in_help_are_printed_on_lines_of_their_own(scopeway: Callable[..., Any]) -> None:
     """Each stands on lines of its own, as it was written."""
     shown = scopeway("bootstrap", "--help").out
 
@@ -110,7 +110,7 @@ def test_a_path_that_cannot_be_written_is_an_error_of_one_sentence(
     assert len(outcome.err.splitlines()) == 1
 
 
-def test_small_commands_do_not_wait_for_grpc_and_envoy_types() -> None:
+def test_small_commands_import_neither_grpc_nor_envoy_types() -> None:
     program = (
         "import sys\n"
         "from scopeway.control_plane.cli import main\n"

@@ -167,7 +167,7 @@ def test_listing_a_folder_reports_its_bad_manifests(
     assert outcome.err.startswith("refused: ")
 
 
-def test_a_cloud_of_a_folder_is_shown(
+def test_get_shows_a_cloud_of_a_folder(
     scopeway: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     mark = cordon_document(Cordon(name="cloud-1", reason="new disks"))
@@ -195,7 +195,7 @@ def test_an_unreachable_etcd_is_an_error_of_one_sentence(
     assert line.startswith(f"scopeway: {never_started}/scopeway: ")
 
 
-def test_a_cordon_outlives_registrations_and_is_shown(
+def test_a_cordon_survives_registrations_and_is_listed(
     cloud: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     file = write("one.yaml", document("cloud-1"))
@@ -246,7 +246,7 @@ def test_a_bad_cordon_is_not_written(
     assert cloud("list").err == ""
 
 
-def test_a_cordon_in_a_folder_is_a_document_of_its_own(
+def test_a_cordon_in_a_folder_is_a_separate_document(
     scopeway: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     file = write("one.yaml", document("cloud-1"))

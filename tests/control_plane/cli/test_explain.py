@@ -41,7 +41,9 @@ def explain(scopeway: Callable[..., Any], registry: str) -> Callable[..., Any]:
     return explain
 
 
-def test_a_route_is_status_0_and_names_the_clouds_in_order(explain: Callable[..., Any]) -> None:
+def test_explain_exits_0_for_a_route_and_names_the_clouds_in_order(
+    explain: Callable[..., Any],
+) -> None:
     outcome = explain("{image:cloud-3 | cloud-9 | cloud-2}", "--format", "json")
 
     assert (outcome.status, outcome.err) == (0, "")
@@ -74,7 +76,7 @@ def test_explain_without_a_scope_names_the_cloud_itself(explain: Callable[..., A
         ("{image:cloud-1 |}", None, 400, "column 17: "),
     ],
 )
-def test_a_rejection_is_status_3_with_its_reason(
+def test_explain_exits_3_for_a_rejection_and_names_the_reason(
     explain: Callable[..., Any], scope: str, target: str | None, status: int, reason: str
 ) -> None:
     outcome = explain(scope, "--format", "json")
@@ -126,7 +128,7 @@ def test_explain_prints_a_table_for_people(explain: Callable[..., Any]) -> None:
         (["image"], "--from"),
     ],
 )
-def test_bad_usage_of_explain_is_status_2(
+def test_explain_exits_2_for_bad_usage(
     scopeway: Callable[..., Any], registry: str, arguments: list[str], words: str
 ) -> None:
     outcome = scopeway("explain", "--registry", registry, *arguments)
@@ -136,7 +138,9 @@ def test_bad_usage_of_explain_is_status_2(
 
 
 @pytest.mark.parametrize("registry", ["dir:/nowhere", "potato", "etcd://127.0.0.1:99999"])
-def test_an_unreadable_registry_is_status_2(scopeway: Callable[..., Any], registry: str) -> None:
+def test_explain_exits_2_for_an_unreadable_registry(
+    scopeway: Callable[..., Any], registry: str
+) -> None:
     outcome = scopeway("explain", "--registry", registry, "--from", "cloud-1", "image")
 
     assert (outcome.status, outcome.out) == (2, "")

@@ -87,7 +87,7 @@ def test_a_certificate_of_another_authority_of_the_same_domain_is_not_trusted(
         verify(issued, authority, NOW)
 
 
-def test_a_leaf_cannot_sign(authority: Authority) -> None:
+def test_a_leaf_certificate_cannot_sign(authority: Authority) -> None:
     issued = certificates.issue(authority, "cloud-1", now=NOW, lifetime=DAY)
     key = certificates.read_key(issued.key, "here")
     assert isinstance(key, ec.EllipticCurvePrivateKey)

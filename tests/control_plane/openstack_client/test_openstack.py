@@ -139,7 +139,7 @@ def clouds_yaml(folder: Path, cloud: Recorder, **more: str) -> None:
         ),
     ],
 )
-def test_every_request_carries_the_scope(
+def test_every_request_of_the_command_has_the_scope_header(
     tmp_path: Path, cloud: Recorder, arguments: tuple[str, ...]
 ) -> None:
     run = openstack(tmp_path, *arguments, OS_AUTH_URL=f"{cloud.url}/identity", **PASSWORD)
@@ -171,7 +171,7 @@ def test_requests_of_the_command_without_a_scope_have_no_scope_header(
     assert cloud.scopes == {None}
 
 
-def test_the_option_works_with_the_auth_type_of_clouds_yaml(
+def test_the_scope_option_works_with_the_auth_type_of_clouds_yaml(
     tmp_path: Path, cloud: Recorder
 ) -> None:
     clouds_yaml(tmp_path, cloud)
@@ -182,7 +182,7 @@ def test_the_option_works_with_the_auth_type_of_clouds_yaml(
     assert cloud.scopes == {"image:a"}
 
 
-def test_the_variable_leaves_the_only_cloud_of_clouds_yaml_the_default(
+def test_the_scope_variable_keeps_the_only_cloud_of_clouds_yaml_as_the_default(
     tmp_path: Path, cloud: Recorder
 ) -> None:
     clouds_yaml(tmp_path, cloud)
@@ -193,7 +193,7 @@ def test_the_variable_leaves_the_only_cloud_of_clouds_yaml_the_default(
     assert cloud.scopes == {"image:a"}
 
 
-def test_clouds_yaml_may_hold_the_scope(tmp_path: Path, cloud: Recorder) -> None:
+def test_clouds_yaml_can_contain_the_scope(tmp_path: Path, cloud: Recorder) -> None:
     hook = "scopeway.control_plane.openstack_client.hook:attach_scope"
     clouds_yaml(tmp_path, cloud, x_scope="keystone:b; glance:a", vendor_hook=hook)
 
@@ -203,7 +203,7 @@ def test_clouds_yaml_may_hold_the_scope(tmp_path: Path, cloud: Recorder) -> None
     assert cloud.scopes == {"identity:b;image:a"}
 
 
-def test_the_option_works_without_any_keystone(tmp_path: Path, cloud: Recorder) -> None:
+def test_the_scope_option_works_without_keystone(tmp_path: Path, cloud: Recorder) -> None:
     run = openstack(
         tmp_path,
         *("--os-auth-type", "none", "--os-endpoint", f"{cloud.url}/image"),

@@ -35,13 +35,13 @@ def options(*arguments: str) -> dict[str, object]:
         ("--scope", "nova:a", "image", "list", "--scope", '{"image": "cloud-999"}'),
     ],
 )
-def test_the_option_is_read_at_any_place_and_holds_the_lexical_form(
+def test_the_scope_option_is_read_at_any_place_into_the_lexical_form(
     arguments: tuple[str, ...],
 ) -> None:
     assert options(*arguments) == {"x_scope": "image:cloud-999", "vendor_hook": HOOK}
 
 
-def test_the_option_without_a_scope_keeps_the_hook_of_the_cloud() -> None:
+def test_a_command_without_a_scope_keeps_the_hook_of_the_cloud() -> None:
     assert options("image", "list") == {"x_scope": None}
 
 
@@ -51,7 +51,7 @@ def test_the_environment_variable_sets_scope_and_hook(environment: pytest.Monkey
     assert options() == {"x_scope": "image:cloud-999", "vendor_hook": HOOK}
 
 
-def test_the_variable_is_hidden_from_openstacksdk_but_not_forgotten(
+def test_the_scope_variable_is_hidden_from_openstacksdk_and_remembered(
     environment: pytest.MonkeyPatch,
 ) -> None:
     environment.setenv("OS_SCOPE", "{glance: cloud-999}")
@@ -73,7 +73,7 @@ def test_the_last_value_of_the_environment_variable_is_used(
     assert options() == {"x_scope": None}
 
 
-def test_the_option_wins_over_the_environment(environment: pytest.MonkeyPatch) -> None:
+def test_the_scope_option_wins_over_the_environment(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("OS_SCOPE", "no scope at all")
 
     assert options("--scope", "glance:a")["x_scope"] == "image:a"

@@ -36,7 +36,7 @@ def explained(scope: str, service: str = "image") -> Explanation:
     return explain_request(scope, service, HOME, CLOUDS, PlanSettings())
 
 
-def test_a_route_names_its_clouds_in_order_and_what_was_skipped() -> None:
+def test_an_explanation_names_the_clouds_in_order_and_the_skipped_ones() -> None:
     assert explained("{glance: closed | cloud-2 | local}") == Explanation(
         target="image@closed|cloud-2|cloud-1",
         outcome="route",
@@ -54,7 +54,7 @@ def test_an_unbound_service_is_explained_as_the_local_cloud() -> None:
     assert (explanation.target, explanation.clouds) == ("image@cloud-1", ("cloud-1",))
 
 
-def test_a_rejection_has_status_and_reason() -> None:
+def test_an_explanation_of_a_rejection_has_status_and_reason() -> None:
     explanation = explained("{*: cloud-9}")
 
     assert explanation == Explanation(
@@ -73,7 +73,7 @@ def test_the_first_of_several_rejections_is_the_reason_and_the_others_are_listed
     assert explanation.skipped == {"cloud-8": "no cloud is named cloud-8"}
 
 
-def test_a_scope_that_does_not_parse_is_rejected_without_a_target() -> None:
+def test_an_explanation_of_a_malformed_scope_has_no_target() -> None:
     explanation = explained("{glance: cloud-1 |}")
 
     assert (explanation.target, explanation.outcome, explanation.status) == (None, "reject", 400)

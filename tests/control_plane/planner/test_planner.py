@@ -274,7 +274,7 @@ def test_a_selector_looks_at_a_bounded_number_of_clouds(closed: int, served: boo
 
 
 @pytest.mark.parametrize("last", ["", "|c-16-0", "|[kind=k16]"])
-def test_a_route_has_no_more_hops_than_envoy_takes_priorities(last: str) -> None:
+def test_a_route_has_at_most_as_many_hops_as_envoy_has_priorities(last: str) -> None:
     many = [cloud(f"c-{n}-{m}", labels={"kind": f"k{n}"}) for n in range(17) for m in range(8)]
     name = "image@" + "|".join(f"[kind=k{n}]" for n in range(16)) + last
 

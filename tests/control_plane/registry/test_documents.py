@@ -79,7 +79,7 @@ def test_the_name_in_an_entry_must_equal_its_key() -> None:
 CORDON = Cordon(name="a", reason="why")
 
 
-def test_a_cordon_has_a_key_of_its_own_below_its_cloud() -> None:
+def test_the_key_of_a_cordon_is_below_that_of_its_cloud() -> None:
     assert parse_json(to_json(CORDON), "/a/cordon", f"a{CORDON_KEY}") == CORDON
     assert parse_json(to_json(CORDON), "/1") == CORDON
 

@@ -356,7 +356,7 @@ def test_the_cost_of_sliced_work_excludes_other_tasks() -> None:
     assert 0.01 <= took < 0.05
 
 
-def test_a_batch_is_told_its_cost() -> None:
+def test_applying_a_batch_reports_its_cost() -> None:
     found: list[float] = []
     listen = ("127.0.0.1", 0)
     plane = ControlPlane(Settings(registry="memory", xds_listen=listen, admin_listen=listen))

@@ -177,7 +177,7 @@ def test_a_cloud_cannot_be_named_local() -> None:
     assert is_cloud_name("local-1")
 
 
-def test_every_refusal_of_the_parser_is_a_400() -> None:
+def test_every_refusal_of_the_parser_has_status_400() -> None:
     with pytest.raises(ScopeError) as refusal:
         parse_scope("image:a |")
 

@@ -117,7 +117,7 @@ def test_text_of_a_scope_in_a_cluster_is_never_a_format_string() -> None:
 
 
 @given(st.text(max_size=2000))
-def test_any_text_becomes_a_header_value(text: str) -> None:
+def test_any_text_becomes_a_valid_header_value(text: str) -> None:
     value = header_value(text)
 
     assert all(" " <= char <= "~" for char in value)

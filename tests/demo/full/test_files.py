@@ -65,7 +65,7 @@ def test_whole_cloud_services_trust_the_forwarded_headers_of_their_front() -> No
         assert parsed(service)["oslo_middleware"]["enable_proxy_headers_parsing"] == "true"
 
 
-def test_services_can_check_access_rules() -> None:
+def test_services_know_their_own_type_for_access_rules() -> None:
     kinds = {name: parsed(name)["keystone_authtoken"]["service_type"] for name in TEXTS}
 
     assert kinds == {
