@@ -148,7 +148,7 @@ class TestDependencies:
         assert versions == {scopeway.__version__}
 
     def test_the_server_needs_the_library_of_the_same_version(self, server: Distribution) -> None:
-        """Where this fails, `__version__` has changed: change the requirement in pyproject.toml."""
+        """If this fails, `__version__` has changed: change the requirement in pyproject.toml."""
         needed = server.metadata.get_all("Requires-Dist")
 
         assert needed is not None
@@ -187,7 +187,7 @@ class TestSdists:
         )
 
     def test_the_sdist_of_the_server_is_the_whole_repository(self, server: Distribution) -> None:
-        """Where this fails, a new file or folder at the top needs its line in MANIFEST.in."""
+        """If this fails, add a line for the new file or folder to MANIFEST.in."""
         if shutil.which("git") is None or not (REPOSITORY / ".git").exists():
             pytest.skip("no git checkout")
         command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]

@@ -39,7 +39,7 @@ def wanted(*extras: str) -> set[str]:
     ],
 )
 def test_every_dependency_is_pinned_with_a_hash(file: str, extras: tuple[str, ...]) -> None:
-    """Where this fails, pyproject.toml has changed: make pins."""
+    """If this fails, pyproject.toml has changed: run `make pins`."""
     assert wanted(*extras) <= pinned(file)
 
 

@@ -81,7 +81,7 @@ def test_a_failed_part_shows_its_log_and_leaves_only_logs(
 
 @pytest.mark.parametrize("demo", [SMALL, FULL], ids=["small", "full"])
 def test_the_written_environment_makes_commands_find_this_demo(demo: Demo, tmp_path: Path) -> None:
-    """Its registry, its control plane and its clouds: no command would do with its defaults."""
+    """The registry, control plane and clouds of the demo are at no default address."""
     plane = ControlPlane(
         registry="etcd://127.0.0.1:1", xds="", admin="http://127.0.0.1:2", certificates=tmp_path
     )

@@ -87,7 +87,7 @@ def test_access_logs_contain_no_tokens_queries_or_scopes(fleet: Fleet, front: in
 
 
 def test_access_logs_contain_no_token_with_its_suffix(fleet: Fleet, front: int) -> None:
-    """Nor by Envoy's own log, nor where it is refused."""
+    """Nor does Envoy's own log, even for a refused request."""
     words = [uuid.uuid4().hex for _ in range(3)]
     suffixes = ["~1~image:cloud-2", "~1~image:cloud-2~1~image:cloud-2", "~9~nonsense"]
     for word, suffix in zip(words, suffixes, strict=True):

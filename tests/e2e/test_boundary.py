@@ -156,7 +156,7 @@ class TestAnswers:
     def test_a_withheld_response_leaves_no_headers_of_the_service(
         self, fleet: Fleet, front: int
     ) -> None:
-        """Neither what is known to give power nor what isn't."""
+        """Neither headers that are known to be dangerous nor any others."""
         keystone = fleet.echo("keystone-2")
         keystone.status = 201
         keystone.headers = [

@@ -205,7 +205,7 @@ class TestRequestsASecond:
         assert {(each["status"], each["limit"]) for each in lines} == {(200, None), (429, limit)}
 
     def test_access_log_lines_of_a_flood_are_limited(self, target: Target) -> None:
-        """Of a caller's refused requests the access log has ten a second; the counter has all."""
+        """The log has ten refused requests of a caller in a second; the counter has all."""
         counted, began = target.counter("limited_per_second"), time.monotonic()
         with target.connect(FAST[2]) as flooding:
             told = statuses(many(flooding, 500))
@@ -233,7 +233,7 @@ class TestRequestsASecond:
     def test_a_429_reaches_the_user_behind_a_front_and_is_not_retried_at_another_cloud(
         self, fleet: Fleet, front: int, target: Target
     ) -> None:
-        """It is no reason to eject cloud-2 for everybody, nor to burden the next cloud."""
+        """A 429 neither ejects cloud-2 for all users nor moves its load to the next cloud."""
         scope = [("X-Scope", "{image:cloud-2|cloud-1}")]
         answers = [send(front, "/image/v2", scope) for _ in range(100)]
         refused = next(each for each in answers if each.status == 429)

@@ -150,7 +150,7 @@ def test_listeners_of_a_cloud_are_served_to_no_other_certificate(
 def test_grpc_logs_a_failed_handshake_when_its_verbosity_is_raised(
     stack: Stack, identities: Identities
 ) -> None:
-    """What docs/identities.md sends an operator to."""
+    """docs/identities.md refers operators to this log."""
     serve = stack.serve(start=False)
     serve.command = ["env", "GRPC_VERBOSITY=INFO", *serve.command]
     serve.start()
@@ -173,7 +173,7 @@ def test_grpc_logs_a_failed_handshake_when_its_verbosity_is_raised(
 def test_an_envoy_trusts_only_control_planes_of_its_trust_domain(
     stack: Stack, cloud: Cloud, identities: Identities
 ) -> None:
-    """What listens there has a certificate of the right authority, but that of a site."""
+    """The server has a certificate of the right authority, but that of a site."""
     files = identities.of("cloud-2")
     certificates = Certificates(
         certificate=files.certificate.read_bytes(),
@@ -254,7 +254,7 @@ class Load:
 def test_certificates_of_the_channel_and_their_authority_are_replaced_under_load(
     stack: Stack, cloud: Cloud, serve: ServeProcess, identities: Identities
 ) -> None:
-    """Each of the three steps of a rotation, with all leaves replaced in the second; then more."""
+    """The three steps of a rotation, with all leaves replaced in the second."""
     envoy = stack.envoys["cloud-1"]
     load = Load(front(cloud))
     taken = 0

@@ -62,7 +62,7 @@ def test_a_connection_above_the_limit_is_closed_and_the_others_continue(
 def test_internal_and_admin_connections_do_not_count_towards_the_limit(
     fleet: Fleet, taken: list[Connection]
 ) -> None:
-    """Else who holds the last one would take `a|b`, reasons and probes from everybody."""
+    """Otherwise, full connections would also block alternatives, rejections and probes."""
     either, unknown = (
         taken[0].send("/image/", [("X-Scope", f"{{image:{clouds}}}")])
         for clouds in ("cloud-9|cloud-1", "cloud-9")

@@ -164,7 +164,7 @@ def test_an_unreachable_cloud_is_ejected_at_once(
 def test_a_cloud_with_a_peer_and_an_unreachable_service_is_ejected(
     fleet: Fleet, front: int
 ) -> None:
-    """Its peer says so. The first write is lost, since only the peer knows that it was not sent."""
+    """Its peer reports it. The first write fails: only the peer knows that it was not sent."""
     fleet.site("no-service", services={"image": fleet.nobody()}, accept=ANYONE)
     alone = "{image:no-service}"
     assert fleet.eventually(lambda: served_by(front, alone) == "no-service"), "its peer listens"

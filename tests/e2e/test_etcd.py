@@ -168,7 +168,7 @@ def test_a_restart_without_etcd_serves_the_saved_clouds(
 def test_the_contents_of_a_replaced_etcd_are_applied(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
-    """Also where its revisions, and the id of its cluster, are those of the old one."""
+    """Even if its revisions and its cluster id equal those of the old etcd."""
     stack.etcd.delete(stack.etcd.names() - {"cloud-1"})
     stack.put(cloud(stack, "cloud-2"), cloud(stack, "cloud-3"))
     for name in ("cloud-2", "cloud-3"):

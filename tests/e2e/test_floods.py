@@ -148,7 +148,7 @@ def test_a_flood_of_reset_requests_closes_its_connection(fleet: Fleet, target: T
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_concurrent_streams_of_a_connection_are_limited(target: Target, more: int) -> None:
-    """One beyond them is refused, the others stay."""
+    """A stream above the limit is refused, and the others continue."""
     state = H2Connection(H2Configuration())
     state.initiate_connection()
     streams = range(1, 2 * (target.streams + more), 2)

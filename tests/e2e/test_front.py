@@ -319,7 +319,7 @@ class TestRefusals:
     def test_an_envoy_without_filters_answers_500_with_the_reason(
         self, fleet: Fleet, front: int
     ) -> None:
-        """Its Lua was none, and there is no earlier one."""
+        """The Lua of its first configuration was invalid."""
         fleet.control_plane.replace_lua("nonsense(")
         try:
             cloud = fleet.site("cloud-bare", services={"image": fleet.service("glance-2")})

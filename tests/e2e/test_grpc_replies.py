@@ -107,7 +107,7 @@ def test_a_grpc_login_above_the_limit_is_a_413(front: int) -> None:
 
 @pytest.mark.parametrize("scope", ["{image:open}", "{image:cloud-1}", "{image:open|dead}"])
 def test_a_grpc_answer_of_a_service_is_unchanged(fleet: Fleet, front: int, scope: str) -> None:
-    """Whatever it claims: only what Scopeway says itself is given another status."""
+    """Whatever it contains: only Scopeway's own answers get another status."""
     glance = fleet.echo("glance")
     said = b'{"error": {"code": 403, "message": "no"}}'
     glance.raw = (

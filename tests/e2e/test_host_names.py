@@ -70,14 +70,14 @@ NOWHERE = unresolved("image@nowhere", UNKNOWN, "no such name exists")
 
 
 def test_a_front_opens_while_a_name_server_is_silent(front: int, name_server: NameServer) -> None:
-    """It opens at once, for all services whose addresses are known."""
+    """It serves at once all services whose addresses are known."""
     assert send(front, "/image/v2/images").json["name"] == "glance-1"
     assert send(front, "/network/v2.0").json["name"] == "own"
     assert SILENT in name_server.asked
 
 
 def test_the_host_header_of_a_client_does_not_choose_the_endpoint(fleet: Fleet, front: int) -> None:
-    """Envoy's cluster for a host name would take it from there, were it not told which it is."""
+    """By default, an Envoy cluster for host names would take the host from the request."""
     other = fleet.echo("other")
     host = f"127.0.0.1:{other.port}"
     before = other.requests
@@ -105,7 +105,7 @@ def test_a_peer_can_have_a_host_name(fleet: Fleet, front: int) -> None:
 def test_an_error_names_the_host_name_that_could_not_be_resolved(
     fleet: Fleet, front: int, name_server: NameServer
 ) -> None:
-    """Of a service, own or not, of a peer, and of a first choice: they wait at the same time."""
+    """Of a local service, of another cloud, of a peer, and of the first cloud of an alternative."""
     port = fleet.echo("other").port
     peer = {"address": SILENT, "bind": "127.0.0.1", "port": port}
     images = {
@@ -151,7 +151,7 @@ def test_an_error_names_the_host_name_that_could_not_be_resolved(
 def test_a_front_opens_while_several_host_names_of_one_service_are_unresolved(
     fleet: Fleet, front: int
 ) -> None:
-    """Their cluster waits for one of them, and comes after the listeners."""
+    """The cluster of that service waits for DNS, and is sent after the listeners."""
     port = fleet.echo("own").port
     both = [{"address": name, "port": port} for name in (SILENT, f"also.{SILENT}")]
     cloud = fleet.site(

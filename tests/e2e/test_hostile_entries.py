@@ -33,7 +33,7 @@ def site(stack: Stack, serve: ServeProcess) -> Cloud:
 def test_an_entry_with_too_many_labels_does_not_delay_others(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
-    """The last good version stays, and what is wrong is told."""
+    """Its last good version stays, and the problem is reported."""
 
     def document(prefix: str, count: int) -> bytes:
         labels = {f"{prefix}k{number:x}": "b" for number in range(count)}

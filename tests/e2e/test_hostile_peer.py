@@ -192,7 +192,7 @@ def ask(front: int, cloud: str, *, http2: bool = False) -> str:
 def test_malformed_http_2_of_a_peer_gets_the_documented_result(
     fleet: Fleet, front: int, peer: Peer, what: str, http2: bool
 ) -> None:
-    """What comes of it is the answer to that request, if anything; all else goes on."""
+    """At most that one request is affected; all others continue."""
     peer.answer, wanted = ANSWERS[what]
     answer = ask(front, "cloud-2", http2=http2)
     peer.answer = honest

@@ -104,7 +104,7 @@ def test_a_peer_without_the_certificate_of_its_name_gets_no_byte_of_a_request(
 def test_a_cloud_without_a_peer_is_reached_only_at_addresses_that_the_operator_allows(
     fleet: Fleet, front: int, address: str
 ) -> None:
-    """It would be asked in plain HTTP, with a path and a host of the registry's choice."""
+    """The request would be plain HTTP, with a path and a host chosen by the registry."""
     cloud = f"cloud-{address.lower().replace('.', '-').replace(':', '-')}"
     with closing(Listener(None)) as listener:
         image = {"endpoints": [{"address": address, "port": listener.port}], "path": "/quit"}
@@ -121,7 +121,7 @@ def test_a_cloud_without_a_peer_is_reached_only_at_addresses_that_the_operator_a
 
 
 def test_a_peer_with_the_certificate_of_its_name_gets_the_request(fleet: Fleet, front: int) -> None:
-    """So that the test before could fail."""
+    """This shows that the test of a peer without the certificate can fail."""
     assert fleet.sites
     with closing(Listener(server(fleet.sites, "cloud-3"))) as listener:
         fleet.control_plane.put(registered("cloud-3", listener.port, fleet))
@@ -133,7 +133,7 @@ def test_a_peer_with_the_certificate_of_its_name_gets_the_request(fleet: Fleet, 
 
 
 def test_text_of_the_registry_is_never_evaluated(fleet: Fleet, front: int) -> None:
-    """The one that its writer is free in: what stands there is repeated, and never worked out."""
+    """The reason of a cordon is free text: answers repeat it and never evaluate it."""
     reason = '%REQ(x-auth-token)% %FILTER_STATE(x)% "}} {%'
     control_plane = fleet.control_plane
     control_plane.inventory = control_plane.inventory.with_cordons({"cloud-5": reason})

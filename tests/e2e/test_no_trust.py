@@ -143,7 +143,7 @@ def test_hostile_requests_at_the_peer_of_a_site_that_denies_the_caller_reach_no_
 def test_a_peer_does_not_answer_http_1_at_all(
     fleet: Fleet, clouds: dict[str, Cloud], stranger: ssl.SSLContext
 ) -> None:
-    """So what HTTP/1.1 leaves unclear cannot be tried there, with a certificate that is trusted."""
+    """So ambiguous HTTP/1.1 is no attack there, even with a trusted certificate."""
     assert fleet.sites
     trusted = fleet.sites.client("cloud-1")
     for context in (stranger, trusted):

@@ -136,7 +136,7 @@ class TestIdentity:
         assert target.ask("cloud-9", headers=[("x-scopeway-origin", "cloud-3")]).status == 403
 
     def test_service_tokens_of_another_cloud_are_removed(self, target: Target) -> None:
-        """Fronts drop service tokens; an Envoy that isn't ours may send one all the same."""
+        """Fronts drop service tokens, but a site's own software may send one."""
         target.accept({"clouds": ["cloud-1"]})
         spellings = ("x-service-token", "x-service-token", "x_service_token", "x-service_token")
         sent = [("x-auth-token", "user"), *((spelt, "nova") for spelt in spellings)]

@@ -126,7 +126,7 @@ def written(front: int, scope: str, body: Any, path: str = "/network/v2.0/networ
 @pytest.mark.parametrize("length", [0, MAX_BODY])
 @pytest.mark.parametrize(("scope", "service"), IN_BODIES)
 def test_an_id_in_a_body_is_mapped(front: int, scope: str, service: str, length: int) -> None:
-    """However long it may be, and no other byte of it changes."""
+    """For bodies up to the limit; no other byte of the body changes."""
     body = json.dumps({"network": {"name": "\u00e4", "project_id": LOCAL}}).ljust(length)
     moved = body.replace(LOCAL, MOVED).encode()
     said = written(front, scope, body.encode()).json

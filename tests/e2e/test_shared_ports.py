@@ -27,7 +27,7 @@ def config(fleet: Fleet, cloud: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["front", "a service's own", "peer"])
 def test_a_second_envoy_on_a_port_rejects_its_listener(fleet: Fleet, kind: str) -> None:
-    """And so is one whose port another program has."""
+    """So does an Envoy whose port is used by another program."""
     taken, other, third = (fleet.free_port() for _ in range(3))
     name = {"front": "front", "a service's own": "front/image", "peer": "peer"}[kind]
     ports: dict[str, Any] = {

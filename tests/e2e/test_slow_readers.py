@@ -148,7 +148,7 @@ def test_a_client_that_pauses_before_the_end_gets_the_whole_answer(
 def test_an_internal_connection_stays_open_during_an_answer(
     fleet: Fleet, impatient: int, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of one cloud of several, and however long it takes."""
+    """For an alternative of several clouds, and however long the client takes."""
     monkeypatch.setattr(service, "cloud", "cloud-3")
     monkeypatch.setattr(service, "manager", "dispatch")
     monkeypatch.setattr(service, "waits", CLOSED)

@@ -90,7 +90,7 @@ def test_an_envoy_with_the_new_bootstrap_is_refused_by_the_version_before_and_ke
 def test_an_envoy_with_the_new_bootstrap_finds_the_control_plane_that_serves_it(
     world: World,
 ) -> None:
-    """It has two, and both are of the version before until one is upgraded."""
+    """It has two control planes, both of the version before until one is upgraded."""
     (port,) = free_ports(1)
     stack = world.stack
     images = stack.service("glance of cloud-8")
@@ -105,7 +105,7 @@ def test_an_envoy_with_the_new_bootstrap_finds_the_control_plane_that_serves_it(
 
 
 def test_a_connection_with_earlier_filters_obeys_the_new_rules(world: World) -> None:
-    """It keeps the filters of before for up to ten minutes, and has the routes of now."""
+    """A connection keeps its filters for up to ten minutes, but uses the new routes."""
     stack = world.stack
     front, peer = free_ports(2)
     cloud = site(stack, "cloud-6", front, peer)
@@ -301,7 +301,7 @@ print(json.dumps(answers))
 def test_the_client_of_each_version_works_at_the_front_of_the_other(
     world: World, client: str
 ) -> None:
-    """And shows why it isn't."""
+    """It also shows the reason of a rejection."""
     is_before = client == "before"
     world.move("cloud-1", world.now if is_before else world.before)
     scopes = ["{glance:cloud-2}", "{ Glance: cloud-4 | cloud-3 }", "{glance:cloud-9}"]

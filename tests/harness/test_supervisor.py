@@ -55,7 +55,7 @@ def test_an_error_inside_the_supervisor_ends_its_processes(tmp_path: Path) -> No
 def test_a_signal_during_the_start_of_a_process_leaves_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It runs already when the signal comes, and nobody has been told of it yet."""
+    """The process runs already, but the supervisor does not know it yet."""
     started: list[int] = []
 
     class Interrupted(subprocess.Popen[bytes]):

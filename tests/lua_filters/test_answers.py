@@ -120,7 +120,7 @@ def test_an_answer_announced_above_the_limit_is_not_read(front: Any) -> None:
 
 @pytest.mark.parametrize("length", ["0", "9"])
 def test_an_answer_without_a_body_is_refused(front: Any, length: str) -> None:
-    """However long it is announced."""
+    """Whatever length its header announces."""
     refused = answered(front, validation(front), body=None, **{"content-length": length})
 
     assert refused.headers[":status"] == "502"

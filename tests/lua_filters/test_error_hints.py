@@ -55,7 +55,7 @@ def test_a_401_for_a_foreign_user_lists_the_possible_reasons(front: Any) -> None
     ],
 )
 def test_a_403_for_a_request_with_an_id_names_the_id(front: Any, path: str, words: str) -> None:
-    """What was refused may be the project, and not the role."""
+    """The service may have refused the project, and not the role."""
     said = answered(front, "403", '{"message": "no"}', f"/image/v2/{path}")
 
     assert json.loads(said.body)["message"].startswith(f"no ({words}")
@@ -147,7 +147,7 @@ def test_answers_to_local_users_and_without_a_token_are_not_read(front: Any, hea
 
 @pytest.mark.parametrize("length", [None, "65537", "", "0x1"])
 def test_a_401_without_a_known_length_is_not_read(front: Any, length: str | None) -> None:
-    """Else a service could have as much held as it wants, for as long as it wants."""
+    """Otherwise, a service could make the front buffer any amount for any time."""
     headers = {":status": "401", "x-scopeway-served-by": "cloud-3"}
     if length is not None:
         headers["content-length"] = length

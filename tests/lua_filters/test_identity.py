@@ -93,7 +93,7 @@ class TestStripping:
     def test_a_login_on_an_earlier_route_needs_a_content_length(
         self, front: Any, announced: str | None, status: int | None
     ) -> None:
-        """They have no names; for a moment of an upgrade they meet this Lua."""
+        """Earlier routes have no names; during an upgrade they run this Lua for a moment."""
         headers = {} if announced is None else {"content-length": announced}
         sent = front.request(TOKENS, headers, method="POST", body="{}", route="")
 

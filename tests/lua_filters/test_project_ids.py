@@ -90,7 +90,7 @@ def test_other_parts_of_a_path_are_unchanged(peer: Any, path: str) -> None:
 def test_a_token_that_no_single_other_cloud_has_issued_maps_no_id(
     peer: Any, token: str | None
 ) -> None:
-    """Such a token is judged by this site's own Keystone, or refused when it is validated."""
+    """The local Keystone judges such a token, or its validation is refused."""
     assert sent(peer, PATHS[1], token) == PATHS[1]
 
 

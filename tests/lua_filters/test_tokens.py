@@ -57,7 +57,7 @@ def strip(new_modules: Any) -> Any:
 
 @given(document=JSON)
 def test_stripping_a_login_body_changes_only_its_token(strip: Any, document: Any) -> None:
-    """As a parser sees it, whatever the document is."""
+    """As a JSON parser reads it, for any document."""
     stripped = strip(json.dumps(document))
     sent = stripped if isinstance(stripped, str) else stripped[0]
 

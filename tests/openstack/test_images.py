@@ -169,7 +169,7 @@ def test_images_of_a_foreign_user_are_listed_by_the_project_id_at_home(clouds: C
 
 
 def test_a_foreign_user_shares_an_image_with_another_project_of_home(clouds: Clouds) -> None:
-    """Each says the ids that she knows; at the other cloud nobody else sees it."""
+    """Both users use the ids that they know; no other project of the cloud sees the image."""
     owner, friend = clouds.member(), clouds.admin()
     image = _made(clouds, owner, "for a friend")
     project = clouds.validated(friend)["project"]["id"]

@@ -43,7 +43,7 @@ def test_a_trust_token_is_refused_elsewhere_with_the_default_policy_of_keystone(
 
 
 def test_a_trust_token_can_validate_tokens_but_not_list_or_revoke_anything(clouds: Clouds) -> None:
-    """What the policy of the demo lets it do: the holder of a token may ask about it anyhow."""
+    """The policy of the demo allows it; the holder of a token may validate it anyhow."""
     token = clouds.trust_token(impersonation=True)
     other = clouds.admin()
     assert clouds.ask("GET", TOKENS, token, X_Subject_Token=other).status == 200

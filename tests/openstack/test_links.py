@@ -161,7 +161,7 @@ def test_links_to_next_pages_lead_to_the_front(entrance: Entrance) -> None:
 
 
 def test_the_catalog_leads_to_the_front(entrance: Entrance) -> None:
-    """Where its own Keystone answers, that is what the endpoint rows say."""
+    """If the local Keystone answers, the URLs are those of its endpoints."""
     token = entrance.log_in(MEMBER, PROJECT)
     answer = entrance.ask("GET", f"{entrance.identity}/v3/auth/catalog", token)
     catalog = {

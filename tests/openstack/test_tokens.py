@@ -68,7 +68,7 @@ def test_a_token_with_a_scope_is_exchanged_for_one_with_the_same_scope(clouds: C
 
 
 def test_the_openstack_command_logs_in_with_a_token_with_a_scope(clouds: Clouds) -> None:
-    """Its body holds the token, suffix and all."""
+    """The body of the login contains the token with its suffix."""
     status, output = clouds.command(
         *("--os-auth-type", "token", "--os-token", clouds.member(scope=AT_OTHER)),
         *("--os-auth-url", clouds.identity(), "--os-project-name", PROJECT),
@@ -157,7 +157,7 @@ def test_an_application_credential_logs_in_with_a_scope(clouds: Clouds) -> None:
 
 
 def test_a_second_factor_logs_in_with_a_scope(clouds: Clouds) -> None:
-    """Its method is in the token, which the other cloud takes as it takes others."""
+    """The token names its methods, and the other cloud accepts it like any other."""
     keystone, secret = Keystone(clouds.sites[HOME]), b"a secret of twenty b"
     user = keystone.create("users", name="careful", password=PASSWORD, domain_id="default")
     (project,) = clouds.ask("GET", "/identity/v3/projects?name=demo", clouds.admin()).json[

@@ -40,7 +40,7 @@ def test_a_volume_of_another_cloud_is_attached_and_freed_after_the_server(
 def test_cinder_asks_for_images_at_its_own_front_whoever_asks_first(
     clouds: Clouds, scene: Scene
 ) -> None:
-    """And with the user's scope: the image is where that says."""
+    """It uses the user's scope, so the image comes from the cloud in that scope."""
     token = clouds.member(scope="{keystone:cloud-1;cinder:cloud-2;glance:cloud-999}")
     listed: Any = clouds.ask("GET", "/image/v2/images?name=cirros", token).json["images"]
     volume = {"name": "from-image", "size": 1, "imageRef": listed[0]["id"]}

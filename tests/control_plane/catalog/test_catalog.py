@@ -209,7 +209,7 @@ def test_losses_far_apart_are_no_mass_loss() -> None:
 
 
 def test_clouds_that_return_at_once_are_no_mass_loss() -> None:
-    """As when the sites are updated one after the other."""
+    """For example, when sites are updated one after the other."""
     catalog = Catalog()
     catalog.apply(Batch(upserts=many(10), complete=True), now=0)
     for number in range(10):
@@ -359,7 +359,7 @@ def test_a_cloud_held_after_a_mass_loss_can_be_cordoned() -> None:
 
 
 def test_a_bad_entry_keeps_the_cloud_known_from_another_place() -> None:
-    """As from saved state, while the registry was away."""
+    """For example, from saved clouds while the registry was unreachable."""
     fold = Fold()
     fold({"saved:2": cloud("a"), "saved:3": cloud("b")}, complete=True)
     problem = InvalidCloud("a", Problem("spec", "null is wrong"), name="a")
@@ -406,7 +406,7 @@ CORDON: Entries = {"a/cordon": Cordon(name="a", reason="why")}
 
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_cordon_lost_in_a_mass_loss_holds_until_it_is_released(listed: bool) -> None:
-    """As where a registry is wiped: what users were kept from must not be opened to them."""
+    """For example, if a registry is wiped: a cordoned cloud must not be opened to users by that."""
     fold = stormy()
     change = fold(complete=True) if listed else fold(None, *"abcdefghijk", "a/cordon")
     back = fold({name: cloud(name) for name in "abcdefghijk"})
@@ -488,7 +488,7 @@ def test_removing_a_few_clouds_removes_their_cordons() -> None:
 def test_an_entry_above_the_limits_is_reported_and_keeps_its_last_good_version(
     registry: str,
 ) -> None:
-    """Also one that an older version has taken: after a restart its cloud is unknown."""
+    """Also an entry that an older version accepted: after a restart, its cloud is unknown."""
 
     def entry(labels: int) -> Entries:
         document = {

@@ -91,7 +91,7 @@ def test_bootstrap_names_the_cloud_and_every_control_plane(scopeway: Callable[..
 def test_envoy_admin_interface_has_no_address_by_default(
     scopeway: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """So that nothing can be led there by one; `curl --abstract-unix-socket` reads it."""
+    """So no request can be sent there over the network; `curl --abstract-unix-socket` reads it."""
     cloud = f"cloud-{os.getpid()}"
     config = tmp_path / "envoy.yaml"
     config.write_text(scopeway("bootstrap", cloud, "--instance", "i" * 80).out)

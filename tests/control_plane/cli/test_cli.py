@@ -44,7 +44,7 @@ def test_help_of_every_command_is_complete_on_80_columns(
 
 
 def test_commands_in_help_are_printed_on_lines_of_their_own(scopeway: Callable[..., Any]) -> None:
-    """Each stands on lines of its own, as it was written."""
+    """They are not wrapped, so that they can be copied."""
     shown = scopeway("bootstrap", "--help").out
 
     assert (

@@ -26,7 +26,7 @@ async def test_the_example_manifests_have_no_problems() -> None:
 
 @pytest.mark.asyncio
 async def test_examples_that_honour_tokens_of_a_cloud_may_ask_its_keystone() -> None:
-    """Else every request of a user of the one at the other ends in a 401."""
+    """Otherwise, every request of a user of that cloud would end in a 401."""
     found = await read_registry(open_registry(f"dir:{ROOT}/deploy/examples/clouds"))
     clouds = list(found.inventory)
     honoured = [
@@ -48,7 +48,7 @@ async def test_examples_that_honour_tokens_of_a_cloud_may_ask_its_keystone() -> 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
 def test_the_manifests_in_the_documentation_are_valid(page: Path) -> None:
-    """Each block of YAML that says which document of ours it is."""
+    """All blocks of YAML that have an `apiVersion` of Scopeway."""
     blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     problems = []
     for block in blocks:

@@ -259,7 +259,7 @@ def test_a_selector_stands_for_its_first_eight_usable_clouds() -> None:
 
 @pytest.mark.parametrize(("closed", "served"), [(255, True), (256, False)])
 def test_a_selector_looks_at_a_bounded_number_of_clouds(closed: int, served: bool) -> None:
-    """Whoever registers many clouds that nobody may use costs others no more time than that."""
+    """So many registered clouds that nobody may use cost other sites a bounded time."""
     near = (cloud(f"c-{number:03}", labels={"kind": "k"}, accept=()) for number in range(closed))
     clouds = inventory(HOME, *near, cloud("open", labels={"kind": "k"}))
 

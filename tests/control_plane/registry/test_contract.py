@@ -212,7 +212,7 @@ async def test_every_registry_reports_a_complete_listing_and_then_each_change(
 async def test_every_registry_follows_contents_that_changed_while_it_was_unreachable(
     site: Site, read: Reading
 ) -> None:
-    """However much it looks like the one that it was."""
+    """Even if the registry that returns looks like the one before."""
     await site.hold({"a": 1, "b": 1, "c": 1}, {"b": "old", "c": "old"})
     async with read(await site.open()) as reader:
         await reader.until(lambda: len(reader.names) == 3)

@@ -109,7 +109,7 @@ def test_the_kind_of_an_entry_must_match_its_key(
 def test_the_cloud_of_a_refused_entry_is_taken_from_its_key(
     key: str | None, name: str | None, text: str
 ) -> None:
-    """Not by the document: whoever writes one key could hold another cloud by it."""
+    """Not from the document: otherwise, a writer of one key could hold another cloud."""
     error = parse_json(text.encode(), "place", key)
 
     assert isinstance(error, InvalidCloud)

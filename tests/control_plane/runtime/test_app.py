@@ -254,7 +254,7 @@ def test_a_mass_loss_is_logged_once_and_its_clouds_are_held(
 def test_a_mass_loss_of_clouds_one_by_one_is_logged_once(
     control_plane: ControlPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As leases run out. Once all are back, the next one is told as well."""
+    """For example, leases expire. When all clouds are back, the next mass loss is logged again."""
     clouds = {f"/{number}": manifest(f"cloud-{number}") for number in range(40)}
     for storms in (1, 2):
         control_plane.apply(Batch(upserts=clouds, complete=True))

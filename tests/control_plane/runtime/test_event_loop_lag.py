@@ -39,7 +39,6 @@ def test_a_long_turn_is_reported_once_without_garbage_collection() -> None:
 
 
 def test_many_short_turns_are_not_reported_as_a_long_one() -> None:
-    """Before, up to 20 ms of the turns before a long one counted as well."""
     lag = LoopLag()
 
     async def go() -> float:

@@ -80,7 +80,7 @@ async def test_the_first_listing_is_saved_at_once(tmp_path: Path) -> None:
 async def test_a_changed_cloud_is_saved_after_the_debounce(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many changes there are meanwhile, and they are one writing."""
+    """All changes within the debounce are saved by one write."""
     inner = MemoryRegistry()
     saved: list[int] = []
     save_file = last_good_file.LastGoodFile.save
@@ -129,7 +129,7 @@ async def test_a_hanging_disk_does_not_delay_the_listing(
 async def test_a_failed_save_is_logged_and_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And the file of before is not said to be current meanwhile."""
+    """Until then, the earlier file is not marked as current."""
     inner = MemoryRegistry(a_cloud("a"))
     monkeypatch.setattr(last_good, "RETRY_SAVE", 0)
     monkeypatch.setattr(last_good, "IDLE", 0)
@@ -202,7 +202,7 @@ async def test_changes_are_saved_while_the_registry_is_watched(tmp_path: Path) -
 async def test_the_former_clouds_of_a_batch_are_freed_in_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also by the writer, which has those of before when a batch comes while it writes."""
+    """The writer frees in steps, too, if a batch arrives while it writes."""
     monkeypatch.setattr(last_good, "in_slices", partial(in_slices, seconds=0))
     save, writes, may_end = LastGoodFile.save, threading.Semaphore(0), threading.Semaphore(0)
 
@@ -297,7 +297,7 @@ async def test_a_damaged_file_is_reported_and_ignored_when_the_registry_is_reach
 async def test_a_damaged_file_that_cannot_be_moved_yet_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a folder that is read-only for a while."""
+    """For example, in a folder that is read-only for a while."""
     (tmp_path / "clouds.jsonl").write_text("x")
     monkeypatch.setattr(last_good, "RETRY_SAVE", 0)
     attempts = 0
@@ -357,7 +357,7 @@ async def test_a_mass_loss_after_an_outage_is_held_and_saved_until_it_is_release
 
 
 async def test_saved_clouds_that_are_served_are_not_saved_again(tmp_path: Path) -> None:
-    """Their file says until when they were what the registry holds."""
+    """Their file has the time until which the registry confirmed them."""
     save(tmp_path, "a")
     os.utime(tmp_path / "clouds.jsonl", (1, 1))
     async with keeping(AwayAtFirst(), tmp_path, retry=0) as reader:

@@ -59,7 +59,7 @@ def test_a_half_written_file_does_not_replace_the_last_one(tmp_path: Path) -> No
 
 
 def test_a_file_of_an_earlier_version_is_read_and_written_unchanged(tmp_path: Path) -> None:
-    """So that control planes of both versions may run one after the other, in either order."""
+    """So control planes of both versions can run one after the other, in either order."""
     (tmp_path / FILE).write_bytes(FORMAT_1.read_bytes())
     saved = last_good_file.load(tmp_path)
     assert saved is not None
@@ -129,7 +129,7 @@ def test_a_good_file_is_kept_in_place_and_leftovers_of_a_crash_are_removed(tmp_p
 def test_a_file_is_kept_beside_the_new_one_if_most_of_its_clouds_are_gone(
     tmp_path: Path, size: int, gone: int, kept: bool
 ) -> None:
-    """What a control plane finds at its start is what there is; but it may be a wiped etcd."""
+    """A control plane serves what it finds at its start, but that may be a wiped etcd."""
     old = Inventory().apply({f"c{each}": a_cloud(f"c{each}") for each in range(size)})
     old = old.with_cordons({"c1": "why"})
     new = old.apply({}, [f"c{each}" for each in range(gone)])

@@ -69,7 +69,7 @@ def test_a_log_budget_withholds_lines_and_reports_their_number() -> None:
 
 
 def test_control_characters_in_a_log_line_are_escaped() -> None:
-    """Neither in the sentence nor in a field, nor in an error's traceback."""
+    """In the message, in fields, and in the traceback of an error."""
     hostile = "a\n2026-11-30 05:00:00,000 INFO forged\x1b[31m\u202e\u2028b"
     try:
         raise ValueError(hostile)

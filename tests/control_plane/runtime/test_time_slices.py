@@ -107,7 +107,7 @@ def test_a_step_frees_few_of_the_clouds_that_a_batch_replaces() -> None:
 
 
 def test_no_step_takes_longer_for_a_larger_batch() -> None:
-    """Where a policy selects all of its clouds, and a site uses some."""
+    """A policy selects all clouds of the batch, and a site uses some."""
 
     def longest(count: int) -> float:
         clouds = [labelled(number) for number in range(count)]
@@ -188,7 +188,7 @@ def test_streams_can_close_during_a_batch() -> None:
 
 
 def test_streams_can_open_during_a_batch() -> None:
-    """Before, one whose Envoy has another access log ended the control plane."""
+    """A stream whose Envoy has another access log once ended the control plane."""
     fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
     view = fleet.attach("cloud-1")
     for number in range(1000):
@@ -238,8 +238,6 @@ def test_resources_requested_during_a_batch_have_the_new_state() -> None:
 
 
 def test_a_batch_of_clouds_with_one_label_costs_linear_time() -> None:
-    """Before, each cloud of a batch looked at all targets of the label."""
-
     def prepare(count: int):
         index = TargetIndex()
         for number in range(count):
@@ -328,7 +326,7 @@ def test_slices_are_cut_by_time_and_return_the_result_of_the_work() -> None:
 
 
 def test_the_cost_of_sliced_work_excludes_other_tasks() -> None:
-    """What takes long for the streams that it concerns must not let its entry rest."""
+    """Expensive work for the streams that a change concerns must not make its entry rest."""
 
     def burn(seconds: float) -> None:
         end = thread_time() + seconds

@@ -134,7 +134,7 @@ class TestLimits:
             assert refusal(read, given(longer)) == "longer than 2048 bytes"
 
     def test_the_bindings_of_a_scope_are_limited(self) -> None:
-        """One for each service there is, and one for all others."""
+        """There can be one for each service and one for all others."""
         most = ";".join(f"{service}:a" for service in ("*", *SERVICE_TYPES))
         assert {each.service for each in parse_scope(most).bindings} == {"*", *SERVICE_TYPES}
 

@@ -163,7 +163,7 @@ PLAIN = st.one_of(names, st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", ful
 
 @given(st.lists(PLAIN, min_size=1, max_size=32))
 def test_plain_names_parse_the_same_as_in_parentheses(plain: list[str]) -> None:
-    """They have a way of their own around the parser, for speed."""
+    """Plain names bypass the parser, for speed."""
     text = "|".join(plain)
 
     assert parse_expression(text) == parse_expression(f"({text})")

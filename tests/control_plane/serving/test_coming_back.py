@@ -85,7 +85,7 @@ class TestClosedStreams:
         ] == [True, False, True]
 
     def test_a_forgotten_site_leaves_no_resources_behind(self) -> None:
-        """Before, what was made of its cloud at a change was served for ever."""
+        """Resources made at a change of its cloud were once served for ever."""
         clouds = [cloud(f"cloud-{number}") for number in range(2)]
         fleet = Fleet(*clouds, limits=SourceLimits(idle_sites=1))
         fleet.attach("cloud-0").close()
@@ -120,7 +120,7 @@ class TestClosedStreams:
 
 class TestReturningStreams:
     def test_a_returning_stream_counts_as_activity(self) -> None:
-        """Else the memory of a storm, in which all go and come, would never be given back."""
+        """Otherwise, no memory would be returned after all streams have reconnected."""
         fleet = Fleet(cloud("cloud-1"))
         view = fleet.attach()
         before = fleet.source.activity()
@@ -227,7 +227,7 @@ class TestReturningStreams:
         assert status(one, "image@cloud-3") == "404", "it is told why"
 
     def test_a_rejection_is_never_current(self) -> None:
-        """So that each stream's are counted."""
+        """So the rejections of each stream are counted."""
         fleet = Fleet(cloud("cloud-1"))
         view = fleet.attach()
         had = version(view, CLUSTER, "image@cloud-9")

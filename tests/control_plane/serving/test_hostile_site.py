@@ -65,7 +65,7 @@ def fleet(limits: SourceLimits | None = None) -> Fleet:
 
 
 def test_slow_names_of_one_site_do_not_delay_other_sites() -> None:
-    """Neither while they are asked for nor when the stream has ended."""
+    """Neither while the site asks for them nor when its stream has ended."""
     turns = Turns()
 
     async def go() -> list[str]:
@@ -127,7 +127,6 @@ def test_a_site_without_budget_waits_and_other_sites_do_not(
 def test_names_that_were_slow_to_parse_are_forgotten_without_parsing_them_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """They are not read again when the stream ends."""
     source = fleet().source
     view = source.attach(made("cloud-1"))
     other = source.attach(made("cloud-1"))
@@ -147,7 +146,7 @@ def test_names_that_were_slow_to_parse_are_forgotten_without_parsing_them_again(
 
 
 def test_clouds_and_labels_of_the_targets_of_a_site_are_limited() -> None:
-    """Of all its streams together; those in use go on, and so do other sites."""
+    """Over all its streams. Targets in use keep working, and so do other sites."""
     source = fleet(limits=SourceLimits(atoms_per_cloud=5)).source
     views = [source.attach(made("cloud-1")) for _ in range(2)]
     other = source.attach(made("cloud-2"))
@@ -272,7 +271,7 @@ def largest(port: int) -> Cloud:
 
 
 def test_no_step_computes_all_resources_of_the_largest_site() -> None:
-    """Neither when a stream comes nor when the entry changes, whose Envoys have other logs."""
+    """Neither when a stream opens nor when the entry changes; the Envoys have different logs."""
     preload()
     inventory = Inventory().apply({"cloud-1": largest(1)})
     source = ScopewaySource(

@@ -206,7 +206,7 @@ def test_a_site_does_not_escape_the_rest_by_changing_its_rules() -> None:
 
 
 def test_a_site_added_during_a_rest_gets_the_policy_of_its_own_rules() -> None:
-    """Before, it got the one that a site with equal rules had had before."""
+    """It once got the former policy of a site whose rules had become equal."""
     clock = Clock()
     policies = Counting(cloud("a", EDGE), timer=clock)
     policies.takes = 0.01
@@ -226,7 +226,7 @@ def test_a_site_added_during_a_rest_gets_the_policy_of_its_own_rules() -> None:
 
 
 def test_a_site_with_the_former_policy_is_notified_although_another_site_asked_first() -> None:
-    """Before, it kept the old one until the next change."""
+    """It once kept the former policy until the next change."""
     clock = Clock()
     policies = Counting(cloud("a", EDGE), cloud("b", EDGE), timer=clock)
     policies.takes = 0.01

@@ -428,7 +428,7 @@ class TestMutualTls:
     def test_an_envoy_that_does_not_name_its_certificate_files_is_refused_at_once(
         self, missing: str | None
     ) -> None:
-        """Its clusters of other sites would wait for it, and every use of them for a time-out."""
+        """Otherwise, clusters of other sites would wait for them, and requests would time out."""
         given = {name: file for name, file in self.IDENTITY.items() if missing not in (None, name)}
 
         with pytest.raises(ProtocolError, match="names no files of its certificate"):

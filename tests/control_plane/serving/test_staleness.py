@@ -203,7 +203,7 @@ class TestControlPlane:
     def test_an_envoy_that_joins_during_the_catch_up_is_not_rolled_back(
         self, control_plane: ControlPlane
     ) -> None:
-        """Its site is made anew in a later step than that in which the registry is read."""
+        """Its site is made again in a later step than the one that reads the registry."""
         control_plane.apply(Batch(upserts={"one": site(1)}, complete=True, stale="etcd is away"))
         self.join(control_plane)
         current = versions(site(1, front=9090))

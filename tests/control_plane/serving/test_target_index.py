@@ -158,7 +158,7 @@ def test_every_plan_that_changes_is_among_the_affected_targets(
     state: dict[str, Any] | None,
     fields: tuple[str, ...] | None,
 ) -> None:
-    """One cloud comes, goes, or changes in all or in one of its fields."""
+    """One cloud is added, removed, or changed in all or one of its fields."""
     index = TargetIndex()
     for text in TARGETS:
         for site in NAMES:

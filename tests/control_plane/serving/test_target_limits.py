@@ -47,7 +47,7 @@ def test_a_target_beyond_the_limit_of_rejections_works_when_its_cloud_is_registe
 
 
 def test_a_name_beyond_the_limit_gets_no_rejection_while_it_cannot_be_served() -> None:
-    """It is no target in use that turned into a rejection."""
+    """It must not be mistaken for a target in use that became a rejection."""
     fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(negative=1))
     view = fleet.attach()
     assert status(view, "image@cloud-8") == "404"
@@ -58,7 +58,7 @@ def test_a_name_beyond_the_limit_gets_no_rejection_while_it_cannot_be_served() -
 
 
 def test_a_name_beyond_the_limit_that_was_served_gets_a_rejection_later() -> None:
-    """It is told why, when it cannot be served any more."""
+    """When it can no longer be served, the rejection says why."""
     fleet = Fleet(cloud("cloud-1"), limits=SourceLimits(negative=1))
     view = fleet.attach()
     for number in (8, 9):

@@ -219,7 +219,7 @@ def test_without_a_policy_every_request_is_denied() -> None:
 
 
 def test_compiled_rbac_equals_the_golden_file(rewrite: bool) -> None:
-    """What Envoy gets of two rules."""
+    """The golden file has the policy of two rules."""
     eu = CloudPattern(labels={"region": "eu"})
     owner = Cloud(
         name="cloud-7",

@@ -130,7 +130,7 @@ def test_a_changed_cloud_encodes_only_its_own_class_again(
 
 
 def test_a_policy_has_the_same_bytes_at_every_replica() -> None:
-    """Whatever came before: which clouds there were, and in which order they came."""
+    """Whatever clouds there were before, and in whatever order they were registered."""
     rules = by_labels(5, fleet="f")
     at_once = fleet(300)
     one_by_one = fleet(900).apply({}, [f"cloud-{number}" for number in range(300, 900)])
@@ -250,7 +250,7 @@ def test_five_rules_for_labels_of_a_whole_large_fleet_are_within_the_limit() -> 
 
 @pytest.mark.parametrize("callers", [500, 1000])
 def test_the_size_of_a_policy_for_earlier_envoys_is_limited(callers: int) -> None:
-    """One that is larger they get as others do."""
+    """A larger policy is sent in the current format."""
     services = SERVICES[:20]
     fields = [
         (services[number : number + 1], ("GET", "POST", f"M{number}")) for number in range(20)

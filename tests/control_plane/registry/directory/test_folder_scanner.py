@@ -87,7 +87,7 @@ def test_a_cloud_that_moves_to_another_file_is_not_deleted(
 def test_a_cloud_that_moves_to_a_file_that_has_not_settled_is_not_lost(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
-    """It is seen before two seconds have passed, and read after them."""
+    """The scan sees the new file within two seconds, and reads it after them."""
     write(place / "a.yaml", "a")
     write(place / "b.yaml", "b")
     folder.scan()
@@ -180,7 +180,7 @@ def test_a_git_checkout_deletes_no_cloud(place: Path, folder: FolderScanner, clo
 def test_a_file_that_exists_again_is_not_absent_however_often_it_changes(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
-    """As where one checkout follows another, and no look finds the file at rest."""
+    """For example, one checkout follows another, and no scan finds the file settled."""
     path = place / "a.yaml"
     write(path, "a")
     settled(folder)
@@ -219,7 +219,7 @@ def test_the_ways_in_which_editors_save_files_are_seen_as_changes(
 def test_a_change_that_keeps_size_inode_and_time_is_detected(
     place: Path, folder: FolderScanner
 ) -> None:
-    """As `rsync --inplace -t` and `cp -p` leave them, from a backup."""
+    """`rsync --inplace -t` and `cp -p` leave files so when they restore a backup."""
     path = place / "a.yaml"
     path.write_text(written(a_cloud("a", port=1111)))
     settled(folder)
@@ -254,7 +254,7 @@ def test_moving_a_document_within_its_file_is_no_change(place: Path) -> None:
 def test_swapping_a_config_map_is_detected(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
-    """As the kubelet does it: the files are links through a folder that is a link itself."""
+    """As the kubelet does it: the files are links through a folder that is itself a link."""
     for version, name in (("..1", "a"), ("..2", "b")):
         (place / version).mkdir()
         write(place / version / "clouds.yaml", name)

@@ -19,7 +19,7 @@ from scopeway.control_plane.registry.directory.folder_scanner import GONE_AFTER,
 def test_a_file_that_was_just_truncated_keeps_its_clouds(
     place: Path, folder: FolderScanner, clock: Clock, size: int
 ) -> None:
-    """As `make-manifests > a.yaml` does before it writes, however long that takes."""
+    """`make-manifests > a.yaml` truncates the file before it writes, which may take any time."""
     path = place / "a.yaml"
     write(path, "a")
     settled(folder)
@@ -194,7 +194,7 @@ def test_a_link_to_a_file_outside_the_folder_declares_clouds(
 def test_an_empty_folder_in_place_of_the_former_one_removes_no_cloud(
     place: Path, folder: FolderScanner
 ) -> None:
-    """As where a file system is no longer mounted."""
+    """For example, if a file system is no longer mounted."""
     write(place / "a.yaml", "a")
     settled(folder)
     place.rename(place.with_name("elsewhere"))
@@ -210,7 +210,7 @@ def test_an_empty_folder_in_place_of_the_former_one_removes_no_cloud(
 def test_absence_does_not_count_while_the_folder_itself_is_missing(
     place: Path, folder: FolderScanner, clock: Clock
 ) -> None:
-    """As where it is removed and cloned anew: it is seen half empty before and after."""
+    """For example, the folder is removed and cloned again: scans see only half of it."""
     write(place / "a.yaml", "a")
     write(place / "b.yaml", "b", "c")
     write(place / "d.yaml", "d")
@@ -339,7 +339,7 @@ async def test_a_folder_that_disappears_and_returns_keeps_its_clouds(place: Path
 async def test_a_replaced_folder_is_compared_before_it_is_current(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where its files look as those did."""
+    """Even if its files have the same names, sizes and times as those of the former folder."""
     monkeypatch.setattr(folder_scanner, "GONE_AFTER", 0)
     write(place / "a.yaml", "a")
     write(place / "b.yaml", "b")

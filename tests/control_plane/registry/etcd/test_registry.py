@@ -84,7 +84,7 @@ async def test_an_expired_lease_removes_the_cloud(url: str) -> None:
 
 
 async def test_an_entry_that_changes_all_the_time_does_not_delay_others(url: str) -> None:
-    """What comes while a change is taken over is one batch, with the last value of each entry."""
+    """Changes during the work on one form one batch, with the last value of each entry."""
     store = open_store(url)
     async with aclosing(open_registry(url).watch()) as batches:
         await anext(batches)
@@ -150,7 +150,7 @@ async def test_an_etcd_restart_neither_repeats_nor_misses_changes(
 
 
 async def test_a_hanging_etcd_is_detected_and_watched_again(make_etcd: MakeEtcd) -> None:
-    """It takes the 15 s of gRPC's keepalive: nothing else says that it is gone."""
+    """Detection takes the 15 s of gRPC's keepalive."""
     etcd = make_etcd()
     store = open_store(f"etcd://{etcd.endpoint}")
     await store.put(a_cloud("a"))
@@ -194,7 +194,7 @@ async def test_changes_compacted_during_an_outage_are_listed_again(make_etcd: Ma
 
 
 async def test_another_etcd_at_the_same_address_is_listed_again(make_etcd: MakeEtcd) -> None:
-    """As after the loss of all data: its revisions are lower, and mean something else."""
+    """For example, after the loss of all data: the revisions are lower and mean other changes."""
     old, new = make_etcd(), make_etcd("--initial-cluster-token=another")
     for name in "abcdef":
         await open_store(f"etcd://{old.endpoint}").put(a_cloud(name))
@@ -277,7 +277,7 @@ async def test_etcd_users_are_authenticated_and_wrong_ones_refused(make_etcd: Ma
 
 
 async def test_the_reason_why_etcd_is_unavailable_is_kept_up_to_date(make_etcd: MakeEtcd) -> None:
-    """It is silent, then it refuses the password, then it is silent again."""
+    """etcd is silent, then it refuses the password, then it is silent again."""
     etcd = make_etcd()
     line = await Forwarder.start(etcd.port)
     url = f"etcd://edge:secret@127.0.0.1:{line.port}"

@@ -75,7 +75,7 @@ async def test_an_etcd_that_was_wiped_and_left_empty_is_followed(make_etcd: Make
 
 
 async def test_a_restored_backup_with_the_same_revision_is_followed(make_etcd: MakeEtcd) -> None:
-    """What was put after the backup is gone, and nothing but the contents says so."""
+    """Entries written after the backup are gone; only the contents show it."""
     etcd = make_etcd()
     store = open_store(url(etcd))
     await store.put(a_cloud("a", port=1))
@@ -183,7 +183,7 @@ async def test_an_etcd_replaced_behind_a_proxy_is_followed(make_etcd: MakeEtcd) 
 async def test_every_read_of_etcd_is_linearizable_and_needs_a_leader(
     make_etcd: MakeEtcd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that lags behind, or has lost the others, must ask the majority, or not answer."""
+    """A member that lags behind, or is isolated, must ask the majority or not answer."""
     seen = []
     call = etcd_client._call
 

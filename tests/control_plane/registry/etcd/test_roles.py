@@ -56,7 +56,7 @@ async def test_no_other_user_can_write_or_delete_a_cloud(etcd: Etcd, user: str) 
 
 
 async def test_a_control_plane_needs_only_the_permission_to_read_clouds(etcd: Etcd) -> None:
-    """It can read nothing else in that etcd either."""
+    """The user of the control plane cannot read anything else in that etcd."""
     with pytest.raises(RegistryUnavailable, match="permission denied"):
         async with reading(open_registry(f"{url(etcd, 'control-plane')}/other")):
             pass
