@@ -189,6 +189,18 @@ def test_a_snapshot_for_a_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("api_type", ["DELTA_GRPC", "GRPC"])
+def test_a_move_in_two_steps(tmp_path: Path, api_type: str) -> None:
+    with run(blocks("how-to/per-node.md")[2], tmp_path) as (port, enter), ExitStack() as stack:
+        config = bootstrap(port)
+        config["dynamic_resources"]["ads_config"]["api_type"] = api_type
+        envoy = Envoy(config, tmp_path)
+        stack.callback(envoy.stop)
+        wait_for(names, envoy, ["blue"])
+        enter()
+        wait_for(names, envoy, ["green"])
+
+
+@pytest.mark.parametrize("api_type", ["DELTA_GRPC", "GRPC"])
 def test_clusters_of_a_database(tmp_path: Path, api_type: str) -> None:
     with run(blocks("how-to/on-demand.md")[0], tmp_path) as (port, enter), ExitStack() as stack:
         config = bootstrap(port)
@@ -283,7 +295,7 @@ def test_every_program_is_run() -> None:
 
     assert {page: count for page, count in counts.items() if count} == {
         "tutorial.md": 1,
-        "how-to/per-node.md": 2,
+        "how-to/per-node.md": 3,
         "how-to/on-demand.md": 2,
         "how-to/from-go-control-plane.md": 1,
         "how-to/operating.md": 1,
