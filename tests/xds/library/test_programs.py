@@ -19,6 +19,7 @@ from typing import Any
 
 import grpc
 import pytest
+import yaml
 
 from harness.background import Background
 from harness.echo import Echo
@@ -30,6 +31,7 @@ from scopeway.control_plane.identity import certificates
 
 pytestmark = pytest.mark.envoy
 
+DOCS = Path(__file__).parents[3] / "docs" / "xds" / "how-to"
 PROGRAMS = Path(__file__).with_name("programs")
 GUARD = 30.0
 ADS = {"ads": {}, "resource_api_version": "V3"}
@@ -86,9 +88,11 @@ def envoy(folder: Path, bootstrap: dict[str, Any]) -> Iterator[Envoy]:
         started.stop()
 
 
-def bootstrap(port: int, node_id: str, cluster: str) -> dict[str, Any]:
+def bootstrap(
+    port: int, node_id: str, cluster: str, api_type: str = "DELTA_GRPC"
+) -> dict[str, Any]:
     ads = {
-        "api_type": "DELTA_GRPC",
+        "api_type": api_type,
         "transport_api_version": "V3",
         "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
     }
@@ -97,6 +101,15 @@ def bootstrap(port: int, node_id: str, cluster: str) -> dict[str, Any]:
         "dynamic_resources": {"ads_config": ads, "cds_config": ADS, "lds_config": ADS},
         "static_resources": {"clusters": [xds_cluster(port)]},
     }
+
+
+def yaml_of(page: str, *replaced: tuple[str, str]) -> dict[str, Any]:
+    """The part of a bootstrap that a page shows."""
+    text = (DOCS / page).read_text().split("```yaml\n")[1].split("```")[0]
+    for old, new in replaced:
+        text = text.replace(old, new)
+    part: dict[str, Any] = yaml.safe_load(text)
+    return part
 
 
 def clusters(envoy: Envoy) -> list[str]:
@@ -139,15 +152,18 @@ def who(response: Response) -> str:
     return str(response.json["name"] if response.status == 200 else response.status)
 
 
-def test_canaries_move_first_and_no_request_fails(tmp_path: Path, services: dict[str, int]) -> None:
+@pytest.mark.parametrize("api_type", ["DELTA_GRPC", "GRPC"])
+def test_canaries_move_first_and_no_request_fails(
+    api_type: str, tmp_path: Path, services: dict[str, int]
+) -> None:
     canary, stable = free_port(), free_port()
     arguments = ["--blue", services["blue"], "--green", services["green"]]
     arguments += ["--canary", canary, "--stable", stable]
     with (
         running("blue_green.py", tmp_path, *arguments) as program,
-        envoy(tmp_path, bootstrap(program.port, "c-1", "canary")) as canary_envoy,
-        envoy(tmp_path, bootstrap(program.port, "s-1", "stable")) as stable_envoy,
-        envoy(tmp_path, bootstrap(program.port, "o-1", "other")) as other_envoy,
+        envoy(tmp_path, bootstrap(program.port, "c-1", "canary", api_type)) as canary_envoy,
+        envoy(tmp_path, bootstrap(program.port, "s-1", "stable", api_type)) as stable_envoy,
+        envoy(tmp_path, bootstrap(program.port, "o-1", "other", api_type)) as other_envoy,
     ):
         for each, port in ((canary_envoy, canary), (stable_envoy, stable)):
             each.wait_ready()
@@ -177,16 +193,7 @@ def on_demand(port: int, listener: int) -> dict[str, Any]:
         "@type": f"{types}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "web",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
-        "http_filters": [
-            {
-                "name": "on_demand",
-                "typed_config": {
-                    "@type": f"{types}.http.on_demand.v3.OnDemand",
-                    "odcds": {"source": ADS, "timeout": f"{GUARD}s"},
-                },
-            },
-            {"name": "router", "typed_config": {"@type": f"{types}.http.router.v3.Router"}},
-        ],
+        **yaml_of("on-demand.md"),
     }
     config = bootstrap(port, "edge-1", "edges")
     del config["dynamic_resources"]["cds_config"], config["dynamic_resources"]["lds_config"]
@@ -252,7 +259,7 @@ class Fleet:
 
     def renew(self) -> str:
         """Give the server another certificate; returns it."""
-        issued = self._issue(None, addresses=["127.0.0.1"])
+        issued = self._issue(None, addresses=["127.0.0.1", "xds.example.org"])
         (self.tls / "tls.crt").write_bytes(issued.certificate)
         (self.tls / "tls.key").write_bytes(issued.key)
         return issued.certificate.decode()
@@ -267,22 +274,10 @@ class Fleet:
         """An Envoy with the certificate of edge-1."""
         config = bootstrap(port, node_id, "edges")
         folder = self.tls.parent
-        config["static_resources"]["clusters"][0]["transport_socket"] = {
-            "name": "tls",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
-                ".UpstreamTlsContext",
-                "common_tls_context": {
-                    "tls_certificates": [
-                        {
-                            "certificate_chain": {"filename": str(folder / "client.crt")},
-                            "private_key": {"filename": str(folder / "client.key")},
-                        }
-                    ],
-                    "validation_context": {"trusted_ca": {"filename": str(self.tls / "ca.crt")}},
-                },
-            },
-        }
+        socket = yaml_of(
+            "tls.md", ("client.", f"{folder}/client."), ("ca.crt", f"{self.tls}/ca.crt")
+        )
+        config["static_resources"]["clusters"][0] |= socket
         return config
 
 

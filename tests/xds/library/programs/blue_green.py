@@ -114,7 +114,7 @@ def has_all(session, snapshot):
 async def acknowledged(server, cache, key):
     """Wait until every Envoy of a group has the group's snapshot, and there is one."""
     while True:
-        sessions = [each for each in server.sessions() if each.node and each.group == key]
+        sessions = [each for each in server.sessions() if each.is_attached and each.group == key]
         if sessions and all(has_all(each, cache.get(key)) for each in sessions):
             return
         await asyncio.sleep(0.05)
@@ -134,7 +134,9 @@ async def main(arguments):
             # make: an Envoy asks for the endpoints of green only when it has the cluster
             cache.set(key, *blue, *green, *web("blue", listeners[key]))
             await acknowledged(server, cache, key)
-            # break: the server removes blue when the Envoy has acknowledged the routes
+            cache.set(key, *blue, *green, *web("green", listeners[key]))
+            await acknowledged(server, cache, key)
+            # break
             cache.set(key, *green, *web("green", listeners[key]))
             await acknowledged(server, cache, key)
             print(f"{key} is on green", flush=True)
