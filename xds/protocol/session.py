@@ -18,6 +18,7 @@ from typing import Final, Generic
 from scopeway.xds import type_urls
 from scopeway.xds.arguments import described
 from scopeway.xds.encoding.messages import DeltaRequest, Encoded, SotwRequest, endpoints_name
+from scopeway.xds.encoding.references import endpoints_of_cluster
 from scopeway.xds.errors import MissingNodeError, ProtocolError
 from scopeway.xds.events import (
     Acked,
@@ -46,6 +47,8 @@ RESPONSE_LIMIT = 2 << 20
 """Bytes: a response ends with the resource that reaches this size."""
 TYPES_LIMIT = 64
 """The most types that a client may request on a stream; Envoy has about fifteen."""
+ENDPOINTS_WAIT = 1.0
+"""Seconds that later types wait for the client to request the endpoints of a new cluster."""
 NAMES_LIMIT = 20_000
 """The most names of one type that a client may be subscribed to."""
 
@@ -121,6 +124,7 @@ class Session(Generic[Request]):
         self._in_flight: dict[str, _InFlight] = {}
         self._last_nacks: dict[str, Nack] = {}
         self._events: list[SessionEvent] = []
+        self._awaited_endpoints: dict[str, float] = {}  # not requested yet, and until when to wait
         self._last_nonce = 0
         self._kept_reported = False  # whether an event said so before
 
@@ -303,7 +307,7 @@ class Session(Generic[Request]):
 
         A time on the clock of `now`, never before the `now` of the last call. Costs O(types).
         """
-        deadlines: list[float] = []
+        deadlines: list[float] = [*self._awaited_endpoints.values()]
         for state in self._subscription_states():
             if state.next_deadline is not None:
                 deadlines.append(state.next_deadline)
@@ -429,6 +433,8 @@ class Session(Generic[Request]):
             del self._in_flight[type_url]
             self._in_flight = self._in_flight or {}  # an emptied dict keeps its memory
         if error is not None:
+            if type_url == type_urls.CLUSTER:
+                self._awaited_endpoints = {}
             names = (yield from subscription.reject(error)) if paired else ()
             nack = Nack(names=names, code=error.code, message=error.message, at=now)
             self._last_nacks[type_url] = nack
@@ -445,16 +451,20 @@ class Session(Generic[Request]):
         """Build the responses so that no resource is sent before one that it may refer to.
 
         A type with pending changes blocks the types after it: it waits for an ACK, or its response
-        was split. Removals of clusters are sent when all else has been sent and accepted, and the
-        source knows what replaces the resources that the client has. After a NACK of routes, for
-        example, the client still uses the routes before, and their clusters stay.
+        was split. So do new clusters whose endpoints the client has not requested yet. Removals of
+        clusters are sent when all else has been sent and accepted, and the source knows what
+        replaces the resources that the client has. After a NACK of routes, for example, the client
+        still uses the routes before, and their clusters stay.
         """
+        self._stop_waiting_for_endpoints(now)
         for subscription in tuple(self._subscriptions.values()):
             state = self._in_progress = subscription.state
             state.interrupted = False
+            if self._awaits_endpoints(state.type_url):
+                return
             content = yield from subscription.next_response(now)
             if content is not None:
-                yield from self._refresh_endpoints(subscription, content)
+                yield from self._refresh_endpoints(subscription, content, now)
                 responses.append((yield from self._to_response(subscription, content, now)))
             if state.has_pending or state.interrupted:
                 return
@@ -472,8 +482,27 @@ class Session(Generic[Request]):
         is_referring = state.type_url != type_urls.CLUSTER
         return state.awaits_held_resource or (is_referring and state.has_rejected_update)
 
+    def _awaits_endpoints(self, type_url: str) -> bool:
+        """Return whether a type must wait until the client requests the endpoints of a cluster.
+
+        The client requests them when it has the new cluster, and can use it when it has both.
+        """
+        return bool(self._awaited_endpoints) and type_urls.send_rank(
+            type_url
+        ) > type_urls.send_rank(type_urls.ENDPOINT)
+
+    def _stop_waiting_for_endpoints(self, now: float) -> None:
+        """Forget the endpoints that the client has requested, or will hardly request any more."""
+        if self._awaited_endpoints:
+            wants = self._subscriptions[type_urls.ENDPOINT].state.wants
+            self._awaited_endpoints = {
+                name: until
+                for name, until in self._awaited_endpoints.items()
+                if until > now and not wants(name)
+            }
+
     def _refresh_endpoints(
-        self, subscription: TypeRules[Request], content: ResponseContent
+        self, subscription: TypeRules[Request], content: ResponseContent, now: float
     ) -> Steps[None]:
         """Send the endpoints of the clusters in a response again.
 
@@ -488,6 +517,10 @@ class Session(Generic[Request]):
                 name = endpoints_name(resource)
                 if name is not None:
                     endpoints.state.resend((name,))
+                    if not endpoints.state.wants(name) and endpoints_of_cluster(resource)[1]:
+                        # new clusters do not prolong a wait
+                        until = next(iter(self._awaited_endpoints.values()), now + ENDPOINTS_WAIT)
+                        self._awaited_endpoints[name] = until
             if not count % STRIDE:
                 yield
 

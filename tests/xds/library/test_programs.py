@@ -152,13 +152,17 @@ def who(response: Response) -> str:
     return str(response.json["name"] if response.status == 200 else response.status)
 
 
-@pytest.mark.parametrize("api_type", ["DELTA_GRPC", "GRPC"])
+@pytest.mark.parametrize(
+    ("api_type", "options"),
+    [("DELTA_GRPC", ["--at-once"]), ("DELTA_GRPC", []), ("GRPC", [])],
+    ids=["delta at once", "delta", "state of the world"],
+)
 def test_canaries_move_first_and_no_request_fails(
-    api_type: str, tmp_path: Path, services: dict[str, int]
+    api_type: str, options: list[str], tmp_path: Path, services: dict[str, int]
 ) -> None:
     canary, stable = free_port(), free_port()
     arguments = ["--blue", services["blue"], "--green", services["green"]]
-    arguments += ["--canary", canary, "--stable", stable]
+    arguments += ["--canary", canary, "--stable", stable, *options]
     with (
         running("blue_green.py", tmp_path, *arguments) as program,
         envoy(tmp_path, bootstrap(program.port, "c-1", "canary", api_type)) as canary_envoy,

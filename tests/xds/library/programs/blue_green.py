@@ -131,12 +131,11 @@ async def main(arguments):
         print(f"serving on port {server.port}", flush=True)
         for key in GROUPS:
             await asyncio.to_thread(input, f"Enter moves {key} to green\n")
-            # make: an Envoy asks for the endpoints of green only when it has the cluster
-            cache.set(key, *blue, *green, *web("blue", listeners[key]))
-            await acknowledged(server, cache, key)
-            cache.set(key, *blue, *green, *web("green", listeners[key]))
-            await acknowledged(server, cache, key)
-            # break
+            if not arguments.at_once:
+                cache.set(key, *blue, *green, *web("blue", listeners[key]))
+                await acknowledged(server, cache, key)
+                cache.set(key, *blue, *green, *web("green", listeners[key]))
+                await acknowledged(server, cache, key)
             cache.set(key, *green, *web("green", listeners[key]))
             await acknowledged(server, cache, key)
             print(f"{key} is on green", flush=True)
@@ -150,4 +149,5 @@ if __name__ == "__main__":
     parser.add_argument("--green", type=int, default=9002, help="port of the green service")
     parser.add_argument("--canary", type=int, default=10001, help="port of the canary Envoys")
     parser.add_argument("--stable", type=int, default=10002, help="port of the stable Envoys")
+    parser.add_argument("--at-once", action="store_true", help="for Envoys that speak delta")
     asyncio.run(main(parser.parse_args()))
