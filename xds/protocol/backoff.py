@@ -39,6 +39,9 @@ class LookupBackoff:
     def __contains__(self, name: str) -> bool:
         return name in self._lookups
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lookups)
+
     @property
     def next_at(self) -> float | None:
         """When the next retry is due; None if none is scheduled."""

@@ -43,6 +43,7 @@ class SotwSubscription:
         "_kept_version",
         "_limit",
         "_names_limit",
+        "_reported_version",
         "_resend_alone",
         "_started",
         "_state_hash",
@@ -65,6 +66,7 @@ class SotwSubscription:
         self._started = False
         self._has_sent_names = False  # then an empty list means no names, before: the wildcard
         self._state_requested = False  # the client still waits for a full state
+        self._reported_version = ""  # of the full state of a returning client, until one is known
         self._state_hash = 0  # of the names and versions that were sent, see `_set_version`
         self._resend_alone: dict[str, None] = {}  # rejected with others, to be sent alone
         self._kept_version = ""  # of the full state that the client keeps; "": it keeps none
@@ -121,6 +123,8 @@ class SotwSubscription:
         yield from self._set_names(names)
         if not self._started:
             self._started = True
+            if self._is_full_state:
+                self._reported_version = request.version_info
             yield from self._skip_if_current(request.version_info)
             yield from self._keep_if_outdated(request.version_info)
         return skipped
@@ -215,12 +219,15 @@ class SotwSubscription:
         )
         yield
         yield from self._set_versions(content.versions)
+        reported, self._reported_version = self._reported_version, ""
+        if not self._has_sent_names and self._is_current(reported, content):
+            return None
         return content if requested or self._state_hash != before else None
 
     def _look_up_state(self) -> Steps[ResponseContent | None]:
-        """Look up the full state; return None if a lookup of a resource that the client has fails.
+        """Look up the full state; return None if a resource that the client has is not known.
 
-        Otherwise the client would remove that resource.
+        Otherwise the client would remove that resource. A returning client may have all of them.
 
         Raises:
             ProtocolError: the full state is too large.
@@ -228,6 +235,7 @@ class SotwSubscription:
         content = ResponseContent()
         if self.state.wildcard and self.state.wildcard_unknown:
             return None
+        self.state.drop_unwanted_lookups()
         for name in list(self.state.wanted()):
             succeeded, resource = yield from self.state.look_up(name)
             if not succeeded and self.state.version(name) != ABSENT:
@@ -243,7 +251,7 @@ class SotwSubscription:
             yield
             if self.state.interrupted:
                 return None
-        if not content.versions and self.state.is_waiting:
+        if self.state.is_waiting and (self._reported_version or not content.versions):
             return None  # a client that starts would go on without
         return content
 
@@ -324,12 +332,16 @@ class SotwSubscription:
             state.pending = pending | state.pending
             return
         yield from self._set_versions(known.versions)
-        # it is unknown how much of a TTL is left
-        if f"{self._state_hash:016x}" == version_info and not known.ttls:
+        if self._is_current(version_info, known):
+            self._reported_version = ""
             state.response_due = False
         else:
             state.pending = pending | state.pending
             yield from self._set_versions({})
+
+    def _is_current(self, version_info: str, content: ResponseContent) -> bool:
+        # it is unknown how much of a TTL is left
+        return f"{self._state_hash:016x}" == version_info and not content.ttls
 
     def _keep_if_outdated(self, version_info: str) -> Steps[None]:
         """If the source is outdated, let a returning client keep its resources.

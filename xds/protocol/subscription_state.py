@@ -418,6 +418,14 @@ class SubscriptionState:
             self.backoff.discard(name)
             self.backoff = self.backoff or None
 
+    def drop_unwanted_lookups(self) -> None:
+        """Forget the lookups of names that the client does not want any more."""
+        for name in [] if self.backoff is None else list(self.backoff):
+            if not self.wants(name):
+                self.lookup_succeeded(name)
+                if self.lookups is not None:
+                    self.lookups.discard(name)
+
     def lookup_failed(self, name: str) -> bool:
         """Return whether the last lookup of a name failed."""
         return self.backoff is not None and name in self.backoff

@@ -217,6 +217,63 @@ async def test_a_wildcard_may_be_pending_while_a_name_is_known(sotw: bool) -> No
     assert set(client.resources(xds.CLUSTER)) == {"a", "b"}
 
 
+@pytest.mark.parametrize("names", [(), ("a", "b")], ids=["wildcard", "names"])
+async def test_a_full_state_is_not_sent_to_a_returning_client_before_all_of_it_is_known(
+    names: tuple[str, ...],
+) -> None:
+    """The client has a state from before. One that lacks resources would remove them."""
+    known = {"a": cluster("a"), "b": cluster("b")}
+    source = Now(lambda type_url, name: known.get(name, xds.PENDING), "a", "b")
+    async with xds.testing.Client(source, sotw=True) as client:
+        (before,) = await client.subscribe(xds.CLUSTER, *names)
+    b = known.pop("b")
+
+    session = xds.SotwSession(source)
+    request = xds.SotwRequest(
+        type_url=xds.CLUSTER,
+        version_info=before.version_info,
+        names=names,
+        names_empty=not names,
+        node=xds.Node(id="a", cluster=""),
+    )
+    session.receive(request, 0.0)
+    while_pending = session.responses_to_send(0.0)
+    known["b"] = b
+    session.resources_changed(xds.CLUSTER, ["b"])
+    then = session.responses_to_send(0.0)
+    known["a"] = cluster("a", "new")
+    session.resources_changed(xds.CLUSTER, ["a"])
+    then += session.responses_to_send(0.0)
+
+    assert while_pending == []
+    assert [each.resources for each in then] == [2]
+
+
+async def test_a_full_state_does_not_wait_for_what_has_left_the_wildcard() -> None:
+    source = Now(lambda type_url, name: xds.PENDING, "a")
+    async with xds.testing.Client(source, sotw=True) as client:
+        while_pending = await client.subscribe(xds.CLUSTER)
+        source.members = ()
+        source.notifier.wildcard_changed(xds.CLUSTER, "all")
+        then = await client.update()
+
+    assert while_pending == []
+    assert [each.resources for each in then] == [{}]
+
+
+async def test_a_lookup_for_a_full_state_ends_when_its_name_leaves_the_wildcard() -> None:
+    source = Database("a")
+    async with xds.testing.Client(source, sotw=True) as client:
+        task = asyncio.create_task(client.subscribe(xds.CLUSTER))
+        await source.until(lambda: source.asked == ["a"])
+        source.members = []
+        source.notifier.wildcard_changed(xds.CLUSTER, "all")
+        again = asyncio.create_task(client.update())
+        await asyncio.wait([task, again], timeout=GUARD)
+
+        assert source.cancelled == ["a"]
+
+
 async def test_no_cluster_is_removed_while_what_is_to_replace_a_resource_is_looked_up() -> None:
     """Make before break: the client's endpoints may still be those of the cluster that goes."""
     members = ["old"]
