@@ -22,7 +22,7 @@ from scopeway.xds.grpc_server.csds_service import ClientStatusService
 from scopeway.xds.grpc_server.health_service import HealthService
 from scopeway.xds.grpc_server.services import SERVICES
 from scopeway.xds.grpc_server.stream import BudgetKey, Method, Stream, StreamEnd, budget_key
-from scopeway.xds.grpc_server.tls import credentials_of, peer_identity
+from scopeway.xds.grpc_server.tls import are_usable, credentials_of, peer_identity
 from scopeway.xds.limits import Limits
 from scopeway.xds.notifier import ChangeNotifier, HasNotifier
 from scopeway.xds.protocol.session import Session
@@ -41,6 +41,7 @@ _MAX_DETAIL_CHARS: Final = 1024
 """Characters of a status message to a client; it may quote the client."""
 MAX_UNACCEPTED_SECONDS: Final = 86_400
 """Seconds that gRPC keeps a call that Python has not accepted."""
+_MAX_PORT: Final = 65_535
 _DRAIN_INTERVAL: Final = 0.05
 """Seconds."""
 
@@ -102,8 +103,9 @@ class Server:
 
         Raises:
             ListenError: the server cannot listen on the address.
+            TypeError, ValueError: the certificates cannot be used.
         """
-        self.port = _listen(self._grpc_server, listen, self._security)
+        self.port = await _listen(self._grpc_server, listen, self._security)
         await self._grpc_server.start()
 
     async def stop(self) -> None:
@@ -262,8 +264,9 @@ async def serve(
 
     Raises:
         ListenError: the address is in use, or not one of this machine.
-        TypeError: the source is no `Source`.
-        ValueError: `listen` has no port; or the source has a notifier other than `notifier`.
+        TypeError: the source is no `Source`, or an argument is of another type.
+        ValueError: `listen` has no port; the source has a notifier other than `notifier`; or the
+            certificates of `security` cannot be used.
     """
     _check_listen(listen)
     _check_source(source)
@@ -280,15 +283,20 @@ async def serve(
         health=health,
         key=key,
     )
-    await server.start(listen)
+    # gRPC never closes the port of a server whose start is cancelled
+    starting = asyncio.create_task(server.start(listen), name="xds start")
     try:
+        await asyncio.shield(starting)
         yield server
     finally:
+        await asyncio.wait([starting])
         await server.stop()
 
 
-def _check_listen(listen: str) -> None:
+def _check_listen(listen: object) -> None:
     """Let an address pass that names a port: without one, gRPC would listen on 443."""
+    if not isinstance(listen, str):
+        raise TypeError(f"listen must be a string such as '127.0.0.1:0', not {described(listen)}")
     if listen.startswith("unix"):
         return
     host, _, port = listen.rpartition(":")
@@ -298,6 +306,8 @@ def _check_listen(listen: str) -> None:
             f"listen={shown(listen)!r} names no port: write host:port, such as '127.0.0.1:18000' "
             f"or '[::1]:18000' (port 0 takes a free one), or 'unix:path'"
         )
+    if int(port) > _MAX_PORT:  # gRPC would take the number modulo 65536
+        raise ValueError(f"listen={shown(listen)!r}: a port is at most {_MAX_PORT}")
 
 
 def _check_source(source: object) -> None:
@@ -346,7 +356,7 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
     ]
 
 
-def _listen(grpc_server: grpc.aio.Server, listen: str, security: Security | None) -> int:
+async def _listen(grpc_server: grpc.aio.Server, listen: str, security: Security | None) -> int:
     credentials = None if security is None else credentials_of(security)
     # gRPC reports the reason on stderr only, and older releases return 0
     try:
@@ -357,5 +367,10 @@ def _listen(grpc_server: grpc.aio.Server, listen: str, security: Security | None
     except RuntimeError:
         port = 0
     if port == 0:
+        if security is not None and not await are_usable(security):
+            raise ValueError(
+                "security.certificates: gRPC cannot use them (its log says more): the key must "
+                "belong to the certificate, and each must be complete PEM"
+            )
         raise ListenError(f"cannot listen on {listen}: in use, or not an address of this machine")
     return port

@@ -3,12 +3,13 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import grpc
 import grpc.aio
 
+from scopeway.xds.arguments import described
 from scopeway.xds.security import Certificates, Security
 
 _log = logging.getLogger("scopeway.xds")
@@ -36,13 +37,50 @@ def peer_identity(context: grpc.aio.ServicerContext[bytes, bytes]) -> PeerIdenti
 def credentials_of(security: Security) -> Any:
     """Return gRPC's credentials of a server."""
     certificates = security.certificates
-    if isinstance(certificates, Certificates):
+    if not callable(certificates):
+        check(certificates)
         pair = [(certificates.key, certificates.certificate)]
         return grpc.ssl_server_credentials(pair, certificates.authorities, require_client_auth=True)
     reload = ReloadedCertificates(certificates)
     return grpc.dynamic_ssl_server_credentials(
         _configuration(reload.given), reload.fetch, require_client_authentication=True
     )
+
+
+async def are_usable(security: Security) -> bool:
+    """Return whether gRPC takes the certificates; it does not say why it cannot open a port."""
+    server = grpc.aio.server()
+    try:
+        return bool(server.add_secure_port("localhost:0", credentials_of(security)))
+    except RuntimeError:
+        return False
+    finally:
+        await server.stop(None)
+
+
+def check(found: object) -> None:
+    """Let certificates pass of which each is PEM.
+
+    Without authorities, gRPC would ask those of the system.
+
+    Raises:
+        TypeError: they are no `Certificates`, or one of them is not bytes.
+        ValueError: one of them is not PEM.
+    """
+    if not isinstance(found, Certificates):
+        raise TypeError(
+            f"security.certificates must be Certificates, or a function that returns them, not "
+            f"{described(found)}"
+        )
+    for field in fields(found):
+        value: object = getattr(found, field.name)
+        if not isinstance(value, bytes):
+            raise TypeError(
+                f"Certificates.{field.name} must be bytes in PEM, not {described(value)}: pass "
+                f"what the file holds, such as Path(...).read_bytes()"
+            )
+        if b"-----BEGIN " not in value:
+            raise ValueError(f"Certificates.{field.name} is not PEM: it has no -----BEGIN line")
 
 
 class ReloadedCertificates:
@@ -53,6 +91,7 @@ class ReloadedCertificates:
         self._lock = threading.Lock()
         self._problem = ""
         self.given = self._ask()
+        check(self.given)
         """What gRPC uses."""
 
     def fetch(self) -> Any:
@@ -60,6 +99,7 @@ class ReloadedCertificates:
         with self._lock:
             try:
                 found = self._ask()
+                check(found)
                 configuration = None if found == self.given else _configuration(found)
             except Exception as error:
                 problem = f"{type(error).__name__}: {error}"

@@ -266,11 +266,83 @@ async def test_certificates_that_cannot_be_read_leave_those_before_and_are_logge
     ]
 
 
+@pytest.mark.parametrize("is_function", [False, True], ids=["given", "read"])
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (
+            replace(CERTIFICATES, key=CLIENT.key),
+            ValueError,
+            "security.certificates: gRPC cannot use them (its log says more): the key must belong "
+            "to the certificate, and each must be complete PEM",
+        ),
+        (
+            replace(CERTIFICATES, authorities=b""),
+            ValueError,
+            "Certificates.authorities is not PEM: it has no -----BEGIN line",
+        ),
+        (
+            replace(CERTIFICATES, certificate="server.pem"),  # type: ignore[arg-type]
+            TypeError,
+            "Certificates.certificate must be bytes in PEM, not a str: pass what the file holds, "
+            "such as Path(...).read_bytes()",
+        ),
+        (
+            b"",
+            TypeError,
+            "security.certificates must be Certificates, or a function that returns them, not a "
+            "bytes",
+        ),
+    ],
+    ids=["key of another", "no authorities", "path", "no certificates"],
+)
+async def test_certificates_that_cannot_be_used_are_refused_at_the_start(
+    wrong: Any, error: type[Exception], message: str, is_function: bool
+) -> None:
+    security = Security(certificates=(lambda: wrong) if is_function else wrong)
+    with pytest.raises(error) as caught:
+        async with serve(Store(), listen="127.0.0.1:0", security=security):
+            pass
+
+    assert str(caught.value) == message
+
+
+async def test_a_renewed_key_of_another_certificate_leaves_those_before() -> None:
+    """As when the files are read between the writing of one and of the other."""
+    shown = [CERTIFICATES]
+    async with serve(
+        Store(texts={(CLUSTER, "a"): "1"}),
+        listen="127.0.0.1:0",
+        security=Security(certificates=lambda: shown[0]),
+    ) as server:
+        shown[0] = replace(CERTIFICATES, key=CLIENT.key)
+        async with connect(server.port) as channel:
+            call = await begin(channel)
+
+            assert read_response(await call.read()).texts == {"a": "1"}
+
+
+async def test_a_client_without_a_certificate_of_the_authorities_is_refused() -> None:
+    other = certificates.make_authority("td", now=NOW, lifetime=timedelta(days=1))
+    stranger = certificates.issue(other, "site", now=NOW, lifetime=timedelta(hours=1))
+    none = grpc.ssl_channel_credentials(AUTHORITY.pem)
+    async with serve(Store(), listen="127.0.0.1:0", security=security()) as server:
+        for channel in (
+            connect(server.port, stranger),
+            grpc.aio.secure_channel(f"localhost:{server.port}", none),
+        ):
+            async with channel:
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await channel.unary_unary("/any/method")(b"", timeout=GUARD)
+
+                assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_certificates_that_are_the_same_are_not_loaded_again() -> None:
     shown = [CERTIFICATES]
     reload = ReloadedCertificates(lambda: shown[0])
     assert reload.fetch() is None
-    shown[0] = Certificates(certificate=CLIENT.certificate, key=CLIENT.key, authorities=b"")
+    shown[0] = replace(CERTIFICATES, certificate=CLIENT.certificate, key=CLIENT.key)
 
     assert reload.fetch() is not None
     assert reload.fetch() is None

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Collection
 from typing import Any, cast
@@ -202,6 +203,43 @@ async def test_an_address_without_a_port_is_refused(listen: str) -> None:
         f"listen={listen!r} names no port: write host:port, such as '127.0.0.1:18000' or "
         "'[::1]:18000' (port 0 takes a free one), or 'unix:path'"
     )
+
+
+async def test_an_address_that_is_no_string_is_refused() -> None:
+    with pytest.raises(TypeError) as caught:
+        async with xds.serve(Source(), listen=18000):  # type: ignore[arg-type]
+            pass
+
+    assert str(caught.value) == "listen must be a string such as '127.0.0.1:0', not an int"
+
+
+async def test_a_port_that_does_not_exist_is_refused() -> None:
+    """gRPC would listen on port 34463."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  the whole message is compared
+        async with xds.serve(Source(), listen="127.0.0.1:99999"):
+            pass
+
+    assert str(caught.value) == "listen='127.0.0.1:99999': a port is at most 65535"
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_server_whose_start_is_cancelled_leaves_its_port(turns: int) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{free.getsockname()[1]}"
+
+    async def run() -> None:
+        async with xds.serve(Source(), listen=listen):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(run())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+
+    async with xds.serve(Source(), listen=listen) as server:
+        assert listen.endswith(f":{server.port}")
 
 
 @pytest.mark.parametrize(
