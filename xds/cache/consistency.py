@@ -3,7 +3,7 @@
 As go-control-plane's `Consistent`, and besides whether clusters that routes name are there. Pure.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from scopeway.xds.encoding.packing import short
 from scopeway.xds.encoding.references import (
@@ -15,23 +15,31 @@ from scopeway.xds.encoding.references import (
 )
 from scopeway.xds.resource import Resource
 from scopeway.xds.text import shown
-from scopeway.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
+from scopeway.xds.type_urls import CLUSTER, ENDPOINT, LISTENER, ROUTE, SEND_ORDER, VIRTUAL_HOST
 
 
 def problems_of(
-    resources: Callable[[str], Mapping[str, Resource]], static_clusters: frozenset[str]
+    resources: Callable[[str], Mapping[str, Resource]],
+    static_clusters: frozenset[str],
+    type_urls: Collection[str] = SEND_ORDER,
 ) -> list[str]:
     """Return what is referred to and not there, a sentence each.
 
     Args:
         resources: From a type URL, the resources of that type by name.
         static_clusters: Clusters that are there besides.
+        type_urls: The types that there may be. The nodes have others from elsewhere.
     """
-    return [
-        *_missing_clusters(resources, static_clusters),
-        *_missing_routes(resources),
-        *_endpoints(resources, static_clusters),
-    ]
+    problems: list[str] = []
+    if CLUSTER in type_urls:
+        problems += _missing_clusters(resources, static_clusters)
+    if ROUTE in type_urls:
+        problems += _missing_routes(resources)
+    if ENDPOINT in type_urls:
+        problems += _missing_endpoints(resources)
+    if CLUSTER in type_urls:
+        problems += _unused_endpoints(resources, static_clusters)
+    return problems
 
 
 def _missing_clusters(
@@ -60,24 +68,25 @@ def _missing_routes(resources: Callable[[str], Mapping[str, Resource]]) -> Itera
             )
 
 
-def _endpoints(
-    resources: Callable[[str], Mapping[str, Resource]], static_clusters: frozenset[str]
-) -> Iterator[str]:
-    used = set(static_clusters)
+def _missing_endpoints(resources: Callable[[str], Mapping[str, Resource]]) -> Iterator[str]:
     for cluster in resources(CLUSTER).values():
         name, is_from_here = endpoints_of_cluster(cluster)
-        if name is None:
-            continue
-        used.add(name)
-        if is_from_here and name not in resources(ENDPOINT):
+        if name is not None and is_from_here and name not in resources(ENDPOINT):
             yield (
                 f"{_the(cluster)} is filled by EDS, and the ClusterLoadAssignment {shown(name)!r} "
                 f"is not in the snapshot"
             )
+
+
+def _unused_endpoints(
+    resources: Callable[[str], Mapping[str, Resource]], static_clusters: frozenset[str]
+) -> Iterator[str]:
+    used = static_clusters | {endpoints_of_cluster(each)[0] for each in resources(CLUSTER).values()}
     for name in sorted(resources(ENDPOINT).keys() - used):
         yield (
             f"the ClusterLoadAssignment {shown(name)!r} belongs to no cluster of the snapshot that "
-            f"is filled by EDS"
+            f"is filled by EDS; if the nodes have one from elsewhere, list the name in "
+            f"static_clusters"
         )
 
 

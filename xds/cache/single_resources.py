@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from scopeway.xds.arguments import check_names
-from scopeway.xds.encoding.packing import as_resource, check_type_url, short
+from scopeway.xds.encoding.packing import as_resource, check_name, check_type_url, short
 from scopeway.xds.notifier import ChangeNotifier
 from scopeway.xds.resource import Resource
 from scopeway.xds.source import Node
@@ -34,11 +34,11 @@ class ResourceCache:
 
     def __init__(self, *, type_urls: Collection[str] = SEND_ORDER) -> None:
         check_names(type_urls, "type_urls")
-        for type_url in type_urls:
-            check_type_url(type_url)
         self.notifier = ChangeNotifier()
         """Tells the streams; `serve` takes it from here."""
         self._resources: dict[str, dict[str, Resource]] = {each: {} for each in type_urls}
+        for type_url in self._resources:
+            check_type_url(type_url)
 
     # for the owner of the resources
 
@@ -73,9 +73,12 @@ class ResourceCache:
         """Remove resources, all at once; tell the nodes that have them. Unknown names are harmless.
 
         Raises:
+            TypeError: a name is no string.
             ValueError: the type is none of the cache.
         """
         self._check_type(type_url)
+        for name in names:
+            check_name(type_url, name)
         gone = [name for name in names if self._resources[type_url].pop(name, None) is not None]
         if gone:
             self._tell(type_url, gone, members=True)

@@ -36,12 +36,14 @@ class Snapshot:
         """Return the types of which it has a resource."""
         return self._by_type.keys()
 
-    def problems(self, static_clusters: Collection[str] = ()) -> list[str]:
+    def problems(
+        self, static_clusters: Collection[str] = (), type_urls: Collection[str] = SEND_ORDER
+    ) -> list[str]:
         """Return what it refers to and does not have, a sentence each; [] if it is consistent.
 
-        See `SnapshotCache.set`.
+        See `SnapshotCache` and `SnapshotCache.set`.
         """
-        return problems_of(self.resources, frozenset(static_clusters))
+        return problems_of(self.resources, frozenset(static_clusters), type_urls)
 
 
 def node_id(node: Node) -> str:
@@ -77,12 +79,14 @@ class SnapshotCache:
     ) -> None:
         check_names(type_urls, "type_urls")
         check_names(static_clusters, "static_clusters")
-        for type_url in type_urls:
-            check_type_url(type_url)
+        if not callable(group):
+            raise TypeError(f"group must be a function of a Node, not {described(group)}")
         self.notifier = ChangeNotifier(by_name=False)
         """Tells the streams; `serve` takes it from here."""
         self._group = group
         self._type_urls = tuple(type_urls)
+        for type_url in self._type_urls:
+            check_type_url(type_url)
         self._static_clusters = frozenset(static_clusters)
         self._snapshots: dict[str, Snapshot] = {}
 
@@ -100,7 +104,8 @@ class SnapshotCache:
                 `resource_from_bytes` make.
             check: Whether the snapshot must be consistent: each cluster that a route or a listener
                 names is in it, each RDS name of a listener, and of each cluster filled by EDS
-                the endpoints; and no endpoints without their cluster.
+                the endpoints; and no endpoints without their cluster. Types that the cache may not
+                hold are not missed: the nodes have them from elsewhere.
 
         Raises:
             TypeError: something is no resource, or the key is no string.
@@ -110,7 +115,7 @@ class SnapshotCache:
         if not isinstance(key, str):
             raise TypeError(f"the key of a snapshot must be a string, not {described(key)}")
         snapshot = self._made(key, resources)
-        problems = snapshot.problems(self._static_clusters) if check else ()
+        problems = snapshot.problems(self._static_clusters, self._type_urls) if check else ()
         if problems:
             raise InconsistentSnapshot(key, problems)
         before = self._snapshots.get(key)

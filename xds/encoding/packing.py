@@ -17,7 +17,10 @@ from scopeway.xds.text import shown
 
 NAME_FIELD: Final = 1
 """Where the messages of all types of `xds.type_urls` have their name."""
+MAX_TTL: Final = 315_576_000_000
+"""Seconds: the longest google.protobuf.Duration, 10,000 years."""
 _PREFIX: Final = "type.googleapis.com/"
+_ANY: Final = _PREFIX + "google.protobuf.Any"
 _NAMED_OTHERWISE: Final = frozenset({type_urls.VIRTUAL_HOST})
 """Types whose resources don't bear the name in the message. The one of a virtual host is
 `<route configuration>/<domain>`."""
@@ -36,10 +39,15 @@ def resource_from_message(
         after: As `Resource.after`.
 
     Raises:
-        TypeError: it is no such message.
+        TypeError: it is no such message, or an Any.
         ValueError: it has no name, or another than `name`.
     """
     type_url = type_url_of(message)
+    if type_url == _ANY:
+        raise TypeError(
+            "a google.protobuf.Any is no resource: pass the message in it, or "
+            "resource_from_bytes(any.type_url, name, any.value)"
+        )
     body = _body(message)
     if name is None:
         if type_url not in type_urls.SEND_ORDER or type_url in _NAMED_OTHERWISE:
@@ -72,6 +80,8 @@ def resource_from_bytes(
     """
     check_type_url(type_url)
     check_name(type_url, name)
+    if ttl is not None:
+        _check_ttl(type_url, name, ttl)
     if not isinstance(body, bytes | bytearray | memoryview):
         raise TypeError(
             f"the body of {short(type_url)} {name!r} is {described(body)}, not bytes: pass what "
@@ -166,6 +176,14 @@ def check_body(type_url: str, name: str, body: bytes) -> None:
             f"the {short(type_url)} {shown(name)!r} is named {shown(inside)!r} in its message: "
             f"both must be the same"
         )
+
+
+def _check_ttl(type_url: str, name: str, ttl: object) -> None:
+    place = f"the TTL of {short(type_url)} {shown(name)!r}"
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float):
+        raise TypeError(f"{place} must be a number of seconds, not {described(ttl)}")
+    if not ttl <= MAX_TTL:  # also of a NaN; a minimum has `resource`
+        raise ValueError(f"{place} is {ttl!r}: it must be at most {MAX_TTL} seconds")
 
 
 def short(type_url: str) -> str:

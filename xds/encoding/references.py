@@ -27,6 +27,8 @@ _OF_VIRTUAL_HOST: Final = (*((3, 2, *path) for path in _OF_ACTION), (22, 1))
 _OF_ROUTES: Final = (*((2, *path) for path in _OF_VIRTUAL_HOST), (13, 1))
 # TcpProxy: cluster, weighted_clusters.clusters.name
 _OF_TCP_PROXY: Final[tuple[_Path, ...]] = ((2,), (10, 1, 1))
+# TcpProxy: on_demand.odcds_config, which gets the clusters when a connection needs them
+_ON_DEMAND: Final[_Path] = (14, 1)
 # Listener: typed_config of the filters in filter_chains and default_filter_chain, api_listener
 _FILTERS_OF_LISTENER: Final[tuple[_Path, ...]] = ((3, 3, 4), (25, 3, 4), (19, 1))
 # HttpConnectionManager: route_config, rds
@@ -54,7 +56,7 @@ def clusters_of_listener(listener: Resource) -> set[str]:
     body = listener.body
     names = set()
     for type_url, span in _filters(body):
-        if type_url == _TCP:
+        if type_url == _TCP and not any(_spans(body, _ON_DEMAND, *span)):
             names |= _strings(body, _OF_TCP_PROXY, span)
         elif type_url == _HTTP:
             names |= _strings(body, [(*_ROUTE_CONFIG, *path) for path in _OF_ROUTES], span)

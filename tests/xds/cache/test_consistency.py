@@ -29,7 +29,10 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManager,
     Rds,
 )
-from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy.v3 import TcpProxy
+from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy.v3 import (
+    TcpProxy,
+    TcpProxyOnDemand,
+)
 from envoy_data_plane.google.protobuf import Any as AnyMessage
 
 from scopeway import xds
@@ -85,7 +88,7 @@ def no_endpoints(cluster: str, name: str) -> str:
 def no_cluster(name: str) -> str:
     return (
         f"the ClusterLoadAssignment {name!r} belongs to no cluster of the snapshot that is filled "
-        f"by EDS"
+        f"by EDS; if the nodes have one from elsewhere, list the name in static_clusters"
     )
 
 
@@ -169,6 +172,10 @@ def test_a_reference_to_what_is_not_there_is_told(resource: Any, expected: str) 
             [xds.resource_from_bytes(xds.EXTENSION, "e", bytes(Cluster(name="e")))],
             id="a type without references",
         ),
+        pytest.param(
+            [listener(TcpProxy(cluster="a", on_demand=TcpProxyOnDemand(odcds_config=ADS)))],
+            id="TCP on demand",
+        ),
     ],
 )
 def test_a_snapshot_without_such_a_reference_is_taken(resources: list[Any]) -> None:
@@ -185,6 +192,24 @@ def test_clusters_of_the_bootstrap_may_be_referred_to() -> None:
     resources = [routes("r", RouteAction(cluster="local")), ClusterLoadAssignment(cluster_name="b")]
 
     assert problems(*resources, static_clusters=["local", "b"]) == []
+
+
+@pytest.mark.parametrize(
+    ("type_urls", "resource"),
+    [
+        ([xds.ENDPOINT], ClusterLoadAssignment(cluster_name="a")),
+        ([xds.ROUTE], routes("r", RouteAction(cluster="a"))),
+        ([xds.CLUSTER], eds("a")),
+        ([xds.LISTENER], listener(rds("r"))),
+    ],
+    ids=["EDS", "RDS", "CDS", "LDS"],
+)
+def test_a_cache_misses_no_types_that_it_may_not_hold(type_urls: list[str], resource: Any) -> None:
+    """The nodes have those from another server."""
+    cache = xds.SnapshotCache(type_urls=type_urls)
+    cache.set("edge-1", resource)
+
+    assert cache.keys() == ("edge-1",)
 
 
 def test_the_error_lists_all_problems_and_names_the_key() -> None:

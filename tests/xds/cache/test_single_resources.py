@@ -92,3 +92,16 @@ async def test_a_type_that_is_none_of_the_cache_is_refused() -> None:
             "Type is no type of this cache: pass type_urls=[*SEND_ORDER, 'example.com/own.Type'] "
             "to ResourceCache"
         )
+
+
+async def test_a_list_of_names_to_delete_is_refused() -> None:
+    with pytest.raises(TypeError) as caught:
+        xds.ResourceCache().delete(xds.CLUSTER, ["a"])  # type: ignore[arg-type]
+
+    assert str(caught.value) == "the name of a Cluster must be a string, not a list"
+
+
+async def test_types_may_come_from_a_generator() -> None:
+    cache = xds.ResourceCache(type_urls=iter([xds.CLUSTER]))  # type: ignore[arg-type]
+
+    assert list(cache.type_urls()) == [xds.CLUSTER]

@@ -257,3 +257,12 @@ async def test_a_group_function_that_returns_no_string_is_an_error_of_its_stream
         "the group function of the SnapshotCache returned None for the node 'edge-1': it must "
         "return a string"
     )
+
+
+async def test_types_may_come_from_a_generator() -> None:
+    assert xds.SnapshotCache(type_urls=iter([xds.CLUSTER])).type_urls() == (xds.CLUSTER,)  # type: ignore[arg-type]
+
+
+async def test_a_group_that_is_no_function_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"^group must be a function of a Node, not a str$"):
+        xds.SnapshotCache(group="edge")  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
 from envoy_data_plane.envoy.service.runtime.v3 import Runtime
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory
 
 from scopeway import xds
 
@@ -96,8 +96,13 @@ def test_ttl_and_order_are_passed_on() -> None:
             "None is no resource: pass a message of Google's protobuf or of betterproto2, or what "
             "resource_from_bytes(type_url, name, body) returns",
         ),
+        (
+            any_pb2.Any(type_url=xds.CLUSTER),
+            "a google.protobuf.Any is no resource: pass the message in it, or "
+            "resource_from_bytes(any.type_url, name, any.value)",
+        ),
     ],
-    ids=["dict", "class", "None"],
+    ids=["dict", "class", "None", "Any"],
 )
 def test_what_is_no_message_is_a_type_error(wrong: object, message: str) -> None:
     with pytest.raises(TypeError) as caught:
@@ -172,3 +177,9 @@ def test_bytes_of_a_type_of_your_own_may_have_any_body_and_name() -> None:
     resource = xds.resource_from_bytes("example.com/own.Type", "a", b"\x0a\x01b")
 
     assert (resource.type_url, resource.name) == ("example.com/own.Type", "a")
+
+
+@pytest.mark.parametrize("ttl", ["5", True, float("nan"), float("inf"), 1e12])
+def test_a_ttl_that_cannot_be_encoded_is_refused(ttl: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"^the TTL of Cluster 'a' "):
+        xds.resource_from_message(Cluster(name="a"), ttl=ttl)
