@@ -1,6 +1,6 @@
 """Checks of what the library is given, for errors at the place of the mistake."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from scopeway.xds.text import shown
 
@@ -17,7 +17,15 @@ def check_names(names: object, what: str) -> None:
             f"[{shown(names)!r}]"
         )
     if not isinstance(names, Iterable):
+        close_unawaited(names)
         raise TypeError(f"{what} must be a collection of names, not {described(names)}")
+
+
+def close_unawaited(answer: object) -> None:
+    """Give up a coroutine without a warning that nobody has awaited it."""
+    close = getattr(answer, "close", None)
+    if close is not None and isinstance(answer, Awaitable):
+        close()
 
 
 def described(value: object) -> str:

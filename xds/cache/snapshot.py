@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from scopeway.xds.arguments import check_names, described
+from scopeway.xds.arguments import check_names, close_unawaited, described
 from scopeway.xds.cache.consistency import problems_of
 from scopeway.xds.encoding.packing import as_resource, check_type_url, short
 from scopeway.xds.errors import InconsistentSnapshot
@@ -151,8 +151,9 @@ class SnapshotCache:
         """Return what a node sees."""
         key = self._group(node)
         if not isinstance(key, str):
+            close_unawaited(key)
             raise TypeError(
-                f"the group function of the SnapshotCache returned {key!r} for the node "
+                f"the group function of the SnapshotCache returned {described(key)} for the node "
                 f"{shown(node.id)!r}: it must return a string"
             )
         return _View(self, key)

@@ -8,7 +8,7 @@ nothing: that is done by whoever has taken a `Lookup` from the session.
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from scopeway.xds.arguments import described
+from scopeway.xds.arguments import close_unawaited, described
 from scopeway.xds.resource import Resource
 from scopeway.xds.source import PENDING, Found
 from scopeway.xds.text import shown
@@ -149,13 +149,6 @@ def checked(type_url: str, name: str, found: object) -> Found:
             f"{shown(found.type_url)!r}"
         )
     return found
-
-
-def close_unawaited(answer: object) -> None:
-    """Give up a coroutine without a warning that nobody has awaited it."""
-    close = getattr(answer, "close", None)
-    if close is not None and isinstance(answer, Awaitable):
-        close()
 
 
 def _place(type_url: str, name: str) -> str:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final, Generic
 
 from scopeway.xds import type_urls
-from scopeway.xds.arguments import described
+from scopeway.xds.arguments import close_unawaited, described
 from scopeway.xds.encoding.messages import DeltaRequest, Encoded, SotwRequest, endpoints_name
 from scopeway.xds.encoding.references import endpoints_of_cluster
 from scopeway.xds.errors import MissingNodeError, ProtocolError
@@ -30,7 +30,7 @@ from scopeway.xds.events import (
     TypeNotServed,
 )
 from scopeway.xds.protocol.backoff import jitter
-from scopeway.xds.protocol.lookups import Lookup, close_unawaited
+from scopeway.xds.protocol.lookups import Lookup
 from scopeway.xds.protocol.status import Nack, ResourceState, TypeStatus
 from scopeway.xds.protocol.subscription_state import (
     BLOCKED_SECONDS,

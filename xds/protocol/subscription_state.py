@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from scopeway.xds.arguments import check_names
+from scopeway.xds.arguments import check_names, close_unawaited
 from scopeway.xds.encoding.messages import WILDCARD as WILDCARD
 from scopeway.xds.events import LookupFailed, SourceBlocked
 from scopeway.xds.protocol.backoff import LookupBackoff
-from scopeway.xds.protocol.lookups import Lookup, Lookups, checked, close_unawaited
+from scopeway.xds.protocol.lookups import Lookup, Lookups, checked
 from scopeway.xds.protocol.status import ABSENT, Rejection, ResourceState, Status
 from scopeway.xds.protocol.ttl import TtlRefreshes, TtlStrippingView
 from scopeway.xds.resource import Resource

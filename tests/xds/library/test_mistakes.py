@@ -1,6 +1,7 @@
 """Mistakes in the use of the library: each has an error where it is made, with value and place."""
 
 import asyncio
+import gc
 import logging
 import socket
 import time
@@ -148,6 +149,26 @@ async def test_a_wildcard_that_is_a_string_is_an_error_of_the_stream() -> None:
         f"what NodeView.wildcard({CLUSTER_URL!r}) returns must be a collection of names, not the "
         "string 'ab': pass ['ab']"
     )
+
+
+async def test_a_wildcard_that_is_a_coroutine_is_an_error_of_the_stream(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    class Later(Source):
+        async def wildcard(self, type_url: str) -> Any:  # type: ignore[override]
+            return []
+
+    async with xds.testing.Client(Later()) as client:
+        with pytest.raises(TypeError) as caught:
+            await client.subscribe(xds.CLUSTER)
+
+    assert str(caught.value) == (
+        f"what NodeView.wildcard({CLUSTER_URL!r}) returns must be a collection of names, not a "
+        f"coroutine"
+    )
+    del caught
+    gc.collect()
+    assert [str(each.message) for each in recwarn] == []
 
 
 async def test_a_string_for_a_list_of_names_is_refused() -> None:
