@@ -116,6 +116,8 @@ class DeltaSubscription:
         state = self.state
         state.add_name(name)
         state.interest_changes[name] = True
+        if state.lookups is not None:
+            state.lookups.drop_answer(name)
         # the client may have dropped the resource: skip it only if the client lists its version
         state.pending[name] = name not in versions
         if name in versions:

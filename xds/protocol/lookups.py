@@ -83,6 +83,10 @@ class Lookups:
             raise found
         return found
 
+    def drop_answer(self, name: str) -> None:
+        """The client asks for the name again: what was looked up before counts no more."""
+        self._answers.pop(name, None)
+
     def outdate(self, name: str) -> None:
         """The resource may have changed: what was looked up, or is about to be, counts no more."""
         self._answers.pop(name, None)

@@ -391,6 +391,34 @@ async def test_lookups_are_cancelled_when_the_client_leaves() -> None:
         assert source.cancelled == ["a"]
 
 
+async def test_what_is_asked_for_again_is_looked_up_again() -> None:
+    """An Envoy asks again for a cluster that was not there when a request needs it again."""
+    known: dict[str, xds.Resource] = {}
+
+    async def resource(type_url: str, name: str) -> xds.Found:
+        return known.get(name)
+
+    async with xds.testing.Client(Now(resource)) as client:
+        (first,) = await client.subscribe(xds.CLUSTER, "a")
+        known["a"] = cluster("a")
+        (second,) = await client.subscribe(xds.CLUSTER, "a")
+
+    assert first.removed == ("a",)
+    assert set(second.resources) == {"a"}
+
+
+async def test_what_is_asked_for_again_while_it_is_looked_up_is_looked_up_once() -> None:
+    source = Database()
+    async with xds.testing.Client(source) as client:
+        tasks = [asyncio.create_task(client.subscribe(xds.CLUSTER, "a")) for _ in range(2)]
+        await source.until(lambda: source.asked == ["a"])
+        source.answer("a")
+        await asyncio.wait(tasks, timeout=GUARD)
+
+    assert source.asked == ["a"]
+    assert set(client.resources(xds.CLUSTER)) == {"a"}
+
+
 async def test_a_lookup_whose_own_await_is_cancelled_is_a_failed_lookup() -> None:
     """As when a pool of connections closes. It isn't waited for without end."""
 
