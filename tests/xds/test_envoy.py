@@ -1,7 +1,7 @@
 """A real Envoy as the client: what it accepts and rejects, and its requests on reconnect."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from scopeway.xds.events import (
 )
 from scopeway.xds.grpc_server.server import Server, serve
 from scopeway.xds.limits import Limits
-from scopeway.xds.source import Locality, Node
+from scopeway.xds.source import Found, Locality, Node, NodeView
 from scopeway.xds.type_urls import CLUSTER, LISTENER
 from xds_client import GUARD, Recorder
 from xds_model import Store
@@ -251,3 +251,64 @@ async def test_envoy_drops_a_resource_with_a_ttl_without_a_server(
     assert before == ["a", "b", "c", "d", "e"]
     assert after == ["b", "c", "d", "e"]
     assert not log.of(Nacked)
+
+
+class GatedStore(Store):
+    """A store of clusters that answers later: of "b", when the test lets it."""
+
+    def __init__(self) -> None:
+        names = ["a", "b"]
+        super().__init__(texts={(CLUSTER, name): cluster(name) for name in names})
+        self.wildcards = {CLUSTER: names, LISTENER: []}
+        self.gate = asyncio.Event()
+        self.asked = asyncio.Event()
+
+    def attach(self, node: Node) -> NodeView:
+        return GatedView(self, super().attach(node))
+
+
+class GatedView:
+    """What a node sees of a `GatedStore`."""
+
+    def __init__(self, store: GatedStore, view: NodeView) -> None:
+        self.group, self.wildcard, self.close = view.group, view.wildcard, view.close
+        self._store, self._view = store, view
+
+    async def resource(self, type_url: str, name: str) -> Found:
+        if name == "b":
+            self._store.asked.set()
+            await self._store.gate.wait()
+        found = self._view.resource(type_url, name)
+        assert not isinstance(found, Awaitable)
+        return found
+
+
+async def test_an_envoy_that_comes_back_keeps_its_clusters_until_all_are_known(
+    log: Recorder, tmp_path: Path
+) -> None:
+    """In the state of the world, clusters that an answer leaves out would be removed."""
+    store = GatedStore()
+    store.gate.set()
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serve(store, listen="127.0.0.1:0", observer=log))
+        config = bootstrap(server.port)
+        config["dynamic_resources"]["ads_config"]["api_type"] = "GRPC"
+        envoy = await asyncio.to_thread(Envoy, config, tmp_path)
+        stack.push_async_callback(asyncio.to_thread, envoy.stop)
+        await asyncio.to_thread(envoy.wait_ready)
+        await log.until(lambda: quiet(server))
+        log.events.clear()
+        store.gate.clear()
+        store.asked.clear()
+        store.texts[CLUSTER, "b"] = cluster("b", timeout=6)
+
+        server.drain()
+        async with asyncio.timeout(GUARD):
+            await store.asked.wait()
+        await asyncio.sleep(0.1)  # an answer with "a" alone would be sent now
+        store.gate.set()
+        await log.until(lambda: any(each.type_url == CLUSTER for each in log.of(Acked)))
+
+        assert sorted(await clusters(envoy)) == ["a", "b"]
+        sent = [each.resources for each in log.of(Sent) if each.type_url == CLUSTER]
+        assert sent == [2]
