@@ -75,6 +75,10 @@ class LookupBackoff:
         lookup.is_pending, lookup.delay = True, 0.0
         self._deadlines.discard(name)
 
+    def is_pending(self, name: str) -> bool:
+        """Return whether the source does not know a name yet."""
+        return name in self._lookups and self._lookups[name].is_pending
+
     def pending_names(self) -> Iterator[str]:
         """Yield the names that the source does not know yet."""
         return (name for name, lookup in self._lookups.items() if lookup.is_pending)

@@ -236,10 +236,14 @@ class SotwSubscription:
         if self.state.wildcard and self.state.wildcard_unknown:
             return None
         self.state.drop_unwanted_lookups()
+        may_lack = False
         for name in list(self.state.wanted()):
             succeeded, resource = yield from self.state.look_up(name)
-            if not succeeded and self.state.version(name) != ABSENT:
-                return None
+            may_have = self._reported_version or self.state.version(name) != ABSENT
+            if not succeeded and may_have:
+                if not self.state.is_pending(name):
+                    return None
+                may_lack = True  # the lookups of the other names begin, too
             if resource is not None:
                 content.add(name, resource)
             if content.size > FULL_STATE_LIMIT:
@@ -251,8 +255,8 @@ class SotwSubscription:
             yield
             if self.state.interrupted:
                 return None
-        if self.state.is_waiting and (self._reported_version or not content.versions):
-            return None  # a client that starts would go on without
+        if may_lack or (not content.versions and self.state.is_waiting):
+            return None  # the client would remove resources, or start without
         return content
 
     def _has_accepted(self, name: str, version: str) -> bool:

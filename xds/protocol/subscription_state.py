@@ -391,6 +391,10 @@ class SubscriptionState:
         self.pending.setdefault(lookup.name, False)
         return True
 
+    def is_pending(self, name: str) -> bool:
+        """Return whether the source doesn't know yet what there is by a name."""
+        return self.backoff is not None and self.backoff.is_pending(name)
+
     @property
     def is_waiting(self) -> bool:
         """Whether the source doesn't know yet what there is by some name."""

@@ -249,6 +249,58 @@ async def test_a_full_state_is_not_sent_to_a_returning_client_before_all_of_it_i
     assert [each.resources for each in then] == [2]
 
 
+@pytest.mark.parametrize("names", [(), ("a", "b")], ids=["wildcard", "names"])
+async def test_a_full_state_with_failed_lookups_is_not_sent_to_a_returning_client(
+    names: tuple[str, ...],
+) -> None:
+    """It may have what the source, for example without its database, fails to look up."""
+
+    def fails(type_url: str, name: str) -> xds.Found:
+        raise OSError("the database is away")
+
+    source = Now(lambda type_url, name: cluster(name), "a", "b")
+    async with xds.testing.Client(source, sotw=True) as client:
+        (before,) = await client.subscribe(xds.CLUSTER, *names)
+    source.resource = fails
+
+    session = xds.SotwSession(source)
+    request = xds.SotwRequest(
+        type_url=xds.CLUSTER,
+        version_info=before.version_info,
+        names=names,
+        names_empty=not names,
+        node=xds.Node(id="a", cluster=""),
+    )
+    session.receive(request, 0.0)
+    while_failing = session.responses_to_send(0.0)
+    source.resource = lambda type_url, name: cluster(name, "new")
+    then = session.responses_to_send(2.0)
+
+    assert while_failing == []
+    assert [each.resources for each in then] == [2]
+
+
+@BOTH
+async def test_what_the_client_has_is_looked_up_anew_at_the_same_time(sotw: bool) -> None:
+    source = Database("a", "b")
+    async with xds.testing.Client(source, sotw=sotw) as client:
+        task = asyncio.create_task(client.subscribe(xds.CLUSTER))
+        await source.until(lambda: len(source.asked) == 2)
+        source.answer("a")
+        source.answer("b")
+        await task
+        source.asked.clear()
+        source.notifier.everything_changed()
+        again = asyncio.create_task(client.update())
+
+        await source.until(lambda: sorted(source.asked) == ["a", "b"])
+        source.answer("a", "new")
+        source.answer("b", "new")
+        (received,) = await again
+
+    assert set(received.resources) == {"a", "b"}
+
+
 async def test_a_full_state_does_not_wait_for_what_has_left_the_wildcard() -> None:
     source = Now(lambda type_url, name: xds.PENDING, "a")
     async with xds.testing.Client(source, sotw=True) as client:
