@@ -121,7 +121,7 @@ SERVER = {"grpc", "envoy_data_plane", "betterproto2", "aetcd", "scopeway.xds", "
 
 
 def test_importing_the_plugin_imports_only_the_standard_library() -> None:
-    found = modules_after("import scopeway.control_plane.client.plugin")
+    found = modules_after("import scopeway.control_plane.openstack_client.plugin")
 
     assert found.isdisjoint({*SERVER, "lark", "os_service_types", "keystoneauth1", "openstack"})
     assert found <= set(sys.stdlib_module_names) | {"scopeway", "scopeway.control_plane"}
@@ -129,8 +129,8 @@ def test_importing_the_plugin_imports_only_the_standard_library() -> None:
 
 def test_a_scope_imports_the_parser_and_nothing_of_the_server() -> None:
     found = modules_after(
-        "import argparse, scopeway.control_plane.client.plugin as plugin;"
-        "import scopeway.control_plane.client.hook;"
+        "import argparse, scopeway.control_plane.openstack_client.plugin as plugin;"
+        "import scopeway.control_plane.openstack_client.hook;"
         "plugin.build_option_parser(argparse.ArgumentParser()).parse_args(['--scope', 'nova:a'])"
     )
 
