@@ -377,12 +377,14 @@ class Stream(RuleBasedStateMachine):
         return ended
 
     def uses_what_was_to_be_replaced(self) -> bool:
-        """Whether the client rejected an update, and may refer to clusters by what it has."""
+        """Whether the client may refer to clusters by what it had before it rejected an update.
+
+        The server cannot know what a client still has that has subscribed to it again.
+        """
         return any(
-            (self.store.texts.get((type_url, name)) or "").startswith("bad")
-            for type_url, mirror in self.mirrors.items()
-            if type_url != CLUSTER
-            for name in mirror.texts
+            (text or "").startswith("bad") and type_url != CLUSTER
+            for (type_url, name), text in self.store.texts.items()
+            if (type_url, name) in self.acked or (type_url, name) in self.reported
         )
 
     def check_at_rest(self, type_url: str, mirror: Mirror) -> None:
