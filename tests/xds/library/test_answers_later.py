@@ -350,22 +350,28 @@ async def test_no_cluster_is_removed_while_what_is_to_replace_a_resource_is_look
 
 @BOTH
 async def test_a_resource_without_ttl_is_what_a_client_is_sent_that_knows_none(sotw: bool) -> None:
-    async def with_ttl(type_url: str, name: str) -> xds.Found:
+    def at_once(type_url: str, name: str) -> xds.Found:
         return xds.resource_from_message(Cluster(name=name), ttl=5)
 
-    session = (xds.SotwSession if sotw else xds.DeltaSession)(Now(with_ttl))
+    async def later(type_url: str, name: str) -> xds.Found:
+        return at_once(type_url, name)
+
+    variant = xds.SotwSession if sotw else xds.DeltaSession
+    session, expected = variant(Now(later)), variant(Now(at_once))
     node = xds.Node(id="n", cluster="")
     request: Any = (
         xds.SotwRequest(type_url=xds.CLUSTER, names=("a",), names_empty=False, node=node)
         if sotw
         else xds.DeltaRequest(type_url=xds.CLUSTER, subscribe=("a",), names_empty=False, node=node)
     )
-    session.receive(request, 0.0)
+    for each in (session, expected):
+        each.receive(request, 0.0)
     session.responses_to_send(0.0)
     (lookup,) = session.new_lookups()
-    found = await lookup.answer
+    session.lookup_finished(lookup, await lookup.answer)
 
-    assert found.ttl is None
+    (sent,), (same,) = session.responses_to_send(0.0), expected.responses_to_send(0.0)
+    assert sent.data == same.data
     session.close()
 
 
