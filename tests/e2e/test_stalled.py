@@ -109,7 +109,9 @@ def test_an_unread_answer_uses_bounded_memory(
     count = 20
     with Clients(front, scope) as clients:
         clients.download("/image/endless", protocol, count)
+        under_way = before["cloud-1"] + count * most / 4 * MEGABYTE
+        # a busy machine may begin them after a while, in which nothing changes
+        assert fleet.eventually(lambda: allocated(fleet, "cloud-1") > under_way)
         after = settled(fleet)
         grown = {cloud: (after[cloud] - before[cloud]) / MEGABYTE for cloud in before}
-        assert count * most / 4 < grown["cloud-1"], "they are not under way"
         assert all(each < count * most for each in grown.values()), grown

@@ -558,7 +558,9 @@ async def test_a_failed_lookup_is_logged_with_type_name_and_node(
         source.waiting["a"].set_exception(OSError("the database is away"))
         (failed,) = await recorder.seen(xds.LookupFailed)
 
-    assert [record.message for record in caplog.records] == [
+    # a busy machine may add that a call took long
+    lines = [each.message for each in caplog.records if "lookup failed" in each.message]
+    assert lines == [
         f"resource lookup failed, will retry in {failed.retry_after:.2g} s: type {xds.CLUSTER}, "
         f"resource a, node site/1: OSError: the database is away"
     ]
