@@ -1,14 +1,24 @@
 """The limits of a server: what one client, and all clients together, may cost it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Final
 
+from scopeway.xds.arguments import described
 from scopeway.xds.encoding.messages import MAX_NAME_BYTES
 from scopeway.xds.protocol.session import NAMES_LIMIT, RESPONSE_LIMIT
+
+_OPTIONAL: Final = {"client_connects_per_second", "cpu_share"}
+_MAY_BE_ZERO: Final = {"connect_wait", "drain_timeout"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one client, and all clients together, may cost."""
+    """What one client, and all clients together, may cost.
+
+    Raises:
+        TypeError: a limit is no number.
+        ValueError: a limit is not positive; nothing would be served.
+    """
 
     send_timeout: float = 30.0
     """Seconds that a client may take to read a response. Then its stream ends."""
@@ -65,3 +75,19 @@ class Limits:
     """The largest response of CSDS. By default, gRPC clients accept no larger one."""
     drain_timeout: float = 5.0
     """Seconds that streams may take to end when the server stops."""
+
+    def __post_init__(self) -> None:
+        """Check all limits."""
+        for each in fields(self):
+            _check(each.name, getattr(self, each.name))
+
+
+def _check(name: str, value: object) -> None:
+    if value is None and name in _OPTIONAL:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"Limits.{name} must be a number, not {described(value)}")
+    is_good = value >= 0 if name in _MAY_BE_ZERO else value > 0  # False for NaN
+    if not is_good:
+        least = "at least 0" if name in _MAY_BE_ZERO else "more than 0"
+        raise ValueError(f"Limits.{name} is {value!r}: it must be {least}")

@@ -147,13 +147,17 @@ def check_name(type_url: str, name: object) -> None:
 
     Raises:
         TypeError: it is no string.
-        ValueError: it is empty, "*", or longer than a client may ask for.
+        ValueError: it is empty, "*", no valid Unicode, or longer than a client may ask for.
     """
     if not isinstance(name, str):
         raise TypeError(f"the name of a {short(type_url)} must be a string, not {described(name)}")
     if not name or name == WILDCARD:
         raise ValueError(f"{name!r} cannot be the name of a {short(type_url)}")
-    if len(name.encode()) > MAX_NAME_BYTES:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"the name {name!r} of a {short(type_url)} is no valid Unicode") from None
+    if size > MAX_NAME_BYTES:
         raise ValueError(
             f"the name of a {short(type_url)} has more than {MAX_NAME_BYTES} bytes: {shown(name)}"
         )

@@ -147,6 +147,11 @@ def test_a_message_without_a_name_is_a_value_error(wrong: object, message: str) 
             "the name of a Cluster has more than 4096 bytes: " + "é" * 256 + "… (2049 characters)",
         ),
         (
+            (xds.CLUSTER, "a\udc80", b""),
+            ValueError,
+            "the name 'a\\udc80' of a Cluster is no valid Unicode",
+        ),
+        (
             (xds.CLUSTER, "a", "text"),
             TypeError,
             "the body of Cluster 'a' is a str, not bytes: pass what the message's "
