@@ -63,7 +63,7 @@ class Metrics:
             registry=registry,
         )
         self.held = Gauge(
-            "scopeway_clouds_held", "Clouds that stay after a storm of losses.", registry=registry
+            "scopeway_clouds_held", "Clouds that are held after a mass loss.", registry=registry
         )
         self.cordoned = Gauge("scopeway_clouds_cordoned", "Cordons.", registry=registry)
         self.lag = Gauge(

@@ -1,7 +1,6 @@
 """Detects a mass loss: so many clouds are lost at once that nobody has removed them by hand.
 
-Owns the record of recent losses. Pure: time is an argument. Knows no registry. Messages call a mass
-loss a storm.
+Owns the record of recent losses. Pure: time is an argument. Knows no registry.
 """
 
 from collections.abc import Mapping

@@ -188,7 +188,7 @@ def uncordon(registry: str, names: tuple[str, ...]) -> None:
 @click.option("--all", "every", is_flag=True, help="All clouds that are held.")
 @click.argument("names", nargs=-1)
 def release(admins: tuple[str, ...], every: bool, names: tuple[str, ...]) -> None:
-    """Release clouds that are held after a storm.
+    """Release clouds that are held after a mass loss.
 
     Use it for clouds that were removed on purpose. Each control plane holds the clouds that it has
     lost, so name all of them with --admin; `scopeway status` shows what each holds. Exit status 1

@@ -162,7 +162,7 @@ def _summary(admin: str, status: Status) -> Iterator[list[tuple[str, str]]]:
     held = list(status["held"])
     if held:
         yield [
-            ("  held after a storm: ", "bold red"),
+            ("  held after a mass loss: ", "bold red"),
             (f"{listed(held, SHOWN)}; `scopeway cloud release` releases them", ""),
         ]
     cordoned = [f"{name} ({why})" if why else name for name, why in status["cordoned"].items()]

@@ -101,7 +101,7 @@ class ControlPlane:
             _log.warning("%d more registry entries are refused; /status lists all of them", more)
         if self.catalog.held and not held:  # those that follow have a line each as it is
             _log.warning(
-                "a storm: %d clouds were lost at once; these, and those lost next, are held as "
+                "mass loss: %d clouds were lost at once; these, and those lost next, are held as "
                 "they were until they are registered again, or released with `scopeway cloud "
                 "release`",
                 len(self.catalog.held),

@@ -85,10 +85,10 @@ def test_a_mass_loss_is_held_until_an_operator_releases_it(
     stack.put(*(manifest(name, services=services, accept=ANYONE) for name in FLEET))
     until(lambda: ask(site, "{glance:edge-11}").status == 200, "the fleet is there")
     stack.etcd.delete(FLEET)
-    serve.wait_until(lambda: serve.metrics()["scopeway_clouds_held"] == 12, "it is a storm")
+    serve.wait_until(lambda: serve.metrics()["scopeway_clouds_held"] == 12, "it is a mass loss")
 
     assert set(status(serve)["held"]) == set(FLEET)
-    assert "a storm: 12 clouds were lost at once" in serve.log()
+    assert "mass loss: 12 clouds were lost at once" in serve.log()
     assert ask(site, "{glance:edge-11}").status == 200
     assert ask(site, "{glance:edge-10}").status == 200  # used for the first time
 

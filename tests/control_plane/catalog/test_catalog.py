@@ -261,7 +261,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_changes_add_up_to_the_inventory(steps: list[tuple[Entries, list[str], bool]]) -> None:
-    """Few clouds, so no storms: what is sound is in, and `clouds` misses no change."""
+    """Few clouds, so no mass losses: what is sound is in, and `clouds` misses no change."""
     fold = Fold()
     entries: dict[str, Cloud | InvalidCloud] = {}
     mirror: dict[str, Cloud | None] = {}
@@ -394,7 +394,7 @@ def test_a_bad_entry_of_an_unknown_cloud_adds_no_cloud() -> None:
     assert not change.clouds
 
 
-def stormy() -> "Fold":
+def after_a_mass_loss() -> "Fold":
     """Eleven clouds, of which one is cordoned."""
     fold = Fold()
     fold({name: cloud(name) for name in "abcdefghijk"} | CORDON, complete=True)
@@ -407,7 +407,7 @@ CORDON: Entries = {"a/cordon": Cordon(name="a", reason="why")}
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_cordon_lost_in_a_mass_loss_holds_until_it_is_released(listed: bool) -> None:
     """For example, if a registry is wiped: a cordoned cloud must not be opened to users by that."""
-    fold = stormy()
+    fold = after_a_mass_loss()
     change = fold(complete=True) if listed else fold(None, *"abcdefghijk", "a/cordon")
     back = fold({name: cloud(name) for name in "abcdefghijk"})
 
@@ -427,7 +427,7 @@ def test_a_cordon_lost_in_a_mass_loss_holds_until_it_is_released(listed: bool) -
 
 
 def test_a_held_cloud_and_its_held_cordon_are_released_together() -> None:
-    fold = stormy()
+    fold = after_a_mass_loss()
     fold(complete=True)
     released = fold.catalog.release(["a"])
 
@@ -438,7 +438,7 @@ def test_a_held_cloud_and_its_held_cordon_are_released_together() -> None:
 
 
 def test_a_cordon_lost_with_the_first_clouds_of_a_mass_loss_is_restored() -> None:
-    fold = stormy()
+    fold = after_a_mass_loss()
     first = fold(None, "a", "b", "a/cordon", now=0)
     change = fold(None, *"cdef", now=20)
 
@@ -448,7 +448,7 @@ def test_a_cordon_lost_with_the_first_clouds_of_a_mass_loss_is_restored() -> Non
 
 
 def test_a_cordon_lost_long_before_a_mass_loss_is_not_restored() -> None:
-    fold = stormy()
+    fold = after_a_mass_loss()
     fold(None, "b", "a/cordon", now=0)
     change = fold(None, *"cdefghij", now=31)
 
@@ -457,7 +457,7 @@ def test_a_cordon_lost_long_before_a_mass_loss_is_not_restored() -> None:
 
 
 def test_a_cordon_that_an_operator_lifts_in_a_mass_loss_is_lifted() -> None:
-    fold = stormy()
+    fold = after_a_mass_loss()
     fold(None, *"abcdefgh", now=0)
     change = fold(None, "a/cordon", now=1)
 
@@ -466,7 +466,7 @@ def test_a_cordon_that_an_operator_lifts_in_a_mass_loss_is_lifted() -> None:
 
 
 def test_a_held_cordon_becomes_an_ordinary_one_when_it_is_written_again() -> None:
-    fold = stormy()
+    fold = after_a_mass_loss()
     fold(complete=True)
     again = fold({"elsewhere": Cordon(name="a", reason="other")})
     lifted = fold(None, "elsewhere")
@@ -477,7 +477,7 @@ def test_a_held_cordon_becomes_an_ordinary_one_when_it_is_written_again() -> Non
 
 
 def test_removing_a_few_clouds_removes_their_cordons() -> None:
-    fold = stormy()
+    fold = after_a_mass_loss()
     change = fold(None, "a", "a/cordon")
 
     assert change.inventory.cordon_reason("a") is None

@@ -130,7 +130,7 @@ def test_status_shows_problems_above_the_table_and_rejections_in_the_line_of_the
     lines = scopeway("status", "--admin", admin).out.splitlines()
 
     assert lines[1] == "  stale: etcd is away (for 3 min)"
-    assert lines[2].startswith("  held after a storm: cloud-20, cloud-21, ")
+    assert lines[2].startswith("  held after a mass loss: cloud-20, cloud-21, ")
     assert lines[2].endswith("cloud-29 and 10 more; `scopeway cloud release` releases them")
     assert lines[3] == "  cordoned: cloud-9 (new disks), cloud-8"
     assert lines[4] == "  refused: /clouds/bad-0: is bad"

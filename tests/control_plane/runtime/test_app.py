@@ -225,15 +225,15 @@ def test_each_change_of_the_reason_why_the_registry_is_stale_is_logged(
     assert [record.message for record in caplog.records] == told
 
 
-STORM = 12
+MASS_LOSS = 12
 
 
 @pytest.fixture
 def held(control_plane: ControlPlane) -> ControlPlane:
     """A control plane that has lost all its clouds but one at once."""
-    clouds = {f"/{number}": manifest(f"cloud-{number}") for number in range(STORM)}
+    clouds = {f"/{number}": manifest(f"cloud-{number}") for number in range(MASS_LOSS)}
     control_plane.apply(Batch(upserts=clouds, complete=True))
-    control_plane.apply(Batch(deletes=[f"/{number}" for number in range(1, STORM)]))
+    control_plane.apply(Batch(deletes=[f"/{number}" for number in range(1, MASS_LOSS)]))
     return control_plane
 
 
@@ -242,13 +242,13 @@ def test_a_mass_loss_is_logged_once_and_its_clouds_are_held(
 ) -> None:
     held.apply(Batch())
     logged = [*caplog.get_records("setup"), *caplog.records]
-    (line,) = (one.message for one in logged if "a storm" in one.message)
+    (line,) = (one.message for one in logged if "mass loss" in one.message)
 
-    assert line.startswith("a storm: 11 clouds were lost at once; these,")
-    assert set(held.status()["held"]) == {f"cloud-{number}" for number in range(1, STORM)}
+    assert line.startswith("mass loss: 11 clouds were lost at once; these,")
+    assert set(held.status()["held"]) == {f"cloud-{number}" for number in range(1, MASS_LOSS)}
     assert held.status()["held"]["cloud-1"] == "/1"
     assert sample(held, "scopeway_clouds_held") == 11
-    assert sample(held, "scopeway_clouds") == STORM
+    assert sample(held, "scopeway_clouds") == MASS_LOSS
 
 
 def test_a_mass_loss_of_clouds_one_by_one_is_logged_once(
@@ -256,14 +256,14 @@ def test_a_mass_loss_of_clouds_one_by_one_is_logged_once(
 ) -> None:
     """For example, leases expire. When all clouds are back, the next mass loss is logged again."""
     clouds = {f"/{number}": manifest(f"cloud-{number}") for number in range(40)}
-    for storms in (1, 2):
+    for losses in (1, 2):
         control_plane.apply(Batch(upserts=clouds, complete=True))
         for number in range(40):
             control_plane.apply(Batch(deletes=[f"/{number}"]))
-        told = [one.message for one in caplog.records if "a storm" in one.message]
+        told = [one.message for one in caplog.records if "mass loss" in one.message]
 
         assert len(control_plane.catalog.held) > 21
-        assert len(told) == storms
+        assert len(told) == losses
 
 
 def test_clouds_that_an_operator_releases_are_gone_and_start_no_new_mass_loss(
@@ -275,8 +275,8 @@ def test_clouds_that_an_operator_releases_are_gone_and_start_no_new_mass_loss(
     rest = held.release(None)
 
     assert some == (["cloud-1"], ["cloud-0", "cloud-99"])
-    assert clouds == STORM - 1
-    assert rest == (sorted(f"cloud-{number}" for number in range(2, STORM)), [])
+    assert clouds == MASS_LOSS - 1
+    assert rest == (sorted(f"cloud-{number}" for number in range(2, MASS_LOSS)), [])
     assert held.status()["held"] == {}
     assert held.status()["refused"] == []
     assert sample(held, "scopeway_clouds_held") == 0
