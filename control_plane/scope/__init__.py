@@ -20,7 +20,13 @@ from scopeway.control_plane.scope.errors import ScopeError
 from scopeway.control_plane.scope.lexical import CompletedScope, complete_scope, lexical_form
 from scopeway.control_plane.scope.operators import unsupported_operator
 from scopeway.control_plane.scope.parser import parse_expression, parse_scope
-from scopeway.control_plane.scope.services import official_type
+from scopeway.control_plane.scope.services import (
+    MAX_SERVICE_TYPE,
+    ServiceTypes,
+    built_in,
+    is_service_type,
+    official_type,
+)
 from scopeway.control_plane.scope.target import (
     IDENTITY_VALIDATE,
     Target,
@@ -36,6 +42,7 @@ ALIASES: Mapping[str, str]
 __all__ = [
     "ALIASES",
     "IDENTITY_VALIDATE",
+    "MAX_SERVICE_TYPE",
     "SERVICE_TYPES",
     "Binding",
     "CloudName",
@@ -46,11 +53,14 @@ __all__ = [
     "Operation",
     "Scope",
     "ScopeError",
+    "ServiceTypes",
     "Target",
+    "built_in",
     "complete_scope",
     "is_cheap_to_parse",
     "is_cloud_name",
     "is_label_word",
+    "is_service_type",
     "lexical_form",
     "official_type",
     "parse_expression",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scopeway.control_plane.scope.errors import ScopeError
-from scopeway.control_plane.scope.services import official_type
+from scopeway.control_plane.scope.services import ServiceTypes, built_in
 from scopeway.control_plane.scope.text import (
     BLANKS,
     MAX_BYTES,
@@ -23,13 +23,17 @@ from scopeway.control_plane.scope.text import (
 _LABELS_OR_NAME = re.compile(r"\[[^\]]*\]|[a-z0-9._-]+")
 
 
-def lexical_form(text: str | bytes) -> str:
+def lexical_form(text: str | bytes, types: ServiceTypes | None = None) -> str:
     """Return the lexical form; it is its own lexical form.
+
+    Args:
+        text: As a user writes it.
+        types: The valid words for services; None: the built-in ones.
 
     Raises:
         ScopeError: The text has no lexical form (docs/scope.md).
     """
-    return _joined(_bindings(validated_text(text)))
+    return _joined(_bindings(validated_text(text), types))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,15 @@ class CompletedScope:
         return self.bindings.get(service, self.bindings["*"])
 
 
-def complete_scope(text: str | bytes, origin: str) -> CompletedScope:
+def complete_scope(
+    text: str | bytes, origin: str, types: ServiceTypes | None = None
+) -> CompletedScope:
     """Return the completed form of a scope.
+
+    Args:
+        text: As a user writes it.
+        origin: The cloud that stands for `local`, and serves what is not bound.
+        types: The valid words for services; None: the built-in ones.
 
     Raises:
         ScopeError: The text has no lexical form, or its completed form is too long for a scope.
@@ -56,7 +67,7 @@ def complete_scope(text: str | bytes, origin: str) -> CompletedScope:
         service: _LABELS_OR_NAME.sub(
             lambda match: origin if match[0] == "local" else match[0], expression
         )
-        for service, expression in _bindings(validated_text(text)).items()
+        for service, expression in _bindings(validated_text(text), types).items()
     }
     bindings.setdefault("*", origin)
     joined = _joined(bindings)
@@ -69,10 +80,10 @@ def _joined(bindings: dict[str, str]) -> str:
     return ";".join(f"{service}:{bindings[service]}" for service in sorted(bindings))
 
 
-def _bindings(text: str) -> dict[str, str]:
+def _bindings(text: str, types: ServiceTypes | None) -> dict[str, str]:
     """Split a validated text into its bindings: official type to lexical expression."""
     start, end = _without_braces(text)
-    scan = _Scan()
+    scan = _Scan(types or built_in())
     for index in range(start, end):
         scan.feed(text[index], index + 1)
     return scan.finish(end + 1)
@@ -91,7 +102,8 @@ def _without_braces(text: str) -> tuple[int, int]:
 class _Scan:
     """The state of one pass over a text: call feed() for each character, then finish()."""
 
-    def __init__(self) -> None:
+    def __init__(self, types: ServiceTypes) -> None:
+        self.types = types
         self.bindings: dict[str, str] = {}
         self.service: str | None = None  # None until the binding's ":"
         self.kept = ""  # of the current side of the binding
@@ -136,11 +148,9 @@ class _Scan:
             raise ScopeError("a second ':' in one binding", column=column)
         if not self.kept:
             raise ScopeError("a service is missing before ':'", column=column)
-        service = "*" if self.kept == "*" else official_type(self.kept)
+        service = "*" if self.kept == "*" else self.types.official(self.kept)
         if service is None:
-            raise ScopeError(
-                f"no such service: {quoted(self.kept)}", column=column - len(self.kept)
-            )
+            raise ScopeError(self.types.unknown(self.kept), column=column - len(self.kept))
         if service in self.bindings:
             raise ScopeError(f"the service {service!r} is bound twice", column=column)
         self._start_side(service)

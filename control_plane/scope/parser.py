@@ -4,6 +4,7 @@ Knows neither clouds nor targets. Invariant: for any input, it returns a value o
 """
 
 import re
+from contextvars import ContextVar
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from scopeway.control_plane.scope.ast import (
     Scope,
 )
 from scopeway.control_plane.scope.errors import ScopeError
-from scopeway.control_plane.scope.services import official_type
+from scopeway.control_plane.scope.services import ServiceTypes, built_in
 from scopeway.control_plane.scope.syntax_errors import syntax_error
 from scopeway.control_plane.scope.text import (
     BLANKS,
@@ -37,22 +38,31 @@ if TYPE_CHECKING:
 
 _SCOPE_SIGNS = frozenset(":;{}")
 _EXPRESSION_SIGNS = frozenset("|^&%[(")
+_types: ContextVar[ServiceTypes] = ContextVar("_types")
+"""The valid words for services of the parse under way; the parser itself is made once."""
 _PIECE = re.compile(r"[a-z0-9._-]+|\|\|?|[^ \t]")
 
 
-def parse_scope(text: str | bytes) -> Scope:
+def parse_scope(text: str | bytes, types: ServiceTypes | None = None) -> Scope:
     """Parse the scope that a user writes.
+
+    Args:
+        text: As the user writes it.
+        types: The valid words for services; None: the built-in ones.
 
     Raises:
         ScopeError: The text is not a scope.
     """
     source = validated_text(text)
+    token = _types.set(types or built_in())
     try:
         scope = _parse(source, "scope")
     except ScopeError:
         if _is_bare_expression(source):
             _parse(source, "expression")  # its other mistakes come before the missing service
         raise
+    finally:
+        _types.reset(token)
     assert isinstance(scope, Scope)
     return scope
 
@@ -187,9 +197,10 @@ class _Builder:
 
     def service(self, children: "list[Token]") -> tuple[str, int]:
         word, column = _word(children[0])
-        service = "*" if word == "*" else official_type(word)
+        types = _types.get()
+        service = "*" if word == "*" else types.official(word)
         if service is None:
-            raise ScopeError(f"no such service: {quoted(word)}", column=column)
+            raise ScopeError(types.unknown(word), column=column)
         return service, column
 
     def cloud(self, children: "list[Token]") -> CloudName | Local:

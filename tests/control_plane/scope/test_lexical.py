@@ -84,7 +84,7 @@ def test_the_lexical_form_parses_to_the_same_scope(case: dict[str, Any]) -> None
         ("glance:;", "column 8: an expression is missing for 'image'"),
         (":a", "column 1: a service is missing before ':'"),
         ("glance:a:b", "column 9: a second ':' in one binding"),
-        ("glanze:a", "column 1: no such service: 'glanze'"),
+        ("glanze:a", "column 1: no such service: 'glanze'; did you mean 'glance'?"),
         ("glance:a;image:b", "column 15: the service 'image' is bound twice"),
     ],
 )

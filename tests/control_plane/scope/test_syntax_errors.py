@@ -95,7 +95,7 @@ SCOPES = [
     ("glance:a nova:b", "column 10: an operator or ';' is missing between 'a' and 'nova'"),
     ("{glance:a nova:b}", "column 11: an operator, ';' or '}' is missing between 'a' and 'nova'"),
     ("glance:a:b", "column 9: an operator or ';' is missing between 'a' and ':'"),
-    ("nova:b; glanze:a", "column 9: no such service: 'glanze'"),
+    ("nova:b; glanze:a", "column 9: no such service: 'glanze'; did you mean 'glance'?"),
     ("identity.validate:a", "column 1: no such service: 'identity.validate'"),
     ("local:a", "column 1: no such service: 'local'"),
     ("glance:a;glance:b", "column 10: the service 'image' is bound twice"),
