@@ -40,7 +40,8 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
     Args:
         entry: One of ENTRIES.
         constants: `services` (every service word to its official type), for all but links `site`
-            (the name of the cloud), and for the front `service` (the official type of a listener
+            (the name of the cloud) and `http` (each official type of protocol http to the request
+            headers that may go to other clouds, each true; without it there is none), and for the front `service` (the official type of a listener
             for one service, None for all) and, if wanted, `max_targets` (names that a worker hands
             out), `new_targets_per_second`, `new_targets_burst` (how fast) and `front` (`url` of
             the front, `ports`: official service type to URL, perhaps `region`); without it,

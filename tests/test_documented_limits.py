@@ -29,7 +29,7 @@ from scopeway.control_plane.registry.etcd import change_pacer
 from scopeway.control_plane.registry.etcd import registry as etcd
 from scopeway.control_plane.runtime import app, fd_limits, time_slices
 from scopeway.control_plane.runtime import last_good as state
-from scopeway.control_plane.scope import text
+from scopeway.control_plane.scope import MAX_SERVICE_TYPE, text
 from scopeway.control_plane.serving import site_lookup
 from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.node_auth import MAX_PATH
@@ -262,10 +262,19 @@ EXPECTED: dict[str, list[float]] = {
     "services of a cloud, of a rule, or with a port of a front": [limits.SERVICES],
     "endpoints of a service": [limits.ENDPOINTS],
     "rules of a cloud": [limits.RULES],
+    "different services in all rules of a cloud": [limits.RULE_SERVICES],
     "methods and roles of a rule": [limits.METHODS, limits.ROLES],
     "entries in all lists of clouds of a manifest together": [limits.CLOUDS],
     "entries among these that are labels": [limits.SELECTORS],
     "entries in all lists `identity.clouds` of a manifest together": [limits.IDENTITY_CLOUDS],
+    "service types that a registry declares": [limits.SERVICE_TYPES],
+    "characters of a service type": [MAX_SERVICE_TYPE],
+    "aliases, forwarded headers and lists of a service type": [
+        limits.ALIASES,
+        limits.FORWARDED_HEADERS,
+        limits.LISTS,
+    ],
+    "characters of the path of such a list": [limits.LIST_PATH],
     "seconds until a difference between etcd and what is served is found that no watch has told": [
         etcd.RELIST_INTERVAL,
         etcd.RELIST_COST_FACTOR,

@@ -35,6 +35,8 @@ class InvalidCloud(ControlPlaneError):
         """The name of the document's cloud, or None if it cannot be read."""
         self.cordon: str | None = None
         """The cloud whose cordon the document is, if its place says so."""
+        self.service_type: str | None = None
+        """The service type that the document declares, if that is known."""
         first = [str(problem) for problem in problems[:_SHOWN_PROBLEMS]]
         shown = listed(first, _SHOWN_PROBLEMS, total=len(problems) + more, separator="; ")
         super().__init__(f"{place}: {shown}")

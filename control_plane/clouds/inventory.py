@@ -1,6 +1,7 @@
 """The inventory: an immutable value of all known clouds at one revision.
 
-Answers lookups by name and by labels over thousands of clouds, and says which clouds are cordoned.
+Answers lookups by name and by labels over thousands of clouds, and says which clouds are cordoned
+and which service types are declared.
 Knows neither the registry nor the scope language. Invariant: a change makes a new inventory that
 shares nearly everything with the old one (docs/adr/0007), so neither a change nor a selection costs
 O(clouds).
@@ -8,15 +9,18 @@ O(clouds).
 
 import heapq
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from rpds import HashTrieMap
 
+from scopeway.control_plane.clouds.declared_types import NO_TYPES, DeclaredTypes
 from scopeway.control_plane.clouds.label_index import Label, LabelGroup, LabelIndex, LabelSet
 from scopeway.control_plane.clouds.model import NO_LABELS, Cloud, Labels
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.collections import sorted_names
 from scopeway.control_plane.collections.sorted_names import SortedNames
+from scopeway.control_plane.scope import ServiceTypes
 
 _BATCH_SIZE = 128
 """The number of clouds and of their labels that change in one step of about 2 ms."""
@@ -32,6 +36,8 @@ class Inventory:
     _index: LabelIndex = field(default_factory=LabelIndex)
     _cordons: "HashTrieMap[str, str]" = field(default_factory=HashTrieMap)
     """Cordoned clouds, registered or not, to the operator's reason."""
+    declared: DeclaredTypes = NO_TYPES
+    """The service types that the registry declares."""
 
     def __len__(self) -> int:
         return len(self._clouds)
@@ -43,6 +49,15 @@ class Inventory:
     def get(self, name: str) -> Cloud | None:
         """Return the cloud of that name."""
         return self._clouds.get(name)
+
+    @property
+    def service_types(self) -> ServiceTypes:
+        """All valid words for services, built in or declared."""
+        return self.declared.words
+
+    def service_type(self, name: str) -> ServiceType | None:
+        """Return a declared service type by its official name; None for a built-in one."""
+        return self.declared.types.get(name)
 
     def cordon_reason(self, name: str) -> str | None:
         """Return the operator's reason, which may be empty, if a cloud is cordoned; else None."""
@@ -112,7 +127,12 @@ class Inventory:
         clouds = self._clouds.update(upserts)
         for name in gone:
             clouds = clouds.remove(name)
-        return Inventory(self.revision + 1, clouds, self._index.change(changes), self._cordons)
+        return replace(
+            self,
+            revision=self.revision + 1,
+            _clouds=clouds,
+            _index=self._index.change(changes),
+        )
 
     def with_cordons(self, changes: Mapping[str, str | None]) -> "Inventory":
         """Return the inventory after clouds were cordoned (a reason) or uncordoned (None)."""
@@ -121,7 +141,13 @@ class Inventory:
             cordons = cordons.discard(name) if reason is None else cordons.insert(name, reason)
         if not changes:
             return self
-        return Inventory(self.revision + 1, self._clouds, self._index, cordons)
+        return replace(self, revision=self.revision + 1, _cordons=cordons)
+
+    def with_service_types(self, declared: DeclaredTypes) -> "Inventory":
+        """Return the inventory after a change of the declared service types."""
+        if declared.types == self.declared.types:
+            return self
+        return replace(self, revision=self.revision + 1, declared=declared)
 
     def _bears(self, name: str, wanted: LabelSet) -> bool:
         cloud = self._clouds.get(name)

@@ -1,4 +1,4 @@
-"""The limits of one manifest, each with its reason.
+"""The limits of manifests and of declarations of service types, each with its reason.
 
 The cost of everything that is made of a manifest (index, policy, clusters, listeners) is
 proportional to these, on the event loop that serves all sites. They are far above the needs of a
@@ -32,6 +32,10 @@ SELECTORS: Final = 256
 IDENTITY_CLOUDS: Final = 2048
 """Entries of the lists `identity.clouds` together: the names stand in the Lua of each listener."""
 
+RULE_SERVICES: Final = 128
+"""Different services in all rules together: more than there are service types, built in and
+declared. The cost of a policy is proportional to it."""
+
 METHODS: Final = 8
 """Methods of a rule: all that may be named."""
 
@@ -40,3 +44,18 @@ ROLES: Final = 64
 
 OBJECTS: Final = 8192
 """Objects of a JSON document: twice what all services with all endpoints and all rules need."""
+
+SERVICE_TYPES: Final = 64
+"""Declared service types of a registry. Their words stand in the Lua of each listener."""
+
+ALIASES: Final = 16
+"""Aliases of a declared service type."""
+
+FORWARDED_HEADERS: Final = 16
+"""Headers of requests to a declared service type that may go to other clouds."""
+
+LISTS: Final = 16
+"""Kinds of lists of a declared service type. They have to fit into one header."""
+
+LIST_PATH: Final = 128
+"""Characters of the path of such a list."""

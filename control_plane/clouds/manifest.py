@@ -95,6 +95,7 @@ class _Reader:
         self.more = 0
         self.clouds = self.selectors = self.identity_clouds = 0
         """The entries of lists of clouds so far."""
+        self.rule_services: set[str] = set()
 
     def cloud(self, document: _Object) -> Cloud:
         top = self.fields_of(document, "", _TOP)
@@ -262,13 +263,22 @@ class _Reader:
         rule = self.fields_of(value, at, _RULE)
         return AcceptRule(
             clouds=self.patterns(rule, at),
-            services=self.words(rule, "services", at, validators.accepted_problem, limits.SERVICES),
+            services=self.services_of_rule(rule, at),
             methods=self.words(rule, "methods", at, validators.method_problem, limits.METHODS),
             identity=self.identity(rule["identity"], f"{at}.identity")
             if "identity" in rule
             else None,
             limits=self.limits(rule, at),
         )
+
+    def services_of_rule(self, rule: _Object, at: str) -> tuple[str, ...] | None:
+        services = self.words(rule, "services", at, validators.accepted_problem, limits.SERVICES)
+        before = len(self.rule_services)
+        self.rule_services.update(services or ())
+        more = len(self.rule_services) - before
+        what = "different services in all rules"
+        self.counted(f"{at}.services", before, more, limits.RULE_SERVICES, what)
+        return services
 
     def identity(self, value: object, at: str) -> IdentityRule:
         rule = self.fields_of(value, at, _IDENTITY)

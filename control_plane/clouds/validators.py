@@ -12,8 +12,12 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from urllib.parse import unquote
 
-from scopeway.control_plane.scope import IDENTITY_VALIDATE
-from scopeway.control_plane.scope.services import official_type
+from scopeway.control_plane.scope import (
+    IDENTITY_VALIDATE,
+    MAX_SERVICE_TYPE,
+    is_service_type,
+    official_type,
+)
 
 METHODS = frozenset({"COPY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
@@ -33,7 +37,9 @@ _AUTHORITY = re.compile(r"(?:([A-Za-z0-9._-]{1,253})|\[([0-9A-Fa-f:.]{2,45})\])(
 _PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
 _URL = re.compile(r"https?://(.+)")
 _ROLE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-_NO_SERVICE = "is not a service type of OpenStack"
+NO_SERVICE_WORD = (
+    f"is not a service type: lower case letters, digits and inner '-', at most {MAX_SERVICE_TYPE}"
+)
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 _NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
 """A text that some resolvers read as an IPv4 address: 127.1, 2130706433, 0x7f000001."""
@@ -142,10 +148,13 @@ def path_problem(value: object) -> str | None:
 
 
 def service_problem(value: object) -> str | None:
-    """Check an official service type."""
+    """Check a service type: a built-in one, or a word that may be declared as one.
+
+    An alias of a built-in type is a problem, because it can never be declared.
+    """
     if not isinstance(value, str):
         return not_text_problem(value)
-    return _official_type_problem(value) if len(value) <= 64 else _NO_SERVICE
+    return _service_type_problem(value) if len(value) <= MAX_SERVICE_TYPE else NO_SERVICE_WORD
 
 
 def accepted_problem(value: object) -> str | None:
@@ -237,8 +246,8 @@ def _limit_problem(value: object, least: int, most: int) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def _official_type_problem(word: str) -> str | None:
+def _service_type_problem(word: str) -> str | None:
     official = official_type(word)
-    if official is None:
-        return _NO_SERVICE
-    return None if official == word else f"is an alias; the service type is {official!r}"
+    if official is not None:
+        return None if official == word else f"is an alias; the service type is {official!r}"
+    return None if is_service_type(word) else NO_SERVICE_WORD

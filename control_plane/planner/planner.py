@@ -1,7 +1,7 @@
 """Plans a target: applies the scope language, policies, cordons and reachability to one caller.
 
-Reads only the caller, the clouds that the expression names or selects by labels, and their cordons.
-`serving.target_index` relies on that.
+Reads only the caller, the clouds that the expression names or selects by labels, their cordons, and
+the declaration of the service's type. `serving.target_index` relies on that.
 """
 
 from collections.abc import Iterable, Iterator
@@ -67,6 +67,9 @@ def plan_with_skipped(
     The skipped clouds are in the order of the expression. A cloud whose rejection is the plan is
     not among them.
     """
+    unknown = _unknown_service(target.service, inventory)
+    if unknown is not None:
+        return unknown, ()
     operator = unsupported_operator(target.expression)
     if operator is not None:
         reason = f"the operator '{operator}' is not supported yet"
@@ -183,6 +186,13 @@ def _hop_to(
             trust_domain=settings.trust_domain,
         )
     return direct_hop(cloud, service, direct=settings.direct, trust_domain=settings.trust_domain)
+
+
+def _unknown_service(service: str, inventory: Inventory) -> Rejection | None:
+    types = inventory.service_types
+    if service in types.types or service == IDENTITY_VALIDATE:
+        return None
+    return Rejection(status=404, reason=types.unknown(service))
 
 
 def _unknown_cloud(name: str) -> Rejection:

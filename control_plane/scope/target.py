@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from scopeway.control_plane.scope.ast import CloudName, Expression
 from scopeway.control_plane.scope.errors import ScopeError
 from scopeway.control_plane.scope.parser import parse_expression
-from scopeway.control_plane.scope.services import official_type
+from scopeway.control_plane.scope.services import is_service_type
 from scopeway.control_plane.scope.text import MAX_BYTES, is_cloud_name, quoted
 
 IDENTITY_VALIDATE = "identity.validate"
@@ -23,7 +23,8 @@ class Target:
     """What a target name asks for."""
 
     service: str
-    """An official service type, or IDENTITY_VALIDATE."""
+    """A word that may be a service type (`is_service_type`), or IDENTITY_VALIDATE. The parser does
+    not know whether it is one now."""
     expression: Expression
 
 
@@ -49,7 +50,7 @@ def parse_target(name: str | bytes) -> Target:
     service, at, expression_text = text.partition("@")
     if not at:
         raise ScopeError(f"'@' is missing in the target name {quoted(text)}")
-    if service != IDENTITY_VALIDATE and official_type(service) != service:
+    if service != IDENTITY_VALIDATE and not is_service_type(service):
         raise ScopeError(f"no such service: {quoted(service)}")
     try:
         expression = parse_expression(expression_text)

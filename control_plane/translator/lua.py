@@ -4,13 +4,13 @@ The numbers below are the field numbers of Envoy's API.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Final
 
+from scopeway.control_plane.clouds.declared_types import NO_TYPES, DeclaredTypes
 from scopeway.control_plane.clouds.model import Cloud, Front
 from scopeway.control_plane.clouds.urls import front_url, service_urls
 from scopeway.control_plane.identity import spiffe_id
-from scopeway.control_plane.scope import ALIASES, SERVICE_TYPES
 from scopeway.control_plane.translator import link_filter, names
 from scopeway.control_plane.translator.caller_limits import lua_constants
 from scopeway.control_plane.translator.foreign_ids import id_constants
@@ -33,24 +33,30 @@ _NAME, _EXTENSION_CONFIG, _TYPE_URL, _ANY_VALUE = 1, 2, 1, 2
 _DEFAULT_SOURCE_CODE, _SOURCE_CODES, _KEY, _VALUE, _INLINE_STRING = 3, 2, 1, 2, 3
 
 
-def lua_filters(cloud: Cloud, peers: PeerTransport) -> Iterator[tuple[str, bytes]]:
+def lua_filters(
+    cloud: Cloud, peers: PeerTransport, types: DeclaredTypes = NO_TYPES
+) -> Iterator[tuple[str, bytes]]:
     """Yield name and encoded `TypedExtensionConfig`: the Lua of listeners, and that of links."""
     beside = False
-    common = _constants(cloud)
+    common = _constants(cloud, types)
     for entry in entries(cloud, peers):
-        script = _script(cloud, entry, entry.kind, peers, common)
+        script = _script(cloud, entry, entry.kind, peers, common, types)
         lua = nested(_DEFAULT_SOURCE_CODE, _inline(script))
         if entry.kind == names.FRONT:
             # in one resource with that: no Envoy has a front's Lua without the one for its answers
-            answers = nested(_VALUE, _inline(_script(cloud, entry, names.ANSWERS, peers, common)))
+            answers = nested(
+                _VALUE, _inline(_script(cloud, entry, names.ANSWERS, peers, common, types))
+            )
             lua += nested(_SOURCE_CODES, (field_string(_KEY, names.ANSWERS), *answers))
         else:
-            upgrades = nested(_VALUE, _inline(_script(cloud, entry, names.UPGRADES, peers, common)))
+            upgrades = nested(
+                _VALUE, _inline(_script(cloud, entry, names.UPGRADES, peers, common, types))
+            )
             lua += nested(_SOURCE_CODES, (field_string(_KEY, names.UPGRADES), *upgrades))
         beside = True
         yield names.lua(entry.name), _filter(names.lua(entry.name), lua)
     if beside:
-        yield names.LINKS, _links()
+        yield names.LINKS, _links(types)
         dispatch = _inline(bundle(names.DISPATCH, common))
         name = names.lua(names.DISPATCH)
         yield name, _filter(name, nested(_DEFAULT_SOURCE_CODE, dispatch))
@@ -66,7 +72,12 @@ def _filter(name: str, lua: Iterable[bytes]) -> bytes:
 
 
 def _script(
-    cloud: Cloud, entry: Entry, which: str, peers: PeerTransport, common: Mapping[str, object]
+    cloud: Cloud,
+    entry: Entry,
+    which: str,
+    peers: PeerTransport,
+    common: Mapping[str, object],
+    types: DeclaredTypes,
 ) -> str:
     constants = dict(common)
     constants["max_targets"] = MAX_TARGETS
@@ -74,6 +85,9 @@ def _script(
     constants["new_targets_burst"] = NEW_TARGETS_BURST
     if entry.service is not None:
         constants["service"] = entry.service
+        if entry.service not in types.words.types:
+            # its port stays open, and the control plane rejects its targets until it is declared
+            constants["services"] = {**types.official_types, entry.service: entry.service}
     if entry.kind == names.PEER:
         constants["limits"] = lua_constants(cloud)
         if peers.trust_domain is not None:
@@ -83,23 +97,26 @@ def _script(
     return bundle(which, constants)
 
 
-def _constants(cloud: Cloud) -> dict[str, object]:
+def _constants(cloud: Cloud, types: DeclaredTypes) -> dict[str, object]:
     # thousands of names perhaps, in each of a hundred scripts
     ids = {name: literal(value) for name, value in id_constants(cloud).items()}
-    return {"site": cloud.name, "services": _service_words(), **ids}
+    constants: dict[str, object] = {"site": cloud.name, "services": types.official_types, **ids}
+    if types.http:
+        constants["http"] = _http(types)
+    return constants
 
 
-@cache
-def _links() -> bytes:
-    return link_filter.configuration(bundle(names.LINKS, {"services": _service_words()}))
+@lru_cache(maxsize=4)
+def _http(types: DeclaredTypes) -> str:
+    return literal(types.http)
+
+
+@lru_cache(maxsize=4)
+def _links(types: DeclaredTypes) -> bytes:
+    return link_filter.configuration(bundle(names.LINKS, {"services": types.official_types}))
 
 
 def _urls(front: Front) -> Mapping[str, object]:
     """Where a front is reached, and what its clients call the place."""
     urls: dict[str, object] = {"url": front_url(front), "ports": service_urls(front)}
     return {**urls, "region": front.region} if front.region else urls
-
-
-@cache
-def _service_words() -> Mapping[str, str]:
-    return {**ALIASES, **{service: service for service in SERVICE_TYPES}}

@@ -6,6 +6,7 @@ Clusters, and the routes of the peer, depend on other clouds and are made elsewh
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from scopeway.control_plane.clouds.declared_types import NO_TYPES, DeclaredTypes
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud, Front, Peer
 from scopeway.control_plane.clouds.policy import Policy
@@ -27,6 +28,7 @@ def site_resources(
     earlier: bool = False,
     insecure_peers: bool = False,
     trust_domain: str | None = None,
+    types: DeclaredTypes = NO_TYPES,
 ) -> Mapping[str, Mapping[str, bytes]]:
     """Return type URL to name to encoded message: what a site's Envoy needs.
 
@@ -38,6 +40,7 @@ def site_resources(
         earlier: Whether it may have listeners of an earlier version (`Setup`).
         insecure_peers: True lets a peer listen beyond loopback, though it speaks without TLS.
         trust_domain: Of the certificates of peers; None: they speak without TLS.
+        types: The service types that are declared besides the built-in ones.
     """
     made: dict[str, dict[str, bytes]] = {LISTENER: {}, ROUTE: {}, SECRET: {}, EXTENSION: {}}
     for type_url, name, body in each_site_resource(
@@ -46,6 +49,7 @@ def site_resources(
         earlier=earlier,
         insecure_peers=insecure_peers,
         trust_domain=trust_domain,
+        types=types,
     ):
         made[type_url][name] = body
     return made
@@ -58,6 +62,7 @@ def each_site_resource(
     earlier: bool = False,
     insecure_peers: bool = False,
     trust_domain: str | None = None,
+    types: DeclaredTypes = NO_TYPES,
 ) -> Iterator[tuple[str, str, bytes]]:
     """Yield type URL, name and encoded message of what `site_resources` returns, one by one.
 
@@ -69,7 +74,7 @@ def each_site_resource(
         (LISTENER, listeners(cloud, log, peers, earlier)),
         (ROUTE, front_routes(cloud, peers)),
         (SECRET, iter(front_secrets(cloud).items())),
-        (EXTENSION, lua_filters(cloud, peers)),
+        (EXTENSION, lua_filters(cloud, peers, types)),
     ):
         for name, body in made:
             yield type_url, name, body

@@ -165,7 +165,7 @@ def test_a_long_name_above_many_problems_uses_bounded_memory() -> None:
 def test_long_texts_of_a_manifest_are_not_cached() -> None:
     before = (
         manifest._known_pattern.cache_info().currsize,
-        validators._official_type_problem.cache_info().currsize,
+        validators._service_type_problem.cache_info().currsize,
     )
     long = "a" * 1000
     document = changed("spec.accept", [{"clouds": [long], "services": [long]}])
@@ -173,7 +173,7 @@ def test_long_texts_of_a_manifest_are_not_cached() -> None:
     assert refused(document).field == "spec.accept[0].clouds[0]"
     after = (
         manifest._known_pattern.cache_info().currsize,
-        validators._official_type_problem.cache_info().currsize,
+        validators._service_type_problem.cache_info().currsize,
     )
     assert after == before
 
@@ -238,7 +238,9 @@ def test_long_texts_of_a_manifest_are_not_cached() -> None:
         ("spec.front.ports", {"image": 8080}, "spec.front.ports.image", "8080 is used twice"),
         ("spec.peer.port", 8080, "spec.peer.port", "8080 is used by the front, too"),
         ("spec.peer.bind", "edge-1", "spec.peer.bind", '"edge-1" is not an IP address to listen'),
-        ("spec.services.nonsense", {}, "spec.services", '"nonsense" is not a service type of'),
+        ("spec.services.no_type", {}, "spec.services", '"no_type" is not a service type: lower'),
+        ("spec.services.%s" % ("s" * 41), {}, "spec.services", "is not a service type: lower case"),
+        ("spec.services.glance", {}, "spec.services", "is an alias; the service type is 'image'"),
         ("spec.services.image.endpoints", [], "spec.services.image.endpoints", "[] is not a list"),
         ("spec.services.image.host", "a b", "spec.services.image.host", '"a b" is not a host'),
         ("spec.services.image.host", "a\nb: c", "spec.services.image.host", "is not a host"),
@@ -255,6 +257,7 @@ def test_long_texts_of_a_manifest_are_not_cached() -> None:
         ("spec.acceptMode", "log", "spec.acceptMode", '"log" is not one of enforce, audit'),
         ("spec.acceptMode", None, "spec.acceptMode", "is missing"),
         ("spec.acceptMode", ["audit"], "spec.acceptMode", "is not one of enforce, audit"),
+        ("spec.accept.0.services", ["nova"], "spec.accept[0].services[0]", "is an alias; the"),
         ("spec.accept.0.services", ["image.get"], "spec.accept[0].services[0]", "is not a service"),
         ("spec.accept.0.clouds", None, "spec.accept[0].clouds", "is missing"),
         ("spec.accept.0.clouds", ["[a]"], "spec.accept[0].clouds[0]", '"[a]" is not a cloud\'s'),

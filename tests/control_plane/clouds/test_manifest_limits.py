@@ -100,6 +100,17 @@ def test_services_methods_and_roles_of_a_rule_are_limited() -> None:
     ]
 
 
+def test_different_services_of_all_rules_are_limited() -> None:
+    def rule(first: int, count: int) -> dict[str, Any]:
+        return {"clouds": ["a"], "services": [f"s-{n}" for n in range(first, first + count)]}
+
+    assert len(SERVICE_TYPES) + limits.SERVICE_TYPES + 1 <= limits.RULE_SERVICES
+    assert len(parse(accept(rule(0, 64), rule(64, 64), rule(30, 64))).accept) == 3
+    assert problems(accept(rule(0, 64), rule(64, 64), rule(128, 1), rule(129, 1))) == [
+        "spec.accept[2].services: has 129 different services in all rules, more than 128"
+    ]
+
+
 def test_clouds_of_all_accept_rules_are_limited() -> None:
     """2,000 sites that all name each other: in two rules, and in a list for tokens."""
     fleet = names(2000)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from scopeway.control_plane.clouds.declared_types import declare
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import (
     AcceptRule,
@@ -14,6 +15,7 @@ from scopeway.control_plane.clouds.model import (
     Peer,
     Service,
 )
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.planner.access import namespace
 from scopeway.control_plane.planner.plan import (
     Direct,
@@ -36,6 +38,7 @@ PLACES = ("127.0.0.1:9292",)
 IDENTITY = Service(endpoints=(Endpoint(address="127.0.0.1", port=5000),), path="/identity")
 OPEN = (AcceptRule(clouds=(CloudPattern(name="cloud-1"),)),)
 SETTINGS = PlanSettings()
+SENSOR_TYPES, _ = declare([ServiceType(name="sensor", aliases=("probe",))])
 
 
 def cloud(
@@ -360,3 +363,30 @@ def test_each_skipped_cloud_has_a_cause_of_one_word() -> None:
         "far": "unreachable",
         "cloud-3": "cordoned",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("sensr@cloud-2", "no such service: 'sensr'; did you mean 'sensor'?"),
+        ("valve@local", "no such service: 'valve'"),
+        ("glance@cloud-2", "no such service: 'glance'; did you mean 'image'?"),
+        ("probe@cloud-2", "no such service: 'probe'; did you mean 'sensor'?"),
+        ("valve@nowhere", "no such service: 'valve'"),
+    ],
+)
+def test_a_target_of_an_undeclared_service_type_is_a_404(name: str, reason: str) -> None:
+    known = CLOUDS.with_service_types(SENSOR_TYPES)
+
+    plan = plan_target(parse_target(name), HOME, known, SETTINGS)
+
+    assert plan == Rejection(status=404, reason=reason)
+
+
+def test_a_target_of_a_declared_service_type_is_planned_like_any_other() -> None:
+    clouds = inventory(HOME, cloud("cloud-2", services={"sensor": SERVICE}))
+    target = parse_target("sensor@cloud-2")
+
+    assert isinstance(plan_target(target, HOME, clouds, SETTINGS), Rejection)
+    plan = plan_target(target, HOME, clouds.with_service_types(SENSOR_TYPES), SETTINGS)
+    assert plan == Route(hops=(Direct(cloud="cloud-2", service=SERVICE, link_origins=PLACES),))

@@ -17,7 +17,9 @@ def test_a_target_name_is_service_at_expression() -> None:
     assert target_name("image", "cloud-2|cloud-3") == "image@cloud-2|cloud-3"
 
 
-@pytest.mark.parametrize("service", [*sorted(SERVICE_TYPES), "identity.validate"])
+@pytest.mark.parametrize(
+    "service", [*sorted(SERVICE_TYPES), "identity.validate", "sensor", "s", "s" * 40]
+)
 def test_a_generated_target_name_is_parsed(service: str) -> None:
     name = target_name(service, "cloud-1")
 
@@ -37,7 +39,8 @@ def test_another_spelling_of_a_target_name_is_an_equal_target() -> None:
         ("", "'@' is missing in the target name ''"),
         ("image", "'@' is missing in the target name 'image'"),
         ("@a", "no such service: ''"),
-        ("glance@a", "no such service: 'glance'"),
+        (f"{'s' * 41}@a", f"no such service: '{'s' * 41}'"),
+        ("-sensor@a", "no such service: '-sensor'"),
         ("Image@a", "no such service: 'Image'"),
         ("*@a", "no such service: '*'"),
         ("identity.other@a", "no such service: 'identity.other'"),

@@ -18,9 +18,11 @@ from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac  # noqa:
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
 
 from harness.envoy import PROGRAM
+from scopeway.control_plane.clouds.declared_types import declare
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Certificate, Cloud, Front, Peer
 from scopeway.control_plane.clouds.policy import policy_of
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.translator.bootstrap import bootstrap
 from scopeway.control_plane.translator.lua import (
     MAX_TARGETS,
@@ -40,6 +42,8 @@ SITE = Cloud(
     front=Front(address="127.0.0.1", port=8080, ports={"image": 9292}),
     peer=PEER,
 )
+SENSOR = ServiceType(name="sensor", aliases=("probe",), forward=("authorization",))
+SENSOR_TYPES, _ = declare([SENSOR])
 
 
 def listeners(cloud: Cloud, *, trust_domain: str | None = None) -> Mapping[str, bytes]:
@@ -202,6 +206,33 @@ class TestLua:
 
     def test_equal_sites_have_equal_bytes(self) -> None:
         assert site_resources(SITE) == site_resources(SITE)
+
+    def test_every_lua_that_reads_services_has_the_declared_types(self) -> None:
+        made = site_resources(SITE, types=SENSOR_TYPES)[EXTENSION]
+
+        for name in ("lua/front", "lua/front/image", "lua/peer", "lua/dispatch", "links"):
+            assert b'["probe"] = "sensor"' in made[name], name
+            assert b'["sensor"] = "sensor"' in made[name], name
+            assert b'["glance"] = "image"' in made[name], name
+            assert b"probe" not in filters(SITE)[name], name
+
+    def test_lua_has_the_headers_that_types_of_protocol_http_forward(self) -> None:
+        made = site_resources(SITE, types=SENSOR_TYPES)[EXTENSION]
+
+        for name in ("lua/front", "lua/front/image", "lua/peer", "lua/dispatch"):
+            assert b'["http"] = { ["sensor"] = { ["authorization"] = true } }' in made[name], name
+            assert b'["http"] =' not in filters(SITE)[name], name
+
+    def test_a_port_of_an_undeclared_service_type_is_open_and_names_its_target(self) -> None:
+        front = Front(address="127.0.0.1", port=8080, ports={"sensor": 9292})
+        site = Cloud(name="cloud-1", front=front)
+
+        before, after = site_resources(site), site_resources(site, types=SENSOR_TYPES)
+
+        assert before[LISTENER] == after[LISTENER]
+        assert b'["sensor"] = "sensor"' in before[EXTENSION]["lua/front/sensor"]
+        assert b'["sensor"] = "sensor"' not in before[EXTENSION]["lua/front"]
+        assert b'["probe"] = "sensor"' in after[EXTENSION]["lua/front/sensor"]
 
 
 @pytest.mark.envoy

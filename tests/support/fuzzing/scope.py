@@ -10,7 +10,6 @@ from fuzzing.steps import none_costs_more
 from scope_text import canonical
 from scopeway.control_plane.scope import (
     IDENTITY_VALIDATE,
-    SERVICE_TYPES,
     CloudName,
     Expression,
     Local,
@@ -18,6 +17,7 @@ from scopeway.control_plane.scope import (
     Scope,
     ScopeError,
     complete_scope,
+    is_service_type,
     lexical_form,
     parse_expression,
     parse_scope,
@@ -118,7 +118,7 @@ def _target(data: bytes) -> None:
     except ScopeError as refused:
         _refusal(refused, len(data.decode(errors="replace")))
         return
-    assert target.service in SERVICE_TYPES or target.service == IDENTITY_VALIDATE
+    assert is_service_type(target.service) or target.service == IDENTITY_VALIDATE
     assert _atoms(target.expression) <= MAX_ATOMS
     again = target_name(target.service, canonical(target.expression))
     assert parse_target(again) == target
