@@ -11,8 +11,17 @@ from functools import cache, lru_cache
 from importlib import resources
 
 _COMMON = (
-    *("errors", "adapter", "path", "target", "services", "scope", "tokens", "resolve"),
-    *("sha256", "namespace", "json_strings", "id_places", "project_ids"),
+    *("errors", "adapter", "path", "target", "services", "suggestion"),
+    *(
+        "scope",
+        "tokens",
+        "resolve",
+        "sha256",
+        "namespace",
+        "json_strings",
+        "id_places",
+        "project_ids",
+    ),
 )
 _MODULES = {
     "front": (*_COMMON, "token_body", "pending_response", "identity", "front"),

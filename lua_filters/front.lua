@@ -13,6 +13,7 @@ local paths = require("path")
 local project_ids = require("project_ids")
 local resolve = require("resolve")
 local services = require("services")
+local suggestions = require("suggestion")
 local targets = require("target")
 local tokens = require("tokens")
 
@@ -22,6 +23,15 @@ local SITE, LISTENER_SERVICE = constants.site, constants.service
 local TILDE = byte("~")
 
 local _M = {}
+
+
+-- Says what a path should have begun with: a project's name, for one, means a service in scopes only.
+local function unknown(segment)
+  local words = constants.services
+  local like = words[segment] or words[suggestions.suggestion(segment)]
+  local hint = like and "; did you mean /" .. like .. "/?" or ": a path begins like /image/"
+  return "no service '" .. segment .. "' at " .. SITE .. hint
+end
 
 
 -- The service and the path to send; with a scope in the path also the prefix that was taken off, and
@@ -41,7 +51,7 @@ local function address(path)
   end
   local segment, rest = paths.split(path)
   if not HOME[segment] then
-    return nil, 404, "no service '" .. segment .. "' at " .. SITE .. ": a path begins like /image/"
+    return nil, 404, unknown(segment)
   end
   return segment, rest, prefix and prefix .. "/" .. segment, text
 end

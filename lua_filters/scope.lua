@@ -5,6 +5,7 @@
 -- Cost: one pass over at most 2048 bytes. Not for every request: resolve.lua keeps the results.
 
 local constants = require("constants")
+local suggestions = require("suggestion")
 
 local byte, find, format = string.byte, string.find, string.format
 local lower, sub = string.lower, string.sub
@@ -104,7 +105,9 @@ local function end_service(scan)
   end
   local service = word == "*" and word or SERVICES[word]
   if not service then
-    return "no such service: '" .. word .. "'", #word
+    local like = suggestions.suggestion(word)
+    local hint = like and "; did you mean '" .. like .. "'?" or ""
+    return "no such service: '" .. word .. "'" .. hint, #word
   elseif scan.bindings[service] then
     return "the service '" .. service .. "' is bound twice"
   end

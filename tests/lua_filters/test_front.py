@@ -65,6 +65,20 @@ class TestWithoutAScope:
         assert status == 404
         assert f"'{path.split('/')[1]}'" in message
 
+    @pytest.mark.parametrize(
+        ("path", "message"),
+        [
+            ("/imgae/v2", "no service 'imgae' at cloud-1; did you mean /image/?"),
+            ("/glance/v2", "no service 'glance' at cloud-1; did you mean /image/?"),
+            ("/galnce/v2", "no service 'galnce' at cloud-1; did you mean /image/?"),
+            ("/nosuch/v2", "no service 'nosuch' at cloud-1: a path begins like /image/"),
+        ],
+    )
+    def test_a_first_segment_that_is_nearly_a_service_is_a_404_with_that_service(
+        self, front: Any, path: str, message: str
+    ) -> None:
+        assert front.refusal(path) == (404, message)
+
     @pytest.mark.parametrize("path", ["/image/../compute", "/image/%2e%2e/compute", "/image/."])
     def test_dot_segments_at_the_front_are_refused(self, front: Any, path: str) -> None:
         assert front.refusal(path) == (400, "a dot segment in the path")
@@ -187,6 +201,10 @@ class TestScoped:
         [
             ([("x-scope", "{glance:cloud-3")], "column 16: '}' is missing at the end"),
             ([("x-scope", "nosuch:cloud-3")], "column 1: no such service: 'nosuch'"),
+            (
+                [("x-scope", "nova:a;glanze:b")],
+                "column 8: no such service: 'glanze'; did you mean 'glance'?",
+            ),
             ([("x-scope", "glance:\xff")], "column 8: byte 0xff is not of the scope language"),
             ([("x-scope", "glance:a"), ("x-scope", "nova:b")], "more than one X-Scope header"),
             ([("x-scope", ""), ("x-scope", "nova:b")], "more than one X-Scope header"),
