@@ -11,20 +11,11 @@ from functools import cache, lru_cache
 from importlib import resources
 
 _COMMON = (
-    *("errors", "adapter", "path", "target", "services", "suggestion"),
-    *(
-        "scope",
-        "tokens",
-        "resolve",
-        "sha256",
-        "namespace",
-        "json_strings",
-        "id_places",
-        "project_ids",
-    ),
+    *("errors", "adapter", "path", "target", "services", "suggestion", "scope", "tokens"),
+    *("resolve", "sha256", "namespace", "json_strings", "id_places", "project_ids"),
 )
 _MODULES = {
-    "front": (*_COMMON, "token_body", "pending_response", "identity", "front"),
+    "front": (*_COMMON, "token_body", "pending_response", "identity", "plain_http", "front"),
     "answers": (
         *("errors", "adapter", "path", "pending_response"),
         *("json", "catalog", "sha256", "namespace", "foreign_token", "error_hints"),
@@ -40,6 +31,7 @@ ENTRIES = tuple(_MODULES)
 
 _HOOKS = ("envoy_on_request", "envoy_on_response")
 _PLAIN = re.compile(r"[-A-Za-z0-9_.]*")
+_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _COMMENT_OR_STRING = re.compile(r"""--[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
 
 
@@ -54,17 +46,21 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
             for one service, None for all) and, if wanted, `max_targets` (names that a worker hands
             out), `new_targets_per_second`, `new_targets_burst` (how fast) and `front` (`url` of
             the front, `ports`: official service type to URL, perhaps `region`); without it,
-            catalogs of other clouds come out empty. For all but
-            links, `clouds_with_kept_ids` and `clouds_with_mapped_ids`, tables of cloud names to
-            true; if the second is there, the ids of all other clouds are kept. For the peer
-            `limits` (`per_second`, `at_once`: of each calling cloud; one that is missing is none).
+            catalogs of other clouds come out empty. For all but links, `clouds_with_kept_ids` and
+            `clouds_with_mapped_ids`, tables of cloud names to true; if the second is there, the ids
+            of all other clouds are kept; and `http`, the official types with the protocol `http`,
+            each to a table of header names in lower case (those that may go to other clouds) to
+            true. For the peer `limits` (`per_second`, `at_once`: of each calling cloud; one that is
+            missing is none).
 
     Raises:
         KeyError: There is no such entry.
-        ValueError: `service` is no official type of `services`.
+        ValueError: `service` is no official type of `services`, or `http` has another key than
+            such types besides identity, or a name that no header can have in Envoy.
         TypeError: A constant is none of None, bool, int, str, Literal and mappings of these.
     """
     _check_service(constants)
+    _check_http(constants)
     return f"local modules = {{ constants = {_literal(constants)} }}\n{_modules(entry)}"
 
 
@@ -75,6 +71,21 @@ def _check_service(constants: Mapping[str, object]) -> None:
         raise TypeError(f"services is no mapping: {services!r}")
     if service is not None and services.get(service) != service:
         raise ValueError(f"no official service type: {service!r}")
+
+
+def _check_http(constants: Mapping[str, object]) -> None:
+    http = constants.get("http", {})
+    services = constants["services"]
+    if not isinstance(http, Mapping) or not isinstance(services, Mapping):
+        raise TypeError(f"http is no mapping: {http!r}")
+    for service, forwarded in http.items():
+        if services.get(service) != service or service == "identity":
+            raise ValueError(f"no service type for the protocol http: {service!r}")
+        if not isinstance(forwarded, Mapping):
+            raise TypeError(f"http[{service!r}] is no mapping: {forwarded!r}")
+        for name, value in forwarded.items():
+            if not _HEADER.fullmatch(name) or value is not True:
+                raise ValueError(f"http[{service!r}]: no header to forward: {name!r}")
 
 
 @cache

@@ -10,6 +10,7 @@ local pending_response = require("pending_response")
 local constants = require("constants")
 local identity = require("identity")
 local paths = require("path")
+local plain_http = require("plain_http")
 local project_ids = require("project_ids")
 local resolve = require("resolve")
 local services = require("services")
@@ -18,7 +19,7 @@ local targets = require("target")
 local tokens = require("tokens")
 
 local byte = string.byte
-local HOME = services.HOME
+local HOME, HTTP = services.HOME, services.HTTP
 local SITE, LISTENER_SERVICE = constants.site, constants.service
 local TILDE = byte("~")
 
@@ -57,7 +58,7 @@ local function address(path)
 end
 
 
--- The target for all but identity; the scope travels on in the token.
+-- The target for services of OpenStack but identity; the scope travels on in the token.
 local function choose(handle, headers, service, path, path_text)
   local text, problem = adapter.single(headers, "x-scope")
   if problem then
@@ -99,13 +100,19 @@ local function choose(handle, headers, service, path, path_text)
 end
 
 
--- What a scoped target asks for; a status and a sentence where there are too many of them.
-local function prepare(headers, target)
+-- What a scoped target asks for; a status and a sentence where there are too many of them. `forwarded`: for a
+-- service of the protocol `http`, the headers that may go to another cloud.
+local function prepare(headers, target, forwarded)
   local admitted, problem = targets.admit(target)
   if not admitted then
     return 429, problem
   end
-  headers:remove("x-service-token")
+  if forwarded then
+    plain_http.drop(headers, forwarded)
+    headers:replace("x-scopeway-route", "http")
+  else
+    headers:remove("x-service-token")
+  end
   if target.spread then
     local method = headers:get(":method")
     if method == "GET" or method == "HEAD" then
@@ -136,8 +143,11 @@ local function on_request(handle)
     end
   end
 
+  local forwarded = HTTP[service]
   local target, status, message, own
-  if service == "identity" then
+  if forwarded then
+    target, status, message = plain_http.choose(headers, service, text)
+  elseif service == "identity" then
     target, status, message = identity.choose(handle, headers, path, text)
     headers = handle:headers() -- the old object is dead where a body was waited for
   else
@@ -147,7 +157,7 @@ local function on_request(handle)
     return status, message
   end
   if target.foreign then
-    status, message = prepare(headers, target)
+    status, message = prepare(headers, target, forwarded)
     if status then
       return status, message
     end

@@ -1,5 +1,5 @@
--- The services of the listener: what OpenStack's official types are called in paths, and the target
--- that serves each when a request says nothing.
+-- The services of the listener: what official types are called in paths, the target that serves each when a
+-- request says nothing, and which of them have the protocol `http`.
 
 local constants = require("constants")
 local target = require("target")
@@ -7,6 +7,7 @@ local target = require("target")
 local _M = {}
 
 _M.HOME = {} -- service type to the target of this site
+_M.HTTP = constants.http or {} -- service type to the names of headers that may go to other clouds
 
 for word, service in pairs(constants.services) do
   if word == service then

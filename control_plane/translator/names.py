@@ -32,6 +32,11 @@ is the only evidence by which a cloud of several is ejected."""
 SERVED_BY: Final = "x-scopeway-served-by"
 ANSWER: Final = "x-scopeway-answer"
 """Set by the front's Lua where the answer has to be edited; decides the route."""
+ROUTE: Final = "x-scopeway-route"
+"""Set by the front's Lua on requests that need a route of their own: HTTP. Decides the route."""
+HTTP: Final = "http"
+"""A request of a service with the protocol `http` for another cloud: the Lua has dropped every
+header that may not leave the site."""
 LIMIT: Final = "x-scopeway-limit"
 """Set by Lua on what a Keystone has to answer within a time: LOGIN or VALIDATION; decides the
 route."""

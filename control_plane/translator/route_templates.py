@@ -66,6 +66,7 @@ NOT_IN_ANSWERS = (
     names.SERVICE,
     names.METHOD,
     names.LIMIT,
+    names.ROUTE,
     names.ORIGIN,
     names.STATUS,
     names.REASON,
@@ -290,6 +291,8 @@ def _others() -> Iterator[tuple[Route, bool]]:
     to_keystone = HeaderMatcher(name=names.SERVICE, string_match=StringMatcher(exact="identity"))
     dropped = DROPPED_REQUEST_HEADERS
     for headers, not_sent in (([to_keystone], dropped), ([], (*dropped, AUTHORIZATION))):
+        if not headers:
+            yield _plain_http(), False
         for route, awaited in ((_awaited(), True), (_forward(), False)):
             assert route.match is not None
             route.match.headers.extend(headers)
@@ -421,6 +424,17 @@ def _awaited() -> Route:
     # what was removed before is added now: only the cluster of a validation has it
     awaited.response_headers_to_add.append(overwrite(names.HONOURED, _metadata("honoured")))
     return awaited
+
+
+def _plain_http() -> Route:
+    """The same, for services with the protocol `http`: a request keeps the headers it has here."""
+    plain = _forward()
+    plain.name = names.HTTP
+    assert plain.match is not None
+    exact = StringMatcher(exact=names.HTTP)
+    plain.match.headers.append(HeaderMatcher(name=names.ROUTE, string_match=exact))
+    plain.response_headers_to_remove.extend(DROPPED_RESPONSE_HEADERS)
+    return plain
 
 
 def _upgrade() -> Route:

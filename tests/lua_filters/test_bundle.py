@@ -67,6 +67,40 @@ def test_the_services_of_a_bundle_must_be_a_mapping() -> None:
         bundle("front", {"site": "cloud-1", "services": ["image"]})
 
 
+@pytest.mark.parametrize(
+    "http",
+    [
+        {"glance": {}},
+        {"nope": {}},
+        {"identity": {}},
+        {"image": {"Authorization": True}},
+        {"image": {"a b": True}},
+        {"image": {":path": True}},
+        {"image": {"": True}},
+        {"image": {"authorization": False}},
+        {"image": {"authorization": "true"}},
+    ],
+)
+def test_a_bundle_with_another_type_or_header_for_the_protocol_http_is_refused(http: Any) -> None:
+    with pytest.raises(ValueError, match=r"no service type for|no header to forward"):
+        bundle("front", {**CONSTANTS, "http": http})
+
+
+@pytest.mark.parametrize("http", [["image"], "image", {"image": ["authorization"]}, {"image": 1}])
+def test_the_types_and_headers_for_the_protocol_http_must_be_mappings(http: Any) -> None:
+    with pytest.raises(TypeError, match="no mapping"):
+        bundle("front", {**CONSTANTS, "http": http})
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_bundle_has_the_headers_that_a_service_type_forwards(entry: str) -> None:
+    lua = LuaRuntime()
+    text = bundle(entry, {**CONSTANTS, "http": {"image": {"x-api-key": True}}})
+    lua.execute(text.split("\n", 1)[0] + " found = modules.constants.http.image['x-api-key']")
+
+    assert lua.globals().found is True
+
+
 def test_an_unknown_entry_of_a_bundle_is_refused() -> None:
     with pytest.raises(KeyError):
         bundle("nope", CONSTANTS)

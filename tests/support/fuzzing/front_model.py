@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from fuzzing import id_models
@@ -11,6 +12,10 @@ from fuzzing.messages import Message
 from scopeway.control_plane.scope import SERVICE_TYPES, ScopeError, complete_scope
 
 MAX_LOGIN = 65536
+_PAGE = Path(__file__).parents[3] / "docs" / "http-services.md"
+_CROSSING = _PAGE.read_text().partition("## What goes to another cloud\n")[2].partition("\n## ")[0]
+NEEDED = frozenset(re.findall(r"`([^`]*)`", "".join(re.findall(r"(?m)^\|.*$", _CROSSING))))
+"""The headers of a service with the protocol `http` that go to other clouds by themselves."""
 _TOKENS = re.compile(r"/v3/auth/tokens(?:\?.*)?", re.DOTALL)
 _CATALOG = re.compile(r"/v3/auth/catalog/?(?:\?.*)?", re.DOTALL)
 _SCOPED_TOKENS = ("x-auth-token", "x-subject-token")
@@ -55,20 +60,27 @@ def front(request: Message, listener: str | None, moved: Any) -> Sent:
     """
     headers = request.by_name()
     service, path, prefix, path_scope = _address(request.path, listener)
-    if service == "identity":
+    if service in model.HTTP:
+        sent, scope, target = _plain(request, headers, service, path_scope)
+    elif service == "identity":
         sent, scope, target = _identity(request, headers, path, path_scope)
     else:
         sent, scope, target = _other(request, headers, service, path_scope)
         if sent.awaited:
             sent.awaited.update(id_models.mentioned(path, service))
     headers = sent.headers
+    is_plain = service in model.HTTP
     expression = target.partition("@")[2]
     if expression != model.SITE:
         headers.pop("x-service-token", None)
+        if is_plain:
+            crossing = NEEDED | model.HTTP[service].keys()
+            headers = {name: value for name, value in headers.items() if name in crossing}
+            headers["x-scopeway-route"] = "http"
         if re.search(r"[|\[]", expression) and request.method in {"GET", "HEAD"}:
             headers["x-envoy-retry-on"] = "gateway-error,retriable-status-codes,reset"
             headers["x-envoy-retriable-status-codes"] = "404"
-    elif scope:
+    elif scope and not is_plain:
         token = model.split_token(headers.get("x-auth-token", ""))[1]
         users = id_models.Users(None if token is None else scope.at("identity"), moved)
         path = id_models.path(path, service, users)
@@ -79,7 +91,7 @@ def front(request: Message, listener: str | None, moved: Any) -> Sent:
         headers["x-forwarded-prefix"] = prefix
     if sent.awaited:
         headers["x-scopeway-answer"] = "awaited"
-    return sent
+    return replace(sent, headers=headers)
 
 
 def _address(path: str | None, listener: str | None) -> tuple[str, str, str | None, _Scope | None]:
@@ -145,6 +157,14 @@ def _other(
         if expression != identity and re.fullmatch("[a-z0-9-]+", identity):
             sent.awaited.update(answer="foreign user", issuer=identity)
     return sent, scope, f"{service}@{expression}"
+
+
+def _plain(
+    request: Message, headers: dict[str, str], service: str, path_scope: _Scope | None
+) -> tuple[Sent, _Scope | None, str]:
+    scope = _first(_one(request, "x-scope")) or path_scope
+    sent = Sent(headers=headers, body=request.body)
+    return sent, scope, f"{service}@{scope.at(service) if scope else model.SITE}"
 
 
 def _identity(

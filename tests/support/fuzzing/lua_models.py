@@ -15,6 +15,8 @@ SITE = "cloud-1"
 SERVICES = {**ALIASES, **{service: service for service in SERVICE_TYPES}}
 FRONT = {"url": "http://front", "region": "R", "ports": {"compute": "http://front:8774"}}
 KEPT = {"cloud-5": True}
+HTTP = {"dns": {"x-api-key": True}}
+"""The services with the protocol `http`: to the headers that may go to other clouds."""
 MAX_LEVELS = 32
 
 
