@@ -15,6 +15,8 @@ local SERVICES = constants.services
 local _M = {}
 
 local MAX_BYTES = 2048
+local MAX_NESTED_NAMES = 8
+local TOO_MANY_NAMES = format("more than %d clouds here, and another service has '&' or '^', too", MAX_NESTED_NAMES)
 
 local NAME, BLANK, QUOTE, OTHER = 1, 2, 3, 4
 
@@ -80,6 +82,7 @@ local function start_side(scan, service)
   scan.kept = {} -- of the current side of the binding, one character each
   scan.gap = false -- a blank or quote since the last kept character
   scan.doubled = false -- the last kept "|" stands for "||"
+  scan.fanout = { names = 0 } -- sign: its first "&" or "^", at column; labels: it has "&["
 end
 
 
@@ -107,11 +110,44 @@ local function end_service(scan)
   if not service then
     local like = suggestions.suggestion(word)
     local hint = like and "; did you mean '" .. like .. "'?" or ""
-    return "no such service: '" .. word .. "'" .. hint, #word
+    return "no such service: '" .. word .. "'" .. hint, scan.column - #word
   elseif scan.bindings[service] then
     return "the service '" .. service .. "' is bound twice"
   end
   start_side(scan, service)
+end
+
+
+-- A sentence and the column where the binding that ends is a fan-out and may be none.
+local function end_fanout(scan)
+  local fanout = scan.fanout
+  if scan.service == "*" then
+    return "'*' takes no '" .. fanout.sign .. "': bind each service by its name", fanout.column
+  elseif scan.service == "identity" then
+    return "identity takes one cloud, not '" .. fanout.sign .. "'", fanout.column
+  end
+  local fanouts = scan.fanouts
+  fanouts[#fanouts + 1] = fanout
+end
+
+
+-- The same where fan-outs multiply: a service of one cloud asks the other service.
+local function nested_fanouts(fanouts)
+  if #fanouts < 2 then
+    return
+  end
+  local by_labels
+  for _, fanout in ipairs(fanouts) do
+    if fanout.labels and by_labels then
+      return "only one service may have '&['", fanout.column
+    end
+    by_labels = by_labels or fanout.labels
+  end
+  for _, fanout in ipairs(fanouts) do
+    if fanout.names > MAX_NESTED_NAMES then
+      return TOO_MANY_NAMES, fanout.column
+    end
+  end
 end
 
 
@@ -124,8 +160,25 @@ local function end_binding(scan)
   elseif not scan.kept[1] then
     return "an expression is missing for '" .. scan.service .. "'"
   end
+  if scan.fanout.sign then
+    local refused, column = end_fanout(scan)
+    if refused then
+      return refused, column
+    end
+  end
   scan.bindings[scan.service] = concat(scan.kept)
   start_side(scan, nil)
+end
+
+
+local function count(fanout, char, class, last, column)
+  if char == "&" or char == "^" then
+    if not fanout.sign then
+      fanout.sign, fanout.column = char, column
+    end
+  elseif class == NAME and not (last and CLASS[byte(last)] == NAME) then
+    fanout.names = fanout.names + 1
+  end
 end
 
 
@@ -145,15 +198,20 @@ local function keep(scan, char, class)
     scan.doubled = true
     return
   end
+  if char == "[" and last == "&" then
+    scan.fanout.labels = true
+  end
   if char == "[" or char == "]" then
     scan.brackets = char == "["
+  elseif not scan.brackets then
+    count(scan.fanout, char, class, last, scan.column)
   end
   kept[#kept + 1] = char
   scan.gap, scan.doubled = false, false
 end
 
 
--- Takes one character; a sentence where it is refused, and how far back the cause is, if not here.
+-- Takes one character; a sentence where it is refused, and the column of the cause, if not here.
 local function feed(scan, char)
   local class = CLASS[byte(char)]
   if class == BLANK then
@@ -180,8 +238,12 @@ local function finish(scan)
   elseif scan.brackets then
     return "']' is missing"
   elseif scan.service or scan.kept[1] then -- else a trailing separator, or nothing at all
-    return end_binding(scan)
+    local problem, column = end_binding(scan)
+    if problem then
+      return problem, column
+    end
   end
+  return nested_fanouts(scan.fanouts)
 end
 
 
@@ -196,18 +258,19 @@ function _M.bindings(text)
   if not first then
     return nil, last
   end
-  local scan = { bindings = {}, quote = nil, brackets = false }
+  local scan = { bindings = {}, fanouts = {}, quote = nil, brackets = false }
   start_side(scan, nil)
+  local column
   for i = first, last do
-    local back
-    problem, back = feed(scan, sub(text, i, i))
+    scan.column = i
+    problem, column = feed(scan, sub(text, i, i))
     if problem then
-      return nil, at(i - (back or 0), problem)
+      return nil, at(column or i, problem)
     end
   end
-  problem = finish(scan)
+  problem, column = finish(scan)
   if problem then
-    return nil, at(last + 1, problem)
+    return nil, at(column or last + 1, problem)
   end
   return scan.bindings
 end

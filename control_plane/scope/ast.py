@@ -21,6 +21,8 @@ class LabelSelector:
 
     labels: tuple[tuple[str, str], ...]
     """(label, value), sorted by label, each label once; not empty."""
+    every: bool = False
+    """True for `&[…]`: all of these clouds, not the first that works."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from scopeway.control_plane.scope.services import ServiceTypes, built_in
 from scopeway.control_plane.scope.text import (
     BLANKS,
     MAX_BYTES,
+    MAX_NESTED_NAMES,
     NAME_CHARACTERS,
     QUOTES,
     quoted,
@@ -99,18 +100,29 @@ def _without_braces(text: str) -> tuple[int, int]:
     return start + 1, end - 1
 
 
+@dataclass(slots=True)
+class _Fanout:
+    """What one side of a binding has that makes it a fan-out."""
+
+    sign: str = ""
+    """Its first `&` or `^`; "" for none."""
+    column: int = 0
+    """Where that is."""
+    labels: bool = False
+    """Whether it has `&[`."""
+    names: int = 0
+
+
 class _Scan:
     """The state of one pass over a text: call feed() for each character, then finish()."""
 
     def __init__(self, types: ServiceTypes) -> None:
         self.types = types
         self.bindings: dict[str, str] = {}
-        self.service: str | None = None  # None until the binding's ":"
-        self.kept = ""  # of the current side of the binding
-        self.gap = False  # a blank or quote since the last kept character
-        self.doubled = False  # the last kept "|" stands for "||"
+        self.fanouts: list[_Fanout] = []  # of the bindings, in their order
         self.quote = ""  # the open one
         self.brackets = False
+        self._start_side(None)
 
     def feed(self, char: str, column: int) -> None:
         if char in BLANKS:
@@ -132,7 +144,23 @@ class _Scan:
         trailing = self.service is None and not self.kept
         if not trailing:
             self._end_binding(column)
+        self._check_fanouts()
         return self.bindings
+
+    def _check_fanouts(self) -> None:
+        """Refuse fan-outs that multiply: a service of one cloud asks the other service."""
+        if len(self.fanouts) < 2:
+            return
+        by_labels = [fanout for fanout in self.fanouts if fanout.labels]
+        if len(by_labels) > 1:
+            raise ScopeError("only one service may have '&['", column=by_labels[1].column)
+        for fanout in self.fanouts:
+            if fanout.names > MAX_NESTED_NAMES:
+                raise ScopeError(
+                    f"more than {MAX_NESTED_NAMES} clouds here, and another service has "
+                    "'&' or '^', too",
+                    column=fanout.column,
+                )
 
     def _quote(self, char: str, column: int) -> None:
         if self.quote and self.quote != char:
@@ -162,8 +190,18 @@ class _Scan:
             raise ScopeError(f"{what} is missing", column=column)
         if not self.kept:
             raise ScopeError(f"an expression is missing for {self.service!r}", column=column)
+        if self.fanout.sign:
+            self._end_fanout(self.service)
         self.bindings[self.service] = self.kept
         self._start_side(None)
+
+    def _end_fanout(self, service: str) -> None:
+        sign, column = self.fanout.sign, self.fanout.column
+        if service == "*":
+            raise ScopeError(f"'*' takes no {sign!r}: bind each service by its name", column=column)
+        if service == "identity":
+            raise ScopeError(f"identity takes one cloud, not {sign!r}", column=column)
+        self.fanouts.append(self.fanout)
 
     def _must_be_outside(self, what: str, column: int) -> None:
         if self.quote:
@@ -174,9 +212,11 @@ class _Scan:
             raise ScopeError(f"']' is missing before {what}", column=column)
 
     def _start_side(self, service: str | None) -> None:
-        self.service = service
-        self.kept = ""
-        self.gap = self.doubled = False
+        self.service = service  # None until the binding's ":"
+        self.kept = ""  # of the current side of the binding
+        self.gap = False  # a blank or quote since the last kept character
+        self.doubled = False  # the last kept "|" stands for "||"
+        self.fanout = _Fanout()
 
     def _keep(self, char: str, column: int) -> None:
         last = self.kept[-1:]
@@ -191,7 +231,18 @@ class _Scan:
                 raise ScopeError("a cloud is missing between two '|'", column=column)
             self.doubled = True
             return
+        if char == "[" and last == "&":
+            self.fanout.labels = True
         if char in "[]":
             self.brackets = char == "["
+        elif not self.brackets:
+            self._count(char, last, column)
         self.kept += char
         self.gap = self.doubled = False
+
+    def _count(self, char: str, last: str, column: int) -> None:
+        if char in "&^":
+            if not self.fanout.sign:
+                self.fanout.sign, self.fanout.column = char, column
+        elif char in NAME_CHARACTERS and (not last or last not in NAME_CHARACTERS):
+            self.fanout.names += 1

@@ -19,6 +19,7 @@ from scopeway.control_plane.scope.ast import (
     Scope,
 )
 from scopeway.control_plane.scope.errors import ScopeError
+from scopeway.control_plane.scope.lexical import lexical_form
 from scopeway.control_plane.scope.services import ServiceTypes, built_in
 from scopeway.control_plane.scope.syntax_errors import syntax_error
 from scopeway.control_plane.scope.text import (
@@ -64,6 +65,7 @@ def parse_scope(text: str | bytes, types: ServiceTypes | None = None) -> Scope:
     finally:
         _types.reset(token)
     assert isinstance(scope, Scope)
+    lexical_form(source, types)  # refuses fan-outs that must not be, with their column
     return scope
 
 
@@ -74,11 +76,12 @@ def parse_expression(text: str | bytes) -> Expression:
         ScopeError: The text is not an expression.
     """
     source = validated_text(text)
-    # nearly all expressions are names joined by '|': a hundredth of the parser's time
-    words = source.split("|", MAX_ATOMS)
+    # nearly all expressions are names joined by '|' or '&': a hundredth of the parser's time
+    operator = "&" if "&" in source else "|"
+    words = source.split(operator, MAX_ATOMS)
     if len(words) <= MAX_ATOMS and all(map(is_cloud_name, words)):
         clouds = tuple(map(CloudName, words))
-        return Operation("|", clouds) if len(clouds) > 1 else clouds[0]
+        return Operation(operator, clouds) if len(clouds) > 1 else clouds[0]
     expression = _parse(source, "expression")
     assert not isinstance(expression, Scope)
     _check_atoms(expression)
@@ -222,6 +225,9 @@ class _Builder:
                 raise ScopeError(f"the label {quoted(label)} is given twice", column=column)
             labels[label] = value
         return LabelSelector(tuple(sorted(labels.items())))
+
+    def every(self, children: list[LabelSelector]) -> LabelSelector:
+        return LabelSelector(children[0].labels, every=True)
 
     def label(self, children: "list[Token]") -> tuple[str, str, int]:
         (label, column), (value, _) = (_label_word(token) for token in children)

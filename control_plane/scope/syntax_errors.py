@@ -22,6 +22,8 @@ def syntax_error(text: str, position: int, found: str, accepted: frozenset[str])
 
     `position` counts from 0; at the end of the text, `found` is "".
     """
+    if "WORD" in accepted:  # "&" is no operator there, but the beginning of `&[…]`
+        accepted -= {"_AND"}
     before = text[:position].rstrip(BLANKS)
     last = _LAST_TOKEN.search(before)
     previous = last[0] if last else ""
@@ -64,6 +66,8 @@ def _expected(accepted: frozenset[str], previous: str) -> list[str]:
     """
     if "WORD" in accepted:
         return _words(accepted, previous)
+    if accepted == {"LSQB"}:  # after the "&" of `&[…]`
+        return ["'['"]
     words = ["an operator"] if accepted & _OPERATORS else []
     if "COLON" in accepted:
         words.append("':'")

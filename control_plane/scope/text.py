@@ -15,6 +15,9 @@ MAX_PIECES = 256
 """Words and signs in one expression: the parser takes about 10 µs for each."""
 MAX_DEPTH = 32
 """Levels of parentheses."""
+MAX_NESTED_NAMES = 8
+"""Names in the `&` or `^` of a service where another service has one, too: the clouds of the first
+ask those of the second, so their numbers multiply."""
 
 BLANKS = " \t"
 QUOTES = "\"'"

@@ -28,8 +28,9 @@ def _expression(expression: Expression, around: int = 0) -> str:
             return name
         case Local():
             return "local"
-        case LabelSelector(labels):
-            return "[" + ",".join(f"{label}={value}" for label, value in labels) + "]"
+        case LabelSelector(labels, every=every):
+            selector = "[" + ",".join(f"{label}={value}" for label, value in labels) + "]"
+            return f"&{selector}" if every else selector
         case Operation(operator, operands):
             strength = _STRENGTH[operator]
             text = f" {operator} ".join(_expression(operand, strength) for operand in operands)

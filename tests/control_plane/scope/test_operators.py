@@ -18,6 +18,9 @@ from scopeway.control_plane.scope import parse_expression, parse_scope, unsuppor
         ("a%(b&(c^(d|e)))", "a % (b & (c ^ (d | e)))"),
         ("((a%b)&c)^d|e", "a % b & c ^ d | e"),
         ("[tier=edge, region=eu]", "[region=eu,tier=edge]"),
+        ("&[tier=edge, region=eu]", "&[region=eu,tier=edge]"),
+        ("(&[tier=edge])&a", "&[tier=edge] & a"),
+        ("(a|b)&&[c=d]", "(a | b) & &[c=d]"),
     ],
 )
 def test_an_expression_is_shown_with_the_fewest_parentheses(text: str, form: str) -> None:

@@ -21,6 +21,7 @@ from scopeway.control_plane.scope import (
 )
 
 A, B, C = CloudName("a"), CloudName("b"), CloudName("c")
+EVERY = LabelSelector((("region", "eu"),), every=True)
 
 
 def scope(**bindings: Expression) -> Scope:
@@ -53,6 +54,12 @@ def scope(**bindings: Expression) -> Scope:
         ("'a | b'", Operation("|", (A, B))),
         ("\"a\" | 'b'", Operation("|", (A, B))),
         ('[region="eu"]', LabelSelector((("region", "eu"),))),
+        ("&[region=eu]", EVERY),
+        ("& [ region = eu ]", EVERY),
+        ("a & &[region=eu]", Operation("&", (A, EVERY))),
+        ("&[region=eu] & a", Operation("&", (EVERY, A))),
+        ("a &[region=eu]", Operation("&", (A, LabelSelector((("region", "eu"),))))),
+        ("(&[region=eu])", EVERY),
     ],
 )
 def test_an_expression_is_parsed_into_its_tree(text: str, expected: Expression) -> None:

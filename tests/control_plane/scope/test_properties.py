@@ -28,8 +28,10 @@ WORDS = ["a", "B", "cloud-1", "local", "Local", "local-1", "glance", "image", "n
 TOKENS = [*WORDS, *"{}[]():;,|&^%*=\"'", "||", " ", "\t"]
 
 names = st.sampled_from(["a", "b", "cloud-1", "local-1", "42", "x" * 20])
-labels = st.dictionaries(names, names, min_size=1, max_size=3).map(
-    lambda found: LabelSelector(tuple(sorted(found.items())))
+labels = st.builds(
+    lambda found, every: LabelSelector(tuple(sorted(found.items())), every=every),
+    st.dictionaries(names, names, min_size=1, max_size=3),
+    st.booleans(),
 )
 atoms: st.SearchStrategy[Expression] = st.one_of(names.map(CloudName), st.just(Local()), labels)
 
@@ -47,9 +49,30 @@ def flat(operator: str, operands: list[Expression]) -> Operation:
 
 
 expressions = st.recursive(atoms, operations, max_leaves=10)
-scopes = st.dictionaries(st.sampled_from(SERVICES), expressions, max_size=4).map(
+any_scopes = st.dictionaries(st.sampled_from(SERVICES), expressions, max_size=4).map(
     lambda found: Scope(tuple(Binding(service, found[service]) for service in sorted(found)))
 )
+
+
+def may_be(scope: Scope) -> bool:
+    """Return whether the fan-outs of a scope are allowed beside each other."""
+    texts = {b.service: canonical(b.expression).replace(" ", "") for b in scope.bindings}
+    fanouts = {service: text for service, text in texts.items() if "&" in text or "^" in text}
+    most = max((clouds_in(b.expression) for b in scope.bindings if b.service in fanouts), default=0)
+    return (
+        not fanouts.keys() & {"*", "identity"}
+        and sum("&[" in text for text in fanouts.values()) < 2
+        and (len(fanouts) < 2 or most <= 8)
+    )
+
+
+def clouds_in(expression: Expression) -> int:
+    if isinstance(expression, Operation):
+        return sum(map(clouds_in, expression.operands))
+    return not isinstance(expression, LabelSelector)
+
+
+scopes = any_scopes.filter(may_be)
 token_soup = st.lists(st.sampled_from(TOKENS), max_size=30).map("".join)
 
 
@@ -85,6 +108,17 @@ def test_the_tree_form_of_an_expression_parses_to_the_same_expression(
 @given(scopes)
 def test_the_tree_form_of_a_scope_parses_to_the_same_scope(scope: Scope) -> None:
     assert parse_scope(canonical(scope)) == scope
+
+
+@given(any_scopes)
+def test_a_scope_is_refused_exactly_where_its_fanouts_may_not_be(scope: Scope) -> None:
+    for read in (parse_scope, lexical_form):
+        if may_be(scope):
+            read(canonical(scope))
+        else:
+            with pytest.raises(ScopeError) as refusal:
+                read(canonical(scope))
+            assert canonical(scope)[(refusal.value.column or 0) - 1] in "&^"
 
 
 @given(st.one_of(written(), token_soup, token_soup.map("image:{}".format)))

@@ -1,5 +1,8 @@
 """Target names, for which an Envoy asks."""
 
+import subprocess
+import sys
+
 import pytest
 
 from scopeway.control_plane.scope import (
@@ -8,6 +11,7 @@ from scopeway.control_plane.scope import (
     Operation,
     ScopeError,
     Target,
+    is_cheap_to_parse,
     parse_target,
     target_name,
 )
@@ -56,6 +60,7 @@ def test_another_spelling_of_a_target_name_is_an_equal_target() -> None:
         ("image@a;b", None),
         ("identity.validate@a|b", "identity.validate takes one cloud, not 'a|b'"),
         ("identity.validate@[a=b]", "identity.validate takes one cloud, not '[a=b]'"),
+        ("identity.validate@a&b", "identity.validate takes one cloud, not 'a&b'"),
         ("identity.validate@local", "identity.validate takes one cloud, not 'local'"),
         ("image@" + " " * 2048 + "a", "longer than 2048 bytes (in '" + " " * 70 + "...')"),
         ("image@" + "a" * 55_000, "the target name is too long"),
@@ -69,6 +74,26 @@ def test_a_malformed_target_name_is_refused(name: str | bytes, sentence: str | N
     assert refusal.value.status == 400
     assert sentence is None or str(refusal.value) == sentence
     assert str(refusal.value).isascii()
+
+
+@pytest.mark.parametrize("name", ["image@a", "image@a|b", "image@a&b&c"])
+def test_the_usual_target_names_are_read_without_the_parser(name: str) -> None:
+    program = f"""if True:
+        import sys
+        from scopeway.control_plane.scope import is_cheap_to_parse, parse_target
+        parse_target({name!r})
+        print(is_cheap_to_parse({name!r}), "lark" in sys.modules)
+    """
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert output.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize("name", ["image@a|b&c", "image@&[a=b]", "image@a&local", "image@a^b"])
+def test_other_target_names_are_not_cheap_to_read(name: str) -> None:
+    assert not is_cheap_to_parse(name)
 
 
 def test_columns_of_target_errors_count_within_the_expression() -> None:

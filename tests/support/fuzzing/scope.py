@@ -30,6 +30,7 @@ ORIGIN = "cloud-1"
 DICTIONARY = (
     *("{", "}", "[", "]", "(", ")", ":", ";", ",", "|", "||", "&", "^", "%", "*", "=", '"', "'"),
     *("local", "cloud-1", "image", "glance", "keystone:", "identity.validate@", "image@", "[a=b]"),
+    *("&[a=b]", "a&b", "a ^ b", "nova:"),
     *("volumev3", "block-storage", "*:", "::", "\t", " ", ".", "-", "_", "LOCAL", "a|b"),
 )
 
@@ -39,6 +40,7 @@ def seeds() -> Iterator[bytes]:
     for case in json.loads((vectors / "lexical.json").read_text())["cases"]:
         yield bytes.fromhex(case["text_hex"]) if "text_hex" in case else case["text"].encode()
     yield from (b"image@cloud-2|cloud-3", b"identity.validate@cloud-2", b"image@(a^b)&[c=d]%local")
+    yield from (b"image@a&b", b"image@&[a=b]&c", b"image@a & &", b"glance:a&b;nova:&[a=b]&local")
 
 
 def check(data: bytes) -> None:
