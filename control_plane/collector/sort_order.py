@@ -1,0 +1,196 @@
+"""The order of a listing: what a query asks for, and the keys of a cloud's items.
+
+OpenStack's services write it in two ways: `sort=name:asc,id` and `sort_key=name&sort_dir=asc`, the
+latter repeated. Both take the service's default keys behind those of the query, as the services do
+themselves (oslo.db needs a total order to page).
+
+Values compare as JSON values: null is the lowest, then booleans, numbers and text.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from scopeway.control_plane.collector.merge import Item, SortKey
+from scopeway.control_plane.errors import ControlPlaneError
+
+MAX_KEYS = 8
+MAX_KEY_NAME = 64
+MAX_TEXT = 4096
+"""Characters of a text that items are ordered by; OpenStack's names have at most 255."""
+
+
+class InvalidOrder(ControlPlaneError):
+    """An order that cannot be merged; the answer is a 400 with this sentence."""
+
+
+class MalformedItems(ControlPlaneError):
+    """Items of a cloud that cannot be ordered: that cloud has failed, with this reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class SortOrder:
+    """Fields of the items and their directions; the id is the last of them."""
+
+    fields: tuple[tuple[str, bool], ...]
+    """Each field, and whether it descends."""
+    id_fields: tuple[str, ...] = ("id",)
+    """The fields that may hold the id of an item; the first one that an item has counts."""
+
+    def items(self, listing: bytes) -> list[Item]:
+        """Return the items of a JSON array with their keys.
+
+        Raises:
+            MalformedItems: It is no array, an item has no id, or a value cannot be compared.
+        """
+        names = tuple(dict.fromkeys([*(name for name, _ in self.fields), *self.id_fields]))
+        try:
+            raws = _raw_items.decode(listing)
+            values = _decoder(names).decode(listing)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise MalformedItems(f"no listing that can be ordered: {error}") from None
+        return [
+            self._item(bytes(raw), dict(zip(names, msgspec.structs.astuple(each), strict=True)))
+            for raw, each in zip(raws, values, strict=True)
+        ]
+
+    def _item(self, raw: bytes, values: dict[str, Any]) -> Item:
+        identifier = next(
+            (values[each] for each in self.id_fields if values[each] is not None), None
+        )
+        if not isinstance(identifier, str):
+            raise MalformedItems(f"an item has no {' or '.join(self.id_fields)} that is text")
+        key: SortKey = tuple(_part(values[name], descends) for name, descends in self.fields)
+        last = self.fields[-1][1] if self.fields else False
+        return Item((*key, _part(identifier, last)), identifier, raw)
+
+
+def sort_order(
+    query: Sequence[tuple[str, str]],
+    defaults: Sequence[tuple[str, bool]],
+    *,
+    descends: bool = True,
+    renamed: Mapping[str, str] | None = None,
+    id_fields: tuple[str, ...] = ("id",),
+) -> SortOrder:
+    """Read the order of a listing from its query.
+
+    Args:
+        query: The parameters, in their order.
+        defaults: The service's own keys, and whether each descends.
+        descends: The direction of a key for which the query has none.
+        renamed: Sort keys that have another name in the items (Nova's `created_at` is `created`).
+        id_fields: See `SortOrder`.
+
+    Raises:
+        InvalidOrder: There are too many keys, more directions than keys, or an unknown direction.
+    """
+    keys, first = _from_sort(query, descends) or _from_sort_keys(query, descends)
+    if len(keys) > MAX_KEYS:
+        raise InvalidOrder(
+            f"a listing has {len(keys)} sort keys, and at most {MAX_KEYS} may be used"
+        )
+    fields: dict[str, bool] = {}
+    for name, direction in keys:
+        if not 0 < len(name) <= MAX_KEY_NAME:
+            raise InvalidOrder(f"a sort key has 1 to {MAX_KEY_NAME} characters, not {len(name)}")
+        fields.setdefault(_field(name, renamed), direction)
+    for name, direction in defaults:
+        fields.setdefault(_field(name, renamed), direction if first is None else first)
+    return SortOrder(tuple(fields.items()), id_fields)
+
+
+def _field(name: str, renamed: Mapping[str, str] | None) -> str:
+    return (renamed or {}).get(name, name)
+
+
+def _from_sort(
+    query: Sequence[tuple[str, str]], descends: bool
+) -> tuple[list[tuple[str, bool]], bool | None] | None:
+    """Read `sort=name:asc,id`; return the keys, and the direction of the first one."""
+    text = next((value for name, value in query if name == "sort"), "")
+    if not text:
+        return None
+    keys = []
+    for each in text.split(",", MAX_KEYS):
+        name, _, direction = each.strip().partition(":")
+        keys.append((name, _direction(direction) if direction else descends))
+    return keys, keys[0][1]
+
+
+def _from_sort_keys(
+    query: Sequence[tuple[str, str]], descends: bool
+) -> tuple[list[tuple[str, bool]], bool | None]:
+    """Read `sort_key=name&sort_dir=asc`, both repeated; the first direction fills up the others."""
+    names = [value for name, value in query if name in ("sort_key", "sort_keys")]
+    directions = [_direction(value) for name, value in query if name == "sort_dir"]
+    if len(directions) > max(len(names), 1):
+        raise InvalidOrder(f"{len(directions)} sort directions for {len(names)} sort keys")
+    first = directions[0] if directions else None
+    fill = descends if first is None else first
+    keys = [
+        (name, directions[at] if at < len(directions) else fill) for at, name in enumerate(names)
+    ]
+    return keys, first
+
+
+def _direction(text: str) -> bool:
+    if text.lower() not in ("asc", "desc"):
+        raise InvalidOrder(f"a sort direction is 'asc' or 'desc', not {text[:20]!r}")
+    return text.lower() == "desc"
+
+
+_raw_items = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+@functools.lru_cache(maxsize=64)
+def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[list[Any]]:
+    """Return a decoder of these fields alone: the rest of an item is skipped, and not built."""
+    fields = [
+        (f"field_{at}", _Value, msgspec.field(name=name, default=None))
+        for at, name in enumerate(names)
+    ]
+    return msgspec.json.Decoder(list[msgspec.defstruct("Keys", fields)])  # type: ignore[misc]
+
+
+_Value = str | int | float | bool | None
+
+
+def _part(value: Any, descends: bool) -> Any:
+    """Return one part of a key: the rank of the value's JSON type, and the value."""
+    if value is None:
+        part: tuple[int, Any] = (0, 0)
+    elif isinstance(value, bool):
+        part = (1, value)
+    elif isinstance(value, str):
+        if len(value) > MAX_TEXT:
+            raise MalformedItems(f"a text to order by has more than {MAX_TEXT} characters")
+        part = (3, value)
+    else:
+        if abs(value) >= _MAX_NUMBER:
+            raise MalformedItems("a number to order by is too large")
+        part = (2, value)
+    return _Descending(part) if descends else part
+
+
+_MAX_NUMBER = 10**40
+
+
+class _Descending:
+    """A part of a key in the opposite order."""
+
+    __slots__ = ("_part",)
+
+    def __init__(self, part: tuple[int, Any]) -> None:
+        self._part = part
+
+    def __lt__(self, other: "_Descending") -> bool:
+        return other._part < self._part
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Descending) and other._part == self._part
+
+    __hash__ = None  # type: ignore[assignment]

@@ -1,0 +1,302 @@
+"""Any split of a sorted list over clouds comes back whole in pages, each item once, in order."""
+
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scopeway.control_plane.collector import page as page_module
+from scopeway.control_plane.collector.page import MAX_ROUNDS, Page, PageBuilder, TooMuchHeld
+from scopeway.control_plane.collector.sort_order import MalformedItems, SortOrder
+
+Row = dict[str, Any]
+Fields = tuple[tuple[str, bool], ...]
+
+ORDERS: list[Fields] = [
+    (("name", False),),
+    (("name", True),),
+    (("name", False), ("id", True)),
+    (("size", True), ("name", False)),
+    (("id", False),),
+]
+
+
+@dataclass
+class FakeCloud:
+    """A service that lists sorted pages, with the habits of some real ones."""
+
+    rows: Sequence[Row]
+    most: int = 5
+    """Its own most items of a page."""
+    ignores_limit: bool = False
+    ignores_paging: bool = False
+    says_more: bool = True
+    """Whether it gives next links."""
+    asked: list[tuple[int, str | None]] = field(default_factory=list)
+
+    def answer(self, limit: int, marker: str | None) -> tuple[bytes, bool | None]:
+        self.asked.append((limit, marker))
+        rows = list(self.rows)
+        if self.ignores_paging:
+            return json.dumps(rows).encode(), False
+        if marker is not None:
+            rows = rows[[each["id"] for each in rows].index(marker) + 1 :]
+        size = len(rows) if self.ignores_limit else min(limit, self.most)
+        more = len(rows) > size if self.says_more else None
+        return json.dumps(rows[:size]).encode(), more
+
+
+def build(
+    order: SortOrder,
+    clouds: dict[str, FakeCloud],
+    positions: dict[str, str | None],
+    limit: int,
+    down: Callable[[str], bool] = lambda cloud: False,
+    replicas: bool = True,
+) -> Page:
+    builder = PageBuilder(order, list(clouds), positions, limit, replicas=replicas)
+    while questions := builder.questions():
+        for each in questions:
+            if down(each.cloud):
+                builder.fail(each.cloud)
+                continue
+            try:
+                builder.add(each.cloud, *clouds[each.cloud].answer(each.limit, each.marker))
+            except (MalformedItems, TooMuchHeld):
+                builder.fail(each.cloud)
+    return builder.page()
+
+
+def pages_of(
+    order: SortOrder,
+    clouds: dict[str, FakeCloud],
+    limit: int,
+    down: Callable[..., bool] = lambda cloud, page: False,
+    replicas: bool = True,
+) -> list[Page]:
+    pages: list[Page] = []
+    positions: dict[str, str | None] = {}
+    more = True
+    while more:
+        assert len(pages) < 300, "the pages never end"
+        pages.append(
+            build(order, clouds, positions, limit, partial(down, page=len(pages)), replicas)
+        )
+        positions, more = pages[-1].positions, pages[-1].more
+    return pages
+
+
+ids = st.integers(0, 40).map(lambda n: str(uuid.uuid5(uuid.NAMESPACE_OID, str(n))))
+worlds = st.lists(st.lists(ids, unique=True, max_size=14), min_size=1, max_size=6)
+
+
+def row(item: str, values: int) -> Row:
+    """Return an item whose values follow from its id: replicas have equal ones."""
+    number = int(item[:8], 16)
+    name = None if number % 7 == 0 else str(number % values)
+    return {"name": name, "id": item, "size": number % values}
+
+
+def sorted_rows(rows: Sequence[Row], fields: Fields) -> list[Row]:
+    items = SortOrder(fields).items(json.dumps(list(rows)).encode())
+    return [json.loads(each.raw) for each in sorted(items, key=lambda each: each.key)]
+
+
+@st.composite
+def cloud_sets(draw: st.DrawFn) -> tuple[Fields, dict[str, FakeCloud], list[Row]]:
+    fields = draw(st.sampled_from(ORDERS))
+    values = draw(st.integers(1, 4))
+    clouds = {}
+    union: dict[str, Row] = {}
+    for number, members in enumerate(draw(worlds)):
+        rows = [row(each, values) for each in members]
+        union.update((each["id"], each) for each in rows)
+        clouds[f"c{number}"] = FakeCloud(
+            sorted_rows(rows, fields),
+            most=draw(st.integers(1, 6)),
+            ignores_limit=draw(st.booleans()),
+            ignores_paging=draw(st.booleans()),
+        )
+    return fields, clouds, sorted_rows(list(union.values()), fields)
+
+
+@settings(max_examples=300, deadline=None)
+@given(cloud_sets(), st.integers(1, 12))
+def test_pages_are_the_sorted_union_each_item_once(
+    made: tuple[Fields, dict[str, FakeCloud], list[Row]], limit: int
+) -> None:
+    fields, clouds, union = made
+    pages = pages_of(SortOrder(fields), clouds, limit)
+    rows = [json.loads(item.raw) for page in pages for _, item in page.items]
+    assert rows == union
+    assert all(len(page.items) <= limit for page in pages)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cloud_sets(), st.integers(1, 12))
+def test_each_item_names_all_clouds_that_have_it(
+    made: tuple[Fields, dict[str, FakeCloud], list[Row]], limit: int
+) -> None:
+    fields, clouds, _ = made
+    for page in pages_of(SortOrder(fields), clouds, limit):
+        for names, item in page.items:
+            holders = [
+                name for name, cloud in clouds.items() if item.id in [r["id"] for r in cloud.rows]
+            ]
+            assert names == holders
+
+
+@settings(max_examples=200, deadline=None)
+@given(cloud_sets(), st.integers(1, 12), st.sets(st.tuples(st.integers(0, 5), st.integers(0, 6))))
+def test_a_cloud_that_fails_on_a_page_loses_nothing(
+    made: tuple[Fields, dict[str, FakeCloud], list[Row]], limit: int, failures: set[tuple[int, int]]
+) -> None:
+    fields, clouds, union = made
+    steady = FakeCloud([{"id": f"z{n:03}", "name": "~", "size": -1} for n in range(100)])
+    clouds = {**clouds, "steady": FakeCloud(sorted_rows(steady.rows, fields))}
+    down = {(f"c{cloud}", page) for cloud, page in failures}
+    pages = pages_of(SortOrder(fields), clouds, limit, lambda cloud, page: (cloud, page) in down)
+    seen = [item.id for page in pages for _, item in page.items]
+    assert set(seen) == {each["id"] for each in [*union, *clouds["steady"].rows]}
+    for cloud in clouds.values():
+        own = {each["id"] for each in cloud.rows}
+        assert own <= set(seen)
+
+
+@settings(max_examples=200, deadline=None)
+@given(worlds, st.integers(1, 12), st.randoms(use_true_random=False))
+def test_nothing_is_lost_where_clouds_order_in_another_way(
+    world: list[list[str]], limit: int, random: Any
+) -> None:
+    clouds = {}
+    for number, members in enumerate(world):
+        rows = [row(each, 3) for each in members]
+        random.shuffle(rows)
+        clouds[f"c{number}"] = FakeCloud(rows)
+    pages = pages_of(SortOrder((("name", False),)), clouds, limit)
+    for page in pages:
+        page_ids = [item.id for _, item in page.items]
+        assert len(page_ids) == len(set(page_ids))
+    for name, cloud in clouds.items():
+        given_out = [item.id for page in pages for names, item in page.items if name in names]
+        assert sorted(given_out) == sorted(each["id"] for each in cloud.rows)
+
+
+def numbered(prefix: str, count: int) -> list[Row]:
+    return [{"id": f"{prefix}{number:05}", "name": "x" * 100} for number in range(count)]
+
+
+BY_ID = SortOrder((("id", False),))
+
+
+@given(worlds, st.integers(1, 12))
+def test_equal_ids_are_separate_items_where_a_list_has_no_replicas(
+    world: list[list[str]], limit: int
+) -> None:
+    clouds = {
+        f"c{number}": FakeCloud(sorted_rows([row(each, 3) for each in members], ORDERS[0]))
+        for number, members in enumerate(world)
+    }
+    pages = pages_of(SortOrder(ORDERS[0]), clouds, limit, replicas=False)
+    items = [(names, item.id) for page in pages for names, item in page.items]
+    assert sorted(items) == sorted(([f"c{n}"], each) for n, own in enumerate(world) for each in own)
+
+
+def test_a_page_of_1000_clouds_asks_each_for_two_items_first() -> None:
+    clouds = {f"c{n}": FakeCloud(numbered(f"{n:04}/", 100), most=1000) for n in range(1000)}
+    page = build(BY_ID, clouds, {}, 100)
+    assert [item.id for _, item in page.items] == [f"0000/{n:05}" for n in range(100)]
+    assert all(cloud.asked[0] == (2, None) for cloud in clouds.values())
+    assert [limit for limit, _ in clouds["c0"].asked] == [2, 8, 32, 100]
+    assert sum(len(cloud.asked) for cloud in clouds.values()) < 1100
+
+
+def test_a_cloud_that_ends_exactly_at_the_page_is_not_asked_again() -> None:
+    clouds = {"a": FakeCloud(numbered("a", 9)), "b": FakeCloud(numbered("b", 9))}
+    page = build(BY_ID, clouds, {}, 2)
+    assert [len(each.asked) for each in clouds.values()] == [1, 1]
+    assert page.positions == {"a": "a00001"}
+
+
+def test_a_full_page_has_no_next_one_where_all_clouds_are_done() -> None:
+    page = build(BY_ID, {"a": FakeCloud(numbered("a", 1)), "b": FakeCloud([])}, {}, 1)
+    assert page.positions == {"a": None, "b": None}
+    assert not page.more
+
+
+def test_a_cloud_without_next_links_is_asked_until_it_gives_less() -> None:
+    cloud = FakeCloud(numbered("a", 10), most=100, says_more=False)
+    pages = pages_of(BY_ID, {"a": cloud}, 5)
+    assert [len(page.items) for page in pages] == [5, 5, 0]
+
+
+def test_a_cloud_that_gives_one_item_at_a_time_makes_the_page_shorter() -> None:
+    clouds = {"a": FakeCloud(numbered("a", 30), most=1), "b": FakeCloud(numbered("b", 30))}
+    page = build(BY_ID, clouds, {}, 20)
+    assert len(clouds["a"].asked) == MAX_ROUNDS
+    assert [item.id for _, item in page.items] == [f"a{n:05}" for n in range(MAX_ROUNDS)]
+    assert page.more
+    pages = pages_of(BY_ID, clouds, 20)
+    assert len([item for each in pages for item in each.items]) == 60
+
+
+def test_what_a_cloud_gave_before_it_failed_stays() -> None:
+    clouds = {"a": FakeCloud(numbered("a", 30)), "b": FakeCloud(numbered("b", 3))}
+    asked: list[str] = []
+
+    def down(cloud: str) -> bool:
+        asked.append(cloud)
+        return asked.count("a") > 1 and cloud == "a"
+
+    page = build(BY_ID, clouds, {}, 6, down)
+    assert [item.id for _, item in page.items] == [
+        *(f"a{n:05}" for n in range(5)),
+        "b00000",
+    ]
+    assert page.positions == {"a": "a00004", "b": "b00000"}
+
+
+def test_clouds_that_fail_alone_make_no_further_page() -> None:
+    clouds = {"a": FakeCloud(numbered("a", 1)), "b": FakeCloud(numbered("b", 1))}
+    page = build(BY_ID, clouds, {}, 5, lambda cloud: cloud == "b")
+    assert page.positions == {"a": None}
+    assert not page.more
+
+
+def test_a_cloud_that_has_more_but_gives_nothing_is_malformed() -> None:
+    builder = PageBuilder(BY_ID, ["a"], {}, 5)
+    builder.questions()
+    with pytest.raises(MalformedItems, match="without items that says there are more"):
+        builder.add("a", b"[]", True)
+
+
+def test_a_cloud_that_ignores_the_limit_is_not_held_whole() -> None:
+    builder = PageBuilder(BY_ID, ["a", "b"], {}, 4)
+    builder.questions()
+    builder.add("a", json.dumps(numbered("a", 1000)).encode(), False)
+    builder.add("b", b"[]", False)
+    assert builder.questions() == []
+    page = builder.page()
+    assert len(page.items) == 4
+    assert page.positions == {"a": "a00003", "b": None}
+    assert page.more
+
+
+def test_the_items_of_a_page_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(json.dumps(numbered("a", 1)[0]))
+    monkeypatch.setattr(page_module, "MAX_HELD", 3 * size)
+    builder = PageBuilder(BY_ID, ["a", "b", "c"], {}, 2)
+    builder.questions()
+    builder.add("a", json.dumps(numbered("a", 2)).encode(), False)
+    with pytest.raises(TooMuchHeld, match="more than 0 MiB"):
+        builder.add("b", json.dumps(numbered("b", 2)).encode(), False)
+    builder.fail("b")
+    builder.add("c", json.dumps(numbered("c", 1)).encode(), False)
+    assert builder.questions() == []
+    assert [item.id for _, item in builder.page().items] == ["a00000", "a00001"]
