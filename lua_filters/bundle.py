@@ -41,8 +41,7 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
     Args:
         entry: One of ENTRIES.
         constants: `services` (every service word to its official type), for all but links `site`
-            (the name of the cloud) and `http` (each official type of protocol http to the request
-            headers that may go to other clouds, each true; without it there is none), and for the front `service` (the official type of a listener
+            (the name of the cloud), and for the front `service` (the official type of a listener
             for one service, None for all) and, if wanted, `max_targets` (names that a worker hands
             out), `new_targets_per_second`, `new_targets_burst` (how fast) and `front` (`url` of
             the front, `ports`: official service type to URL, perhaps `region`); without it,
@@ -75,6 +74,8 @@ def _check_service(constants: Mapping[str, object]) -> None:
 
 def _check_http(constants: Mapping[str, object]) -> None:
     http = constants.get("http", {})
+    if isinstance(http, Literal):
+        return
     services = constants["services"]
     if not isinstance(http, Mapping) or not isinstance(services, Mapping):
         raise TypeError(f"http is no mapping: {http!r}")
