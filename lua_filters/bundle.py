@@ -24,6 +24,7 @@ _MODULES = {
     "peer": (*_COMMON, "limits", "peer"),
     "upgrades": ("errors", "adapter", "upgrades"),
     "dispatch": (*_COMMON, "dispatch"),
+    "collect": (*_COMMON, "collect"),
     "links": ("grpc_status", "links"),
 }
 ENTRIES = tuple(_MODULES)

@@ -24,14 +24,7 @@ local function on_request(handle)
   local service = headers:get("x-scopeway-service")
   local home = service and HOME[service]
   if home and home.name == target then
-    local received = headers:get(":path")
-    local path, status, message = project_ids.in_path(received, service, headers)
-    if not path then
-      return status, message
-    elseif path ~= received then
-      headers:replace(":path", path)
-    end
-    status, message = project_ids.in_body(handle, headers, headers:get(":method"), path, service)
+    local status, message = project_ids.in_request(handle, headers, service)
     if status then
       return status, message
     end

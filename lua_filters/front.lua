@@ -91,7 +91,7 @@ local function choose(handle, headers, service, path, path_text)
     end
   end
   local target = resolve.target(resolved, service)
-  if token and target.issuer then
+  if token and target.issuer and not target.fanout then
     local id, where, cloud = project_ids.mentioned(path, service)
     local more = { issuer = target.issuer, id = id, where = where, id_of = cloud }
     pending_response.expect(handle, pending_response.FOREIGN_USER, more)
@@ -109,6 +109,12 @@ local function prepare(headers, target, forwarded)
   end
   if forwarded then
     plain_http.drop(headers, forwarded)
+  end
+  if target.fanout then -- to the collector of this site: the listener `collect` drops what no other cloud may get
+    headers:replace("x-scopeway-route", "fanout")
+    return
+  end
+  if forwarded then
     headers:replace("x-scopeway-route", "http")
   else
     headers:remove("x-service-token")

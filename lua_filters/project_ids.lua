@@ -413,4 +413,16 @@ function _M.in_body(handle, headers, method, path, service)
   end
 end
 
+-- Both, of a request whose path names no service any more; a status and a sentence where it is refused.
+function _M.in_request(handle, headers, service)
+  local received = headers:get(":path")
+  local path, status, message = _M.in_path(received, service, headers)
+  if not path then
+    return status, message
+  elseif path ~= received then
+    headers:replace(":path", path)
+  end
+  return _M.in_body(handle, headers, headers:get(":method"), path, service)
+end
+
 return _M

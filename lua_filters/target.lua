@@ -1,6 +1,6 @@
 -- Target names: `<service>@<expression>`, the names of compiled clusters.
 --
--- Contract: a target is a table {name, foreign, spread, issuer} that nobody changes but `admit`. Envoy
+-- Contract: a target is a table {name, foreign, fanout, spread, issuer} that nobody changes but `admit`. Envoy
 -- keeps about 1 kB for every name for ever, so a worker hands out a bounded number of them, and
 -- not all at once: each is a question to the control plane. A long name counts as several: it costs
 -- more to read, and Envoy repeats all names in one request whenever it comes back.
@@ -30,12 +30,15 @@ local TOO_FAST = "too many new scopes at " .. SITE
   .. " just now; those in use still work, others in a second"
 
 
--- foreign: another cloud than this site may serve it. spread: it has a second cloud to try.
+-- foreign: another cloud than this site may serve it. fanout: the site's collector asks several clouds.
+-- spread: it has a second cloud to try.
 function _M.make(service, expression)
+  local fanout = find(expression, "[&^]") ~= nil
   return {
     name = service .. "@" .. expression,
     foreign = expression ~= SITE,
-    spread = (find(expression, "|", 1, true) or find(expression, "[", 1, true)) ~= nil,
+    fanout = fanout,
+    spread = not fanout and find(expression, "[|%[]") ~= nil,
   }
 end
 

@@ -34,6 +34,16 @@ def _admin(text: str) -> tuple[str, str | int]:
     return address(text)
 
 
+def _collector(text: str) -> str:
+    """Read --collector: an absolute folder, short enough for the names of sockets in it."""
+    from scopeway.control_plane.translator.collector_sockets import folder_problem
+
+    folder = text if text in ("", "/") else text.rstrip("/")
+    if folder and (problem := folder_problem(folder)) is not None:
+        raise click.BadParameter(f"{text!r}: {problem}")
+    return folder
+
+
 _UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
 _SIZE = re.compile(r"([1-9][0-9]{0,5})(MiB|GiB)")
 _LEAST_HEAP = 256 << 20
@@ -106,6 +116,14 @@ def _heap_size(text: str | int) -> int:
     help="Memory that this Envoy may allocate, such as 512MiB or 4GiB. From half of it on, Envoy "
     "ends the requests that hold the most.",
 )
+@click.option(
+    "--collector",
+    type=_collector,
+    default="",
+    metavar="FOLDER",
+    help="The folder of the sockets that this Envoy shares with its collector (scopeway collect), "
+    "for scopes with & or ^; each Envoy needs one of its own.",
+)
 def bootstrap(
     cloud: str,
     xds: tuple[tuple[str, int], ...],
@@ -119,6 +137,7 @@ def bootstrap(
     sds_dir: str | None,
     access_log: str,
     max_heap_size: int,
+    collector: str,
 ) -> None:
     """Print or write what CLOUD's Envoy starts with, as YAML.
 
@@ -155,6 +174,7 @@ def bootstrap(
             access_log=access_log,
             channel=channel,
             max_heap_size=max_heap_size,
+            collector=collector,
         )
     )
     if output is None:

@@ -60,14 +60,15 @@ def explain(
 ) -> None:
     """Print where a request to SERVICE goes, or why it is refused.
 
-    If several clouds can serve it, prints their order. Reads the registry; no control plane is
-    needed.
+    If several clouds can serve it, prints their order; of a scope with & or ^, all clouds that are
+    asked, and those that are missing. Reads the registry; no control plane is needed.
 
     \b
         scopeway explain --registry dir:clouds/ --from cloud-1 --scope "{glance:cloud-999}" image
         scopeway explain … --method DELETE image
 
-    Exit status: 0 a route, 3 a rejection, 2 bad usage or a registry that cannot be read.
+    Exit status: 0 a route or a fan-out, 3 a rejection, 2 bad usage or a registry that cannot be
+    read.
     """
     from scopeway.control_plane.catalog.loader import read_registry
     from scopeway.control_plane.planner.explain import explain_request
@@ -108,6 +109,9 @@ def _print(explanation: "Explanation") -> None:
     add_row(shown, "target", explanation.target or "-")
     if explanation.outcome == "route":
         add_row(shown, "goes to", ", then ".join(explanation.clouds))
+    elif explanation.outcome == "fanout":
+        which = "all of" if explanation.operator == "&" else "the one that has it of"
+        add_row(shown, "goes to", f"{which} {', '.join(explanation.clouds)}")
     else:
         add_row(shown, "refused", str(explanation.status))
         add_row(shown, "because", explanation.reason or "-")
@@ -115,8 +119,9 @@ def _print(explanation: "Explanation") -> None:
         add_row(shown, "policy", f"{cloud}: {rule}")
     for cloud, limits in explanation.limits.items():
         add_row(shown, "limits", f"{cloud} takes {limits}")
+    skipped = "missing" if explanation.outcome == "fanout" else "skipped"
     for cloud, reason in explanation.skipped.items():
-        add_row(shown, "skipped", f"{cloud}: {reason}")
+        add_row(shown, skipped, f"{cloud}: {reason}")
     for warning in explanation.warnings:
         add_row(shown, "warning", warning)
     console().print(shown)

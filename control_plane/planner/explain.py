@@ -16,7 +16,7 @@ from scopeway.control_plane.clouds.policy import (
 )
 from scopeway.control_plane.planner.access import denial_sentence
 from scopeway.control_plane.planner.grants import policy_problem
-from scopeway.control_plane.planner.plan import PeerHop, Rejection, Route
+from scopeway.control_plane.planner.plan import Fanout, Rejection
 from scopeway.control_plane.planner.planner import PlanSettings, plan_with_skipped
 from scopeway.control_plane.scope import (
     CompletedScope,
@@ -35,19 +35,22 @@ class Explanation:
 
     target: str | None
     """The target name; None if the scope is not valid."""
-    outcome: Literal["route", "reject"]
+    outcome: Literal["route", "fanout", "reject"]
     status: int | None = None
-    """The HTTP status of the rejection; None for a route."""
+    """The HTTP status of the rejection; None if there is none."""
     reason: str | None = None
-    """The reason of the rejection; None for a route."""
+    """The reason of the rejection; None if there is none."""
+    operator: str | None = None
+    """Of a fan-out: "&" for all of its clouds, "^" for the one that has the resource."""
     clouds: tuple[str, ...] = ()
-    """The clouds of the route, the first choice first."""
+    """The clouds of the route, the first choice first; all clouds that a fan-out asks."""
     skipped: dict[str, str]
-    """The clouds that the plan leaves out, each with the reason."""
+    """The clouds that the plan leaves out, each with the reason; of a fan-out those that cannot be
+    asked, which each answer reports."""
     rules: dict[str, str] = field(default_factory=dict)
-    """For each other cloud of the route, the rule of its policy that decides, or the denial."""
+    """For each other cloud of these, the rule of its policy that decides, or the denial."""
     limits: dict[str, str] = field(default_factory=dict)
-    """For each other cloud of the route with a peer, its limits for the caller."""
+    """For each other cloud of these with a peer, its limits for the caller."""
     warnings: tuple[str, ...] = ()
     """Effects of the scope that are probably not intended."""
 
@@ -89,7 +92,7 @@ def explain_request(
         certified = replace(settings, trust_domain="any")
         other = _explain_target(name, target, caller, inventory, certified, method)
         if set(other.clouds) - set(explanation.clouds):
-            where = ", then ".join(other.clouds)
+            where = (", " if other.operator else ", then ").join(other.clouds)
             warnings.append(f"where sites have certificates (--trust-domain) it goes to {where}")
     return replace(explanation, warnings=tuple(warnings))
 
@@ -108,14 +111,22 @@ def _explain_target(
         return Explanation(
             target=name, outcome="reject", status=plan.status, reason=plan.reason, skipped=skipped
         )
-    clouds = tuple(hop.cloud for hop in plan.hops)
-    explanation = Explanation(target=name, outcome="route", clouds=clouds, skipped=skipped)
-    return _with_rules(explanation, plan, target.service, caller, inventory, method)
+    if isinstance(plan, Fanout):
+        explanation = Explanation(
+            target=name,
+            outcome="fanout",
+            operator=plan.operator,
+            clouds=plan.members,
+            skipped=skipped,
+        )
+    else:
+        clouds = tuple(hop.cloud for hop in plan.hops)
+        explanation = Explanation(target=name, outcome="route", clouds=clouds, skipped=skipped)
+    return _with_rules(explanation, target.service, caller, inventory, method)
 
 
 def _with_rules(
     explanation: Explanation,
-    route: Route,
     service: str,
     caller: Cloud,
     inventory: Inventory,
@@ -125,12 +136,12 @@ def _with_rules(
     rules: dict[str, str] = {}
     limits: dict[str, str] = {}
     refused: str | None = None
-    for hop in route.hops:
-        owner = inventory.get(hop.cloud)
+    for name in explanation.clouds:
+        owner = inventory.get(name)
         if owner is None or owner.name == caller.name:
             continue
         verdict = evaluate_rules(owner, caller, service, method)
-        if isinstance(hop, PeerHop):
+        if owner.peer is not None:
             limits[owner.name] = limits_text(owner, caller)
             if problem := policy_problem(policy_of(owner), inventory):
                 verdict = Verdict(False, None, problem)
@@ -139,13 +150,13 @@ def _with_rules(
             said = f"denied: {verdict.reason}"
             if owner.accept_mode == AUDIT:
                 said = f"let through by acceptMode audit, else {said}"
-            elif isinstance(hop, PeerHop) and hop is route.hops[0]:
+            elif owner.peer is not None and name == explanation.clouds[0]:
                 # the first cloud answers; a 403 is not retried at another cloud
                 refused = denial_sentence(owner.name, caller.name, service, verdict.reason)
-            elif not isinstance(hop, PeerHop):
+            elif owner.peer is None:
                 said = f"not enforced, because {owner.name} has no peer: {verdict.reason}"
         rules[owner.name] = said
-    if refused is None:
+    if refused is None or explanation.outcome == "fanout":
         return replace(explanation, rules=rules, limits=limits)
     return replace(
         explanation, outcome="reject", status=403, reason=refused, clouds=(), rules=rules

@@ -1,9 +1,10 @@
-"""The plan of a target for one caller: a route over one or more clouds, or a rejection.
+"""The plan of a target for one caller: a route, a fan-out or a rejection.
 
 Values only. They are keys of a cache of resources, so they contain exactly what a resource depends
 on, and not how the plan was found.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -82,7 +83,37 @@ class Rejection:
     """The cause of the rejection, for metrics."""
 
 
-Plan = Route | Rejection
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A cloud of a fan-out that cannot be asked."""
+
+    cloud: str
+    status: int
+    """The HTTP status that the cloud's own target would get."""
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fanout:
+    """One request that the site's collector sends to several clouds."""
+
+    operator: Literal["&", "^"]
+    """"&": all of them; "^": the one that has the resource."""
+    members: tuple[str, ...]
+    """The clouds that can be asked, in the order of the expression, each once; at least one."""
+    missing: tuple[Missing, ...] = ()
+    """The clouds that cannot, in that order."""
+    lists: str = ""
+    """The lists of a declared service type as JSON; "" for OpenStack's, which the collector knows.
+    """
+
+
+def missing_text(missing: Iterable[Missing]) -> str:
+    """Return clouds that cannot be asked as the collector reads them: `d=404/unknown,…`."""
+    return ",".join(f"{each.cloud}={each.status}/{each.cause}" for each in missing)
+
+
+Plan = Route | Fanout | Rejection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

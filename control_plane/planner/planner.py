@@ -13,6 +13,7 @@ from scopeway.control_plane.clouds.addresses import AllowedAddress
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.planner.access import denial_reason, identity_mapping
+from scopeway.control_plane.planner.fanout import plan_fanout, read_fanout
 from scopeway.control_plane.planner.hops import direct_hop, peer_hop
 from scopeway.control_plane.planner.link_origins import link_origins
 from scopeway.control_plane.planner.plan import (
@@ -23,7 +24,7 @@ from scopeway.control_plane.planner.plan import (
     Route,
     Skipped,
 )
-from scopeway.control_plane.scope import IDENTITY_VALIDATE, Target, unsupported_operator
+from scopeway.control_plane.scope import IDENTITY_VALIDATE, Target
 from scopeway.control_plane.scope.ast import CloudName, Expression, LabelSelector, Operation
 from scopeway.control_plane.scope.ast import Local as LocalAtom
 
@@ -70,12 +71,18 @@ def plan_with_skipped(
     unknown = _unknown_service(target.service, inventory)
     if unknown is not None:
         return unknown, ()
-    operator = unsupported_operator(target.expression)
-    if operator is not None:
-        reason = f"the operator '{operator}' is not supported yet"
-        return Rejection(status=501, reason=reason), ()
     if target.service == IDENTITY_VALIDATE:
         return _plan_validation(target.expression, caller, inventory, settings), ()
+    fanout = read_fanout(target.expression, target.service)
+    if isinstance(fanout, Rejection):
+        return fanout, ()
+    if fanout is not None:
+        return plan_fanout(
+            fanout,
+            caller,
+            inventory,
+            lambda name: _hop(name, target.service, caller, inventory, settings),
+        )
 
     hops: list[Hop] = []
     rejections: dict[str, Rejection] = {}

@@ -16,9 +16,9 @@ from scopeway.control_plane.scope import (
     Local,
     ScopeError,
     Target,
+    operator_other_than_or,
     parse_expression,
     target_name,
-    unsupported_operator,
 )
 
 
@@ -29,7 +29,7 @@ def parse_prefetch(text: str) -> Expression:
         ScopeError: it is not an expression, or it does not select the same clouds at all sites.
     """
     expression = parse_expression(text)
-    operator = unsupported_operator(expression)
+    operator = operator_other_than_or(expression)
     if operator is not None:
         raise ScopeError(f"the operator '{operator}' selects no clouds to prefetch; '|' does")
     if any(isinstance(atom, Local) for atom in atoms(expression)):

@@ -214,6 +214,7 @@ class ControlPlane:
                 cloud,
                 setup.access_log,
                 earlier=setup.earlier,
+                collector=setup.collector,
                 insecure_peers=insecure,
                 trust_domain=trust_domain,
             )

@@ -18,7 +18,7 @@ from scopeway.control_plane.scope.ast import (
 )
 from scopeway.control_plane.scope.errors import ScopeError
 from scopeway.control_plane.scope.lexical import CompletedScope, complete_scope, lexical_form
-from scopeway.control_plane.scope.operators import unsupported_operator
+from scopeway.control_plane.scope.operators import operator_other_than_or
 from scopeway.control_plane.scope.parser import parse_expression, parse_scope
 from scopeway.control_plane.scope.services import (
     MAX_SERVICE_TYPE,
@@ -63,11 +63,11 @@ __all__ = [
     "is_service_type",
     "lexical_form",
     "official_type",
+    "operator_other_than_or",
     "parse_expression",
     "parse_scope",
     "parse_target",
     "target_name",
-    "unsupported_operator",
 ]
 
 

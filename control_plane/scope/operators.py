@@ -1,15 +1,23 @@
-"""Which operators of the scope language the control plane serves."""
+"""Which operators an expression has besides `|`."""
 
-from scopeway.control_plane.scope.ast import Expression, Operation
+from collections.abc import Iterator
 
-_SERVED = "|"
+from scopeway.control_plane.scope.ast import Expression, LabelSelector, Operation
 
 
-def unsupported_operator(expression: Expression) -> str | None:
-    """Return the first operator from the left that is not served yet (a 501), or None."""
-    if not isinstance(expression, Operation):
-        return None
-    if expression.operator != _SERVED:
-        return expression.operator
-    found = (unsupported_operator(operand) for operand in expression.operands)
-    return next((operator for operator in found if operator is not None), None)
+def operator_other_than_or(expression: Expression) -> str | None:
+    """Return an operator that is not `|`, or None; `&[…]` has an `&`.
+
+    A `%` comes first, because nothing serves it, then the outermost one.
+    """
+    found = [operator for operator in _operators(expression) if operator != "|"]
+    return "%" if "%" in found else next(iter(found), None)
+
+
+def _operators(expression: Expression) -> Iterator[str]:
+    if isinstance(expression, Operation):
+        yield expression.operator
+        for operand in expression.operands:
+            yield from _operators(operand)
+    elif isinstance(expression, LabelSelector) and expression.every:
+        yield "&"

@@ -11,7 +11,8 @@ from time import perf_counter
 
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.collections.byte_cache import ByteBoundedCache
-from scopeway.control_plane.planner.plan import Plan, Rejection
+from scopeway.control_plane.planner.fanout import no_collector
+from scopeway.control_plane.planner.plan import Fanout, Plan, Rejection
 from scopeway.control_plane.planner.planner import PlanSettings, plan_with_skipped
 from scopeway.control_plane.scope import ScopeError, Target, parse_target
 from scopeway.control_plane.serving.limits import SourceLimits
@@ -21,6 +22,7 @@ from scopeway.control_plane.serving.staleness import Staleness
 from scopeway.control_plane.serving.stats import ANSWER_BOUNDS, SourceStats
 from scopeway.control_plane.serving.target_index import TargetIndex
 from scopeway.control_plane.translator.clusters import compile_cluster, preload, waits_for_names
+from scopeway.control_plane.translator.node_setup import Setup
 from scopeway.xds.encoding.messages import resource
 from scopeway.xds.resource import Resource
 from scopeway.xds.steps import Steps
@@ -65,7 +67,7 @@ class ClusterLookup:
         self._parsed: ByteBoundedCache[str, Target | Rejection] = ByteBoundedCache(
             _NAME_CACHE, lambda name, _: 500 + 25 * len(name)
         )
-        self._compiled: ByteBoundedCache[tuple[str, Plan, bool], Resource] = ByteBoundedCache(
+        self._compiled: ByteBoundedCache[tuple[str, Plan, bool, str], Resource] = ByteBoundedCache(
             _CLUSTER_CACHE, lambda _, cluster: 1000 + 3 * cluster.body_size
         )
 
@@ -129,7 +131,10 @@ class ClusterLookup:
         if new and self._is_too_much(site, name):
             self._refuse(stream, name, "clouds and labels in the targets of its cloud's Envoys")
             return None
+        setup = stream.node.setup
         plan = self._plan(name, target, site)
+        if isinstance(plan, Fanout) and not setup.collector:
+            plan = no_collector(site)
         if new:
             self._track_target(stream, name, target)
         if isinstance(plan, Rejection):
@@ -142,7 +147,7 @@ class ClusterLookup:
         else:
             stream.negative.pop(name, None)
             stream.withheld.pop(name, None)
-        cluster = self._compile(name, plan, stream.node.setup.earlier)
+        cluster = self._compile(name, plan, setup)
         if not isinstance(plan, Rejection):
             stream.targets[name] = cluster.version
         return cluster
@@ -178,15 +183,18 @@ class ClusterLookup:
         self._skipped.note(site, name, skipped)
         return self._staleness.annotate(plan)
 
-    def _compile(self, name: str, plan: Plan, earlier: bool) -> Resource:
-        key = name, plan, earlier
+    def _compile(self, name: str, plan: Plan, setup: Setup) -> Resource:
+        # all that a cluster depends on: most sites share it, whatever else differs between them
+        earlier = setup.earlier
+        collector = setup.collector if isinstance(plan, Fanout) else ""
+        key = name, plan, earlier, collector
         known = self._compiled.get(key)
         if known is not None:
             return known
         self._stats.compiled += 1
         # an Envoy opens no listener before all that it is sent at first has warmed up
         after = LISTENER if waits_for_names(name, plan, earlier=earlier) else None
-        body = compile_cluster(name, plan, earlier=earlier)
+        body = compile_cluster(name, plan, earlier=earlier, collector=collector)
         return self._compiled.put(key, resource(CLUSTER, name, body, after=after))
 
     def _refuse(self, stream: StreamState, name: str, what: str) -> None:

@@ -47,6 +47,8 @@ _POLICY = {
     "policy": "%DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%",
     "audit": "%DYNAMIC_METADATA(envoy.filters.http.rbac:shadow_engine_result)%",
     "audit_policy": "%DYNAMIC_METADATA(envoy.filters.http.rbac:shadow_effective_policy_id)%",
+    # how many clouds its fan-out has, where it is part of one
+    "fanout": f"%REQ({names.FANOUT})%",
     # which limit of the caller was reached; the Lua says it
     "limit": f"%DYNAMIC_METADATA({names.METADATA}:limit)%",
 }
@@ -64,6 +66,8 @@ _UNLOGGED = AccessLogFilter(
 )
 
 _SHORT = ("time", "site", "request_id", "target", "status", "served_by", "flags", "details")
+_MEMBER = (*_SHORT, "method", "duration_ms", "bytes_sent")
+"""Of a request for one cloud of a fan-out: the line of the front has the rest."""
 
 
 def log_format(listener: str) -> bytes:
@@ -71,7 +75,8 @@ def log_format(listener: str) -> bytes:
     # by hand, since each service may have a listener of its own
     value = field_bytes(_VALUE, field_string(_STRING_VALUE, listener))
     entry = field_bytes(_STRUCT_FIELDS, field_string(_KEY, "listener") + value)
-    kind = listener if listener in (names.DISPATCH, names.PEER) else names.FRONT
+    own = (names.DISPATCH, names.PEER, names.COLLECT)
+    kind = listener if listener in own else names.FRONT
     return field_bytes(_JSON_FORMAT, _fields_but_listener(kind) + entry)
 
 
@@ -87,6 +92,6 @@ def log_filter(listener: str) -> bytes:
 
 @cache
 def _fields_but_listener(kind: str) -> bytes:
-    chosen = _SHORT if kind == names.DISPATCH else tuple(_FIELDS)
+    chosen = {names.DISPATCH: _SHORT, names.COLLECT: _MEMBER}.get(kind, tuple(_FIELDS))
     policy = _POLICY if kind == names.PEER else {}
     return bytes(Struct.from_dict({**{name: _FIELDS[name] for name in chosen}, **policy}))

@@ -53,6 +53,7 @@ def bootstrap(
     access_log: str = "/dev/stdout",
     channel: Channel | None = None,
     max_heap_size: int | None = None,
+    collector: str = "",
 ) -> dict[str, Any]:
     """Return the bootstrap as Envoy reads it.
 
@@ -64,6 +65,8 @@ def bootstrap(
         access_log: The file that gets a line for each request, as this Envoy sees it.
         channel: How both sides of the channel to the control plane prove who they are; None: not at
             all, which a control plane takes on loopback only.
+        collector: The folder of the sockets between this Envoy and its collector, as this Envoy
+            sees it; "" for none.
         max_heap_size: Bytes of memory that this Envoy is to take at most; None: as the template
             has it.
     """
@@ -71,6 +74,8 @@ def bootstrap(
     node = filled["node"]
     node["id"], node["cluster"] = f"{cloud}/{instance}", cloud
     node["metadata"]["scopeway"]["access_log"] = access_log
+    if collector:
+        node["metadata"]["scopeway"]["collector"] = collector
     (control_plane,) = filled["static_resources"]["clusters"]
     control_plane["type"] = "STATIC" if all(_is_ip(host) for host, _ in xds) else "STRICT_DNS"
     if control_plane["type"] == "STRICT_DNS":

@@ -145,7 +145,8 @@ sent again."""
 
 CLOUDS_IDLE = timedelta(seconds=4)
 """How long a connection to `dispatch` without requests is kept: `dispatch` ends it after a minute
-(ten seconds when memory is short) and does not say so. A request that came then would be lost."""
+(ten seconds when memory is short) and does not say so. A request that came then would be lost. The
+same for a connection to the collector."""
 
 READS = ("GET", "HEAD")
 """Methods that change nothing, so that a request whose answer is lost may be sent again."""
@@ -269,6 +270,24 @@ def negative() -> bytes:
             circuit_breakers=_circuit_breakers(),
             # said explicitly: the retry headers that the front sets for an `|` would allow one
             typed_extension_protocol_options=_http(_HTTP1, RetryPolicy(num_retries=0)),
+        )
+    )
+
+
+@cache
+def fanout() -> bytes:
+    """Return what clusters of fan-outs share, whose one endpoint is the site's collector."""
+    options = _http_options(_HTTP1)
+    assert options.common_http_protocol_options is not None
+    options.common_http_protocol_options.idle_timeout = CLOUDS_IDLE
+    # no request may reach the clouds twice: the collector itself knows what to repeat
+    options.retry_policy = RetryPolicy(num_retries=0)
+    return bytes(
+        Cluster(
+            connect_timeout=CONNECT_TIMEOUT,
+            per_connection_buffer_limit_bytes=SERVICE_BUFFER,
+            circuit_breakers=_circuit_breakers(),
+            typed_extension_protocol_options={_HTTP_OPTIONS: Any.pack(options)},
         )
     )
 

@@ -12,6 +12,7 @@ from scopeway.control_plane.clouds.model import Endpoint
 from scopeway.control_plane.clouds.validators import is_ip
 from scopeway.control_plane.planner.plan import (
     Direct,
+    Fanout,
     Hop,
     IdentityMapping,
     Local,
@@ -19,8 +20,10 @@ from scopeway.control_plane.planner.plan import (
     Plan,
     Rejection,
     Route,
+    missing_text,
 )
 from scopeway.control_plane.translator import cluster_templates, tls
+from scopeway.control_plane.translator.collector_sockets import collector_socket
 from scopeway.control_plane.translator.names import DIALLED, DISPATCH, ERRORS, UNRESOLVED
 from scopeway.control_plane.translator.proto_fields import metadata, socket_address
 from scopeway.xds.encoding.protobuf import field_bytes, field_string, field_varint
@@ -35,19 +38,25 @@ _CLUSTER_NAME, _ENDPOINTS = 1, 2
 _LB_ENDPOINTS, _PRIORITY = 2, 5
 _ENDPOINT, _ENDPOINT_METADATA = 1, 3
 _ADDRESS = 1
-# envoy.config.core.v3.Address, EnvoyInternalAddress
+# envoy.config.core.v3.Address, EnvoyInternalAddress, Pipe
 _INTERNAL_ADDRESS, _LISTENER_NAME, _ENDPOINT_ID = 3, 1, 2
+_PIPE, _PIPE_PATH = 2, 1
 
 
-def compile_cluster(name: str, plan: Plan, *, earlier: bool = False) -> bytes:
+def compile_cluster(name: str, plan: Plan, *, earlier: bool = False, collector: str = "") -> bytes:
     """Return the encoded `Cluster` that carries out a plan under that name.
 
-    `earlier`: for an Envoy with listeners of an earlier version
-    (`control_plane.translator.node_setup`).
+    Args:
+        name: The target name.
+        plan: Its plan.
+        earlier: Whether it is for an Envoy with listeners of an earlier version (`Setup`).
+        collector: The folder of that Envoy's collector; only a fan-out needs one.
     """
     match plan:
         case Rejection():
             return _negative(name, plan)
+        case Fanout():
+            return _fanout(name, plan, collector)
         case Route(hops=hops, identity_mapping=mapping):
             if _is_of_clouds(name, plan):
                 return _cluster_of_clouds(name, hops)
@@ -64,6 +73,7 @@ def preload() -> None:
         for endpoints in range(1, cluster_templates.MAX_ENDPOINT_RETRIES + 2):
             cluster_templates.service(endpoints, waits=waits)
     cluster_templates.negative()
+    cluster_templates.fanout()
     cluster_templates.cluster_of_clouds(2)
 
 
@@ -157,6 +167,22 @@ def _cluster_of_clouds(name: str, hops: Sequence[Hop]) -> bytes:
         localities.append(field_bytes(_ENDPOINTS, endpoint))
     fields = cluster_templates.cluster_of_clouds(len(hops))
     return _assemble(fields, name, b"".join(localities), metadata({"prefix": "", "host": ""}))
+
+
+def _fanout(name: str, plan: Fanout, collector: str) -> bytes:
+    path = field_string(_PIPE_PATH, collector_socket(collector))
+    endpoint = field_bytes(_LB_ENDPOINTS, _lb_endpoint(field_bytes(_PIPE, path)))
+    told = metadata(
+        {
+            "prefix": "",
+            "host": "",
+            "operator": plan.operator,
+            "members": ",".join(plan.members),
+            "missing": missing_text(plan.missing),
+            "lists": plan.lists,
+        }
+    )
+    return _assemble(cluster_templates.fanout(), name, field_bytes(_ENDPOINTS, endpoint), told)
 
 
 def _negative(name: str, rejection: Rejection) -> bytes:

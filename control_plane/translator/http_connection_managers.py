@@ -1,4 +1,4 @@
-"""The HTTP connection managers of the four kinds of listeners, encoded once for all sites.
+"""The HTTP connection managers of the five kinds of listeners, encoded once for all sites.
 
 `listeners` appends what differs between two listeners of one kind: names, and the path of the
 access log.
@@ -119,6 +119,10 @@ READ_AHEAD = 16 * 1024
 before it stops reading. With its own 1 MiB, 40 uploads in chunks of one byte held up everybody for
 most of a second."""
 
+COLLECT_BUFFER = 64 * 1024
+"""Bytes that Envoy keeps of an answer to a collector that does not read it, and of a request that
+it sends: hundreds of them are under way at a time."""
+
 STALLED = timedelta(minutes=5)
 """How long a client of a front may take nothing of what was sent: TCP then ends its connection. A
 client that reads slowly is not affected. Envoy does not count what answers over HTTP/1.1 hold, so
@@ -156,8 +160,17 @@ _UNDERSCORES = "x_.*|x-(auth|subject|service|storage|forwarded|scopeway)_.*|cont
 """WSGI may read `x_auth_token` as X-Auth-Token, so these would pass by what the proxy decides.
 Swift's `x-object-meta-a_b` is none of them."""
 
-_ALL_BUT_ORIGIN = "x-scopeway-[^o].*"
-"""Of ours; the front of the origin has set that one, and without certificates it is believed."""
+_ALL_BUT_FANOUT = "^x-scopeway-([^f].*|f[^a].*)"
+"""Of ours; the listener `collect` of the origin has set that one."""
+_ALL_BUT_FANOUT_AND_ORIGIN = "^x-scopeway-([^fo].*|f[^a].*|o[^r].*)"
+"""The same; the front of the origin has set the other one, and without certificates it is believed.
+"""
+
+_NOT_FROM_A_COLLECTOR = (
+    *(names.OPERATOR, names.MEMBERS, names.MISSING, names.LISTS, names.ROUTE),
+    *(names.ANSWER, names.LIMIT, names.METHOD, names.HONOURED, names.STATUS, names.REASON),
+)
+"""What a collector got of the front, and what only Lua filters and routes may say."""
 
 _CALLER = "%DOWNSTREAM_PEER_URI_SAN%"
 """The URI of the caller's certificate, which the Lua makes a cloud's name of."""
@@ -200,7 +213,7 @@ def peer(*, by_certificate: bool) -> bytes:
     """
     manager = _edge(
         names.PEER,
-        [_prefixed("x-scopeway-") if by_certificate else _like(_ALL_BUT_ORIGIN)],
+        [_like(_ALL_BUT_FANOUT if by_certificate else _ALL_BUT_FANOUT_AND_ORIGIN)],
         add=[HeaderMutation(append=overwrite(names.ORIGIN, _CALLER))] if by_certificate else [],
     )
     manager.codec_type = HttpConnectionManagerCodecType.HTTP2
@@ -242,6 +255,29 @@ def dispatch() -> bytes:
 
 
 @cache
+def collect() -> bytes:
+    """Return what the managers of `collect` share: all but RDS, the filters and the access log."""
+    manager = _inner(names.COLLECT)
+    manager.codec_type = HttpConnectionManagerCodecType.HTTP1
+    manager.stream_idle_timeout = IDLE
+    assert manager.common_http_protocol_options is not None
+    manager.common_http_protocol_options.idle_timeout = BETWEEN_REQUESTS
+    manager.early_header_mutation_extensions = [
+        extension(
+            "strip",
+            EarlyHeaderMutation(
+                mutations=[
+                    _prefixed("x-envoy-"),
+                    *(HeaderMutation(remove=header) for header in _NOT_FROM_A_COLLECTOR),
+                ]
+            ),
+        )
+    ]
+    manager.local_reply_config = local_replies.local_replies(mark_unsent=True)
+    return bytes(manager)
+
+
+@cache
 def errors() -> bytes:
     """Return the manager of `errors`, whole."""
     manager = _inner(names.ERRORS)
@@ -273,6 +309,12 @@ def listener(kind: str, *, shared: bool) -> bytes:
         if kind == names.FRONT:  # peers are asked by HTTP/2 whether they live, and always read
             made.socket_options = [_user_timeout()]
     return bytes(made)
+
+
+@cache
+def collect_listener() -> bytes:
+    """Return what the listeners `collect` share."""
+    return bytes(Listener(per_connection_buffer_limit_bytes=COLLECT_BUFFER))
 
 
 @cache

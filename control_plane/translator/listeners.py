@@ -11,6 +11,7 @@ from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.translator import http_connection_managers as managers
 from scopeway.control_plane.translator import names, tls
 from scopeway.control_plane.translator.access_log import log_filter
+from scopeway.control_plane.translator.collector_sockets import collect_socket
 from scopeway.control_plane.translator.listener_addresses import Entry, PeerTransport, entries
 from scopeway.control_plane.translator.proto_fields import metadata, socket_address
 from scopeway.xds.encoding.protobuf import any_message, field_bytes, field_string, field_varint
@@ -18,6 +19,11 @@ from scopeway.xds.encoding.protobuf import any_message, field_bytes, field_strin
 HANDSHAKE_SECONDS: Final = 10
 """How long a client may take to begin TLS: till then it has a place, and nobody knows who it is."""
 
+SOCKET_MODE: Final = 0o660
+"""Of the socket of `collect`: for Envoy's user, and for the group that the collector shares."""
+
+# envoy.config.core.v3.Address, Pipe
+_PIPE, _PIPE_PATH, _PIPE_MODE = 2, 1, 2
 # envoy.config.listener.v3.Listener, FilterChain, Filter; google.protobuf.Duration
 _NAME, _ADDRESS, _FILTER_CHAINS, _METADATA = 1, 2, 3, 6
 _INTERNAL_LISTENER, _STAT_PREFIX = 27, 28
@@ -35,7 +41,7 @@ _FILE_LOG_TYPE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.Fi
 
 
 def listeners(
-    cloud: Cloud, access_log: str, peers: PeerTransport, earlier: bool
+    cloud: Cloud, access_log: str, peers: PeerTransport, earlier: bool, collector: str
 ) -> Iterator[tuple[str, bytes]]:
     """Yield name and encoded `Listener`. The internal ones come only if another one uses them."""
     beside = False
@@ -73,6 +79,26 @@ def listeners(
         dispatch += _access_log(names.DISPATCH, access_log)
         yield names.DISPATCH, _listener(names.DISPATCH, dispatch) + internal
         yield names.ERRORS, _listener(names.ERRORS, managers.errors()) + internal
+        if collector:
+            yield names.COLLECT, _collect(collector, access_log) + site
+
+
+def _collect(folder: str, access_log: str) -> bytes:
+    """Return the `Listener` on a socket that only the collector of the site may open."""
+    rds = managers.rds_source() + field_string(_ROUTE_CONFIG_NAME, names.COLLECT)
+    lua = managers.lua_filter() + field_string(_NAME, names.lua(names.COLLECT))
+    filters = b"".join(
+        field_bytes(_HTTP_FILTERS, each)
+        for each in (lua, *managers.last_filters(policy=False, dial=True))
+    )
+    manager = managers.collect() + field_bytes(_RDS, rds) + filters
+    pipe = field_string(_PIPE_PATH, collect_socket(folder)) + field_varint(_PIPE_MODE, SOCKET_MODE)
+    return (
+        _listener(names.COLLECT, manager + _access_log(names.COLLECT, access_log))
+        + field_bytes(_ADDRESS, field_bytes(_PIPE, pipe))
+        + field_string(_STAT_PREFIX, names.COLLECT)
+        + managers.collect_listener()
+    )
 
 
 def _listener(name: str, manager: bytes, transport_socket: bytes = b"") -> bytes:

@@ -33,10 +33,18 @@ _NAME, _EXTENSION_CONFIG, _TYPE_URL, _ANY_VALUE = 1, 2, 1, 2
 _DEFAULT_SOURCE_CODE, _SOURCE_CODES, _KEY, _VALUE, _INLINE_STRING = 3, 2, 1, 2, 3
 
 
+MAX_MEMBERS: Final = 10_000
+"""The same where the collector asks for the clouds of fan-outs: as many as a control plane serves
+to one stream, and at once, since a fan-out may have thousands."""
+
+
 def lua_filters(
-    cloud: Cloud, peers: PeerTransport, types: DeclaredTypes = NO_TYPES
+    cloud: Cloud, peers: PeerTransport, types: DeclaredTypes = NO_TYPES, *, collect: bool = False
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield name and encoded `TypedExtensionConfig`: the Lua of listeners, and that of links."""
+    """Yield name and encoded `TypedExtensionConfig`: the Lua of listeners, and that of links.
+
+    `collect`: with that of the listener `collect`.
+    """
     beside = False
     common = _constants(cloud, types)
     for entry in entries(cloud, peers):
@@ -60,6 +68,11 @@ def lua_filters(
         dispatch = _inline(bundle(names.DISPATCH, common))
         name = names.lua(names.DISPATCH)
         yield name, _filter(name, nested(_DEFAULT_SOURCE_CODE, dispatch))
+        if collect:
+            bounds = {"max_targets": MAX_MEMBERS, "new_targets_burst": MAX_MEMBERS}
+            asked = _inline(bundle(names.COLLECT, {**common, **bounds}))
+            name = names.lua(names.COLLECT)
+            yield name, _filter(name, nested(_DEFAULT_SOURCE_CODE, asked))
 
 
 def _inline(script: str) -> list[bytes]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from scopeway.control_plane.translator.collector_sockets import folder_problem
+
 PROTOCOL: Final = "2"
 """What `node.metadata.scopeway.protocol` is in bootstraps of this version. Control planes of
 earlier versions refuse it, so such an Envoy has never had their listeners."""
@@ -21,11 +23,17 @@ class Setup:
     """Whether it was started with a bootstrap of an earlier version. It may have listeners of that
     version: they share their ports, which no update can change, and open connections keep filters
     that do not know clusters of one host name."""
+    collector: str = ""
+    """The folder of the sockets that it shares with its collector, as that Envoy sees it; "" if it
+    has no collector."""
 
 
 def setup_of(metadata: Mapping[str, str]) -> Setup:
     """Return what the metadata of a node says."""
+    folder = metadata.get("scopeway.collector", "")
     return Setup(
         access_log=metadata.get("scopeway.access_log", ""),
         earlier=metadata.get("scopeway.protocol") == EARLIER,
+        # the bootstrap has checked it; an Envoy would reject a listener at any other path
+        collector="" if folder_problem(folder) else folder,
     )

@@ -71,8 +71,15 @@ NOT_IN_ANSWERS = (
     names.STATUS,
     names.REASON,
     names.ANSWER,
+    names.REPORT,
 )
 """Whoever sends them in an answer has made them up."""
+
+_FANOUT_HEADERS = (names.OPERATOR, names.MEMBERS, names.MISSING, names.LISTS, names.FANOUT)
+"""The same in answers to what is part of a fan-out; no other answer pays for their removal."""
+
+FANOUT_QUESTIONS = ("x-scope-require", "x-scope-deadline")
+"""What a client asks of a fan-out; no service gets it from the collector."""
 
 BODY_BUFFER = 4 << 20
 """Bytes of a request that are kept for sending it again: more than what is under way when a dead
@@ -145,10 +152,20 @@ class OwnRoute:
 
     fields: bytes
     """All but what it matches."""
-    awaited: bool
+    awaited: bool = False
     """It matches only where the Lua awaits the answer."""
-    limit: str | None
+    limit: str | None = None
     """It matches only what has this limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectHost:
+    """The encoded virtual host of `collect`; `routes` adds the route that names the site."""
+
+    head: bytes
+    own: OwnRoute
+    rest: bytes
+    """What comes behind that: the route for targets of other clouds."""
 
 
 @cache
@@ -172,7 +189,8 @@ def front(listener: str, *, behind_tls: bool = False) -> FrontHost:
         for fields, awaited, limit in _own()
     )
     unnamed = b"".join(field_bytes(_ROUTES, route) for route in (_login(), _write()))
-    return FrontHost(unnamed=unnamed, head=host, own=own, rest=others + fallback)
+    head = host + field_bytes(_ROUTES, _fanout())
+    return FrontHost(unnamed=unnamed, head=head, own=own, rest=others + fallback)
 
 
 @cache
@@ -256,6 +274,52 @@ def _write() -> bytes:
     )
     write.request_body_buffer_limit = MAX_BODY_WITH_IDS
     return bytes(write)
+
+
+@cache
+def _fanout() -> bytes:
+    """Return the route of a fan-out: to the site's own collector, so that no credential is dropped.
+
+    What the collector sends on to a cloud goes through `collect`, which drops them.
+    """
+    route = _forward()
+    route.name = names.FANOUT_ROUTE
+    assert route.match is not None
+    marked = StringMatcher(exact=names.FANOUT_ROUTE)
+    route.match.headers.insert(0, HeaderMatcher(name=names.ROUTE, string_match=marked))
+    route.request_headers_to_add = [
+        overwrite(names.OPERATOR, _metadata("operator")),
+        overwrite(names.MEMBERS, _metadata("members")),
+        overwrite(names.MISSING, _metadata("missing")),
+        overwrite(names.LISTS, _metadata("lists")),
+    ]
+    route.request_headers_to_remove = [names.ROUTE]
+    route.response_headers_to_remove.remove(names.REPORT)
+    route.response_headers_to_remove.extend((*_FANOUT_HEADERS, *DROPPED_RESPONSE_HEADERS))
+    return bytes(route)
+
+
+@cache
+def collect() -> CollectHost:
+    """Return the virtual host of `collect`: on to the target of one cloud of a fan-out."""
+    own = _forward()
+    own.match, own.name = None, "own"
+    other = _forward()
+    other.request_headers_to_remove = [*DROPPED_REQUEST_HEADERS, AUTHORIZATION]
+    other.response_headers_to_remove.extend(DROPPED_RESPONSE_HEADERS)
+    host = _virtual_host(
+        [],
+        [
+            # natively: whoever else speaks to the socket is no other cloud
+            overwrite(names.ORIGIN, names.SITE_NAME),
+            default(names.FANOUT, "1"),
+            *_negative_headers(),
+        ],
+    )
+    host.request_headers_to_remove.extend(FANOUT_QUESTIONS)
+    host.response_headers_to_remove.extend(_FANOUT_HEADERS)
+    rest = b"".join(field_bytes(_ROUTES, bytes(route)) for route in (other, _no_target()))
+    return CollectHost(head=bytes(host), own=OwnRoute(fields=bytes(own)), rest=rest)
 
 
 def _limited(

@@ -107,6 +107,14 @@ def front_routes(cloud: Cloud, peers: PeerTransport) -> Iterator[tuple[str, byte
         yield entry.name, field_string(_NAME, entry.name) + field_bytes(_VIRTUAL_HOSTS, whole)
 
 
+def collect_routes(cloud: Cloud) -> tuple[str, bytes]:
+    """Return name and encoded `RouteConfiguration` of the listener `collect`."""
+    host = route_templates.collect()
+    own = field_bytes(_MATCH, _is_own(cloud.name, host.own)) + host.own.fields
+    whole = b"".join((host.head, field_bytes(_ROUTES, own), host.rest))
+    return names.COLLECT, field_string(_NAME, names.COLLECT) + field_bytes(_VIRTUAL_HOSTS, whole)
+
+
 def _has_been_at(cloud: str) -> bytes:
     """A `RouteMatch` of requests that carry what this site's front appends to `via`.
 

@@ -14,7 +14,7 @@ from scopeway.control_plane.translator import names, route_templates, tls
 from scopeway.control_plane.translator.listener_addresses import PeerTransport
 from scopeway.control_plane.translator.listeners import listeners
 from scopeway.control_plane.translator.lua import lua_filters
-from scopeway.control_plane.translator.routes import front_routes, peer_routes
+from scopeway.control_plane.translator.routes import collect_routes, front_routes, peer_routes
 from scopeway.control_plane.translator.secrets import front_secrets
 from scopeway.xds.type_urls import EXTENSION, LISTENER, ROUTE, SECRET
 
@@ -26,6 +26,7 @@ def site_resources(
     access_log: str = "",
     *,
     earlier: bool = False,
+    collector: str = "",
     insecure_peers: bool = False,
     trust_domain: str | None = None,
     types: DeclaredTypes = NO_TYPES,
@@ -38,6 +39,7 @@ def site_resources(
         cloud: Whose site it is.
         access_log: A file as that Envoy sees it; "" is its standard output.
         earlier: Whether it may have listeners of an earlier version (`Setup`).
+        collector: The folder of its collector's sockets (`Setup`).
         insecure_peers: True lets a peer listen beyond loopback, though it speaks without TLS.
         trust_domain: Of the certificates of peers; None: they speak without TLS.
         types: The service types that are declared besides the built-in ones.
@@ -47,6 +49,7 @@ def site_resources(
         cloud,
         access_log,
         earlier=earlier,
+        collector=collector,
         insecure_peers=insecure_peers,
         trust_domain=trust_domain,
         types=types,
@@ -60,6 +63,7 @@ def each_site_resource(
     access_log: str = "",
     *,
     earlier: bool = False,
+    collector: str = "",
     insecure_peers: bool = False,
     trust_domain: str | None = None,
     types: DeclaredTypes = NO_TYPES,
@@ -69,12 +73,15 @@ def each_site_resource(
     Each takes a millisecond at most, all of the largest site 20.
     """
     log = access_log or DEFAULT_ACCESS_LOG
+    if cloud.front is None:  # nobody asks for a fan-out
+        collector = ""
     peers = PeerTransport(insecure=insecure_peers, trust_domain=trust_domain)
     for type_url, made in (
-        (LISTENER, listeners(cloud, log, peers, earlier)),
+        (LISTENER, listeners(cloud, log, peers, earlier, collector)),
         (ROUTE, front_routes(cloud, peers)),
+        (ROUTE, iter([collect_routes(cloud)] if collector else [])),
         (SECRET, iter(front_secrets(cloud).items())),
-        (EXTENSION, lua_filters(cloud, peers, types)),
+        (EXTENSION, lua_filters(cloud, peers, types, collect=bool(collector))),
     ):
         for name, body in made:
             yield type_url, name, body
@@ -87,7 +94,8 @@ def preload(*, trust_domain: str | None = None) -> None:
         trust_domain: Of the certificates of peers; None: they speak without TLS.
     """
     front, peer = Front(address="127.0.0.1", port=1), Peer(address="127.0.0.1", port=2)
-    site_resources(Cloud(name="any", front=front, peer=peer), trust_domain=trust_domain)
+    any_cloud = Cloud(name="any", front=front, peer=peer)
+    site_resources(any_cloud, collector="/any", trust_domain=trust_domain)
     for behind_tls in (False, True):
         for listener in (names.FRONT, names.front_of("image")):
             route_templates.front(listener, behind_tls=behind_tls)

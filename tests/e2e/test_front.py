@@ -168,7 +168,7 @@ class TestRefusals:
         [
             ("{glance:cloud-9}", 404, "cloud-9"),
             ("{glance:cloud-closed}", 403, "cloud-closed"),
-            ("{glance:cloud-2 ^ cloud-3}", 501, "^"),
+            ("{glance:cloud-2 ^ cloud-3}", 501, "cloud-1 has no collector"),
             ("{glance:cloud-2", 400, ""),
             ("{glance:cloud-2;image:cloud-3}", 400, ""),
             ("{glance:cloud-\xff}", 400, ""),

@@ -27,7 +27,7 @@ SCOPES = [
     ("no scope", "{nosuch:a}", 400, 13, "no such service", "cloud-1"),
     ("a dead service", "{image:dead}", 503, 14, "cannot be reached", "dead"),
     ("dead ones", "{image:dead|dead-too}", 503, 14, "cannot be reached", "dead"),
-    ("an operator", "{image:a&b}", 501, 2, "not supported", "cloud-1"),
+    ("an operator", "{image:a%b}", 501, 2, "divides one resource", "cloud-1"),
 ]
 
 

@@ -191,6 +191,53 @@ class TestScoped:
 
         assert "x-envoy-retry-on" not in sent.headers
 
+    @pytest.mark.parametrize(
+        "expression", ["cloud-1&cloud-2", "&[region=eu]", "a&&[x=y]", "a^b", "a|b&c"]
+    )
+    def test_a_fanout_is_marked_and_never_sent_again_by_envoy(
+        self, front: Any, expression: str
+    ) -> None:
+        headers = {"x-scope": f"image:{expression}", "x-auth-token": "gAAA"}
+        sent = front.request("/image/v2/images", headers).headers
+
+        assert sent["x-scopeway-target"] == f"image@{expression}"
+        assert sent["x-scopeway-route"] == "fanout"
+        assert sent["x-auth-token"] == f"gAAA~1~*:cloud-1;image:{expression}"
+        assert "x-envoy-retry-on" not in sent
+
+    def test_a_fanout_keeps_credentials_for_the_collector(self, front: Any) -> None:
+        headers = {"x-scope": "image:a&b", "x-service-token": "nova"}
+
+        assert front.request("/image/v2", headers).headers["x-service-token"] == "nova"
+
+    def test_the_answer_of_a_fanout_is_not_awaited_for_a_hint(self, front: Any) -> None:
+        headers = {"x-scope": "keystone:home;image:a&b", "x-auth-token": "gAAA"}
+
+        assert "x-scopeway-answer" not in front.request("/image/v2", headers).headers
+        headers["x-scope"] = "keystone:home;image:a|b"
+        assert "x-scopeway-answer" in front.request("/image/v2", headers).headers
+
+    @pytest.mark.parametrize("scope", ["image:cloud-2", "image:a|b", "image:local", ""])
+    def test_other_requests_are_not_marked(self, front: Any, scope: str) -> None:
+        sent = front.request("/image/v2", {"x-scope": scope}).headers
+
+        assert "x-scopeway-route" not in sent
+
+    def test_fanouts_are_limited_as_new_targets(self, new_filter: Any) -> None:
+        front = new_filter("front", max_targets=1)
+
+        assert front.request("/image/v2", {"x-scope": "image:a&b"}).answer is None
+        status, message = front.refusal("/image/v2", {"x-scope": "image:a&c"})
+        assert (status, message.partition(" at ")[0]) == (429, "too many different scopes")
+
+    @pytest.mark.parametrize("scope", ["*:a&b", "keystone:a^b", "nova:&[a=b];image:&[a=b]"])
+    def test_a_fanout_that_may_not_be_is_refused_with_a_column(
+        self, front: Any, scope: str
+    ) -> None:
+        status, message = front.refusal("/image/v2", {"x-scope": scope})
+
+        assert (status, message.partition(" ")[0]) == (400, "column")
+
     def test_operators_are_not_interpreted_by_the_lua(self, front: Any) -> None:
         sent = front.request("/image/v2", {"x-scope": "image:a^b%c&(d"})
 

@@ -239,12 +239,14 @@ def test_ids_in_other_places_of_a_path_are_unchanged(peer: Any, service: str, pa
     assert sent(peer, path, service=service) == path
 
 
-@pytest.mark.parametrize("entry", ["front", "peer", "dispatch"])
+@pytest.mark.parametrize("entry", ["front", "peer", "dispatch", "collect"])
 def test_a_path_that_cannot_work_with_a_foreign_id_is_refused(new_filter: Any, entry: str) -> None:
+    target = "block-storage@cloud-1"
     headers = {"x-auth-token": TOKEN, "x-scopeway-service": "block-storage"}
-    connection = {"scopeway": {"target": "block-storage@cloud-1"}}
+    headers |= {"x-scopeway-target": target} if entry == "collect" else {}
+    connection = {"scopeway": {"target": target}}
     path = f"/v3/{ID}/default-types/{ID}"
-    prefix = "" if entry == "dispatch" else "/block-storage"
+    prefix = "/block-storage" if entry in ("front", "peer") else ""
     lua = new_filter(entry)
     status, message = lua.refusal(prefix + path, headers, connection=connection)
 
@@ -346,7 +348,9 @@ class TestBodies:
         assert sent.body == text
         assert not sent.body_was_read
 
-    def test_front_and_dispatch_map_ids_in_a_body(self, new_filter: Any, request_: Any) -> None:
+    def test_front_dispatch_and_collect_map_ids_in_a_body(
+        self, new_filter: Any, request_: Any
+    ) -> None:
         method, service, path, document = request_
         text = json.dumps(document).replace("{}", ID)
         headers = {"x-auth-token": TOKEN, "content-length": str(len(text))}
@@ -356,7 +360,10 @@ class TestBodies:
         headers["x-scopeway-service"] = service
         dispatch = new_filter("dispatch").request(path, headers, connection=connection, **more)
 
-        assert front.body == dispatch.body == text.replace(ID, MOVED)
+        headers["x-scopeway-target"] = f"{service}@cloud-1"
+        collect = new_filter("collect").request(path, headers, **more)
+
+        assert front.body == dispatch.body == collect.body == text.replace(ID, MOVED)
 
 
 @pytest.mark.parametrize("request_", BODIES, ids=str)

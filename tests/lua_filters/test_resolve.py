@@ -32,7 +32,7 @@ def test_remembered_scopes_are_limited(modules: Any) -> None:
 
 def test_a_resolved_target_says_whether_it_is_foreign_and_has_several_clouds(modules: Any) -> None:
     resolve = modules["resolve"]
-    resolved = resolve.resolve("image:cloud-2|cloud-3;network:[region=eu];nova:local")
+    resolved = resolve.resolve("image:cloud-2|cloud-3;network:[region=eu];nova:local;cinder:a&b")
 
     def target(service: str, *name: str) -> dict[str, Any]:
         return modules.to_dict(resolve.target(resolved, service, *name))
@@ -40,15 +40,34 @@ def test_a_resolved_target_says_whether_it_is_foreign_and_has_several_clouds(mod
     assert target("image") == {
         "name": "image@cloud-2|cloud-3",
         "foreign": True,
+        "fanout": False,
         "spread": True,
         "issuer": "cloud-1",
     }
     assert target("network") == {
         "name": "network@[region=eu]",
         "foreign": True,
+        "fanout": False,
         "spread": True,
         "issuer": "cloud-1",
     }
-    assert target("compute") == {"name": "compute@cloud-1", "foreign": False, "spread": False}
-    assert target("identity") == {"name": "identity@cloud-1", "foreign": False, "spread": False}
+    assert target("block-storage") == {
+        "name": "block-storage@a&b",
+        "foreign": True,
+        "fanout": True,
+        "spread": False,
+        "issuer": "cloud-1",
+    }
+    assert target("compute") == {
+        "name": "compute@cloud-1",
+        "foreign": False,
+        "fanout": False,
+        "spread": False,
+    }
+    assert target("identity") == {
+        "name": "identity@cloud-1",
+        "foreign": False,
+        "fanout": False,
+        "spread": False,
+    }
     assert target("image", "identity.validate")["name"] == "identity.validate@cloud-2|cloud-3"

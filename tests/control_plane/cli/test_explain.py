@@ -52,12 +52,39 @@ def test_explain_exits_0_for_a_route_and_names_the_clouds_in_order(
         "outcome": "route",
         "status": None,
         "reason": None,
+        "operator": None,
         "clouds": ["cloud-3", "cloud-2"],
         "skipped": {"cloud-9": "no cloud is named cloud-9"},
         "rules": {"cloud-3": "accept[0]", "cloud-2": "accept[0]"},
         "limits": {},
         "warnings": [],
     }
+
+
+def test_explain_lists_members_and_missing_clouds_of_a_fanout(explain: Callable[..., Any]) -> None:
+    outcome = explain("{image:cloud-3 & cloud-9 & cloud-2}", "--format", "json")
+    told = json.loads(outcome.out)
+
+    assert (outcome.status, told["outcome"], told["operator"]) == (0, "fanout", "&")
+    assert told["clouds"] == ["cloud-3", "cloud-2"]
+    assert told["skipped"] == {"cloud-9": "no cloud is named cloud-9"}
+    assert told["rules"] == {"cloud-3": "accept[0]", "cloud-2": "accept[0]"}
+
+
+@pytest.mark.parametrize(
+    ("operator", "words"),
+    [("&", "all of cloud-3, cloud-2"), ("^", "the one that has it of cloud-3, cloud-2")],
+)
+def test_explain_prints_members_and_missing_clouds_of_a_fanout(
+    explain: Callable[..., Any], operator: str, words: str
+) -> None:
+    outcome = explain(f"{{image:cloud-3 {operator} cloud-9 {operator} cloud-2}}")
+    lines = [" ".join(line.split()) for line in outcome.out.splitlines()]
+
+    assert outcome.status == 0
+    assert f"goes to {words}" in lines
+    assert "missing cloud-9: no cloud is named cloud-9" in lines
+    assert "policy cloud-2: accept[0]" in lines
 
 
 def test_explain_without_a_scope_names_the_cloud_itself(explain: Callable[..., Any]) -> None:
@@ -71,7 +98,9 @@ def test_explain_without_a_scope_names_the_cloud_itself(explain: Callable[..., A
     [
         ("{image:cloud-9}", "image@cloud-9", 404, "no cloud is named cloud-9"),
         ("{image:cloud-4}", "image@cloud-4", 403, "cloud-4"),
-        ("{image:cloud-2 & cloud-3}", "image@cloud-2&cloud-3", 501, "'&'"),
+        ("{image:cloud-2 % cloud-3}", "image@cloud-2%cloud-3", 501, "'%' divides"),
+        ("{image:cloud-2 & [tier=edge]}", "image@cloud-2&[tier=edge]", 501, "'&' joins"),
+        ("{*:cloud-2 & cloud-3}", None, 400, "column 12: '*' takes no '&'"),
         ("{image:cloud-5}", "image@cloud-5", 503, "--insecure-peers"),
         ("{image:cloud-1 |}", None, 400, "column 17: "),
     ],

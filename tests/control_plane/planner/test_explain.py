@@ -48,6 +48,34 @@ def test_an_explanation_names_the_clouds_in_order_and_the_skipped_ones() -> None
     )
 
 
+def test_an_explanation_of_a_fanout_lists_members_and_missing_clouds_with_the_rules() -> None:
+    assert explained("{glance: closed & cloud-2 & local & nowhere}") == Explanation(
+        target="image@closed&cloud-2&cloud-1&nowhere",
+        outcome="fanout",
+        operator="&",
+        clouds=("cloud-2", "cloud-1"),
+        skipped={
+            "closed": "closed does not let cloud-1 use its image service: it has no accept rules",
+            "nowhere": "no cloud is named nowhere",
+        },
+        rules={"cloud-2": "accept[0]"},
+    )
+
+
+def test_an_explanation_of_a_fanout_keeps_members_whose_peer_denies_the_method() -> None:
+    reads = AcceptRule(clouds=(CloudPattern(name="cloud-1"),), methods=("GET",))
+    peer = Peer(address="127.0.0.1", port=8443)
+    reader = Cloud(name="reader", services=SERVICES, accept=(reads,), peer=peer)
+    clouds = CLOUDS.apply({"reader": reader})
+
+    explanation = explain_request(
+        "{glance: reader & cloud-2}", "image", HOME, clouds, PlanSettings(), "DELETE"
+    )
+
+    assert (explanation.outcome, explanation.clouds) == ("fanout", ("reader", "cloud-2"))
+    assert explanation.rules["reader"] == "denied: its rule accept[0] allows GET"
+
+
 def test_an_unbound_service_is_explained_as_the_local_cloud() -> None:
     explanation = explained("")
 
@@ -89,6 +117,7 @@ def test_an_explanation_can_be_encoded_as_json() -> None:
         "outcome": "route",
         "status": None,
         "reason": None,
+        "operator": None,
         "clouds": ["cloud-2"],
         "skipped": {},
         "rules": {"cloud-2": "accept[0]"},

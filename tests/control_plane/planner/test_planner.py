@@ -155,9 +155,6 @@ def test_a_validation_is_routed_to_the_issuer_with_its_identity_mapping() -> Non
             "issuer does not let cloud-1 use its identity service: its rule accept[0] allows "
             "identity.validate",
         ),
-        ("image@cloud-1&cloud-2", 501, "the operator '&' is not supported yet"),
-        ("image@cloud-1|cloud-2^cloud-3", 501, "the operator '^' is not supported yet"),
-        ("image@cloud-9|(cloud-2|(cloud-1%local))", 501, "the operator '%' is not supported yet"),
         (
             "identity.validate@stranger",
             404,

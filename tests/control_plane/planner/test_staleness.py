@@ -69,8 +69,8 @@ def test_an_error_in_the_target_itself_is_unchanged_while_the_registry_is_unreac
     plan = Rejection(status=400, reason="column 1: no such thing")
 
     assert mark_stale(plan, UNTIL) is plan
-    assert told("image@cloud-2&cloud-7") == Rejection(
-        status=501, reason="the operator '&' is not supported yet"
+    assert told("image@cloud-2|cloud-7&local") == Rejection(
+        status=501, reason="'|' joins no part that has '&' in it"
     )
 
 

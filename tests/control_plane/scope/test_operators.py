@@ -1,9 +1,9 @@
-"""The tree form of scopes, and the operators that are not supported yet."""
+"""The tree form of scopes, and the operators that an expression has besides `|`."""
 
 import pytest
 
 from scope_text import canonical
-from scopeway.control_plane.scope import parse_expression, parse_scope, unsupported_operator
+from scopeway.control_plane.scope import operator_other_than_or, parse_expression, parse_scope
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,12 @@ def test_a_scope_is_shown_with_its_bindings_sorted(text: str, form: str) -> None
         ("a%b", "%"),
         ("a | b & c", "&"),
         ("a | (b ^ c) | d & e", "^"),
+        ("a & (b % c)", "%"),
+        ("a | b & c ^ d % e", "%"),
+        ("&[a=b]", "&"),
+        ("[a=b] | &[a=b]", "&"),
+        ("(a & b) ^ c", "^"),
     ],
 )
-def test_an_unsupported_operator_is_found_at_any_depth(text: str, operator: str | None) -> None:
-    assert unsupported_operator(parse_expression(text)) == operator
+def test_an_operator_other_than_or_is_found_at_any_depth(text: str, operator: str | None) -> None:
+    assert operator_other_than_or(parse_expression(text)) == operator

@@ -42,7 +42,8 @@ def compiled(case: Path) -> bytes:
         told["direct"] = tuple(map(place, told["direct"]))
     settings = PlanSettings(**told)
     name = document["target"]
-    return compile_cluster(name, plan_target(parse_target(name), caller, inventory, settings))
+    plan = plan_target(parse_target(name), caller, inventory, settings)
+    return compile_cluster(name, plan, collector="/run/scopeway")
 
 
 def _manifest(short: dict[str, Any]) -> dict[str, Any]:

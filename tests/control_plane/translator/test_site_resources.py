@@ -37,6 +37,7 @@ GOLDEN = Path(__file__).parents[2] / "testdata" / "site"
 
 FRONT = Front(address="127.0.0.1", port=8080)
 PEER = Peer(address="127.0.0.1", port=8443)
+COLLECTOR = "/run/scopeway"
 SITE = Cloud(
     name="cloud-1",
     front=Front(address="127.0.0.1", port=8080, ports={"image": 9292}),
@@ -46,20 +47,27 @@ SENSOR = ServiceType(name="sensor", aliases=("probe",), forward=("authorization"
 SENSOR_TYPES, _ = declare([SENSOR])
 
 
-def listeners(cloud: Cloud, *, trust_domain: str | None = None) -> Mapping[str, bytes]:
-    return site_resources(cloud, trust_domain=trust_domain)[LISTENER]
+def listeners(
+    cloud: Cloud, *, trust_domain: str | None = None, collector: str = ""
+) -> Mapping[str, bytes]:
+    return site_resources(cloud, trust_domain=trust_domain, collector=collector)[LISTENER]
 
 
-def routes(cloud: Cloud) -> Mapping[str, bytes]:
-    return site_resources(cloud)[ROUTE]
+def routes(cloud: Cloud, *, collector: str = "") -> Mapping[str, bytes]:
+    return site_resources(cloud, collector=collector)[ROUTE]
 
 
 def filters(cloud: Cloud, *, trust_domain: str | None = None) -> Mapping[str, bytes]:
     return site_resources(cloud, trust_domain=trust_domain)[EXTENSION]
 
 
+def all_listeners(cloud: Cloud) -> Mapping[str, bytes]:
+    return listeners(cloud, collector=COLLECTOR)
+
+
 def all_routes(cloud: Cloud) -> Mapping[str, bytes]:
-    return {**routes(cloud), "peer": peer_routes(policy_of(cloud), Inventory()).body}
+    peer = peer_routes(policy_of(cloud), Inventory()).body
+    return {**routes(cloud, collector=COLLECTOR), "peer": peer}
 
 
 def decoded(message: type[betterproto2.Message], bodies: Mapping[str, bytes]) -> dict[str, Any]:
@@ -71,7 +79,7 @@ class TestGolden:
 
     @pytest.mark.parametrize(
         ("kind", "message", "make"),
-        [("listeners", Listener, listeners), ("routes", RouteConfiguration, all_routes)],
+        [("listeners", Listener, all_listeners), ("routes", RouteConfiguration, all_routes)],
     )
     def test_resources_of_a_site_equal_the_golden_files(
         self, rewrite: bool, kind: str, message: Any, make: Any
@@ -100,6 +108,20 @@ class TestResourceNames:
         assert made[EXTENSION].keys() == {
             *("links", "lua/dispatch", "lua/front", "lua/front/image", "lua/peer")
         }
+
+    def test_a_site_with_a_collector_has_a_listener_for_it(self) -> None:
+        without, made = site_resources(SITE), site_resources(SITE, collector=COLLECTOR)
+
+        assert made[LISTENER].keys() - without[LISTENER].keys() == {"collect"}
+        assert made[ROUTE].keys() - without[ROUTE].keys() == {"collect"}
+        assert made[EXTENSION].keys() - without[EXTENSION].keys() == {"lua/collect"}
+        for type_url, resources in without.items():  # and nothing else differs
+            assert resources.items() <= made[type_url].items()
+
+    def test_a_site_without_a_front_has_no_listener_for_a_collector(self) -> None:
+        cloud = Cloud(name="cloud-1", peer=PEER)
+
+        assert site_resources(cloud, collector=COLLECTOR) == site_resources(cloud)
 
     def test_a_cloud_without_front_and_peer_has_no_listeners(self) -> None:
         made = site_resources(Cloud(name="cloud-1"))

@@ -71,11 +71,14 @@ def front(request: Message, listener: str | None, moved: Any) -> Sent:
     headers = sent.headers
     is_plain = service in model.HTTP
     expression = target.partition("@")[2]
-    if expression != model.SITE:
+    if is_plain and expression != model.SITE:
+        crossing = NEEDED | model.HTTP[service].keys()
+        headers = {name: value for name, value in headers.items() if name in crossing}
+    if _is_fanout(expression):
+        headers["x-scopeway-route"] = "fanout"
+    elif expression != model.SITE:
         headers.pop("x-service-token", None)
         if is_plain:
-            crossing = NEEDED | model.HTTP[service].keys()
-            headers = {name: value for name, value in headers.items() if name in crossing}
             headers["x-scopeway-route"] = "http"
         if re.search(r"[|\[]", expression) and request.method in {"GET", "HEAD"}:
             headers["x-envoy-retry-on"] = "gateway-error,retriable-status-codes,reset"
@@ -154,7 +157,8 @@ def _other(
     expression, identity = scope.at(service), scope.at("identity")
     if bare is not None:
         headers["x-auth-token"] = f"{bare}~1~{scope.completed}"
-        if expression != identity and re.fullmatch("[a-z0-9-]+", identity):
+        issued = expression != identity and re.fullmatch("[a-z0-9-]+", identity)
+        if issued and not _is_fanout(expression):
             sent.awaited.update(answer="foreign user", issuer=identity)
     return sent, scope, f"{service}@{expression}"
 
@@ -165,6 +169,10 @@ def _plain(
     scope = _first(_one(request, "x-scope")) or path_scope
     sent = Sent(headers=headers, body=request.body)
     return sent, scope, f"{service}@{scope.at(service) if scope else model.SITE}"
+
+
+def _is_fanout(expression: str) -> bool:
+    return bool({"&", "^"}.intersection(expression))
 
 
 def _identity(

@@ -135,7 +135,8 @@ def _completed(text: str, data: bytes) -> None:
         target = _lua()["resolve"].target(resolved, service)
         assert target.name == f"{service}@{expression}"
         assert target.foreign == (expression != model.SITE)
-        assert target.spread == bool({"|", "["}.intersection(expression))
+        assert target.fanout == bool({"&", "^"}.intersection(expression))
+        assert target.spread == (not target.fanout and bool({"|", "["}.intersection(expression)))
         is_name = not set(identity).difference("abcdefghijklmnopqrstuvwxyz0123456789-")
         assert target.issuer == (identity if is_name and expression != identity else None)
 

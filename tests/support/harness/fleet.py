@@ -132,7 +132,11 @@ class ControlPlane:
     def _site_resources(self, cloud: Cloud, setup: Setup) -> SiteResources:
         made = dict(
             site_resources(
-                cloud, setup.access_log, earlier=setup.earlier, trust_domain=self.trust_domain
+                cloud,
+                setup.access_log,
+                earlier=setup.earlier,
+                collector=setup.collector,
+                trust_domain=self.trust_domain,
             )
         )
         if self._lua is not None:
@@ -180,22 +184,41 @@ class Fleet(Services):
         return condition()
 
     def site(
-        self, name: str, *, peer: bool = True, ports: tuple[str, ...] = (), **spec: Any
+        self,
+        name: str,
+        *,
+        peer: bool = True,
+        ports: tuple[str, ...] = (),
+        collector: Path | None = None,
+        labels: Mapping[str, str] | None = None,
+        **spec: Any,
     ) -> Cloud:
-        """Register a cloud with a front (and a peer), and start its Envoy."""
+        """Register a cloud with a front (and a peer), and start its Envoy.
+
+        `collector`: the folder of the sockets that the Envoy shares with a collector.
+        """
         first, second, *rest = free_ports(2 + len(ports))
         own = {**at(first), "ports": dict(zip(ports, rest, strict=True))}
         spec["front"] = {**own, **spec.get("front", {})}
         if peer:
             spec["peer"] = at(second)
-        cloud = manifest(name, **spec)
+        cloud = manifest(name, labels, **spec)
         self.control_plane.put(cloud)
-        self.start_envoy(name).wait_ready()
+        self.start_envoy(name, collector=collector).wait_ready()
         return cloud
 
-    def start_envoy(self, cloud: str) -> Envoy:
+    def collector_folder(self, cloud: str) -> Path:
+        """Return a new folder for the sockets between a cloud's Envoy and its collector."""
+        folder = self.folder / f"collector-{cloud}"
+        folder.mkdir(mode=0o750)
+        return folder
+
+    def start_envoy(self, cloud: str, *, collector: Path | None = None) -> Envoy:
         config = bootstrap(
-            cloud=cloud, xds=[("127.0.0.1", self.control_plane.port)], admin=("127.0.0.1", 0)
+            cloud=cloud,
+            xds=[("127.0.0.1", self.control_plane.port)],
+            admin=("127.0.0.1", 0),
+            collector=str(collector or ""),
         )
         if self.sites is not None:
             identity = to_metadata(self.sites.identity(cloud))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -113,6 +114,16 @@ class Connection:
             return Response(status=response.status, headers=response.headers, body=body)
         finally:
             response.close()
+
+
+class UnixConnection(Connection):
+    """The same to a unix socket."""
+
+    def __init__(self, path: Path, timeout: float = TIMEOUT) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(timeout)
+        self.socket.connect(str(path))
+        self._reader: _Reader | None = None
 
 
 def send(

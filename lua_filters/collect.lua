@@ -1,0 +1,47 @@
+-- `collect`: one cloud of a fan-out, asked by this site's own collector.
+--
+-- Contract: docs/envoy.md, "`collect`". The collector names the target, of one cloud and nothing else. It has
+-- bound the service to that cloud in the scope of the token.
+-- Cost: three calls on the handle.
+
+local adapter = require("adapter")
+local constants = require("constants")
+local project_ids = require("project_ids")
+local services = require("services")
+local targets = require("target")
+
+local match = string.match
+local HOME, SITE = services.HOME, constants.site
+
+local _M = {}
+
+
+local function on_request(handle)
+  local headers = handle:headers()
+  local name = headers:get("x-scopeway-target") or ""
+  local service, cloud = match(name, "^([a-z0-9-]+)@([a-z0-9-]+)$")
+  if not service then
+    return 400, "the collector names no target of one cloud"
+  elseif not HOME[service] or service == "identity" then
+    return 400, "no fan-out has the service '" .. service .. "'"
+  end
+  local admitted, problem = targets.admit({ name = name, foreign = cloud ~= SITE })
+  if not admitted then
+    return 429, problem
+  end
+  headers:replace("x-scopeway-service", service)
+  if cloud == SITE then
+    local status, message = project_ids.in_request(handle, headers, service)
+    if status then
+      return status, message
+    end
+  end
+  return adapter.PASS
+end
+
+
+function _M.envoy_on_request(handle)
+  adapter.on_request(handle, on_request)
+end
+
+return _M
