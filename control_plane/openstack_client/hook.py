@@ -1,35 +1,32 @@
-"""Adds the scope to the requests of an openstacksdk connection.
+"""Adds the scope to the requests of an openstacksdk connection, and reads Scopeway's responses.
 
 openstacksdk calls `attach_scope` before the first request of a connection whose configuration has
-`vendor_hook: scopeway.control_plane.client.hook:attach_scope`. The option `--scope` sets it. A
-clouds.yaml may set it too, for programs that use openstacksdk. Must not import openstacksdk.
+`vendor_hook: scopeway.control_plane.openstack_client.hook:attach_scope`. The option `--scope` sets
+it. A clouds.yaml may set it too, for programs that use openstacksdk. Must not import openstacksdk.
 """
 
-import json
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
 from typing import Protocol
 
 from scopeway.control_plane.errors import ControlPlaneError
+from scopeway.control_plane.openstack_client.responses import (
+    RejectionHook,
+    ReportHook,
+    ScopeRejected,
+)
+from scopeway.control_plane.openstack_client.sentences import is_fanout
+from scopeway.control_plane.openstack_client.summary import audience
 from scopeway.control_plane.scope import lexical_form, parse_scope
 
 HEADER = "X-Scope"
 
+REQUIRE = "X-Scope-Require"
+"""The header is "all" if a read is to fail unless every cloud of a fan-out answers."""
 
-REJECTED = "X-Scopeway-Rejected"
-"""The header is "true" if Scopeway produced the response, and not a service."""
+IN_COMMAND = "x_scope_command"
+"""The key of the configuration that tells the `openstack` command from other programs."""
 
-UNAUTHORIZED = 401
-
-
-class _Response(Protocol):
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-    @property
-    def status_code(self) -> int: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def url(self) -> str: ...
+__all__ = ["CannotAttachScope", "ScopeRejected", "attach_scope"]
 
 
 class _Transport(Protocol):
@@ -60,12 +57,10 @@ class CannotAttachScope(ControlPlaneError):
     """The scope cannot be sent, because the connection lacks something."""
 
 
-class ScopeRejected(ControlPlaneError):
-    """Scopeway cannot serve the scope; the text has the reason and the HTTP status."""
-
-
 def attach_scope(connection: _Connection) -> None:
     """Send the scope of the cloud's configuration (`x_scope`) with each following request.
+
+    With `x_scope_require: all`, a read fails unless every cloud of a fan-out answers.
 
     Raises:
         ScopeError: The configured text is not a scope.
@@ -73,41 +68,36 @@ def attach_scope(connection: _Connection) -> None:
             continue without the scope.
     """
     try:
-        scope = connection.config.config.get("x_scope")
+        config = connection.config.config
+        scope = config.get("x_scope")
         headers = connection.session.additional_headers
         if scope:
             parse_scope(str(scope))
-            connection.session.session.hooks["response"].append(RejectionHook().raise_if_rejected)
-            headers[HEADER] = lexical_form(str(scope))
+            lexical = lexical_form(str(scope))
+            hooks = connection.session.session.hooks["response"]
+            _remove_ours(hooks)
+            hooks.append(RejectionHook(lexical).raise_if_rejected)
+            if is_fanout(lexical):
+                required = _are_all_required(config)
+                told = audience(is_command=bool(config.get(IN_COMMAND)))
+                hooks.append(ReportHook(told, required=required).read_report)
+                if required:
+                    headers[REQUIRE] = "all"
+            headers[HEADER] = lexical
     except (AttributeError, ImportError, TypeError, ValueError) as error:
         raise CannotAttachScope(f"the scope cannot be sent: {error}") from error
 
 
-class RejectionHook:
-    """Ends the command at a rejection by Scopeway on one connection."""
+def _remove_ours(hooks: MutableSequence[Callable[..., None]]) -> None:
+    """Remove the hooks of an earlier connection: openstackclient makes several on one session."""
+    ours = (RejectionHook, ReportHook)
+    hooks[:] = [each for each in hooks if not isinstance(getattr(each, "__self__", None), ours)]
 
-    def __init__(self) -> None:
-        """Make a hook for one connection."""
-        self._unauthorized = ""
-        """The URL of the last response with status 401."""
 
-    def raise_if_rejected(self, response: _Response, *args: object, **kwargs: object) -> None:
-        """End the command with the reason if Scopeway rejected a request.
-
-        keystoneauth would hide the reason: it takes an error during version discovery for a service
-        without versions. A first 401 passes, because keystoneauth may log in anew and try again.
-
-        Raises:
-            ScopeRejected: The response is a rejection.
-        """
-        if response.headers.get(REJECTED) != "true":
-            return
-        if response.status_code == UNAUTHORIZED:
-            before, self._unauthorized = self._unauthorized, response.url
-            if before != response.url:
-                return
-        try:
-            message = json.loads(response.text)["error"]["message"]
-        except (KeyError, TypeError, ValueError):
-            message = response.text
-        raise ScopeRejected(f"{message} (HTTP {response.status_code})")
+def _are_all_required(config: Mapping[str, object]) -> bool:
+    value = config.get("x_scope_require")
+    if value and value != "all":
+        raise CannotAttachScope(
+            f"the scope cannot be sent: x_scope_require is {value!a}, not 'all'"
+        )
+    return bool(value)

@@ -1,12 +1,12 @@
-"""The option `--scope` of the `openstack` command, an extension of python-openstackclient.
+"""The options `--scope` and `--scope-require` of the `openstack` command.
 
-Defines the option, and checks its value before anything is sent. Every `openstack` command imports
-this module, so it imports nothing slow, and the scope language only for a scope. `hook` adds the
-header.
+This is an extension of python-openstackclient. It defines the options, and checks the scope before
+anything is sent. Every `openstack` command imports this module, so it imports nothing slow, and the
+scope language only for a scope. `hook` adds the headers, and reads the responses.
 
 openstackclient passes its parsed options to openstacksdk as configuration of the cloud, with
-precedence over clouds.yaml. The option sets `x_scope` and `vendor_hook` there. It does not depend
-on the authentication type.
+precedence over clouds.yaml. The options set `x_scope`, `x_scope_require` and `vendor_hook` there.
+They do not depend on the authentication type.
 """
 
 import argparse
@@ -19,14 +19,13 @@ API_VERSION_OPTION = "os_scopeway_api_version"
 DEFAULT_API_VERSION = "1"
 API_VERSIONS = ("1",)
 
-_VARIABLE = "OS_SCOPE"
-_SET_ASIDE = "SCOPEWAY_OS_SCOPE"
+_SET_ASIDE = "SCOPEWAY_"
 _VENDOR_HOOK = "scopeway.control_plane.openstack_client.hook:attach_scope"
 
 
 def build_option_parser(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add `--scope` to the options of the `openstack` command; openstackclient calls this."""
-    scope = _scope_of_environment()
+    """Add the options to those of the `openstack` command; openstackclient calls this."""
+    scope = _of_environment("OS_SCOPE")
     parser.add_argument(
         "--scope",
         metavar="<scope>",
@@ -37,21 +36,31 @@ def build_option_parser(parser: argparse.ArgumentParser) -> argparse.ArgumentPar
         help="Which cloud serves which service, e.g. '{keystone:cloud-1;glance:cloud-999}'"
         " (Env: OS_SCOPE)",
     )
+    parser.add_argument(
+        "--scope-require",
+        metavar="all",
+        dest="x_scope_require",
+        type=partial(_checked_require, parser),
+        default=_of_environment("OS_SCOPE_REQUIRE"),
+        help="'all': a read from several clouds ('&') fails unless every one of them answers"
+        " (Env: OS_SCOPE_REQUIRE)",
+    )
+    parser.set_defaults(x_scope_command=True)
     if scope is not None:
         parser.set_defaults(vendor_hook=_VENDOR_HOOK)
     return parser
 
 
-def _scope_of_environment() -> str | None:
-    """Return the scope in OS_SCOPE, and hide that variable from openstacksdk.
+def _of_environment(variable: str) -> str | None:
+    """Return the value of a variable OS_*, and hide the variable from openstacksdk.
 
     openstacksdk reads every variable OS_* as configuration. It would format the braces of a scope,
     and prefer a cloud made of this one variable to the only cloud of a clouds.yaml. The variable is
     renamed, so that a second command in this process, and its children, still find the scope.
     """
-    if _VARIABLE in os.environ:
-        os.environ[_SET_ASIDE] = os.environ.pop(_VARIABLE)
-    return os.environ.get(_SET_ASIDE) or None
+    if variable in os.environ:
+        os.environ[_SET_ASIDE + variable] = os.environ.pop(variable)
+    return os.environ.get(_SET_ASIDE + variable) or None
 
 
 class _SetScope(argparse.Action):
@@ -81,3 +90,9 @@ def _checked_scope(parser: argparse.ArgumentParser, text: str) -> str:
         return lexical_form(text)
     except ScopeError as error:
         parser.exit(2, f"{parser.prog}: error: argument --scope: {error}\n")
+
+
+def _checked_require(parser: argparse.ArgumentParser, text: str) -> str:
+    if text not in {"", "all"}:
+        parser.exit(2, f"{parser.prog}: error: argument --scope-require: {text!a} is not 'all'\n")
+    return text

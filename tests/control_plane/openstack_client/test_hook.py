@@ -7,7 +7,6 @@ import pytest
 
 from scopeway.control_plane.openstack_client.hook import (
     CannotAttachScope,
-    ScopeRejected,
     attach_scope,
 )
 from scopeway.control_plane.scope import ScopeError
@@ -66,43 +65,43 @@ def test_no_request_is_sent_without_its_scope_if_the_hook_fails(unknown: Any) ->
         attach_scope(unknown)
 
 
-def answer(text: str, *, status: int = 404, url: str = "http://a/", **headers: str) -> Any:
-    return SimpleNamespace(status_code=status, headers=headers, text=text, url=url)
+def test_a_fanout_may_require_all_clouds() -> None:
+    assert headers_for(x_scope="glance: a & b", x_scope_require="all") == {
+        "Other": "header",
+        "X-Scope": "image:a&b",
+        "X-Scope-Require": "all",
+    }
 
 
-def test_a_rejection_ends_the_command_with_its_reason() -> None:
-    """keystoneauth would say that the service has no versions."""
-    found = connection(x_scope="glance:cloud-9")
+def test_requests_for_one_cloud_do_not_require_all() -> None:
+    assert "X-Scope-Require" not in headers_for(x_scope="glance: a | b", x_scope_require="all")
+    assert headers_for(x_scope_require="all") == {"Other": "header"}
+
+
+@pytest.mark.parametrize("wrong", ["some", True, 1])
+def test_nothing_but_all_may_be_required(wrong: object) -> None:
+    with pytest.raises(CannotAttachScope, match=r"x_scope_require is .*, not 'all'"):
+        headers_for(x_scope="glance: a & b", x_scope_require=wrong)
+
+
+@pytest.mark.parametrize(
+    ("scope", "hooks"), [("glance:a|b", 1), ("glance:a&b", 2), ("nova:a^b", 2)]
+)
+def test_only_a_fanout_has_its_reports_read(scope: str, hooks: int) -> None:
+    found = connection(x_scope=scope)
     attach_scope(found)
-    (told,) = found.session.session.hooks["response"]
-    rejected = {"X-Scopeway-Rejected": "true"}
 
-    with pytest.raises(ScopeRejected, match=r"^no cloud is named cloud-9 \(HTTP 404\)$"):
-        told(answer('{"error": {"message": "no cloud is named cloud-9"}}', **rejected), timeout=1)
-    with pytest.raises(ScopeRejected, match=r"^upstream error \(HTTP 404\)$"):
-        told(answer("upstream error", **rejected))
+    assert len(found.session.session.hooks["response"]) == hooks
 
 
-def test_an_error_response_of_a_service_raises_nothing_in_the_hook() -> None:
-    found = connection(x_scope="glance:cloud-9")
+def test_a_second_connection_on_one_session_adds_no_second_hook() -> None:
+    """Else each failure would be told once for each connection."""
+    found = connection(x_scope="glance:a&b")
+    others = [print]
+    found.session.session.hooks["response"] = [*others]
+
     attach_scope(found)
-    (told,) = found.session.session.hooks["response"]
-
-    error = '{"error": {"message": "no such image"}}'
-    # what Scopeway makes of the header when a service sent it
-    for headers in ({}, {"X-Scopeway-Rejected": "false"}):
-        assert told(answer(error, **headers)) is None, "requests keeps the response"
-
-
-def test_the_first_401_is_left_to_keystoneauth_and_the_second_is_a_rejection() -> None:
-    found = connection(x_scope="glance:cloud-9")
     attach_scope(found)
-    (told,) = found.session.session.hooks["response"]
-    refused = answer(
-        '{"error": {"message": "expired"}}', status=401, **{"X-Scopeway-Rejected": "true"}
-    )
 
-    told(refused)
-    told(answer("{}", status=201, url="http://a/v3/auth/tokens"))
-    with pytest.raises(ScopeRejected, match=r"^expired \(HTTP 401\)$"):
-        told(refused)
+    assert found.session.session.hooks["response"][:1] == others
+    assert len(found.session.session.hooks["response"]) == 3

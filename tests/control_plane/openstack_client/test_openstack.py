@@ -30,6 +30,12 @@ class Recorder:
 
     url: str = ""
     requests: list[tuple[str, list[str] | None]] = field(default_factory=list)
+    required: set[str | None] = field(default_factory=set)
+    images: dict[str, object] = field(default_factory=lambda: {"images": []})
+    """The answer to a listing or creation of images, with this status and these headers."""
+    pages: int = 1
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def scopes(self) -> set[str | None]:
@@ -38,8 +44,10 @@ class Recorder:
     def answer(self, path: str) -> dict[str, object]:
         if path.endswith("/auth/tokens"):
             return {"token": self.token()}
-        if path.endswith("/v2/images"):
-            return {"images": []}
+        if "/v2/images" in path:
+            self.pages -= 1
+            next_page = {"next": f"/v2/images?marker={self.pages}"} if self.pages > 0 else {}
+            return {**next_page, **self.images}
         service, version = ("identity", "v3") if "identity" in path else ("image", "v2")
         links = [{"rel": "self", "href": f"{self.url}/{service}/{version}"}]
         about = {"id": f"{version}.9", "status": "CURRENT", "links": links}
@@ -70,8 +78,13 @@ def cloud() -> Iterator[Recorder]:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             recorder.requests.append((self.path, self.headers.get_all("X-Scope")))
             body = json.dumps(recorder.answer(self.path)).encode()
-            self.send_response(201 if self.command == "POST" else 200)
+            recorder.required.add(self.headers.get("X-Scope-Require"))
+            of_images = "/v2/images" in self.path
+            status = 201 if self.command == "POST" else 200
+            self.send_response((of_images and recorder.status) or status)
             self.send_header("X-Subject-Token", "a-token")
+            for name, value in recorder.headers.items() if of_images else ():
+                self.send_header(name, value)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -91,13 +104,16 @@ def cloud() -> Iterator[Recorder]:
         thread.join()
 
 
-def openstack(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def openstack(
+    folder: Path, *arguments: str, typed: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Runs the command with these variables and no other OS_*, in a folder for its clouds.yaml."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("OS_", "SCOPEWAY_"))}
     return subprocess.run(
         [sys.executable, "-m", "openstackclient.shell", *arguments],
         env={**inherited, "HOME": str(folder), **variables},
         cwd=folder,
+        input=typed,
         capture_output=True,
         text=True,
     )
@@ -241,3 +257,117 @@ def test_a_wrong_scope_in_clouds_yaml_is_refused_before_any_request(
     assert run.returncode == 1
     assert "column 1: no such service: 'glanze'" in run.stderr
     assert cloud.requests == []
+
+
+def openstack_on(folder: Path, cloud: Recorder, *command: str) -> subprocess.CompletedProcess[str]:
+    return openstack(folder, *command, OS_AUTH_URL=f"{cloud.url}/identity", **PASSWORD)
+
+
+FAN_OUT = ("--scope", "{keystone: cloud-1; glance: a & b & c}")
+FAILED = [
+    {"cloud": "b", "status": 503, "cause": "unreachable", "reason": "connection refused"},
+    {"cloud": "c", "status": 0, "cause": "timeout", "reason": "no answer after 10 s"},
+]
+SENTENCE = "2 of 3 clouds did not answer: b (503: connection refused), c (timeout)\n"
+
+
+def answer_in_part(cloud: Recorder) -> None:
+    image = {"scopeway:cloud": "a", "id": "4f", "name": "cirros", "status": "active"}
+    report = {"asked": 3, "answered": 1, "failed": FAILED}
+    cloud.images = {"images": [image], "scopeway:report": report}
+    cloud.headers = {"X-Scopeway-Report": "asked=3"}
+
+
+def test_clouds_that_did_not_answer_are_named_once_on_standard_error(
+    tmp_path: Path, cloud: Recorder
+) -> None:
+    answer_in_part(cloud)
+    cloud.pages = 3
+
+    run = openstack_on(tmp_path, cloud, "image", "list", "-f", "value", *FAN_OUT)
+
+    assert run.returncode == 0
+    assert run.stderr == SENTENCE
+    assert run.stdout == 3 * "4f cirros active\n"
+
+
+def test_the_interactive_shell_names_them_after_each_command(
+    tmp_path: Path, cloud: Recorder
+) -> None:
+    answer_in_part(cloud)
+    variables = {"OS_AUTH_URL": f"{cloud.url}/identity", **PASSWORD}
+
+    run = openstack(tmp_path, *FAN_OUT, typed=2 * "image list -f value\n", **variables)
+
+    assert run.stderr == 2 * SENTENCE
+    assert run.stdout.count("4f cirros active\n") == 2
+
+
+def test_a_read_that_requires_all_clouds_ends_with_a_non_zero_exit_status(
+    tmp_path: Path, cloud: Recorder
+) -> None:
+    answer_in_part(cloud)
+    report = cloud.images["scopeway:report"]
+    error = {"code": 502, "title": "Bad Gateway", "message": "all clouds are required"}
+    cloud.images = {"error": error, "scopeway:report": report}
+    cloud.status = 502
+    cloud.headers |= {"X-Scopeway-Rejected": "true"}
+
+    run = openstack_on(tmp_path, cloud, "image", "list", "--scope-require", "all", *FAN_OUT)
+
+    assert run.returncode == 1
+    assert run.stderr == f"all clouds are required (HTTP 502)\n{SENTENCE}"
+    assert run.stdout == ""
+    assert cloud.required == {"all"}
+
+
+def test_all_clouds_are_required_by_variable_and_by_clouds_yaml(
+    tmp_path: Path, cloud: Recorder
+) -> None:
+    answer_in_part(cloud)
+    hook = "scopeway.control_plane.openstack_client.hook:attach_scope"
+    clouds_yaml(tmp_path, cloud, x_scope="glance: a & b & c", vendor_hook=hook)
+    command = ("--os-cloud", "mine", "image", "list")
+
+    by_variable = openstack(tmp_path, *command, OS_SCOPE_REQUIRE="all")
+    assert (by_variable.returncode, by_variable.stderr) == (1, SENTENCE)
+
+    clouds_yaml(
+        tmp_path, cloud, x_scope="glance: a & b & c", x_scope_require="all", vendor_hook=hook
+    )
+    by_file = openstack(tmp_path, *command)
+    assert (by_file.returncode, by_file.stderr) == (1, SENTENCE)
+    assert cloud.required == {"all"}
+
+
+def test_a_creation_done_in_part_fails_and_says_what_to_repeat(
+    tmp_path: Path, cloud: Recorder
+) -> None:
+    results = [{"cloud": "a", "status": 201, "id": "4f"}, {**FAILED[0], "status": 503}]
+    message = "POST was done at a, and failed at b: connection refused (503)"
+    cloud.images = {"error": {"message": message}, "scopeway:report": {"results": results}}
+    cloud.status = 500
+    cloud.headers = {"X-Scopeway-Rejected": "true", "X-Scopeway-Report": "a;status=201"}
+
+    run = openstack_on(tmp_path, cloud, "image", "create", "cirros", "--scope", "glance: a & b")
+
+    assert run.returncode == 1
+    assert run.stderr == (
+        f"Image creation failed: {message} (HTTP 500)\n"
+        "  a: done (201), id 4f\n"
+        "  b: failed (503: connection refused)\n"
+        'repeat it at b only: --scope "image:b" --id 4f\n'
+    )
+
+
+def test_a_hostile_report_writes_nothing_to_the_terminal(tmp_path: Path, cloud: Recorder) -> None:
+    answer_in_part(cloud)
+    failed = [{"cloud": "\x1b]0;x\x07", "status": 500, "reason": "\x1b[2J\r" + "y" * 10**6}]
+    cloud.images["scopeway:report"] = {"asked": 3, "failed": failed}
+
+    run = openstack_on(tmp_path, cloud, "image", "list", "-f", "value", *FAN_OUT)
+
+    assert run.returncode == 0
+    assert run.stderr.startswith("1 of 3 clouds did not answer: \\x1b]0;x\\x07 (500: \\x1b[2J\\r")
+    assert len(run.stderr) < 300
+    assert run.stdout == "4f cirros active\n"

@@ -15,15 +15,19 @@ HOOK = "scopeway.control_plane.openstack_client.hook:attach_scope"
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """No scope in the environment, and none left behind."""
-    for name in ("OS_SCOPE", "SCOPEWAY_OS_SCOPE"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
+    for name in ("OS_SCOPE", "OS_SCOPE_REQUIRE"):
+        for prefix in ("", "SCOPEWAY_"):
+            monkeypatch.setenv(prefix + name, "")
+            monkeypatch.delenv(prefix + name)
     return monkeypatch
 
 
 def options(*arguments: str) -> dict[str, object]:
+    """Return the options that are set, without the one that each command has."""
     parser = build_option_parser(argparse.ArgumentParser(prog="openstack"))
-    return vars(parser.parse_known_args(arguments)[0])
+    found = vars(parser.parse_known_args(arguments)[0])
+    assert found.pop("x_scope_command") is True
+    return {name: value for name, value in found.items() if value is not None}
 
 
 @pytest.mark.parametrize(
@@ -42,7 +46,7 @@ def test_the_scope_option_is_read_at_any_place_into_the_lexical_form(
 
 
 def test_a_command_without_a_scope_keeps_the_hook_of_the_cloud() -> None:
-    assert options("image", "list") == {"x_scope": None}
+    assert options("image", "list") == {}
 
 
 def test_the_environment_variable_sets_scope_and_hook(environment: pytest.MonkeyPatch) -> None:
@@ -70,7 +74,7 @@ def test_the_last_value_of_the_environment_variable_is_used(
 
     assert options()["x_scope"] == "image:b"
     environment.setenv("OS_SCOPE", "")
-    assert options() == {"x_scope": None}
+    assert options() == {}
 
 
 def test_the_scope_option_wins_over_the_environment(environment: pytest.MonkeyPatch) -> None:
@@ -78,6 +82,35 @@ def test_the_scope_option_wins_over_the_environment(environment: pytest.MonkeyPa
 
     assert options("--scope", "glance:a")["x_scope"] == "image:a"
     assert options("--scope", "")["x_scope"] == ""
+
+
+def test_all_clouds_may_be_required_by_option_or_variable(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    assert options("image", "list", "--scope-require", "all") == {"x_scope_require": "all"}
+
+    environment.setenv("OS_SCOPE_REQUIRE", "all")
+    assert options() == {"x_scope_require": "all"}
+    assert "OS_SCOPE_REQUIRE" not in os.environ
+    assert options() == {"x_scope_require": "all"}
+    assert options("--scope-require", "")["x_scope_require"] == ""
+
+
+@pytest.mark.parametrize("arguments", [("--scope-require", "some"), ()])
+def test_nothing_but_all_may_be_required(
+    environment: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+) -> None:
+    environment.setenv("OS_SCOPE_REQUIRE", "some")
+
+    with pytest.raises(SystemExit) as end:
+        options(*arguments)
+
+    assert end.value.code == 2
+    assert capsys.readouterr().err == (
+        "openstack: error: argument --scope-require: 'some' is not 'all'\n"
+    )
 
 
 def test_a_wrong_scope_is_a_bad_argument_in_one_line(
