@@ -41,11 +41,8 @@ class CloudResult:
     reason: str = ""
     id: str = ""
     """The id of the resource that a write made or changed."""
-
-    @property
-    def done(self) -> bool:
-        """Whether the cloud did what the request asks for."""
-        return 200 <= self.status < 300
+    done: str = ""
+    """Whether it did a write: "yes", "no" or "perhaps"; "" if only the status is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +108,7 @@ def _clouds(found: object) -> tuple[CloudResult, ...]:
             cause=_text(entry.get("cause")),
             reason=_text(entry.get("reason")),
             id=_text(entry.get("id")),
+            done=_text(entry.get("done")),
         )
         for entry in entries
         if isinstance(entry, dict)

@@ -98,7 +98,8 @@ class RejectionHook:
 
     def _what_each_cloud_did(self, response: _Response, report: Report) -> str:
         if not report.results:
-            return sentences.not_answered(report)
+            told = sentences.names_failures(_message(response), report)
+            return "" if told else sentences.not_answered(report)
         path = urlsplit(response.url).path
         return sentences.done_in_part(response.request.method or "", path, self._scope, report)
 

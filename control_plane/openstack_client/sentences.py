@@ -18,8 +18,8 @@ _MESSAGE = 2000
 _FANOUT = "&^"
 _CREATED_WITH_ID = re.compile(r"/(images|flavors)/?$")
 """The ends of the paths whose POST takes the new id, with the option `--id` of `openstack`."""
-_NOT_DONE = frozenset({"unreachable", "policy", "unknown", "no-service", "cordoned", "not-asked"})
-"""Causes for which the cloud surely did nothing."""
+_NOT_SENT = frozenset({"unreachable", "policy", "unknown", "no-service", "cordoned", "not-asked"})
+"""Causes of a cloud that surely did not get the request."""
 _UNREACHABLE = re.compile(r"\S+ cannot be reached: ")
 
 
@@ -54,10 +54,15 @@ def not_answered(report: Report) -> str:
     return f"{counted}: {names}" if names else counted
 
 
+def names_failures(text: str, report: Report) -> bool:
+    """Return whether a text names the first clouds that did not answer."""
+    return bool(report.failed) and all(f"{each.cloud} (" in text for each in report.failed[:3])
+
+
 def done_with_other_ids(method: str, report: Report) -> str:
     """Return where a write was done if the clouds gave it different ids; else nothing."""
     ids = {each.id for each in report.results}
-    if len(ids) < 2 or not all(each.done for each in report.results):
+    if len(ids) < 2 or not all(_done(each, method) == "yes" for each in report.results):
         return ""
     clouds = ", ".join(f"{_name(each)} (id {shown(each.id, 100)})" for each in report.results)
     return f"{shown(method, 20)} was done at {clouds}"
@@ -77,30 +82,28 @@ def done_in_part(method: str, path: str, scope: str, report: Report) -> str:
     lines = [f"  {_name(each)}: {_outcome(each, method)}" for each in report.results[:MAX_NAMES]]
     if len(report.results) < report.asked or len(report.results) > MAX_NAMES:
         lines.append(f"  and {report.asked - len(lines)} more")
-    failed = [each for each in report.results if not _is_done(each, method)]
+    failed = [each for each in report.results if _done(each, method) != "yes"]
     if failed and len(failed) < len(report.results):
-        lines += _remedy(method, path, scope, report, failed)
-    return "\n".join(lines)
+        lines.append(_remedy(method, path, scope, report, failed))
+    return "\n".join(lines).rstrip()
 
 
-def _remedy(
-    method: str, path: str, scope: str, report: Report, failed: list[CloudResult]
-) -> list[str]:
+def _remedy(method: str, path: str, scope: str, report: Report, failed: list[CloudResult]) -> str:
     names = [each.cloud for each in failed]
     if not all(map(is_cloud_name, names)):
-        return []
+        return ""
     alone = _with_members(scope, names)
     option = f': --scope "{alone}"' if alone else ""
-    ids = {each.id for each in report.results if each.done}
+    ids = {each.id for each in report.results if each not in failed}
     if option and method == "POST" and _CREATED_WITH_ID.search(path) and len(ids) == 1:
         (chosen,) = ids
         if re.fullmatch(r"[A-Za-z0-9-]{1,64}", chosen):
             option += f" --id {chosen}"
     at = ", ".join(names)
-    if doubtful := [each.cloud for each in failed if _may_be_done(each)]:
-        unclear = ", ".join(doubtful)
-        return [f"first see whether it was done at {unclear}; then repeat it at {at} only{option}"]
-    return [f"repeat it at {at} only{option}"]
+    if unclear := [each.cloud for each in failed if _done(each, method) == "perhaps"]:
+        where = ", ".join(unclear)
+        return f"first see whether it was done at {where}; then repeat it at {at} only{option}"
+    return f"repeat it at {at} only{option}"
 
 
 def _with_members(scope: str, names: list[str]) -> str:
@@ -115,20 +118,23 @@ def _with_members(scope: str, names: list[str]) -> str:
     )
 
 
-def _may_be_done(result: CloudResult) -> bool:
-    """Return whether a cloud that failed may have done the write all the same."""
-    return (result.status == 0 or result.status >= 500) and result.cause not in _NOT_DONE
-
-
-def _is_done(result: CloudResult, method: str) -> bool:
-    return result.done or (method == "DELETE" and result.status == 404)
+def _done(result: CloudResult, method: str) -> str:
+    """Return whether a cloud did a write: "yes", "no" or "perhaps"."""
+    if result.done in {"yes", "no", "perhaps"}:
+        return result.done
+    if 200 <= result.status < 300 or (method == "DELETE" and result.status == 404):
+        return "yes"
+    return "no" if 300 <= result.status < 500 or result.cause in _NOT_SENT else "perhaps"
 
 
 def _outcome(result: CloudResult, method: str) -> str:
-    if not _is_done(result, method):
-        return f"failed ({_why(result)})"
     identity = f", id {shown(result.id, 100)}" if result.id else ""
-    return f"done ({result.status}){identity}"
+    match _done(result, method):
+        case "yes":
+            return f"done ({result.status}){identity}"
+        case "no":
+            return f"not done ({_why(result)})"
+    return f"perhaps done ({_why(result)})"
 
 
 def _name(result: CloudResult) -> str:

@@ -355,7 +355,7 @@ def test_a_creation_done_in_part_fails_and_says_what_to_repeat(
     assert run.stderr == (
         f"Image creation failed: {message} (HTTP 500)\n"
         "  a: done (201), id 4f\n"
-        "  b: failed (503: connection refused)\n"
+        "  b: not done (503: connection refused)\n"
         'repeat it at b only: --scope "image:b" --id 4f\n'
     )
 

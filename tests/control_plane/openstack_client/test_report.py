@@ -43,12 +43,15 @@ def test_blanks_around_the_report_in_the_body_mean_nothing() -> None:
 def test_the_report_of_a_write_has_each_cloud() -> None:
     results = [
         {"cloud": "a", "status": 201, "id": "4f", "location": "/v2/images/4f"},
-        {"cloud": "b", "status": 503, "reason": "refused"},
+        {"cloud": "b", "status": 0, "done": "perhaps", "reason": "broke off", "id": None},
     ]
 
     assert read_report("a", body({"results": results})) == Report(
         asked=2,
-        results=(CloudResult("a", 201, id="4f"), CloudResult("b", 503, reason="refused")),
+        results=(
+            CloudResult("a", 201, id="4f"),
+            CloudResult("b", reason="broke off", done="perhaps"),
+        ),
     )
 
 

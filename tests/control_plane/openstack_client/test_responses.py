@@ -92,6 +92,18 @@ def test_a_rejected_read_says_which_clouds_did_not_answer() -> None:
     assert error.value.report.failed[0].cloud == "b"
 
 
+def test_clouds_that_the_reason_names_are_not_named_twice() -> None:
+    message = "1 of 2 clouds failed: b (503 refused)"
+    refused = answer(
+        with_report(FAILED, message), status=502, X_Scopeway_Report="asked=2", **REJECTED
+    )
+
+    with pytest.raises(ScopeRejected) as error:
+        RejectionHook("image:a&b").raise_if_rejected(refused)
+
+    assert str(error.value) == f"{message} (HTTP 502)"
+
+
 def test_a_write_done_in_part_says_what_to_repeat() -> None:
     results = [
         {"cloud": "a", "status": 201, "id": "4f"},
@@ -112,7 +124,7 @@ def test_a_write_done_in_part_says_what_to_repeat() -> None:
     assert str(error.value) == (
         "POST was done at a, and failed at b: refused (503) (HTTP 500)\n"
         "  a: done (201), id 4f\n"
-        "  b: failed (503: refused)\n"
+        "  b: not done (503: refused)\n"
         'repeat it at b only: --scope "image:b" --id 4f'
     )
 

@@ -69,7 +69,7 @@ def test_a_write_done_in_part_says_what_was_done_where_and_what_to_repeat() -> N
     assert done_in_part(identity="cloud-1", image="a&b&c") == (
         "  a: done (201), id 4f-1\n"
         "  b: done (201), id 4f-1\n"
-        "  c: failed (503: connection refused)\n"
+        "  c: not done (503: connection refused)\n"
         'repeat it at c only: --scope "identity:cloud-1;image:c" --id 4f-1'
     )
 
@@ -98,13 +98,29 @@ def test_a_cloud_that_may_have_done_it_is_to_be_looked_at_first() -> None:
     )
 
 
+def test_the_collector_knows_best_whether_a_write_was_done() -> None:
+    results = (
+        CloudResult("a", 409, id="4f", done="yes"),
+        CloudResult("b", 0, done="no", reason="refused"),
+        CloudResult("c", 201, done="perhaps", reason="broke off"),
+    )
+
+    assert sentences.done_in_part("POST", "/images", "image:a&b&c", Report(3, results=results)) == (
+        "  a: done (409), id 4f\n"
+        "  b: not done (refused)\n"
+        "  c: perhaps done (201: broke off)\n"
+        "first see whether it was done at c; then repeat it at b, c only:"
+        ' --scope "image:b&c" --id 4f'
+    )
+
+
 def test_a_deletion_of_what_a_cloud_does_not_have_is_done() -> None:
     results = (CloudResult("a", 204), CloudResult("b", 404), CloudResult("c", 409, reason="in use"))
 
     assert sentences.done_in_part("DELETE", "/x", "image:a&b&c", Report(3, results=results)) == (
         "  a: done (204)\n"
         "  b: done (404)\n"
-        "  c: failed (409: in use)\n"
+        "  c: not done (409: in use)\n"
         'repeat it at c only: --scope "image:c"'
     )
 
