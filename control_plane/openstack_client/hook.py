@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
 from typing import Protocol
 
 from scopeway.control_plane.errors import ControlPlaneError
+from scopeway.control_plane.openstack_client.checked_scope import checked_scope
 from scopeway.control_plane.openstack_client.responses import (
     RejectionHook,
     ReportHook,
@@ -16,7 +17,6 @@ from scopeway.control_plane.openstack_client.responses import (
 )
 from scopeway.control_plane.openstack_client.sentences import is_fanout
 from scopeway.control_plane.openstack_client.summary import audience
-from scopeway.control_plane.scope import lexical_form, parse_scope
 
 HEADER = "X-Scope"
 
@@ -72,8 +72,7 @@ def attach_scope(connection: _Connection) -> None:
         scope = config.get("x_scope")
         headers = connection.session.additional_headers
         if scope:
-            parse_scope(str(scope))
-            lexical = lexical_form(str(scope))
+            lexical = checked_scope(str(scope))
             hooks = connection.session.session.hooks["response"]
             _remove_ours(hooks)
             hooks.append(RejectionHook(lexical).raise_if_rejected)

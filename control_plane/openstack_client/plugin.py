@@ -83,11 +83,11 @@ def _checked_scope(parser: argparse.ArgumentParser, text: str) -> str:
     Errors are printed here, because argparse would print seventy lines of usage before them.
     """
     # here, because every `openstack` command imports this module
-    from scopeway.control_plane.scope import ScopeError, lexical_form, parse_scope
+    from scopeway.control_plane.openstack_client.checked_scope import checked_scope
+    from scopeway.control_plane.scope import ScopeError
 
     try:
-        parse_scope(text)
-        return lexical_form(text)
+        return checked_scope(text)
     except ScopeError as error:
         parser.exit(2, f"{parser.prog}: error: argument --scope: {error}\n")
 

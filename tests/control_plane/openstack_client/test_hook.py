@@ -41,10 +41,14 @@ def test_requests_without_a_scope_have_no_scope_header(config: dict[str, object]
     assert headers_for(**config) == {"Other": "header"}
 
 
-@pytest.mark.parametrize("wrong", ["glanze:a", "glance:a\r\nX-Evil: 1", 42])
+@pytest.mark.parametrize("wrong", ["glance:a|", "no_service:a", "glance:a\r\nX-Evil: 1", 42])
 def test_an_invalid_scope_is_refused_before_the_request(wrong: object) -> None:
     with pytest.raises(ScopeError):
         headers_for(x_scope=wrong)
+
+
+def test_a_service_that_only_the_registry_knows_is_sent() -> None:
+    assert headers_for(x_scope="Sensor: a; glance: b")["X-Scope"] == "image:b;sensor:a"
 
 
 @pytest.mark.parametrize(

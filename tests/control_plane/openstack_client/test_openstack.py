@@ -250,12 +250,12 @@ def test_a_wrong_scope_in_clouds_yaml_is_refused_before_any_request(
     tmp_path: Path, cloud: Recorder
 ) -> None:
     hook = "scopeway.control_plane.openstack_client.hook:attach_scope"
-    clouds_yaml(tmp_path, cloud, x_scope="glanze:a", vendor_hook=hook)
+    clouds_yaml(tmp_path, cloud, x_scope="no_service:a", vendor_hook=hook)
 
     run = openstack(tmp_path, "--os-cloud", "mine", "image", "list")
 
     assert run.returncode == 1
-    assert "column 1: no such service: 'glanze'" in run.stderr
+    assert "column 1: no such service: 'no_service'" in run.stderr
     assert cloud.requests == []
 
 

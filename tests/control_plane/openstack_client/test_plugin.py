@@ -129,12 +129,37 @@ def test_a_wrong_scope_is_a_bad_argument_in_one_line(
 def test_a_wrong_scope_in_the_environment_is_refused(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    environment.setenv("OS_SCOPE", "glanze:a")
+    environment.setenv("OS_SCOPE", "no_service:a")
 
     with pytest.raises(SystemExit):
         options("image", "list")
 
-    assert "argument --scope: column 1: no such service: 'glanze'" in capsys.readouterr().err
+    assert "argument --scope: column 1: no such service: 'no_service'" in capsys.readouterr().err
+
+
+def test_a_service_that_only_the_registry_knows_is_left_to_the_front() -> None:
+    """The front knows the words of the registry, and suggests one for a mistyped word."""
+    assert options("--scope", "{sensor: a & b}")["x_scope"] == "sensor:a&b"
+    assert options("--scope", "{glanze: a}")["x_scope"] == "glanze:a"
+
+
+@pytest.mark.parametrize("word", ["sen_sor", "-sensor", "s.ensor", "s" * 41])
+def test_a_word_that_cannot_be_a_service_is_refused(
+    capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    with pytest.raises(SystemExit):
+        options("--scope", f"{{{word}: a}}")
+
+    assert "argument --scope: column 2: no such service" in capsys.readouterr().err
+
+
+def test_a_fanout_that_multiplies_is_refused_before_it_is_sent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        options("--scope", "{*: a & b}")
+
+    assert "argument --scope: column" in capsys.readouterr().err
 
 
 def test_a_line_break_in_a_scope_never_reaches_a_header() -> None:
