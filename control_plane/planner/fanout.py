@@ -77,6 +77,8 @@ def plan_fanout(
     caller: Cloud,
     inventory: Inventory,
     hop_to: Callable[[str], Hop | Rejection],
+    *,
+    lists: str = "",
 ) -> tuple[Fanout | Rejection, tuple[Skipped, ...]]:
     """Return the plan of a fan-out, and the clouds of it that cannot be asked, with the reasons.
 
@@ -85,6 +87,7 @@ def plan_fanout(
         caller: The cloud whose site asks.
         inventory: All clouds.
         hop_to: Returns how a cloud is reached, or why it cannot be asked.
+        lists: The lists of a declared service type (`clouds.service_type.lists_json`).
     """
     names = _clouds(fanout, caller, inventory)
     if not names:
@@ -109,7 +112,9 @@ def plan_fanout(
     size = len(",".join(members)) + len(missing_text(missing))
     if size > MAX_NAME_BYTES:
         return _too_many(f"names of more than {MAX_NAME_BYTES} bytes"), ()
-    plan = Fanout(operator=fanout.operator, members=tuple(members), missing=tuple(missing))
+    plan = Fanout(
+        operator=fanout.operator, members=tuple(members), missing=tuple(missing), lists=lists
+    )
     return plan, tuple(skipped)
 
 

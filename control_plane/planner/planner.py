@@ -12,6 +12,7 @@ from typing import assert_never
 from scopeway.control_plane.clouds.addresses import AllowedAddress
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.service_type import lists_json
 from scopeway.control_plane.planner.access import denial_reason, identity_mapping
 from scopeway.control_plane.planner.fanout import plan_fanout, read_fanout
 from scopeway.control_plane.planner.hops import direct_hop, peer_hop
@@ -77,11 +78,13 @@ def plan_with_skipped(
     if isinstance(fanout, Rejection):
         return fanout, ()
     if fanout is not None:
+        declared = inventory.service_type(target.service)
         return plan_fanout(
             fanout,
             caller,
             inventory,
             lambda name: _hop(name, target.service, caller, inventory, settings),
+            lists=lists_json(declared) if declared is not None else "",
         )
 
     hops: list[Hop] = []

@@ -318,7 +318,8 @@ def collect() -> CollectHost:
     )
     host.request_headers_to_remove.extend(FANOUT_QUESTIONS)
     host.response_headers_to_remove.extend(_FANOUT_HEADERS)
-    rest = b"".join(field_bytes(_ROUTES, bytes(route)) for route in (other, _no_target()))
+    others = (_plain_http(), other, _no_target())
+    rest = b"".join(field_bytes(_ROUTES, bytes(route)) for route in others)
     return CollectHost(head=bytes(host), own=OwnRoute(fields=bytes(own)), rest=rest)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lua_envoy import Filter, make_filter
+from lua_envoy import SERVICES, Filter, make_filter
 
 ID = "1f" * 16
 
@@ -87,3 +87,32 @@ def test_the_names_of_targets_are_limited() -> None:
     assert asked("c9").status == 429
     assert asked("c1") is None
     assert asked("cloud-1") is None
+
+
+@pytest.fixture
+def collect_sensors() -> Filter:
+    services = {**SERVICES, "sensor": "sensor", "probe": "sensor"}
+    return make_filter("collect", services=services, http={"sensor": {}})
+
+
+def test_a_service_with_the_protocol_http_has_a_route_of_its_own(collect_sensors: Filter) -> None:
+    headers = {"x-scopeway-target": "sensor@cloud-2", "authorization": "Bearer forwarded"}
+    sent = collect_sensors.request(f"/v3/{ID}/readings", headers)
+
+    assert sent.answer is None
+    assert sent.headers["x-scopeway-route"] == "http"
+    assert sent.headers["authorization"] == "Bearer forwarded"  # the front decides what crosses
+    assert sent.headers[":path"] == f"/v3/{ID}/readings"
+
+
+def test_no_other_service_has_that_route(collect_sensors: Filter) -> None:
+    sent = collect_sensors.request("/v2/images", {"x-scopeway-target": "image@cloud-2"})
+
+    assert "x-scopeway-route" not in sent.headers
+
+
+def test_no_id_is_mapped_for_a_service_with_the_protocol_http(collect_sensors: Filter) -> None:
+    token = "token~1~*:cloud-2;sensor:cloud-1"
+    headers = {"x-scopeway-target": "sensor@cloud-1", "x-auth-token": token}
+
+    assert collect_sensors.request(f"/v3/{ID}/x", headers).headers[":path"] == f"/v3/{ID}/x"

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scopeway.control_plane.clouds.declared_types import declare
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Endpoint, Service
+from scopeway.control_plane.clouds.service_type import ServiceList, ServiceType
 from scopeway.control_plane.planner.fanout import MAX_CLOUDS, MAX_NAME_BYTES, no_collector
 from scopeway.control_plane.planner.plan import Fanout, Missing, Plan, Rejection, Route, Skipped
 from scopeway.control_plane.planner.planner import PlanSettings, plan_target, plan_with_skipped
@@ -90,6 +92,22 @@ def test_clouds_that_cannot_be_asked_are_missing_in_the_order_of_the_expression(
         Skipped(cloud="closed", reason=denied, cause="policy"),
         Skipped(cloud="empty", reason="empty has no image service", cause="no-service"),
     )
+
+
+def test_a_fanout_of_a_declared_service_type_says_what_its_lists_look_like() -> None:
+    readings = ServiceList(path="/readings", key="readings", id="id")
+    declared, _ = declare([ServiceType(name="sensor", lists=(readings,))])
+    clouds = CLOUDS.with_service_types(declared)
+    for name in ("a", "b"):
+        sensors = cloud(name, services={"sensor": SERVICES["image"]})
+        clouds = clouds.apply({name: sensors})
+    plan = planned("sensor@a&b", clouds)
+
+    assert isinstance(plan, Fanout)
+    assert plan.lists == '[{"path":"/readings","key":"readings","id":"id"}]'
+    plan = planned("image@c&home", clouds)
+    assert isinstance(plan, Fanout)
+    assert plan.lists == ""
 
 
 def test_a_cordoned_cloud_is_missing_with_a_503() -> None:
