@@ -10,17 +10,22 @@ from dataclasses import dataclass
 
 from rpds import HashTrieMap
 
-from scopeway.control_plane.catalog.cordons import Cordons
+from scopeway.control_plane.catalog.kept_entries import KeptEntries
 from scopeway.control_plane.catalog.mass_loss import Loss, MassLossLimits, RecentLosses
+from scopeway.control_plane.catalog.service_references import ServiceReferences
 from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.declared_types import DeclaredTypes, declare
 from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
 from scopeway.control_plane.clouds.inventory import Inventory, split_changes
 from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.collections.listing import listed
 from scopeway.control_plane.registry.interface import Batch, Place
 from scopeway.xds.steps import Steps, finish
 
 _OTHERS_SHOWN = 3
+HELD_TYPE = "service-type/"
+"""What a held service type is called, before its name, where clouds are called by their names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +35,19 @@ class Change:
     inventory: Inventory
     clouds: frozenset[str]
     """The names whose cloud came, went, became another value, or whose cordon did; nothing else."""
+    service_types: frozenset[str]
+    """The declared types that came, went or became other values, by official name."""
     problems: Mapping[Place, InvalidCloud]
     """All that is wrong with the registry now, whichever batch brought it."""
     new_problems: tuple[InvalidCloud, ...]
     """Those of them that this batch has brought: what is worth a line in the log."""
+    new_undeclared: tuple[str, ...] = ()
+    """The service types that manifests name and that are not declared, since this batch."""
+
+    @property
+    def is_any(self) -> bool:
+        """Whether the inventory differs from the one before."""
+        return bool(self.clouds or self.service_types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +66,11 @@ class Catalog:
         self._places: dict[str, set[Place]] = {}
         """A cloud's name to the places whose entries bear it; no empty sets."""
         limits = limits or MassLossLimits()
-        self._cordons = Cordons(window=limits.window)
+        self._cordons = KeptEntries(Cordon, lambda bad: bad.cordon, window=limits.window)
+        self._types = KeptEntries(ServiceType, lambda bad: bad.service_type, window=limits.window)
+        self._conflicts: Mapping[Place, InvalidCloud] = {}
+        """What is wrong with service types that are valid alone."""
+        self._references = ServiceReferences()
         self._inventory = Inventory()
         self._losses = RecentLosses(limits)
         self._held: dict[str, Place] = {}
@@ -69,22 +87,40 @@ class Catalog:
     def held(self) -> Mapping[str, Place]:
         """The clouds that stay as they were after a mass loss, to where they had stood.
 
-        Of one that is registered again, but whose cordon was lost, that of the cordon.
+        Of one that is registered again, but whose cordon was lost, that of the cordon. Service
+        types that stay are among them, as `service-type/<name>`.
         """
-        if not self._cordons.held:
+        if not (self._cordons.held or self._types.held):
             return self._held
-        return {name: held.place for name, held in self._cordons.held.items()} | self._held
+        types = {f"{HELD_TYPE}{name}": held.place for name, held in self._types.held.items()}
+        cordons = {name: held.place for name, held in self._cordons.held.items()}
+        return types | cordons | self._held
+
+    @property
+    def undeclared(self) -> ServiceReferences:
+        """The service types that manifests name and that are not declared, as of the last batch."""
+        return self._references
 
     def release(self, names: Collection[str]) -> Change:
-        """Give up clouds, and cordons, that are held; other names have no effect. O(names)."""
+        """Give up what is held, by its names in `held`; other names have no effect. O(names)."""
+        before = self._inventory
         self._new_problems = {}
         released = [name for name in names if name in self._held]
         for name in released:
             self._is_held_no_more(name)
         lifted = {name: cordon for name in names if (cordon := self._cordons.release(name))}
-        self._forget_problems(cordon.place for cordon in lifted.values())
-        self._inventory = self._inventory.apply({}, released).with_cordons(dict.fromkeys(lifted))
-        return self._change((*released, *lifted))
+        types = [
+            gone
+            for name in names
+            if name.startswith(HELD_TYPE)
+            and (gone := self._types.release(name.removeprefix(HELD_TYPE)))
+        ]
+        self._forget_problems(each.place for each in lifted.values())
+        self._forget_problems(each.place for each in types)
+        inventory = before.apply({}, released).with_cordons(dict.fromkeys(lifted))
+        if types:
+            inventory = inventory.with_service_types(finish(self._declare()))
+        return finish(self._change(inventory, (*released, *lifted)))
 
     def apply(self, batch: Batch, *, now: float) -> Change:
         """Take over a batch. O(entries of the batch).
@@ -117,21 +153,33 @@ class Catalog:
         cordons = self._change_cordons(batch, now, losses=losses, mass_loss=bool(undone))
         yield
         inventory = self._inventory
+        if self._change_types(batch, now, losses=losses, mass_loss=bool(undone)):
+            inventory = inventory.with_service_types((yield from self._declare()))
         for names in split_changes((*upserts, *lost), upserts.get, self._inventory.get):
             inventory = inventory.apply(
                 {name: upserts[name] for name in names if name in upserts},
                 [name for name in names if name in lost],
             )
             yield
-        self._inventory = inventory.with_cordons(cordons)
-        return self._change((*upserts, *lost, *cordons))
+        inventory = inventory.with_cordons(cordons)
+        return (yield from self._change(inventory, (*upserts, *lost, *cordons)))
 
-    def _change(self, clouds: Iterable[str]) -> Change:
+    def _change(self, inventory: Inventory, clouds: Collection[str]) -> Steps[Change]:
+        """Take a new inventory; return what has changed, in steps."""
+        types = inventory.service_types
+        changed = inventory.declared.changed_since(self._inventory.declared)
+        undeclared = self._references.types_changed(changed, types)
+        for name in clouds:
+            undeclared += self._references.update(name, inventory.get(name), types)
+            yield
+        self._inventory = inventory
         return Change(
-            inventory=self._inventory,
+            inventory=inventory,
             clouds=frozenset(clouds),
+            service_types=changed,
             problems=self._problems,
             new_problems=tuple(self._new_problems.values()),
+            new_undeclared=tuple(word for word in undeclared if word in self._references),
         )
 
     def _take_over(self, batch: Batch) -> Steps[dict[str, Place]]:
@@ -142,7 +190,7 @@ class Catalog:
             self._enter(place, None, touched)
             yield
         for place, value in batch.upserts.items():
-            self._enter(place, None if isinstance(value, Cordon) else value, touched)
+            self._enter(place, value if isinstance(value, Cloud | InvalidCloud) else None, touched)
             yield
         return touched
 
@@ -215,12 +263,48 @@ class Catalog:
         if place is not None:
             self._forget_problems((place,))
 
+    def _change_types(self, batch: Batch, now: float, *, losses: bool, mass_loss: bool) -> bool:
+        """Take over the service types of a batch; return whether they may have changed."""
+        before = {held.place for held in self._types.held.values()}
+        touched = self._types.apply(batch, now=now, losses=losses, mass_loss=mass_loss)
+        held = {each.place: name for name, each in self._types.held.items()}
+        self._forget_problems(before - held.keys())
+        for place in held.keys() - before:
+            reason = (
+                f"the service type {held[place]!r} was lost together with many clouds; it is kept"
+            )
+            self._report(place, InvalidCloud(place, Problem("", reason)))
+        return bool(touched)
+
+    def _declare(self) -> Steps[DeclaredTypes]:
+        """Return the service types that count now, and report conflicts, in steps."""
+        declared, problems = declare(self._types.values())
+        yield
+        conflicts: dict[Place, InvalidCloud] = {}
+        for name in {*problems, *self._types.duplicates}:
+            first, *others = self._types.places(name) or [""]
+            if first and name in problems:
+                conflicts[first] = InvalidCloud(first, *problems[name])
+            for place in others:
+                problem = Problem("metadata.name", f"{name!r} is declared in {first}, which counts")
+                conflicts[place] = InvalidCloud(place, problem)
+            yield
+        for place in self._conflicts.keys() - conflicts.keys():
+            if self._problems.get(place) is self._conflicts[place]:
+                self._problems = self._problems.discard(place)
+        for place, conflict in conflicts.items():
+            if place not in self._entries:  # else a bad document is there now
+                self._report(place, conflict)
+        self._conflicts = conflicts
+        return declared
+
     def _change_cordons(
         self, batch: Batch, now: float, *, losses: bool, mass_loss: bool
     ) -> Mapping[str, str | None]:
         """Take over the cordons of a batch; return the reasons that changed."""
         before = {cordon.place for cordon in self._cordons.held.values()}
-        reasons = self._cordons.apply(batch, now=now, losses=losses, mass_loss=mass_loss)
+        cordons = self._cordons.apply(batch, now=now, losses=losses, mass_loss=mass_loss)
+        reasons = {name: None if one is None else one.reason for name, one in cordons.items()}
         held = {cordon.place: name for name, cordon in self._cordons.held.items()}
         self._forget_problems(before - held.keys())
         for place in held.keys() - before:

@@ -241,6 +241,7 @@ def _read(files: Sequence[BinaryIO]) -> "list[Cloud]":
     """Return all clouds of some files, or everything that is wrong with them."""
     from scopeway.control_plane.clouds.cordon import Cordon
     from scopeway.control_plane.clouds.invalid import InvalidCloud
+    from scopeway.control_plane.clouds.service_type import ServiceType
 
     clouds: dict[str, tuple[str, Cloud]] = {}
     problems = []
@@ -253,6 +254,8 @@ def _read(files: Sequence[BinaryIO]) -> "list[Cloud]":
                 problems.append(str(value))
             elif isinstance(value, Cordon):
                 problems.append(f"{place}: a cordon is written by `scopeway cloud cordon`")
+            elif isinstance(value, ServiceType):
+                problems.append(f"{place}: a type is written by `scopeway service-type put`")
             elif value.name in clouds:
                 first, _ = clouds[value.name]
                 problems.append(f"{place}: {value.name} stands in {first} already")

@@ -49,6 +49,17 @@ class DeclaredTypes:
             }
         )
 
+    def changed_since(self, before: "DeclaredTypes") -> frozenset[str]:
+        """Return the names of the types that came, went or became other values."""
+        if self is before:
+            return frozenset()
+        old, new = before.types, self.types
+        return frozenset(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+
+    def differs_in_lua(self, other: "DeclaredTypes") -> bool:
+        """Return whether the Lua of sites differs: valid words, or headers that are forwarded."""
+        return self.official_types != other.official_types or self.http != other.http
+
 
 NO_TYPES = DeclaredTypes()
 

@@ -1,4 +1,4 @@
-"""Parses JSON documents of a registry into clouds and cordons, and writes them.
+"""Parses JSON documents of a registry into clouds, cordons and service types, and writes them.
 
 Checks the text itself, and that a document is under the right key. `control_plane.clouds` checks
 the contents.
@@ -7,30 +7,41 @@ the contents.
 import json
 from typing import Any
 
-from scopeway.control_plane.clouds import cordon, limits, validators
+from scopeway.control_plane.clouds import cordon, limits, service_type, validators
 from scopeway.control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
 from scopeway.control_plane.clouds.document import to_document
 from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
 from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.registry.interface import Entry
+from scopeway.control_plane.clouds.service_type import (
+    ServiceType,
+    parse_service_type,
+    service_type_document,
+)
+from scopeway.control_plane.registry.interface import Declared, Entry
 
 CORDON_KEY = "/cordon"
 """The suffix of the key of a cordon, after the cloud's key: one watch reports both in order, and
 whoever registers the cloud does not overwrite the cordon."""
 
+SERVICE_TYPES_KEY = "_service-types/"
+"""The prefix of the keys of service types, among those of clouds: one watch reports all of them in
+order, and who may read clouds may read these. No cloud's name begins with "_"."""
+
 MAX_BYTES = 256 * 1024
 """The largest document: hundreds of times the size of a large cloud."""
 
 
-def parse_document(document: object, place: str) -> Cloud | Cordon:
-    """Return the cloud or cordon that a document (of the plain types of YAML or JSON) declares.
+def parse_document(document: object, place: str) -> Declared:
+    """Return what a document (of the plain types of YAML or JSON) declares.
 
     Raises:
         InvalidCloud: the document is not valid.
     """
     if isinstance(document, dict) and document.get("kind") == cordon.KIND:
         return parse_cordon(document, place)
+    if isinstance(document, dict) and document.get("kind") == service_type.KIND:
+        return parse_service_type(document, place)
     return parse_manifest(document, place)
 
 
@@ -42,19 +53,30 @@ def parse_json(
     Args:
         text: The document.
         place: Where the document is, for people.
-        key: The end of its key: the name of a cloud, alone or with CORDON_KEY. The document must
-            have that name and kind. None if the document has no key.
+        key: The end of its key: the name of a cloud, alone or with CORDON_KEY, or that of a service
+            type after SERVICE_TYPES_KEY. The document must have that name and kind. None if the
+            document has no key.
         max_bytes: A longer document is not valid.
     """
     entry = _read(text, place, key, max_bytes)
     if isinstance(entry, InvalidCloud) and key is not None:  # the key has the name
-        name = key.removesuffix(CORDON_KEY)
-        entry.name, entry.cordon = (name, None) if name == key else (None, name)
+        kind, name = _kind_and_name(key)
+        entry.name = name if kind is Cloud else None
+        entry.cordon = name if kind is Cordon else None
+        entry.service_type = name if kind is ServiceType else None
     return entry
 
 
+def _kind_and_name(key: str) -> tuple[type[Declared], str]:
+    """Return what the end of a key is for."""
+    if key.startswith(SERVICE_TYPES_KEY):
+        return ServiceType, key.removeprefix(SERVICE_TYPES_KEY)
+    if key.endswith(CORDON_KEY):
+        return Cordon, key.removesuffix(CORDON_KEY)
+    return Cloud, key
+
+
 def _read(text: bytes, place: str, key: str | None, max_bytes: int) -> Entry:
-    name = None if key is None else key.removesuffix(CORDON_KEY)
     try:
         document = _decode(text, max_bytes)
     except (ValueError, RecursionError) as error:
@@ -63,9 +85,10 @@ def _read(text: bytes, place: str, key: str | None, max_bytes: int) -> Entry:
         entry = parse_document(document, place)
     except InvalidCloud as error:
         return error
-    if name is None:
+    if key is None:
         return entry
-    if isinstance(entry, Cordon) != (key != name):
+    kind, name = _kind_and_name(key)
+    if not isinstance(entry, kind):
         reason = f"{validators.show(document['kind'])} is not the kind of document for this key"
         return InvalidCloud(place, Problem("kind", reason))
     if entry.name != name:
@@ -76,9 +99,14 @@ def _read(text: bytes, place: str, key: str | None, max_bytes: int) -> Entry:
     return entry
 
 
-def to_json(entry: Cloud | Cordon) -> bytes:
-    """Return the document of a cloud or a cordon in one line."""
-    document = cordon_document(entry) if isinstance(entry, Cordon) else to_document(entry)
+def to_json(entry: Declared) -> bytes:
+    """Return the document of an entry in one line."""
+    if isinstance(entry, Cordon):
+        document = cordon_document(entry)
+    elif isinstance(entry, ServiceType):
+        document = service_type_document(entry)
+    else:
+        document = to_document(entry)
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 

@@ -11,10 +11,14 @@ from typing import Protocol
 from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.errors import ControlPlaneError
 
-Entry = Cloud | Cordon | InvalidCloud
-"""One entry: a cloud, a cordon, or a document that is not valid."""
+Declared = Cloud | Cordon | ServiceType
+"""What a valid document declares."""
+
+Entry = Declared | InvalidCloud
+"""One entry: a valid document, or one that is not valid."""
 
 Place = str
 """Where a registry keeps an entry: an etcd key, or a file and a name. Also shown to people."""
@@ -81,6 +85,15 @@ class Store(Protocol):
 
     async def uncordon(self, name: str) -> bool:
         """Remove a cordon; return whether there was one."""
+
+    async def put_service_type(self, service_type: ServiceType) -> None:
+        """Declare a service type, or replace its declaration."""
+
+    async def service_types(self) -> Mapping[Place, Entry]:
+        """Return all declarations of service types."""
+
+    async def delete_service_type(self, name: str) -> bool:
+        """Delete the declaration of a service type; return whether there was one."""
 
     async def close(self) -> None:
         """Close connections."""

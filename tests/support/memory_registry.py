@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Collection, Mapping
 
 from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.registry.documents import CORDON_KEY
+from scopeway.control_plane.clouds.service_type import ServiceType
+from scopeway.control_plane.registry.documents import CORDON_KEY, SERVICE_TYPES_KEY
 from scopeway.control_plane.registry.interface import Batch, Entry, Place
 
 
@@ -19,7 +20,9 @@ class MemoryRegistry:
         self._batches: asyncio.Queue[Batch] = asyncio.Queue()
 
     def put(self, entry: Entry, place: Place = "") -> None:
-        """Register a cloud or a cordon, or something bad in its place."""
+        """Register a cloud, a cordon or a service type, or something bad in its place."""
+        if not place and isinstance(entry, ServiceType):
+            place = f"{SERVICE_TYPES_KEY}{entry.name}"
         place = place or f"{entry.name or ''}{CORDON_KEY if isinstance(entry, Cordon) else ''}"
         self.tell(Batch(upserts={place: entry}))
 

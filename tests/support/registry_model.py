@@ -188,7 +188,7 @@ class Keeper(Reader):
         self.registry = LastGoodRegistry(registry, folder, lambda: self.inventory, **seconds)
 
     async def taken_over(self, batch: Batch, change: Change) -> None:
-        await self.registry.save(changed=bool(change.clouds) or batch.complete)
+        await self.registry.save(changed=change.is_any or batch.complete)
 
 
 @asynccontextmanager

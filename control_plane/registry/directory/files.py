@@ -1,7 +1,7 @@
-"""The clouds and cordons of one YAML file with any number of documents.
+"""The clouds, cordons and service types of one YAML file with any number of documents.
 
 Identifies the documents of a file across versions of the file. Pure. Invariant: the place of an
-entry has the name of its cloud and not its line, so that a document may move within the file.
+entry has its kind and name and not its line, so that a document may move within the file.
 """
 
 import hashlib
@@ -11,12 +11,12 @@ from types import MappingProxyType
 
 from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
-from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.registry.directory import yaml_documents
 from scopeway.control_plane.registry.documents import parse_document
-from scopeway.control_plane.registry.interface import Entry, Place
+from scopeway.control_plane.registry.interface import Declared, Entry, Place
 
-Known = Mapping[bytes, Cloud | Cordon]
+Known = Mapping[bytes, Declared]
 
 _NOTHING: Known = MappingProxyType({})
 _OUTSIDE = (
@@ -30,8 +30,8 @@ class Manifests:
     """The contents of a file."""
 
     entries: Mapping[Place, Entry]
-    """By place: `file#cloud`, `file#cloud cordon`, or `file:line` if the document has no valid
-    name. A second document of the same cloud gets the suffix ` (2)`."""
+    """By place: `file#cloud`, `file#cloud cordon`, `file#name service-type`, or `file:line` if the
+    document has no valid name. A second document of the same subject gets the suffix ` (2)`."""
     documents: Known = field(repr=False)
     """The valid documents, by the digest of their text."""
     all_identified: bool
@@ -52,7 +52,7 @@ def read_manifests(
             its text: whoever puts a link into the folder may not be allowed to read its target.
     """
     entries: dict[Place, Entry] = {}
-    documents: dict[bytes, Cloud | Cordon] = {}
+    documents: dict[bytes, Declared] = {}
     numbers: dict[Place, int] = {}
     all_identified = True
     for line, document in yaml_documents.split(text.removeprefix("\ufeff")):
@@ -80,7 +80,8 @@ def unreadable_file(file: str, reason: str) -> Manifests:
 def _place(entry: Entry, file: str, line: int) -> Place:
     if entry.name is None:
         return f"{file}:{line}"
-    return f"{file}#{entry.name}{' cordon' if isinstance(entry, Cordon) else ''}"
+    kind = {Cordon: " cordon", ServiceType: " service-type"}.get(type(entry), "")
+    return f"{file}#{entry.name}{kind}"
 
 
 def _read(document: str, file: str, line: int) -> Entry | None:

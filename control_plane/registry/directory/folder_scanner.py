@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.invalid import InvalidCloud
+from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.registry.directory.files import (
     Manifests,
     read_manifests,
@@ -267,8 +267,8 @@ def _signature(found: os.stat_result) -> _Stat:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
 
 
-def _subject(entry: Entry) -> tuple[bool, str | None]:
-    return isinstance(entry, Cordon), entry.name
+def _subject(entry: Entry) -> tuple[type[Entry], str | None]:
+    return Cloud if isinstance(entry, InvalidCloud) else type(entry), entry.name
 
 
 def _is_equal(old: Entry | None, new: Entry) -> bool:

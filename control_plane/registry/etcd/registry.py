@@ -1,5 +1,7 @@
 """The etcd registry: each cloud is a JSON document at `<prefix>/clouds/<name>`, its cordon below.
 
+Service types are at `<prefix>/clouds/_service-types/<name>`.
+
 Lists and watches the keys; `client` makes the connections. Invariant: no change is missed. After
 each interruption, and at intervals without one, the registry lists all keys and compares their
 contents with what it has reported (docs/adr/0016). Neither the revision nor the cluster id shows

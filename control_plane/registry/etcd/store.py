@@ -11,11 +11,22 @@ from aetcd import rpc
 from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.registry.documents import CORDON_KEY, parse_json, to_json
+from scopeway.control_plane.clouds.service_type import ServiceType
+from scopeway.control_plane.registry.documents import (
+    CORDON_KEY,
+    SERVICE_TYPES_KEY,
+    parse_json,
+    to_json,
+)
 from scopeway.control_plane.registry.etcd.client import EtcdError, Session, connect
 from scopeway.control_plane.registry.etcd.registry import list_pages
 from scopeway.control_plane.registry.etcd.url import EtcdUrl
-from scopeway.control_plane.registry.interface import Entry, Place, RegistryUnavailable
+from scopeway.control_plane.registry.interface import (
+    Declared,
+    Entry,
+    Place,
+    RegistryUnavailable,
+)
 
 
 class EtcdStore:
@@ -47,9 +58,16 @@ class EtcdStore:
 
     async def list(self) -> Mapping[Place, Entry]:
         """See `Store.list`."""
+        return await self._list("")
+
+    async def service_types(self) -> Mapping[Place, Entry]:
+        """See `Store.service_types`."""
+        return await self._list(SERVICE_TYPES_KEY)
+
+    async def _list(self, below: str) -> Mapping[Place, Entry]:
         entries: dict[Place, Entry] = {}
         async with self._session() as session:
-            async for _, page in list_pages(session, self._folder):
+            async for _, page in list_pages(session, f"{self._folder}{below}"):
                 for kv in page:
                     place = kv.key.decode(errors="backslashreplace")
                     key = place.removeprefix(self._folder)
@@ -62,18 +80,29 @@ class EtcdStore:
 
     async def cordon(self, cordon: Cordon) -> None:
         """See `Store.cordon`."""
-        key = self._key(f"{cordon.name}{CORDON_KEY}")
-        async with self._session() as session:
-            await session.call(session.kv.Put, rpc.PutRequest(key=key, value=to_json(cordon)))
+        await self._put(f"{cordon.name}{CORDON_KEY}", cordon)
 
     async def uncordon(self, name: str) -> bool:
         """See `Store.uncordon`."""
         return await self._delete(self._key(f"{name}{CORDON_KEY}"))
 
+    async def put_service_type(self, service_type: ServiceType) -> None:
+        """See `Store.put_service_type`."""
+        await self._put(f"{SERVICE_TYPES_KEY}{service_type.name}", service_type)
+
+    async def delete_service_type(self, name: str) -> bool:
+        """See `Store.delete_service_type`."""
+        return await self._delete(self._key(f"{SERVICE_TYPES_KEY}{name}"))
+
     async def close(self) -> None:
         """Do nothing: each call closes its connection."""
 
-    async def _get(self, key: str) -> Cloud | Cordon | None:
+    async def _put(self, key: str, value: Declared) -> None:
+        async with self._session() as session:
+            request = rpc.PutRequest(key=self._key(key), value=to_json(value))
+            await session.call(session.kv.Put, request)
+
+    async def _get(self, key: str) -> Declared | None:
         async with self._session() as session:
             request = rpc.RangeRequest(key=self._key(key))
             found = (await session.call(session.kv.Range, request)).kvs

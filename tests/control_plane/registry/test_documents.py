@@ -3,8 +3,11 @@ import pytest
 from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.service_type import ServiceType
+from scopeway.control_plane.clouds.validators import name_problem
 from scopeway.control_plane.registry.documents import (
     CORDON_KEY,
+    SERVICE_TYPES_KEY,
     _without_duplicates,
     parse_json,
     to_json,
@@ -84,9 +87,21 @@ def test_the_key_of_a_cordon_is_below_that_of_its_cloud() -> None:
     assert parse_json(to_json(CORDON), "/1") == CORDON
 
 
+SENSOR = ServiceType(name="a", aliases=("probe",), forward=("authorization",))
+
+
+def test_the_keys_of_service_types_are_among_those_of_clouds_and_none_is_a_name() -> None:
+    assert parse_json(to_json(SENSOR), "/x", f"{SERVICE_TYPES_KEY}a") == SENSOR
+    assert parse_json(to_json(SENSOR), "/1") == SENSOR
+    assert name_problem(SERVICE_TYPES_KEY.rstrip("/")) is not None
+
+
 @pytest.mark.parametrize(
     ("entry", "key", "words"),
     [
+        (SENSOR, "a", 'kind: "ServiceType" is not the kind of document for this key'),
+        (Cloud(name="a"), "_service-types/a", 'kind: "EdgeCloud" is not the kind of document'),
+        (SENSOR, "_service-types/b", 'metadata.name: "a" is not the name in the key, "b"'),
         (CORDON, "a", 'kind: "Cordon" is not the kind of document for this key'),
         (Cloud(name="a"), "a/cordon", 'kind: "EdgeCloud" is not the kind of document'),
         (CORDON, "b/cordon", 'metadata.name: "a" is not the name in the key, "b"'),
@@ -94,7 +109,7 @@ def test_the_key_of_a_cordon_is_below_that_of_its_cloud() -> None:
     ],
 )
 def test_the_kind_of_an_entry_must_match_its_key(
-    entry: Cloud | Cordon, key: str, words: str
+    entry: Cloud | Cordon | ServiceType, key: str, words: str
 ) -> None:
     refused = parse_json(to_json(entry), "/x", key)
 
@@ -103,7 +118,9 @@ def test_the_kind_of_an_entry_must_match_its_key(
 
 
 @pytest.mark.parametrize(
-    ("key", "name"), [("a", "a"), ("a/cordon", None), (None, "b")], ids=["cloud", "cordon", "none"]
+    ("key", "name"),
+    [("a", "a"), ("a/cordon", None), ("_service-types/a", None), (None, "b")],
+    ids=["cloud", "cordon", "service type", "none"],
 )
 @pytest.mark.parametrize("text", ['{"kind": "EdgeCloud", "metadata": {"name": "b"}}', "{", "[]"])
 def test_the_cloud_of_a_refused_entry_is_taken_from_its_key(
@@ -115,3 +132,4 @@ def test_the_cloud_of_a_refused_entry_is_taken_from_its_key(
     assert isinstance(error, InvalidCloud)
     assert error.name == (name if key is not None or "b" in text else None)
     assert error.cordon == ("a" if key == "a/cordon" else None)
+    assert error.service_type == ("a" if key == "_service-types/a" else None)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from typing import Any
 from zlib import crc32
@@ -15,8 +15,14 @@ from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.policy import policy_of
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.planner.planner import PlanSettings, plan_target
-from scopeway.control_plane.registry.documents import CORDON_KEY, parse_json, to_json
+from scopeway.control_plane.registry.documents import (
+    CORDON_KEY,
+    SERVICE_TYPES_KEY,
+    parse_json,
+    to_json,
+)
 from scopeway.control_plane.scope import parse_target
 from scopeway.control_plane.translator.clusters import compile_cluster
 from scopeway.control_plane.translator.routes import peer_routes
@@ -70,6 +76,17 @@ CORDON = {
     "metadata": {"name": NAME},
     "spec": {"reason": "disk"},
 }
+SERVICE_TYPE = {
+    "apiVersion": "scopeway.io/v1alpha1",
+    "kind": "ServiceType",
+    "metadata": {"name": NAME},
+    "spec": {
+        "aliases": ["probe"],
+        "protocol": "http",
+        "forward": ["authorization"],
+        "lists": [{"path": "/rooms/*/readings", "key": "readings", "id": "id"}],
+    },
+}
 DICTIONARY = (
     *('"', "{", "}", "[", "]", ":", ",", "null", "true", "1e9", "-1", "65536", "NaN", '""', "{}"),
     *("[]", '"\\ud800"', '"\\u0000"', '"local"', '"[a=b]"', '"0.0.0.0"', '"::"', '"http://a"'),
@@ -79,6 +96,7 @@ DICTIONARY = (
     *('"methods"', '"identity"', '"roles"', '"ids"', '"mapped"', '"enforce"', '"Cordon"'),
     *('"limits"', '"requestsPerSecond"', '"requestsAtOnce"', '"unlimited"', "10", "100001"),
     *('"identity.validate"', '"compute"', '"block-storage"', '"region"', '"reason"', '"%2e%2e/"'),
+    *('"ServiceType"', '"aliases"', '"protocol"', '"http"', '"forward"', '"lists"', '"sensor"'),
 )
 _WORDS = tuple(json.loads(word) for word in DICTIONARY if word.startswith('"') and word != '"')
 _EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
@@ -88,6 +106,7 @@ _OTHER["metadata"]["name"] = "cloud-2"
 
 def seeds() -> Iterator[bytes]:
     yield json.dumps(CORDON).encode()
+    yield json.dumps(SERVICE_TYPE).encode()
     minimal = {key: WHOLE[key] for key in ("apiVersion", "kind", "metadata")}
     spec: Any = WHOLE["spec"]
     yield json.dumps(minimal).encode()
@@ -99,19 +118,28 @@ def seeds() -> Iterator[bytes]:
     yield b"[" * 200
 
 
+KINDS: Mapping[str | None, tuple[type, ...]] = {
+    None: (Cloud, Cordon, ServiceType),
+    NAME: (Cloud,),
+    NAME + CORDON_KEY: (Cordon,),
+    SERVICE_TYPES_KEY + NAME: (ServiceType,),
+}
+"""What may stand at which key."""
+
+
 def mutated(data: bytes, seed: int) -> bytes | None:
     return json_mutation.mutated(data, seed, _WORDS)
 
 
 def check(data: bytes) -> None:
     twins = _has_twins(data)
-    for key in (None, NAME, NAME + CORDON_KEY):
+    for key, kind in KINDS.items():
         entry = parse_json(data, "/key", key)
         assert not twins or isinstance(entry, InvalidCloud), "one of two values was taken"
         if isinstance(entry, InvalidCloud):
             _refused(entry, data)
             continue
-        assert isinstance(entry, Cordon) == (key != NAME) or key is None
+        assert isinstance(entry, kind)
         assert key is None or entry.name == NAME
         written = to_json(entry)
         assert parse_json(written, "/key", key) == entry

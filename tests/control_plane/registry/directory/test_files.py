@@ -5,6 +5,7 @@ from typing import Any
 from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.registry.directory import files
 from scopeway.control_plane.registry.directory.files import read_manifests
 
@@ -81,6 +82,21 @@ def test_a_byte_order_mark_and_empty_documents_are_ignored() -> None:
     found = read_manifests("\ufeff# mine\n" + document("a") + "---\n# the end\n", "f.yaml")
 
     assert found.entries == {"f.yaml#a": Cloud(name="a")}
+
+
+def test_a_file_can_contain_a_cloud_and_a_service_type_of_the_same_name() -> None:
+    declared = "---\napiVersion: scopeway.io/v1alpha1\nkind: ServiceType\nmetadata: {name: a}\n"
+    found = read_manifests(document("a") + declared, "f.yaml")
+    again = read_manifests(declared, "f.yaml", found.documents)
+    bad = read_manifests(declared + "spec: {protocol: grpc}\n", "f.yaml")
+
+    assert found.entries == {
+        "f.yaml#a": Cloud(name="a"),
+        "f.yaml#a service-type": ServiceType(name="a"),
+    }
+    assert again.entries["f.yaml#a service-type"] is found.entries["f.yaml#a service-type"]
+    assert list(bad.entries) == ["f.yaml:1"]
+    assert not bad.all_identified
 
 
 def test_a_file_can_contain_a_cloud_and_its_cordon() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from manifest_folders import Clock, settled, write
 from registry_model import a_cloud, written
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.registry import Batch
 from scopeway.control_plane.registry.directory.folder_scanner import GONE_AFTER, FolderScanner
 
@@ -68,6 +69,46 @@ def test_a_document_that_returns_in_time_is_not_deleted(
     clock.now = 10 * GONE_AFTER
 
     assert folder.scan() == Batch(deletes=set())
+
+
+TYPE = "---\napiVersion: scopeway.io/v1alpha1\nkind: ServiceType\nmetadata: {name: a}\n"
+
+
+def test_a_service_type_is_told_from_a_cloud_of_its_name(
+    place: Path, folder: FolderScanner, clock: Clock
+) -> None:
+    write(place / "a.yaml", "a")
+    (place / "types.yaml").write_text(TYPE)
+    settled(folder)
+    (place / "types.yaml").unlink()
+    assert settled(folder) == Batch(deletes=set())
+    clock.now = GONE_AFTER
+
+    assert folder.scan() == Batch(deletes={f"{place}/types.yaml#a service-type"})
+
+
+def test_a_service_type_that_moves_to_another_file_is_not_deleted_before_it_is_there(
+    place: Path, folder: FolderScanner
+) -> None:
+    (place / "types.yaml").write_text(TYPE)
+    settled(folder)
+    (place / "types.yaml").rename(place / "more.yaml")
+    batch = settled(folder)
+
+    assert batch.upserts == {f"{place}/more.yaml#a service-type": ServiceType(name="a")}
+    assert batch.deletes == {f"{place}/types.yaml#a service-type"}
+
+
+def test_a_bad_service_type_deletes_neither_itself_nor_clouds_of_its_file(
+    place: Path, folder: FolderScanner, clock: Clock
+) -> None:
+    (place / "a.yaml").write_text(written(a_cloud("b")) + TYPE)
+    settled(folder)
+    (place / "a.yaml").write_text(TYPE + "spec: {protocol: grpc}\n")
+    settled(folder)
+    clock.now = 10 * GONE_AFTER
+
+    assert not settled(folder).deletes
 
 
 def test_a_cloud_that_moves_to_another_file_is_not_deleted(

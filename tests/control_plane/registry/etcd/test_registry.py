@@ -8,6 +8,7 @@ import pytest
 
 from harness.ports import free_port
 from registry_model import Etcd, Forwarder, a_cloud, fill, reading
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.registry import RegistryUnavailable, open_registry, open_store
 
 pytestmark = [pytest.mark.etcd, pytest.mark.asyncio]
@@ -32,6 +33,34 @@ async def test_watching_etcd_lists_and_then_reports_every_change(url: str) -> No
         await reader.until(lambda: reader.inventory.get("b") == a_cloud("b", port=2))
         await store.delete("a")
         await reader.until(lambda: reader.names == {"b"})
+
+
+async def test_watching_etcd_reports_service_types_among_the_clouds(
+    url: str, shared_etcd: Etcd
+) -> None:
+    key = f"/{url.rpartition('/')[2]}/clouds/_service-types/sensor"
+    store = open_store(url)
+    sensor = ServiceType(name="sensor", aliases=("probe",))
+    await store.put(a_cloud("sensor"))
+    await store.put_service_type(sensor)
+    async with reading(open_registry(url)) as reader:
+        assert reader.names == {"sensor"}
+        assert reader.inventory.service_type("sensor") == sensor
+        assert set(await store.service_types()) == {key}
+
+        shared_etcd.control("put", key, "{")
+        await reader.until(lambda: bool(reader.problems))
+        assert reader.inventory.service_type("sensor") == sensor
+
+        changed = ServiceType(name="sensor", protocol="openstack")
+        await store.put_service_type(changed)
+        await reader.until(lambda: reader.inventory.service_type("sensor") == changed)
+        assert not reader.problems
+        assert await store.delete_service_type("sensor")
+        await reader.until(lambda: reader.inventory.service_type("sensor") is None)
+        assert reader.names == {"sensor"}
+        assert not await store.delete_service_type("sensor")
+        assert await store.service_types() == {}
 
 
 async def test_an_empty_etcd_gives_an_empty_listing(url: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from registry_model import Etcd, a_cloud, reading
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.registry import RegistryUnavailable, open_registry, open_store
 
 pytestmark = [pytest.mark.etcd, pytest.mark.asyncio]
@@ -48,11 +49,19 @@ async def test_no_other_user_can_write_or_delete_a_cloud(etcd: Etcd, user: str) 
         store.put(a_cloud("cloud-2", port=7)),
         store.put(a_cloud("cloud-20")),
         store.delete("cloud-2"),
+        store.put_service_type(ServiceType(name="sensor")),
+        store.delete_service_type("sensor"),
     ):
         with pytest.raises(RegistryUnavailable, match="permission denied"):
             await attempt
 
     assert await store.get("cloud-2") == a_cloud("cloud-2")
+
+
+async def test_a_control_plane_that_reads_clouds_reads_service_types(etcd: Etcd) -> None:
+    await open_store(url(etcd, "root")).put_service_type(ServiceType(name="sensor"))
+    async with reading(open_registry(url(etcd, "control-plane"))) as reader:
+        assert reader.inventory.service_type("sensor") == ServiceType(name="sensor")
 
 
 async def test_a_control_plane_needs_only_the_permission_to_read_clouds(etcd: Etcd) -> None:
