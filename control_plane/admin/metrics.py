@@ -66,6 +66,14 @@ class Metrics:
             "scopeway_clouds_held", "Clouds that are held after a mass loss.", registry=registry
         )
         self.cordoned = Gauge("scopeway_clouds_cordoned", "Cordons.", registry=registry)
+        self.service_types = Gauge(
+            "scopeway_service_types", "Service types that are declared.", registry=registry
+        )
+        self.undeclared = Gauge(
+            "scopeway_undeclared_service_types",
+            "Service types that manifests name and that are not declared.",
+            registry=registry,
+        )
         self.lag = Gauge(
             "scopeway_registry_lag_seconds",
             "Seconds since the last confirmed read of the registry; 0 while it is reachable.",

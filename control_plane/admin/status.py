@@ -22,6 +22,7 @@ def registry_status(
     stale: str | None,
     lag: float,
     held: Mapping[str, str],
+    undeclared: Collection[str],
     policies: Mapping[str, str],
 ) -> Mapping[str, Any]:
     """Return what is known of the registry and its clouds.
@@ -32,6 +33,7 @@ def registry_status(
         stale: Why the registry cannot be read, None where it can.
         lag: Seconds since the last confirmed read of the registry.
         held: The clouds that are held after a mass loss, to where they were registered.
+        undeclared: Sentences on service types that manifests name and that are not declared.
         policies: The connected sites whose policy is too large, so that it lets nobody in, to why.
     """
     inventory = change.inventory if change else Inventory()
@@ -44,6 +46,8 @@ def registry_status(
         "lag_seconds": round(lag, 3),
         "refused": [str(problem) for problem in change.problems.values()] if change else [],
         "held": dict(sorted(held.items())),
+        "service_types": sorted(inventory.declared.types),
+        "undeclared_service_types": list(undeclared),
         "policies_too_large": dict(sorted(policies.items())),
         "cordoned": dict(sorted(inventory.cordons.items())),
     }

@@ -53,3 +53,8 @@ class ByteBoundedCache(Generic[_Key, _Value]):
             return None
         self.bytes -= found[1]
         return found[0]
+
+    def clear(self) -> None:
+        """Forget all values."""
+        self._values.clear()
+        self.bytes = 0

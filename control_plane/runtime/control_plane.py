@@ -16,6 +16,7 @@ from typing import Any
 from scopeway.control_plane.admin import status
 from scopeway.control_plane.admin.metrics import Metrics
 from scopeway.control_plane.catalog.catalog import Catalog, Change
+from scopeway.control_plane.clouds.declared_types import DeclaredTypes
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.collections.listing import listed
@@ -43,7 +44,9 @@ STATUS_SLICE = 16
 SLICE_SECONDS = 0.002
 """Seconds after which a turn ends earlier, if the streams use many names."""
 LOGGED_PROBLEMS = 20
-"""Refused entries of one batch that get a log line each."""
+"""Refused entries, and undeclared service types, of one batch that get a log line each."""
+STATUS_UNDECLARED = 100
+"""Undeclared service types that /status names."""
 
 
 class ControlPlane:
@@ -88,7 +91,7 @@ class ControlPlane:
     async def save(self, batch: Batch) -> None:
         """Save the clouds after a batch, with `--state-dir`: the first at once, others soon."""
         if self.last_good is not None and self.change is not None:
-            await self.last_good.save(changed=bool(self.change.clouds) or batch.complete)
+            await self.last_good.save(changed=self.change.is_any or batch.complete)
 
     def steps(self, batch: Batch) -> Steps[None]:
         """Do what `apply` does, in steps; nothing else may change the catalog meanwhile."""
@@ -99,6 +102,16 @@ class ControlPlane:
         if len(change.new_problems) > LOGGED_PROBLEMS:
             more = len(change.new_problems) - LOGGED_PROBLEMS
             _log.warning("%d more registry entries are refused; /status lists all of them", more)
+        for word in change.new_undeclared[:LOGGED_PROBLEMS]:
+            types = change.inventory.service_types
+            _log.warning("%s", self.catalog.undeclared.sentence(word, types))
+        if len(change.new_undeclared) > LOGGED_PROBLEMS:
+            more = len(change.new_undeclared) - LOGGED_PROBLEMS
+            _log.warning("%d more service types are not declared; /status lists them", more)
+        if change.service_types:
+            _log.info(
+                "service types changed: %s", listed(sorted(change.service_types), LOGGED_PROBLEMS)
+            )
         if self.catalog.held and not held:  # those that follow have a line each as it is
             _log.warning(
                 "mass loss: %d clouds were lost at once; these, and those lost next, are held as "
@@ -124,7 +137,7 @@ class ControlPlane:
         if self.source is None:
             self.source = self._make_source(change)
             return
-        if change.clouds:
+        if change.is_any:
             yield from self.source.steps(change.inventory, change.clouds)
         if before is not None and known_until is None:
             # not before: until a site has been made anew, an Envoy that comes may know more
@@ -166,8 +179,15 @@ class ControlPlane:
             stale=self.stale,
             lag=self.lag(),
             held=self.catalog.held,
+            undeclared=self._undeclared(),
             policies=self.source.policy_problems() if self.source else {},
         )
+
+    def _undeclared(self) -> list[str]:
+        if self.change is None:
+            return []
+        types = self.change.inventory.service_types
+        return self.catalog.undeclared.sentences(types, STATUS_UNDECLARED)
 
     def stale_envoys(self) -> Mapping[str, int]:
         """Return how many Envoys there are in each state of `status.STALE`; none but while stale.
@@ -209,7 +229,7 @@ class ControlPlane:
         site_resources.preload(trust_domain=trust_domain)
         insecure = self.settings.insecure_peers
 
-        def make(cloud: Cloud, setup: Setup) -> SiteResources:
+        def make(cloud: Cloud, setup: Setup, types: DeclaredTypes) -> SiteResources:
             return site_resources.each_site_resource(
                 cloud,
                 setup.access_log,
@@ -217,6 +237,7 @@ class ControlPlane:
                 collector=setup.collector,
                 insecure_peers=insecure,
                 trust_domain=trust_domain,
+                types=types,
             )
 
         source = ScopewaySource(
@@ -260,3 +281,5 @@ class ControlPlane:
         self.metrics.refused_entries.set(len(change.problems))
         self.metrics.held.set(len(self.catalog.held))
         self.metrics.cordoned.set(len(change.inventory.cordons))
+        self.metrics.service_types.set(len(change.inventory.declared.types))
+        self.metrics.undeclared.set(len(self.catalog.undeclared))

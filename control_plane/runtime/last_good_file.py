@@ -121,11 +121,16 @@ class LastGoodFile:
         # one by one: to free thousands of clouds at once would stop the event loop, too
         for name in self._lines.keys() - {cloud.name for cloud in clouds}:
             del self._lines[name]
+        types = [
+            to_json(inventory.declared.types[name]) + b"\n"
+            for name in sorted(inventory.declared.types)
+        ]
         cordons = [
             to_json(Cordon(name=name, reason=why)) + b"\n"
             for name, why in sorted(inventory.cordons.items())
         ]
-        return b"".join([*(self._lines[cloud.name][1] for cloud in clouds), *cordons])
+        lines = (self._lines[cloud.name][1] for cloud in clouds)
+        return b"".join([*types, *lines, *cordons])
 
 
 def save(folder: Path, inventory: Inventory, registry: str) -> None:

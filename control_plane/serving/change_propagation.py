@@ -1,7 +1,8 @@
 """What a change of clouds means for the streams: which of them are notified, and of what.
 
 Nothing is planned or compiled here, but the listeners of the changed clouds' own sites. A change
-costs what it concerns: the targets in use that depend on the changed clouds, and their sites.
+costs what it concerns: the targets in use that depend on the changed clouds, and their sites. The
+words for services are in the Lua of all sites, so a changed service type concerns each of them.
 """
 
 from collections.abc import Collection, Iterable
@@ -16,7 +17,7 @@ from scopeway.control_plane.serving.policy_index import PolicyIndex
 from scopeway.control_plane.serving.prefetch_set import PrefetchSet
 from scopeway.control_plane.serving.site_cache import SITE_TYPES
 from scopeway.control_plane.serving.site_lookup import SiteLookup
-from scopeway.control_plane.serving.site_state import Fleet, changed_names
+from scopeway.control_plane.serving.site_state import Fleet, Versions, changed_names
 from scopeway.control_plane.serving.target_index import is_another_caller
 from scopeway.control_plane.translator.names import PEER
 from scopeway.xds.steps import STRIDE, Steps
@@ -65,7 +66,11 @@ class ChangePropagation:
     def steps(self, inventory: Inventory, changed: Collection[str]) -> Steps[None]:
         """Take a new inventory; see `ScopewaySource.steps`."""
         sites, held = self._fleet.sites, [self._fleet.inventory]
+        types = inventory.declared.changed_since(held[0].declared)
+        new_lua = bool(types) and inventory.declared.differs_in_lua(held[0].declared)
         self._fleet.inventory = inventory
+        if new_lua:
+            self._site_resources.forget_all()
         changes: list[CloudChange] = []
         for count, name in enumerate(changed, 1):
             changes.append((held[0].get(name), inventory.get(name)))
@@ -74,7 +79,8 @@ class ChangePropagation:
         fetched: Collection[str] = ()
         if self._prefetch is not None:
             fetched = yield from self._prefetch.update(inventory, changed)
-        notified = yield from self._notify_users(changes)
+            fetched = self._prefetch.clouds if types else fetched
+        notified = yield from self._notify_users(changes, types)
         peers: set[str] = set()
         for site, (old, new) in zip(changed, changes, strict=True):
             if site in sites:
@@ -82,6 +88,8 @@ class ChangePropagation:
             if site in sites and self.set_policy(site):
                 peers.add(site)
             yield
+        if new_lua:
+            yield from self._update_lua(changed)
         for some in self._policies.change(changes):
             peers.update(some)
             yield
@@ -114,13 +122,15 @@ class ChangePropagation:
         if self._prefetch is not None:
             self._refresh_prefetched(site, self._prefetch.clouds)
 
-    def _notify_users(self, changes: Iterable[CloudChange]) -> Steps[set[str]]:
-        """Notify the users of targets that changed clouds concern; return these targets."""
+    def _notify_users(
+        self, changes: Iterable[CloudChange], types: Collection[str]
+    ) -> Steps[set[str]]:
+        """Notify the users of targets that changed clouds and types concern; return these."""
         clouds = [each for change in changes for each in change if each is not None]
         notified: set[str] = set()
         some: list[str] = []
         users = 0
-        for names in self._clusters.affected(clouds):
+        for names in self._clusters.affected(clouds, types):
             notified.update(names)
             for name in names:
                 some.append(name)
@@ -163,6 +173,17 @@ class ChangePropagation:
                 renamed |= self._refresh_prefetched(site, self._prefetch.clouds)
         if renamed:
             self._notifier.wildcard_changed(CLUSTER, site)
+        self._notify_of_versions(site, versions)
+
+    def _update_lua(self, made: Collection[str]) -> Steps[None]:
+        """Make what all sites need anew, but for those in `made`, and notify them."""
+        for site in self._fleet.sites.keys() - made:
+            if site in self._fleet.sites:
+                versions = yield from self._site_resources.make_again(site)
+                self._notify_of_versions(site, versions)
+            yield
+
+    def _notify_of_versions(self, site: str, versions: Iterable[tuple[Versions, Versions]]) -> None:
         for was, now in versions:
             for type_url in SITE_TYPES:
                 changed, named = changed_names(type_url, was, now)

@@ -109,9 +109,9 @@ class ClusterLookup:
         if names:
             self._defer(self._release(site, names))
 
-    def affected(self, clouds: Collection[Cloud]) -> Iterator[list[str]]:
-        """Yield the targets that changed clouds concern; see `TargetIndex.affected`."""
-        return self._index.affected(clouds)
+    def affected(self, clouds: Collection[Cloud], types: Collection[str]) -> Iterator[list[str]]:
+        """Yield the targets that changed clouds and types concern; see `TargetIndex.affected`."""
+        return self._index.affected(clouds, types)
 
     def user_count(self, name: str) -> int:
         """Return how many sites use a target."""

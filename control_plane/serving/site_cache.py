@@ -95,6 +95,11 @@ class SiteCache:
         self._made.pop(key)
         self._fresh.pop(key)
 
+    def clear(self) -> None:
+        """Forget all sites, because what they have in common has changed."""
+        self._made.clear()
+        self._fresh.clear()
+
     def _site(self, key: SiteKey) -> EncodedResources:
         fresh = self._fresh.get(key)
         if fresh is not None:

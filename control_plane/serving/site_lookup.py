@@ -1,12 +1,15 @@
 """The listeners, routes, secrets and filters of sites: made from their clouds, and made again.
 
-Owns when they are made. The routes of a site's peer depend on other clouds, too: `policy_index`.
+They depend on the site's own cloud and on the declared service types. Owns when they are made. The
+routes of a site's peer depend on other clouds, too: `policy_index`.
 """
 
 import logging
 from collections.abc import Callable, Collection
+from operator import is_
 from typing import Final
 
+from scopeway.control_plane.clouds.declared_types import DeclaredTypes
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.serving.node_context import SiteKey
 from scopeway.control_plane.serving.site_cache import SiteCache, SiteResources
@@ -21,11 +24,14 @@ _log = logging.getLogger(__name__)
 ATTEMPTS: Final = 5
 """Attempts to make the listeners of a site whose cloud changes meanwhile."""
 
+MakeSite = Callable[[Cloud, Setup, DeclaredTypes], SiteResources]
+"""Makes the listeners, routes and filters of a cloud's site, for an Envoy with that setup."""
+
 
 class SiteLookup:
     """What the Envoys of each site need besides clusters."""
 
-    def __init__(self, fleet: Fleet, make_site: Callable[[Cloud, Setup], SiteResources]) -> None:
+    def __init__(self, fleet: Fleet, make_site: MakeSite) -> None:
         """See `ScopewaySource`."""
         self._fleet = fleet
         self._make_site = make_site
@@ -53,6 +59,10 @@ class SiteLookup:
         """Forget what was made for a site."""
         self._cache.forget(key)
 
+    def forget_all(self) -> None:
+        """Forget what was made for all sites."""
+        self._cache.clear()
+
     def prepare(self, key: SiteKey) -> Steps[None]:
         """Make what the Envoys of a site need, in steps, if it is not kept.
 
@@ -62,9 +72,9 @@ class SiteLookup:
         for _ in range(ATTEMPTS):
             if key in self._cache:
                 return
-            cloud = self._fleet.inventory.get(key[0])
+            before = self._read(key[0])
             made = yield from self._cache.make(key)
-            if self._fleet.inventory.get(key[0]) is cloud:
+            if all(map(is_, self._read(key[0]), before)):
                 self._cache.put(key, made)
                 return
         raise ProtocolError(
@@ -99,5 +109,9 @@ class SiteLookup:
         return self._fleet.sites[key[0]].versions[key[1]]
 
     def _make(self, site: str, setup: Setup) -> SiteResources:
-        cloud = self._fleet.inventory.get(site)
-        return () if cloud is None else self._make_site(cloud, setup)
+        cloud, types = self._read(site)
+        return () if cloud is None else self._make_site(cloud, setup, types)
+
+    def _read(self, site: str) -> tuple[Cloud | None, DeclaredTypes]:
+        """Return what the resources of a site are made from."""
+        return self._fleet.inventory.get(site), self._fleet.inventory.declared

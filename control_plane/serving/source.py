@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from scopeway.control_plane.clouds.inventory import Inventory
-from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.policy import Policy
 from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.planner.prefetch import own_targets
@@ -25,14 +24,13 @@ from scopeway.control_plane.serving.node_auth import admit
 from scopeway.control_plane.serving.node_context import NodeContext
 from scopeway.control_plane.serving.policy_index import PolicyIndex, Timer
 from scopeway.control_plane.serving.prefetch_set import PrefetchSet
-from scopeway.control_plane.serving.site_cache import SITE_TYPES, SiteResources
-from scopeway.control_plane.serving.site_lookup import SiteLookup
+from scopeway.control_plane.serving.site_cache import SITE_TYPES
+from scopeway.control_plane.serving.site_lookup import MakeSite, SiteLookup
 from scopeway.control_plane.serving.site_state import Fleet, IdleSites, SiteState, StreamState
 from scopeway.control_plane.serving.skipped_log import SkippedLog
 from scopeway.control_plane.serving.staleness import Staleness
 from scopeway.control_plane.serving.stats import SourceStats
 from scopeway.control_plane.serving.view import Lookups, StreamView
-from scopeway.control_plane.translator.node_setup import Setup
 from scopeway.control_plane.translator.routes import PeerRoutes, peer_routes_steps
 from scopeway.xds.source import Node, NodeView
 from scopeway.xds.steps import Steps, finish
@@ -47,7 +45,7 @@ class ScopewaySource:
         *,
         inventory: Inventory,
         notifier: Notifier,
-        make_site: Callable[[Cloud, Setup], SiteResources],
+        make_site: MakeSite,
         settings: PlanSettings,
         limits: SourceLimits | None = None,
         prefetch: PrefetchSet | None = None,
@@ -60,8 +58,7 @@ class ScopewaySource:
         Args:
             inventory: All clouds.
             notifier: Tells the streams what an `update` changed.
-            make_site: Makes the listeners, routes and filters of a cloud's site, for an Envoy with
-                that setup.
+            make_site: Makes the listeners, routes and filters of a cloud's site.
             settings: What the operator decides about plans.
             limits: What one stream, and one site, may use.
             prefetch: The clouds, of this inventory, whose targets every Envoy gets before it asks.
@@ -156,10 +153,10 @@ class ScopewaySource:
 
         Streams may ask meanwhile: they get what is true of the new inventory, and are notified once
         more. Costs what the changed clouds concern: the targets in use that depend on them, and
-        their own sites. No cluster is compiled here.
+        their own sites; where words for services changed, all sites. No cluster is compiled here.
 
         Args:
-            inventory: All clouds.
+            inventory: All clouds, and the declared service types.
             changed: The names of those that differ from the inventory before.
         """
         yield from self._propagation.steps(inventory, changed)

@@ -1,7 +1,8 @@
-"""Which targets in use a change of one cloud concerns.
+"""Which targets in use a change of one cloud, or of a service type, concerns.
 
 An index from what a plan reads (`plan`) to target names: clouds by name, label selectors by one of
-their pairs. The cost of a change does not depend on the number of targets that it does not concern.
+their pairs, service types that are not built in. The cost of a change does not depend on the number
+of targets that it does not concern.
 """
 
 from collections import Counter
@@ -10,7 +11,13 @@ from collections.abc import Collection, Iterator
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.selectors import SelectorIndex
 from scopeway.control_plane.planner.planner import Atom, atoms
-from scopeway.control_plane.scope import Target, is_cheap_to_parse, parse_target
+from scopeway.control_plane.scope import (
+    IDENTITY_VALIDATE,
+    Target,
+    built_in,
+    is_cheap_to_parse,
+    parse_target,
+)
 from scopeway.control_plane.scope.ast import CloudName, LabelSelector, Local
 from scopeway.xds.multimap import Index
 
@@ -34,6 +41,8 @@ class TargetIndex:
         """Cloud to the targets that its site uses, and whose expression has `local` in it."""
         self._selecting: SelectorIndex[str] = SelectorIndex()
         """The targets whose expression has a label selector."""
+        self._of_type: Index[str, str] = Index()
+        """Service type to its targets, of types that are not built in."""
 
     def __len__(self) -> int:
         return len(self._users)
@@ -59,6 +68,8 @@ class TargetIndex:
         if site in self._users.get(name):
             return
         self._users.add(name, site)
+        if _may_be_declared(target.service):
+            self._of_type.add(target.service, name)
         found = tuple(atoms(target.expression))
         self._sizes[site] += len(found)
         if name not in self._atoms and not is_cheap_to_parse(name):
@@ -95,32 +106,43 @@ class TargetIndex:
                     self._selecting.discard(labels, name)
         if unused:
             self._atoms.pop(name, None)
+            service = name.partition("@")[0]
+            if _may_be_declared(service):
+                self._of_type.discard(service, name)
 
     def _atoms_of(self, name: str) -> Collection[Atom]:
         return self._atoms.get(name) or tuple(atoms(parse_target(name).expression))
 
-    def affected(self, clouds: Collection[Cloud]) -> Iterator[list[str]]:
+    def affected(
+        self, clouds: Collection[Cloud], types: Collection[str] = ()
+    ) -> Iterator[list[str]]:
         """Yield the targets that name one of some clouds, or whose labels one bears; each once.
 
-        They come in lists of at most 256, many of them empty, each after little work. With all
-        clouds of a change, as they were before and as they are now, these are all targets whose
-        plan may have changed at the sites of other clouds, and at their own unless
-        `is_another_caller`. Targets may come and go meanwhile.
+        With `types`, also the targets of these service types. They come in lists of at most 256,
+        many of them empty, each after little work. With all clouds of a change, as they were before
+        and as they are now, these are all targets whose plan may have changed at the sites of other
+        clouds, and at their own unless `is_another_caller`. Targets may come and go meanwhile.
         """
         seen: set[str] = set()
-        for names in self._affected(clouds):
+        for names in self._affected(clouds, types):
             for start in range(0, len(names), _STEP):
                 some = [name for name in names[start : start + _STEP] if name not in seen]
                 seen.update(some)
                 yield some
             yield []
 
-    def _affected(self, clouds: Collection[Cloud]) -> Iterator[list[str]]:
+    def _affected(self, clouds: Collection[Cloud], types: Collection[str]) -> Iterator[list[str]]:
+        for service in types:
+            yield list(self._of_type.get(service))
         for cloud in clouds:
             yield list(self._naming.get(cloud.name))
             yield list(self._at_home.get(cloud.name))
         for selecting in self._selecting.users_selecting(clouds):
             yield list(selecting)
+
+
+def _may_be_declared(service: str) -> bool:
+    return service != IDENTITY_VALIDATE and service not in built_in().types
 
 
 def is_another_caller(old: Cloud | None, new: Cloud | None) -> bool:

@@ -99,7 +99,7 @@ def measure_changes(fetched: int) -> None:
     source = ScopewaySource(
         inventory=inventory,
         notifier=ChangeNotifier(),
-        make_site=lambda cloud, setup: (),
+        make_site=lambda *_: (),
         settings=PlanSettings(),
         prefetch=chosen,
     )

@@ -11,6 +11,8 @@ import pytest
 from harness.fleet import at, manifest
 from scopeway.control_plane.clouds.cordon import Cordon
 from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
+from scopeway.control_plane.clouds.model import Cloud, Endpoint, Service
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.planner.prefetch import parse_prefetch
 from scopeway.control_plane.registry import Batch
 from scopeway.control_plane.runtime.control_plane import LOGGED_PROBLEMS, STATUS_SLICE, ControlPlane
@@ -47,6 +49,8 @@ def test_a_control_plane_without_a_batch_has_an_empty_status(control_plane: Cont
         "lag_seconds": 0,
         "refused": [],
         "held": {},
+        "service_types": [],
+        "undeclared_service_types": [],
         "policies_too_large": {},
         "cordoned": {},
     }
@@ -307,3 +311,46 @@ def test_cordons_are_shown_in_status_and_metrics(control_plane: ControlPlane) ->
 
     assert control_plane.status()["cordoned"] == {"cloud-1": "why"}
     assert sample(control_plane, "scopeway_clouds_cordoned") == 1
+
+
+def test_service_types_are_shown_in_status_and_metrics(
+    control_plane: ControlPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Service(endpoints=(Endpoint(address="127.0.0.1", port=1),))
+    user = Cloud(name="cloud-2", services={"sensor": place, "sensr": place, "image": place})
+    entries = {"two": user, "type": ServiceType(name="sensor"), "more": ServiceType(name="valve")}
+    control_plane.apply(Batch(upserts=entries, complete=True))
+
+    sentence = (
+        "no such service: 'sensr'; did you mean 'sensor'? "
+        "(named by cloud-2; it is not served until it is declared)"
+    )
+    assert caplog.messages.count(sentence) == 1
+    assert control_plane.status()["service_types"] == ["sensor", "valve"]
+    assert control_plane.status()["undeclared_service_types"] == [sentence]
+    assert sample(control_plane, "scopeway_service_types") == 2
+    assert sample(control_plane, "scopeway_undeclared_service_types") == 1
+
+    control_plane.apply(Batch(upserts={"third": ServiceType(name="sensr")}))
+
+    assert control_plane.status()["undeclared_service_types"] == []
+    assert sample(control_plane, "scopeway_undeclared_service_types") == 0
+
+
+def test_many_undeclared_service_types_are_logged_in_a_few_lines(
+    control_plane: ControlPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Service(endpoints=(Endpoint(address="127.0.0.1", port=1),))
+    users = {
+        f"/{cloud}": Cloud(
+            name=f"cloud-{cloud}", services={f"s-{cloud}-{n}": place for n in range(64)}
+        )
+        for cloud in range(10)
+    }
+    control_plane.apply(Batch(upserts=users, complete=True))
+
+    lines = [line for line in caplog.messages if "no such service" in line]
+    assert len(lines) == LOGGED_PROBLEMS
+    assert "620 more service types are not declared; /status lists them" in caplog.messages
+    assert len(control_plane.status()["undeclared_service_types"]) == 100
+    assert sample(control_plane, "scopeway_undeclared_service_types") == 640

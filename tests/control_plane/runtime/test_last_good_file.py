@@ -8,8 +8,10 @@ import pytest
 from registry_model import a_cloud
 from scopeway.control_plane.catalog.catalog import Catalog
 from scopeway.control_plane.clouds.cordon import Cordon
+from scopeway.control_plane.clouds.declared_types import declare
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.registry import Batch
 from scopeway.control_plane.registry.directory.yaml_documents import MAX_CHARACTERS
 from scopeway.control_plane.registry.documents import MAX_BYTES, to_json
@@ -262,3 +264,18 @@ def test_cordons_are_saved_with_the_clouds(tmp_path: Path) -> None:
     change = Catalog().apply(Batch(upserts=saved.entries, complete=True), now=0)
     assert dict(change.inventory.cordons) == {"b": "why", "z": ""}
     assert not change.problems
+
+
+def test_service_types_are_saved_before_the_clouds(tmp_path: Path) -> None:
+    sensor = ServiceType(name="sensor", aliases=("probe",), forward=("authorization",))
+    declared, _ = declare([sensor, ServiceType(name="lamp", protocol="openstack")])
+    last_good_file.save(tmp_path, KNOWN.with_service_types(declared), "etcd://here")
+
+    saved = last_good_file.load(tmp_path)
+    assert saved is not None
+    change = Catalog().apply(Batch(upserts=saved.entries, complete=True), now=0)
+
+    assert names(tmp_path) == ["lamp", "sensor", "a", "b"]
+    assert not change.problems
+    assert change.inventory.service_type("sensor") == sensor
+    assert change.inventory.service_types.official("probe") == "sensor"

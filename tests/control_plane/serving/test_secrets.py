@@ -36,7 +36,7 @@ def test_a_named_key_file_is_sent_by_name_and_never_by_content(tmp_path: Path, b
     source = ScopewaySource(
         inventory=Inventory().apply({SITE: cloud}, ()),
         notifier=ChangeNotifier(),
-        make_site=lambda cloud, _: each_site_resource(cloud, trust_domain="fleet.test"),
+        make_site=lambda cloud, *_: each_site_resource(cloud, trust_domain="fleet.test"),
         settings=PlanSettings(trust_domain="fleet.test"),
     )
     named = identity.key if by == "node" else "/elsewhere"

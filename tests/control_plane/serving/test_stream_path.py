@@ -175,7 +175,7 @@ def test_no_stream_path_parses_or_encodes_a_message(
     source = ScopewaySource(
         inventory=inventory,
         notifier=notifier,
-        make_site=lambda cloud, _: site_resources.each_site_resource(
+        make_site=lambda cloud, *_: site_resources.each_site_resource(
             cloud, trust_domain=trust_domain
         ),
         settings=PlanSettings(trust_domain=trust_domain, direct=(*LOOPBACK, "service.example")),

@@ -18,9 +18,11 @@ from harness.ports import free_port, free_ports
 from harness.services import Services, at
 from harness.source import one_by_one
 from scopeway.control_plane.clouds.addresses import LOOPBACK, AllowedAddress
+from scopeway.control_plane.clouds.declared_types import DeclaredTypes, declare
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.manifest import parse_manifest
 from scopeway.control_plane.clouds.model import Cloud
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.site_cache import SiteResources
@@ -82,6 +84,10 @@ class ControlPlane:
         """Register clouds, and forget others."""
         self._background.call(partial(self._put, clouds, delete))
 
+    def declare(self, *types: ServiceType) -> None:
+        """Declare these service types, and no others."""
+        self._background.call(partial(self._declare, types))
+
     def rejected(self, cloud: str, type_url: str = CLUSTER) -> dict[str, str]:
         """Return the resources that a cloud's Envoys do not take, and in which words."""
         return self._background.call(partial(self._rejected, cloud, type_url))
@@ -129,7 +135,12 @@ class ControlPlane:
         if self._source is not None:
             self._source.update(self.inventory, {*(each.name for each in clouds), *delete})
 
-    def _site_resources(self, cloud: Cloud, setup: Setup) -> SiteResources:
+    def _declare(self, types: tuple[ServiceType, ...]) -> None:
+        self.inventory = self.inventory.with_service_types(declare(types)[0])
+        if self._source is not None:
+            self._source.update(self.inventory, ())
+
+    def _site_resources(self, cloud: Cloud, setup: Setup, types: DeclaredTypes) -> SiteResources:
         made = dict(
             site_resources(
                 cloud,
@@ -137,6 +148,7 @@ class ControlPlane:
                 earlier=setup.earlier,
                 collector=setup.collector,
                 trust_domain=self.trust_domain,
+                types=types,
             )
         )
         if self._lua is not None:

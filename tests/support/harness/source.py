@@ -4,6 +4,7 @@ from collections.abc import Collection, Generator, Mapping
 
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 
+from scopeway.control_plane.clouds.declared_types import DeclaredTypes, declare
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import (
     AcceptRule,
@@ -13,6 +14,7 @@ from scopeway.control_plane.clouds.model import (
     Peer,
     Service,
 )
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.planner.prefetch import parse_prefetch
 from scopeway.control_plane.serving.limits import SourceLimits
@@ -49,7 +51,7 @@ BROKEN = "/broken"
 """The access log of an Envoy, or a label of a cloud, whose site cannot be made."""
 
 
-def site(cloud: Cloud, setup: Setup) -> SiteResources:
+def site(cloud: Cloud, setup: Setup, types: DeclaredTypes) -> SiteResources:
     """Stand in for the listeners, routes and filters of a site."""
     if setup.access_log == BROKEN or BROKEN in cloud.labels.values():
         raise ValueError("this site cannot be made")
@@ -58,7 +60,9 @@ def site(cloud: Cloud, setup: Setup) -> SiteResources:
         LISTENER: {"front": cloud.name.encode(), "peer": b"peer", **fronts},
         ROUTE: {"front": b"route"},
         SECRET: {"front": b"files"},
-        EXTENSION: {"lua/front": f"lua {setup.access_log}".encode()},
+        EXTENSION: {
+            "lua/front": " ".join(["lua", setup.access_log, *sorted(types.types)]).encode()
+        },
     }
     return one_by_one(made)
 
@@ -114,6 +118,12 @@ class Fleet:
         self.notifier.told.clear()
         self.inventory = self.inventory.with_cordons(changes)
         self.source.update(self.inventory, changes.keys())
+
+    def declare(self, *types: ServiceType) -> None:
+        """Declare these service types, and no others."""
+        self.notifier.told.clear()
+        self.inventory = self.inventory.with_service_types(declare(types)[0])
+        self.source.update(self.inventory, ())
 
     def change(self, upserts: Mapping[str, Cloud], deletes: Collection[str] = ()) -> None:
         self.notifier.told.clear()
