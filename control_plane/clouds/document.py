@@ -92,6 +92,8 @@ def _rule(rule: AcceptRule) -> Document:
         document["methods"] = list(rule.methods)
     if rule.identity is not None:
         document["identity"] = _identity(rule.identity)
+    if not rule.fanout:
+        document["fanout"] = False
     return {**document, **_limits(rule.limits)}
 
 

@@ -59,7 +59,7 @@ _LIMITS = frozenset({PER_SECOND, AT_ONCE})
 _TLS = frozenset({"certificate", "key"})
 _SERVICE = frozenset({"endpoints", "path", "host"})
 _ENDPOINT = frozenset({"address", "port"})
-_RULE = frozenset({"clouds", "services", "methods", "identity", "limits"})
+_RULE = frozenset({"clouds", "services", "methods", "identity", "limits", "fanout"})
 _IDENTITY = frozenset({"clouds", "roles", "ids"})
 
 _NO_PATTERN = CloudPattern(name="")
@@ -269,6 +269,7 @@ class _Reader:
             if "identity" in rule
             else None,
             limits=self.limits(rule, at),
+            fanout=self.boolean(rule.get("fanout", True), f"{at}.fanout"),
         )
 
     def services_of_rule(self, rule: _Object, at: str) -> tuple[str, ...] | None:
@@ -279,6 +280,11 @@ class _Reader:
         what = "different services in all rules"
         self.counted(f"{at}.services", before, more, limits.RULE_SERVICES, what)
         return services
+
+    def boolean(self, value: object, at: str) -> bool:
+        if not isinstance(value, bool):
+            self.refuse(at, value, "is neither true nor false")
+        return value is True
 
     def identity(self, value: object, at: str) -> IdentityRule:
         rule = self.fields_of(value, at, _IDENTITY)

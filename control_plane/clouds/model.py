@@ -145,6 +145,8 @@ class AcceptRule(CloudList):
     identity: IdentityRule | None = None
     limits: CallerLimits = NO_LIMITS
     """For each of these clouds, counted over all services."""
+    fanout: bool = True
+    """Whether the rule also allows requests that are part of a fan-out (`&`, `^`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from scopeway.control_plane.clouds.model import (
     NO_LIMITS,
+    AcceptRule,
     CallerLimits,
     Cloud,
     CloudList,
@@ -23,6 +24,9 @@ IDENTITY = "identity"
 FORM = "form"
 """Stands for the method of a request that may contain a form, because services find another method
 in it. No rule can name FORM, so only rules for all methods allow it."""
+
+NO_FANOUT = "no fan-out"
+"""The end of the denial of a request by a rule that allows none in a fan-out."""
 
 AUDIT = "audit"
 ENFORCE = "enforce"
@@ -46,7 +50,14 @@ class Verdict:
     """The reason of a denial; "" if the request is allowed."""
 
 
-def evaluate_rules(owner: Cloud, caller: Cloud, service: str, method: str | None = None) -> Verdict:
+def evaluate_rules(
+    owner: Cloud,
+    caller: Cloud,
+    service: str,
+    method: str | None = None,
+    *,
+    fanout: bool = False,
+) -> Verdict:
     """Return the verdict of the rules of `owner` on a request of another cloud, in any mode.
 
     Args:
@@ -54,18 +65,21 @@ def evaluate_rules(owner: Cloud, caller: Cloud, service: str, method: str | None
         caller: The cloud that sends the request.
         service: An official service type or IDENTITY_VALIDATE.
         method: FORM for a request that may carry one; None asks whether any method is allowed.
+        fanout: Whether the request is part of a fan-out.
     """
     naming = about = None
     for index, rule in enumerate(owner.accept):
         if not lists_cloud(rule, caller):
             continue
         if allows_service(rule.services, service):
-            if rule.methods is None or method is None or method in rule.methods:
+            if fanout and not rule.fanout:
+                pass
+            elif rule.methods is None or method is None or method in rule.methods:
                 return Verdict(True, index, "")
             about = index if about is None else about
         naming = index if naming is None else naming
     if about is not None:
-        return Verdict(False, about, f"its rule {methods_text(about, owner.accept[about].methods)}")
+        return Verdict(False, about, f"its rule {denial_text(about, owner.accept[about], fanout)}")
     if naming is not None:
         services = ", ".join(owner.accept[naming].services or ()) or "no service"
         return Verdict(False, naming, f"its rule {rule_name(naming)} allows {services}")
@@ -106,9 +120,14 @@ def rule_name(index: int) -> str:
     return f"accept[{index}]"
 
 
-def methods_text(index: int, methods: Collection[str] | None) -> str:
-    """Return the methods that a rule allows, in words."""
-    return f"{rule_name(index)} allows {', '.join(methods or ()) or 'no method'}"
+def denial_text(index: int, rule: "AcceptRule | Rule", fanout: bool) -> str:
+    """Return what a rule allows that is about a request and does not allow it, in words.
+
+    `fanout`: whether the request is part of a fan-out.
+    """
+    if fanout and not rule.fanout:
+        return f"{rule_name(index)} allows {NO_FANOUT}"
+    return f"{rule_name(index)} allows {', '.join(rule.methods or ()) or 'no method'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +139,7 @@ class Rule:
     services: tuple[str, ...] | None
     methods: tuple[str, ...] | None
     limits: CallerLimits = NO_LIMITS
+    fanout: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +162,7 @@ def policy_of(cloud: Cloud) -> Policy:
             services=rule.services,
             methods=rule.methods,
             limits=rule.limits,
+            fanout=rule.fanout,
         )
         for rule in cloud.accept
     )

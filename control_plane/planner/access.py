@@ -20,7 +20,12 @@ from scopeway.control_plane.scope import IDENTITY_VALIDATE
 
 
 def denial_reason(
-    owner: Cloud, caller: Cloud, service: str, method: str | None = None
+    owner: Cloud,
+    caller: Cloud,
+    service: str,
+    method: str | None = None,
+    *,
+    fanout: bool = False,
 ) -> str | None:
     """Return why `owner` does not let `caller` use its service, or None if it does.
 
@@ -30,10 +35,11 @@ def denial_reason(
         service: An official service type or `identity.validate`.
         method: The method; None if any method is enough. Plans use None, because one plan serves
             all methods; the serving site decides about each.
+        fanout: Whether the request is part of a fan-out.
     """
     if owner.name == caller.name or owner.accept_mode == AUDIT:
         return None
-    verdict = evaluate_rules(owner, caller, service, method)
+    verdict = evaluate_rules(owner, caller, service, method, fanout=fanout)
     return (
         None
         if verdict.allowed

@@ -140,7 +140,8 @@ def _with_rules(
         owner = inventory.get(name)
         if owner is None or owner.name == caller.name:
             continue
-        verdict = evaluate_rules(owner, caller, service, method)
+        fanout = explanation.outcome == "fanout"
+        verdict = evaluate_rules(owner, caller, service, method, fanout=fanout)
         if owner.peer is not None:
             limits[owner.name] = limits_text(owner, caller)
             if problem := policy_problem(policy_of(owner), inventory):

@@ -45,8 +45,27 @@ class RulesByWord:
     other_methods: int
 
 
-def rules_by_word(policy: Policy) -> RulesByWord:
-    """Return which rules are about each word that some rule names. O(words of all rules)."""
+@dataclass(frozen=True, slots=True)
+class ClassGrants:
+    """What becomes of the requests of a class, the first grant that is about a request first."""
+
+    plain: list[Grant]
+    """Of requests that are part of no fan-out."""
+    fanout: list[Grant] | None
+    """Of those that are; None: they get what others do, since no rule excludes them."""
+
+
+def refuses_fanouts(policy: Policy) -> bool:
+    """Return whether some rule of a policy allows no request that is part of a fan-out."""
+    return not all(rule.fanout for rule in policy.rules)
+
+
+def rules_by_word(policy: Policy, *, fanout: bool = False) -> RulesByWord:
+    """Return which rules are about each word that some rule names. O(words of all rules).
+
+    `fanout`: for requests that are part of a fan-out. A rule that allows none is about its services
+    all the same, and allows no method.
+    """
     services: dict[str, int] = {IDENTITY_VALIDATE: 0}
     methods: dict[str, int] = {}
     every_service = every_method = 0
@@ -54,10 +73,12 @@ def rules_by_word(policy: Policy) -> RulesByWord:
         bit = 1 << index
         if rule.services is None:
             every_service |= bit
-        if rule.methods is None:
-            every_method |= bit
         for word in rule.services or ():
             services[word] = services.get(word, 0) | bit
+        if fanout and not rule.fanout:
+            continue
+        if rule.methods is None:
+            every_method |= bit
         for word in rule.methods or ():
             methods[word] = methods.get(word, 0) | bit
     services[IDENTITY_VALIDATE] |= services.get(IDENTITY, 0)
@@ -84,17 +105,22 @@ def grants_of_class(words: RulesByWord, rules: int) -> Iterator[Grant]:
     yield from _by_method(words, None, others)
 
 
-def grants_by_class(policy: Policy, classes: Sequence[CallerClass]) -> Iterator[list[Grant]]:
+def grants_by_class(policy: Policy, classes: Sequence[CallerClass]) -> Iterator[ClassGrants]:
     """Yield the grants of each class, in the order of the classes.
 
     Raises:
         PolicyTooLarge: more than MAX_GRANTS.
     """
     words = rules_by_word(policy)
+    in_fanouts = rules_by_word(policy, fanout=True) if refuses_fanouts(policy) else None
     left = MAX_GRANTS
     for each in classes:
-        found = list(islice(grants_of_class(words, each.rules), left + 1))
-        left -= len(found)
+        found = ClassGrants(list(islice(grants_of_class(words, each.rules), left + 1)), None)
+        left -= len(found.plain)
+        if in_fanouts is not None and left >= 0:
+            fanout = list(islice(grants_of_class(in_fanouts, each.rules), left + 1))
+            found = ClassGrants(found.plain, fanout)
+            left -= len(fanout)
         if left < 0:
             raise PolicyTooLarge(
                 f"its accept rules come to more than {MAX_GRANTS} different rights: "

@@ -83,7 +83,7 @@ def plan_with_skipped(
             fanout,
             caller,
             inventory,
-            lambda name: _hop(name, target.service, caller, inventory, settings),
+            lambda name: _hop(name, target.service, caller, inventory, settings, fanout=True),
             lists=lists_json(declared) if declared is not None else "",
         )
 
@@ -154,14 +154,20 @@ def _no_match(atom: Atom) -> Rejection:
 
 
 def _hop(
-    name: str, service: str, caller: Cloud, inventory: Inventory, settings: PlanSettings
+    name: str,
+    service: str,
+    caller: Cloud,
+    inventory: Inventory,
+    settings: PlanSettings,
+    *,
+    fanout: bool = False,
 ) -> Hop | Rejection:
     cloud = caller if name == caller.name else inventory.get(name)
     if cloud is None:
         return _unknown_cloud(name)
     if service not in cloud.services:
         return _no_service(name, service)
-    denied = denial_reason(cloud, caller, service)
+    denied = denial_reason(cloud, caller, service, fanout=fanout)
     if denied is not None:
         return Rejection(status=403, reason=denied, cause="policy")
     return _hop_to(cloud, service, caller, inventory, settings)

@@ -33,7 +33,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.extensions.formatter.cel.v3 import Cel
 from envoy_data_plane.google.protobuf import Any
 
-from scopeway.control_plane.clouds.policy import FORM
+from scopeway.control_plane.clouds.policy import FORM, NO_FANOUT
 from scopeway.control_plane.translator import names
 from scopeway.control_plane.translator.envoy_types import error_body, overwrite
 from scopeway.control_plane.translator.rbac import NONE, TOO_LARGE
@@ -51,11 +51,11 @@ OVERFLOW = ("UO",)
 """The same, because of a limit of this Envoy: it says nothing about the service."""
 WHY_NOT_SENT: Mapping[str, str] = {
     "Connection_refused": "connection refused",
-    "connection_timeout": "no connection in time",
-    "Connection_timed_out": "no connection in time",
+    "onnection_time": "no connection in time",  # Envoy's own connection_timeout, or the kernel's
     "TLS_error": "no trusted TLS connection",
     "No_route_to_host": "no route to its address",
     "Network_is_unreachable": "no route to its address",
+    "No_such_file": "nothing listens on its socket (scopeway collect)",
     "no_healthy_upstream": "none of its endpoints is alive",
     "remote_connection_failure}": "the connection was closed before a request",
 }
@@ -139,6 +139,9 @@ NOT_LIKE_THIS = 'response.code_details.startsWith("rbac_access_denied")'
 """In CEL: one is, but not with this method. Which one only the access log says: a reply can show no
 more than the details as they are, where the rule stands among words of Envoy's."""
 
+NO_FANOUTS = f'{NOT_LIKE_THIS} && response.code_details.contains("{NO_FANOUT.replace(" ", "_")}]")'
+"""In CEL: the same of what is part of a fan-out. Envoy's details have no blanks."""
+
 NOT_A_FORM = f'{NOT_LIKE_THIS} && request.headers["{names.METHOD}"] == "{FORM}"'
 """In CEL: the same of what may carry a form, in which a service may find another method."""
 
@@ -182,6 +185,10 @@ def local_replies(*, mark_unsent: bool = False, mark_unreachable: bool = False) 
         f"{denied} with %REQ(:METHOD)%: "
         f"its accept rules for it allow %REQ({names.ORIGIN})% other methods"
     )
+    no_fanouts = (
+        f"{denied} in a fan-out ('&', '^'): its accept rules for it allow %REQ({names.ORIGIN})% "
+        "single requests only"
+    )
     not_a_form = (
         f"{denied} with a form, which can say another method, or a %REQ(:METHOD)% that may be one: "
         f"its accept rules for it allow %REQ({names.ORIGIN})% only some methods; "
@@ -210,6 +217,7 @@ def local_replies(*, mark_unsent: bool = False, mark_unreachable: bool = False) 
             ResponseMapper(filter=_expression(OURS), headers_to_add=here),
             _json(_expression(NOT_ACCEPTED), "Forbidden", not_accepted, here),
             _json(_expression(TOO_MANY_RULES), "Forbidden", too_large, here),
+            _json(_expression(NO_FANOUTS), "Forbidden", no_fanouts, here),
             _json(_expression(NOT_A_FORM), "Forbidden", not_a_form, here),
             _json(_expression(NOT_LIKE_THIS), "Forbidden", not_like_this, here),
             _json(away, unavailable, no_cluster, unsent),

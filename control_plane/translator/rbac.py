@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.policy import (
     Policy,
-    methods_text,
+    denial_text,
     rule_name,
 )
 from scopeway.control_plane.collections.byte_cache import ByteBoundedCache
@@ -36,10 +36,12 @@ from scopeway.control_plane.planner.caller_classes import (
 )
 from scopeway.control_plane.planner.grants import (
     MAX_GRANTS,
+    ClassGrants,
     Grant,
     grants_by_class,
     grants_of_class,
     problem_text,
+    refuses_fanouts,
     rules_by_word,
 )
 from scopeway.control_plane.translator import names
@@ -281,10 +283,15 @@ def _decision_alone(
     of the version before (`setup.EARLIER`), and to be removed with that.
     """
     words = rules_by_word(policy)
+    in_fanouts = rules_by_word(policy, fanout=True) if refuses_fanouts(policy) else None
     entries: list[bytes] = []
     left = MAX_ALONE
     for each in classes:
-        on_match = _on_class(policy, list(grants_of_class(words, each.rules)))
+        found = ClassGrants(
+            list(grants_of_class(words, each.rules)),
+            None if in_fanouts is None else list(grants_of_class(in_fanouts, each.rules)),
+        )
+        on_match = _on_class(policy, found)
         for callers in (*each.blocks, each.others):
             left -= len(callers) * (len(on_match) + _KEY_BYTES)
             if left < 0:
@@ -295,11 +302,25 @@ def _decision_alone(
     return b"".join([*(_by_caller(entries, trust_domain) if classes else ()), nobody])
 
 
-def _on_class(policy: Policy, found: Sequence[Grant]) -> bytes:
+def _on_class(policy: Policy, found: ClassGrants) -> bytes:
+    """Return the `OnMatch` that looks at service and method, and whether it is a fan-out."""
+    plain = _on_grants(policy, found.plain, fanout=False)
+    if found.fanout is None:
+        return plain
+    on_fanout = _on_grants(policy, found.fanout, fanout=True)
+    matcher = field_bytes(_PREDICATE, _is_fanout()) + field_bytes(_ON_MATCH, on_fanout)
+    return field_bytes(
+        _NESTED,
+        field_bytes(_MATCHER_LIST, field_bytes(_MATCHERS, matcher))
+        + field_bytes(_ON_NO_MATCH, plain),
+    )
+
+
+def _on_grants(policy: Policy, found: Sequence[Grant], *, fanout: bool) -> bytes:
     """Return the `OnMatch` that looks at service and method."""
     matchers = b""
     for grant in found:
-        outcome = _outcome_of(policy, grant)
+        outcome = _outcome_of(policy, grant, fanout)
         predicates = [
             _predicate(header, tuple(values))
             for header, values in ((names.SERVICE, grant.services), (names.METHOD, grant.methods))
@@ -317,12 +338,12 @@ def _on_class(policy: Policy, found: Sequence[Grant]) -> bytes:
     return field_bytes(_NESTED, whole)
 
 
-def _outcome_of(policy: Policy, grant: Grant) -> bytes:
+def _outcome_of(policy: Policy, grant: Grant, fanout: bool) -> bytes:
     if grant.rule is None:
         return _outcome(NONE, allowed=False)
     if grant.allowed:
         return _outcome(rule_name(grant.rule), allowed=True)
-    return _outcome(methods_text(grant.rule, policy.rules[grant.rule].methods), allowed=False)
+    return _outcome(denial_text(grant.rule, policy.rules[grant.rule], fanout), allowed=False)
 
 
 def caller_key(cloud: str, trust_domain: str | None) -> str:
@@ -376,7 +397,17 @@ def _header_input(header: str) -> bytes:
 @lru_cache(maxsize=1024)
 def _predicate(header: str, values: tuple[str, ...]) -> bytes:
     """Return a `Predicate` of a header that has to be one of some words, the whole of it."""
-    pattern = "|".join(each.replace(".", "[.]") for each in values)
+    return _matches(header, "|".join(each.replace(".", "[.]") for each in values))
+
+
+@cache
+def _is_fanout() -> bytes:
+    """Return a `Predicate` of requests that are part of a fan-out."""
+    return _matches(names.FANOUT, ".*")
+
+
+def _matches(header: str, pattern: str) -> bytes:
+    """Return a `Predicate` of a header that is there, and the whole of which fits a pattern."""
     regex = field_bytes(_GOOGLE_RE2, b"") + field_string(_REGEX, pattern)
     single = field_bytes(_INPUT, _header_input(header))
     single += field_bytes(_VALUE_MATCH, field_bytes(_SAFE_REGEX, regex))

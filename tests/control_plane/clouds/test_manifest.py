@@ -50,7 +50,7 @@ WHOLE: dict[str, Any] = {
                 "methods": ["GET", "HEAD"],
                 "identity": {"clouds": ["cloud-1"], "roles": ["member"], "ids": "kept"},
             },
-            {"clouds": ["cloud-2"], "identity": {"clouds": ["cloud-2"]}},
+            {"clouds": ["cloud-2"], "identity": {"clouds": ["cloud-2"]}, "fanout": False},
         ],
     },
 }
@@ -104,6 +104,7 @@ def test_a_manifest_is_read_with_every_field() -> None:
                 identity=IdentityRule(
                     clouds=(CloudPattern(name="cloud-2"),), roles=("member", "reader")
                 ),
+                fanout=False,
             ),
         ),
     )
@@ -266,6 +267,9 @@ def test_long_texts_of_a_manifest_are_not_cached() -> None:
         ("spec.accept.0.clouds", [["a=b"]], "spec.accept[0].clouds[0]", "; put it into quotes"),
         ("spec.accept.0.services", [["image"]], "spec.accept[0].services[0]", "is not text"),
         ("spec.accept.0.services", ["image"] * 2, "spec.accept[0].services", "contains duplicates"),
+        ("spec.accept.0.fanout", "no", "spec.accept[0].fanout", '"no" is neither true nor false'),
+        ("spec.accept.0.fanout", 0, "spec.accept[0].fanout", "0 is neither true nor false"),
+        ("spec.accept.0.fanout", None, "spec.accept[0].fanout", "is missing"),
         ("spec.accept.0.methods", ["get"], "spec.accept[0].methods[0]", '"get" is not one of'),
         ("spec.accept.0.identity", {}, "spec.accept[0].identity.clouds", "is missing"),
         ("spec.accept.0.identity.roles", ["a,b"], "spec.accept[0].identity.roles[0]", "not a role"),

@@ -54,6 +54,41 @@ def test_one_rule_must_allow_caller_service_and_method(
 
 
 @pytest.mark.parametrize(
+    ("owner", "method", "verdict"),
+    [
+        (rules(AcceptRule(clouds=BY_NAME)), "GET", Verdict(True, 0, "")),
+        (
+            rules(AcceptRule(clouds=BY_NAME, fanout=False)),
+            None,
+            Verdict(False, 0, "its rule accept[0] allows no fan-out"),
+        ),
+        (
+            rules(AcceptRule(clouds=BY_NAME, fanout=False), AcceptRule(clouds=BY_LABEL)),
+            "GET",
+            Verdict(True, 1, ""),
+        ),
+        (
+            rules(
+                AcceptRule(clouds=BY_LABEL, methods=READS),
+                AcceptRule(clouds=BY_NAME, fanout=False),
+            ),
+            "POST",
+            Verdict(False, 0, "its rule accept[0] allows GET, HEAD"),
+        ),
+        (
+            rules(AcceptRule(clouds=BY_NAME, services=("compute",), fanout=False)),
+            "GET",
+            Verdict(False, 0, "its rule accept[0] allows compute"),
+        ),
+    ],
+)
+def test_a_rule_may_allow_single_requests_only(
+    owner: Cloud, method: str | None, verdict: Verdict
+) -> None:
+    assert evaluate_rules(owner, CALLER, "image", method, fanout=True) == verdict
+
+
+@pytest.mark.parametrize(
     ("services", "allowed"),
     [
         (None, {"identity", "identity.validate"}),

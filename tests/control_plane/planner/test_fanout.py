@@ -110,6 +110,21 @@ def test_a_fanout_of_a_declared_service_type_says_what_its_lists_look_like() -> 
     assert plan.lists == ""
 
 
+def test_a_cloud_whose_rules_allow_no_fanout_is_missing_and_serves_single_requests() -> None:
+    rule = AcceptRule(clouds=(CloudPattern(name="home"),), fanout=False)
+    clouds = CLOUDS.apply({"single": cloud("single", accept=(rule,))})
+
+    plan, skipped = plan_with_skipped(parse_target("image@a&single"), HOME, clouds, PlanSettings())
+
+    assert isinstance(plan, Fanout)
+    assert plan.missing == (Missing(cloud="single", status=403, cause="policy"),)
+    assert skipped[0].reason == (
+        "single does not let home use its image service: its rule accept[0] allows no fan-out"
+    )
+    assert isinstance(planned("image@single", clouds), Route)
+    assert isinstance(planned("image@single|a", clouds), Route)
+
+
 def test_a_cordoned_cloud_is_missing_with_a_503() -> None:
     clouds = CLOUDS.with_cordons({"b": "new disks"})
     plan = planned("image@a&b", clouds)

@@ -1,7 +1,9 @@
 """The RBAC policy of a peer decides as its accept rules do."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +106,9 @@ def _holds(predicate: Any, seen: Mapping[str, str]) -> bool:
         assert matcher.value.string_match is not None
         wanted = matcher.value.string_match.exact
         return seen.get(_input(single.input)) == wanted
-    alternatives = single.value_match.safe_regex.regex.replace("[.]", ".").split("|")
-    return seen[_input(single.input)] in alternatives
+    regex = single.value_match.safe_regex.regex
+    value = seen.get(_input(single.input))
+    return value is not None and re.fullmatch(regex, value) is not None
 
 
 def _input(config: Any) -> str:
@@ -137,6 +140,7 @@ RULES = st.builds(
     clouds=st.lists(PATTERNS, min_size=1, max_size=3).map(tuple),
     services=st.none() | st.lists(st.sampled_from(SERVICES), min_size=1, unique=True).map(tuple),
     methods=st.none() | st.lists(st.sampled_from(METHODS), min_size=1, unique=True).map(tuple),
+    fanout=st.booleans(),
 )
 
 
@@ -147,15 +151,16 @@ def test_rbac_decides_as_the_accept_rules_do(
     owner = Cloud(name="cloud-7", accept=rules)
     policy = encoded(owner, domain, earlier=earlier)
     for caller in [*CALLERS, Cloud(name="cloud-9")]:
-        for service in [*SERVICES, "network"]:
+        for service, fanout in product([*SERVICES, "network"], [False, True]):
             for method in [*METHODS, "DELETE", FORM]:
-                seen = {
+                seen = {"x-scopeway-fanout": "2"} if fanout else {}
+                seen |= {
                     "uri": f"spiffe://{DOMAIN}/cloud/{caller.name}",
                     "x-scopeway-origin": caller.name,
                     "x-scopeway-service": service,
                     "x-scopeway-method": method,
                 }
-                verdict = evaluate_rules(owner, caller, service, method)
+                verdict = evaluate_rules(owner, caller, service, method, fanout=fanout)
                 action = decided(policy, seen)
 
                 assert (action.action == RbacAction.ALLOW) is verdict.allowed

@@ -38,6 +38,8 @@ class StubCollector:
         self.folder = folder
         """Of the sockets."""
         self.requests: list[Asked] = []
+        self.asks = True
+        """Whether it asks the members; otherwise there is no answer of any."""
         self._socket = folder / "collector.sock"
         self._server: _Server | None = None
 
@@ -53,6 +55,12 @@ class StubCollector:
         self._server.shutdown()
         self._server.server_close()
         self._socket.unlink(missing_ok=True)
+
+    def stop_listening(self) -> None:
+        """Close the socket, and leave its file."""
+        assert self._server is not None
+        self._server.shutdown()
+        self._server.server_close()
 
     def ask(
         self,
@@ -99,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         asked = Asked(method=self.command, path=self.path, headers=self.headers, body=body)
         self.server.stub.requests.append(asked)
-        answers = self.server.stub.ask_members(asked)
+        answers = self.server.stub.ask_members(asked) if self.server.stub.asks else {}
         told = {cloud: [each.status, each.body.decode()] for cloud, each in answers.items()}
         text = json.dumps({"answers": told}).encode()
         self.send_response(200)
@@ -107,6 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(text)))
         self.send_header("X-Scopeway-Report", f"asked={len(told)}")
         self.send_header("Set-Cookie", "a=b")
+        self.send_header("Connection", "close")  # the next one may be for another stub
         self.end_headers()
         self.wfile.write(text)
 
