@@ -26,6 +26,7 @@ from scopeway.control_plane.scope.ast import (
     Local,
     Operation,
 )
+from scopeway.xds.steps import STRIDE, Steps
 
 MAX_CLOUDS = 4096
 """The most clouds of one fan-out."""
@@ -72,15 +73,17 @@ def no_collector(cloud: str) -> Rejection:
     return _unsupported(f"{cloud} has no collector (scopeway collect)")
 
 
-def plan_fanout(
+def fanout_steps(
     fanout: FanoutExpression,
     caller: Cloud,
     inventory: Inventory,
     hop_to: Callable[[str], Hop | Rejection],
     *,
     lists: str = "",
-) -> tuple[Fanout | Rejection, tuple[Skipped, ...]]:
+) -> Steps[tuple[Fanout | Rejection, tuple[Skipped, ...]]]:
     """Return the plan of a fan-out, and the clouds of it that cannot be asked, with the reasons.
+
+    Takes some 4 us for each cloud.
 
     Args:
         fanout: The fan-out.
@@ -89,7 +92,7 @@ def plan_fanout(
         hop_to: Returns how a cloud is reached, or why it cannot be asked.
         lists: The lists of a declared service type (`clouds.service_type.lists_json`).
     """
-    names = _clouds(fanout, caller, inventory)
+    names = yield from _clouds(fanout, caller, inventory)
     if not names:
         return _nothing_matches(fanout), ()
     if len(names) > MAX_CLOUDS:
@@ -98,7 +101,9 @@ def plan_fanout(
     missing: list[Missing] = []
     skipped: list[Skipped] = []
     first: Rejection | None = None
-    for name in names:
+    for count, name in enumerate(names, 1):
+        if not count % STRIDE:
+            yield
         hop = hop_to(name)
         if isinstance(hop, Rejection):
             first = first or hop
@@ -131,7 +136,9 @@ def _fanout(
     return FanoutExpression(operator, tuple(atoms))
 
 
-def _clouds(fanout: FanoutExpression, caller: Cloud, inventory: Inventory) -> dict[str, None]:
+def _clouds(
+    fanout: FanoutExpression, caller: Cloud, inventory: Inventory
+) -> Steps[dict[str, None]]:
     """Return the clouds in the order of the expression, each once, and at most one too many."""
     names: dict[str, None] = {}
     for atom in fanout.atoms:
@@ -142,7 +149,10 @@ def _clouds(fanout: FanoutExpression, caller: Cloud, inventory: Inventory) -> di
                 names[caller.name] = None
             case LabelSelector(labels):
                 found = inventory.nearest(dict(labels), near=caller.labels, first=caller.name)
-                names.update(dict.fromkeys(islice(found, MAX_CLOUDS + 1)))
+                for count, name in enumerate(islice(found, MAX_CLOUDS + 1), 1):
+                    names[name] = None
+                    if not count % STRIDE:
+                        yield
     return names
 
 

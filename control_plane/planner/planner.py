@@ -14,7 +14,7 @@ from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.service_type import lists_json
 from scopeway.control_plane.planner.access import denial_reason, identity_mapping
-from scopeway.control_plane.planner.fanout import plan_fanout, read_fanout
+from scopeway.control_plane.planner.fanout import fanout_steps, read_fanout
 from scopeway.control_plane.planner.hops import direct_hop, peer_hop
 from scopeway.control_plane.planner.link_origins import link_origins
 from scopeway.control_plane.planner.plan import (
@@ -28,6 +28,7 @@ from scopeway.control_plane.planner.plan import (
 from scopeway.control_plane.scope import IDENTITY_VALIDATE, Target
 from scopeway.control_plane.scope.ast import CloudName, Expression, LabelSelector, Operation
 from scopeway.control_plane.scope.ast import Local as LocalAtom
+from scopeway.xds.steps import Steps, finish
 
 Atom = CloudName | LocalAtom | LabelSelector
 
@@ -69,6 +70,13 @@ def plan_with_skipped(
     The skipped clouds are in the order of the expression. A cloud whose rejection is the plan is
     not among them.
     """
+    return finish(plan_steps(target, caller, inventory, settings))
+
+
+def plan_steps(
+    target: Target, caller: Cloud, inventory: Inventory, settings: PlanSettings
+) -> Steps[tuple[Plan, tuple[Skipped, ...]]]:
+    """Do what `plan_with_skipped` does, in steps; only a fan-out has several."""
     unknown = _unknown_service(target.service, inventory)
     if unknown is not None:
         return unknown, ()
@@ -79,14 +87,22 @@ def plan_with_skipped(
         return fanout, ()
     if fanout is not None:
         declared = inventory.service_type(target.service)
-        return plan_fanout(
-            fanout,
-            caller,
-            inventory,
-            lambda name: _hop(name, target.service, caller, inventory, settings, fanout=True),
-            lists=lists_json(declared) if declared is not None else "",
+        return (
+            yield from fanout_steps(
+                fanout,
+                caller,
+                inventory,
+                lambda name: _hop(name, target.service, caller, inventory, settings, fanout=True),
+                lists=lists_json(declared) if declared is not None else "",
+            )
         )
+    return _plan_route(target, caller, inventory, settings)
 
+
+def _plan_route(
+    target: Target, caller: Cloud, inventory: Inventory, settings: PlanSettings
+) -> tuple[Plan, tuple[Skipped, ...]]:
+    """Plan a target that one cloud serves: the first of the expression's that can."""
     hops: list[Hop] = []
     rejections: dict[str, Rejection] = {}
     seen: set[str] = set()

@@ -31,6 +31,7 @@ from scopeway.control_plane.scope.target import (
     IDENTITY_VALIDATE,
     Target,
     is_cheap_to_parse,
+    is_fanout_name,
     parse_target,
     target_name,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "complete_scope",
     "is_cheap_to_parse",
     "is_cloud_name",
+    "is_fanout_name",
     "is_label_word",
     "is_service_type",
     "lexical_form",

@@ -39,6 +39,11 @@ def is_cheap_to_parse(name: str) -> bool:
     return all(map(is_cloud_name, expression.split("&" if "&" in expression else "|")))
 
 
+def is_fanout_name(name: str) -> bool:
+    """Return whether a target name is one of a fan-out, if it is valid: it has `&` or `^`."""
+    return "&" in name or "^" in name
+
+
 def parse_target(name: str | bytes) -> Target:
     """Parse a target name; columns in errors count within its expression.
 

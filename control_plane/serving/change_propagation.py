@@ -5,15 +5,17 @@ costs what it concerns: the targets in use that depend on the changed clouds, an
 words for services are in the Lua of all sites, so a changed service type concerns each of them.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from scopeway.control_plane.clouds.inventory import Inventory, free_inventory
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.planner.prefetch import own_targets
+from scopeway.control_plane.scope import is_fanout_name
 from scopeway.control_plane.serving.cluster_lookup import BATCH, ClusterLookup, batches
-from scopeway.control_plane.serving.policy_index import PolicyIndex
+from scopeway.control_plane.serving.debounce import Debounce
+from scopeway.control_plane.serving.policy_index import PolicyIndex, Timer
 from scopeway.control_plane.serving.prefetch_set import PrefetchSet
 from scopeway.control_plane.serving.site_cache import SITE_TYPES
 from scopeway.control_plane.serving.site_lookup import SiteLookup
@@ -53,6 +55,8 @@ class ChangePropagation:
         clusters: ClusterLookup,
         site_resources: SiteLookup,
         policies: PolicyIndex,
+        timer: Timer | None,
+        defer: Callable[[Steps[None]], None],
     ) -> None:
         """See `ScopewaySource`."""
         self._fleet = fleet
@@ -62,6 +66,7 @@ class ChangePropagation:
         self._clusters = clusters
         self._site_resources = site_resources
         self._policies = policies
+        self._fanouts = Debounce(lambda names: defer(self._notify(names)), timer)
 
     def steps(self, inventory: Inventory, changed: Collection[str]) -> Steps[None]:
         """Take a new inventory; see `ScopewaySource.steps`."""
@@ -132,7 +137,7 @@ class ChangePropagation:
         users = 0
         for names in self._clusters.affected(clouds, types):
             notified.update(names)
-            for name in names:
+            for name in self._due(names):
                 some.append(name)
                 users += self._clusters.user_count(name)
                 if users >= BATCH:
@@ -141,6 +146,13 @@ class ChangePropagation:
             yield
         yield from self._notify(some)
         return notified
+
+    def _due(self, names: list[str]) -> list[str]:
+        """Return the targets to notify of now; fan-outs that have changed just before rest."""
+        fanouts = [name for name in names if is_fanout_name(name)]
+        if not fanouts:
+            return names
+        return [name for name in names if not is_fanout_name(name)] + self._fanouts.due(fanouts)
 
     def _notify(self, targets: Collection[str]) -> Steps[None]:
         for site, names in self._clusters.by_user(targets).items():

@@ -12,9 +12,9 @@ from time import perf_counter
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.collections.byte_cache import ByteBoundedCache
 from scopeway.control_plane.planner.fanout import no_collector
-from scopeway.control_plane.planner.plan import Fanout, Plan, Rejection
-from scopeway.control_plane.planner.planner import PlanSettings, plan_with_skipped
-from scopeway.control_plane.scope import ScopeError, Target, parse_target
+from scopeway.control_plane.planner.plan import Fanout, Plan, Rejection, Skipped
+from scopeway.control_plane.planner.planner import PlanSettings, plan_steps, plan_with_skipped
+from scopeway.control_plane.scope import ScopeError, Target, is_fanout_name, parse_target
 from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.site_state import UNKNOWN, Fleet, StreamState
 from scopeway.control_plane.serving.skipped_log import SkippedLog
@@ -35,6 +35,10 @@ _CLUSTER_CACHE = 16 << 20
 """Bytes of compiled clusters that are kept for other nodes, with their plans; some 4 kB each."""
 _NAME_CACHE = 16 << 20
 """Bytes of parsed target names that are kept; some 25 for each character."""
+PLANNED = 16
+"""Fan-outs of 4,096 clouds that are kept between the last step of their plan and its use."""
+ATTEMPTS = 3
+"""Plans of a fan-out that are made in steps while clouds change; the next one is made at once."""
 BATCH = 256
 """Targets, each at one site, in one step of a change: some 0.5 ms."""
 
@@ -67,6 +71,8 @@ class ClusterLookup:
         self._parsed: ByteBoundedCache[str, Target | Rejection] = ByteBoundedCache(
             _NAME_CACHE, lambda name, _: 500 + 25 * len(name)
         )
+        self._planned: dict[tuple[str, str], tuple[int, tuple[Plan, tuple[Skipped, ...]]]] = {}
+        """Fan-outs that were planned in steps, by site and name, with the inventory's revision."""
         self._compiled: ByteBoundedCache[tuple[str, Plan, bool, str], Resource] = ByteBoundedCache(
             _CLUSTER_CACHE, lambda _, cluster: 1000 + 3 * cluster.body_size
         )
@@ -88,6 +94,13 @@ class ClusterLookup:
             seconds = perf_counter() - start
             self._stats.answers[bisect_left(ANSWER_BOUNDS, seconds)] += 1
             self._stats.answer_seconds += seconds
+
+    def prepare(self, stream: StreamState, name: str) -> Steps[None] | None:
+        """Plan a fan-out in steps, for `cluster_for` to find; None for all other targets."""
+        if not is_fanout_name(name):
+            return None
+        target = self._parse(name)
+        return None if isinstance(target, Rejection) else self._prepare(stream, name, target)
 
     def is_current(self, stream: StreamState, name: str, version: str) -> bool:
         """Return whether the cluster of a target is known to have that version.
@@ -173,13 +186,30 @@ class ClusterLookup:
     def _parse(self, name: str) -> Target | Rejection:
         return self._parsed.get(name) or self._parsed.put(name, _parse(name))
 
+    def _prepare(self, stream: StreamState, name: str, target: Target) -> Steps[None]:
+        site = stream.node.site
+        for _ in range(ATTEMPTS):
+            inventory = self._fleet.inventory
+            caller = inventory.get(site)
+            if caller is None:
+                return
+            planned = yield from plan_steps(target, caller, inventory, self._settings)
+            if self._fleet.inventory is inventory:
+                self._planned[site, name] = inventory.revision, planned
+                while len(self._planned) > PLANNED:
+                    del self._planned[next(iter(self._planned))]
+                return
+
     def _plan(self, name: str, target: Target | Rejection, site: str) -> Plan:
         if isinstance(target, Rejection):
             return target
         caller = self._fleet.inventory.get(site)
         if caller is None:
             return self._staleness.unknown_site(site)
-        plan, skipped = plan_with_skipped(target, caller, self._fleet.inventory, self._settings)
+        revision, planned = self._planned.pop((site, name), (None, None))
+        if planned is None or revision != self._fleet.inventory.revision:
+            planned = plan_with_skipped(target, caller, self._fleet.inventory, self._settings)
+        plan, skipped = planned
         self._skipped.note(site, name, skipped)
         return self._staleness.annotate(plan)
 

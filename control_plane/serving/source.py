@@ -62,8 +62,8 @@ class ScopewaySource:
             settings: What the operator decides about plans.
             limits: What one stream, and one site, may use.
             prefetch: The clouds, of this inventory, whose targets every Envoy gets before it asks.
-            timer: The event loop, which delays the compilation of large policies. None: each policy
-                is compiled when it is asked for.
+            timer: The event loop, which delays the compilation of large policies, and of fan-outs
+                that change often. None: nothing is delayed.
             defer: Runs work in slices, soon and in order (`BackgroundQueue.add`).
             staleness: How far the inventory can be trusted. None: it is always current.
         """
@@ -97,6 +97,8 @@ class ScopewaySource:
             clusters=self._clusters,
             site_resources=self._site_resources,
             policies=self._policies,
+            timer=timer,
+            defer=defer,
         )
         self._lookups = Lookups(
             clusters=self._clusters,

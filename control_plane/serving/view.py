@@ -67,7 +67,9 @@ class StreamView:
 
     def prepare(self, type_url: str, name: str) -> Steps[None] | None:
         """See `xds.source.MakesInSteps`."""
-        if type_url == CLUSTER or self._is_own(type_url, name):
+        if type_url == CLUSTER:
+            return self._lookups.clusters.prepare(self._stream, name)
+        if self._is_own(type_url, name):
             return None
         if _is_of_peer(type_url, name):
             return self._lookups.policies.prepare(self.group)

@@ -1,9 +1,10 @@
 """Which peer policies a change concerns, and when they are compiled."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pytest
 
+from harness.clock import Clock
 from scopeway.control_plane.clouds.model import AcceptRule, Cloud, CloudPattern, Peer
 from scopeway.control_plane.clouds.policy import Policy
 from scopeway.control_plane.serving.policy_index import LONGEST_REST, REST, PolicyIndex
@@ -43,7 +44,7 @@ class Counting(PolicyIndex):
     """Seconds."""
     problem: str | None = None
 
-    def __init__(self, *clouds: Cloud, timer: "Clock | None" = None) -> None:
+    def __init__(self, *clouds: Cloud, timer: Clock | None = None) -> None:
         super().__init__(self._count, lambda sites: self.told.append(list(sites)), timer)
         self.told: list[list[str]] = []
         self.compiled: list[Policy] = []
@@ -57,27 +58,6 @@ class Counting(PolicyIndex):
                 self._timer.now += self.takes / 4
             yield
         return PeerRoutes(str(len(self.compiled)).encode(), self.problem)
-
-
-class Clock:
-    """Time that passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.calls: list[tuple[float, Callable[[], None]]] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
-        self.calls.append((self.now + delay, callback))
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
-        due = [each for each in self.calls if each[0] <= self.now]
-        self.calls = [each for each in self.calls if each[0] > self.now]
-        for _, callback in due:
-            callback()
 
 
 def test_sites_with_equal_rules_share_one_policy_compiled_on_demand() -> None:

@@ -18,6 +18,7 @@ from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.planner.planner import PlanSettings
 from scopeway.control_plane.planner.prefetch import parse_prefetch
 from scopeway.control_plane.serving.limits import SourceLimits
+from scopeway.control_plane.serving.policy_index import Timer
 from scopeway.control_plane.serving.prefetch_set import PrefetchSet
 from scopeway.control_plane.serving.site_cache import SiteResources
 from scopeway.control_plane.serving.source import ScopewaySource
@@ -91,6 +92,7 @@ class Fleet:
         limits: SourceLimits | None = None,
         prefetch: str = "",
         trust_domain: str | None = None,
+        timer: Timer | None = None,
     ) -> None:
         self.notifier = Recorder()
         self.staleness = Staleness()
@@ -102,11 +104,12 @@ class Fleet:
             settings=PlanSettings(trust_domain=trust_domain),
             staleness=self.staleness,
             limits=limits,
+            timer=timer,
             prefetch=PrefetchSet([parse_prefetch(prefetch)], self.inventory) if prefetch else None,
         )
 
-    def attach(self, name: str = "cloud-1", access_log: str = "") -> NodeView:
-        return self.source.attach(node(name, access_log=access_log))
+    def attach(self, name: str = "cloud-1", access_log: str = "", collector: str = "") -> NodeView:
+        return self.source.attach(node(name, access_log=access_log, collector=collector))
 
     def put(self, *clouds: Cloud) -> None:
         self.change({cloud.name: cloud for cloud in clouds})
@@ -131,8 +134,12 @@ class Fleet:
         self.source.update(self.inventory, frozenset({*upserts, *deletes}))
 
 
-def node(cloud: str, protocol: str | None = PROTOCOL, access_log: str = "") -> Node:
+def node(
+    cloud: str, protocol: str | None = PROTOCOL, access_log: str = "", collector: str = ""
+) -> Node:
     metadata = {} if protocol is None else {"scopeway.protocol": protocol}
+    if collector:
+        metadata["scopeway.collector"] = collector
     if access_log:
         metadata["scopeway.access_log"] = access_log
     return Node(id=f"{cloud}/0", cluster=cloud, metadata=metadata)
