@@ -14,6 +14,7 @@ import click
 from scopeway.control_plane.cli.bootstrap import bootstrap
 from scopeway.control_plane.cli.ca import ca
 from scopeway.control_plane.cli.cloud import cloud
+from scopeway.control_plane.cli.collect import collect
 from scopeway.control_plane.cli.explain import explain
 from scopeway.control_plane.cli.output import say
 from scopeway.control_plane.cli.serve import serve
@@ -29,6 +30,7 @@ def cli() -> None:
 
 cli.add_command(serve)
 cli.add_command(bootstrap)
+cli.add_command(collect)
 cli.add_command(cloud)
 cli.add_command(ca)
 cli.add_command(explain)

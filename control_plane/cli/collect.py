@@ -1,0 +1,106 @@
+"""`scopeway collect`: the collector beside a site's Envoy."""
+
+from pathlib import Path
+
+import click
+
+from scopeway.control_plane.cli.options import cloud_name
+
+
+def _user(text: str | int) -> int:
+    """Read --envoy-user: a name or a uid."""
+    import pwd
+
+    if isinstance(text, int):
+        return text
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        raise click.BadParameter(f"no user {text!r} on this machine") from None
+
+
+@click.command()
+@click.argument("cloud", type=cloud_name)
+@click.option(
+    "--socket-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    envvar="SCOPEWAY_SOCKET_DIR",
+    show_envvar=True,
+    metavar="FOLDER",
+    help="The folder of both sockets, as in `scopeway bootstrap --collector`.",
+)
+@click.option(
+    "--envoy-user",
+    type=_user,
+    metavar="USER",
+    help="The user that Envoy runs as, by name or uid; default: the user of this process.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1024),
+    default=128,
+    show_default=True,
+    help="Clouds that one request asks at a time.",
+)
+@click.option(
+    "--cloud-seconds",
+    type=click.FloatRange(0, 300, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="How long a cloud may take to answer a read.",
+)
+@click.option(
+    "--deadline",
+    type=click.FloatRange(0, 300, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="How long a read waits for all of its clouds; a client may say so itself, with "
+    "X-Scope-Deadline.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="SCOPEWAY_LOG_LEVEL",
+    show_envvar=True,
+)
+def collect(
+    cloud: str,
+    socket_dir: Path,
+    envoy_user: int | None,
+    concurrency: int,
+    cloud_seconds: float,
+    deadline: float,
+    log_level: str,
+) -> None:
+    """Answer requests for several clouds (`&`, `^`), beside CLOUD's Envoy.
+
+    It listens on FOLDER/collector.sock for that Envoy, and asks each cloud through the listener
+    `collect` of the same Envoy, FOLDER/collect.sock. It holds no state on disk and reads no
+    registry: who may ask whom is decided by Envoy and by the peers, as for any request.
+
+    \b
+        scopeway bootstrap cloud-1 --collector /run/scopeway … > envoy.yaml
+        envoy -c envoy.yaml
+        scopeway collect cloud-1 --socket-dir /run/scopeway
+
+    Only processes of the own user, or of --envoy-user, may be at the other end of either socket.
+    On SIGTERM, requests under way have 5 seconds to end.
+    """
+    import os
+
+    from scopeway.control_plane.collector.limits import Limits
+    from scopeway.control_plane.runtime.collector import run_collector
+
+    limits = Limits(at_once=concurrency, cloud_seconds=cloud_seconds, seconds=deadline)
+    run_collector(
+        cloud,
+        socket_dir.absolute(),
+        limits=limits,
+        users=frozenset([os.getuid()] if envoy_user is None else [os.getuid(), envoy_user]),
+        log_level=log_level,
+    )

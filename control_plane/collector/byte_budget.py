@@ -1,0 +1,190 @@
+"""How many bytes of answers the collector holds: what has come and is not passed on yet.
+
+Where the budget is used up, connections to Envoy are not read, and Envoy in turn does not read
+from the clouds. Half-read answers would then wait for each other. So one of them, whose request
+waits for nothing else, may always be read to its end: the *favoured* one. Its bytes count apart.
+
+Requests have equal shares of the budget, so that a client that reads slowly leaves the rest to
+others.
+"""
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Final, Protocol
+
+from scopeway.control_plane.collector.limits import Limits, TooMuchKept
+
+_LEAST_SHARES: Final = 2
+_MOST_SHARES: Final = 8
+_RESUMED: Final = 16
+"""Readers that go on at a time: each brings up to 256 kB before it can be paused again."""
+
+
+class Account:
+    """What one request holds."""
+
+    __slots__ = ("held", "kept", "needs")
+
+    def __init__(self) -> None:
+        self.held = 0
+        """Bytes of answers."""
+        self.kept = 0
+        """Bytes that stay until the request ends."""
+        self.needs: Callable[[], bool] = lambda: False
+        """Whether the request waits for an answer, and for nothing else."""
+
+
+class Reader(Protocol):
+    """An answer that is being read."""
+
+    account: Account
+    held: int
+    """Its bytes."""
+
+    def pause(self) -> None:
+        """Stop reading."""
+        ...
+
+    def resume(self) -> None:
+        """Go on."""
+        ...
+
+
+class ByteBudget:
+    """The bytes of all answers."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._most = limits.bytes
+        self._limits = limits
+        self._accounts = 0
+        self._reading: dict[Reader, None] = {}
+        """Answers of which bytes have come and more will; the oldest first."""
+        self._paused: set[Reader] = set()
+        self._favoured: Reader | None = None
+        self.held = 0
+        """Bytes of answers, but for the favoured one."""
+        self.kept = 0
+        self._bodies = 0
+        self.peak = 0
+        """The most bytes there ever were, kept ones included."""
+        self.on_change: Callable[[bool], None] = lambda full: None
+        """Called with whether the budget is used up, when that changes."""
+        self.full = False
+
+    def open(self, account: Account) -> None:
+        """Give a request its share."""
+        self._accounts += 1
+
+    def close(self, account: Account) -> None:
+        """Give back the share, and what the request kept."""
+        self._accounts -= 1
+        self.kept -= account.kept
+        account.kept = 0
+
+    @property
+    def share(self) -> int:
+        """Bytes of answers that one request may hold."""
+        return self._most // min(max(self._accounts, _LEAST_SHARES), _MOST_SHARES)
+
+    def add(self, reader: Reader, size: int) -> None:
+        """Count bytes that have come; may pause the reader, and others."""
+        reader.held += size
+        reader.account.held += size
+        if reader is not self._favoured:
+            self.held += size
+        self._reading.setdefault(reader)
+        self.peak = max(self.peak, self.total)
+        if self.held >= self._most:
+            if not self.full:
+                self.full = True
+                self.on_change(True)
+            for each in self._reading:
+                self._pause(each)
+        elif reader.account.held >= self.share:
+            for each in self._reading:
+                if each.account is reader.account:
+                    self._pause(each)
+        if self._favoured is None and self._paused:
+            self._favour()
+
+    @property
+    def total(self) -> int:
+        """Bytes that are held and kept."""
+        return self.held + self.kept + (self._favoured.held if self._favoured else 0)
+
+    def complete(self, reader: Reader) -> None:
+        """Note that no more bytes of an answer will come; those that came are still held."""
+        self._reading.pop(reader, None)
+        self._paused.discard(reader)
+
+    def release(self, reader: Reader) -> None:
+        """Give back the bytes of an answer."""
+        self.complete(reader)
+        reader.account.held -= reader.held
+        if reader is self._favoured:
+            self._favoured = None
+        else:
+            self.held -= reader.held
+        reader.held = 0
+        self.look()
+
+    def look(self) -> None:
+        """Resume what may be read: bytes were given back, or a request began to wait."""
+        if self.full and self.held < self._most * 3 // 4:
+            self.full = False
+            self.on_change(False)
+        if not self._paused:
+            return
+        if not self.full:
+            share = self.share
+            resumed = (
+                each for each in self._reading if each in self._paused and each.account.held < share
+            )
+            for each in list(islice(resumed, _RESUMED)):
+                self._paused.discard(each)
+                each.resume()
+        if self._favoured is None:
+            self._favour()
+
+    def keep(self, account: Account, size: int) -> None:
+        """Count bytes that a request keeps until it ends.
+
+        Raises:
+            TooMuchKept: There is no room for them.
+        """
+        if account.kept + size > self._limits.kept_of_request:
+            raise TooMuchKept(
+                f"this request needs more than {self._limits.kept_of_request} bytes of memory at "
+                "the collector: narrow the scope, or ask for fewer items"
+            )
+        if self.kept + size > self._limits.kept:
+            raise TooMuchKept("the collector has no memory left for this request just now")
+        account.kept += size
+        self.kept += size
+        self.peak = max(self.peak, self.total)
+
+    def reserve(self, change: int) -> bool:
+        """Count bytes of requests' bodies, or give them back; return whether there is room."""
+        if change > 0 and (
+            self._bodies + change > self._limits.bodies or self.kept + change > self._limits.kept
+        ):
+            return False
+        self._bodies += change
+        self.kept += change
+        self.peak = max(self.peak, self.total)
+        return True
+
+    def _pause(self, reader: Reader) -> None:
+        if reader is not self._favoured and reader not in self._paused:
+            self._paused.add(reader)
+            reader.pause()
+
+    def _favour(self) -> None:
+        """Let the oldest answer that its request waits for be read to its end."""
+        for reader in self._reading:
+            if reader in self._paused and reader.account.needs():
+                self._favoured = reader
+                self.held -= reader.held
+                self._paused.discard(reader)
+                reader.resume()
+                return

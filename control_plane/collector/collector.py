@@ -1,0 +1,129 @@
+"""Ties the parts together: what answers a request, and what all requests share."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from scopeway.control_plane.collector.byte_budget import ByteBudget
+from scopeway.control_plane.collector.client import Client
+from scopeway.control_plane.collector.fan_out import Counters, FanOut
+from scopeway.control_plane.collector.limits import Admission, Gate, Limits
+from scopeway.control_plane.collector.one import one
+from scopeway.control_plane.collector.places import Places
+from scopeway.control_plane.collector.refusals import refuse
+from scopeway.control_plane.collector.report import report_for
+from scopeway.control_plane.collector.request import FanoutRequest, Header, Refused, read_request
+from scopeway.control_plane.collector.server import Server, Writer
+from scopeway.control_plane.collector.service_lists import ServiceList
+from scopeway.control_plane.collector.sockets import COLLECT, Listening
+from scopeway.control_plane.collector.union import union
+from scopeway.control_plane.collector.ways import Way, way_of
+from scopeway.control_plane.errors import ControlPlaneError
+
+DRAIN: Final = 5.0
+"""Seconds that requests under way have to end when the collector stops."""
+
+
+class Collector:
+    """Answers requests for several clouds."""
+
+    def __init__(self, client: Client, budget: ByteBudget, limits: Limits) -> None:
+        """Serve nothing yet."""
+        self.client = client
+        self.budget = budget
+        self.limits = limits
+        self.gate = Gate(limits.all_at_once)
+        self.admission = Admission(limits)
+        self.counters = Counters()
+        self.places = Places()
+        budget.on_change = self._budget_changed
+
+    async def serve(
+        self, method: str, url: bytes, headers: list[Header], body: bytes, out: Writer
+    ) -> None:
+        """Answer one request.
+
+        Raises:
+            Refused: The collector answers it with an error.
+        """
+        try:
+            request = read_request(method, url, headers)
+            request.body = body
+            with self.admission.admit(request.client, request.address):
+                await self._answer(request, out)
+        except Refused:
+            raise
+        except ControlPlaneError as error:  # a marker or an order that cannot be used
+            raise Refused(400, str(error)) from None
+
+    async def _answer(self, request: FanoutRequest, out: Writer) -> None:
+        way, wanted = way_of(request)
+        if not request.members:
+            refuse(out, request, report_for(request))
+            return
+        clouds = FanOut(
+            request,
+            client=self.client,
+            gate=self.gate,
+            budget=self.budget,
+            limits=self.limits,
+            counters=self.counters,
+        )
+        try:
+            await self._handle(way, wanted, request, clouds, out)
+        finally:
+            clouds.close()
+
+    async def _handle(
+        self,
+        way: Way,
+        wanted: ServiceList | None,
+        request: FanoutRequest,
+        clouds: FanOut,
+        out: Writer,
+    ) -> None:
+        match way:
+            case Way.UNION:
+                assert wanted is not None
+                await union(request, clouds, out, wanted)
+            case Way.ONE:
+                await one(request, clouds, out, self.places)
+            case Way.SORTED | Way.WRITE | Way.EXACTLY_ONE:
+                raise Refused(501, f"{way.value} is not implemented")
+
+    def _budget_changed(self, full: bool) -> None:
+        self.gate.closed = full
+        if not full:
+            self.gate.pump()
+
+
+@asynccontextmanager
+async def serving(
+    folder: Path, *, limits: Limits, users: frozenset[int], drain: float = DRAIN
+) -> AsyncIterator[Collector]:
+    """Serve requests while the context lasts.
+
+    Args:
+        folder: Of the two sockets.
+        limits: What the collector may use.
+        users: Uids whose processes may be at the other end of either socket.
+        drain: Seconds that requests under way have to end.
+
+    Raises:
+        ControlPlaneError: It cannot listen in that folder.
+    """
+    listening = Listening(folder)
+    try:
+        budget = ByteBudget(limits)
+        client = Client(str(folder / COLLECT), limits, budget, users)
+        collector = Collector(client, budget, limits)
+        server = Server(collector.serve, limits=limits, users=users, bodies=budget.reserve)
+        await server.listen(listening.socket)
+        try:
+            yield collector
+        finally:
+            await server.close(drain)
+            client.close()
+    finally:
+        listening.close()

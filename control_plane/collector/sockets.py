@@ -1,0 +1,93 @@
+"""The two sockets of a collector: files in a folder that others cannot write to.
+
+`collector.sock` is this process's, `collect.sock` Envoy's. Who may open them may use tokens of
+others, and name the origin: so their mode is 0660, and both ends look whose process it is.
+"""
+
+import fcntl
+import os
+import socket
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from scopeway.control_plane.errors import ControlPlaneError
+
+COLLECTOR: Final = "collector.sock"
+COLLECT: Final = "collect.sock"
+LOCK: Final = "collector.lock"
+MAX_PATH: Final = 107
+"""Bytes of a path of a unix socket."""
+MODE: Final = 0o660
+
+
+class Listening:
+    """`collector.sock`, for as long as it is listened on."""
+
+    def __init__(self, folder: Path) -> None:
+        """Bind the socket; make the folder if there is none.
+
+        The socket of a collector that has died is replaced: a lock, which dies with its process,
+        says whether one lives.
+
+        Raises:
+            ControlPlaneError: Another collector lives, or the folder is not safe.
+            OSError: The folder cannot be used.
+        """
+        self.path = folder / COLLECTOR
+        _check_folder(folder)
+        self._lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise ControlPlaneError(f"{self.path}: another collector listens there") from None
+        try:
+            self.socket = self._bind()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def close(self) -> None:
+        """Remove the file, and let another collector begin."""
+        with suppress(FileNotFoundError):
+            self.path.unlink()
+        self.socket.close()
+        os.close(self._lock)
+
+    def _bind(self) -> socket.socket:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(self.path.lstat().st_mode):
+                raise ControlPlaneError(
+                    f"{self.path} is no socket; remove it, or name another folder"
+                )
+            self.path.unlink()
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o777 & ~MODE)
+        try:
+            made.bind(str(self.path))
+        except BaseException:
+            made.close()
+            raise
+        finally:
+            os.umask(before)
+        return made
+
+
+def _check_folder(folder: Path) -> None:
+    longest = os.fsencode(folder / COLLECTOR)
+    if not folder.is_absolute():
+        raise ControlPlaneError(f"{folder} is no absolute path")
+    if len(longest) > MAX_PATH:
+        raise ControlPlaneError(
+            f"{folder / COLLECTOR} has {len(longest)} bytes; a socket's path has at most {MAX_PATH}"
+        )
+    folder.mkdir(mode=0o750, exist_ok=True)
+    found = folder.stat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise ControlPlaneError(f"{folder} is no folder")
+    if found.st_mode & stat.S_IWOTH:
+        raise ControlPlaneError(
+            f"{folder} can be written to by everybody: chmod o-w, or name another folder"
+        )
