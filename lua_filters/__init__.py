@@ -3,6 +3,6 @@
 Must not know the control plane. docs/lua.md describes what each filter does.
 """
 
-from scopeway.lua_filters.bundle import ENTRIES, bundle, literal
+from scopeway.lua_filters.bundle import ENTRIES, bundle, http_literal, literal
 
-__all__ = ["ENTRIES", "bundle", "literal"]
+__all__ = ["ENTRIES", "bundle", "http_literal", "literal"]

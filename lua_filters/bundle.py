@@ -46,21 +46,19 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
             for one service, None for all) and, if wanted, `max_targets` (names that a worker hands
             out), `new_targets_per_second`, `new_targets_burst` (how fast) and `front` (`url` of
             the front, `ports`: official service type to URL, perhaps `region`); without it,
-            catalogs of other clouds come out empty. For all but links, `clouds_with_kept_ids` and
-            `clouds_with_mapped_ids`, tables of cloud names to true; if the second is there, the ids
-            of all other clouds are kept; and `http`, the official types with the protocol `http`,
-            each to a table of header names in lower case (those that may go to other clouds) to
-            true. For the peer `limits` (`per_second`, `at_once`: of each calling cloud; one that is
-            missing is none).
+            catalogs of other clouds come out empty. For all but links, `http` (see `http_literal`),
+            `clouds_with_kept_ids` and `clouds_with_mapped_ids`, tables of cloud names to true; if
+            the last is there, the ids of all other clouds are kept. For the peer `limits`
+            (`per_second`, `at_once`: of each calling cloud; one that is missing is none).
 
     Raises:
         KeyError: There is no such entry.
-        ValueError: `service` is no official type of `services`, or `http` has another key than
-            such types besides identity, or a name that no header can have in Envoy.
+        ValueError: `service` is no official type of `services`; see `http_literal`.
         TypeError: A constant is none of None, bool, int, str, Literal and mappings of these.
     """
     _check_service(constants)
-    _check_http(constants)
+    if "http" in constants and not isinstance(constants["http"], Literal):
+        constants = {**constants, "http": http_literal(constants["http"])}
     return f"local modules = {{ constants = {_literal(constants)} }}\n{_modules(entry)}"
 
 
@@ -71,23 +69,6 @@ def _check_service(constants: Mapping[str, object]) -> None:
         raise TypeError(f"services is no mapping: {services!r}")
     if service is not None and services.get(service) != service:
         raise ValueError(f"no official service type: {service!r}")
-
-
-def _check_http(constants: Mapping[str, object]) -> None:
-    http = constants.get("http", {})
-    if isinstance(http, Literal):
-        return
-    services = constants["services"]
-    if not isinstance(http, Mapping) or not isinstance(services, Mapping):
-        raise TypeError(f"http is no mapping: {http!r}")
-    for service, forwarded in http.items():
-        if services.get(service) != service or service == "identity":
-            raise ValueError(f"no service type for the protocol http: {service!r}")
-        if not isinstance(forwarded, Mapping):
-            raise TypeError(f"http[{service!r}] is no mapping: {forwarded!r}")
-        for name, value in forwarded.items():
-            if not _HEADER.fullmatch(name) or value is not True:
-                raise ValueError(f"http[{service!r}]: no header to forward: {name!r}")
 
 
 @cache
@@ -123,6 +104,30 @@ def literal(value: object) -> Literal:
         TypeError: see `bundle`.
     """
     return Literal(_literal(value))
+
+
+def http_literal(http: object) -> Literal:
+    """Returns the constant `http` as Lua.
+
+    Args:
+        http: The official types with the protocol `http`, each to a mapping whose keys are the
+            request headers that may go to other clouds, in lower case, and whose values are True.
+
+    Raises:
+        ValueError: A type is identity, or a name cannot be that of a header in Envoy.
+        TypeError: These are no mappings.
+    """
+    if not isinstance(http, Mapping):
+        raise TypeError(f"http is no mapping: {http!r}")
+    for service, forwarded in http.items():
+        if service == "identity":
+            raise ValueError("identity has no protocol http: the front reads its tokens")
+        if not isinstance(forwarded, Mapping):
+            raise TypeError(f"http[{service!r}] is no mapping: {forwarded!r}")
+        for name, value in forwarded.items():
+            if not _HEADER.fullmatch(name) or value is not True:
+                raise ValueError(f"http[{service!r}]: no header to forward: {name!r}")
+    return literal(http)
 
 
 def _literal(value: object) -> str:

@@ -15,7 +15,7 @@ from scopeway.control_plane.translator import link_filter, names
 from scopeway.control_plane.translator.caller_limits import lua_constants
 from scopeway.control_plane.translator.foreign_ids import id_constants
 from scopeway.control_plane.translator.listener_addresses import Entry, PeerTransport, entries
-from scopeway.lua_filters import bundle, literal
+from scopeway.lua_filters import bundle, http_literal, literal
 from scopeway.xds.encoding.protobuf import field_string, nested
 
 MAX_TARGETS: Final = 2000
@@ -99,8 +99,10 @@ def _script(
     if entry.service is not None:
         constants["service"] = entry.service
         if entry.service not in types.words.types:
-            # its port stays open, and the control plane rejects its targets until it is declared
+            # its port stays open, and the control plane rejects its targets until it is declared.
+            # This script may be the older one for a moment then: no header leaves the site by it
             constants["services"] = {**types.official_types, entry.service: entry.service}
+            constants["http"] = {entry.service: {}}
     if entry.kind == names.PEER:
         constants["limits"] = lua_constants(cloud)
         if peers.trust_domain is not None:
@@ -121,7 +123,7 @@ def _constants(cloud: Cloud, types: DeclaredTypes) -> dict[str, object]:
 
 @lru_cache(maxsize=4)
 def _http(types: DeclaredTypes) -> str:
-    return literal(types.http)
+    return http_literal(types.http)
 
 
 @lru_cache(maxsize=4)

@@ -255,6 +255,8 @@ class TestLua:
         assert b'["sensor"] = "sensor"' in before[EXTENSION]["lua/front/sensor"]
         assert b'["sensor"] = "sensor"' not in before[EXTENSION]["lua/front"]
         assert b'["probe"] = "sensor"' in after[EXTENSION]["lua/front/sensor"]
+        # none of its headers leaves the site while Envoy has the older script
+        assert b'["http"] = { ["sensor"] = {  } }' in before[EXTENSION]["lua/front/sensor"]
 
 
 @pytest.mark.envoy
