@@ -48,7 +48,8 @@ def bundle(entry: str, constants: Mapping[str, object]) -> str:
             the front, `ports`: official service type to URL, perhaps `region`); without it,
             catalogs of other clouds come out empty. For all but links, `http` (see `http_literal`),
             `clouds_with_kept_ids` and `clouds_with_mapped_ids`, tables of cloud names to true; if
-            the last is there, the ids of all other clouds are kept. For the peer `limits`
+            the last is there, the ids of all other clouds are kept; `caches_validations`: true if
+            the site's collector caches validations of tokens. For the peer `limits`
             (`per_second`, `at_once`: of each calling cloud; one that is missing is none).
 
     Raises:

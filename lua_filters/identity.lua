@@ -11,7 +11,7 @@ local token_body = require("token_body")
 local tokens = require("tokens")
 
 local find, sub, tonumber = string.find, string.sub, tonumber
-local HOME = services.HOME
+local HOME, VALIDATIONS = services.HOME, services.VALIDATIONS
 local TOKENS = "/v3/auth/tokens"
 local CATALOG = "^/v3/auth/catalog/?%f[?%z]"
 local MAX_BYTES = token_body.MAX_BYTES
@@ -121,6 +121,12 @@ local function is_own_question(method, found, path_text)
 end
 
 
+-- The target of a request, but that of a cache of validations for a revocation by this site's Keystone.
+local function heard_by_cache(method, target)
+  return VALIDATIONS and method == "DELETE" and not target.foreign and VALIDATIONS or target
+end
+
+
 function _M.choose(handle, headers, path, path_text)
   local method = is_tokens(path) and headers:get(":method")
   local login, validates = method == "POST", method == "GET" or method == "HEAD"
@@ -149,7 +155,7 @@ function _M.choose(handle, headers, path, path_text)
   end
   text = text or path_text
   if not text then
-    return HOME.identity
+    return heard_by_cache(method, HOME.identity)
   end
   local resolved
   resolved, problem = resolve.resolve(text)
@@ -172,7 +178,7 @@ function _M.choose(handle, headers, path, path_text)
     local what = target.foreign and pending_response.FOREIGN_LOGIN or pending_response.LOGIN
     pending_response.expect(handle, what, { suffix = resolved.suffix })
   end
-  return target
+  return heard_by_cache(method, target)
 end
 
 return _M

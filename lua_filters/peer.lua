@@ -28,7 +28,8 @@ local VALIDATE = "identity.validate"
 local TOKENS = "^/v3/auth/tokens%f[?%z]"
 
 -- First segment to target name.
-local TARGETS = { [VALIDATE] = HOME.identity.name }
+local CACHED = services.VALIDATIONS and services.VALIDATIONS.name
+local TARGETS = { [VALIDATE] = CACHED or HOME.identity.name }
 for service, target in pairs(HOME) do
   TARGETS[service] = target.name
 end
@@ -119,6 +120,8 @@ local function on_request(handle)
     headers:replace("x-scopeway-limit", "validation")
   elseif service == "identity" and method == "POST" and find(path, TOKENS) then
     headers:replace("x-scopeway-limit", "login")
+  elseif CACHED and service == "identity" and method == "DELETE" and find(path, TOKENS) then
+    target = CACHED
   end
   headers:replace("x-scopeway-target", target)
   headers:replace("x-scopeway-service", service)

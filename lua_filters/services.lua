@@ -9,6 +9,10 @@ local _M = {}
 _M.HOME = {} -- service type to the target of this site
 _M.HTTP = constants.http or {} -- service type to the names of headers that may go to other clouds
 
+-- The target of validations by this site's Keystone that its collector caches, and of revocations, which it has to
+-- hear of; nil where it caches none.
+_M.VALIDATIONS = constants.caches_validations and target.make("identity.validate", constants.site) or nil
+
 for word, service in pairs(constants.services) do
   if word == service then
     _M.HOME[service] = target.make(service, constants.site)

@@ -124,6 +124,13 @@ def _heap_size(text: str | int) -> int:
     help="The folder of the sockets that this Envoy shares with its collector (scopeway collect), "
     "for scopes with & or ^; each Envoy needs one of its own.",
 )
+@click.option(
+    "--cache-validations",
+    is_flag=True,
+    help="Let the collector keep the Keystone's answers to other clouds about a token, for up to 5 "
+    "seconds: that much longer a revoked token works there. Needs --collector, and "
+    "`scopeway collect --cache-validations`.",
+)
 def bootstrap(
     cloud: str,
     xds: tuple[tuple[str, int], ...],
@@ -138,6 +145,7 @@ def bootstrap(
     access_log: str,
     max_heap_size: int,
     collector: str,
+    cache_validations: bool,
 ) -> None:
     """Print or write what CLOUD's Envoy starts with, as YAML.
 
@@ -175,6 +183,7 @@ def bootstrap(
             channel=channel,
             max_heap_size=max_heap_size,
             collector=collector,
+            cache_validations=cache_validations,
         )
     )
     if output is None:

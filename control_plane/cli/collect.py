@@ -61,6 +61,14 @@ def _user(text: str | int) -> int:
     "X-Scope-Deadline.",
 )
 @click.option(
+    "--cache-validations",
+    type=click.FloatRange(0, 5, min_open=True),
+    metavar="SECONDS",
+    help="Keep the Keystone's answers to other clouds about a token for so long, at most 5: that "
+    "much longer a revoked token works there. For an Envoy with `scopeway bootstrap "
+    "--cache-validations`.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -75,6 +83,7 @@ def collect(
     concurrency: int,
     cloud_seconds: float,
     deadline: float,
+    cache_validations: float | None,
     log_level: str,
 ) -> None:
     """Answer requests for several clouds (`&`, `^`), beside CLOUD's Envoy.
@@ -102,5 +111,6 @@ def collect(
         socket_dir.absolute(),
         limits=limits,
         users=frozenset([os.getuid()] if envoy_user is None else [os.getuid(), envoy_user]),
+        validation_seconds=cache_validations,
         log_level=log_level,
     )

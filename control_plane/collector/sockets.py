@@ -1,7 +1,8 @@
-"""The two sockets of a collector: files in a folder that others cannot write to.
+"""The sockets of a collector: files in a folder that others cannot write to.
 
-`collector.sock` is this process's, `collect.sock` Envoy's. Who may open them may use tokens of
-others, and name the origin: so their mode is 0660, and both ends look whose process it is.
+`collector.sock` and `validate.sock` are this process's, `collect.sock` is Envoy's. Who may open
+them may use tokens of others, and name the origin: so their mode is 0660, and both ends look whose
+process it is.
 """
 
 import fcntl
@@ -16,6 +17,7 @@ from scopeway.control_plane.errors import ControlPlaneError
 
 COLLECTOR: Final = "collector.sock"
 COLLECT: Final = "collect.sock"
+VALIDATIONS: Final = "validate.sock"
 LOCK: Final = "collector.lock"
 MAX_PATH: Final = 107
 """Bytes of a path of a unix socket."""
@@ -44,7 +46,7 @@ class Listening:
             os.close(self._lock)
             raise ControlPlaneError(f"{self.path}: another collector listens there") from None
         try:
-            self.socket = self._bind()
+            self.socket = bound_socket(self.path)
         except BaseException:
             os.close(self._lock)
             raise
@@ -56,32 +58,40 @@ class Listening:
         self.socket.close()
         os.close(self._lock)
 
-    def _bind(self) -> socket.socket:
-        with suppress(FileNotFoundError):
-            if not stat.S_ISSOCK(self.path.lstat().st_mode):
-                raise ControlPlaneError(
-                    f"{self.path} is no socket; remove it, or name another folder"
-                )
-            self.path.unlink()
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o777 & ~MODE)
-        try:
-            made.bind(str(self.path))
-        except BaseException:
-            made.close()
-            raise
-        finally:
-            os.umask(before)
-        return made
+
+def bound_socket(path: Path) -> socket.socket:
+    """Return a socket that is bound to a path, in place of the file of a collector that has died.
+
+    The caller has made sure that no other collector uses the folder (`Listening`).
+
+    Raises:
+        ControlPlaneError: Another kind of file is there.
+        OSError: The folder cannot be used.
+    """
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ControlPlaneError(f"{path} is no socket; remove it, or name another folder")
+        path.unlink()
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o777 & ~MODE)
+    try:
+        made.bind(str(path))
+    except BaseException:
+        made.close()
+        raise
+    finally:
+        os.umask(before)
+    return made
 
 
 def _check_folder(folder: Path) -> None:
-    longest = os.fsencode(folder / COLLECTOR)
+    longest = folder / COLLECTOR
+    size = len(os.fsencode(longest))
     if not folder.is_absolute():
         raise ControlPlaneError(f"{folder} is no absolute path")
-    if len(longest) > MAX_PATH:
+    if size > MAX_PATH:
         raise ControlPlaneError(
-            f"{folder / COLLECTOR} has {len(longest)} bytes; a socket's path has at most {MAX_PATH}"
+            f"{longest} has {size} bytes; a socket's path has at most {MAX_PATH}"
         )
     folder.mkdir(mode=0o750, exist_ok=True)
     found = folder.stat()

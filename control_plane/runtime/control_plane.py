@@ -232,9 +232,7 @@ class ControlPlane:
         def make(cloud: Cloud, setup: Setup, types: DeclaredTypes) -> SiteResources:
             return site_resources.each_site_resource(
                 cloud,
-                setup.access_log,
-                earlier=setup.earlier,
-                collector=setup.collector,
+                setup,
                 insecure_peers=insecure,
                 trust_domain=trust_domain,
                 types=types,

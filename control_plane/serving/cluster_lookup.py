@@ -21,7 +21,12 @@ from scopeway.control_plane.serving.skipped_log import SkippedLog
 from scopeway.control_plane.serving.staleness import Staleness
 from scopeway.control_plane.serving.stats import ANSWER_BOUNDS, SourceStats
 from scopeway.control_plane.serving.target_index import TargetIndex
-from scopeway.control_plane.translator.clusters import compile_cluster, preload, waits_for_names
+from scopeway.control_plane.translator.clusters import (
+    compile_cluster,
+    is_cached_validation,
+    preload,
+    waits_for_names,
+)
 from scopeway.control_plane.translator.node_setup import Setup
 from scopeway.xds.encoding.messages import resource
 from scopeway.xds.resource import Resource
@@ -216,7 +221,9 @@ class ClusterLookup:
     def _compile(self, name: str, plan: Plan, setup: Setup) -> Resource:
         # all that a cluster depends on: most sites share it, whatever else differs between them
         earlier = setup.earlier
-        collector = setup.collector if isinstance(plan, Fanout) else ""
+        collector = ""
+        if isinstance(plan, Fanout) or (setup.caches_validations and is_cached_validation(plan)):
+            collector = setup.collector
         key = name, plan, earlier, collector
         known = self._compiled.get(key)
         if known is not None:

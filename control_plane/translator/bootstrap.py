@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from scopeway.control_plane.translator.node_identity import SiteIdentity, to_metadata
+from scopeway.control_plane.translator.node_setup import CACHED
 from scopeway.control_plane.translator.sds_files import control_plane_socket
 
 UNIX = "unix"
@@ -54,6 +55,7 @@ def bootstrap(
     channel: Channel | None = None,
     max_heap_size: int | None = None,
     collector: str = "",
+    cache_validations: bool = False,
 ) -> dict[str, Any]:
     """Return the bootstrap as Envoy reads it.
 
@@ -67,6 +69,7 @@ def bootstrap(
             all, which a control plane takes on loopback only.
         collector: The folder of the sockets between this Envoy and its collector, as this Envoy
             sees it; "" for none.
+        cache_validations: Whether the collector caches validations of tokens.
         max_heap_size: Bytes of memory that this Envoy is to take at most; None: as the template
             has it.
     """
@@ -76,6 +79,8 @@ def bootstrap(
     node["metadata"]["scopeway"]["access_log"] = access_log
     if collector:
         node["metadata"]["scopeway"]["collector"] = collector
+        if cache_validations:
+            node["metadata"]["scopeway"]["validations"] = CACHED
     (control_plane,) = filled["static_resources"]["clusters"]
     control_plane["type"] = "STATIC" if all(_is_ip(host) for host, _ in xds) else "STRICT_DNS"
     if control_plane["type"] == "STRICT_DNS":

@@ -23,7 +23,7 @@ from scopeway.control_plane.planner.plan import (
     missing_text,
 )
 from scopeway.control_plane.translator import cluster_templates, tls
-from scopeway.control_plane.translator.collector_sockets import collector_socket
+from scopeway.control_plane.translator.collector_sockets import collector_socket, validations_socket
 from scopeway.control_plane.translator.names import DIALLED, DISPATCH, ERRORS, UNRESOLVED
 from scopeway.control_plane.translator.proto_fields import metadata, socket_address
 from scopeway.xds.encoding.protobuf import field_bytes, field_string, field_varint
@@ -50,13 +50,16 @@ def compile_cluster(name: str, plan: Plan, *, earlier: bool = False, collector: 
         name: The target name.
         plan: Its plan.
         earlier: Whether it is for an Envoy with listeners of an earlier version (`Setup`).
-        collector: The folder of that Envoy's collector; only a fan-out needs one.
+        collector: The folder of that Envoy's collector, for a fan-out and for a validation that
+            the collector caches (`is_cached_validation`); "" for all others.
     """
     match plan:
         case Rejection():
             return _negative(name, plan)
         case Fanout():
             return _fanout(name, plan, collector)
+        case Route(hops=hops) if collector and is_cached_validation(plan):
+            return _validations(name, hops[0].cloud, collector)
         case Route(hops=hops, identity_mapping=mapping):
             if _is_of_clouds(name, plan):
                 return _cluster_of_clouds(name, hops)
@@ -90,6 +93,16 @@ def header_value(text: str) -> str:
         char if " " <= char <= "~" else char.encode("unicode_escape").decode() for char in text
     )
     return printable if len(printable) <= MAX_REASON else f"{printable[: MAX_REASON - 3]}..."
+
+
+def is_cached_validation(plan: Plan) -> bool:
+    """Return whether a collector that caches validations serves a plan: that of the own Keystone.
+
+    Only the Lua of an Envoy with such a collector names this target.
+    """
+    if not isinstance(plan, Route) or plan.identity_mapping is None:
+        return False
+    return isinstance(plan.hops[0], Local)
 
 
 def waits_for_names(name: str, plan: Plan, *, earlier: bool = False) -> bool:
@@ -169,9 +182,18 @@ def _cluster_of_clouds(name: str, hops: Sequence[Hop]) -> bytes:
     return _assemble(fields, name, b"".join(localities), metadata({"prefix": "", "host": ""}))
 
 
+def _validations(name: str, cloud: str, collector: str) -> bytes:
+    said = metadata({"prefix": "", "host": "", "cloud": cloud})
+    endpoint = _socket_endpoint(validations_socket(collector))
+    return _assemble(cluster_templates.fanout(), name, endpoint, said)
+
+
+def _socket_endpoint(path: str) -> bytes:
+    pipe = field_bytes(_PIPE, field_string(_PIPE_PATH, path))
+    return field_bytes(_ENDPOINTS, field_bytes(_LB_ENDPOINTS, _lb_endpoint(pipe)))
+
+
 def _fanout(name: str, plan: Fanout, collector: str) -> bytes:
-    path = field_string(_PIPE_PATH, collector_socket(collector))
-    endpoint = field_bytes(_LB_ENDPOINTS, _lb_endpoint(field_bytes(_PIPE, path)))
     told = metadata(
         {
             "prefix": "",
@@ -182,7 +204,8 @@ def _fanout(name: str, plan: Fanout, collector: str) -> bytes:
             "lists": plan.lists,
         }
     )
-    return _assemble(cluster_templates.fanout(), name, field_bytes(_ENDPOINTS, endpoint), told)
+    endpoint = _socket_endpoint(collector_socket(collector))
+    return _assemble(cluster_templates.fanout(), name, endpoint, told)
 
 
 def _negative(name: str, rejection: Rejection) -> bytes:

@@ -1,4 +1,4 @@
-"""The two unix sockets between an Envoy and its collector, in a folder of the site's machine."""
+"""The unix sockets between an Envoy and its collector, in a folder of the site's machine."""
 
 from typing import Final
 
@@ -11,6 +11,11 @@ _LONGEST_FOLDER: Final = LONGEST - len("/collector.sock")
 def collector_socket(folder: str) -> str:
     """Return where the collector listens: the endpoint of the clusters of fan-outs."""
     return f"{folder}/collector.sock"
+
+
+def validations_socket(folder: str) -> str:
+    """Return where the collector listens for validations of tokens, if it caches them."""
+    return f"{folder}/validate.sock"
 
 
 def collect_socket(folder: str) -> str:

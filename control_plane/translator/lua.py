@@ -15,6 +15,7 @@ from scopeway.control_plane.translator import link_filter, names
 from scopeway.control_plane.translator.caller_limits import lua_constants
 from scopeway.control_plane.translator.foreign_ids import id_constants
 from scopeway.control_plane.translator.listener_addresses import Entry, PeerTransport, entries
+from scopeway.control_plane.translator.node_setup import DEFAULT_SETUP, Setup
 from scopeway.lua_filters import bundle, http_literal, literal
 from scopeway.xds.encoding.protobuf import field_string, nested
 
@@ -39,14 +40,16 @@ to one stream, and at once, since a fan-out may have thousands."""
 
 
 def lua_filters(
-    cloud: Cloud, peers: PeerTransport, types: DeclaredTypes = NO_TYPES, *, collect: bool = False
+    cloud: Cloud,
+    peers: PeerTransport,
+    setup: Setup = DEFAULT_SETUP,
+    types: DeclaredTypes = NO_TYPES,
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield name and encoded `TypedExtensionConfig`: the Lua of listeners, and that of links.
-
-    `collect`: with that of the listener `collect`.
-    """
+    """Yield name and encoded `TypedExtensionConfig`: the Lua of listeners, and that of links."""
     beside = False
     common = _constants(cloud, types)
+    if setup.caches_validations:
+        common["caches_validations"] = True
     for entry in entries(cloud, peers):
         script = _script(cloud, entry, entry.kind, peers, common, types)
         lua = nested(_DEFAULT_SOURCE_CODE, _inline(script))
@@ -68,7 +71,7 @@ def lua_filters(
         dispatch = _inline(bundle(names.DISPATCH, common))
         name = names.lua(names.DISPATCH)
         yield name, _filter(name, nested(_DEFAULT_SOURCE_CODE, dispatch))
-        if collect:
+        if setup.collector:
             bounds = {"max_targets": MAX_MEMBERS, "new_targets_burst": MAX_MEMBERS}
             asked = _inline(bundle(names.COLLECT, {**common, **bounds}))
             name = names.lua(names.COLLECT)

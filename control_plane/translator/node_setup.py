@@ -13,6 +13,10 @@ EARLIER: Final = "1"
 """The same in bootstraps of earlier versions, which are served all the same."""
 
 
+CACHED: Final = "cached"
+"""What `node.metadata.scopeway.validations` is if the collector caches validations."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """The settings of one Envoy that other Envoys of its site may not have."""
@@ -26,14 +30,22 @@ class Setup:
     collector: str = ""
     """The folder of the sockets that it shares with its collector, as that Envoy sees it; "" if it
     has no collector."""
+    caches_validations: bool = False
+    """Whether the collector answers validations of tokens that the site's Keystone has just
+    answered (`collector.validations`)."""
+
+
+DEFAULT_SETUP: Final = Setup()
 
 
 def setup_of(metadata: Mapping[str, str]) -> Setup:
     """Return what the metadata of a node says."""
     folder = metadata.get("scopeway.collector", "")
+    if folder_problem(folder) is not None:  # an Envoy would reject a listener at such a path
+        folder = ""
     return Setup(
         access_log=metadata.get("scopeway.access_log", ""),
         earlier=metadata.get("scopeway.protocol") == EARLIER,
-        # the bootstrap has checked it; an Envoy would reject a listener at any other path
-        collector="" if folder_problem(folder) else folder,
+        collector=folder,
+        caches_validations=bool(folder) and metadata.get("scopeway.validations") == CACHED,
     )

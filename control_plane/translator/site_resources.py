@@ -4,6 +4,7 @@ Clusters, and the routes of the peer, depend on other clouds and are made elsewh
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from scopeway.control_plane.clouds.declared_types import NO_TYPES, DeclaredTypes
@@ -14,6 +15,7 @@ from scopeway.control_plane.translator import names, route_templates, tls
 from scopeway.control_plane.translator.listener_addresses import PeerTransport
 from scopeway.control_plane.translator.listeners import listeners
 from scopeway.control_plane.translator.lua import lua_filters
+from scopeway.control_plane.translator.node_setup import DEFAULT_SETUP, Setup
 from scopeway.control_plane.translator.routes import collect_routes, front_routes, peer_routes
 from scopeway.control_plane.translator.secrets import front_secrets
 from scopeway.xds.type_urls import EXTENSION, LISTENER, ROUTE, SECRET
@@ -23,10 +25,8 @@ DEFAULT_ACCESS_LOG: Final = "/dev/stdout"
 
 def site_resources(
     cloud: Cloud,
-    access_log: str = "",
+    setup: Setup = DEFAULT_SETUP,
     *,
-    earlier: bool = False,
-    collector: str = "",
     insecure_peers: bool = False,
     trust_domain: str | None = None,
     types: DeclaredTypes = NO_TYPES,
@@ -37,9 +37,7 @@ def site_resources(
 
     Args:
         cloud: Whose site it is.
-        access_log: A file as that Envoy sees it; "" is its standard output.
-        earlier: Whether it may have listeners of an earlier version (`Setup`).
-        collector: The folder of its collector's sockets (`Setup`).
+        setup: In what its Envoy may differ from other Envoys.
         insecure_peers: True lets a peer listen beyond loopback, though it speaks without TLS.
         trust_domain: Of the certificates of peers; None: they speak without TLS.
         types: The service types that are declared besides the built-in ones.
@@ -47,9 +45,7 @@ def site_resources(
     made: dict[str, dict[str, bytes]] = {LISTENER: {}, ROUTE: {}, SECRET: {}, EXTENSION: {}}
     for type_url, name, body in each_site_resource(
         cloud,
-        access_log,
-        earlier=earlier,
-        collector=collector,
+        setup,
         insecure_peers=insecure_peers,
         trust_domain=trust_domain,
         types=types,
@@ -60,10 +56,8 @@ def site_resources(
 
 def each_site_resource(
     cloud: Cloud,
-    access_log: str = "",
+    setup: Setup = DEFAULT_SETUP,
     *,
-    earlier: bool = False,
-    collector: str = "",
     insecure_peers: bool = False,
     trust_domain: str | None = None,
     types: DeclaredTypes = NO_TYPES,
@@ -72,16 +66,18 @@ def each_site_resource(
 
     Each takes a millisecond at most, all of the largest site 20.
     """
-    log = access_log or DEFAULT_ACCESS_LOG
-    if cloud.front is None:  # nobody asks for a fan-out
-        collector = ""
+    log = setup.access_log or DEFAULT_ACCESS_LOG
+    # the front asks for fan-outs, the peer for validations
+    if cloud.front is None and not setup.caches_validations:
+        setup = replace(setup, collector="")
+    collector = setup.collector
     peers = PeerTransport(insecure=insecure_peers, trust_domain=trust_domain)
     for type_url, made in (
-        (LISTENER, listeners(cloud, log, peers, earlier, collector)),
+        (LISTENER, listeners(cloud, log, peers, setup.earlier, collector)),
         (ROUTE, front_routes(cloud, peers)),
         (ROUTE, iter([collect_routes(cloud)] if collector else [])),
         (SECRET, iter(front_secrets(cloud).items())),
-        (EXTENSION, lua_filters(cloud, peers, types, collect=bool(collector))),
+        (EXTENSION, lua_filters(cloud, peers, setup, types)),
     ):
         for name, body in made:
             yield type_url, name, body
@@ -95,7 +91,7 @@ def preload(*, trust_domain: str | None = None) -> None:
     """
     front, peer = Front(address="127.0.0.1", port=1), Peer(address="127.0.0.1", port=2)
     any_cloud = Cloud(name="any", front=front, peer=peer)
-    site_resources(any_cloud, collector="/any", trust_domain=trust_domain)
+    site_resources(any_cloud, Setup(collector="/any"), trust_domain=trust_domain)
     for behind_tls in (False, True):
         for listener in (names.FRONT, names.front_of("image")):
             route_templates.front(listener, behind_tls=behind_tls)

@@ -116,3 +116,40 @@ def test_no_id_is_mapped_for_a_service_with_the_protocol_http(collect_sensors: F
     headers = {"x-scopeway-target": "sensor@cloud-1", "x-auth-token": token}
 
     assert collect_sensors.request(f"/v3/{ID}/x", headers).headers[":path"] == f"/v3/{ID}/x"
+
+
+class TestCachedValidations:
+    """The collector asks the own Keystone about tokens."""
+
+    VALIDATIONS = "identity.validate@cloud-1"
+    TOKENS = "/v3/auth/tokens"
+
+    @pytest.fixture
+    def caching(self) -> Filter:
+        return make_filter("collect", caches_validations=True)
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+    def test_what_is_about_a_token_goes_to_the_own_keystone(
+        self, caching: Filter, method: str
+    ) -> None:
+        headers = {"x-scopeway-target": self.VALIDATIONS, "x-subject-token": "one"}
+        sent = caching.request(f"{self.TOKENS}?nocatalog", headers, method=method)
+
+        assert sent.answer is None
+        assert sent.headers["x-scopeway-target"] == "identity@cloud-1"
+        assert sent.headers["x-scopeway-service"] == "identity"
+
+    @pytest.mark.parametrize(
+        ("method", "path"), [("POST", TOKENS), ("GET", "/v3/users"), ("GET", f"{TOKENS}/x")]
+    )
+    def test_the_keystone_is_asked_nothing_else(
+        self, caching: Filter, method: str, path: str
+    ) -> None:
+        headers = {"x-scopeway-target": self.VALIDATIONS}
+
+        assert caching.refusal(path, headers, method=method)[0] == 404
+
+    def test_the_keystone_of_another_cloud_is_not_asked(self, caching: Filter) -> None:
+        headers = {"x-scopeway-target": "identity.validate@cloud-2"}
+
+        assert caching.refusal(self.TOKENS, headers) == (400, NO_CLOUD)

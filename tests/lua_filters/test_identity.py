@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from lua_envoy import make_filter
+
 TOKEN = "gAAAAABk"
 COMPLETED = "*:cloud-1;identity:cloud-1;image:cloud-3"
 FOREIGN = "*:cloud-2;image:cloud-3"
@@ -316,3 +318,43 @@ class TestReturnedTokens:
             "message": "the answer was withheld: the scope filter failed",
         }
         assert f"{broken} is broken" in answered.log[0]
+
+
+class TestCachedValidations:
+    """A collector that caches validations has to hear of revocations."""
+
+    @pytest.fixture
+    def caching(self) -> Any:
+        return make_filter("front", caches_validations=True)
+
+    @pytest.mark.parametrize("path", [TOKENS, f"{TOKENS}?a=b"])
+    @pytest.mark.parametrize("scope", [None, "keystone:cloud-1", "image:cloud-2"])
+    def test_a_revocation_by_the_own_keystone_goes_through_the_collector(
+        self, caching: Any, front: Any, path: str, scope: str | None
+    ) -> None:
+        headers = {"x-auth-token": "a", "x-subject-token": f"b~1~{COMPLETED}"}
+        if scope is not None:
+            headers["x-scope"] = scope
+        sent = caching.request(path, headers, method="DELETE").headers
+
+        assert sent[TARGET] == "identity.validate@cloud-1"
+        assert sent["x-subject-token"] == "b"
+        assert front.request(path, headers, method="DELETE").headers[TARGET] == "identity@cloud-1"
+
+    @pytest.mark.parametrize(
+        ("method", "path", "scope", "target"),
+        [
+            ("GET", TOKENS, None, "identity@cloud-1"),
+            ("DELETE", "/identity/v3/users/1", None, "identity@cloud-1"),
+            ("DELETE", "/identity/v3/auth/tokens/x", None, "identity@cloud-1"),
+            ("DELETE", TOKENS, "keystone:cloud-2", "identity@cloud-2"),
+        ],
+    )
+    def test_nothing_else_does(
+        self, caching: Any, method: str, path: str, scope: str | None, target: str
+    ) -> None:
+        headers = {"x-auth-token": "a", "x-subject-token": "b"}
+        if scope is not None:
+            headers["x-scope"] = scope
+
+        assert caching.request(path, headers, method=method).headers[TARGET] == target

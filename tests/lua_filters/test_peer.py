@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from lua_envoy import make_filter
+
 SCOPED = "gAAAAABk~1~*:cloud-1;image:cloud-3"
 
 
@@ -182,3 +184,22 @@ def test_an_error_in_the_peer_lua_is_a_500(peer: Any, broken: str) -> None:
 
     assert answer is not None
     assert answer.status == 500
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "target"),
+    [
+        ("GET", "/identity.validate/v3/auth/tokens", "identity.validate@cloud-1"),
+        ("HEAD", "/identity.validate/v3/auth/tokens?a=b", "identity.validate@cloud-1"),
+        ("DELETE", "/identity/v3/auth/tokens", "identity.validate@cloud-1"),
+        ("GET", "/identity/v3/auth/tokens", "identity@cloud-1"),
+        ("DELETE", "/identity/v3/auth/tokens/x", "identity@cloud-1"),
+        ("DELETE", "/identity/v3/users", "identity@cloud-1"),
+    ],
+)
+def test_a_collector_that_caches_validations_gets_them_and_revocations(
+    method: str, path: str, target: str
+) -> None:
+    sent = make_filter("peer", caches_validations=True).request(path, method=method).headers
+
+    assert sent["x-scopeway-target"] == target

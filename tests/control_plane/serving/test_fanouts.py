@@ -1,6 +1,7 @@
 """Fan-outs in use: for which Envoys, and what a change of their clouds means."""
 
 import gc
+from dataclasses import replace
 from time import thread_time
 from typing import Any
 
@@ -9,6 +10,13 @@ from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 
 from harness.clock import Clock
 from harness.source import Fleet, cloud, node
+from scopeway.control_plane.clouds.model import (
+    AcceptRule,
+    CloudPattern,
+    Endpoint,
+    IdentityRule,
+    Service,
+)
 from scopeway.control_plane.planner.fanout import MAX_CLOUDS
 from scopeway.control_plane.serving.debounce import REST
 from scopeway.control_plane.serving.view import StreamView
@@ -19,6 +27,8 @@ from scopeway.xds.type_urls import CLUSTER
 
 FOLDER = "/run/scopeway"
 EDGE = {"tier": "edge"}
+KEYSTONE = {"identity": Service(endpoints=(Endpoint(address="127.0.0.1", port=5000),))}
+HONOURED = (CloudPattern(name="cloud-1"), CloudPattern(name="cloud-2"))
 
 
 def metadata(view: NodeView, name: str) -> dict[str, Any]:
@@ -28,6 +38,18 @@ def metadata(view: NodeView, name: str) -> dict[str, Any]:
     decoded = Cluster.parse(found.body).metadata
     assert decoded
     return decoded.filter_metadata["scopeway"].to_dict()
+
+
+def socket_of(view: NodeView, name: str) -> str | None:
+    """Return the socket that is the endpoint of the cluster of a target, if it is one."""
+    found = view.resource(CLUSTER, name)
+    assert found
+    assignment = Cluster.parse(found.body).load_assignment
+    assert assignment
+    endpoint = assignment.endpoints[0].lb_endpoints[0].endpoint
+    assert endpoint
+    assert endpoint.address
+    return endpoint.address.pipe.path if endpoint.address.pipe else None
 
 
 def told(fleet: Fleet) -> list[tuple[str, frozenset[str] | None, str]]:
@@ -101,6 +123,39 @@ class TestSetup:
         said = {"scopeway.protocol": PROTOCOL, "scopeway.collector": folder}
 
         assert setup_of(said).collector == taken
+
+    @pytest.mark.parametrize(
+        ("said", "cached"),
+        [
+            ({"scopeway.collector": FOLDER, "scopeway.validations": "cached"}, True),
+            ({"scopeway.collector": FOLDER, "scopeway.validations": "yes"}, False),
+            ({"scopeway.collector": FOLDER}, False),
+            ({"scopeway.validations": "cached"}, False),
+        ],
+    )
+    def test_validations_are_cached_where_a_bootstrap_says_so_and_names_a_collector(
+        self, said: dict[str, str], cached: bool
+    ) -> None:
+        assert setup_of({"scopeway.protocol": PROTOCOL, **said}).caches_validations is cached
+
+    def test_the_collector_gets_the_validations_of_its_own_cloud_only(self) -> None:
+        accept = (AcceptRule(clouds=HONOURED, identity=IdentityRule(clouds=HONOURED)),)
+        clouds = [
+            replace(cloud(name), services=KEYSTONE, accept=accept)
+            for name in ("cloud-1", "cloud-2")
+        ]
+        view = Fleet(*clouds).attach(collector=FOLDER, validations="cached")
+        other = Fleet(*clouds).attach(collector=FOLDER)
+
+        assert socket_of(view, "identity.validate@cloud-1") == "/run/scopeway/validate.sock"
+        assert metadata(view, "identity.validate@cloud-1") == {
+            "prefix": "",
+            "host": "",
+            "cloud": "cloud-1",
+        }
+        assert socket_of(view, "identity@cloud-1") is None
+        assert socket_of(view, "identity.validate@cloud-2") is None
+        assert socket_of(other, "identity.validate@cloud-1") is None
 
     def test_envoys_of_an_earlier_version_have_no_collector(self) -> None:
         fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))

@@ -277,7 +277,7 @@ def test_no_step_computes_all_resources_of_the_largest_site() -> None:
     source = ScopewaySource(
         inventory=inventory,
         notifier=Told(),
-        make_site=lambda cloud, setup, _: each_site_resource(cloud, setup.access_log),
+        make_site=lambda cloud, setup, _: each_site_resource(cloud, setup),
         settings=PlanSettings(),
     )
     sessions = [DeltaSession(source) for _ in range(4)]

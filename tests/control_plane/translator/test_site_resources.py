@@ -29,6 +29,7 @@ from scopeway.control_plane.translator.lua import (
     NEW_TARGETS_BURST,
     NEW_TARGETS_PER_SECOND,
 )
+from scopeway.control_plane.translator.node_setup import Setup
 from scopeway.control_plane.translator.routes import peer_routes
 from scopeway.control_plane.translator.site_resources import site_resources
 from scopeway.xds.type_urls import EXTENSION, LISTENER, ROUTE, SECRET
@@ -50,11 +51,13 @@ SENSOR_TYPES, _ = declare([SENSOR])
 def listeners(
     cloud: Cloud, *, trust_domain: str | None = None, collector: str = ""
 ) -> Mapping[str, bytes]:
-    return site_resources(cloud, trust_domain=trust_domain, collector=collector)[LISTENER]
+    return site_resources(cloud, trust_domain=trust_domain, setup=Setup(collector=collector))[
+        LISTENER
+    ]
 
 
 def routes(cloud: Cloud, *, collector: str = "") -> Mapping[str, bytes]:
-    return site_resources(cloud, collector=collector)[ROUTE]
+    return site_resources(cloud, setup=Setup(collector=collector))[ROUTE]
 
 
 def filters(cloud: Cloud, *, trust_domain: str | None = None) -> Mapping[str, bytes]:
@@ -110,7 +113,7 @@ class TestResourceNames:
         }
 
     def test_a_site_with_a_collector_has_a_listener_for_it(self) -> None:
-        without, made = site_resources(SITE), site_resources(SITE, collector=COLLECTOR)
+        without, made = site_resources(SITE), site_resources(SITE, setup=Setup(collector=COLLECTOR))
 
         assert made[LISTENER].keys() - without[LISTENER].keys() == {"collect"}
         assert made[ROUTE].keys() - without[ROUTE].keys() == {"collect"}
@@ -121,7 +124,13 @@ class TestResourceNames:
     def test_a_site_without_a_front_has_no_listener_for_a_collector(self) -> None:
         cloud = Cloud(name="cloud-1", peer=PEER)
 
-        assert site_resources(cloud, collector=COLLECTOR) == site_resources(cloud)
+        assert site_resources(cloud, setup=Setup(collector=COLLECTOR)) == site_resources(cloud)
+
+    def test_a_site_without_a_front_has_it_if_the_collector_caches_validations(self) -> None:
+        cloud = Cloud(name="cloud-1", peer=PEER)
+        caching = Setup(collector=COLLECTOR, caches_validations=True)
+
+        assert "collect" in site_resources(cloud, caching)[LISTENER]
 
     def test_a_cloud_without_front_and_peer_has_no_listeners(self) -> None:
         made = site_resources(Cloud(name="cloud-1"))
@@ -172,7 +181,7 @@ class TestAddresses:
             assert socket == {"address": address, "portValue": port}
 
     def test_the_access_log_is_written_to_the_file_of_the_envoy(self) -> None:
-        made = site_resources(SITE, "/var/log/scopeway.log")[LISTENER]
+        made = site_resources(SITE, Setup(access_log="/var/log/scopeway.log"))[LISTENER]
 
         assert all(b"/dev/stdout" not in body for body in made.values())
         assert b"/var/log/scopeway.log" in made["front"]

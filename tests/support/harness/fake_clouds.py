@@ -106,6 +106,7 @@ class FakeClouds:
     under_way: int = 0
     most_under_way: int = 0
     connections: int = 0
+    _serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     def asked(self) -> list[str]:
         """Return the clouds that got a request, in order."""
@@ -126,7 +127,26 @@ class FakeClouds:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
         self.connections += 1
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        try:
+            await self._serve(reader, writer)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # a cancelled task of a stream is an error for asyncio; `stop` cancels it
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while (received := await _read_request(reader)) is not None:
                 self.received.append(received)
                 self.under_way += 1
@@ -146,7 +166,6 @@ class FakeClouds:
                         each.cancel()
                         with suppress(asyncio.CancelledError, ConnectionError):
                             await each
-        writer.close()
 
 
 async def _gone(reader: asyncio.StreamReader) -> None:
@@ -177,6 +196,7 @@ async def fake_clouds(folder: Path) -> AsyncIterator[FakeClouds]:
         yield clouds
     finally:
         server.close()
+        await clouds.stop()
 
 
 @dataclass

@@ -144,9 +144,7 @@ class ControlPlane:
         made = dict(
             site_resources(
                 cloud,
-                setup.access_log,
-                earlier=setup.earlier,
-                collector=setup.collector,
+                setup,
                 trust_domain=self.trust_domain,
                 types=types,
             )
@@ -202,12 +200,14 @@ class Fleet(Services):
         peer: bool = True,
         ports: tuple[str, ...] = (),
         collector: Path | None = None,
+        cache_validations: bool = False,
         labels: Mapping[str, str] | None = None,
         **spec: Any,
     ) -> Cloud:
         """Register a cloud with a front (and a peer), and start its Envoy.
 
-        `collector`: the folder of the sockets that the Envoy shares with a collector.
+        `collector`: the folder of the sockets that the Envoy shares with a collector, which may
+        cache validations of tokens.
         """
         first, second, *rest = free_ports(2 + len(ports))
         own = {**at(first), "ports": dict(zip(ports, rest, strict=True))}
@@ -216,7 +216,9 @@ class Fleet(Services):
             spec["peer"] = at(second)
         cloud = manifest(name, labels, **spec)
         self.control_plane.put(cloud)
-        self.start_envoy(name, collector=collector).wait_ready()
+        self.start_envoy(
+            name, collector=collector, cache_validations=cache_validations
+        ).wait_ready()
         return cloud
 
     def collector_folder(self, cloud: str) -> Path:
@@ -225,12 +227,15 @@ class Fleet(Services):
         folder.mkdir(mode=0o750)
         return folder
 
-    def start_envoy(self, cloud: str, *, collector: Path | None = None) -> Envoy:
+    def start_envoy(
+        self, cloud: str, *, collector: Path | None = None, cache_validations: bool = False
+    ) -> Envoy:
         config = bootstrap(
             cloud=cloud,
             xds=[("127.0.0.1", self.control_plane.port)],
             admin=("127.0.0.1", 0),
             collector=str(collector or ""),
+            cache_validations=cache_validations,
         )
         if self.sites is not None:
             identity = to_metadata(self.sites.identity(cloud))

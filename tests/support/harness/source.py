@@ -108,8 +108,16 @@ class Fleet:
             prefetch=PrefetchSet([parse_prefetch(prefetch)], self.inventory) if prefetch else None,
         )
 
-    def attach(self, name: str = "cloud-1", access_log: str = "", collector: str = "") -> NodeView:
-        return self.source.attach(node(name, access_log=access_log, collector=collector))
+    def attach(
+        self,
+        name: str = "cloud-1",
+        access_log: str = "",
+        collector: str = "",
+        validations: str = "",
+    ) -> NodeView:
+        return self.source.attach(
+            node(name, access_log=access_log, collector=collector, validations=validations)
+        )
 
     def put(self, *clouds: Cloud) -> None:
         self.change({cloud.name: cloud for cloud in clouds})
@@ -135,11 +143,17 @@ class Fleet:
 
 
 def node(
-    cloud: str, protocol: str | None = PROTOCOL, access_log: str = "", collector: str = ""
+    cloud: str,
+    protocol: str | None = PROTOCOL,
+    access_log: str = "",
+    collector: str = "",
+    validations: str = "",
 ) -> Node:
     metadata = {} if protocol is None else {"scopeway.protocol": protocol}
     if collector:
         metadata["scopeway.collector"] = collector
+    if validations:
+        metadata["scopeway.validations"] = validations
     if access_log:
         metadata["scopeway.access_log"] = access_log
     return Node(id=f"{cloud}/0", cluster=cloud, metadata=metadata)
