@@ -36,9 +36,12 @@ class ServiceReferences:
         return word in self._undeclared
 
     def update(self, name: str, cloud: Cloud | None, types: ServiceTypes) -> list[str]:
-        """Note what a changed cloud names; return the words that are undeclared since now."""
+        """Note what a changed cloud names; return the words that are undeclared since now.
+
+        At most `limits.SERVICES` words of a cloud are noted, because this is for reports.
+        """
         before = self._words.pop(name, ())
-        after = () if cloud is None else further_services(cloud)
+        after = () if cloud is None else further_services(cloud)[: limits.SERVICES]
         if after:
             self._words[name] = after
         for word in set(before) - set(after):
@@ -72,10 +75,7 @@ class ServiceReferences:
 
 
 def further_services(cloud: Cloud) -> tuple[str, ...]:
-    """Return the service types that a manifest names and that are not built in, sorted.
-
-    At most `limits.SERVICES` of them: this is for reports.
-    """
+    """Return the service types that a manifest names and that are not built in, sorted."""
     words = set(cloud.services)
     if cloud.front is not None:
         words.update(cloud.front.ports)
@@ -83,4 +83,4 @@ def further_services(cloud: Cloud) -> tuple[str, ...]:
         words.update(rule.services or ())
     words.discard(IDENTITY_VALIDATE)
     found = words - built_in().types
-    return tuple(sorted(found)[: limits.SERVICES]) if found else ()
+    return tuple(sorted(found)) if found else ()

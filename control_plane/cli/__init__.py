@@ -18,6 +18,7 @@ from scopeway.control_plane.cli.collect import collect
 from scopeway.control_plane.cli.explain import explain
 from scopeway.control_plane.cli.output import say
 from scopeway.control_plane.cli.serve import serve
+from scopeway.control_plane.cli.service_type import service_type
 from scopeway.control_plane.cli.status import status
 from scopeway.control_plane.errors import ControlPlaneError, sentence
 
@@ -32,6 +33,7 @@ cli.add_command(serve)
 cli.add_command(bootstrap)
 cli.add_command(collect)
 cli.add_command(cloud)
+cli.add_command(service_type)
 cli.add_command(ca)
 cli.add_command(explain)
 cli.add_command(status)

@@ -3,22 +3,26 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from scopeway.control_plane.cli.options import admin_option, format_option, registry_option
 from scopeway.control_plane.cli.output import add_row, console, say, table
+from scopeway.control_plane.cli.registry_access import (
+    entries_of,
+    nothing_written,
+    open_for_writing,
+    registered,
+)
 from scopeway.control_plane.errors import ControlPlaneError
 
 if TYPE_CHECKING:
-    from scopeway.control_plane.catalog.catalog import Change
     from scopeway.control_plane.clouds.inventory import Inventory
     from scopeway.control_plane.clouds.model import Cloud
     from scopeway.control_plane.registry import Store
-    from scopeway.control_plane.registry.interface import Entry
 
 
 @click.group()
@@ -41,13 +45,15 @@ def cloud() -> None:
 def put(registry: str, ttl: int | None, files: Sequence[BinaryIO]) -> None:
     """Register the clouds of manifest FILES; "-" is standard input.
 
-    Every document is checked before the first is written.
+    Every document is checked before the first is written, also for service types that are neither
+    built in nor declared in the registry.
     """
     clouds = _read(files)
 
     async def work() -> None:
-        async with _store(registry) as store:
-            for value in clouds:
+        async with open_for_writing(registry) as store:
+            await _check_service_types(store, clouds)
+            for value in clouds.values():
                 await store.put(value, lease_ttl=ttl)
                 click.echo(f"{value.name} registered")
 
@@ -66,9 +72,7 @@ def get(registry: str, output: str, name: str) -> None:
     from scopeway.control_plane.clouds.document import to_document
 
     if registry.startswith("dir:"):  # can be read all the same
-        found = _registered(registry)
-        for problem in found.problems.values():
-            say(f"refused: {problem}", err=True)
+        found = registered(registry)
         value, cordon = found.inventory.get(name), found.inventory.cordon_reason(name)
     else:
         value, cordon = asyncio.run(_stored(registry, name))
@@ -85,16 +89,15 @@ def get(registry: str, output: str, name: str) -> None:
 def list_clouds(registry: str, output: str) -> None:
     """List the clouds.
 
-    Entries that are refused, and cordons, are reported on standard error.
+    Entries that are refused, service types that are not declared, and cordons are reported on
+    standard error.
     """
     from scopeway.control_plane.clouds.model import Cloud
 
-    found = _registered(registry)
-    for problem in found.problems.values():
-        say(f"refused: {problem}", err=True)
+    found = registered(registry)
     for name, reason in sorted(found.inventory.cordons.items()):
-        registered = "" if found.inventory.get(name) else " (not registered)"
-        say(f"{_cordoned(name, reason)}{registered}", err=True)
+        note = "" if found.inventory.get(name) else " (not registered)"
+        say(f"{_cordoned(name, reason)}{note}", err=True)
     clouds: list[Cloud] = sorted(found.inventory, key=lambda one: one.name)
     if output == "json":
         from scopeway.control_plane.clouds.document import to_document
@@ -111,7 +114,7 @@ def delete(registry: str, names: tuple[str, ...]) -> None:
     """Delete clouds. Exit status 1 if one of them is not registered."""
 
     async def work() -> list[str]:
-        async with _store(registry) as store:
+        async with open_for_writing(registry) as store:
             missing = []
             for name in names:
                 if await store.delete(name):
@@ -151,7 +154,7 @@ def cordon(registry: str, reason: str, name: str) -> None:
         )
 
     async def work() -> bool:
-        async with _store(registry) as store:
+        async with open_for_writing(registry) as store:
             await store.cordon(mark)
             with suppress(InvalidCloud):  # it is registered, though not well
                 return await store.get(name) is not None
@@ -169,7 +172,7 @@ def uncordon(registry: str, names: tuple[str, ...]) -> None:
     """Let others use clouds again. Exit status 1 if one of them was not cordoned."""
 
     async def work() -> list[str]:
-        async with _store(registry) as store:
+        async with open_for_writing(registry) as store:
             missing = []
             for name in names:
                 if await store.uncordon(name):
@@ -211,69 +214,67 @@ def release(admins: tuple[str, ...], every: bool, names: tuple[str, ...]) -> Non
 
 
 async def _stored(registry: str, name: str) -> "tuple[Cloud | None, str | None]":
-    async with _store(registry) as store:
+    async with open_for_writing(registry) as store:
         return await store.get(name), await store.cordoned(name)
-
-
-def _registered(registry: str) -> "Change":
-    from scopeway.control_plane.catalog.loader import read_registry
-    from scopeway.control_plane.registry import open_registry
-
-    return asyncio.run(read_registry(open_registry(registry)))
 
 
 def _cordoned(name: str, reason: str) -> str:
     return f"cordoned: {name}: {reason}" if reason else f"cordoned: {name}"
 
 
-@asynccontextmanager
-async def _store(registry: str) -> "AsyncIterator[Store]":
-    from scopeway.control_plane.registry import open_store
-
-    store = open_store(registry)
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-def _read(files: Sequence[BinaryIO]) -> "list[Cloud]":
-    """Return all clouds of some files, or everything that is wrong with them."""
+def _read(files: Sequence[BinaryIO]) -> "dict[str, Cloud]":
+    """Return all clouds of some files by place, or report all that is wrong with them."""
     from scopeway.control_plane.clouds.cordon import Cordon
     from scopeway.control_plane.clouds.invalid import InvalidCloud
     from scopeway.control_plane.clouds.service_type import ServiceType
 
-    clouds: dict[str, tuple[str, Cloud]] = {}
+    clouds: dict[str, Cloud] = {}
+    places: dict[str, str] = {}
     problems = []
-    for file in files:
-        entries = _manifests(file)
-        if not entries:
-            problems.append(f"{file.name}: holds no manifest")
-        for place, value in entries.items():
-            if isinstance(value, InvalidCloud):
-                problems.append(str(value))
-            elif isinstance(value, Cordon):
-                problems.append(f"{place}: a cordon is written by `scopeway cloud cordon`")
-            elif isinstance(value, ServiceType):
-                problems.append(f"{place}: a type is written by `scopeway service-type put`")
-            elif value.name in clouds:
-                first, _ = clouds[value.name]
-                problems.append(f"{place}: {value.name} stands in {first} already")
-            else:
-                clouds[value.name] = place, value
+    for place, value in entries_of(files):
+        if value is None:
+            problems.append(f"{place}: holds no manifest")
+        elif isinstance(value, InvalidCloud):
+            problems.append(str(value))
+        elif isinstance(value, Cordon):
+            problems.append(f"{place}: a cordon is written by `scopeway cloud cordon`")
+        elif isinstance(value, ServiceType):
+            problems.append(f"{place}: a type is written by `scopeway service-type put`")
+        elif value.name in places:
+            problems.append(f"{place}: {value.name} stands in {places[value.name]} already")
+        else:
+            places[value.name] = place
+            clouds[place] = value
     if problems:
-        raise ControlPlaneError("\n".join(["nothing was written", *problems]))
-    return [cloud for _, cloud in clouds.values()]
+        raise nothing_written(problems)
+    return clouds
 
 
-def _manifests(file: BinaryIO) -> "Mapping[str, Entry]":
-    from scopeway.control_plane.registry.directory.files import read_manifests
+async def _check_service_types(store: "Store", clouds: "dict[str, Cloud]") -> None:
+    """Refuse clouds that name a service type which is neither built in nor declared."""
+    from scopeway.control_plane.catalog.service_references import further_services
+    from scopeway.control_plane.clouds.declared_types import declare
+    from scopeway.control_plane.clouds.service_type import ServiceType
+    from scopeway.control_plane.registry import RegistryUnavailable
 
+    named = {place: words for place, each in clouds.items() if (words := further_services(each))}
+    if not named:
+        return
     try:
-        text = file.read().decode()
-    except UnicodeDecodeError as error:
-        raise ControlPlaneError(f"{file.name} is not UTF-8 at byte {error.start}") from None
-    return read_manifests(text, file.name, {}).entries
+        entries = await store.service_types()
+    except RegistryUnavailable as error:  # a site may have the right to write its own cloud only
+        say(f"warning: service types are not checked: {error}", err=True)
+        return
+    declared, _ = declare(each for each in entries.values() if isinstance(each, ServiceType))
+    types = declared.words
+    problems = [
+        f"{place}: {types.unknown(word)}"
+        for place, words in named.items()
+        for word in words
+        if word not in types.types
+    ]
+    if problems:
+        raise nothing_written(problems)
 
 
 def _show(document: dict[str, Any], output: str) -> None:

@@ -74,11 +74,7 @@ def explain(
     from scopeway.control_plane.planner.explain import explain_request
     from scopeway.control_plane.planner.planner import PlanSettings
     from scopeway.control_plane.registry import RegistryUnavailable, open_registry
-    from scopeway.control_plane.scope import official_type
 
-    service_type = official_type(service)
-    if service_type is None:
-        raise click.BadParameter(f"{service!r} is not a service type", param_hint="SERVICE")
     try:
         source = open_registry(registry)
         found = asyncio.run(read_registry(source))
@@ -87,6 +83,9 @@ def explain(
     for problem in found.problems.values():
         say(f"warning: {problem}", err=True)
     inventory = found.inventory
+    service_type = inventory.service_types.official(service)
+    if service_type is None:
+        raise click.BadParameter(inventory.service_types.unknown(service), param_hint="SERVICE")
     caller = inventory.get(origin)
     if caller is None:
         raise click.BadParameter(f"no cloud {origin!r} in {source.name}", param_hint="--from")

@@ -141,15 +141,23 @@ def three_files(
     return None
 
 
-registry_option: Decorator = click.option(
-    "--registry",
-    required=True,
-    envvar="SCOPEWAY_REGISTRY",
-    show_envvar=True,
-    metavar="URL",
-    # no word of it is longer than the column that it gets
-    help="Where clouds are registered: dir:FOLDER, or etcd://[user:password@]host:port[,host:port] "
-    "with /PREFIX and ?cacert=FILE&cert=FILE&key=FILE behind it, where wanted.",
+def _registry_option(what: str, *, required: bool) -> Decorator:
+    return click.option(
+        "--registry",
+        required=required,
+        envvar="SCOPEWAY_REGISTRY",
+        show_envvar=True,
+        metavar="URL",
+        # no word of it is longer than the column that it gets
+        help=f"{what}: dir:FOLDER, or etcd://[user:password@]host:port[,host:port] "
+        "with /PREFIX and ?cacert=FILE&cert=FILE&key=FILE behind it, where wanted.",
+    )
+
+
+registry_option: Decorator = _registry_option("Where clouds are registered", required=True)
+
+optional_registry_option: Decorator = _registry_option(
+    "Where further types are declared; default: the built-in ones only", required=False
 )
 
 admin_option: Decorator = click.option(

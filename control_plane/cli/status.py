@@ -49,7 +49,7 @@ def status(
     """Show what each Envoy, or those of CLOUDS, uses and refuses.
 
     Asks the admin address of each control plane. Above the table it reports a registry that cannot
-    be read, clouds that are held or cordoned, and refused entries.
+    be read, clouds that are held or cordoned, refused entries, and missing service types.
 
     \b
         scopeway status --admin 10.0.0.1:18002 --admin 10.0.0.2:18002 --watch
@@ -176,6 +176,11 @@ def _summary(admin: str, status: Status) -> Iterator[list[tuple[str, str]]]:
         yield [("  refused: ", "bold red"), (problem, "")]
     if problems[SHOWN:]:
         yield [(f"  and {len(problems) - SHOWN} more refused entries", "")]
+    undeclared = status.get("undeclared_service_types", [])
+    for sentence in undeclared[:SHOWN]:
+        yield [("  not served: ", "bold red"), (sentence, "")]
+    if undeclared[SHOWN:]:
+        yield [(f"  and {len(undeclared) - SHOWN} more service types that are not declared", "")]
 
 
 def _rows(found: Mapping[str, Status]) -> list[Row]:

@@ -78,8 +78,8 @@ def explain_request(
         method: The method of the request, or FORM; None leaves methods out.
     """
     try:
-        parsed = parse_scope(scope)
-        completed = complete_scope(scope, caller.name)
+        parsed = parse_scope(scope, inventory.service_types)
+        completed = complete_scope(scope, caller.name, inventory.service_types)
     except ScopeError as error:
         return Explanation(
             target=None, outcome="reject", status=error.status, reason=str(error), skipped={}

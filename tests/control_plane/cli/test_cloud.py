@@ -265,3 +265,62 @@ def test_put_refuses_a_cordon(cloud: Callable[..., Any], write: Callable[..., Pa
 
     assert outcome.status == 1
     assert outcome.err.endswith("a cordon is written by `scopeway cloud cordon`\n")
+
+
+def test_put_refuses_a_service_type_that_is_not_declared_with_a_suggestion(
+    cloud: Callable[..., Any],
+    scopeway: Callable[..., Any],
+    registry: str,
+    write: Callable[..., Path],
+) -> None:
+    endpoints = {"endpoints": [at(9292)]}
+    front = {**at(8080), "ports": {"gauge": 9000}}
+    accept = [{"clouds": ["cloud-2"], "services": ["glanc"]}]
+    bad = document("cloud-1", services={"sensr": endpoints}, front=front, accept=accept)
+    good = document("cloud-2", services={"sensor": endpoints})
+    files = write("bad.yaml", bad), write("good.yaml", good)
+
+    undeclared = cloud("put", *files)
+    declared = scopeway("service-type", "put", "--registry", registry, write("t.yaml", SENSOR))
+    mistyped = cloud("put", *files)
+    accepted = cloud("put", files[1])
+
+    assert undeclared.status == mistyped.status == 1
+    assert "good.yaml#cloud-2: no such service: 'sensor'\n" in undeclared.err
+    assert mistyped.err.splitlines() == [
+        "scopeway: nothing was written",
+        f"{files[0]}#cloud-1: no such service: 'gauge'",
+        f"{files[0]}#cloud-1: no such service: 'glanc'; did you mean 'glance'?",
+        f"{files[0]}#cloud-1: no such service: 'sensr'; did you mean 'sensor'?",
+    ]
+    assert (declared.status, accepted.status) == (0, 0)
+    assert names(cloud) == ["cloud-2"]
+
+
+SENSOR = {
+    "apiVersion": "scopeway.io/v1alpha1",
+    "kind": "ServiceType",
+    "metadata": {"name": "sensor"},
+}
+
+
+def test_put_refuses_a_document_of_a_service_type(
+    cloud: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    put = cloud("put", write("one.yaml", document("cloud-1"), SENSOR))
+
+    assert put.status == 1
+    assert "a type is written by `scopeway service-type put`" in put.err
+    assert names(cloud) == []
+
+
+def test_listing_a_folder_reports_service_types_that_are_not_declared(
+    scopeway: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    one = document("cloud-1", services={"sensr": {"endpoints": [at(9292)]}})
+    folder = write("clouds/a.yaml", one, SENSOR).parent
+    listed = scopeway("cloud", "list", "--registry", f"dir:{folder}")
+
+    assert listed.status == 0
+    assert "cloud-1" in listed.out
+    assert listed.err == "not served: no such service: 'sensr'; did you mean 'sensor'?\n"

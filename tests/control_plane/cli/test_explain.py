@@ -153,7 +153,7 @@ def test_explain_prints_a_table_for_people(explain: Callable[..., Any]) -> None:
     ("arguments", "words"),
     [
         (["--from", "cloud-7", "image"], "no cloud 'cloud-7' in dir:"),
-        (["--from", "cloud-1", "potato"], "'potato' is not a service type"),
+        (["--from", "cloud-1", "potato"], "no such service: 'potato'"),
         (["image"], "--from"),
     ],
 )
@@ -221,3 +221,34 @@ def test_explain_warns_where_certificates_would_change_the_route(
     assert f"warning  {hint} cloud-5" in without.out
     assert told.status == 0
     assert hint not in told.out + explain("{image:cloud-2}").out
+
+
+def test_explain_knows_declared_service_types(
+    scopeway: Callable[..., Any], write: Callable[..., Path]
+) -> None:
+    services = {"sensor": {"endpoints": [at(9000)]}}
+    clouds = [
+        manifest("cloud-1", front=at(8080), services=services),
+        manifest("cloud-2", services={**services, "valve": services["sensor"]}, accept=ANYONE),
+    ]
+    declared = {
+        "apiVersion": "scopeway.io/v1alpha1",
+        "kind": "ServiceType",
+        "metadata": {"name": "sensor"},
+        "spec": {"aliases": ["probe"]},
+    }
+    folder = write("clouds/all.yaml", declared, *map(to_document, clouds)).parent
+    options = ("explain", "--registry", f"dir:{folder}", "--from", "cloud-1", "--scope")
+
+    found = scopeway(*options, "{probe: cloud-2}", "--format", "json", "probe")
+    mistyped = scopeway(*options, "{prob: cloud-2}", "--format", "json", "sensor")
+    unknown = scopeway(*options, "", "valve")
+
+    assert found.status == 0
+    assert json.loads(found.out)["target"] == "sensor@cloud-2"
+    assert mistyped.status == 3
+    assert json.loads(mistyped.out)["reason"] == (
+        "column 2: no such service: 'prob'; did you mean 'probe'?"
+    )
+    assert unknown.status == 2
+    assert "no such service: 'valve'" in unknown.err

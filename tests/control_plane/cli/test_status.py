@@ -44,6 +44,8 @@ STATUS = {
     "lag_seconds": 0,
     "refused": [],
     "held": {},
+    "service_types": [],
+    "undeclared_service_types": [],
     "cordoned": {},
     "policies_too_large": {},
     "streams": [STREAM],
@@ -113,6 +115,16 @@ def test_status_names_sites_whose_policy_is_too_large_with_the_reason(
 
     lines = scopeway("status", "--admin", admin).out.splitlines()
     assert lines[1] == "  let nobody in: cloud-2 (its accept rules come to too much)"
+
+
+def test_status_reports_service_types_that_are_not_declared(
+    scopeway: Callable[..., Any], serve: Serve
+) -> None:
+    admin = serve(undeclared_service_types=[f"no such service: 's-{n}'" for n in range(12)])
+
+    lines = scopeway("status", "--admin", admin).out.splitlines()
+    assert lines[1] == "  not served: no such service: 's-0'"
+    assert lines[11] == "  and 2 more service types that are not declared"
 
 
 def test_status_shows_problems_above_the_table_and_rejections_in_the_line_of_the_envoy(
