@@ -27,16 +27,18 @@ _FIELDS: Mapping[str, frozenset[str]] = {
 }
 _LIST: Final = frozenset({"path", "key", "id"})
 
-_HEADER = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
+_HEADER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+"""Without "_", because a front removes such names: WSGI confuses them with those that have "-"."""
 _NEVER_FORWARDED = frozenset(
     {
         *("connection", "content-length", "host", "keep-alive", "proxy-authenticate"),
         *("proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding"),
-        *("upgrade", "x-scope"),
+        *("upgrade", "x-scope", "x-service-token", "x-storage-token"),
     }
 )
-"""The headers of one connection (RFC 9110, 7.6.1), those that Envoy writes, and the scope."""
-_OWN_PREFIXES = ("x-scopeway-", "x-envoy-")
+"""The headers of one connection (RFC 9110, 7.6.1), the scope, and what fronts and peers remove of
+every request (docs/envoy.md)."""
+_OWN_PREFIXES = ("x-scopeway-", "x-envoy-", "x-forwarded-")
 _PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~-]+|\*))+")
 _KEY = re.compile(r"[A-Za-z0-9_.:@$-]{1,64}")
 
@@ -226,7 +228,7 @@ def _header_problem(value: object) -> str | None:
     if not isinstance(value, str):
         return validators.not_text_problem(value)
     if not _HEADER.fullmatch(value):
-        return "is not a header of lower case letters, digits and inner '-' or '_', at most 64"
+        return "is not a header of lower case letters, digits and inner '-', at most 64 characters"
     if value in _NEVER_FORWARDED or value.startswith(_OWN_PREFIXES):
         return "never goes to another cloud as the client wrote it"
     return None
