@@ -86,11 +86,12 @@ def collect(
     cache_validations: float | None,
     log_level: str,
 ) -> None:
-    """Answer requests for several clouds (`&`, `^`), beside CLOUD's Envoy.
+    """Answer requests for several clouds, beside CLOUD's Envoy.
 
-    It listens on FOLDER/collector.sock for that Envoy, and asks each cloud through the listener
-    `collect` of the same Envoy, FOLDER/collect.sock. It holds no state on disk and reads no
-    registry: who may ask whom is decided by Envoy and by the peers, as for any request.
+    It serves scopes with `&` and `^`. It listens on FOLDER/collector.sock for that Envoy, and asks
+    each cloud through the listener `collect` of the same Envoy, FOLDER/collect.sock. It holds no
+    state on disk and reads no registry: who may ask whom is decided by Envoy and by the peers, as
+    for any request.
 
     \b
         scopeway bootstrap cloud-1 --collector /run/scopeway … > envoy.yaml
