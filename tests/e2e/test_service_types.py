@@ -170,7 +170,7 @@ def test_a_control_plane_that_starts_without_its_registry_knows_the_saved_types(
 ) -> None:
     declare(stack, aliases=["probe"])
     until(lambda: ask(home, "/sensor/a").status == 200, "the type is known")
-    serve.wait_until(lambda: b'"ServiceType"' in (state_dir / FILE).read_bytes(), "it is saved")
+    serve.wait_until(lambda: b'"probe"' in (state_dir / FILE).read_bytes(), "it is saved")
     stack.etcd.kill()
     serve.restart()
 
