@@ -3,7 +3,8 @@
 -- Contract: a target is a table {name, foreign, fanout, spread, issuer} that nobody changes but `admit`. Envoy
 -- keeps about 1 kB for every name for ever, so a worker hands out a bounded number of them, and
 -- not all at once: each is a question to the control plane. A long name counts as several: it costs
--- more to read, and Envoy repeats all names in one request whenever it comes back.
+-- more to read, and Envoy repeats all names in one request whenever it comes back. A
+-- fan-out by labels counts as several, too: its cluster names thousands of clouds.
 -- Cost: `make` concatenates; resolve.lua keeps its results. `admit` is one look-up, and for a new
 -- name a look at the clock.
 
@@ -18,6 +19,7 @@ local MAX_TARGETS = constants.max_targets or 2000
 local RATE = constants.new_targets_per_second or 100
 local BURST = constants.new_targets_burst or 1000
 local BYTES_OF_A_NAME = 256
+local NAMES_OF_A_LABEL_FANOUT = 8
 
 local _M = {}
 
@@ -70,6 +72,9 @@ function _M.admit(target)
   local name = target.name
   if not admitted[name] then
     local names = 1 + floor(#name / BYTES_OF_A_NAME)
+    if find(name, "&[", 1, true) then
+      names = names + NAMES_OF_A_LABEL_FANOUT - 1
+    end
     if count >= MAX_TARGETS then
       return nil, TOO_MANY
     end

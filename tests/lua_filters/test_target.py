@@ -74,3 +74,15 @@ def test_a_long_target_name_counts_as_several(clock: Clock) -> None:
         total += clock.how_many(size=300)
 
     assert total == 25
+
+
+def test_a_fanout_by_labels_counts_as_eight_targets(new_modules: Callable[..., Any]) -> None:
+    """Its cluster names thousands of clouds, which Envoy keeps."""
+    target = new_modules(new_targets_burst=1000, max_targets=40)["target"]
+
+    def admitted(expression: str) -> bool:
+        return target.admit(target.make("image", expression)) is True
+
+    assert [admitted(f"&[a={number}]") for number in range(6)] == [True] * 5 + [False]
+    target = new_modules(new_targets_burst=1000, max_targets=40)["target"]
+    assert [admitted(f"a&b{number}") for number in range(41)] == [True] * 40 + [False]

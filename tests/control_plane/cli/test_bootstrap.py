@@ -26,6 +26,7 @@ from scopeway.control_plane.translator.bootstrap import PRESSURE_SCALE, resource
         ("--xds", "10.0.0.1:18000", "--xds", "[fd00::1]:18000"),
         ("--xds", "control-plane.example:18000", "--instance", "second"),
         ("--admin", "unix:envoy.sock", "--access-log", "/dev/null"),
+        ("--collector", "/run/scopeway"),
     ],
     ids=" ".join,
 )
@@ -66,6 +67,41 @@ def test_a_malformed_heap_size_is_bad_usage(
 
     assert outcome.status == 2
     assert problem in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ((), None),
+        (("--collector", "/run/scopeway"), "/run/scopeway"),
+        (("--collector", "/run/scopeway/"), "/run/scopeway"),
+        (("--collector", "/" + "a" * 91), "/" + "a" * 91),
+    ],
+)
+def test_bootstrap_names_the_folder_of_the_collector(
+    scopeway: Callable[..., Any], folder: tuple[str, ...], said: str | None
+) -> None:
+    printed = yaml.safe_load(scopeway("bootstrap", "cloud-1", *folder).out)
+
+    assert printed["node"]["metadata"]["scopeway"].get("collector") == said
+
+
+@pytest.mark.parametrize(
+    ("folder", "problem"),
+    [
+        ("run", "'run': it is not an absolute path"),
+        ("@scopeway", "'@scopeway': it is not an absolute path"),
+        ("/" + "a" * 92, "it has more than 92 bytes, so no socket fits in it"),
+        ("/run/\n", "it has characters that cannot be printed"),
+    ],
+)
+def test_a_folder_that_no_socket_fits_in_is_bad_usage(
+    scopeway: Callable[..., Any], folder: str, problem: str
+) -> None:
+    outcome = scopeway("bootstrap", "cloud-1", "--collector", folder)
+
+    assert outcome.status == 2
+    assert problem in " ".join(outcome.err.split())
 
 
 def test_bootstrap_names_the_cloud_and_every_control_plane(scopeway: Callable[..., Any]) -> None:

@@ -42,6 +42,12 @@ def test_the_node_of_a_bootstrap_has_cloud_instance_and_protocol() -> None:
     }
 
 
+def test_the_node_of_a_bootstrap_names_the_folder_of_a_collector() -> None:
+    node = made(collector="/run/scopeway")["node"]
+
+    assert node["metadata"]["scopeway"]["collector"] == "/run/scopeway"
+
+
 def test_every_control_plane_is_an_endpoint_of_the_bootstrap() -> None:
     cluster = control_plane(made(xds=[("10.0.0.1", 1), ("::1", 2)]))
     (locality,) = cluster["load_assignment"]["endpoints"]
