@@ -14,6 +14,7 @@ from scopeway.control_plane.clouds import limits
 from scopeway.control_plane.clouds.caller_limits import DEFAULT
 from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS
 from scopeway.control_plane.clouds.validators import AT_ONCE_RANGE, PER_SECOND_RANGE
+from scopeway.control_plane.planner import fanout
 from scopeway.control_plane.planner.caller_classes import MAX_LOOKED_AT
 from scopeway.control_plane.planner.grants import MAX_GRANTS
 from scopeway.control_plane.planner.planner import LABEL_WINDOW, MAX_HOPS, PlanSettings
@@ -30,12 +31,13 @@ from scopeway.control_plane.registry.etcd import registry as etcd
 from scopeway.control_plane.runtime import app, fd_limits, time_slices
 from scopeway.control_plane.runtime import last_good as state
 from scopeway.control_plane.scope import MAX_SERVICE_TYPE, text
-from scopeway.control_plane.serving import site_lookup
+from scopeway.control_plane.serving import cluster_lookup, debounce, site_lookup
 from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.node_auth import MAX_PATH
 from scopeway.control_plane.serving.policy_index import REST
 from scopeway.control_plane.translator import (
     cluster_templates,
+    collector_sockets,
     http_connection_managers,
     listeners,
     lua,
@@ -112,6 +114,23 @@ EXPECTED: dict[str, list[float]] = {
     "levels of parentheses": [text.MAX_DEPTH],
     "words and signs of an expression, which bounds what the control plane takes to read a "
     "target's name: 3 ms, not 20": [text.MAX_PIECES],
+    "clouds of a fan-out": [fanout.MAX_CLOUDS],
+    "bytes of their names, with why some are missing": [fanout.MAX_NAME_BYTES],
+    "clouds that each of several fan-outs in one scope names; only one may have `&[…]`": [
+        text.MAX_NESTED_NAMES
+    ],
+    "names of a worker that a fan-out by labels counts for": [
+        constant("target.lua", "NAMES_OF_A_LABEL_FANOUT")
+    ],
+    "targets that an Envoy worker names for its collector": [lua.MAX_MEMBERS],
+    "seconds between two changes of a fan-out that its sites are told of": [debounce.REST],
+    "plans of fan-outs that are kept until their cluster is made": [cluster_lookup.PLANNED],
+    "bytes of the folder for the sockets of a collector": [
+        collector_sockets.LONGEST - len(collector_sockets.collector_socket(""))
+    ],
+    "bytes of an answer that Envoy keeps for a collector that does not read": [
+        http_connection_managers.COLLECT_BUFFER
+    ],
     "headers of a request at a front": [
         http_connection_managers.MAX_HEADERS,
         http_connection_managers.MAX_HEADERS_KB * 1024,

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from harness.fleet import Fleet
-from harness.http import send
+from harness.http import UnixConnection, send
 from harness.services import at
 from harness.stalled_requests import Clients, Service
 from scopeway.control_plane.translator import http_connection_managers
@@ -25,7 +26,8 @@ def front(fleet: Fleet) -> Iterator[int]:
     service = Service(fleet.background)
     services = {"image": {"endpoints": [at(service.port)]}}
     fleet.site("cloud-2", services=services, accept=[{"clouds": ["cloud-1"]}])
-    cloud = fleet.site("cloud-1", services=services)
+    folder = fleet.collector_folder("cloud-1")
+    cloud = fleet.site("cloud-1", services=services, collector=folder)
     assert cloud.front is not None
     yield cloud.front.port
     service.close()
@@ -115,3 +117,23 @@ def test_an_unread_answer_uses_bounded_memory(
         after = settled(fleet)
         grown = {cloud: (after[cloud] - before[cloud]) / MEGABYTE for cloud in before}
         assert all(each < count * most for each in grown.values()), grown
+
+
+@pytest.mark.parametrize(("cloud", "most"), [("cloud-1", 0.6), ("cloud-2", 5)])
+def test_an_answer_that_a_collector_does_not_read_uses_bounded_memory(
+    fleet: Fleet, front: int, cloud: str, most: float
+) -> None:
+    head = f"GET /endless HTTP/1.1\r\nHost: x\r\nx-scopeway-target: image@{cloud}\r\n\r\n"
+    before = settled(fleet)
+    count = 20
+    with ExitStack() as members:
+        for _ in range(count):
+            socket = fleet.folder / "collector-cloud-1" / "collect.sock"
+            connection = members.enter_context(UnixConnection(socket))
+            connection.socket.sendall(head.encode())
+        under_way = before["cloud-1"] + count * 0.1 * MEGABYTE
+        assert fleet.eventually(lambda: allocated(fleet, "cloud-1") > under_way)
+        after = settled(fleet)
+        grown = {each: (after[each] - before[each]) / MEGABYTE for each in before}
+        assert all(each < count * most for each in grown.values()), grown
+        others_are_served(front, [])
