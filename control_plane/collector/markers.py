@@ -17,7 +17,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from scopeway.control_plane.errors import ControlPlaneError
+from scopeway.control_plane.collector.request import Refused
 
 PREFIX = "scopeway1."
 
@@ -40,8 +40,11 @@ _URL_SAFE = str.maketrans("+/", "-_")
 _STANDARD = str.maketrans("-_", "+/")
 
 
-class InvalidMarker(ControlPlaneError):
-    """A marker that cannot be used; the answer is a 400 with this sentence."""
+class InvalidMarker(Refused):
+    """A marker that cannot be used."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, message)
 
 
 def is_composite(marker: str) -> bool:

@@ -13,14 +13,14 @@ SortKey = tuple[Any, ...]
 """What items are ordered by, the id last: made by `sort_order.SortOrder`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Item:
     """An item of a listing."""
 
     key: SortKey
     id: str
-    raw: bytes
-    """Its JSON as the cloud wrote it."""
+    tail: bytes = b""
+    """Its JSON behind the field that names its cloud (`items.named`); b"": it was dropped."""
 
 
 @dataclass(slots=True)
@@ -105,17 +105,6 @@ def positions_after(
         elif count:
             after[stream.cloud] = stream.items[count - 1].id
     return after
-
-
-def behind_marker(items: list[Item], marker: str | None) -> list[Item]:
-    """Return the items behind a marker, also where a cloud ignored the marker.
-
-    A page never contains the item that its marker names, unless the cloud knows no paging.
-    """
-    for number, item in enumerate(items):
-        if item.id == marker:
-            return items[number + 1 :]
-    return items
 
 
 def _next(stream: Stream, merged: Merged) -> Item | None:

@@ -1,39 +1,41 @@
-"""One page of a sorted listing: whom to ask for how much, and when enough is known.
+"""One page of a sorted list: whom to ask for how much, and when enough is known.
 
 Each cloud is asked for a few items. Those of which every item belongs into the page are asked for
 four times as many, until no cloud can have another one before the page's end. A page of 100 items
 of 1,000 clouds so moves some 2,000 items, not 100,000.
+
+What is held is bounded: items that lie behind the end of the page are dropped while others still
+come, and a page ends early where its items would need too much memory.
 
 Pure: `sorted_pages` asks.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from scopeway.control_plane.collector.items import CloudPage, Malformed, named
 from scopeway.control_plane.collector.merge import (
     Item,
     Merged,
     Stream,
-    behind_marker,
     merge,
     positions_after,
 )
-from scopeway.control_plane.collector.sort_order import MalformedItems, SortOrder
-from scopeway.control_plane.errors import ControlPlaneError
+from scopeway.control_plane.collector.sort_order import SortOrder
 
-MAX_ROUNDS = 8
+MAX_ROUNDS: Final = 8
 """A page that is not full by then ends early, with a next link: clouds that give one item at a
 time would otherwise cost a merge for each item."""
 
-MAX_HELD = 24 << 20
-"""Bytes of items that are held for one page."""
+ITEM_BYTES: Final = 600
+"""What Python's objects of an item take besides its content."""
 
-_FEWEST = 2
-_GROWTH = 4
+MAX_HELD: Final = 3 << 20
+"""Bytes of the items of one page."""
 
-
-class TooMuchHeld(ControlPlaneError):
-    """A cloud's items that would exceed MAX_HELD: that cloud has failed, with this reason."""
+_FEWEST: Final = 2
+_GROWTH: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class SortedPage:
     """A page, and where each cloud goes on behind it."""
 
     items: Sequence[tuple[list[str], Item]]
@@ -66,18 +68,31 @@ class PageBuilder:
         limit: int,
         *,
         replicas: bool = True,
+        max_held: int = MAX_HELD,
     ) -> None:
+        """Begin a page.
+
+        Args:
+            order: Of the items.
+            members: The clouds, in the order in which they name a common item.
+            positions: Where they go on: see `markers.pack_marker`.
+            limit: The most items of the page.
+            replicas: See `merge`.
+            max_held: Bytes that the page's items may need; it has one item at least.
+        """
         self._order = order
         self._replicas = replicas
         self._positions = positions
         self._limit = limit
+        self._max_held = max_held
         self._streams = {
             each: Stream(each) for each in members if positions.get(each, "") is not None
         }
         self._size = min(limit, max(_FEWEST, 2 * limit // max(1, len(self._streams)) + 1))
         self._rounds = 0
-        self._held = 0
         self._merged = Merged()
+        self.held = 0
+        """Bytes that the items need now."""
 
     def questions(self) -> list[Question]:
         """Return the questions of the next round; none when the page is complete.
@@ -93,49 +108,81 @@ class PageBuilder:
         self._rounds += 1
         return [Question(each, self._size, self._marker(each)) for each in clouds]
 
-    def add(self, cloud: str, listing: bytes, more: bool | None) -> None:
-        """Add the JSON array that a cloud gave.
+    def add(self, cloud: str, page: CloudPage, more: bool | None) -> None:
+        """Add what a cloud gave.
 
         Args:
             more: Whether the cloud says that it has more items; None if its service never says so.
 
         Raises:
-            MalformedItems: The items cannot be ordered; the caller calls `fail`.
-            TooMuchHeld: The page would hold too many bytes; the caller calls `fail`.
+            Malformed: The items cannot be ordered; the caller calls `fail`.
         """
         stream = self._streams[cloud]
-        items = behind_marker(self._order.items(listing), self._marker(cloud))
-        if more and not items:
-            raise MalformedItems("a page without items that says there are more")
+        page.check()
+        given = self._order.items(page.array)
+        begin = _behind(given, self._marker(cloud))
+        count = len(given) - begin
+        if more and not count:
+            raise Malformed("a page without items that says there are more")
         # a cloud that ignores `limit` gives all it has: the rest is asked for again, not held
-        kept = items[: self._size]
-        size = sum(len(each.raw) for each in kept)
-        if self._held + size > MAX_HELD:
-            raise TooMuchHeld(f"the items of all clouds would have more than {MAX_HELD >> 20} MiB")
-        self._held += size
+        kept = given[begin : begin + self._size]
+        for item, raw in zip(kept, page.items[begin:], strict=False):
+            item.tail = named(bytes(raw), b"", suspicious=page.suspicious)
         stream.items += kept
-        stream.more = len(items) > self._size or (
-            len(items) == self._size if more is None else more
-        )
+        stream.more = count > self._size or (count == self._size if more is None else more)
+        self.held += sum(ITEM_BYTES + len(each.tail) for each in kept)
+        if self.held > self._max_held:
+            self._drop()
 
     def fail(self, cloud: str) -> None:
         """Note that a cloud failed; what it gave before stays, and it keeps its place."""
         self._streams[cloud].failed = True
 
-    def page(self) -> Page:
+    def page(self) -> SortedPage:
         """Return the page, once there are no more questions."""
-        streams = list(self._streams.values())
         merged = self._merged
         certain = merged.certain(self._limit)
         if certain < len(merged.items):
             merged = self._merge(certain)
+        streams = self._streams.values()
         positions = positions_after(streams, merged.used, self._positions)
         more = any(positions.get(each.cloud, "") is not None for each in streams if not each.failed)
-        return Page(merged.items, positions, more)
+        return SortedPage(merged.items, positions, more)
+
+    def _drop(self) -> None:
+        """Drop what lies behind the end of the page, and end it earlier if that is too much.
+
+        More answers only bring the end nearer. The first item behind it stays, without content: it
+        shows that the cloud need not be asked again.
+        """
+        merged = self._merge(self._limit)
+        room = self._max_held // 2 - ITEM_BYTES * len(self._streams)
+        for count, (_, item) in enumerate(merged.items):
+            room -= ITEM_BYTES + len(item.tail)
+            if room < 0 and count:
+                self._limit = count
+                merged = self._merge(count)
+                break
+        self.held = 0
+        for stream in self._streams.values():
+            used = merged.used[stream.cloud]
+            if used < len(stream.items):
+                stream.more = stream.more or used + 1 < len(stream.items)
+                stream.items[used].tail = b""
+                del stream.items[used + 1 :]
+            self.held += sum(ITEM_BYTES + len(each.tail) for each in stream.items)
 
     def _merge(self, limit: int) -> Merged:
         return merge(list(self._streams.values()), limit, replicas=self._replicas)
 
     def _marker(self, cloud: str) -> str | None:
-        items = self._streams[cloud].items
-        return items[-1].id if items else self._positions.get(cloud)
+        given = self._streams[cloud].items
+        return given[-1].id if given else self._positions.get(cloud)
+
+
+def _behind(given: Sequence[Item], marker: str | None) -> int:
+    """Return the place of the first item behind a marker, also where a cloud ignored the marker.
+
+    A page never contains the item that its marker names, unless the cloud knows no paging.
+    """
+    return next((at for at, each in enumerate(given, 1) if each.id == marker), 0)

@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
+from scopeway.control_plane.collector.items import Malformed
 from scopeway.control_plane.collector.merge import Item, SortKey
-from scopeway.control_plane.errors import ControlPlaneError
+from scopeway.control_plane.collector.request import Refused
 
 MAX_KEYS = 8
 MAX_KEY_NAME = 64
@@ -23,12 +24,11 @@ MAX_TEXT = 4096
 """Characters of a text that items are ordered by; OpenStack's names have at most 255."""
 
 
-class InvalidOrder(ControlPlaneError):
-    """An order that cannot be merged; the answer is a 400 with this sentence."""
+class InvalidOrder(Refused):
+    """An order that cannot be merged."""
 
-
-class MalformedItems(ControlPlaneError):
-    """Items of a cloud that cannot be ordered: that cloud has failed, with this reason."""
+    def __init__(self, message: str) -> None:
+        super().__init__(400, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +39,34 @@ class SortOrder:
     """Each field, and whether it descends."""
     id_fields: tuple[str, ...] = ("id",)
     """The fields that may hold the id of an item; the first one that an item has counts."""
+    descends: bool = False
+    """Whether the ids descend, where there are no fields."""
 
-    def items(self, listing: bytes) -> list[Item]:
-        """Return the items of a JSON array with their keys.
+    def items(self, listing: bytes | bytearray | memoryview) -> list[Item]:
+        """Return the items of a JSON array with their keys, and without their content.
 
         Raises:
-            MalformedItems: It is no array, an item has no id, or a value cannot be compared.
+            Malformed: It is no array, an item has no id, or a value cannot be compared.
         """
         names = tuple(dict.fromkeys([*(name for name, _ in self.fields), *self.id_fields]))
         try:
-            raws = _raw_items.decode(listing)
-            values = _decoder(names).decode(listing)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise MalformedItems(f"no listing that can be ordered: {error}") from None
+            found = _decoder(names).decode(listing)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise Malformed(f"no list that can be ordered: {error}") from None
         return [
-            self._item(bytes(raw), dict(zip(names, msgspec.structs.astuple(each), strict=True)))
-            for raw, each in zip(raws, values, strict=True)
+            self._item(dict(zip(names, msgspec.structs.astuple(each), strict=True)))
+            for each in found
         ]
 
-    def _item(self, raw: bytes, values: dict[str, Any]) -> Item:
+    def _item(self, values: dict[str, Any]) -> Item:
         identifier = next(
             (values[each] for each in self.id_fields if values[each] is not None), None
         )
         if not isinstance(identifier, str):
-            raise MalformedItems(f"an item has no {' or '.join(self.id_fields)} that is text")
+            raise Malformed(f"an item has no {' or '.join(self.id_fields)} that is text")
         key: SortKey = tuple(_part(values[name], descends) for name, descends in self.fields)
-        last = self.fields[-1][1] if self.fields else False
-        return Item((*key, _part(identifier, last)), identifier, raw)
+        last = self.fields[-1][1] if self.fields else self.descends
+        return Item((*key, _part(identifier, last)), identifier)
 
 
 def sort_order(
@@ -143,9 +144,6 @@ def _direction(text: str) -> bool:
     return text.lower() == "desc"
 
 
-_raw_items = msgspec.json.Decoder(list[msgspec.Raw])
-
-
 @functools.lru_cache(maxsize=64)
 def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[list[Any]]:
     """Return a decoder of these fields alone: the rest of an item is skipped, and not built."""
@@ -153,7 +151,7 @@ def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[list[Any]]:
         (f"field_{at}", _Value, msgspec.field(name=name, default=None))
         for at, name in enumerate(names)
     ]
-    return msgspec.json.Decoder(list[msgspec.defstruct("Keys", fields)])  # type: ignore[misc]
+    return msgspec.json.Decoder(list[msgspec.defstruct("Keys", fields, gc=False)])  # type: ignore[misc]
 
 
 _Value = str | int | float | bool | None
@@ -167,11 +165,11 @@ def _part(value: Any, descends: bool) -> Any:
         part = (1, value)
     elif isinstance(value, str):
         if len(value) > MAX_TEXT:
-            raise MalformedItems(f"a text to order by has more than {MAX_TEXT} characters")
+            raise Malformed(f"a text to order by has more than {MAX_TEXT} characters")
         part = (3, value)
     else:
         if abs(value) >= _MAX_NUMBER:
-            raise MalformedItems("a number to order by is too large")
+            raise Malformed("a number to order by is too large")
         part = (2, value)
     return _Descending(part) if descends else part
 

@@ -11,10 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scopeway.control_plane.collector import page as page_module
-from scopeway.control_plane.collector.page import MAX_ROUNDS, Page, PageBuilder, TooMuchHeld
-from scopeway.control_plane.collector.sort_order import MalformedItems, SortOrder
+from scopeway.control_plane.collector import items
+from scopeway.control_plane.collector.items import Malformed, read_page
+from scopeway.control_plane.collector.merge import Item
+from scopeway.control_plane.collector.page import (
+    ITEM_BYTES,
+    MAX_HELD,
+    MAX_ROUNDS,
+    PageBuilder,
+    SortedPage,
+)
+from scopeway.control_plane.collector.service_lists import ServiceList
+from scopeway.control_plane.collector.sort_order import SortOrder
 
+LIST = ServiceList(key="")
 Row = dict[str, Any]
 Fields = tuple[tuple[str, bool], ...]
 
@@ -40,16 +50,25 @@ class FakeCloud:
     """Whether it gives next links."""
     asked: list[tuple[int, str | None]] = field(default_factory=list)
 
-    def answer(self, limit: int, marker: str | None) -> tuple[bytes, bool | None]:
+    def answer(self, limit: int, marker: str | None) -> tuple[items.CloudPage, bool | None]:
         self.asked.append((limit, marker))
         rows = list(self.rows)
         if self.ignores_paging:
-            return json.dumps(rows).encode(), False
+            return page_of(rows), False
         if marker is not None:
             rows = rows[[each["id"] for each in rows].index(marker) + 1 :]
         size = len(rows) if self.ignores_limit else min(limit, self.most)
         more = len(rows) > size if self.says_more else None
-        return json.dumps(rows[:size]).encode(), more
+        return page_of(rows[:size]), more
+
+
+def page_of(rows: Sequence[Row]) -> items.CloudPage:
+    return read_page(json.dumps(list(rows)).encode(), LIST)
+
+
+def row_of(item: Item) -> Row:
+    row: Row = json.loads(b"{" + item.tail.removeprefix(b", "))
+    return row
 
 
 def build(
@@ -58,9 +77,9 @@ def build(
     positions: dict[str, str | None],
     limit: int,
     down: Callable[[str], bool] = lambda cloud: False,
-    replicas: bool = True,
-) -> Page:
-    builder = PageBuilder(order, list(clouds), positions, limit, replicas=replicas)
+    **options: Any,
+) -> SortedPage:
+    builder = PageBuilder(order, list(clouds), positions, limit, **options)
     while questions := builder.questions():
         for each in questions:
             if down(each.cloud):
@@ -68,7 +87,7 @@ def build(
                 continue
             try:
                 builder.add(each.cloud, *clouds[each.cloud].answer(each.limit, each.marker))
-            except (MalformedItems, TooMuchHeld):
+            except Malformed:
                 builder.fail(each.cloud)
     return builder.page()
 
@@ -78,16 +97,15 @@ def pages_of(
     clouds: dict[str, FakeCloud],
     limit: int,
     down: Callable[..., bool] = lambda cloud, page: False,
-    replicas: bool = True,
-) -> list[Page]:
-    pages: list[Page] = []
+    **options: Any,
+) -> list[SortedPage]:
+    pages: list[SortedPage] = []
     positions: dict[str, str | None] = {}
     more = True
     while more:
         assert len(pages) < 300, "the pages never end"
-        pages.append(
-            build(order, clouds, positions, limit, partial(down, page=len(pages)), replicas)
-        )
+        down_now = partial(down, page=len(pages))
+        pages.append(build(order, clouds, positions, limit, down_now, **options))
         positions, more = pages[-1].positions, pages[-1].more
     return pages
 
@@ -104,8 +122,9 @@ def row(item: str, values: int) -> Row:
 
 
 def sorted_rows(rows: Sequence[Row], fields: Fields) -> list[Row]:
-    items = SortOrder(fields).items(json.dumps(list(rows)).encode())
-    return [json.loads(each.raw) for each in sorted(items, key=lambda each: each.key)]
+    found = SortOrder(fields).items(json.dumps(list(rows)).encode())
+    keys = {each.id: each.key for each in found}
+    return sorted(rows, key=lambda each: keys[each["id"]])
 
 
 @st.composite
@@ -127,13 +146,13 @@ def cloud_sets(draw: st.DrawFn) -> tuple[Fields, dict[str, FakeCloud], list[Row]
 
 
 @settings(max_examples=300, deadline=None)
-@given(cloud_sets(), st.integers(1, 12))
+@given(cloud_sets(), st.integers(1, 12), st.sampled_from([MAX_HELD, 12 * ITEM_BYTES, 1]))
 def test_pages_are_the_sorted_union_each_item_once(
-    made: tuple[Fields, dict[str, FakeCloud], list[Row]], limit: int
+    made: tuple[Fields, dict[str, FakeCloud], list[Row]], limit: int, max_held: int
 ) -> None:
     fields, clouds, union = made
-    pages = pages_of(SortOrder(fields), clouds, limit)
-    rows = [json.loads(item.raw) for page in pages for _, item in page.items]
+    pages = pages_of(SortOrder(fields), clouds, limit, max_held=max_held)
+    rows = [row_of(item) for page in pages for _, item in page.items]
     assert rows == union
     assert all(len(page.items) <= limit for page in pages)
 
@@ -272,15 +291,16 @@ def test_clouds_that_fail_alone_make_no_further_page() -> None:
 def test_a_cloud_that_has_more_but_gives_nothing_is_malformed() -> None:
     builder = PageBuilder(BY_ID, ["a"], {}, 5)
     builder.questions()
-    with pytest.raises(MalformedItems, match="without items that says there are more"):
-        builder.add("a", b"[]", True)
+    with pytest.raises(Malformed, match="without items that says there are more"):
+        builder.add("a", page_of([]), True)
 
 
 def test_a_cloud_that_ignores_the_limit_is_not_held_whole() -> None:
     builder = PageBuilder(BY_ID, ["a", "b"], {}, 4)
     builder.questions()
-    builder.add("a", json.dumps(numbered("a", 1000)).encode(), False)
-    builder.add("b", b"[]", False)
+    builder.add("a", page_of(numbered("a", 1000)), False)
+    builder.add("b", page_of([]), False)
+    assert builder.held < 4 * 1000
     assert builder.questions() == []
     page = builder.page()
     assert len(page.items) == 4
@@ -288,15 +308,42 @@ def test_a_cloud_that_ignores_the_limit_is_not_held_whole() -> None:
     assert page.more
 
 
-def test_the_items_of_a_page_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = len(json.dumps(numbered("a", 1)[0]))
-    monkeypatch.setattr(page_module, "MAX_HELD", 3 * size)
-    builder = PageBuilder(BY_ID, ["a", "b", "c"], {}, 2)
+def test_what_lies_behind_the_page_is_dropped_while_others_still_come() -> None:
+    clouds = {f"c{n}": FakeCloud(numbered(f"{n:03}/", 9), most=1000) for n in range(100)}
+    builder = PageBuilder(BY_ID, list(clouds), {}, 10, max_held=300 * ITEM_BYTES)
+    held = []
+    for each in reversed(builder.questions()):
+        builder.add(each.cloud, *clouds[each.cloud].answer(each.limit, each.marker))
+        held.append(builder.held)
+    assert max(held) <= 300 * ITEM_BYTES
+    assert held[-1] < sum(3 * ITEM_BYTES for _ in clouds)
+    assert [each.cloud for each in builder.questions()] == [f"c{n}" for n in range(4)]
+
+
+def test_a_page_ends_early_where_its_items_need_too_much_memory() -> None:
+    clouds = {"a": FakeCloud(numbered("a", 100), most=100), "b": FakeCloud(numbered("b", 100))}
+    pages = pages_of(BY_ID, clouds, 100, max_held=60 * ITEM_BYTES)
+    assert len(pages[0].items) == 23
+    assert len([item for page in pages for item in page.items]) == 200
+
+
+def test_a_page_has_one_item_at_least() -> None:
+    cloud = FakeCloud(numbered("a", 3), most=100)
+    assert [len(page.items) for page in pages_of(BY_ID, {"a": cloud}, 100, max_held=1)] == [1, 1, 1]
+
+
+def test_the_content_of_an_item_is_checked_when_it_comes() -> None:
+    builder = PageBuilder(BY_ID, ["a"], {}, 2)
     builder.questions()
-    builder.add("a", json.dumps(numbered("a", 2)).encode(), False)
-    with pytest.raises(TooMuchHeld, match="more than 0 MiB"):
-        builder.add("b", json.dumps(numbered("b", 2)).encode(), False)
-    builder.fail("b")
-    builder.add("c", json.dumps(numbered("c", 1)).encode(), False)
+    deep = b'[{"id": "1", "x": ' + b"[" * 70 + b"]" * 70 + b"}]"
+    with pytest.raises(Malformed, match="levels of nesting"):
+        builder.add("a", read_page(deep, LIST), False)
+
+
+def test_an_item_that_names_another_cloud_loses_that_field() -> None:
+    builder = PageBuilder(BY_ID, ["a"], {}, 2)
+    builder.questions()
+    forged = b'[{"id": "1", "scopeway:cloud": "b"}]'
+    builder.add("a", read_page(forged, LIST), False)
     assert builder.questions() == []
-    assert [item.id for _, item in builder.page().items] == ["a00000", "a00001"]
+    assert builder.page().items[0][1].tail == b', "id":"1"}'
