@@ -7,6 +7,7 @@ from typing import Final
 
 from scopeway.control_plane.collector.byte_budget import ByteBudget
 from scopeway.control_plane.collector.client import Client
+from scopeway.control_plane.collector.cursors import Cursors
 from scopeway.control_plane.collector.fan_out import Counters, FanOut
 from scopeway.control_plane.collector.limits import Admission, Gate, Limits
 from scopeway.control_plane.collector.one import one
@@ -17,6 +18,7 @@ from scopeway.control_plane.collector.request import FanoutRequest, Header, Refu
 from scopeway.control_plane.collector.server import Server, Writer
 from scopeway.control_plane.collector.service_lists import ServiceList
 from scopeway.control_plane.collector.sockets import COLLECT, Listening
+from scopeway.control_plane.collector.sorted_pages import sorted_page
 from scopeway.control_plane.collector.union import union
 from scopeway.control_plane.collector.ways import Way, way_of
 from scopeway.control_plane.errors import ControlPlaneError
@@ -37,6 +39,7 @@ class Collector:
         self.admission = Admission(limits)
         self.counters = Counters()
         self.places = Places()
+        self.cursors = Cursors()
         budget.on_change = self._budget_changed
 
     async def serve(
@@ -89,7 +92,10 @@ class Collector:
                 await union(request, clouds, out, wanted)
             case Way.ONE:
                 await one(request, clouds, out, self.places)
-            case Way.SORTED | Way.WRITE | Way.EXACTLY_ONE:
+            case Way.SORTED:
+                assert wanted is not None
+                await sorted_page(request, clouds, out, wanted, self.cursors)
+            case Way.WRITE | Way.EXACTLY_ONE:
                 raise Refused(501, f"{way.value} is not implemented")
 
     def _budget_changed(self, full: bool) -> None:
