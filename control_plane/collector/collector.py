@@ -21,6 +21,7 @@ from scopeway.control_plane.collector.sockets import COLLECT, Listening
 from scopeway.control_plane.collector.sorted_pages import sorted_page
 from scopeway.control_plane.collector.union import union
 from scopeway.control_plane.collector.ways import Way, way_of
+from scopeway.control_plane.collector.writes import write
 from scopeway.control_plane.errors import ControlPlaneError
 
 DRAIN: Final = 5.0
@@ -62,7 +63,7 @@ class Collector:
 
     async def _answer(self, request: FanoutRequest, out: Writer) -> None:
         way, wanted = way_of(request)
-        if not request.members:
+        if not request.members and way is not Way.WRITE:
             refuse(out, request, report_for(request))
             return
         clouds = FanOut(
@@ -95,8 +96,10 @@ class Collector:
             case Way.SORTED:
                 assert wanted is not None
                 await sorted_page(request, clouds, out, wanted, self.cursors)
-            case Way.WRITE | Way.EXACTLY_ONE:
+            case Way.EXACTLY_ONE:
                 raise Refused(501, f"{way.value} is not implemented")
+            case Way.WRITE:
+                await write(request, clouds, out)
 
     def _budget_changed(self, full: bool) -> None:
         self.gate.closed = full
