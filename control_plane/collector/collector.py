@@ -8,6 +8,7 @@ from typing import Final
 from scopeway.control_plane.collector.byte_budget import ByteBudget
 from scopeway.control_plane.collector.client import Client
 from scopeway.control_plane.collector.cursors import Cursors
+from scopeway.control_plane.collector.exactly_one import exactly_one
 from scopeway.control_plane.collector.fan_out import Counters, FanOut
 from scopeway.control_plane.collector.limits import Admission, Gate, Limits
 from scopeway.control_plane.collector.one import one
@@ -97,7 +98,7 @@ class Collector:
                 assert wanted is not None
                 await sorted_page(request, clouds, out, wanted, self.cursors)
             case Way.EXACTLY_ONE:
-                raise Refused(501, f"{way.value} is not implemented")
+                await exactly_one(request, clouds, out)
             case Way.WRITE:
                 await write(request, clouds, out)
 
