@@ -24,7 +24,7 @@ _MODULES = {
     "peer": (*_COMMON, "limits", "peer"),
     "upgrades": ("errors", "adapter", "upgrades"),
     "dispatch": (*_COMMON, "dispatch"),
-    "collect": (*_COMMON, "collect"),
+    "collect": (*_COMMON, "plain_http", "collect"),
     "links": ("grpc_status", "links"),
 }
 ENTRIES = tuple(_MODULES)

@@ -107,14 +107,12 @@ local function prepare(headers, target, forwarded)
   if not admitted then
     return 429, problem
   end
-  if forwarded then
-    plain_http.drop(headers, forwarded)
-  end
   if target.fanout then -- to the collector of this site: the listener `collect` drops what no other cloud may get
     headers:replace("x-scopeway-route", "fanout")
     return
   end
   if forwarded then
+    plain_http.drop(headers, forwarded)
     headers:replace("x-scopeway-route", "http")
   else
     headers:remove("x-service-token")

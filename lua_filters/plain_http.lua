@@ -9,10 +9,11 @@ local adapter = require("adapter")
 local resolve = require("resolve")
 local services = require("services")
 
-local byte = string.byte
+local byte, sub = string.byte, string.sub
 local ipairs, pairs = ipairs, pairs
 local HOME = services.HOME
 local COLON = byte(":")
+local OURS = "x-scopeway-" -- those of clients are removed before any Lua runs
 
 local _M = {}
 
@@ -59,8 +60,6 @@ for _, name in ipairs({
   "x-forwarded-prefix",
   "x-forwarded-proto",
   "x-request-id",
-  "x-scope-deadline",
-  "x-scope-require",
 }) do
   _M.NEEDED[name] = true
 end
@@ -92,9 +91,8 @@ end
 function _M.drop(headers, forwarded)
   local dropped = {} -- while one looks at headers, none can be removed
   for name in pairs(headers) do
-    if not NEEDED[name] and not forwarded[name] and byte(name) ~= COLON then
-      dropped[name] = true
-    end
+    local crosses = NEEDED[name] or forwarded[name] or byte(name) == COLON or sub(name, 1, #OURS) == OURS
+    dropped[name] = not crosses or nil
   end
   for name in pairs(dropped) do
     headers:remove(name)

@@ -92,17 +92,42 @@ def test_the_names_of_targets_are_limited() -> None:
 @pytest.fixture
 def collect_sensors() -> Filter:
     services = {**SERVICES, "sensor": "sensor", "probe": "sensor"}
-    return make_filter("collect", services=services, http={"sensor": {}})
+    return make_filter("collect", services=services, http={"sensor": {"x-api-key": True}})
 
 
-def test_a_service_with_the_protocol_http_has_a_route_of_its_own(collect_sensors: Filter) -> None:
-    headers = {"x-scopeway-target": "sensor@cloud-2", "authorization": "Bearer forwarded"}
+SENSOR = {
+    "authorization": "Bearer of-this-site",
+    "x-api-key": "key",
+    "x-auth-token": "token",
+    "accept": "a/b",
+    "x-scopeway-fanout": "2",
+}
+
+
+def test_only_listed_headers_of_the_protocol_http_go_to_another_cloud(
+    collect_sensors: Filter,
+) -> None:
+    headers = {**SENSOR, "x-scopeway-target": "sensor@cloud-2"}
     sent = collect_sensors.request(f"/v3/{ID}/readings", headers)
 
     assert sent.answer is None
-    assert sent.headers["x-scopeway-route"] == "http"
-    assert sent.headers["authorization"] == "Bearer forwarded"  # the front decides what crosses
-    assert sent.headers[":path"] == f"/v3/{ID}/readings"
+    assert sent.headers == {
+        ":method": "GET",
+        ":path": f"/v3/{ID}/readings",
+        "accept": "a/b",
+        "x-api-key": "key",
+        "x-scopeway-fanout": "2",
+        "x-scopeway-route": "http",
+        "x-scopeway-service": "sensor",
+        "x-scopeway-target": "sensor@cloud-2",
+    }
+
+
+def test_the_own_cloud_gets_all_headers_of_the_protocol_http(collect_sensors: Filter) -> None:
+    sent = collect_sensors.request("/a", {**SENSOR, "x-scopeway-target": "sensor@cloud-1"})
+
+    assert {name: sent.headers[name] for name in SENSOR} == SENSOR
+    assert "x-scopeway-route" not in sent.headers
 
 
 def test_no_other_service_has_that_route(collect_sensors: Filter) -> None:

@@ -186,6 +186,15 @@ class TestOtherClouds:
         assert "cookie" not in sent.headers
         assert sent.headers["accept"] == "*/*"
 
+    @pytest.mark.parametrize("scope", ["cloud-2 & cloud-3", "cloud-2 ^ local", "&[region=eu]"])
+    def test_all_headers_of_a_fan_out_go_to_the_own_collector(
+        self, front: Filter, scope: str
+    ) -> None:
+        sent = front.request("/sensor", {"x-scope": f"{{sensor:{scope}}}", **CREDENTIALS})
+
+        assert {name: sent.headers[name] for name in CREDENTIALS} == CREDENTIALS
+        assert sent.headers["x-scopeway-route"] == "fanout"
+
     def test_a_token_that_is_forwarded_is_not_edited(self) -> None:
         services = {**SERVICES, "sensor": "sensor"}
         http = {"sensor": {"x-auth-token": True}}
@@ -220,7 +229,7 @@ class TestOtherClouds:
         crossing = {
             name: value
             for name, value in headers.items()
-            if name in needed(new_modules()) or name in FORWARDED
+            if name in needed(new_modules()) or name in FORWARDED or name.startswith("x-scopeway-")
         }
         sent = self.sent(front, "camera", **headers)
 

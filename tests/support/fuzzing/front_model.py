@@ -71,14 +71,17 @@ def front(request: Message, listener: str | None, moved: Any) -> Sent:
     headers = sent.headers
     is_plain = service in model.HTTP
     expression = target.partition("@")[2]
-    if is_plain and expression != model.SITE:
-        crossing = NEEDED | model.HTTP[service].keys()
-        headers = {name: value for name, value in headers.items() if name in crossing}
     if _is_fanout(expression):
         headers["x-scopeway-route"] = "fanout"
     elif expression != model.SITE:
         headers.pop("x-service-token", None)
         if is_plain:
+            crossing = NEEDED | model.HTTP[service].keys()
+            headers = {
+                name: value
+                for name, value in headers.items()
+                if name in crossing or name.startswith("x-scopeway-")
+            }
             headers["x-scopeway-route"] = "http"
         if re.search(r"[|\[]", expression) and request.method in {"GET", "HEAD"}:
             headers["x-envoy-retry-on"] = "gateway-error,retriable-status-codes,reset"
