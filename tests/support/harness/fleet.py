@@ -88,6 +88,10 @@ class ControlPlane:
         """Declare these service types, and no others."""
         self._background.call(partial(self._declare, types))
 
+    def cordon(self, changes: Mapping[str, str | None]) -> None:
+        """Cordon clouds, with a reason, or uncordon them (None)."""
+        self._background.call(partial(self._cordon, changes))
+
     def rejected(self, cloud: str, type_url: str = CLUSTER) -> dict[str, str]:
         """Return the resources that a cloud's Envoys do not take, and in which words."""
         return self._background.call(partial(self._rejected, cloud, type_url))
@@ -139,6 +143,11 @@ class ControlPlane:
         self.inventory = self.inventory.with_service_types(declare(types)[0])
         if self._source is not None:
             self._source.update(self.inventory, ())
+
+    def _cordon(self, changes: Mapping[str, str | None]) -> None:
+        self.inventory = self.inventory.with_cordons(changes)
+        if self._source is not None:
+            self._source.update(self.inventory, changes.keys())
 
     def _site_resources(self, cloud: Cloud, setup: Setup, types: DeclaredTypes) -> SiteResources:
         made = dict(
