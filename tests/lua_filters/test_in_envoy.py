@@ -32,6 +32,7 @@ SCRIPTS = {
     "front": FRONT,
     "image": bundle("front", {**CONSTANTS, "service": "image"}),
     "few": bundle("front", {**CONSTANTS, "max_targets": 1}),
+    "plain": bundle("front", {**CONSTANTS, "http": {"image": {"x-api-key": True}}}),
     "peer": bundle("peer", CONSTANTS),
     "broken request": FRONT + "modules.path.split = function() error('broken') end",
     "broken answer": FRONT,
@@ -172,6 +173,24 @@ class TestRequests:
         assert asked["path"] == "/v2/images"
         assert asked["headers"]["x-scopeway-target"] == "image@cloud-3"
         assert asked["headers"]["x-forwarded-prefix"] == "/~{glance:cloud-3}"
+
+    def test_envoy_removes_all_but_listed_headers_of_the_protocol_http(self, site: Site) -> None:
+        """So many that a list which changes while it is read would leave some."""
+        secrets = [(f"X-Secret-{number % 40}", "s") for number in range(80)]
+        listed = [("Accept", "a/b"), ("X-Api-Key", "k")]
+        scope = ("X-Scope", "glance:cloud-3")
+        asked = site.asked("plain", "/image/v2", *secrets[:40], *listed, *secrets[40:], scope)
+
+        ours = {"x-forwarded-proto", "x-request-id", "x-envoy-expected-rq-timeout-ms", "host"}
+        assert {name: asked["headers"][name] for name in asked["headers"].keys() - ours} == {
+            "accept": "a/b",
+            "x-api-key": "k",
+            "x-scopeway-route": "http",
+            "x-scopeway-service": "image",
+            "x-scopeway-target": "image@cloud-3",
+        }
+        at_home = site.asked("plain", "/image/v2", *secrets, *listed)["headers"]
+        assert {name.lower() for name, _ in secrets} <= at_home.keys()
 
     def test_envoy_forwards_a_request_at_the_peer(self, site: Site) -> None:
         asked = site.asked("peer", "/image/v2", ("X-Auth-Token", f"{TOKEN}~1~{COMPLETED}"))
