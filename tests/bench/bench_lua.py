@@ -85,6 +85,10 @@ CASES: dict[str, tuple[str | None, bytes]] = {
         bundle("front", {**CONSTANTS, "service": "image"}),
         request("/v2/images", f"X-Auth-Token: {TOKEN}"),
     ),
+    "front, plain service, X-Scope": (
+        bundle("front", {**CONSTANTS, "http": {"image": {}}}),
+        request("/image/v2/images", f"X-Auth-Token: {TOKEN}", "X-Scope: {image:cloud-3}"),
+    ),
     "peer": (
         bundle("peer", {**CONSTANTS, "limits": LIMITS}),
         request("/image/v2/images", f"X-Auth-Token: {TOKEN}{SUFFIX}", "x-scopeway-origin: cloud-7"),
