@@ -250,10 +250,22 @@ class Stack(Services):
     def put(self, *clouds: Cloud) -> None:
         self.etcd.put(clouds)
 
-    def site(self, name: str, *serves: ServeProcess, peer: bool = True, **spec: Any) -> Cloud:
+    def site(
+        self,
+        name: str,
+        *serves: ServeProcess,
+        peer: bool = True,
+        collector: Path | None = None,
+        **spec: Any,
+    ) -> Cloud:
         """Register a cloud with a front (and a peer), and start its Envoy.
 
-        The Envoy knows the control planes `serves`, by default all of them.
+        Args:
+            name: Of the cloud.
+            serves: The control planes that the Envoy knows, by default all of them.
+            peer: Whether it has one.
+            collector: The folder of the sockets that the Envoy shares with a collector.
+            spec: Of its manifest.
         """
         front, peer_port = free_ports(2)
         spec["front"] = at(front)
@@ -261,7 +273,7 @@ class Stack(Services):
             spec["peer"] = at(peer_port)
         cloud = manifest(name, **spec)
         self.put(cloud)
-        envoy = self.start_envoy(name, *serves).wait_ready()
+        envoy = self.start_envoy(name, *serves, collector=collector).wait_ready()
         # ready it is also while the control plane hasn't heard of the cloud yet
         until(lambda: listens(front), f"the front of {name} listens", log=envoy.tail)
         return cloud
@@ -272,12 +284,19 @@ class Stack(Services):
         *serves: ServeProcess,
         channel: Channel | None = None,
         name: str | None = None,
+        collector: Path | None = None,
     ) -> Envoy:
         """Start an Envoy of a cloud; `name` it where the cloud has another one already."""
         addresses = [("127.0.0.1", each.xds_port) for each in serves or self.serves]
         if channel is None and self.identities is not None:
             channel = self.identities.channel(cloud)
-        config = bootstrap(cloud=cloud, xds=addresses, admin=("127.0.0.1", 0), channel=channel)
+        config = bootstrap(
+            cloud=cloud,
+            xds=addresses,
+            admin=("127.0.0.1", 0),
+            channel=channel,
+            collector=str(collector or ""),
+        )
         # sooner back at a restarted control plane than an Envoy of many should be
         grpc_service = config["dynamic_resources"]["ads_config"]["grpc_services"][0]
         grpc_service["envoy_grpc"]["retry_policy"]["retry_back_off"]["max_interval"] = "0.5s"
