@@ -14,6 +14,7 @@ from scopeway.control_plane.clouds import limits
 from scopeway.control_plane.clouds.caller_limits import DEFAULT
 from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS
 from scopeway.control_plane.clouds.validators import AT_ONCE_RANGE, PER_SECOND_RANGE
+from scopeway.control_plane.collector import validation_cache, validations
 from scopeway.control_plane.planner import fanout
 from scopeway.control_plane.planner.caller_classes import MAX_LOOKED_AT
 from scopeway.control_plane.planner.grants import MAX_GRANTS
@@ -127,6 +128,20 @@ EXPECTED: dict[str, list[float]] = {
     "plans of fan-outs that are kept until their cluster is made": [cluster_lookup.PLANNED],
     "bytes of the folder for the sockets of a collector": [
         collector_sockets.LONGEST - len(collector_sockets.collector_socket(""))
+    ],
+    "seconds for which a collector keeps the answer to a validation (`--cache-validations`)": [
+        0,
+        validation_cache.MAX_SECONDS,
+    ],
+    "bytes of an answer to a validation that is kept; of all of them": [
+        validation_cache.MAX_ANSWER,
+        validation_cache.MAX_BYTES,
+    ],
+    "answers that are kept of one token": [validation_cache.MAX_VARIANTS],
+    "validations under way at a collector": [validations.CONNECTIONS],
+    "bytes of an answer to a validation; seconds that the Keystone may take": [
+        validations.MAX_ANSWER,
+        validations.SECONDS,
     ],
     "bytes of an answer that Envoy keeps for a collector that does not read": [
         http_connection_managers.COLLECT_BUFFER

@@ -9,7 +9,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +44,12 @@ CONNECTIONS: Final = 1024
 
 @asynccontextmanager
 async def serving_validations(
-    folder: Path, cloud: str, *, seconds: float, limits: Limits, users: frozenset[int]
+    folder: Path,
+    cloud: str,
+    *,
+    seconds: float,
+    users: frozenset[int],
+    connections: int = CONNECTIONS,
 ) -> AsyncIterator["Validations"]:
     """Answer validations while the context lasts, in a folder that a collector has taken.
 
@@ -53,13 +57,13 @@ async def serving_validations(
         folder: Of the sockets.
         cloud: The site's own.
         seconds: How long an answer is kept, at most `MAX_SECONDS`.
-        limits: What the collector may use; validations have the same again for themselves.
         users: Uids whose processes may be at the other end of either socket.
+        connections: How many validations may be under way.
 
     Raises:
         ControlPlaneError: It cannot listen in that folder.
     """
-    limits = replace(limits, connections=CONNECTIONS)
+    limits = Limits(connections=connections)
     budget = ByteBudget(limits)
     client = Client(str(folder / COLLECT), limits, budget, users)
     cache = ValidationCache(seconds, asyncio.get_running_loop().time)
@@ -197,11 +201,12 @@ class Validations:
         try:
             self._client.start(exchange)
             await done
-            return exchange.answer
+            answer, body = exchange.answer, bytes(exchange.answer.body)
         finally:
             exchange.reset()
-            exchange.release()
             budget.close(account)
+        answer.body[:] = body  # which the budget counts no more; at most MAX_ANSWER, for a moment
+        return answer
 
     def _encode(self, method: str, url: bytes, headers: Sequence[Header]) -> bytes:
         lines = [b"%b %b HTTP/1.1" % (method.encode(), url), b"x-scopeway-target: " + self._target]

@@ -58,9 +58,7 @@ async def _main(
         await stack.enter_async_context(serving(folder, limits=limits, users=users))
         if validation_seconds is not None:
             await stack.enter_async_context(
-                serving_validations(
-                    folder, cloud, seconds=validation_seconds, limits=limits, users=users
-                )
+                serving_validations(folder, cloud, seconds=validation_seconds, users=users)
             )
         _log.info(
             "the collector of %(cloud)s listens in %(folder)s",

@@ -20,8 +20,11 @@ from harness.fake_clouds import (
     fake_clouds,
     json_answer,
 )
-from scopeway.control_plane.collector.limits import Limits
-from scopeway.control_plane.collector.validations import Validations, serving_validations
+from scopeway.control_plane.collector.validations import (
+    MAX_ANSWER,
+    Validations,
+    serving_validations,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -63,13 +66,13 @@ class Site:
 
 
 @asynccontextmanager
-async def site(behaviour: Behaviour = VALID) -> AsyncIterator[Site]:
+async def site(behaviour: Behaviour = VALID, **limits: int) -> AsyncIterator[Site]:
     with TemporaryDirectory() as path:
         folder = Path(path)
         async with (
             fake_clouds(folder) as keystone,
             serving_validations(
-                folder, HOME, seconds=5, limits=Limits(), users=frozenset([getuid()])
+                folder, HOME, seconds=5, users=frozenset([getuid()]), **limits
             ) as validations,
         ):
             keystone.behaviours[HOME] = behaviour
@@ -245,3 +248,32 @@ async def test_an_envoy_that_is_away_is_said_to_be() -> None:
 
     assert response.status == 503
     assert "own Envoy cannot be reached" in response.json()["error"]["message"]
+
+
+async def test_an_answer_that_is_too_large_is_a_502() -> None:
+    async with site(answer(b"x" * (MAX_ANSWER + 1))) as here:
+        large = await here.ask()
+        here.keystone.behaviours[HOME] = answer(b"x" * MAX_ANSWER)
+        largest = await here.ask()
+
+    assert (large.status, largest.status) == (502, 200)
+    assert len(largest.body) == MAX_ANSWER
+
+
+async def test_validations_under_way_are_limited() -> None:
+    go_on = asyncio.Event()
+
+    async def slow(received: Received, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await VALID(received, writer)
+
+    async with site(slow, connections=2) as here:
+        tasks = [asyncio.create_task(here.ask(token)) for token in ("one", "two")]
+        await here.keystone.until(lambda: len(here.keystone.received) == 2)
+        refused = await here.ask("three")
+        go_on.set()
+        answers = await asyncio.gather(*tasks)
+        after = await here.ask("three")
+
+    assert refused.status == 0  # no answer: the connection is closed
+    assert [each.status for each in (*answers, after)] == [200, 200, 200]
