@@ -107,6 +107,18 @@ def test_a_conflict_of_two_types_is_reported_until_it_is_solved() -> None:
     assert not solved.problems
 
 
+def test_a_bad_document_of_a_type_with_a_conflict_is_reported_as_bad() -> None:
+    fold = Fold()
+    valve = ServiceType(name="valve", aliases=("probe",))
+    fold({"v": valve, "t": SENSOR})
+    fold({"v": bad("v", "valve")})
+    other = fold({"l": ServiceType(name="lamp")})
+    mended = fold({"v": valve})
+
+    assert [str(each) for each in other.problems.values()] == ["v: spec: null is wrong"]
+    assert "'probe' is an alias of the service type 'sensor'" in str(mended.problems["v"])
+
+
 def test_types_beyond_the_limit_are_reported_and_used_when_there_is_room() -> None:
     fold = Fold()
     types = [ServiceType(name=f"type-{n:02}") for n in range(limits.SERVICE_TYPES + 1)]

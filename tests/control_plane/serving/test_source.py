@@ -29,6 +29,7 @@ from scopeway.control_plane.serving.stats import ANSWER_BOUNDS
 from scopeway.control_plane.translator.node_setup import EARLIER, PROTOCOL
 from scopeway.xds.errors import ProtocolError
 from scopeway.xds.source import KnowsVersions, Node, NodeView
+from scopeway.xds.steps import finish
 from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
 
@@ -462,15 +463,28 @@ class TestServiceTypes:
         fleet = self.fleet(self.SENSOR)
         fleet.attach()
 
+        made: list[str] = []
+        fleet.source._site_resources._make_site = lambda cloud, *_: made.append(cloud.name) or ()
+
         fleet.declare(replace(self.SENSOR, lists=(ServiceList(path="/readings"),)))
 
         assert fleet.notifier.told == []
+        assert made == []
 
     def test_a_site_that_connects_during_a_change_of_types_gets_the_new_lua(self) -> None:
         fleet = self.fleet()
         for count, _ in enumerate(fleet.source.prepare(node("cloud-1"))):
             if not count:
                 fleet.declare(self.SENSOR)
+        found = fleet.attach().resource(EXTENSION, "lua/front")
+
+        assert found is not None
+        assert found.body == b"lua  sensor"
+
+    def test_a_site_that_connects_after_a_change_of_types_gets_the_new_lua(self) -> None:
+        fleet = self.fleet()
+        finish(fleet.source.prepare(node("cloud-1")))
+        fleet.declare(self.SENSOR)
         found = fleet.attach().resource(EXTENSION, "lua/front")
 
         assert found is not None

@@ -54,6 +54,19 @@ def test_a_changed_cloud_affects_the_selectors_that_matched_it_or_match_it_now()
     assert affected(index, new, None) == {"image@[region=us]"}
 
 
+def test_a_changed_service_type_affects_its_targets_until_no_site_uses_them() -> None:
+    index = using(("sensor@a", "s"), ("sensor@a|[b=c]", "s"), ("image@a", "s"), ("sensor@a", "t"))
+    index.discard("sensor@a", "s")
+
+    def of(*types: str) -> set[str]:
+        return {name for names in index.affected([], types) for name in names}
+
+    assert of("sensor") == {"sensor@a", "sensor@a|[b=c]"}
+    assert of("image", "valve") == set()
+    index.discard("sensor@a", "t")
+    assert of("sensor") == {"sensor@a|[b=c]"}
+
+
 def test_local_means_the_cloud_of_each_site_that_uses_the_target() -> None:
     index = using(("image@local", "a"), ("image@local", "b"))
     index.discard("image@local", "a")
