@@ -75,12 +75,13 @@ local function choose(handle, headers, service, path, path_text)
       return nil, 400, problem
     end
   end
+  local carried = not text and token_text ~= nil
   text = text or token_text or path_text
   if not text then
     return HOME[service]
   end
   local resolved
-  resolved, problem = resolve.resolve(text)
+  resolved, problem = resolve.resolve(text, carried)
   if not resolved then
     return nil, 400, problem
   end

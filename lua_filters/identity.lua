@@ -153,12 +153,13 @@ function _M.choose(handle, headers, path, path_text)
   elseif validates then
     text = found.subject_text or text -- whose token it is decides who can validate it
   end
+  local carried = text ~= nil and text ~= found.said
   text = text or path_text
   if not text then
     return heard_by_cache(method, HOME.identity)
   end
   local resolved
-  resolved, problem = resolve.resolve(text)
+  resolved, problem = resolve.resolve(text, carried)
   if not resolved then
     return nil, 400, problem
   end

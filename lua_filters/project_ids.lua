@@ -96,7 +96,7 @@ end
 -- The one cloud that has issued the token of a scope; nil where that is none, or one whose ids are the same here.
 local function issuer(headers)
   local _, text = tokens.split(headers:get("x-auth-token") or "")
-  local resolved = text and resolve.resolve(text)
+  local resolved = text and resolve.resolve(text, true)
   local cloud = resolved and match(resolved.bindings.identity or resolved.bindings["*"], "^[a-z0-9-]+$")
   return cloud and are_mapped(cloud) and cloud or nil
 end

@@ -1,7 +1,7 @@
 -- What a scope text means at this site: remembered, since the same few texts come again and again.
 --
--- Contract: `resolve(text)` gives a table for `target` with the field `suffix` (of tokens), or nil
--- and a sentence. The memory is bounded: it is dropped whole when it holds about MAX_MEMORY bytes.
+-- Contract: `resolve(text, carried)` gives a table for `target` with the field `suffix` (of tokens), or nil
+-- and a sentence; `carried` is true where the text was in a token (scope.lua). The memory is bounded: it is dropped whole when it holds about MAX_MEMORY bytes.
 -- Refused texts are not remembered.
 -- Cost: one look-up for a text that is known; about 10 µs for a new one.
 
@@ -17,23 +17,24 @@ local ENTRY_OVERHEAD = 1024 -- bytes of the tables of an entry, about
 
 local _M = {}
 
-local memory = {}
+local written, carried_in_tokens = {}, {}
 local used = 0
 
 
-function _M.resolve(text)
-  local known = memory[text]
+function _M.resolve(text, carried)
+  local known = (carried and carried_in_tokens or written)[text]
   if known then
     return known
   end
-  local bindings, completed = scope.complete(text, SITE)
+  local bindings, completed = scope.complete(text, SITE, carried)
   if not bindings then
     return nil, completed
   end
   if used > MAX_MEMORY then
-    memory, used = {}, 0
+    written, carried_in_tokens, used = {}, {}, 0
   end
   known = { suffix = tokens.suffix(completed), bindings = bindings, targets = {} }
+  local memory = carried and carried_in_tokens or written
   memory[text] = known
   used = used + #text + 2 * #completed + ENTRY_OVERHEAD
   return known

@@ -15,6 +15,7 @@ local SERVICES = constants.services
 local _M = {}
 
 local MAX_BYTES = 2048
+local MAX_SERVICE_TYPE = 40
 local MAX_NESTED_NAMES = 8
 local TOO_MANY_NAMES = format("more than %d clouds here, and another service has '&' or '^', too", MAX_NESTED_NAMES)
 
@@ -95,6 +96,12 @@ local function must_be_outside(scan, what)
 end
 
 
+-- The word where it may be a service type that is declared elsewhere, or was declared once.
+local function may_be_declared(word)
+  return #word <= MAX_SERVICE_TYPE and find(word, "^[a-z0-9][a-z0-9-]*$") and sub(word, -1) ~= "-" and word
+end
+
+
 local function end_service(scan)
   local problem = must_be_outside(scan, "':'")
   if problem then
@@ -106,7 +113,7 @@ local function end_service(scan)
   if word == "" then
     return "a service is missing before ':'"
   end
-  local service = word == "*" and word or SERVICES[word]
+  local service = word == "*" and word or SERVICES[word] or scan.carried and may_be_declared(word)
   if not service then
     local like = suggestions.suggestion(word)
     local hint = like and "; did you mean '" .. like .. "'?" or ""
@@ -247,8 +254,9 @@ local function finish(scan)
 end
 
 
--- Official service type (or "*") to lexical expression; nil and a sentence where it is refused.
-function _M.bindings(text)
+-- Official service type (or "*") to lexical expression; nil and a sentence where it is refused. `carried`: the
+-- text was in a token, which outlives a service type and meets sites that know other ones. Their words stay.
+function _M.bindings(text, carried)
   local problem
   text, problem = checked(text)
   if not text then
@@ -258,7 +266,7 @@ function _M.bindings(text)
   if not first then
     return nil, last
   end
-  local scan = { bindings = {}, fanouts = {}, quote = nil, brackets = false }
+  local scan = { bindings = {}, fanouts = {}, carried = carried, quote = nil, brackets = false }
   start_side(scan, nil)
   local column
   for i = first, last do
@@ -316,8 +324,8 @@ end
 
 -- The bindings and the text with the defaults of the origin in them; nil and a sentence where the
 -- text is refused.
-function _M.complete(text, origin)
-  local bindings, problem = _M.bindings(text)
+function _M.complete(text, origin, carried)
+  local bindings, problem = _M.bindings(text, carried)
   if not bindings then
     return nil, problem
   end

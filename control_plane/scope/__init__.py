@@ -23,6 +23,7 @@ from scopeway.control_plane.scope.parser import parse_expression, parse_scope
 from scopeway.control_plane.scope.services import (
     MAX_SERVICE_TYPE,
     ServiceTypes,
+    any_service_type,
     built_in,
     is_service_type,
     official_type,
@@ -56,6 +57,7 @@ __all__ = [
     "ScopeError",
     "ServiceTypes",
     "Target",
+    "any_service_type",
     "built_in",
     "complete_scope",
     "is_cheap_to_parse",

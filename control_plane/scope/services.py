@@ -80,6 +80,22 @@ def built_in() -> ServiceTypes:
     return ServiceTypes(types, MappingProxyType(others))
 
 
+class _AnyServiceType(ServiceTypes):
+    def official(self, word: str) -> str | None:
+        known = self.aliases.get(word, word)
+        return known if is_service_type(known) else None
+
+
+@cache
+def any_service_type() -> ServiceTypes:
+    """Return words for services that include every word that may be declared.
+
+    For who does not know what is declared, and for scopes in tokens, which stay valid when a
+    declaration is removed.
+    """
+    return _AnyServiceType(built_in().types, built_in().aliases)
+
+
 def official_type(word: str) -> str | None:
     """Return the built-in type of a lower-case word, or None if no service has this name."""
     return built_in().official(word)

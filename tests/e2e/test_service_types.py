@@ -132,6 +132,9 @@ def test_a_removed_type_is_a_404_that_leaves_other_services_alone_and_can_come_a
     assert "no such service: 'sensor'" in refused.json["error"]["message"]
     assert served_by(ask(home, "/image/v2/x")) == (200, "glance-1")
     assert served_by(ask(home, "/image/v2/x", "{glance: cloud-1}")) == (200, "glance-1")
+    assert home.front
+    token = ("X-Auth-Token", "t~1~*:cloud-1;sensor:cloud-2")
+    assert served_by(send(home.front.port, "/image/v2/x", [token])) == (200, "glance-1")
 
     declare(stack)
     until(lambda: sensor() == (200, "sensor-2"), "the type is known again")

@@ -11,6 +11,36 @@ SCOPE = "{keystone:cloud-1;glance:cloud-3}"
 COMPLETED = "*:cloud-1;identity:cloud-1;image:cloud-3"
 
 
+class TestUnknownServices:
+    """A token outlives the removal of a service type; a new scope may not name an unknown one."""
+
+    CARRIED = f"{TOKEN}~1~*:cloud-1;image:cloud-3;sensor:cloud-2"
+
+    def test_a_scope_in_a_token_may_name_a_service_that_is_unknown_here(self, front: Any) -> None:
+        sent = front.request("/image/v2/images", {"x-auth-token": self.CARRIED})
+
+        assert sent.answer is None
+        assert sent.headers["x-scopeway-target"] == "image@cloud-3"
+        assert sent.headers["x-auth-token"] == self.CARRIED
+
+    def test_a_scope_in_a_header_or_a_path_may_not(self, front: Any) -> None:
+        text = self.CARRIED.partition("~1~")[2]
+        said = front.request("/image/v2", {"x-auth-token": self.CARRIED, "x-scope": text})
+        in_path = front.request(f"/~{{{text}}}/image/v2", {"x-auth-token": TOKEN})
+
+        for sent in (said, in_path):
+            assert sent.answer.status == 400
+            assert "no such service: 'sensor'" in str(sent.answer.body)
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_the_same_goes_for_tokens_that_keystone_gets(self, front: Any, method: str) -> None:
+        headers = {"x-auth-token": self.CARRIED, "x-subject-token": self.CARRIED}
+        sent = front.request("/identity/v3/auth/tokens", headers, method=method)
+
+        assert sent.answer is None
+        assert sent.headers["x-scopeway-target"] == "identity@cloud-1"
+
+
 class TestWithoutAScope:
     """A request without a scope goes to this site, and only its path changes."""
 

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scopeway.control_plane.scope import SERVICE_TYPES, ScopeError, complete_scope, lexical_form
+from scopeway.control_plane.scope import (
+    SERVICE_TYPES,
+    ScopeError,
+    any_service_type,
+    complete_scope,
+    lexical_form,
+)
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "scope" / "lexical.json"
 CASES: list[dict[str, Any]] = json.loads(VECTORS.read_text())["cases"]
@@ -38,8 +44,10 @@ class Lua:
         bindings = self._scope.bindings(text.decode("latin-1"))
         return None if isinstance(bindings, tuple) else self._scope.lexical(bindings)
 
-    def complete(self, text: bytes, origin: str) -> tuple[str, dict[str, str]] | None:
-        bindings, completed = self._scope.complete(text.decode("latin-1"), origin)
+    def complete(
+        self, text: bytes, origin: str, *, carried: bool = False
+    ) -> tuple[str, dict[str, str]] | None:
+        bindings, completed = self._scope.complete(text.decode("latin-1"), origin, carried)
         return None if bindings is None else (completed, dict(bindings.items()))
 
     def reason(self, text: bytes) -> str:
@@ -88,6 +96,31 @@ def test_the_bytes_of_a_scope_are_limited_in_lua(lua: Lua) -> None:
     assert lua.lexical(longest) == "image:a"
 
     assert lua.reason(longest + b" ") == "a scope has at most 2048 bytes, this one has 2049"
+
+
+@pytest.mark.parametrize(
+    ("text", "completed"),
+    [
+        ("*:cloud-1;sensor:cloud-2", "*:cloud-1;sensor:cloud-2"),
+        ("sensor:local;glance:cloud-2", "*:cloud-1;image:cloud-2;sensor:cloud-1"),
+        (f"{'s' * 40}:a", f"*:cloud-1;{'s' * 40}:a"),
+        (f"{'s' * 41}:a", None),
+        ("sens_or:a", None),
+        ("-sensor:a", None),
+        ("sensor-:a", None),
+        ("sensor:a;sensor:b", None),
+        ("sensor:a&b;identity:cloud-2", "*:cloud-1;identity:cloud-2;sensor:a&b"),
+    ],
+)
+def test_a_scope_in_a_token_keeps_services_that_this_site_does_not_know(
+    lua: Lua, text: str, completed: str | None
+) -> None:
+    done = lua.complete(text.encode(), "cloud-1", carried=True)
+    mine = in_python(complete_scope, text, "cloud-1", any_service_type())
+
+    assert (done and done[0]) == completed
+    assert (None if isinstance(mine, ScopeError) else mine.text) == completed
+    assert lua.lexical(text.encode()) is None
 
 
 def in_python(function: Callable[..., str], *args: Any) -> str | ScopeError:

@@ -16,7 +16,7 @@ from fuzzing.lua_models import SITE, Refused
 from fuzzing.messages import Message, text_of
 from lua_envoy import Filter, Sent
 from scopeway import lua_filters
-from scopeway.control_plane.scope import ScopeError, complete_scope
+from scopeway.control_plane.scope import ScopeError, any_service_type, complete_scope
 
 _TARGET, _SERVICE, _TOKEN = "x-scopeway-target", "x-scopeway-service", "x-auth-token"
 _MOVED = {"d": None, "m": {"cloud-2": True}}
@@ -93,9 +93,8 @@ def _model(
         split = lua_models.split_token(headers.get(_TOKEN, ""))
         if split != "refused" and split[1] is not None:
             with suppress(ScopeError):
-                identity = complete_scope(split[1].encode("latin-1"), SITE).expression_for(
-                    "identity"
-                )
+                text = split[1].encode("latin-1")
+                identity = complete_scope(text, SITE, any_service_type()).expression_for("identity")
         users = id_models.Users(identity, _MOVED[letter])
         headers[":path"] = id_models.path(request.path, service, users)
         ids = id_models.body(request, service, request.path, users)

@@ -9,7 +9,12 @@ from fuzzing import id_models
 from fuzzing import lua_models as model
 from fuzzing.lua_models import Refused
 from fuzzing.messages import Message
-from scopeway.control_plane.scope import SERVICE_TYPES, ScopeError, complete_scope
+from scopeway.control_plane.scope import (
+    SERVICE_TYPES,
+    ScopeError,
+    any_service_type,
+    complete_scope,
+)
 
 MAX_LOGIN = 65536
 _PAGE = Path(__file__).parents[3] / "docs" / "http-services.md"
@@ -44,7 +49,8 @@ class _Scope:
     completed: str
 
     def at(self, service: str) -> str:
-        return complete_scope(self.text, model.SITE).expression_for(service)
+        types = any_service_type()  # those that it may not have were refused
+        return complete_scope(self.text, model.SITE, types).expression_for(service)
 
 
 def front(request: Message, listener: str | None, moved: Any) -> Sent:
@@ -117,10 +123,12 @@ def _address(path: str | None, listener: str | None) -> tuple[str, str, str | No
     return service, rest, prefix, None if text is None else _scope(text)
 
 
-def _scope(text: str) -> _Scope:
+def _scope(text: str, *, carried: bool = False) -> _Scope:
+    """What a text means; `carried`: it was in a token."""
     data = text.encode("latin-1")
+    types = any_service_type() if carried else None
     try:
-        return _Scope(data, complete_scope(data, model.SITE).text)
+        return _Scope(data, complete_scope(data, model.SITE, types).text)
     except ScopeError:
         raise Refused(400) from None
 
@@ -144,8 +152,10 @@ def _split(request: Message, name: str) -> tuple[str | None, str | None]:
     return bare, text
 
 
-def _first(*texts: str | None) -> _Scope | None:
-    return next((_scope(text) for text in texts if text is not None), None)
+def _first(header: str | None, *texts: str | None) -> _Scope | None:
+    """The scope of the first text; all but that of X-Scope were in tokens."""
+    scopes = (_scope(text, carried=text != header) for text in texts if text is not None)
+    return next(scopes, None)
 
 
 def _other(
@@ -153,7 +163,7 @@ def _other(
 ) -> tuple[Sent, _Scope | None, str]:
     header = _one(request, "x-scope")
     bare, text = _split(request, "x-auth-token")
-    scope = _first(header, text) or path_scope
+    scope = _first(header, header, text) or path_scope
     sent = Sent(headers=headers, body=request.body)
     if scope is None:
         return sent, None, f"{service}@{model.SITE}"
@@ -169,7 +179,8 @@ def _other(
 def _plain(
     request: Message, headers: dict[str, str], service: str, path_scope: _Scope | None
 ) -> tuple[Sent, _Scope | None, str]:
-    scope = _first(_one(request, "x-scope")) or path_scope
+    header = _one(request, "x-scope")
+    scope = _first(header, header) or path_scope
     sent = Sent(headers=headers, body=request.body)
     return sent, scope, f"{service}@{scope.at(service) if scope else model.SITE}"
 
@@ -200,7 +211,7 @@ def _identity(
     validates = about_tokens and request.method in {"GET", "HEAD"}
     if validates:
         texts.insert(0, of_subject)
-    scope = _first(*texts) or path_scope
+    scope = _first(header, *texts) or path_scope
     if scope is None:
         return sent, None, f"identity@{model.SITE}"
     expression = scope.at("identity")

@@ -15,7 +15,12 @@ from fuzzing import id_models, json_mutation, lua_coverage
 from fuzzing import lua_models as model
 from fuzzing import scope as scopes
 from scopeway import lua_filters
-from scopeway.control_plane.scope import ScopeError, complete_scope, lexical_form
+from scopeway.control_plane.scope import (
+    ScopeError,
+    any_service_type,
+    complete_scope,
+    lexical_form,
+)
 
 _LUA = Path(lua_filters.__file__).parent
 _VECTORS = Path(__file__).parents[2] / "vectors"
@@ -195,9 +200,9 @@ def _ids_in_path(text: str) -> None:
     identity = None
     if split != "refused" and split[1] is not None:
         with suppress(ScopeError):
-            identity = complete_scope(split[1].encode("latin-1"), model.SITE).expression_for(
-                "identity"
-            )
+            scope = split[1].encode("latin-1")
+            types = any_service_type()
+            identity = complete_scope(scope, model.SITE, types).expression_for("identity")
     made = _lua()["project_ids"].in_path(f"/{path}", service, headers)
     try:
         wanted = id_models.path(f"/{path}", service, id_models.Users(identity))

@@ -20,6 +20,7 @@ from scopeway.control_plane.scope import (
     IDENTITY_VALIDATE,
     SERVICE_TYPES,
     ScopeError,
+    any_service_type,
     complete_scope,
 )
 
@@ -143,7 +144,8 @@ def _model(request: Message, by_tls: bool) -> tuple[dict[str, str], id_models.Bo
     split = lua_models.split_token(headers.get("x-auth-token", ""))
     if split != "refused" and split[1] is not None:
         with suppress(ScopeError):
-            identity = complete_scope(split[1].encode("latin-1"), SITE).expression_for("identity")
+            text = split[1].encode("latin-1")
+            identity = complete_scope(text, SITE, any_service_type()).expression_for("identity")
     users = id_models.Users(identity)
     limit = {}
     if service == IDENTITY_VALIDATE:
