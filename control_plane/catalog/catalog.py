@@ -6,7 +6,7 @@ when it was accepted.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rpds import HashTrieMap
 
@@ -150,10 +150,12 @@ class Catalog:
             for name, loss in undone.items():
                 self._hold(name, loss, upserts, lost)
                 yield
-        cordons = self._change_cordons(batch, now, losses=losses, mass_loss=bool(undone))
+        beside = self._beside_clouds(batch)
+        yield
+        cordons = self._change_cordons(beside, now, losses=losses, mass_loss=bool(undone))
         yield
         inventory = self._inventory
-        if self._change_types(batch, now, losses=losses, mass_loss=bool(undone)):
+        if self._change_types(beside, now, losses=losses, mass_loss=bool(undone)):
             inventory = inventory.with_service_types((yield from self._declare()))
         for names in split_changes((*upserts, *lost), upserts.get, self._inventory.get):
             inventory = inventory.apply(
@@ -193,6 +195,15 @@ class Catalog:
             self._enter(place, value if isinstance(value, Cloud | InvalidCloud) else None, touched)
             yield
         return touched
+
+    def _beside_clouds(self, batch: Batch) -> Batch:
+        """Return the part of a batch that may concern cordons and service types."""
+        upserts = {
+            place: value
+            for place, value in batch.upserts.items()
+            if not isinstance(value, Cloud) or place in self._cordons or place in self._types
+        }
+        return replace(batch, upserts=upserts)
 
     def _enter(
         self, place: Place, value: Cloud | InvalidCloud | None, touched: dict[str, Place]

@@ -51,6 +51,10 @@ class KeptEntries(Generic[_T]):
         self._held: dict[str, Removed[_T]] = {}
         """Those that were lost in a mass loss and count all the same; by name."""
 
+    def __contains__(self, place: Place) -> bool:
+        """Return whether an entry of this kind is, or was last, at a place."""
+        return place in self._at
+
     @property
     def held(self) -> Mapping[str, Removed[_T]]:
         """The entries that were lost in a mass loss and stay, by name."""

@@ -65,6 +65,15 @@ def test_a_type_whose_document_goes_bad_stays_as_it_was_and_is_reported() -> Non
     assert fold({}, "t").inventory.service_type("sensor") is None
 
 
+def test_a_cloud_in_the_place_of_a_type_removes_the_type() -> None:
+    fold = Fold()
+    fold({"x": SENSOR})
+    change = fold({"x": cloud("a")})
+
+    assert change.inventory.service_type("sensor") is None
+    assert change.inventory.get("a") == cloud("a")
+
+
 def test_a_bad_document_stands_for_the_type_that_is_known_from_saved_state() -> None:
     fold = Fold()
     fold({"saved:1": SENSOR}, complete=True)

@@ -13,10 +13,12 @@ from harness.fleet import at, manifest
 from harness.source import ANYBODY, Fleet, Recorder, cloud, node, peered
 from scopeway.control_plane.catalog.catalog import Catalog
 from scopeway.control_plane.clouds import selectors
+from scopeway.control_plane.clouds.declared_types import declare
 from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.label_index import LabelIndex, LabelSet
 from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.selectors import SelectorIndex
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.registry import Batch
 from scopeway.control_plane.runtime.control_plane import ControlPlane
 from scopeway.control_plane.runtime.settings import Settings
@@ -25,7 +27,7 @@ from scopeway.control_plane.scope import parse_target
 from scopeway.control_plane.serving.source import ScopewaySource
 from scopeway.control_plane.serving.target_index import TargetIndex
 from scopeway.xds.steps import Steps, finish
-from scopeway.xds.type_urls import CLUSTER
+from scopeway.xds.type_urls import CLUSTER, EXTENSION
 
 MANY = 2000
 
@@ -167,6 +169,25 @@ def test_a_step_notifies_one_site_of_a_target_that_all_sites_use() -> None:
 
     told = told_in_a_step(fleet.source, fleet.notifier, Cloud(name="cloud-9", labels={"a": "b"}))
     assert (sum(told), max(told)) == (300, 1)
+
+
+def test_a_step_of_a_changed_service_type_notifies_one_site_and_streams_may_close() -> None:
+    fleet = Fleet(*(cloud(f"cloud-{number}") for number in range(100)))
+    views = [fleet.attach(f"cloud-{number}") for number in range(100)]
+    declared, _ = declare([ServiceType(name="sensor")])
+    found, before = [], 0
+    for count, _ in enumerate(
+        fleet.source.steps(fleet.source._fleet.inventory.with_service_types(declared), ())
+    ):
+        found.append(len(fleet.notifier.told) - before)
+        before = len(fleet.notifier.told)
+        if count < 10:
+            views[count].close()
+            fleet.source._fleet.sites.pop(f"cloud-{count}", None)
+
+    assert {each[:2] for each in fleet.notifier.told} == {(EXTENSION, frozenset({"lua/front"}))}
+    assert max(found) == 1
+    assert 90 <= sum(found) <= 100
 
 
 def test_streams_can_close_during_a_batch() -> None:
