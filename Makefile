@@ -6,7 +6,7 @@ PIP_INSTALL = bin/python -m pip --disable-pip-version-check install
 BIN = .venv/bin
 PINS = deploy/requirements
 DEMO = PYTHONPATH=tests/support $(BIN)/python -m demo
-FUZZERS = scope manifest files requests lua front peer answers dispatch links
+FUZZERS = scope manifest files requests lua front peer answers dispatch collect links
 FUZZ_SECONDS = 300
 # the files are complete; pip alone would look for extras that are pinned without them
 PINNED = --only-binary :all: --require-hashes --no-deps -r $(PINS)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fuzzing import (
     answers,
+    collect,
     corpus,
     dispatch,
     files,
@@ -42,6 +43,7 @@ READERS: Mapping[str, ModuleType] = {
     "peer": peer,
     "answers": answers,
     "dispatch": dispatch,
+    "collect": collect,
     "links": links,
     "files": files,
 }
@@ -143,7 +145,7 @@ def test_lua_and_its_python_models_agree_on_damaged_input(data: bytes) -> None:
     lua.check(data)
 
 
-@pytest.mark.parametrize("reader", ["front", "peer", "answers", "dispatch", "links"])
+@pytest.mark.parametrize("reader", ["front", "peer", "answers", "dispatch", "collect", "links"])
 @FUZZ
 @given(st.data())
 def test_damaged_messages_to_the_lua_of_an_envoy_are_forwarded_or_refused(
