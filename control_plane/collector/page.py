@@ -156,7 +156,7 @@ class PageBuilder:
         shows that the cloud need not be asked again.
         """
         merged = self._merge(self._limit)
-        room = self._max_held // 2 - ITEM_BYTES * len(self._streams)
+        room = self._max_held * 3 // 4 - ITEM_BYTES * len(self._streams)
         for count, (_, item) in enumerate(merged.items):
             room -= ITEM_BYTES + len(item.tail)
             if room < 0 and count:

@@ -323,7 +323,7 @@ def test_what_lies_behind_the_page_is_dropped_while_others_still_come() -> None:
 def test_a_page_ends_early_where_its_items_need_too_much_memory() -> None:
     clouds = {"a": FakeCloud(numbered("a", 100), most=100), "b": FakeCloud(numbered("b", 100))}
     pages = pages_of(BY_ID, clouds, 100, max_held=60 * ITEM_BYTES)
-    assert len(pages[0].items) == 23
+    assert len(pages[0].items) == 35
     assert len([item for page in pages for item in page.items]) == 200
 
 
