@@ -54,7 +54,7 @@ class SortedPage:
     items: Sequence[tuple[list[str], Item]]
     positions: dict[str, str | None]
     more: bool
-    """Whether a cloud that answered has more; clouds that failed alone make no further page."""
+    """Whether there is a further page."""
 
 
 class PageBuilder:
@@ -146,7 +146,7 @@ class PageBuilder:
             merged = self._merge(certain)
         streams = self._streams.values()
         positions = positions_after(streams, merged.used, self._positions)
-        more = any(positions.get(each.cloud, "") is not None for each in streams if not each.failed)
+        more = any(_may_go_on(each, positions, bool(merged.items)) for each in streams)
         return SortedPage(merged.items, positions, more)
 
     def _drop(self) -> None:
@@ -178,6 +178,16 @@ class PageBuilder:
     def _marker(self, cloud: str) -> str | None:
         given = self._streams[cloud].items
         return given[-1].id if given else self._positions.get(cloud)
+
+
+def _may_go_on(stream: Stream, positions: Mapping[str, str | None], progress: bool) -> bool:
+    """Return whether a cloud is a reason for a further page.
+
+    One that failed is, if it has given something before and the page has an item: it may be back by
+    then. Else clouds that stay away would make empty pages for ever.
+    """
+    position = positions.get(stream.cloud, "")
+    return progress and bool(position) if stream.failed else position is not None
 
 
 def _behind(given: Sequence[Item], marker: str | None) -> int:

@@ -281,11 +281,20 @@ def test_what_a_cloud_gave_before_it_failed_stays() -> None:
     assert page.positions == {"a": "a00004", "b": "b00000"}
 
 
-def test_clouds_that_fail_alone_make_no_further_page() -> None:
+def test_clouds_that_have_given_nothing_make_no_further_page_when_they_fail() -> None:
     clouds = {"a": FakeCloud(numbered("a", 1)), "b": FakeCloud(numbered("b", 1))}
     page = build(BY_ID, clouds, {}, 5, lambda cloud: cloud == "b")
     assert page.positions == {"a": None}
     assert not page.more
+
+
+def test_a_cloud_that_fails_midway_is_asked_once_more_after_a_page_with_items() -> None:
+    clouds = {"a": FakeCloud(numbered("a", 1)), "b": FakeCloud(numbered("b", 4))}
+    positions: dict[str, str | None] = {"b": "b00001"}
+    page = build(BY_ID, clouds, positions, 5, lambda cloud: cloud == "b")
+    assert (page.positions, page.more) == ({"a": None, "b": "b00001"}, True)
+    page = build(BY_ID, clouds, page.positions, 5, lambda cloud: cloud == "b")
+    assert (page.items, page.positions, page.more) == ([], {"a": None, "b": "b00001"}, False)
 
 
 def test_a_cloud_that_has_more_but_gives_nothing_is_malformed() -> None:
