@@ -15,8 +15,6 @@ from scopeway.control_plane.collector.chosen_ids import ChosenId
 from scopeway.control_plane.collector.request import FanoutRequest
 
 IDEMPOTENT = ("PUT", "DELETE")
-PERHAPS_DONE = "may have been carried out"
-"""Part of Envoy's sentence about a request that broke off (translator/local_replies.py)."""
 
 Done = Literal["yes", "no", "perhaps"]
 

@@ -25,6 +25,9 @@ from scopeway.control_plane.collector.write_results import (
 MAX_ANSWER: Final = 1 << 20
 """Bytes of one cloud's answer to a write."""
 
+NOT_REACHED: Final = "cannot be reached"
+"""In the sentences of Envoys that could not send a request on (translator/local_replies.py)."""
+
 _UNSENT: Final = b"x-scopeway-unsent"
 _MAX_LOCATION: Final = 2048
 
@@ -78,17 +81,31 @@ def _result(answer: Answer, clouds: FanOut, chosen: ChosenId | None) -> tuple[Wr
     identifier = id_in(bytes(answer.body)) if succeeded else None
     if identifier is None and succeeded and chosen is not None:
         identifier = chosen.id
+    reason = "" if succeeded else reason_of(answer)
     location = answer.header(b"location") if not answer.cause else None
     return (
         WriteResult(
             answer.cloud,
             answer.status,
-            reason="" if succeeded else reason_of(answer),
+            reason=reason,
             id=identifier,
             location=location[:_MAX_LOCATION].decode("latin-1") if location else None,
-            unsent=answer.cause == "unreachable" or answer.header(_UNSENT) == b"true",
+            unsent=_is_unsent(answer, reason),
         ),
         kept,
+    )
+
+
+def _is_unsent(answer: Answer, reason: str) -> bool:
+    """Return whether a service surely did not get a request.
+
+    The header is of the own Envoy. The Envoy of another site says it by its sentence alone, which a
+    service cannot give: it is an answer of Scopeway's (`x-scopeway-rejected`).
+    """
+    return (
+        answer.cause == "unreachable"
+        or answer.header(_UNSENT) == b"true"
+        or (answer.is_rejected and NOT_REACHED in reason)
     )
 
 

@@ -12,6 +12,7 @@ from scopeway.control_plane.collector.request import FanoutRequest, Refused
 from scopeway.control_plane.collector.writes import write
 
 IMAGES = "/v2/images"
+REJECTED = {"x_scopeway_rejected": "true"}
 NEWS = b'{"name": "cirros"}'
 
 
@@ -35,8 +36,8 @@ def refuses(status: int, message: str = "no", **headers: str) -> Cloud:
 
 
 def never_reached(location: str, body: bytes) -> Any:
-    return answer(503, {"error": {"message": "image@b cannot be reached: connection refused"}},
-                  x_scopeway_rejected="true", x_scopeway_unsent="true")  # fmt: skip
+    error = {"error": {"message": "image@b cannot be reached: connection refused"}}
+    return answer(503, error, x_scopeway_rejected="true")
 
 
 def results(out: FakeWriter) -> list[tuple[str, int, str]]:
@@ -148,6 +149,24 @@ def test_a_write_that_cannot_leave_the_site_was_sent_nowhere() -> None:
     assert out.status == 503
     message = out.document["error"]["message"]
     assert message == "nothing was sent to any cloud: the site's own Envoy cannot be reached"
+
+
+@pytest.mark.parametrize(
+    ("message", "headers", "done"),
+    [
+        ("the control plane did not answer", {"x_scopeway_unsent": "true"}, "no"),
+        ("image@b cannot be reached: no trusted TLS connection", REJECTED, "no"),
+        ("no answer from image@b; it may have been carried out, or not", REJECTED, "perhaps"),
+        ("image@b cannot be reached, says a service", {}, "perhaps"),
+    ],
+)
+def test_only_an_envoy_knows_that_a_request_was_not_sent(
+    message: str, headers: dict[str, str], done: str
+) -> None:
+    request = fanout("PUT", f"{IMAGES}/42", "a&b")
+    clouds = {"a": lambda *_: answer(200, {}), "b": refuses(503, message, **headers)}
+    out, _ = run(request, clouds)
+    assert results(out) == [("a", 200, "yes"), ("b", 503, done)]
 
 
 def test_a_broken_off_answer_may_have_been_a_success() -> None:
