@@ -119,14 +119,14 @@ class PageBuilder:
         """
         stream = self._streams[cloud]
         page.check()
-        given = self._order.items(page.array)
-        begin = _behind(given, self._marker(cloud))
-        count = len(given) - begin
+        # a cloud that ignores `limit` gives all it has: the rest is asked for again, not held. One
+        # that ignores `marker` as well gives the item that it names, which no other page contains
+        kept, begin, count = self._order.items(
+            page.array, behind=self._marker(cloud), most=self._size
+        )
         if more and not count:
             raise Malformed("a page without items that says there are more")
-        # a cloud that ignores `limit` gives all it has: the rest is asked for again, not held
-        kept = given[begin : begin + self._size]
-        for item, raw in zip(kept, page.items[begin:], strict=False):
+        for item, raw in zip(kept, page.items[begin : begin + self._size], strict=False):
             item.tail = named(bytes(raw), b"", suspicious=page.suspicious)
         stream.items += kept
         stream.more = count > self._size or (count == self._size if more is None else more)
@@ -188,11 +188,3 @@ def _may_go_on(stream: Stream, positions: Mapping[str, str | None], progress: bo
     """
     position = positions.get(stream.cloud, "")
     return progress and bool(position) if stream.failed else position is not None
-
-
-def _behind(given: Sequence[Item], marker: str | None) -> int:
-    """Return the place of the first item behind a marker, also where a cloud ignored the marker.
-
-    A page never contains the item that its marker names, unless the cloud knows no paging.
-    """
-    return next((at for at, each in enumerate(given, 1) if each.id == marker), 0)

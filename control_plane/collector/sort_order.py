@@ -42,8 +42,18 @@ class SortOrder:
     descends: bool = False
     """Whether the ids descend, where there are no fields."""
 
-    def items(self, listing: bytes | bytearray | memoryview) -> list[Item]:
-        """Return the items of a JSON array with their keys, and without their content.
+    def items(
+        self, listing: bytes | bytearray | memoryview, *, behind: str | None = None, most: int
+    ) -> tuple[list[Item], int, int]:
+        """Return the first items of a JSON array, with their keys and without their content.
+
+        Args:
+            listing: The array.
+            behind: The id of the item behind which to begin, if there is such an item.
+            most: How many to return: others are not looked at.
+
+        Returns:
+            The items, the place of the first one, and how many there are from there on.
 
         Raises:
             Malformed: It is no array, an item has no id, or a value cannot be compared.
@@ -53,10 +63,13 @@ class SortOrder:
             found = _decoder(names).decode(listing)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise Malformed(f"no list that can be ordered: {error}") from None
-        return [
-            self._item(dict(zip(names, msgspec.structs.astuple(each), strict=True)))
-            for each in found
-        ]
+        begin = 0
+        if behind is not None:
+            ids = [f"field_{names.index(each)}" for each in self.id_fields]
+            begin = next((n for n, row in enumerate(found, 1) if _has_id(row, ids, behind)), 0)
+        rows = (msgspec.structs.astuple(each) for each in found[begin : begin + most])
+        items = [self._item(dict(zip(names, row, strict=True))) for row in rows]
+        return items, begin, len(found) - begin
 
     def _item(self, values: dict[str, Any]) -> Item:
         identifier = next(
@@ -142,6 +155,10 @@ def _direction(text: str) -> bool:
     if text.lower() not in ("asc", "desc"):
         raise InvalidOrder(f"a sort direction is 'asc' or 'desc', not {text[:20]!r}")
     return text.lower() == "desc"
+
+
+def _has_id(row: Any, ids: Sequence[str], wanted: str) -> bool:
+    return any(getattr(row, each) == wanted for each in ids)
 
 
 @functools.lru_cache(maxsize=64)

@@ -122,7 +122,7 @@ def row(item: str, values: int) -> Row:
 
 
 def sorted_rows(rows: Sequence[Row], fields: Fields) -> list[Row]:
-    found = SortOrder(fields).items(json.dumps(list(rows)).encode())
+    found, _, _ = SortOrder(fields).items(json.dumps(list(rows)).encode(), most=999)
     keys = {each.id: each.key for each in found}
     return sorted(rows, key=lambda each: keys[each["id"]])
 

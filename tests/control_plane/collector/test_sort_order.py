@@ -92,9 +92,8 @@ def test_any_query_is_read_or_refused(sort: str, direction: str) -> None:
 
 
 def keyed(order: SortOrder, *items: object) -> list[str]:
-    return [
-        each.id for each in sorted(order.items(json.dumps(items).encode()), key=lambda i: i.key)
-    ]
+    found, _, _ = order.items(json.dumps(items).encode(), most=99)
+    return [each.id for each in sorted(found, key=lambda each: each.key)]
 
 
 VALUES = [None, False, True, -1, 1.5, 2, 10**30, "", "A", "a", "é"]
@@ -127,7 +126,7 @@ def test_ids_order_equal_values_in_the_direction_of_the_last_key() -> None:
 
 def test_the_first_id_field_that_an_item_has_is_its_id() -> None:
     order = SortOrder((), id_fields=("name", "subdir"))
-    items = order.items(b'[{"name": "b"}, {"subdir": "a/"}]')
+    items, _, _ = order.items(b'[{"name": "b"}, {"subdir": "a/"}]', most=9)
     assert [each.id for each in items] == ["b", "a/"]
     assert items[1].key < items[0].key
 
@@ -159,7 +158,7 @@ HOSTILE = {
 @pytest.mark.parametrize("listing", HOSTILE.values(), ids=HOSTILE.keys())
 def test_items_that_cannot_be_ordered_are_malformed(listing: bytes) -> None:
     with pytest.raises(Malformed) as error:
-        BY_NAME.items(listing)
+        BY_NAME.items(listing, most=9)
     assert len(str(error.value)) < 300
 
 
@@ -172,7 +171,15 @@ def test_items_that_cannot_be_ordered_are_malformed(listing: bytes) -> None:
 def test_any_value_is_ordered_or_malformed(value: object) -> None:
     listing = json.dumps([{"id": "1", "name": value}, {"id": "2", "name": 5}]).encode()
     try:
-        first, second = BY_NAME.items(listing)
+        (first, second), _, _ = BY_NAME.items(listing, most=9)
     except Malformed:
         return
     assert (first.key < second.key) != (second.key < first.key)
+
+
+def test_items_behind_another_one_are_counted_and_only_some_of_them_read() -> None:
+    listing = b'[{"id": "1"}, {"id": "2"}, {"id": "3"}, {"id": "4"}, {"name": "has no id"}]'
+    items, begin, count = BY_NAME.items(listing, behind="2", most=2)
+    assert ([each.id for each in items], begin, count) == (["3", "4"], 2, 3)
+    items, begin, count = BY_NAME.items(listing, behind="unknown", most=1)
+    assert ([each.id for each in items], begin, count) == (["1"], 0, 5)
