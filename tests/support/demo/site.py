@@ -50,6 +50,11 @@ class Site:
         """What this site's Envoy writes for each request."""
         return self.folder / "access.log"
 
+    @property
+    def collector_folder(self) -> Path:
+        """The sockets that the Envoy shares with a collector, if one is started."""
+        return self.folder / "collector"
+
 
 def make_sites(
     names: Sequence[str],

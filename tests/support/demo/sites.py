@@ -158,6 +158,17 @@ def start_envoys(
     return processes
 
 
+def start_collector(supervisor: Supervisor, site: Site) -> Process:
+    """Starts what sends the requests of a site to several clouds; it is ready."""
+    process = supervisor.start(
+        f"collector-{site.name}",
+        scopeway("collect", site.name, "--socket-dir", site.collector_folder),
+    )
+    socket = site.collector_folder / "collector.sock"
+    process.wait_until(socket.exists, "its socket is there", seconds=READY_SECONDS)
+    return process
+
+
 def scopeway(*arguments: str | Path) -> list[str]:
     """The command line of `scopeway` in this very installation."""
     return [sys.executable, "-m", "scopeway.control_plane", *(str(part) for part in arguments)]
@@ -237,9 +248,11 @@ def _is_ready(plane: ControlPlane) -> bool:
 
 
 def _start_envoy(supervisor: Supervisor, program: Path, plane: ControlPlane, site: Site) -> Process:
+    site.collector_folder.mkdir(mode=0o750, exist_ok=True)
     run_scopeway(
         *("bootstrap", site.name, "--xds", plane.xds, "--output", site.folder),
         *("--admin", f"{ADDRESS}:{site.envoy_admin}", "--access-log", site.access_log),
+        *("--collector", site.collector_folder),
         *_tls_options(plane.certificates / "cloud" / site.name),
     )
     bootstrap = site.folder / "envoy.yaml"
