@@ -75,13 +75,16 @@ def attach_scope(connection: _Connection) -> None:
             lexical = checked_scope(str(scope))
             hooks = connection.session.session.hooks["response"]
             _remove_ours(hooks)
-            hooks.append(RejectionHook(lexical).raise_if_rejected)
+            reports = None
             if is_fanout(lexical):
                 required = _are_all_required(config)
                 told = audience(is_command=bool(config.get(IN_COMMAND)))
-                hooks.append(ReportHook(told, required=required).read_report)
+                reports = ReportHook(told, required=required)
                 if required:
                     headers[REQUIRE] = "all"
+            hooks.append(RejectionHook(lexical, reports).raise_if_rejected)
+            if reports is not None:
+                hooks.append(reports.read_report)
             headers[HEADER] = lexical
     except (AttributeError, ImportError, TypeError, ValueError) as error:
         raise CannotAttachScope(f"the scope cannot be sent: {error}") from error

@@ -5,6 +5,7 @@ its `send`.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -24,7 +25,10 @@ REJECTED = "X-Scopeway-Rejected"
 REPORT = "X-Scopeway-Report"
 """The header of each response of a fan-out."""
 
-UNAUTHORIZED = 401
+UNAUTHORIZED, NOT_FOUND, BAD_GATEWAY = 401, 404, 502
+
+_ID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
+"""A UUID: the ids of most resources of OpenStack."""
 
 
 class _Request(Protocol):
@@ -41,6 +45,8 @@ class _Response(Protocol):
     def request(self) -> _Request: ...
     @property
     def status_code(self) -> int: ...
+    @status_code.setter
+    def status_code(self, status: int) -> None: ...
     @property
     def text(self) -> str: ...
     @property
@@ -64,9 +70,15 @@ class ScopeRejected(ControlPlaneError):
 class RejectionHook:
     """Ends the command at a rejection by Scopeway on one connection."""
 
-    def __init__(self, scope: str) -> None:
-        """Make a hook for one connection and its scope in lexical form."""
+    def __init__(self, scope: str, reports: "ReportHook | None" = None) -> None:
+        """Make a hook for one connection.
+
+        Args:
+            scope: In lexical form.
+            reports: The other hook of the connection, if the scope is for several clouds.
+        """
         self._scope = scope
+        self._reports = reports
         self._unauthorized = ""
         """The URL of the last response with status 401."""
 
@@ -85,6 +97,8 @@ class RejectionHook:
             before, self._unauthorized = self._unauthorized, response.url
             if before != response.url:
                 return
+        if self._reports is not None and self._reports.takes_for_not_found(response):
+            return
         reason = f"{_message(response)} (HTTP {response.status_code})"
         header = response.headers.get(REPORT)
         if header is None:
@@ -141,6 +155,34 @@ class ReportHook:
             self._audience.failures(_service(response.url), report)
         elif text := sentences.done_with_other_ids(response.request.method or "", report):
             self._audience.sentence(text)
+
+    def takes_for_not_found(self, response: _Response) -> bool:
+        """Return whether a response is a 404 by now: a name that no cloud has as an id.
+
+        openstackclient and openstacksdk look for a name in two steps. They ask for a resource with
+        this id, and after a 404 they list the resources with this name. Scopeway does not know that
+        a resource is missing while a cloud is down, so it says 502 in the first step. No resource
+        would ever be found by its name. The second step names the clouds that do not answer.
+        """
+        path = urlsplit(response.url).path
+        header = response.headers.get(REPORT)
+        if (
+            self._required
+            or header is None
+            or response.status_code != BAD_GATEWAY
+            or response.request.method != "GET"
+            or _ID.search(path)
+        ):
+            return False
+        try:
+            report = read_report(header, response.content)
+        except UnreadableReport:
+            return False
+        if report.failures >= report.asked:
+            return False
+        self._audience.failures(_service(response.url), report)
+        response.status_code = NOT_FOUND
+        return True
 
 
 def _message(response: _Response) -> str:

@@ -222,6 +222,50 @@ def test_different_ids_of_a_write_are_told() -> None:
     assert heard.sentences == ["POST was done at a (id 1), b (id 2)"]
 
 
+UUID = "0f0e9c5e-8000-4000-8000-00000000000a"
+
+
+def not_found_but(path: str, *, status: int = 502, method: str = "GET", asked: int = 2) -> Any:
+    return answer(
+        with_report({**FAILED, "asked": asked}, "not found, but 1 of 2 clouds failed: b (503 no)"),
+        status=status,
+        method=method,
+        url=f"http://h:1/image/v2/images{path}",
+        X_Scopeway_Report="asked=2, answered=1, failed=1",
+        **REJECTED,
+    )
+
+
+def test_a_name_that_no_cloud_has_as_an_id_is_not_found_while_a_cloud_is_down() -> None:
+    """Clients list the resources with this name only after a 404."""
+    heard = Heard()
+    found = not_found_but("/cirros")
+
+    RejectionHook("image:a&b", ReportHook(heard, required=False)).raise_if_rejected(found)
+
+    assert found.status_code == 404
+    ((_, report),) = heard.reports
+    assert report.failures == 1
+
+
+@pytest.mark.parametrize(
+    ("response", "required"),
+    [
+        (not_found_but(f"/{UUID}"), False),
+        (not_found_but(f"/{UUID.replace('-', '').upper()}/members"), False),
+        (not_found_but("/cirros"), True),
+        (not_found_but("/cirros", status=500), False),
+        (not_found_but("/cirros", method="DELETE"), False),
+        (not_found_but("/cirros", asked=1), False),
+    ],
+)
+def test_anything_else_of_which_a_cloud_is_down_is_an_error(response: Any, required: bool) -> None:
+    hook = RejectionHook("image:a&b", ReportHook(Heard(), required=required))
+
+    with pytest.raises(ScopeRejected, match="not found, but"):
+        hook.raise_if_rejected(response)
+
+
 def test_an_error_of_a_service_is_left_to_the_program() -> None:
     heard = Heard()
 
