@@ -58,7 +58,7 @@ class ByteBudget:
         self._limits = limits
         self._accounts = 0
         self._reading: dict[Reader, None] = {}
-        """Answers of which bytes have come and more will; the oldest first."""
+        """Answers that are under way; the oldest first."""
         self._paused: set[Reader] = set()
         self._favoured: Reader | None = None
         self.held = 0
@@ -86,13 +86,18 @@ class ByteBudget:
         """Bytes of answers that one request may hold."""
         return self._most // min(max(self._accounts, _LEAST_SHARES), _MOST_SHARES)
 
+    def begin(self, reader: Reader) -> None:
+        """Note that an answer is under way; it is not read while the budget is used up."""
+        self._reading[reader] = None
+        if self.full:
+            self._pause(reader)
+
     def add(self, reader: Reader, size: int) -> None:
         """Count bytes that have come; may pause the reader, and others."""
         reader.held += size
         reader.account.held += size
         if reader is not self._favoured:
             self.held += size
-        self._reading.setdefault(reader)
         self.peak = max(self.peak, self.total)
         if self.held >= self._most:
             if not self.full:

@@ -25,18 +25,22 @@ MAX_HEADERS: Final = 256
 """Headers of an answer, trailers included."""
 MAX_INTERIM: Final = 16
 """Interim answers (1xx) before the final one."""
+BACKLOG_SECONDS: Final = 0.005
+"""Between two tries to connect while Envoy has not accepted enough of those before."""
 OWN_ENVOY: Final = "the site's own Envoy"
+
+_HELD, _NO_BUDGET = 1, 2
 
 
 class Source(Protocol):
     """Where a body comes from that is passed on."""
 
-    def pause(self) -> None:
-        """Stop reading."""
+    def hold(self) -> None:
+        """Read no more for now."""
         ...
 
-    def resume(self) -> None:
-        """Go on."""
+    def go_on(self) -> None:
+        """Read on."""
         ...
 
 
@@ -44,7 +48,7 @@ class Sink(Protocol):
     """Takes a body piece by piece."""
 
     source: Source | None
-    """What to pause while too much was written, and to resume."""
+    """What to hold while too much was written."""
 
     def write(self, data: bytes) -> None:
         """Take a piece."""
@@ -61,10 +65,10 @@ class Exchange:
         "_limit",
         "_on_done",
         "_on_head",
-        "_paused",
         "_reused",
         "_sink",
         "_started",
+        "_stopped",
         "_timer",
         "account",
         "answer",
@@ -120,7 +124,8 @@ class Exchange:
         self._started = 0.0
         self._on_done = on_done
         self._on_head = on_head
-        self._paused = False
+        self._stopped = 0
+        """Why nothing is read: bits of _HELD and _NO_BUDGET."""
         self._sink: Sink | None = None
         self._reused = False
 
@@ -139,9 +144,16 @@ class Exchange:
     def relay(self, sink: Sink) -> None:
         """Pass the body on after `on_head`: unlimited, untimed, and not counted."""
         self._sink = sink
+        came = bytes(self.answer.body)  # with the head
+        self.release()
+        if came:
+            sink.write(came)
+        if self.complete:
+            return
         self._stop_timer()
         self._left = None
-        self.resume()
+        self._stopped = _HELD
+        self.go_on()
 
     def reset(self) -> None:
         """End it, unless it is complete; `on_done` is not called."""
@@ -156,27 +168,41 @@ class Exchange:
         if not self.complete:
             self.complete = True
             self.answer.fail(status, cause, reason)
-            self.answer.body = bytearray()
             self._end(reusable=False)
             self.release()
             self._on_done(self)
 
     def release(self) -> None:
         """Give back the bytes of its answer."""
+        self.answer.body = bytearray()  # whoever still holds the answer holds no bytes
         self._client.budget.release(self)
 
+    def hold(self) -> None:
+        """Read no more, as nobody takes the body now; the clock of the cloud stops."""
+        self._stop(_HELD)
+
+    def go_on(self) -> None:
+        """Read on after `hold`, unless the budget is used up."""
+        self._go_on(_HELD)
+
     def pause(self) -> None:
-        """Stop reading; the clock of the cloud stops, too."""
-        if not self._paused and not self.complete:
-            self._paused = True
+        """Read no more, as the budget is used up; the clock of the cloud stops."""
+        self._stop(_NO_BUDGET)
+
+    def resume(self) -> None:
+        """Read on after `pause`, unless it is held."""
+        self._go_on(_NO_BUDGET)
+
+    def _stop(self, why: int) -> None:
+        if not self._stopped and not self.complete:
             self._stop_timer()
             if self._connection is not None:
                 self._connection.pause()
+        self._stopped |= why
 
-    def resume(self) -> None:
-        """Go on reading."""
-        if self._paused and not self.complete:
-            self._paused = False
+    def _go_on(self, why: int) -> None:
+        before, self._stopped = self._stopped, self._stopped & ~why
+        if before and not self._stopped and not self.complete:
             self.start_timer()
             if self._connection is not None:
                 self._connection.resume()
@@ -188,6 +214,9 @@ class Exchange:
         self._connection = connection
         self._reused = reused
         connection.send(self)
+        self._client.budget.begin(self)
+        if self._stopped:
+            connection.pause()
 
     def start_timer(self) -> None:
         """Start the clock of the cloud."""
@@ -199,7 +228,7 @@ class Exchange:
     def on_head(self) -> None:
         """Take the end of the head."""
         if self._on_head is not None and not self.head_only:
-            self.pause()
+            self.hold()
             self._on_head(self)
 
     def on_body(self, data: bytes) -> None:
@@ -210,7 +239,8 @@ class Exchange:
             self._sink.write(data)
             return
         body = self.answer.body
-        if len(body) + len(data) > self._limit:
+        # while it is held there is no limit but that of what came with the head
+        if len(body) + len(data) > self._limit and not self._stopped & _HELD:
             self.fail(502, "too-large", f"its answer has more than {self._limit} bytes")
             return
         body += data
@@ -475,7 +505,7 @@ class Client:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             made.setblocking(False)
-            await self.loop.sock_connect(made, self._path)
+            await self._connect_to_path(made)
             if peer_user(made) not in self._users:
                 raise PermissionError(errno.EACCES, "its socket is another user's")
             _, connection = await self.loop.create_unix_connection(
@@ -496,6 +526,16 @@ class Client:
             self.give_back(connection, reusable=True)
         else:
             exchange.attach(connection, reused=False)
+
+    async def _connect_to_path(self, made: socket.socket) -> None:
+        """Connect a unix socket, which never waits: where Envoy's backlog is full, ask again."""
+        while True:
+            try:
+                made.connect(self._path)
+            except BlockingIOError:
+                await asyncio.sleep(BACKLOG_SECONDS)
+            else:
+                return
 
 
 def peer_user(connected: socket.socket) -> int:

@@ -235,7 +235,7 @@ class FanOut:
         """Hand out a head; its exchange is paused, and still under way."""
         if exchange.answer.status == 503 and exchange.answer.is_rejected:
             # whether the control plane was late is said in the body
-            exchange.resume()
+            exchange.go_on()
             return
         self._count(exchange.answer)
         self._headed[exchange] = None
@@ -373,20 +373,19 @@ class Head:
 
     async def collect(self) -> Answer:
         """Return the answer with its body, which is cut off as `too-large` above 64 KiB."""
-        self._exchange.resume()
+        self._exchange.go_on()
         await self._clouds.whole(self._exchange)
         return self.answer
 
     async def relay(self, sink: Sink) -> bool:
         """Pass the body on, and reset all other sub-requests; return whether all of it came."""
         self._clouds.drop_others(self._exchange)
-        if not self._exchange.complete:  # HEAD
-            sink.source = self._exchange
+        sink.source = self._exchange
+        try:
             self._exchange.relay(sink)
-            try:
-                await self._clouds.whole(self._exchange)
-            finally:
-                sink.source = None
+            await self._clouds.whole(self._exchange)
+        finally:
+            sink.source = None
         return not self.answer.cause
 
 

@@ -28,6 +28,8 @@ MAX_ITEMS: Final = 32_768
 """Of one cloud's page."""
 MAX_DEPTH: Final = 64
 """Levels of nesting of an item. Parsers of clients have limits of some hundred."""
+MAX_ITEM: Final = 1 << 20
+"""Bytes of an item. It is copied some times while it is written."""
 MAX_REWRITTEN: Final = 128 << 10
 """Bytes of an item that has fields of Scopeway's names, or keys with escapes."""
 MAX_LINKS: Final = 16 << 10
@@ -77,6 +79,8 @@ class CloudPage:
             Malformed: An item is no object, or `named` cannot write it.
         """
         for item in self.items:
+            if len(memoryview(item)) > MAX_ITEM:
+                raise Malformed(f"an item has more than {MAX_ITEM} bytes")
             check_item(bytes(item), suspicious=self.suspicious)
 
     def named(self, cloud: str) -> Iterator[bytes]:

@@ -10,21 +10,23 @@ from scopeway.control_plane.collector.service_lists import ServiceList
 _encode = msgspec.json.Encoder().encode
 
 
-def with_marker(request: FanoutRequest, marker: str, *, drop: tuple[str, ...] = ()) -> str:
+def with_marker(request: FanoutRequest, marker: str | None, *, drop: tuple[str, ...] = ()) -> str:
     """Return path and query with another marker.
 
     Args:
         request: The request for the page before.
-        marker: Of one cloud, or of all.
+        marker: Of one cloud, or of all; None: that of the request is left out.
         drop: Other parameters that are left out.
     """
     left_out = ("marker", *drop)
-    kept = [
+    query = [
         each
         for each in request.query.split("&")
         if each and unquote_plus(each.partition("=")[0]) not in left_out
     ]
-    return request.path + "?" + "&".join([*kept, "marker=" + quote(marker, safe="")])
+    if marker is not None:
+        query.append("marker=" + quote(marker, safe=""))
+    return request.path + ("?" + "&".join(query) if query else "")
 
 
 def next_link(request: FanoutRequest, wanted: ServiceList, marker: str) -> bytes:

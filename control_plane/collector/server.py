@@ -36,7 +36,7 @@ class Writer:
 
     def __init__(self, connection: "ServerConnection", method: str) -> None:
         self.source: Source | None = None
-        """What to pause while too much was written, and to resume."""
+        """What to hold while too much was written."""
         self.begun = False
         """Whether a status has been sent: the answer can only go on, or break off."""
         self.finished = False
@@ -177,7 +177,7 @@ class ServerConnection(asyncio.Protocol):
         self._paused = loop.create_future()
         self._timer = loop.call_later(self._limits.stalled_seconds, self._stalled)
         if self._writer is not None and self._writer.source is not None:
-            self._writer.source.pause()
+            self._writer.source.hold()
 
     def resume_writing(self) -> None:
         """Note that Envoy takes more."""
@@ -186,7 +186,7 @@ class ServerConnection(asyncio.Protocol):
         if paused is not None and not paused.done():
             paused.set_result(None)
         if self._writer is not None and self._writer.source is not None:
-            self._writer.source.resume()
+            self._writer.source.go_on()
 
     # ---- httptools
 

@@ -53,29 +53,21 @@ async def union(request: FanoutRequest, clouds: FanOut, out: Writer, wanted: Ser
         return
     positions = _positions(request)
     asked = [each for each in request.members if positions.get(each, "") is not None]
-    locations = {
-        cloud: with_marker(request, marker)
-        for cloud, marker in positions.items()
-        if marker is not None
-    }
+    # where no cloud has a marker, the request goes out as it came
+    locations = {each: with_marker(request, positions.get(each)) for each in asked if positions}
     body = _Body(request, clouds, out, wanted, report)
     after: dict[str, str | None] = {k: v for k, v in positions.items() if v is None}
     more = False
     async for answer in clouds.each(asked, locations=locations):
-        failure, page = _read(answer, wanted)
-        if page is None:
-            assert failure is not None
-            report.fail(failure)
-            if request.require_all or (body.is_array and out.begun):
-                refuse(out, request, report)
-                return
-            if answer.cloud in positions:  # it keeps its place: the next page asks it again
-                after[answer.cloud] = positions[answer.cloud]
-            continue
-        report.answered += 1
-        after[answer.cloud] = page.next_marker
-        more = more or page.next_marker is not None
-        await body.add(answer.cloud, page)
+        following = await _take(answer, wanted, body, report)
+        if following is not None:
+            after[answer.cloud] = following or None
+            more = more or bool(following)
+        elif request.require_all or (body.is_array and out.begun):
+            refuse(out, request, report)
+            return
+        elif answer.cloud in positions:  # it keeps its place: the next page asks it again
+            after[answer.cloud] = positions[answer.cloud]
     if asked and not report.answered:
         refuse(out, request, report)
         return
@@ -93,6 +85,21 @@ def _positions(request: FanoutRequest) -> Mapping[str, str | None]:
             "this marker is not of a list of several clouds: follow the next links as they are"
         )
     return read_marker(marker, request.members)
+
+
+async def _take(answer: Answer, wanted: ServiceList, body: "_Body", report: Report) -> str | None:
+    """Write the items of a cloud; return its marker, "" at its end, None if it failed.
+
+    A function of its own, so that nothing holds the page while the next one is awaited.
+    """
+    failure, page = _read(answer, wanted)
+    if failure is not None or page is None:
+        assert failure is not None
+        report.fail(failure)
+        return None
+    report.answered += 1
+    await body.add(answer.cloud, page)
+    return page.next_marker or ""
 
 
 def _read(answer: Answer, wanted: ServiceList) -> tuple[Failure | None, CloudPage | None]:
