@@ -164,7 +164,7 @@ class ServerConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse(501, "Upgrade and CONNECT take one cloud")
+            pass  # refused in `on_message_complete`
         except httptools.HttpParserError as error:
             self._refuse(400, f"this is no HTTP/1.1: {str(error)[:100]}")
         else:
@@ -219,7 +219,9 @@ class ServerConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Answer the request."""
-        if self._task is None:
+        if self._parser.should_upgrade():
+            self._refuse(501, "Upgrade and CONNECT take one cloud")
+        elif self._task is None:
             method = self._parser.get_method().decode("latin-1")
             self._start(method, self._server.serve)
 

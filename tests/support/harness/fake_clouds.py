@@ -223,6 +223,7 @@ class _Reading:
         self._method = method
         self.parser = httptools.HttpResponseParser(self)
         self.done = False
+        self.pieces: list[bytes] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._response.headers[name.decode().lower()] = value.decode("latin-1")
@@ -232,7 +233,7 @@ class _Reading:
         self.done = self._response.whole = self._method == "HEAD"
 
     def on_body(self, body: bytes) -> None:
-        self._response.body += body
+        self.pieces.append(body)
 
     def on_message_complete(self) -> None:
         self.done = self._response.whole = True
@@ -285,6 +286,7 @@ class CollectorClient:
         with suppress(ConnectionError):
             while not reading.done and (data := await reader.read(1 << 16)):
                 reading.parser.feed_data(data)
+        response.body = b"".join(reading.pieces)
         return response
 
     async def ask(
