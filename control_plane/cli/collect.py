@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from scopeway.control_plane.cli.options import cloud_name
+from scopeway.control_plane.cli.options import address, cloud_name
 
 
 def _user(text: str | int) -> int:
@@ -69,6 +69,19 @@ def _user(text: str | int) -> int:
     "--cache-validations`.",
 )
 @click.option(
+    "--admin-listen",
+    type=address,
+    metavar="HOST:PORT",
+    envvar="SCOPEWAY_COLLECTOR_ADMIN_LISTEN",
+    show_envvar=True,
+    help="Where /healthz, /readyz, /metrics and /status answer; default: nowhere.",
+)
+@click.option(
+    "--insecure-admin",
+    is_flag=True,
+    help="Allow --admin-listen beyond loopback, without TLS and login.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -84,6 +97,8 @@ def collect(
     cloud_seconds: float,
     deadline: float,
     cache_validations: float | None,
+    admin_listen: tuple[str, int] | None,
+    insecure_admin: bool,
     log_level: str,
 ) -> None:
     """Answer requests for several clouds, beside CLOUD's Envoy.
@@ -113,5 +128,7 @@ def collect(
         limits=limits,
         users=frozenset([os.getuid()] if envoy_user is None else [os.getuid(), envoy_user]),
         validation_seconds=cache_validations,
+        admin=admin_listen,
+        insecure_admin=insecure_admin,
         log_level=log_level,
     )

@@ -1,5 +1,6 @@
 """Ties the parts together: what answers a request, and what all requests share."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from scopeway.control_plane.collector.server import Server, Writer
 from scopeway.control_plane.collector.service_lists import ServiceList
 from scopeway.control_plane.collector.sockets import COLLECT, Listening
 from scopeway.control_plane.collector.sorted_pages import sorted_page
+from scopeway.control_plane.collector.stats import RequestStats, Snapshot
 from scopeway.control_plane.collector.union import union
 from scopeway.control_plane.collector.ways import Way, way_of
 from scopeway.control_plane.collector.writes import write
@@ -40,6 +42,7 @@ class Collector:
         self.gate = Gate(limits.all_at_once)
         self.admission = Admission(limits)
         self.counters = Counters()
+        self.requests = RequestStats()
         self.places = Places()
         self.cursors = Cursors()
         budget.on_change = self._budget_changed
@@ -52,18 +55,48 @@ class Collector:
         Raises:
             Refused: The collector answers it with an error.
         """
+        begin = time.monotonic()
+        way, status = "refused", 0
         try:
             request = read_request(method, url, headers)
             request.body = body
             with self.admission.admit(request.client, request.address):
-                await self._answer(request, out)
-        except Refused:
+                found, wanted = way_of(request)
+                way = found.value
+                await self._answer(found, wanted, request, out)
+            status = out.status
+        except Refused as error:
+            status = error.status
             raise
         except ControlPlaneError as error:  # a marker or an order that cannot be used
+            status = 400
             raise Refused(400, str(error)) from None
+        except Exception:
+            status = 500
+            raise
+        finally:
+            self.requests.note(way, status, time.monotonic() - begin)
 
-    async def _answer(self, request: FanoutRequest, out: Writer) -> None:
-        way, wanted = way_of(request)
+    def snapshot(self) -> Snapshot:
+        """Return what the metrics show."""
+        counters = self.counters
+        return Snapshot(
+            requests=self.requests,
+            under_way=self.admission.under_way,
+            asked=counters.asked,
+            answered=counters.answered,
+            retried=counters.retried,
+            cancelled=self.client.cancelled,
+            failed=counters.failed.copy(),
+            sub_requests_under_way=self.gate.under_way,
+            answer_bytes=counters.bytes,
+            held_bytes=self.budget.total,
+            held_bytes_max=self.budget.peak,
+        )
+
+    async def _answer(
+        self, way: Way, wanted: ServiceList | None, request: FanoutRequest, out: Writer
+    ) -> None:
         if not request.members and way is not Way.WRITE:
             refuse(out, request, report_for(request))
             return

@@ -40,6 +40,7 @@ class Writer:
         self.begun = False
         """Whether a status has been sent: the answer can only go on, or break off."""
         self.finished = False
+        self.status = 0
         self._connection = connection
         self._head_only = method == "HEAD"
         self._chunked = False
@@ -53,6 +54,7 @@ class Writer:
             length: Bytes of the body; None: as many as will be written.
         """
         self.begun = True
+        self.status = status
         bodiless = status in (204, 304) or self._head_only
         self._chunked = length is None and not bodiless
         lines = [b"HTTP/1.1 %d %b" % (status, title_of(status).encode())]

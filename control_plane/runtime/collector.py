@@ -6,14 +6,20 @@ import logging
 import signal
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
-from scopeway.control_plane.collector.collector import serving
+from scopeway.control_plane.clouds.addresses import is_loopback
+from scopeway.control_plane.collector.collector import Collector, serving
 from scopeway.control_plane.collector.limits import Limits
 from scopeway.control_plane.collector.validations import CONNECTIONS, serving_validations
+from scopeway.control_plane.errors import ControlPlaneError
 from scopeway.control_plane.runtime import logs
 from scopeway.control_plane.runtime.fd_limits import connection_limit
+
+if TYPE_CHECKING:
+    from scopeway.control_plane.admin.server import AdminServer
 
 _log = logging.getLogger(__name__)
 
@@ -27,19 +33,32 @@ def run_collector(
     limits: Limits,
     users: frozenset[int],
     validation_seconds: float | None,
+    admin: tuple[str, int] | None,
+    insecure_admin: bool,
     log_level: str,
 ) -> None:
     """Run the collector of a cloud until SIGTERM or SIGINT.
 
-    `validation_seconds`: how long answers to validations of tokens are kept; None: it answers none.
+    Args:
+        cloud: Its name.
+        folder: Of the sockets.
+        limits: What it may use.
+        users: Uids whose processes may be at the other end of a socket.
+        validation_seconds: How long answers to validations of tokens are kept; None: it answers
+            none.
+        admin: Host and port of health and metrics; None: nowhere.
+        insecure_admin: Whether these may be beyond loopback.
+        log_level: `debug` to `error`.
 
     Raises:
         ControlPlaneError: It cannot listen.
     """
+    if admin is not None and not insecure_admin:
+        _check_loopback(*admin)
     logs.set_up(log_level)
     connection_limit(limits.connections + limits.all_at_once + 2 * CONNECTIONS)
     _give_back_large_blocks()
-    uvloop.run(_main(cloud, folder, limits, users, validation_seconds))
+    uvloop.run(_main(cloud, folder, limits, users, validation_seconds, admin))
 
 
 async def _main(
@@ -48,6 +67,7 @@ async def _main(
     limits: Limits,
     users: frozenset[int],
     validation_seconds: float | None,
+    admin: tuple[str, int] | None,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -55,11 +75,13 @@ async def _main(
         loop.add_signal_handler(number, stop.set)
 
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(serving(folder, limits=limits, users=users))
+        collector = await stack.enter_async_context(serving(folder, limits=limits, users=users))
         if validation_seconds is not None:
             await stack.enter_async_context(
                 serving_validations(folder, cloud, seconds=validation_seconds, users=users)
             )
+        if admin is not None:
+            stack.callback(_start_admin(admin, cloud, collector).close)
         _log.info(
             "the collector of %(cloud)s listens in %(folder)s",
             {"cloud": cloud, "folder": str(folder)},
@@ -67,6 +89,41 @@ async def _main(
         )
         await stop.wait()
         _log.info("the collector stops")
+
+
+def _check_loopback(host: str, port: int) -> None:
+    if not is_loopback(host):
+        raise ControlPlaneError(
+            f"any client that reaches {host}:{port} could read all metrics over plain HTTP: allow "
+            "it with --insecure-admin (--admin-listen)"
+        )
+
+
+def _start_admin(address: tuple[str, int], cloud: str, collector: Collector) -> "AdminServer":
+    """Serve /healthz, /readyz, /metrics and /status. Imported here: it takes 2 MiB of memory."""
+    from prometheus_client import CollectorRegistry, ProcessCollector
+
+    from scopeway.control_plane.admin.server import AdminServer
+    from scopeway.control_plane.collector.metrics import CollectorMetrics
+
+    registry = CollectorRegistry()
+    registry.register(CollectorMetrics(collector.snapshot))
+    ProcessCollector(registry=registry)
+    server = AdminServer(address, registry=registry, status=lambda: _status(cloud, collector))
+    server.ready = True
+    server.start()
+    return server
+
+
+def _status(cloud: str, collector: Collector) -> dict[str, object]:
+    now = collector.snapshot()
+    return {
+        "cloud": cloud,
+        "requests_under_way": now.under_way,
+        "sub_requests_under_way": now.sub_requests_under_way,
+        "held_bytes": now.held_bytes,
+        "failed": now.failed,
+    }
 
 
 def _give_back_large_blocks() -> None:
