@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scopeway.control_plane.collector import items
+from scopeway.control_plane.collector import page as page_module
 from scopeway.control_plane.collector.items import Malformed, read_page
 from scopeway.control_plane.collector.merge import Item
 from scopeway.control_plane.collector.page import (
@@ -334,6 +335,28 @@ def test_a_page_ends_early_where_its_items_need_too_much_memory() -> None:
     pages = pages_of(BY_ID, clouds, 100, max_held=60 * ITEM_BYTES)
     assert len(pages[0].items) == 35
     assert len([item for page in pages for item in page.items]) == 200
+
+
+def test_a_page_is_full_where_a_cloud_gives_fewer_than_it_is_asked_for() -> None:
+    page = build(BY_ID, {"a": FakeCloud(numbered("a", 10), most=3)}, {}, 8)
+    assert len(page.items) == 8
+
+
+def test_a_cloud_whose_items_were_dropped_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_module, "ITEM_BYTES", 0)
+    rows = {
+        "a": [{"id": "x", "name": "a"}, {"id": "p", "name": "b"}],
+        "b": [{"id": "m", "name": "y"}, {"id": "y", "name": "z"}],
+        "c": [{"id": "m", "name": "0"}],  # the same item, ordered in another way
+    }
+    builder = PageBuilder(SortOrder((("name", False),)), list(rows), {}, 2, max_held=90)
+    builder.questions()
+    for cloud, own in rows.items():
+        builder.add(cloud, page_of(own), False)
+    assert builder.questions() == []
+    page = builder.page()
+    assert [(names, item.id) for names, item in page.items] == [(["c", "b"], "m"), (["a"], "x")]
+    assert page.positions == {"a": "x", "b": "m", "c": None}
 
 
 def test_a_page_has_one_item_at_least() -> None:

@@ -405,6 +405,15 @@ def test_a_container_of_thousands_of_clouds_needs_no_composite_marker() -> None:
     assert out.document[0]["name"] == "x"
 
 
+def test_the_items_of_a_page_count_as_memory_of_the_request() -> None:
+    request = fanout("GET", BY_NAME, "a&b")
+    wanted = list_of(request)
+    assert wanted is not None
+    clouds = FakeFanOut(request, {"a": Glance(numbered("a", 3)), "b": Glance([])}, room=1000)
+    with pytest.raises(Refused, match="no room"):
+        asyncio.run(sorted_page(request, clouds, FakeWriter(), wanted, Cursors()))  # type: ignore[arg-type]
+
+
 def test_too_many_parameters_are_refused_before_a_cloud_is_asked() -> None:
     request: FanoutRequest = fanout("GET", "/v2/images?limit=1&" + "&".join(["x=1"] * 64), "a&b")
     wanted = list_of(request)
