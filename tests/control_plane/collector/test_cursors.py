@@ -15,6 +15,7 @@ LIST = FanoutRequest(
     members=("a", "b"),
     missing=(),
     client=b"one",
+    address="192.0.2.7",
 )
 
 
@@ -30,7 +31,8 @@ def test_another_client_list_target_or_order_does_not_find_it() -> None:
     cursors = Cursors()
     cursors.remember(LIST, "item", "scopeway1.x")
     others = [
-        {"client": b"two"},
+        {"client": b"two", "address": "192.0.2.8"},
+        {"client": b"", "address": ""},
         {"target": "image@a&c"},
         {"path": "/v2/other"},
         {"query": "limit=2&sort_key=id"},
@@ -40,10 +42,22 @@ def test_another_client_list_target_or_order_does_not_find_it() -> None:
         assert cursors.find(dataclasses.replace(LIST, **other), "item") is None
 
 
+def test_the_next_command_at_the_same_address_has_another_token() -> None:
+    cursors = Cursors()
+    cursors.remember(LIST, "item", "scopeway1.x")
+    assert cursors.find(dataclasses.replace(LIST, client=b"two"), "item") == "scopeway1.x"
+
+
+def test_a_token_may_come_from_another_address() -> None:
+    cursors = Cursors()
+    cursors.remember(LIST, "item", "scopeway1.x")
+    assert cursors.find(dataclasses.replace(LIST, address="192.0.2.8"), "item") == "scopeway1.x"
+
+
 def test_the_memory_is_bounded_and_the_oldest_is_forgotten() -> None:
     cursors = Cursors(most=3000)
     for number in range(100):
         cursors.remember(LIST, str(number), "x" * 800)
     assert cursors.bytes <= 3000
-    assert cursors.find(LIST, "96") is None
+    assert cursors.find(LIST, "97") is None
     assert cursors.find(LIST, "99") == "x" * 800

@@ -53,6 +53,7 @@ def numbered(prefix: str, count: int) -> list[Row]:
 def ask(
     location: str, clouds: Mapping[str, Cloud], cursors: Cursors | None = None, **fields: Any
 ) -> tuple[FakeWriter, Asked]:
+    fields.setdefault("client", b"one")
     request = fanout("GET", location, fields.pop("members", "&".join(clouds)), **fields)
     wanted = list_of(request)
     assert wanted is not None
@@ -281,7 +282,7 @@ def test_the_id_of_the_last_item_goes_on_behind_it() -> None:
 def test_an_id_that_this_client_did_not_get_is_refused(client: bytes) -> None:
     cursors = Cursors()
     clouds = {"a": Glance(numbered("a", 9))}
-    ask(BY_NAME, clouds, cursors, client=b"one")
+    ask(BY_NAME, clouds, cursors)
     with pytest.raises(Refused, match="does not know the page behind 'a02'") as refused:
         ask(f"{BY_NAME}&marker=a02", clouds, cursors, client=client)
     assert refused.value.status == 400
