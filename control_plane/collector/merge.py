@@ -20,7 +20,7 @@ class Item:
     key: SortKey
     id: str
     tail: bytes = b""
-    """Its JSON behind the field that names its cloud (`items.named`); b"": it was dropped."""
+    """Its JSON behind the field that names its cloud (`items.named`)."""
 
 
 @dataclass(slots=True)
@@ -33,6 +33,13 @@ class Stream:
     """Whether the cloud has, or may have, items behind these."""
     failed: bool = False
     """Whether the cloud failed to answer, so that it cannot be asked again for this page."""
+    cut: bool = False
+    """Whether items that lie behind the end of the page were dropped."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the cloud has to be asked for what comes behind these items."""
+        return self.more and not self.failed and not self.cut
 
 
 @dataclass(slots=True)
@@ -72,7 +79,7 @@ def merge(streams: Sequence[Stream], limit: int, *, replicas: bool = True) -> Me
     for number, stream in enumerate(streams):
         if stream.items:
             heads.append((stream.items[0].key, number, stream))
-        elif stream.more and not stream.failed:
+        elif stream.is_open:
             merged.exhausted[stream.cloud] = 0
     heapq.heapify(heads)
     while heads and len(merged.items) < limit:
@@ -123,6 +130,6 @@ def _consume(stream: Stream, merged: Merged, places: dict[str, int]) -> Item | N
     elif stream.cloud not in (clouds := merged.items[place][0]):
         clouds.append(stream.cloud)
     following = _next(stream, merged)
-    if following is None and stream.more and not stream.failed:
+    if following is None and stream.is_open:
         merged.exhausted[stream.cloud] = len(merged.items)
     return following

@@ -152,11 +152,10 @@ class PageBuilder:
     def _drop(self) -> None:
         """Drop what lies behind the end of the page, and end it earlier if that is too much.
 
-        More answers only bring the end nearer. The first item behind it stays, without content: it
-        shows that the cloud need not be asked again.
+        More answers only bring the end nearer: nothing that is dropped is missed.
         """
         merged = self._merge(self._limit)
-        room = self._max_held * 3 // 4 - ITEM_BYTES * len(self._streams)
+        room = self._max_held * 3 // 4
         for count, (_, item) in enumerate(merged.items):
             room -= ITEM_BYTES + len(item.tail)
             if room < 0 and count:
@@ -167,9 +166,8 @@ class PageBuilder:
         for stream in self._streams.values():
             used = merged.used[stream.cloud]
             if used < len(stream.items):
-                stream.more = stream.more or used + 1 < len(stream.items)
-                stream.items[used].tail = b""
-                del stream.items[used + 1 :]
+                stream.more = stream.cut = True
+                del stream.items[used:]
             self.held += sum(ITEM_BYTES + len(each.tail) for each in stream.items)
 
     def _merge(self, limit: int) -> Merged:
