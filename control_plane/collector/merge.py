@@ -20,7 +20,10 @@ class Item:
     key: SortKey
     id: str
     tail: bytes = b""
-    """Its JSON behind the field that names its cloud (`items.named`)."""
+    """Its JSON behind the field that names its cloud (`items.named`); b"" where another item with
+    this id is in the page."""
+    rank: int = 0
+    """The place of the member whose content that is."""
 
 
 @dataclass(slots=True)

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from scopeway.control_plane.collector.items import CloudPage, Malformed, named
 from scopeway.control_plane.collector.merge import (
     Item,
@@ -28,12 +30,13 @@ MAX_ROUNDS: Final = 8
 """A page that is not full by then ends early, with a next link: clouds that give one item at a
 time would otherwise cost a merge for each item."""
 
-ITEM_BYTES: Final = 600
-"""What Python's objects of an item take besides its content."""
-
 MAX_HELD: Final = 3 << 20
 """Bytes of the items of one page."""
 
+ITEM_BYTES: Final = 600
+"""What Python's objects of an item take besides its content."""
+
+_POINTER: Final = 16
 _FEWEST: Final = 2
 _GROWTH: Final = 4
 
@@ -84,13 +87,18 @@ class PageBuilder:
         self._replicas = replicas
         self._positions = positions
         self._limit = limit
-        self._max_held = max_held
         self._streams = {
             each: Stream(each) for each in members if positions.get(each, "") is not None
         }
+        self._ranks = {each: rank for rank, each in enumerate(members)}
+        self._known: dict[str, Item] = {}
+        """One item for each id: equal items of several clouds are one object."""
         self._size = min(limit, max(_FEWEST, 2 * limit // max(1, len(self._streams)) + 1))
         self._rounds = 0
         self._merged = Merged()
+        self._room = max_held * 3 // 4
+        self._step = max_held // 8
+        self._drop_above = self._step
         self.held = 0
         """Bytes that the items need now."""
 
@@ -119,20 +127,19 @@ class PageBuilder:
         """
         stream = self._streams[cloud]
         page.check()
-        # a cloud that ignores `limit` gives all it has: the rest is asked for again, not held. One
-        # that ignores `marker` as well gives the item that it names, which no other page contains
-        kept, begin, count = self._order.items(
-            page.array, behind=self._marker(cloud), most=self._size
-        )
+        begin = self._order.place_behind(page, self._marker(cloud))
+        count = len(page.items) - begin
         if more and not count:
             raise Malformed("a page without items that says there are more")
-        for item, raw in zip(kept, page.items[begin : begin + self._size], strict=False):
-            item.tail = named(bytes(raw), b"", suspicious=page.suspicious)
-        stream.items += kept
+        # a cloud that ignores `limit` gives all it has: the rest is asked for again, not held
+        raws = page.items[begin : begin + self._size]
+        for item, raw in zip(self._order.items(raws), raws, strict=True):
+            stream.items.append(self._shared(item, raw, page, self._ranks[cloud]))
+            if self.held > self._drop_above:
+                self._drop()
+            if stream.cut:
+                return
         stream.more = count > self._size or (count == self._size if more is None else more)
-        self.held += sum(ITEM_BYTES + len(each.tail) for each in kept)
-        if self.held > self._max_held:
-            self._drop()
 
     def fail(self, cloud: str) -> None:
         """Note that a cloud failed; what it gave before stays, and it keeps its place."""
@@ -149,26 +156,61 @@ class PageBuilder:
         more = any(_may_go_on(each, positions, bool(merged.items)) for each in streams)
         return SortedPage(merged.items, positions, more)
 
+    def _shared(self, item: Item, raw: msgspec.Raw, page: CloudPage, rank: int) -> Item:
+        """Return an item with its content: of equal ones the same object, and the first's content.
+
+        So images that are in each of 1,000 clouds need no more memory than those of one.
+        """
+        known = self._known.setdefault(item.id, item) if self._replicas else item
+        if known is not item and known.key == item.key:
+            self.held += _POINTER
+            item = known
+            if item.rank <= rank:
+                return item
+            self.held -= len(item.tail)
+        else:
+            self.held += ITEM_BYTES
+        item.rank = rank
+        item.tail = named(bytes(raw), b"", suspicious=page.suspicious)
+        self.held += len(item.tail)
+        return item
+
     def _drop(self) -> None:
-        """Drop what lies behind the end of the page, and end it earlier if that is too much.
+        """Drop what lies behind the end of the page, and end it earlier if it needs too much.
 
         More answers only bring the end nearer: nothing that is dropped is missed.
         """
         merged = self._merge(self._limit)
-        room = self._max_held * 3 // 4
-        for count, (_, item) in enumerate(merged.items):
-            room -= ITEM_BYTES + len(item.tail)
-            if room < 0 and count:
-                self._limit = count
-                merged = self._merge(count)
-                break
-        self.held = 0
+        while (size := self._bytes_of(merged)) > self._room and len(merged.items) > 1:
+            count = len(merged.items)
+            self._limit = max(1, min(count - 1, count * self._room // size))
+            merged = self._merge(self._limit)
+        shown = {id(item) for _, item in merged.items}
+        self._known.clear()
         for stream in self._streams.values():
             used = merged.used[stream.cloud]
             if used < len(stream.items):
                 stream.more = stream.cut = True
                 del stream.items[used:]
-            self.held += sum(ITEM_BYTES + len(each.tail) for each in stream.items)
+            for item in stream.items:
+                if id(item) not in shown:
+                    item.tail = b""
+                self._known.setdefault(item.id, item)
+        self.held = size
+        self._drop_above = size + self._step
+
+    def _bytes_of(self, merged: Merged) -> int:
+        """Return what the items of a page need, and those that are equal to them."""
+        shown = {id(item): len(item.tail) for _, item in merged.items}
+        seen: set[int] = set()
+        size = 0
+        for stream in self._streams.values():
+            for item in stream.items[: merged.used[stream.cloud]]:
+                size += _POINTER
+                if id(item) not in seen:
+                    seen.add(id(item))
+                    size += ITEM_BYTES + shown.get(id(item), 0)
+        return size
 
     def _merge(self, limit: int) -> Merged:
         return merge(list(self._streams.values()), limit, replicas=self._replicas)

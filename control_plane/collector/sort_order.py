@@ -8,13 +8,14 @@ Values compare as JSON values: null is the lowest, then booleans, numbers and te
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from scopeway.control_plane.collector.items import Malformed
+from scopeway.control_plane.collector.items import CloudPage, Malformed
 from scopeway.control_plane.collector.merge import Item, SortKey
 from scopeway.control_plane.collector.request import Refused
 
@@ -42,34 +43,36 @@ class SortOrder:
     descends: bool = False
     """Whether the ids descend, where there are no fields."""
 
-    def items(
-        self, listing: bytes | bytearray | memoryview, *, behind: str | None = None, most: int
-    ) -> tuple[list[Item], int, int]:
-        """Return the first items of a JSON array, with their keys and without their content.
-
-        Args:
-            listing: The array.
-            behind: The id of the item behind which to begin, if there is such an item.
-            most: How many to return: others are not looked at.
-
-        Returns:
-            The items, the place of the first one, and how many there are from there on.
+    def items(self, raws: Iterable[msgspec.Raw]) -> list[Item]:
+        """Return items with their keys and without their content.
 
         Raises:
-            Malformed: It is no array, an item has no id, or a value cannot be compared.
+            Malformed: One is no object, has no id, or has a value that cannot be compared.
         """
         names = tuple(dict.fromkeys([*(name for name, _ in self.fields), *self.id_fields]))
+        decode = _decoder(names).decode
         try:
-            found = _decoder(names).decode(listing)
+            rows = [msgspec.structs.astuple(decode(each)) for each in raws]
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise Malformed(f"no list that can be ordered: {error}") from None
-        begin = 0
-        if behind is not None:
-            ids = [f"field_{names.index(each)}" for each in self.id_fields]
-            begin = next((n for n, row in enumerate(found, 1) if _has_id(row, ids, behind)), 0)
-        rows = (msgspec.structs.astuple(each) for each in found[begin : begin + most])
-        items = [self._item(dict(zip(names, row, strict=True))) for row in rows]
-        return items, begin, len(found) - begin
+            raise Malformed(f"an item that cannot be ordered: {error}") from None
+        return [self._item(dict(zip(names, row, strict=True))) for row in rows]
+
+    def place_behind(self, page: CloudPage, marker: str | None) -> int:
+        """Return the place of the first item behind a marker, also where a cloud ignored it.
+
+        A page never has the item that its marker names, unless the cloud knows no paging.
+        """
+        if marker is None:
+            return 0
+        # nearly always the text is nowhere in the page, and no item is read
+        if _UNESCAPED.fullmatch(marker) and not re.search(re.escape(marker.encode()), page.array):
+            return 0
+        decode = _decoder(self.id_fields).decode
+        try:
+            found = (msgspec.structs.astuple(decode(each)) for each in page.items)
+            return next((at for at, ids in enumerate(found, 1) if marker in ids), 0)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise Malformed(f"an item whose id cannot be read: {error}") from None
 
     def _item(self, values: dict[str, Any]) -> Item:
         identifier = next(
@@ -157,18 +160,18 @@ def _direction(text: str) -> bool:
     return text.lower() == "desc"
 
 
-def _has_id(row: Any, ids: Sequence[str], wanted: str) -> bool:
-    return any(getattr(row, each) == wanted for each in ids)
+_UNESCAPED = re.compile(r"[A-Za-z0-9._-]+")
+"""A text that JSON writes in one way only."""
 
 
 @functools.lru_cache(maxsize=64)
-def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[list[Any]]:
+def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
     """Return a decoder of these fields alone: the rest of an item is skipped, and not built."""
     fields = [
         (f"field_{at}", _Value, msgspec.field(name=name, default=None))
         for at, name in enumerate(names)
     ]
-    return msgspec.json.Decoder(list[msgspec.defstruct("Keys", fields, gc=False)])  # type: ignore[misc]
+    return msgspec.json.Decoder(msgspec.defstruct("Keys", fields, gc=False))
 
 
 _Value = str | int | float | bool | None

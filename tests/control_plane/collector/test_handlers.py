@@ -241,7 +241,7 @@ async def test_a_write_whose_clouds_are_all_missing_is_sent_nowhere() -> None:
 
 async def test_the_body_of_the_only_holder_is_passed_on_when_the_others_have_said_no() -> None:
     event = asyncio.Event()
-    body = b"x" * 30_000
+    body = b"x" * 300_000
     async with collector_site() as site:
         site.clouds.behaviours = {
             "a": answer(body, headers={"content-type": "application/octet-stream"}),

@@ -123,7 +123,7 @@ def row(item: str, values: int) -> Row:
 
 
 def sorted_rows(rows: Sequence[Row], fields: Fields) -> list[Row]:
-    found, _, _ = SortOrder(fields).items(json.dumps(list(rows)).encode(), most=999)
+    found = SortOrder(fields).items(page_of(rows).items)
     keys = {each.id: each.key for each in found}
     return sorted(rows, key=lambda each: keys[each["id"]])
 
@@ -339,10 +339,38 @@ def test_a_page_of_4096_clouds_is_held_in_as_much_memory_as_one_of_a_few() -> No
     assert len(builder.page().items) > 2500
 
 
+def test_images_that_every_cloud_has_need_no_more_memory_than_those_of_one() -> None:
+    clouds = {f"c{n}": FakeCloud(numbered("a", 20), most=100) for n in range(300)}
+    builder = PageBuilder(BY_ID, list(clouds), {}, 20)
+    while questions := builder.questions():
+        for each in reversed(questions):
+            rows = [{**row, "of": each.cloud} for row in clouds[each.cloud].rows]
+            builder.add(each.cloud, page_of(rows), False)
+            assert builder.held < 2 * 20 * ITEM_BYTES + 300 * 20 * 16
+    page = builder.page()
+    assert [names for names, _ in page.items] == [list(clouds)] * 20
+    assert all(row_of(item)["of"] == "c0" for _, item in page.items)
+
+
+def test_copies_that_are_ordered_differently_are_bounded_too() -> None:
+    builder = PageBuilder(SortOrder((("name", True),)), [f"c{n}" for n in range(300)], {}, 50)
+    rounds = 0
+    while questions := builder.questions():
+        rounds += 1
+        for number, each in enumerate(questions):
+            rows = [{"id": f"i{at}", "name": f"{at:02}-{number:04}"} for at in range(50)]
+            builder.add(each.cloud, page_of(rows[::-1]), False)
+            assert builder.held <= MAX_HELD
+    page = builder.page()
+    assert page.items[0][0][0] == "c299"
+    assert len({item.id for _, item in page.items}) == len(page.items) > 0
+    assert page.more
+
+
 def test_a_page_ends_early_where_its_items_need_too_much_memory() -> None:
     clouds = {"a": FakeCloud(numbered("a", 100), most=100), "b": FakeCloud(numbered("b", 100))}
     pages = pages_of(BY_ID, clouds, 100, max_held=60 * ITEM_BYTES)
-    assert len(pages[0].items) == 37
+    assert len(pages[0].items) == 36
     assert len([item for page in pages for item in page.items]) == 200
 
 
@@ -358,7 +386,7 @@ def test_a_cloud_whose_items_were_dropped_is_not_done(monkeypatch: pytest.Monkey
         "b": [{"id": "m", "name": "y"}, {"id": "y", "name": "z"}],
         "c": [{"id": "m", "name": "0"}],  # the same item, ordered in another way
     }
-    builder = PageBuilder(SortOrder((("name", False),)), list(rows), {}, 2, max_held=90)
+    builder = PageBuilder(SortOrder((("name", False),)), list(rows), {}, 2, max_held=120)
     builder.questions()
     for cloud, own in rows.items():
         builder.add(cloud, page_of(own), False)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scopeway.control_plane.collector.items import Malformed
+from scopeway.control_plane.collector.items import Malformed, read_page
+from scopeway.control_plane.collector.service_lists import ServiceList
 from scopeway.control_plane.collector.sort_order import (
     MAX_KEYS,
     MAX_TEXT,
@@ -18,6 +19,7 @@ from scopeway.control_plane.collector.sort_order import (
 )
 
 DEFAULTS = [("created_at", True), ("id", True)]
+LIST = ServiceList(key="")
 BY_NAME = SortOrder((("name", False),))
 
 
@@ -92,7 +94,7 @@ def test_any_query_is_read_or_refused(sort: str, direction: str) -> None:
 
 
 def keyed(order: SortOrder, *items: object) -> list[str]:
-    found, _, _ = order.items(json.dumps(items).encode(), most=99)
+    found = order.items(read_page(json.dumps(items).encode(), LIST).items)
     return [each.id for each in sorted(found, key=lambda each: each.key)]
 
 
@@ -126,7 +128,7 @@ def test_ids_order_equal_values_in_the_direction_of_the_last_key() -> None:
 
 def test_the_first_id_field_that_an_item_has_is_its_id() -> None:
     order = SortOrder((), id_fields=("name", "subdir"))
-    items, _, _ = order.items(b'[{"name": "b"}, {"subdir": "a/"}]', most=9)
+    items = order.items(read_page(b'[{"name": "b"}, {"subdir": "a/"}]', LIST).items)
     assert [each.id for each in items] == ["b", "a/"]
     assert items[1].key < items[0].key
 
@@ -158,7 +160,7 @@ HOSTILE = {
 @pytest.mark.parametrize("listing", HOSTILE.values(), ids=HOSTILE.keys())
 def test_items_that_cannot_be_ordered_are_malformed(listing: bytes) -> None:
     with pytest.raises(Malformed) as error:
-        BY_NAME.items(listing, most=9)
+        BY_NAME.items(read_page(listing, LIST).items)
     assert len(str(error.value)) < 300
 
 
@@ -171,15 +173,29 @@ def test_items_that_cannot_be_ordered_are_malformed(listing: bytes) -> None:
 def test_any_value_is_ordered_or_malformed(value: object) -> None:
     listing = json.dumps([{"id": "1", "name": value}, {"id": "2", "name": 5}]).encode()
     try:
-        (first, second), _, _ = BY_NAME.items(listing, most=9)
+        first, second = BY_NAME.items(read_page(listing, LIST).items)
     except Malformed:
         return
     assert (first.key < second.key) != (second.key < first.key)
 
 
-def test_items_behind_another_one_are_counted_and_only_some_of_them_read() -> None:
-    listing = b'[{"id": "1"}, {"id": "2"}, {"id": "3"}, {"id": "4"}, {"name": "has no id"}]'
-    items, begin, count = BY_NAME.items(listing, behind="2", most=2)
-    assert ([each.id for each in items], begin, count) == (["3", "4"], 2, 3)
-    items, begin, count = BY_NAME.items(listing, behind="unknown", most=1)
-    assert ([each.id for each in items], begin, count) == (["1"], 0, 5)
+@pytest.mark.parametrize(
+    ("marker", "place"),
+    [("2", 2), ("4", 4), ("unknown", 0), (None, 0), ("text", 0), ("first", 1)],
+)
+def test_the_items_behind_a_marker_begin_behind_the_item_of_that_id(
+    marker: str | None, place: int
+) -> None:
+    listing = b'[{"name": "first"}, {"id": "2"}, {"id": "3", "x": "text"}, {"id": "4"}]'
+    order = SortOrder((), id_fields=("id", "name"))
+    assert order.place_behind(read_page(listing, LIST), marker) == place
+
+
+def test_a_marker_is_no_pattern() -> None:
+    page = read_page(b'[{"id": "a"}, {"id": ".*["}]', LIST)
+    assert BY_NAME.place_behind(page, ".*[") == 2
+
+
+def test_a_marker_may_be_written_with_escapes() -> None:
+    page = read_page(b'[{"id": "a"}, {"id": "\\u00e9\\/b"}]', LIST)
+    assert BY_NAME.place_behind(page, "é/b") == 2
