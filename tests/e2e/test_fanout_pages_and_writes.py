@@ -11,7 +11,7 @@ from harness.fleet import Fleet
 from harness.http import Response, send
 from harness.image_service import ImageService
 from harness.services import at
-from scopeway.control_plane.collector.collector import serving
+from scopeway.control_plane.collector.collector import Collector, serving
 from scopeway.control_plane.collector.limits import Limits
 from scopeway.control_plane.collector.markers import MAX_MARKER, PREFIX
 
@@ -25,9 +25,10 @@ Sites = dict[str, ImageService]
 class Site:
     """The front of cloud-1, and the image services of the others."""
 
-    def __init__(self, port: int, services: Sites) -> None:
+    def __init__(self, port: int, services: Sites, collector: Collector) -> None:
         self.port = port
         self.services = services
+        self.collector = collector
 
     def send(self, location: str, scope: str = BOTH, **more: Any) -> Response:
         headers = [("X-Scope", scope), *more.pop("headers", ())]
@@ -35,10 +36,10 @@ class Site:
             headers.append(("X-Auth-Token", "gAAA"))
         return send(self.port, location, headers, **more)
 
-    def create(self, document: dict[str, Any], scope: str = BOTH) -> Response:
-        headers = [("Content-Type", "application/json")]
-        body = json.dumps(document).encode()
-        return self.send("/image/v2/images", scope, method="POST", body=body, headers=headers)
+    def create(self, document: dict[str, Any], scope: str = BOTH, **more: Any) -> Response:
+        more["headers"] = [("Content-Type", "application/json")]
+        more["body"] = json.dumps(document).encode()
+        return self.send("/image/v2/images", scope, method="POST", **more)
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +54,10 @@ def started(fleet: Fleet) -> Iterator[Site]:
         )
     folder = fleet.collector_folder("cloud-1")
     collecting = serving(folder, limits=Limits(), users=frozenset([os.getuid()]), drain=0)
-    fleet.background.run(collecting.__aenter__())
+    collector = fleet.background.run(collecting.__aenter__())
     cloud = fleet.site("cloud-1", services={}, collector=folder)
     assert cloud.front
-    yield Site(cloud.front.port, services)
+    yield Site(cloud.front.port, services, collector)
     fleet.background.run(collecting.__aexit__(None, None, None))
     for service in services.values():
         service.stop()
@@ -195,6 +196,30 @@ class TestWrites:
         refused = site.create({"name": "cirros"}, "{image: &[tier=edge]}")
         assert refused.status == 400
         assert "X-Scope-Require: all" in refused.json["error"]["message"]
+
+    def test_a_label_is_written_to_where_all_its_clouds_are_required(self, site: Site) -> None:
+        headers = [("Content-Type", "application/json"), ("X-Scope-Require", "all")]
+        scope = "{image: &[tier=edge]}"
+        created = site.send(
+            "/image/v2/images", scope, method="POST", body=b'{"name": "cirros"}', headers=headers
+        )
+        assert created.status == 201
+        new = created.json["id"]
+        assert [[*service.images] for service in site.services.values()] == [[new]] * 3
+
+    def test_a_write_goes_on_when_its_client_has_left(self, fleet: Fleet, site: Site) -> None:
+        a, b = site.services["a"], site.services["b"]
+        a.answers.clear()
+        b.answers.clear()
+        try:
+            with pytest.raises(TimeoutError):
+                site.create({"name": "cirros"}, timeout=1.0)
+            assert fleet.eventually(lambda: site.collector.admission.under_way == 0)
+        finally:
+            a.answers.set()
+            b.answers.set()
+        assert fleet.eventually(lambda: len(a.images) == len(b.images) == 1)
+        assert a.seen == b.seen == [("POST", "/v2/images")]
 
 
 class TestExactlyOne:

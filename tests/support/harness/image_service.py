@@ -20,6 +20,9 @@ class ImageService:
         self.port = 0
         self.status = 0
         """Answer everything with this status, where it is not 0."""
+        self.answers = threading.Event()
+        """Requests are answered while it is set."""
+        self.answers.set()
         self.seen: list[tuple[str, str]] = []
         """Methods and locations of what was asked."""
         self.connections: set[socket.socket] = set()
@@ -112,11 +115,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(204)
 
     def _begin(self) -> bool:
-        """Note the request; return whether it is answered already."""
+        """Note the request; return whether it is answered already, or nobody waits for it."""
         self.images.seen.append((self.command, self.path))
+        self.images.answers.wait()
+        if self._is_gone():
+            self.close_connection = True
+            return True
         if self.images.status:
             self._error(self.images.status, "not now")
         return bool(self.images.status)
+
+    def _is_gone(self) -> bool:
+        """Return whether the one who asked has closed the connection."""
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _error(self, status: int, message: str) -> None:
         # Glance's errors are HTML
