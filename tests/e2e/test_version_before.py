@@ -26,6 +26,7 @@ from harness.services import at
 from harness.stack import REPOSITORY, ServeProcess, Stack, run_scopeway
 from harness.two_versions import World, is_served, site, two_versions
 from harness.version_before import control_plane_of
+from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.registry.documents import to_json
 from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE
 
@@ -233,6 +234,31 @@ def test_each_version_reads_the_entries_written_by_the_command_of_the_other(
     assert world.now.status()["refused"] == []
     command(world.sources, "put", files["cloud-22"])
     both_say("refused", [])
+
+
+def test_the_version_before_refuses_service_types_and_keeps_its_clouds(world: World) -> None:
+    stack = world.stack
+    sensor = stack.folder / "sensor.yaml"
+    sensor.write_bytes(to_json(ServiceType(name="sensor")))
+    services = {"image": stack.service("glance of cloud-23")}
+    stack.put(manifest("cloud-23", services=services))
+    world.before.wait_until(lambda: world.before.status()["refused"] == [], "nothing is refused")
+    clouds = world.before.status()["clouds"]
+
+    run_scopeway("service-type", "put", "--registry", stack.etcd.url, sensor)
+    services["sensor"] = stack.service("sensor of cloud-23")
+    stack.put(manifest("cloud-23", services=services))
+
+    world.before.wait_until(lambda: len(world.before.status()["refused"]) == 2, "both are refused")
+    refused = "\n".join(sorted(world.before.status()["refused"]))
+    assert '_service-types/sensor: kind: "ServiceType" is not' in refused
+    assert 'clouds/cloud-23: spec.services: "sensor" is not a service type of OpenStack' in refused
+    assert world.before.status()["clouds"] == clouds
+    world.now.wait_until(lambda: world.now.status()["service_types"] == ["sensor"], "it is known")
+    assert world.now.status()["refused"] == []
+    run_scopeway("service-type", "delete", "--registry", stack.etcd.url, "sensor")
+    stack.etcd.delete(["cloud-23"])
+    world.before.wait_until(lambda: world.before.status()["refused"] == [], "nothing is refused")
 
 
 NAMES = """
