@@ -8,7 +8,7 @@ from zlib import crc32
 
 import yaml
 
-from fuzzing.manifest import CORDON, WHOLE
+from fuzzing.manifest import CORDON, SERVICE_TYPE, WHOLE
 from fuzzing.steps import steps
 from scopeway.control_plane.clouds.invalid import InvalidCloud
 from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS
@@ -52,6 +52,7 @@ DICTIONARY = (
         "`",
     ),
     *("apiVersion", "kind", "metadata", "name", "labels", "spec", "EdgeCloud", "Cordon", "cloud-1"),
+    *("ServiceType", "aliases", "protocol", "forward", "lists", "sensor"),
     *(
         "scopeway.io/v1alpha1",
         "front",
@@ -69,6 +70,7 @@ def seeds() -> Iterator[bytes]:
     whole = yaml.safe_dump(WHOLE, sort_keys=False)
     yield from (whole.encode(), yaml.safe_dump(WHOLE, default_flow_style=True).encode())
     yield f"---\n{yaml.safe_dump(CORDON)}---\n{yaml.safe_dump(CORDON)}...\n# end\n".encode()
+    yield f"{yaml.safe_dump(SERVICE_TYPE)}---\n{yaml.safe_dump(WHOLE)}".encode()
     small = "apiVersion: scopeway.io/v1alpha1\nkind: EdgeCloud\nmetadata: {name: a}\n"
     yield f"{small}---\n{small}--- # twice\n{small}".encode()
     for text in (
