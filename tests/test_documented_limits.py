@@ -29,7 +29,7 @@ from scopeway.control_plane.registry.directory.yaml_documents import (
 from scopeway.control_plane.registry.documents import MAX_BYTES
 from scopeway.control_plane.registry.etcd import change_pacer
 from scopeway.control_plane.registry.etcd import registry as etcd
-from scopeway.control_plane.runtime import app, fd_limits, time_slices
+from scopeway.control_plane.runtime import app, control_plane, fd_limits, time_slices
 from scopeway.control_plane.runtime import last_good as state
 from scopeway.control_plane.scope import MAX_SERVICE_TYPE, text
 from scopeway.control_plane.serving import cluster_lookup, debounce, site_lookup
@@ -302,6 +302,11 @@ EXPECTED: dict[str, list[float]] = {
     "entries among these that are labels": [limits.SELECTORS],
     "entries in all lists `identity.clouds` of a manifest together": [limits.IDENTITY_CLOUDS],
     "service types that a registry declares": [limits.SERVICE_TYPES],
+    "service types of a cloud that are noted as not declared": [limits.SERVICES],
+    "of these, those that `/status` names, and those of a batch that get a line in the log": [
+        control_plane.STATUS_UNDECLARED,
+        control_plane.LOGGED_PROBLEMS,
+    ],
     "characters of a service type": [MAX_SERVICE_TYPE],
     "aliases, forwarded headers and lists of a service type": [
         limits.ALIASES,
