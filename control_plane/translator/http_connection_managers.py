@@ -160,11 +160,7 @@ _UNDERSCORES = "x_.*|x-(auth|subject|service|storage|forwarded|scopeway)_.*|cont
 """WSGI may read `x_auth_token` as X-Auth-Token, so these would pass by what the proxy decides.
 Swift's `x-object-meta-a_b` is none of them."""
 
-_ALL_BUT_FANOUT = "^x-scopeway-([^f].*|f[^a].*)"
-"""Of ours; the listener `collect` of the origin has set that one."""
-_ALL_BUT_FANOUT_AND_ORIGIN = "^x-scopeway-([^fo].*|f[^a].*|o[^r].*)"
-"""The same; the front of the origin has set the other one, and without certificates it is believed.
-"""
+_OURS = "^x-scopeway-"
 
 _NOT_FROM_A_COLLECTOR = (
     *(names.OPERATOR, names.MEMBERS, names.MISSING, names.LISTS, names.ROUTE),
@@ -211,9 +207,11 @@ def peer(*, by_certificate: bool) -> bytes:
 
     `by_certificate`: who calls is what its certificate says; otherwise, what its front says.
     """
+    no_certificate = [] if by_certificate else ["origin"]
     manager = _edge(
         names.PEER,
-        [_like(_ALL_BUT_FANOUT if by_certificate else _ALL_BUT_FANOUT_AND_ORIGIN)],
+        # the listener `collect` of the origin has set the first, its front the other one
+        [_like(_OURS + rest) for rest in all_but_words("fanout", *no_certificate)],
         add=[HeaderMutation(append=overwrite(names.ORIGIN, _CALLER))] if by_certificate else [],
     )
     manager.codec_type = HttpConnectionManagerCodecType.HTTP2
@@ -477,6 +475,20 @@ def all_but(word: str) -> list[str]:
         parts.append(f"{common}([^{either}].*)?")
         common += f"[{either}]"
     return [*parts, f"{common}.+"]
+
+
+def all_but_words(*words: str) -> list[str]:
+    """Return regular expressions (RE2, of the whole text), one of which fits all but some words.
+
+    No two words begin alike. One expression for several would be larger than Envoy takes.
+    """
+    others = f"[^{''.join(word[0] for word in words)}].*"
+    first, *more = (f"{word[0]}{_all_but(word[1:])}" for word in words)
+    return [f"({others}|{first})?", *more]
+
+
+def _all_but(rest: str) -> str:
+    return f"([^{rest[0]}].*|{rest[0]}{_all_but(rest[1:])})?" if rest else ".+"
 
 
 def _one_name_of_tokens() -> list[HeaderMutation]:

@@ -76,6 +76,21 @@ def test_an_explanation_of_a_fanout_keeps_members_whose_peer_denies_the_method()
     assert explanation.rules["reader"] == "denied: its rule accept[0] allows GET"
 
 
+def test_an_explanation_of_a_fanout_names_the_rule_that_allows_it_and_not_single_requests() -> None:
+    single, all_ = (
+        AcceptRule(clouds=(CloudPattern(name="cloud-1"),), fanout=fanout)
+        for fanout in (False, True)
+    )
+    both = Cloud(name="both", services=SERVICES, accept=(single, all_))
+    clouds = CLOUDS.apply({"both": both})
+
+    def rule(scope: str) -> str:
+        return explain_request(scope, "image", HOME, clouds, PlanSettings()).rules["both"]
+
+    assert rule("{glance: both}") == "accept[0]"
+    assert rule("{glance: both & local}") == "accept[1]"
+
+
 def test_an_unbound_service_is_explained_as_the_local_cloud() -> None:
     explanation = explained("")
 

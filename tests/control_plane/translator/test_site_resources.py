@@ -1,5 +1,6 @@
 """The resources of a site's Envoy, made from its manifest."""
 
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from scopeway.control_plane.clouds.model import Certificate, Cloud, Front, Peer
 from scopeway.control_plane.clouds.policy import policy_of
 from scopeway.control_plane.clouds.service_type import ServiceType
 from scopeway.control_plane.translator.bootstrap import bootstrap
+from scopeway.control_plane.translator.http_connection_managers import all_but_words
 from scopeway.control_plane.translator.lua import (
     MAX_TARGETS,
     NEW_TARGETS_BURST,
@@ -120,6 +122,21 @@ class TestResourceNames:
         assert made[EXTENSION].keys() - without[EXTENSION].keys() == {"lua/collect"}
         for type_url, resources in without.items():  # and nothing else differs
             assert resources.items() <= made[type_url].items()
+
+    @pytest.mark.parametrize("words", [("fanout",), ("fanout", "origin")])
+    def test_a_peer_removes_all_headers_of_ours_but_some(self, words: tuple[str, ...]) -> None:
+        patterns = all_but_words(*words)
+        others = {word[:length] for word in words for length in range(len(word))}
+        others |= {f"{word}{more}" for word in words for more in ("x", "-", "s")}
+        others |= {f"x{word}" for word in words} | {"target", "members", "operator", "fake"}
+        others |= {"fanouts", "fan-out", "from", "of", "original"} | {"fanout", "origin"}
+        removed = {
+            word
+            for word in {*others, *words}
+            if any(re.fullmatch(pattern, word) for pattern in patterns)
+        }
+
+        assert removed == others - set(words)
 
     def test_a_site_without_a_front_has_no_listener_for_a_collector(self) -> None:
         cloud = Cloud(name="cloud-1", peer=PEER)
