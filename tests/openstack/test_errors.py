@@ -127,10 +127,27 @@ def test_the_command_prints_one_line_for_an_identity_that_is_not_honoured(clouds
             "none of its accept rules names cloud-1",
         ),
         ("{glance:cloud-2", 400, "column 16: '}' is missing at the end"),
-        ("{glance:cloud-1 & cloud-2}", 501, "the operator '&' is not supported yet"),
+        (
+            "{glance:cloud-1 % cloud-2}",
+            501,
+            "'%' divides one resource among clouds, which no service of OpenStack can do",
+        ),
+        (
+            "{*: cloud-1 & cloud-2}",
+            400,
+            "column 13: '*' takes no '&': bind each service by its name",
+        ),
+        (
+            "{glance: cloud-1 & [region=eu]}",
+            501,
+            "'&' joins clouds, local and '&[...]' only: [region=eu] is one part",
+        ),
         (TOO_LONG, 400, f"a scope has at most 2048 bytes, this one has {len(TOO_LONG)}"),
     ],
-    ids=["unknown", "unknown-identity", "no-service", "closed", "wrong", "operator", "too-long"],
+    ids=[
+        *("unknown", "unknown-identity", "no-service", "closed", "wrong", "operator", "star"),
+        *("part", "too-long"),
+    ],
 )
 def test_a_scope_that_cannot_be_served_is_answered_with_a_sentence(
     clouds: Clouds, scope: str, status: int, sentence: str
