@@ -2,7 +2,8 @@
 
 Growth of the resident sets, with real etcd, `scopeway serve` and one Envoy of one worker: after so
 many requests to clouds that nobody has registered; then of the control plane, when a client
-subscribes to a million names in one request, as one with a stolen key could.
+subscribes to a million names in one request, as one with a stolen key could. At last of an Envoy
+that is asked for fan-outs over a label of 4,000 clouds.
 """
 
 import time
@@ -12,16 +13,20 @@ import grpc
 import report
 from fixtures import stack
 
-from harness.http import Connection
+from harness.fleet import manifest
+from harness.http import Connection, send
 from harness.stack import ServeProcess, Stack
+from harness.stub_collector import StubCollector
 from scopeway.xds.encoding.protobuf import field_bytes, field_string
 from scopeway.xds.type_urls import CLUSTER
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 REQUESTS = (500, 2_000, 20_000)
+MEMBERS, FANOUTS = 4_000, 100
 NAMES = 1_000_000
 SECONDS = 8
 MIB = 1 << 20
+EDGE = {"tier": "edge"}
 
 
 def through_envoy(stack: Stack, serve: ServeProcess, port: int) -> None:
@@ -73,6 +78,32 @@ def directly(serve: ServeProcess) -> None:
     report.value("of these skipped", skipped, "names")
 
 
+def fanouts(stack: Stack) -> None:
+    service = {"image": stack.service("glance")}
+    names = [f"edge-{number:06}" for number in range(MEMBERS)]
+    accept = [{"clouds": ["cloud-2"]}]
+    stack.put(*(manifest(each, EDGE, services=service, accept=accept) for each in names))
+    folder = stack.folder / "collector"
+    folder.mkdir()
+    cloud = stack.site("cloud-2", services=service, collector=folder)
+    assert cloud.front is not None
+    envoy, port = stack.envoys["cloud-2"], cloud.front.port
+
+    def ask(members: list[str]) -> None:
+        for each in members:
+            scope = f"{{glance: &[tier=edge] & {each}}}"
+            response = send(port, "/image/v2", [("X-Scope", scope)])
+            assert response.status == 200, response.body
+
+    with StubCollector(folder) as collector:
+        collector.asks = False
+        ask(names[:10])
+        before = envoy.memory()
+        ask(names[10 : 10 + FANOUTS])  # each is a name of its own
+        grown = (envoy.memory() - before) / FANOUTS / 1000
+    report.value(f"Envoy, a fan-out by labels of {MEMBERS} clouds", grown, "kB", n=FANOUTS)
+
+
 if __name__ == "__main__":
     with stack() as started:
         serving = started.serve()
@@ -80,3 +111,4 @@ if __name__ == "__main__":
         assert cloud.front is not None
         through_envoy(started, serving, cloud.front.port)
         directly(serving)
+        fanouts(started)
