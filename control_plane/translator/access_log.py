@@ -47,8 +47,8 @@ _POLICY = {
     "policy": "%DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%",
     "audit": "%DYNAMIC_METADATA(envoy.filters.http.rbac:shadow_engine_result)%",
     "audit_policy": "%DYNAMIC_METADATA(envoy.filters.http.rbac:shadow_effective_policy_id)%",
-    # how many clouds its fan-out has, where it is part of one
-    "fanout": f"%REQ({names.FANOUT})%",
+    # how many clouds its fan-out has, where it is part of one; another site says so, at any length
+    "fanout": f"%REQ({names.FANOUT}):8%",
     # which limit of the caller was reached; the Lua says it
     "limit": f"%DYNAMIC_METADATA({names.METADATA}:limit)%",
 }

@@ -8,9 +8,11 @@ import pytest
 from harness.envoy import Envoy
 from harness.fleet import Fleet, manifest
 from harness.http import send
+from harness.process import until
 from harness.services import at
 from harness.stub_collector import StubCollector
 from scopeway.control_plane.translator.bootstrap import bootstrap
+from scopeway.xds.type_urls import LISTENER
 
 ANYONE = [{"clouds": ["cloud-1"]}]
 
@@ -75,6 +77,24 @@ def test_a_hot_restart_keeps_the_socket(fleet: Fleet, front: int, collector: Stu
         assert members(front) == {"a", "cloud-1"}
     finally:
         new.stop()
+
+
+def test_an_envoy_without_the_folder_serves_all_but_fanouts(fleet: Fleet) -> None:
+    cloud = "no-folder"
+    port = fleet.free_port()
+    services = {"image": fleet.service("glance-1")}
+    fleet.control_plane.put(manifest(cloud, front=at(port), services=services))
+
+    fleet.start_envoy(cloud, collector=fleet.folder / "nowhere").wait_ready()
+
+    until(lambda: fleet.control_plane.rejected(cloud, LISTENER), "the listener is refused")
+    (why,) = fleet.control_plane.rejected(cloud, LISTENER).values()
+    assert "nowhere/collect.sock" in why
+    assert "No such file or directory" in why
+    assert send(port, "/image/v2", [("X-Scope", "{image: local}")]).status == 200
+    response = send(port, "/image/v2", [("X-Scope", f"{{image: local & {cloud}}}")])
+    assert response.status == 503
+    assert "nothing listens on its socket" in response.error["message"]
 
 
 def test_a_peer_without_tls_lets_the_size_of_a_fanout_through_and_nothing_else(

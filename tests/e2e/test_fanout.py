@@ -306,6 +306,15 @@ class TestMembersPolicy:
         (line,) = fleet.envoys["a"].access_log(plain.headers["x-request-id"])
         assert line["fanout"] is None
 
+    def test_a_hostile_site_writes_no_long_size_into_the_log_of_a_peer(
+        self, fleet: Fleet, collector: StubCollector
+    ) -> None:
+        long = [("x-scopeway-fanout", "9" * 10_000)]
+        response = collector.ask("image@a", headers=long)
+        (line,) = fleet.envoys["a"].access_log(response.headers["x-request-id"])
+
+        assert (response.status, line["fanout"]) == (200, "9" * 8)
+
     @pytest.mark.parametrize("headers", [[("x-scopeway-fanout", "2")], []])
     def test_a_rule_for_single_requests_denies_what_the_collector_asks(
         self, collector: StubCollector, headers: list[tuple[str, str]]
