@@ -1,5 +1,6 @@
 """docs/tutorial.md, typed into a shell: each block works and prints what is shown below it."""
 
+import json
 import os
 import re
 import signal
@@ -8,11 +9,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from harness.ports import free_ports, listens
-from harness.process import clean_environment, until
+from harness.process import SECONDS, clean_environment, until
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs" / "tutorial.md").read_text()
@@ -35,6 +37,7 @@ class Shell:
         # the name of its admin socket is for the whole machine, where other tests have a cloud-1
         instance = f"tutorial-{min(self.ports.values())}"
         block = block.replace("scopeway bootstrap ", f"scopeway bootstrap --instance {instance} ")
+        block = block.replace("curl ", f"curl --max-time {SECONDS // 2:g} ")
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(f"{block}\necho {END} $?\n")
@@ -44,7 +47,7 @@ class Shell:
             before, end, status = line.partition(END)
             lines.append(before.rstrip())
             if end:
-                printed = "\n".join(lines)
+                printed = "\n".join(lines).rstrip()
                 for written, free in self.ports.items():
                     printed = printed.replace(str(free), written)
                 return int(status), printed
@@ -57,13 +60,27 @@ class Shell:
         def prints() -> bool:
             nonlocal status, printed
             status, printed = self.run(block)
-            return (status, printed) == (0, shown)
+            return status == 0 and _in_order(printed) == _in_order(shown.rstrip())
 
         until(prints, f"{block}\n{shown}", log=lambda: f"but {status}\n{printed}")
 
 
+def _in_order(text: str) -> str:
+    """Return a list in JSON with its items sorted: the cloud that answers first comes first."""
+    if not text.startswith("[\n"):
+        return text
+    return "\n".join(sorted(map(str, json.loads(text))))
+
+
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
+def folder() -> Iterator[Path]:
+    """A folder with a short name: that of a socket in it has 107 bytes at most."""
+    with TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def shell(folder: Path) -> Iterator[Shell]:
     xds, admin, *ports = free_ports(2 + len(PORTS))
     environment = clean_environment(
         PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -74,7 +91,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     )
     with subprocess.Popen(
         ["bash"],
-        cwd=tmp_path,
+        cwd=folder,
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
