@@ -1,15 +1,16 @@
 """Services of the protocol `http`: two sites with mutual TLS between them, and no Keystone."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from harness.collector import start_collector
 from harness.fleet import Fleet, manifest
 from harness.http import Connection, Response, send
 from harness.http2 import send2
 from scopeway.control_plane.clouds.model import Cloud
-from scopeway.control_plane.clouds.service_type import ServiceType
+from scopeway.control_plane.clouds.service_type import ServiceList, ServiceType
 from scopeway.control_plane.translator.dropped_headers import DROPPED_RESPONSE_HEADERS
 
 pytestmark = pytest.mark.fleet(certificates=True)
@@ -36,7 +37,9 @@ NEEDED = {
     "user-agent": "curl/8",
 }
 FORWARDED = {"authorization", "x-auth-token", "x-api-key"}
+LISTS = (ServiceList(path="/readings"),)
 OWN = ["{}", "{sensor:cloud-1}", "{probe:local}", "{keystone:cloud-2}"]
+LISTED = b'HTTP/1.1 200 OK\r\ncontent-type: a/json\r\ncontent-length: 10\r\n\r\n[{"id":%d}]'
 ELSEWHERE = ["cloud-2", "direct", "cloud-2|cloud-1", "down|direct", "[tier=edge]"]
 """A peer, a cloud without an Envoy, one of several by `dispatch`, and a label."""
 
@@ -44,8 +47,8 @@ ELSEWHERE = ["cloud-2", "direct", "cloud-2|cloud-1", "down|direct", "[tier=edge]
 @pytest.fixture(scope="module")
 def site(fleet: Fleet) -> Cloud:
     fleet.control_plane.declare(
-        ServiceType(name="sensor", aliases=("probe",)),
-        ServiceType(name="camera", forward=tuple(sorted(FORWARDED))),
+        ServiceType(name="sensor", aliases=("probe",), lists=LISTS),
+        ServiceType(name="camera", forward=tuple(sorted(FORWARDED)), lists=LISTS),
     )
     rules = [
         {"clouds": ["cloud-1"], "services": ["sensor"]},
@@ -57,7 +60,8 @@ def site(fleet: Fleet) -> Cloud:
         manifest("down", services={"sensor": fleet.nobody()}, accept=rules),
         manifest("strict", services=services(fleet, 3), accept=rules[1:]),
     )
-    return fleet.site("cloud-1", ports=("sensor",), services=services(fleet, 1))
+    folder = fleet.collector_folder("cloud-1")
+    return fleet.site("cloud-1", ports=("sensor",), services=services(fleet, 1), collector=folder)
 
 
 def services(fleet: Fleet, number: int) -> dict[str, object]:
@@ -69,7 +73,7 @@ def front(fleet: Fleet, site: Cloud) -> Iterator[int]:
     assert site.front
     yield site.front.port
     for echo in fleet.echoes.values():
-        echo.headers, echo.status = (), 200
+        echo.headers, echo.status, echo.raw = (), 200, None
 
 
 def ask(port: int, path: str, scope: str | None = None, *headers: tuple[str, str]) -> Response:
@@ -79,8 +83,11 @@ def ask(port: int, path: str, scope: str | None = None, *headers: tuple[str, str
 def arrived(response: Response) -> dict[str, str]:
     """Return the client's headers that the service got."""
     assert response.status == 200, response.body
-    got = dict(response.json["headers"])
-    return {name: got[name] for name in got.keys() & {*CREDENTIALS, *NEEDED}}
+    return of_client(response.json["headers"])
+
+
+def of_client(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    return {name: value for name, value in headers if name in {*CREDENTIALS, *NEEDED}}
 
 
 class TestScope:
@@ -272,6 +279,52 @@ class TestRoutes:
             assert response.status == 101
             connection.socket.sendall(b"ping")
             assert connection.socket.recv(4) == b"ping"
+
+
+@pytest.fixture(scope="module")
+def collector(fleet: Fleet, site: Cloud) -> Iterator[None]:
+    process = start_collector("cloud-1", fleet.folder / "collector-cloud-1")
+    yield
+    process.stop()
+
+
+@pytest.mark.usefixtures("collector")
+class TestFanouts:
+    """All clouds of an `&`, by way of the collector of the own site."""
+
+    @pytest.mark.parametrize("word", ["sensor", "camera"])
+    def test_each_cloud_of_a_fan_out_gets_the_headers_that_may_go_to_it(
+        self, fleet: Fleet, front: int, word: str
+    ) -> None:
+        for number in (1, 2, 3):
+            fleet.echo(f"{word}-{number}").raw = LISTED % number
+        headers = {**CREDENTIALS, **NEEDED, "x-auth-token": "gAAAAABk"}
+        for name in ("if-none-match", "range"):  # the collector asks for whole lists
+            del headers[name]
+        response = ask(
+            front,
+            f"/{word}/readings",
+            f"{{{word}: cloud-1 & cloud-2 & direct}}",
+            *headers.items(),
+        )
+
+        assert response.status == 200
+        clouds = {item["id"]: item["scopeway:cloud"] for item in response.json}
+        assert clouds == {1: "cloud-1", 2: "cloud-2", 3: "direct"}
+        forwarded = FORWARDED if word == "camera" else set()
+        crossing = {name: headers[name] for name in headers.keys() & {*NEEDED, *forwarded}}
+        own, *others = (
+            of_client(fleet.echo(f"{word}-{number}").last["headers"]) for number in (1, 2, 3)
+        )
+        assert own == headers
+        assert others == [crossing, crossing]
+
+    def test_a_cloud_that_lets_nobody_in_is_reported(self, fleet: Fleet, front: int) -> None:
+        fleet.echo("sensor-2").raw = LISTED % 2
+        response = ask(front, "/sensor/readings", "{sensor: cloud-2 & strict}")
+
+        assert [item["scopeway:cloud"] for item in response.json] == ["cloud-2"]
+        assert "strict;status=403;cause=policy" in response.headers["x-scopeway-report"]
 
 
 class TestPolicy:
