@@ -96,7 +96,9 @@ def faults() -> None:
     with world(1000, 5, refusing=50, hanging=50) as made:
         for case in ("first use", "warm"):
             found = made.get(headers={"X-Scope-Deadline": str(DEADLINE)})
-            causes = Counter(each["cause"] for each in found.report["failed"])
+            failed = found.report["failed"]
+            assert {each["cloud"] for each in failed} == made.failing, failed
+            causes = Counter(each["cause"] for each in failed)
             case = f"5 % refuse, 5 % hang, deadline {DEADLINE} s, {case}"
             report.value(f"{case}: answered", found.report["answered"], "clouds")
             for cause, number in sorted(causes.items()):

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from fixtures import LABELS, Stack, at, manifest
 
+from harness.collector import start_collector
 from harness.http import send
 from harness.identities import TRUST_DOMAIN, Identities
 from harness.ports import free_port, free_ports, listens
@@ -65,6 +66,8 @@ class World:
     collector: Process
     clouds: int
     items: int
+    failing: frozenset[str]
+    """Clouds that refuse connections or hang."""
     processes: dict[str, Process] = field(default_factory=dict)
     """Those whose cost is measured, by name."""
 
@@ -127,16 +130,19 @@ def world(
             stack.identities = Identities(stack.folder)
         upstream, port = _upstream(stack, items, page)
         serve = stack.serve()
-        direct = [_direct(number, clouds, port, refusing, hanging) for number in range(clouds)]
+        refuse = {number * (clouds // refusing) for number in range(refusing)}
+        hang = {number * (clouds // hanging) + 1 for number in range(hanging)}
+        direct = [_direct(number, port, refuse, hang) for number in range(clouds)]
         target = _through_peer(stack, clouds, port) if peers else None
         stack.put(*(_peers(clouds, target) if target else direct))
         sockets = stack.folder / "sockets"
         sockets.mkdir(mode=0o750)
         home = {"endpoints": [at(port)], "path": "/home"}
         site = stack.site("cloud-1", collector=sockets, services={"image": home, "identity": home})
-        collector = _collector(stack, sockets, options)
+        collector = start_collector("cloud-1", sockets, *options)
         assert site.front
-        made = World(stack, site.front.port, upstream, port, collector, clouds, items)
+        failing = frozenset(f"edge-{number}" for number in refuse | hang)
+        made = World(stack, site.front.port, upstream, port, collector, clouds, items, failing)
         made.processes = {
             "collector": collector,
             "Envoy": stack.envoys["cloud-1"],
@@ -151,13 +157,10 @@ def world(
             upstream.kill()
 
 
-def _direct(number: int, clouds: int, port: int, refusing: int, hanging: int) -> Cloud:
-    """Return one of the clouds; those that fail are spread evenly."""
-    place, path = at(port), f"/c{number}"
-    if refusing and number % (clouds // refusing) == 0:
-        place = at(free_port())
-    elif hanging and number % (clouds // hanging) == 1:
-        path = "/hangs"
+def _direct(number: int, port: int, refuse: set[int], hang: set[int]) -> Cloud:
+    """Return one of the clouds."""
+    place = at(free_port() if number in refuse else port)
+    path = "/hangs" if number in hang else f"/c{number}"
     image = {"endpoints": [place], "path": path}
     return manifest(f"edge-{number}", _labels(number), services={"image": image}, accept=ACCEPT)
 
@@ -228,11 +231,3 @@ def _upstream(stack: Stack, items: int, page: int) -> tuple[Process, int]:
     process.launch()
     process.wait_until(lambda: process.output_file.read_text().strip(), "the upstream listens")
     return process, int(process.output_file.read_text())
-
-
-def _collector(stack: Stack, sockets: Path, options: tuple[object, ...]) -> Process:
-    command = [sys.executable, "-m", "scopeway.control_plane", "collect", "cloud-1"]
-    process = Process("collect", [*command, "--socket-dir", sockets, *options], stack.folder)
-    process.launch()
-    process.wait_until((sockets / "collector.sock").exists, "the collector listens")
-    return process
