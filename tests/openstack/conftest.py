@@ -54,6 +54,7 @@ def _start(root: Path, environment: Path, supervisor: Supervisor) -> Clouds:
     ]
     sites.register(plane, documents, root / "manifests.yaml")
     envoys = sites.start_envoys(supervisor, plane, made)
+    sites.start_collector(supervisor, made[0])
     openstack.install(supervisor, environment, made)
     openstack.start_services(supervisor, environment, made)
     return Clouds(

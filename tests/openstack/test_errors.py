@@ -58,9 +58,14 @@ def message(answer: Response) -> str:
             "closed does not let cloud-1 use its image service: "
             "none of its accept rules names cloud-1 (HTTP 403)",
         ),
+        (
+            "{glanc:cloud-2}",
+            1,
+            "column 1: no such service: 'glanc'; did you mean 'glance'? (HTTP 400)",
+        ),
         (TOO_LONG, 2, "openstack: error: argument --scope: longer than 2048 bytes"),
     ],
-    ids=["unknown", "no-service", "closed", "too-long"],
+    ids=["unknown", "no-service", "closed", "mistyped-service", "too-long"],
 )
 def test_the_command_prints_one_line_for_a_scope_that_cannot_be_served(
     clouds: Clouds, scope: str, status: int, output: str
@@ -137,11 +142,9 @@ def test_the_command_prints_one_line_for_an_identity_that_is_not_honoured(clouds
             400,
             "column 13: '*' takes no '&': bind each service by its name",
         ),
-        (
             "{glance: cloud-1 & [region=eu]}",
             501,
             "'&' joins clouds, local and '&[...]' only: [region=eu] is one part",
-        ),
         (TOO_LONG, 400, f"a scope has at most 2048 bytes, this one has {len(TOO_LONG)}"),
     ],
     ids=[

@@ -1,5 +1,7 @@
 """What tests do with real clouds: log in, send requests, run the `openstack` command."""
 
+import os
+import pty
 import subprocess
 import time
 from collections.abc import Iterator
@@ -118,12 +120,16 @@ class Clouds:
             assert time.monotonic() < deadline, f"{name} is still unknown"
             time.sleep(0.05)
 
-    def command(self, *arguments: str, **variables: str) -> tuple[int, str]:
-        """Runs `openstack` at cloud-1; its status and everything it printed."""
+    def command(self, *arguments: str, terminal: bool = False, **variables: str) -> tuple[int, str]:
+        """Runs `openstack` at cloud-1; its status and everything it printed.
+
+        Without a `terminal` for its standard input, `image create` uploads what that has: nothing.
+        """
         settings = {"OS_CLIENT_CONFIG_FILE": str(self.root / "clouds.yaml"), "OS_CLOUD": HOME}
+        ours, theirs = pty.openpty()
         done = subprocess.run(
             [str(self.environment / "bin" / "openstack"), *arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=theirs if terminal else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -131,6 +137,8 @@ class Clouds:
             env=clean_environment(**(settings | variables)),
             check=False,
         )
+        os.close(ours)
+        os.close(theirs)
         return done.returncode, done.stdout.strip()
 
 
