@@ -128,29 +128,34 @@ def _from_header(header: str) -> Report:
 
 def _of_read(members: Mapping[str, Item]) -> Report:
     counts = {key: _count(item.value) for key, item in members.items()}
-    asked = counts["asked"]
+    clouds = members["clouds"].value if "clouds" in members else ()
+    failed = tuple(map(_cloud, clouds)) if isinstance(clouds, tuple) else ()
+    asked = max(counts["asked"], len(failed))
     missing = asked - min(asked, counts["answered"]) if "answered" in counts else 0
-    return Report(asked, min(asked, max(missing, counts.get("failed", 0))))
+    failures = max(missing, counts.get("failed", 0), len(failed))
+    return Report(asked, min(asked, failures), failed)
 
 
 def _of_write(items: list[Item]) -> Report:
     results = []
     more = 0
     for item in items:
-        of = item.parameters
-        if item.value == _MORE and "status" not in of:
-            more = _count(of.get("n"))
-            continue
-        results.append(
-            CloudResult(
-                cloud=_text(item.value),
-                status=_status(of.get("status")),
-                cause=_text(of.get("cause")),
-                reason=_text(of.get("reason")),
-                id=_text(of.get("id")),
-            )
-        )
+        if item.value == _MORE and "status" not in item.parameters:
+            more = _count(item.parameters.get("n"))
+        else:
+            results.append(_cloud(item))
     return Report(len(results) + more, results=tuple(results))
+
+
+def _cloud(item: Item) -> CloudResult:
+    of = item.parameters
+    return CloudResult(
+        cloud=_text(item.value),
+        status=_status(of.get("status")),
+        cause=_text(of.get("cause")),
+        reason=_text(of.get("reason")),
+        id=_text(of.get("id")),
+    )
 
 
 def _text(found: object) -> str:

@@ -1,7 +1,7 @@
 """Structured field values of HTTP (RFC 9651), as far as `X-Scopeway-Report` needs them.
 
-Reads dictionaries and lists of items with parameters. Refuses inner lists, dates and byte
-sequences. The time is linear in the length, which the caller has to limit.
+Reads dictionaries and lists. Refuses dates and byte sequences. The time is linear in the length,
+which the caller has to limit.
 """
 
 import re
@@ -31,9 +31,9 @@ class InvalidField(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A value with its parameters."""
+    """A value or an inner list, with its parameters."""
 
-    value: Value
+    value: "Value | tuple[Item, ...]"
     parameters: Mapping[str, Value]
 
 
@@ -41,13 +41,13 @@ def parse_list(text: str) -> list[Item]:
     """Parse a list, for instance `a;status=201, b;status=503`.
 
     Raises:
-        InvalidField: The text is not a list of items.
+        InvalidField: The text is not a list.
     """
     text = text.strip(" ")
     items: list[Item] = []
     at = 0
     while text:
-        item, at = _item(text, at)
+        item, at = _member(text, at)
         items.append(item)
         if at == len(text):
             break
@@ -56,10 +56,10 @@ def parse_list(text: str) -> list[Item]:
 
 
 def parse_dictionary(text: str) -> dict[str, Item]:
-    """Parse a dictionary, for instance `asked=40, answered=38`.
+    """Parse a dictionary, for instance `asked=40, clouds=(b;status=503 c)`.
 
     Raises:
-        InvalidField: The text is not a dictionary of items.
+        InvalidField: The text is not a dictionary.
     """
     text = text.strip(" ")
     members: dict[str, Item] = {}
@@ -67,7 +67,7 @@ def parse_dictionary(text: str) -> dict[str, Item]:
     while text:
         key, at = _key(text, at)
         if text.startswith("=", at):
-            members[key], at = _item(text, at + 1)
+            members[key], at = _member(text, at + 1)
         else:
             parameters, at = _parameters(text, at)
             members[key] = Item(True, parameters)
@@ -84,6 +84,21 @@ def _after_comma(text: str, at: int) -> int:
     return comma.end()
 
 
+def _member(text: str, at: int) -> tuple[Item, int]:
+    if not text.startswith("(", at):
+        return _item(text, at)
+    items: list[Item] = []
+    at = _behind_spaces(text, at + 1)
+    while not text.startswith(")", at):
+        item, end = _item(text, at)
+        items.append(item)
+        at = _behind_spaces(text, end)
+        if at == end and not text.startswith(")", at):
+            raise InvalidField(f"a space or ')' is missing at character {at + 1}")
+    parameters, at = _parameters(text, at + 1)
+    return Item(tuple(items), parameters), at
+
+
 def _item(text: str, at: int) -> tuple[Item, int]:
     value, at = _value(text, at)
     parameters, at = _parameters(text, at)
@@ -93,13 +108,17 @@ def _item(text: str, at: int) -> tuple[Item, int]:
 def _parameters(text: str, at: int) -> tuple[dict[str, Value], int]:
     parameters: dict[str, Value] = {}
     while text.startswith(";", at):
-        spaces = _SPACES.match(text, at + 1)
-        assert spaces is not None, "it matches nothing at all, too"
-        key, at = _key(text, spaces.end())
+        key, at = _key(text, _behind_spaces(text, at + 1))
         parameters[key] = True
         if text.startswith("=", at):
             parameters[key], at = _value(text, at + 1)
     return parameters, at
+
+
+def _behind_spaces(text: str, at: int) -> int:
+    spaces = _SPACES.match(text, at)
+    assert spaces is not None, "it matches no spaces, too"
+    return spaces.end()
 
 
 def _key(text: str, at: int) -> tuple[str, int]:

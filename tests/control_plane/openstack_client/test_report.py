@@ -60,6 +60,12 @@ def test_the_header_counts_the_clouds_of_a_read() -> None:
     assert read_report("asked=1001", None) == Report(1001)
 
 
+def test_the_header_names_the_clouds_that_failed_if_the_body_cannot() -> None:
+    header = "asked=3, answered=1, failed=2, clouds=(b;status=503;cause=unreachable)"
+
+    assert read_report(header, b"[]") == Report(3, 2, (CloudResult("b", 503, "unreachable"),))
+
+
 def test_the_header_has_each_cloud_of_a_write_or_the_first_ones() -> None:
     assert read_report(
         'a;status=201;id="4f", "9b";status=503;reason="no", more;n=6', None
@@ -98,7 +104,9 @@ def test_a_report_that_is_too_long_is_not_parsed() -> None:
         read_report("asked=1" + " " * MAX_HEADER, None)
 
 
-@pytest.mark.parametrize("header", ["asked", "a;status=", "asked=1;", "{}", "\x1b[2J", "asked=(1)"])
+@pytest.mark.parametrize(
+    "header", ["asked", "a;status=", "asked=1;", "{}", "\x1b[2J", "asked=1, clouds=(b"]
+)
 def test_a_header_of_an_unknown_form_is_reported(header: str) -> None:
     if header == "asked":  # a list of one cloud
         assert read_report(header, None).asked == 1
