@@ -142,9 +142,11 @@ def test_the_command_prints_one_line_for_an_identity_that_is_not_honoured(clouds
             400,
             "column 13: '*' takes no '&': bind each service by its name",
         ),
+        (
             "{glance: cloud-1 & [region=eu]}",
             501,
             "'&' joins clouds, local and '&[...]' only: [region=eu] is one part",
+        ),
         (TOO_LONG, 400, f"a scope has at most 2048 bytes, this one has {len(TOO_LONG)}"),
     ],
     ids=[

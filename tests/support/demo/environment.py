@@ -93,13 +93,15 @@ def start_scopeway(
     """
     with screen.task("etcd and the control plane"):
         plane = sites.start_control_plane(supervisor, root)
-    with screen.task("three clouds in etcd, an Envoy at each, mutual TLS, a policy of each cloud"):
+    with screen.task("three clouds in etcd, at each an Envoy and a collector, policy, mutual TLS"):
         names = [site.name for site in clouds]
         documents = [
             sites.manifest(site, [name for name in names if name != site.name]) for site in clouds
         ]
         sites.register(plane, documents, root / "manifests.yaml")
         envoys = sites.start_envoys(supervisor, plane, clouds)
+        for site in clouds:
+            sites.start_collector(supervisor, site)
     return plane, envoys
 
 

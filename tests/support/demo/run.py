@@ -47,6 +47,7 @@ SMALL = Demo(
     next_commands=(
         f'openstack image list --scope "{SCOPE}"',
         'openstack image list --scope "{glance:cloud-2 | cloud-3}"',
+        'openstack image list --scope "{glance: cloud-1 & cloud-2 & cloud-3}"',
         f'scopeway explain --from cloud-1 --scope "{SCOPE}" image',
         "scopeway cloud list",
         "scopeway status --watch",

@@ -1,5 +1,6 @@
-"""The five steps of the demo: each shows something and fails unless it is as it should be."""
+"""The six steps of the demo: each shows something and fails unless it is as it should be."""
 
+import json
 import threading
 import time
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from demo.trace import AccessLogs, Hop
 from harness.http import request
 
 SCOPE = "{keystone:cloud-1;glance:cloud-3}"
+ALL = "{glance: cloud-1 & cloud-2 & cloud-3}"
 NEW_CLOUD = "cloud-9"
 LENDER = "cloud-2"
 """The cloud whose services `NEW_CLOUD` points at."""
@@ -24,7 +26,7 @@ LONGEST_WAIT_SECONDS = 30.0
 
 
 def tell(stage: Stage, screen: Screen) -> None:
-    """Runs the five steps.
+    """Runs the six steps.
 
     Raises:
         DemoError: an answer wasn't the expected one.
@@ -44,11 +46,15 @@ def tell(stage: Stage, screen: Screen) -> None:
     with screen.step(f"4. A cloud that nobody knows, and then somebody registers it: {NEW_CLOUD}"):
         _new_cloud(stage, screen)
         logs.news()
-    with screen.step("5. The first that works: cloud-2's Glance is dead"):
+    with screen.step("5. All of them at once: one listing of three clouds"):
+        _all_at_once(stage, screen)
+        logs.news()
+    with screen.step("6. The first that works, and what is left of all: cloud-2's Glance is dead"):
         stage.supervisor.stop(stage.services["glance-cloud-2"])
         screen.say("(stopped: Glance of cloud-2)")
         _list_images(stage, screen, "--scope", "{glance:cloud-2 | cloud-3}", expected="cirros")
         _show_trace(screen, logs)
+        _all_but_one(stage, screen)
 
 
 def _list_images(stage: Stage, screen: Screen, *arguments: str, expected: str | None) -> None:
@@ -56,6 +62,32 @@ def _list_images(stage: Stage, screen: Screen, *arguments: str, expected: str | 
     result = commands.openstack(stage, screen, "image", "list", *arguments)
     _expect(result.status == 0, f"`image list` ended with status {result.status}")
     _expect_images(result.output, expected)
+
+
+def _all_at_once(stage: Stage, screen: Screen) -> None:
+    result = commands.openstack(stage, screen, "image", "list", "--scope", ALL)
+    _expect(result.status == 0, f"`image list` ended with status {result.status}")
+    for image in IMAGES.values():
+        _expect(image in result.output, f"{image!r} is not in the list")
+    screen.say("which cloud has which, as the API says it:")
+    front = stage.sites[0].front_url
+    token = log_in(f"{front}/identity/v3", user=MEMBER, project=PROJECT)
+    headers = {"X-Auth-Token": token, "X-Scope": ALL}
+    answer = commands.fetch(f"{front}/image/v2/images", headers, screen)
+    found = {str(image["name"]): image["scopeway:cloud"] for image in _images(answer)}
+    screen.output(", ".join(f"{name}: {cloud}" for name, cloud in sorted(found.items())))
+    _expect(found == {image: cloud for cloud, image in IMAGES.items()}, f"it says {found}")
+    screen.output(f"report: {json.dumps(answer['scopeway:report'])}")
+
+
+def _all_but_one(stage: Stage, screen: Screen) -> None:
+    result = commands.openstack(stage, screen, "image", "list", "--scope", ALL)
+    _expect(result.status == 0, f"`image list` ended with status {result.status}")
+    _expect("cirros" in result.output, "'cirros' is not in the list")
+    _expect("1 of 3 clouds did not answer: cloud-2" in result.output, "cloud-2 is not missed")
+    strict = ("--scope", ALL, "--scope-require", "all")
+    result = commands.openstack(stage, screen, "image", "list", *strict)
+    _expect(result.status != 0, "with `--scope-require all`, `image list` did not fail")
 
 
 def _plain_clients(stage: Stage, screen: Screen) -> None:
@@ -130,11 +162,15 @@ def _show_trace(screen: Screen, logs: AccessLogs) -> list[Hop]:
 
 
 def _show_names(screen: Screen, answer: dict[str, object]) -> None:
-    images = answer.get("images")
-    _expect(isinstance(images, list), f"no list of images in {answer}")
-    names = [str(image["name"]) for image in images] if isinstance(images, list) else []
+    names = [str(image["name"]) for image in _images(answer)]
     screen.output(f"images: {', '.join(names)}")
     _expect(names == ["cirros"], f"the images are {names}, not ['cirros']")
+
+
+def _images(answer: dict[str, object]) -> list[dict[str, object]]:
+    images = answer.get("images")
+    _expect(isinstance(images, list), f"no list of images in {answer}")
+    return images if isinstance(images, list) else []
 
 
 def _expect_images(output: str, expected: str | None) -> None:

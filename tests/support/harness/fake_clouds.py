@@ -106,7 +106,7 @@ class FakeClouds:
     under_way: int = 0
     most_under_way: int = 0
     connections: int = 0
-    _serving: set[asyncio.Task[None]] = field(default_factory=set)
+    _serving: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
 
     def asked(self) -> list[str]:
         """Return the clouds that got a request, in order."""
@@ -129,20 +129,22 @@ class FakeClouds:
         self.connections += 1
         task = asyncio.current_task()
         assert task is not None
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        self._serving[task] = writer
         try:
             await self._serve(reader, writer)
         finally:
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()
+            del self._serving[task]
 
     async def stop(self) -> None:
-        """Close all connections."""
-        for task in self._serving:
+        """Close all connections, also those whose other side reads nothing."""
+        serving = dict(self._serving)
+        for task, writer in serving.items():
+            writer.transport.abort()
             task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.gather(*serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # a cancelled task of a stream is an error for asyncio; `stop` cancels it
