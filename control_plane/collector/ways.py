@@ -71,7 +71,7 @@ def _exclusive(request: FanoutRequest, wanted: ServiceList | None) -> Way:
 
 
 def _check_write(request: FanoutRequest) -> None:
-    """Refuse writes to clouds that nobody has counted, and uploads."""
+    """Refuse writes to clouds that nobody has counted."""
     if request.clouds > MAX_WRITES:
         raise Refused(
             400,
@@ -83,8 +83,6 @@ def _check_write(request: FanoutRequest) -> None:
             f"{request.method} to clouds that labels select needs 'X-Scope-Require: all', or "
             "the names of the clouds",
         )
-    if request.service == "image" and request.method == "PUT" and request.path.endswith("/file"):
-        raise Refused(413, UPLOAD)
 
 
 def _check_json(request: FanoutRequest, parameters: dict[str, str]) -> None:

@@ -27,8 +27,8 @@ IMAGES = {"cloud-1": "alpine", "cloud-2": "debian", "cloud-999": "cirros"}
 IMAGE_BYTES = 8192
 KEPT = Path(".scopeway/openstack/saved")
 """The saved state, in the working folder."""
-FLAVOR = {"name": "m1.small", "vcpus": 1, "ram": 512, "disk": 1}
-"""In every cloud."""
+FLAVOR = {"name": "m1.small", "id": "m1-small", "vcpus": 1, "ram": 512, "disk": 1}
+"""In every cloud, with one id, so that a listing of all clouds has it once."""
 NETWORK = "shared"
 """In every cloud, for all projects; the only one, so servers get a port in it unasked."""
 

@@ -8,7 +8,7 @@ step is a function that needs nothing but the running clouds and the servers tha
 from demo import commands
 from demo.console import Screen
 from demo.environment import Stage
-from demo.full import big_image, measurements, sdk, volumes
+from demo.full import all_at_once, big_image, measurements, sdk, volumes
 from demo.full.environment import IMAGES
 from demo.full.scenario import FIELDS, Scene, expect
 from demo.trace import Hop
@@ -50,6 +50,8 @@ def tell(stage: Stage, screen: Screen) -> None:
         share(scene)
     with screen.step("7. openstacksdk alone, without our plug-in"):
         sdk.tell(scene)
+    with screen.step("8. All of them at once: images and servers of several clouds"):
+        all_at_once.tell(scene)
     with screen.step("And volumes: a server at cloud-1, its disk in cloud-2's Cinder"):
         volumes.tell(scene)
     with screen.step("What it costs"):
