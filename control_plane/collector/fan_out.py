@@ -196,9 +196,8 @@ class FanOut:
             self._account,
             head_only=asked.method == "HEAD",
             limit=asked.limit,
-            seconds=min(self._limits.cloud_seconds, max(self._left, 0))
-            if request.is_read
-            else None,
+            # the request's own time ends it in `_time_is_over`
+            seconds=self._limits.cloud_seconds if request.is_read else None,
             fresh=not request.is_read,
             on_done=self._done,
             on_head=self._head if asked.heads else None,

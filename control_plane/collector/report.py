@@ -47,6 +47,7 @@ _MISSING_REASONS: Final = {
     "no-service": "this cloud does not offer the service",
     "policy": "the policy of this cloud does not allow the request",
     "cordoned": "this cloud is cordoned",
+    "unreachable": "this site has no way to the cloud",
 }
 _encode = msgspec.json.Encoder().encode
 _NOT_IN_A_STRING = re.compile(r"[^ !#-\[\]-~]")

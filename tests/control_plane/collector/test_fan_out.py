@@ -242,3 +242,12 @@ async def test_the_token_of_a_sub_request_names_its_cloud_alone() -> None:
     assert found["a"]["x-scopeway-fanout"] == "2"
     assert found["a"]["accept-encoding"] == "identity"
     assert {"x-scopeway-members", "x-scopeway-operator"}.isdisjoint(found["a"])
+
+
+async def test_connections_that_are_kept_are_limited() -> None:
+    async with collector_site(idle=1) as site:
+        site.clouds.behaviours = dict.fromkeys("abc", images("1"))
+        await site.client.ask("/v2/images", ["a", "b", "c"])
+        kept = site.collector.client.idle
+
+    assert kept == 1

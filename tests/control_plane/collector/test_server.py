@@ -279,3 +279,16 @@ def test_a_folder_that_is_not_safe_is_refused(tmp_path: Path, make: str) -> None
     assert make in str(error.value)
     with suppress(FileNotFoundError):
         assert (folder / "collector.sock").read_text() == ""
+
+
+@pytest.mark.asyncio
+async def test_connections_to_a_collector_are_limited() -> None:
+    async with collector_site(connections=1) as site:
+        site.clouds.behaviours["a"] = images("1")
+        reader, writer = await site.client.send("/v2/images", fan_out_headers(["a"]))
+        first = await site.client.receive(reader)
+        second = await site.client.ask("/v2/images", ["a"])
+        writer.close()
+
+    assert first.status == 200
+    assert second == Response()

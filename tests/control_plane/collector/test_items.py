@@ -1,0 +1,102 @@
+"""Pages and items of one cloud."""
+
+import json
+
+import pytest
+
+from scopeway.control_plane.collector import items
+from scopeway.control_plane.collector.items import Malformed, SeenIds, read_page
+from scopeway.control_plane.collector.service_lists import ServiceList
+
+IMAGES = ServiceList(key="images", id="id")
+
+
+def page(*members: object, **more: object) -> bytes:
+    return json.dumps({"images": list(members), **more}).encode()
+
+
+def nested(levels: int) -> object:
+    return json.loads('{"a":' * levels + "1" + "}" * levels)
+
+
+def checked(body: bytes) -> list[bytes]:
+    found = read_page(body, IMAGES)
+    found.check()
+    return list(found.named("a"))
+
+
+@pytest.mark.parametrize(
+    ("inside", "beyond"),
+    [
+        (
+            page(*[{"text": "x" * 40}] * items.MAX_ITEMS),
+            page(*[{"text": "x" * 40}] * (items.MAX_ITEMS + 1)),
+        ),
+        (page({"a": "x" * (items.MAX_ITEM - 9)}), page({"a": "x" * (items.MAX_ITEM - 8)})),
+        (
+            b'{"images": [{"\\u0061": "%b"}]}' % (b"x" * (items.MAX_REWRITTEN - 14)),
+            b'{"images": [{"\\u0061": "%b"}]}' % (b"x" * (items.MAX_REWRITTEN - 12)),
+        ),
+        (page(nested(items.MAX_DEPTH)), page(nested(items.MAX_DEPTH + 1))),
+        (
+            b'{"images": [{"a": %b}]}' % (b"1" * items.MAX_DIGITS),
+            b'{"images": [{"a": %b}]}' % (b"1" * (items.MAX_DIGITS + 1)),
+        ),
+        (b'{"images": [{"a": 1e299}]}', b'{"images": [{"a": 1e309}]}'),
+    ],
+    ids=["items", "bytes", "escapes", "levels", "digits", "exponent"],
+)
+def test_a_page_beyond_a_limit_is_malformed(inside: bytes, beyond: bytes) -> None:
+    assert checked(inside)
+    with pytest.raises(Malformed):
+        checked(beyond)
+
+
+def test_text_that_looks_like_nesting_or_numbers_is_text() -> None:
+    item = {"a": "[" * 500 + '"\\', "b": "9" * 400, "c": "1e999", "d": ": 1e999, "}
+
+    (found,) = checked(page(item))
+
+    assert json.loads(found) == {"scopeway:cloud": "a", **item}
+
+
+@pytest.mark.parametrize(
+    ("item", "named"),
+    [
+        (b"{}", b'{"scopeway:cloud": "a"}'),
+        (b"{ }", b'{"scopeway:cloud": "a"}'),
+        (b'{ "id": 1}', b'{"scopeway:cloud": "a",  "id": 1}'),
+        (b'{"id": 1.50}', b'{"scopeway:cloud": "a", "id": 1.50}'),
+    ],
+)
+def test_an_item_stays_as_it_came_behind_its_cloud(item: bytes, named: bytes) -> None:
+    assert checked(b'{"images": [ %b ]}' % item) == [named]
+
+
+@pytest.mark.parametrize(
+    ("more", "marker"),
+    [
+        ({"next": "/v2/images?marker=5&limit=1"}, "5"),
+        ({"next": None}, None),
+        ({"next": 5}, None),
+        ({"images_links": [{"rel": "previous", "href": "?marker=1"}]}, None),
+        ({"images_links": [{"rel": "next", "href": "http://a/?x=1&marker=a%20b"}]}, "a b"),
+        ({"links": [{"rel": "next", "href": "?marker=7"}]}, "7"),
+        ({"first": "/v2/images?marker=1"}, None),
+    ],
+)
+def test_the_marker_of_the_next_page_is_in_its_link(
+    more: dict[str, object], marker: str | None
+) -> None:
+    assert read_page(page(**more), IMAGES).next_marker == marker
+
+
+def test_ids_are_remembered_through_the_growth_of_their_table() -> None:
+    seen = SeenIds()
+    for number in range(5_000):
+        if seen.is_full:
+            seen.grow()
+        assert seen.add(b"%d" % number)
+
+    assert not any(seen.add(b"%d" % number) for number in range(4_999))
+    assert seen.size == 8 * 16_384
