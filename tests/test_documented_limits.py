@@ -14,7 +14,19 @@ from scopeway.control_plane.clouds import limits
 from scopeway.control_plane.clouds.caller_limits import DEFAULT
 from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS
 from scopeway.control_plane.clouds.validators import AT_ONCE_RANGE, PER_SECOND_RANGE
-from scopeway.control_plane.collector import validation_cache, validations
+from scopeway.control_plane.collector import client as collector_client
+from scopeway.control_plane.collector import (
+    items,
+    places,
+    report,
+    request,
+    server,
+    union,
+    validation_cache,
+    validations,
+    ways,
+)
+from scopeway.control_plane.collector import limits as collector_limits
 from scopeway.control_plane.planner import fanout
 from scopeway.control_plane.planner.caller_classes import MAX_LOOKED_AT
 from scopeway.control_plane.planner.grants import MAX_GRANTS
@@ -79,7 +91,7 @@ LIMITS = dict(re.findall(r"^\| (.+?) \| (.+?) \| ", PAGE.replace(r"\|", "or"), r
 NUMBER = re.compile(r"(\d[\d,]*)(?: (Ki|Mi|KiB|MiB|GiB)\b)?")
 UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
-ONE, SOURCE = Limits(), SourceLimits()
+ONE, SOURCE, COLLECTOR = Limits(), SourceLimits(), collector_limits.Limits()
 
 
 def constant(file: str, name: str) -> int:
@@ -109,6 +121,63 @@ def bootstrap() -> Any:
 
 
 EXPECTED: dict[str, list[float]] = {
+    "requests for several clouds under way at a collector; of one token; of one client's address": [
+        COLLECTOR.requests,
+        COLLECTOR.requests_of_token,
+        COLLECTOR.requests_of_address,
+    ],
+    "sub-requests under way for one of these requests (`--concurrency`); for all": [
+        COLLECTOR.at_once,
+        COLLECTOR.all_at_once,
+    ],
+    "connections to a collector; connections that it keeps to its Envoy": [
+        COLLECTOR.connections,
+        COLLECTOR.idle,
+    ],
+    "seconds until a cloud has answered a read (`--cloud-seconds`)": [COLLECTOR.cloud_seconds],
+    "seconds that a read waits for all of its clouds (`--deadline`); what "
+    "`X-Scope-Deadline` may say": [COLLECTOR.seconds, request.MAX_DEADLINE],
+    "seconds in which a collector's client takes nothing of its answer": [
+        COLLECTOR.stalled_seconds
+    ],
+    "seconds until all of a request has come to a collector": [COLLECTOR.body_seconds],
+    "bytes of the head of a request to a collector; its headers": [
+        COLLECTOR.request_head,
+        server.MAX_HEADERS,
+    ],
+    "bytes of the body of a request for several clouds; of all of them": [
+        ways.MAX_BODY,
+        COLLECTOR.bodies,
+    ],
+    "clouds in each of the lists that a collector is sent": [request.MAX_MEMBERS],
+    "bytes of a cloud's answer to a list; of its head; its headers; interim answers before it": [
+        COLLECTOR.page,
+        COLLECTOR.head,
+        collector_client.MAX_HEADERS,
+        collector_client.MAX_INTERIM,
+    ],
+    "items of a cloud's page; bytes of an item; of one with escapes in it; levels of "
+    "nesting; digits of a number": [
+        items.MAX_ITEMS,
+        items.MAX_ITEM,
+        items.MAX_REWRITTEN,
+        items.MAX_DEPTH,
+        items.MAX_DIGITS,
+    ],
+    "bytes of answers that a collector has not passed on; of one page besides": [
+        COLLECTOR.bytes,
+        COLLECTOR.page,
+    ],
+    "bytes that requests at a collector keep until they end; that one of them keeps": [
+        COLLECTOR.kept,
+        COLLECTOR.kept_of_request,
+    ],
+    "bytes of an answer that is held back until all clouds have answered": [union.HELD_BACK],
+    "places of resources that a collector remembers": [places.MAX_PLACES],
+    "bytes of the header `X-Scopeway-Report`; characters of a reason": [
+        report.MAX_HEADER,
+        report.MAX_REASON,
+    ],
     "bytes of a scope": [text.MAX_BYTES],
     "bindings of a scope": [],
     "clouds and labels of an expression": [text.MAX_ATOMS],
