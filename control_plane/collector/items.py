@@ -58,6 +58,7 @@ _items = msgspec.json.Decoder(list[Raw])
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _links = msgspec.json.Decoder(list[_Link])
 _encode = msgspec.json.Encoder().encode
+_QUOTE: Final = ord('"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +79,27 @@ class CloudPage:
         Raises:
             Malformed: An item is no object, or `named` cannot write it.
         """
-        for item in self.items:
-            if len(memoryview(item)) > MAX_ITEM:
-                raise Malformed(f"an item has more than {MAX_ITEM} bytes")
-            check_item(bytes(item), suspicious=self.suspicious)
+        if len(self.array) > MAX_ITEM:
+            for item in self.items:
+                if len(memoryview(item)) > MAX_ITEM:
+                    raise Malformed(f"an item has more than {MAX_ITEM} bytes")
+        suspicious = self.suspicious
+        for raw in map(bytes, self.items):
+            check_item(raw, suspicious)
 
     def named(self, cloud: str) -> Iterator[bytes]:
         """Yield each item, its cloud first, after `check`."""
         first = cloud_field(cloud)
-        for item in self.items:
-            yield named(bytes(item), first, suspicious=self.suspicious)
+        if self.suspicious:
+            for item in self.items:
+                yield named(bytes(item), first, suspicious=True)
+            return
+        begin = first + b", "
+        for raw in map(bytes, self.items):
+            if raw[1] == _QUOTE:
+                yield begin + raw[1:]
+            else:
+                yield named(raw, first, suspicious=False)
 
 
 def read_page(body: bytes | bytearray, wanted: ServiceList) -> CloudPage:
@@ -142,7 +154,7 @@ def named(item: bytes, first: bytes, *, suspicious: bool) -> bytes:
     return first + b"}"
 
 
-def check_item(item: bytes, *, suspicious: bool) -> None:
+def check_item(item: bytes, suspicious: bool) -> None:
     """Check an item before any item of its page is passed on.
 
     Raises:

@@ -1,11 +1,15 @@
 """What a collector counts."""
 
+import re
+from pathlib import Path
+
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from harness.collector_site import collector_site
 from harness.fake_clouds import images, json_answer
 from scopeway.control_plane.collector.metrics import CollectorMetrics
+from scopeway.control_plane.collector.stats import RequestStats, Snapshot
 
 
 @pytest.mark.asyncio
@@ -30,3 +34,32 @@ async def test_requests_and_sub_requests_are_counted_by_what_became_of_them() ->
         "scopeway_collector_request_seconds_count 3.0",
         "scopeway_collector_held_bytes 0.0",
     } <= found
+
+
+def test_the_page_of_the_collector_names_every_metric() -> None:
+    text = (Path(__file__).parents[3] / "docs/fan-out.md").read_text()
+    nothing = Snapshot(
+        requests=RequestStats(),
+        under_way=0,
+        asked=0,
+        answered=0,
+        retried=0,
+        cancelled=0,
+        failed={},
+        sub_requests_under_way=0,
+        answer_bytes=0,
+        held_bytes=0,
+        held_bytes_max=0,
+    )
+    families = CollectorMetrics(lambda: nothing).collect()
+    names = {each.name + ("_total" if each.type == "counter" else "") for each in families}
+    rows = re.findall(r"^\| (`scopeway_collector_.+?) \|", text, re.MULTILINE)
+    documented = set()
+    for row in rows:
+        first, *others = re.findall(r"`([\w…]+)", row)
+        documented.add(first)
+        for each in others:
+            # `…_b` continues the name before it, from the part that both have on
+            documented |= {name for name in names if name.endswith(each.removeprefix("…"))}
+
+    assert documented == names
