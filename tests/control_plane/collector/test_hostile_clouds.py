@@ -135,6 +135,18 @@ async def test_bytes_behind_an_answer_are_not_the_answer_of_another_cloud() -> N
         response = await site.client.ask("/v2/images", ["hostile", "honest"])
 
     assert [each["id"] for each in response.json()["images"]] == ["1"]
+    assert site.clouds.connections == 2  # the first one is not used again
+
+
+@pytest.mark.parametrize(("number", "failed"), [(16, 0), (17, 1)])
+async def test_interim_answers_are_passed_over_up_to_their_limit(number: int, failed: int) -> None:
+    interim = b"HTTP/1.1 103 Early Hints\r\nx-a: b\r\n\r\n" * number
+    final = b'HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{"images": []}'
+    async with collector_site() as site:
+        site.clouds.behaviours = {"a": raw(interim + final), "b": images("1")}
+        response = await site.client.ask("/v2/images", ["a", "b"])
+
+    assert len(response.report["failed"]) == failed
 
 
 async def test_texts_of_a_cloud_are_cut_and_keep_to_one_line_of_a_report() -> None:

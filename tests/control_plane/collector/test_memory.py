@@ -61,8 +61,9 @@ async def test_the_memory_of_a_collector_is_bounded_whatever_clouds_answer(
         async with fake_clouds(Path(folder)) as fakes:
             fakes.behaviours = dict.fromkeys(names, answer(body))
             command = [sys.executable, "-m", "scopeway.control_plane", "collect", "home"]
+            command += ["--log-level", "error"]
             process = subprocess.Popen(  # noqa: ASYNC220 - it starts at once
-                [*command, "--socket-dir", folder, "--log-level", "error"]
+                [*command, "--socket-dir", folder, "--cloud-seconds", "300", "--deadline", "300"]
             )
             try:
                 client = CollectorClient(Path(folder) / "collector.sock")

@@ -51,7 +51,7 @@ async def test_it_is_not_found_where_each_cloud_has_said_so() -> None:
 
 @pytest.mark.parametrize("other", [NO_WAY, silence, json_answer({}, 500)])
 async def test_it_is_not_known_where_one_cloud_could_not_say(other: object) -> None:
-    async with collector_site(cloud_seconds=0.1) as site:
+    async with collector_site(cloud_seconds=1) as site:
         site.clouds.behaviours = {"a": NOT_THERE, "b": other}  # type: ignore[dict-item]
         response = await site.client.ask(f"/v2/images/{ID}", ["a", "b"])
 

@@ -67,7 +67,7 @@ async def test_what_does_not_answer_is_in_the_report_with_its_cause() -> None:
     rejected = {"x-scopeway-rejected": "true"}
     error = {"error": {"message": "no connection"}}
     html = b"<html><h1>403</h1>\n  You are\x07not allowed.<br /><br />"
-    async with collector_site(cloud_seconds=0.1) as site:
+    async with collector_site(cloud_seconds=1) as site:
         site.clouds.behaviours = {
             "a": images("1"),
             "b": json_answer(error, 503, rejected),
