@@ -28,6 +28,7 @@ async def exactly_one(request: FanoutRequest, clouds: FanOut, out: Writer) -> No
                 out.error(409, error_body(409, message, report), report.header())
                 return
             found = head
+            head.keep()
             continue
         await head.collect()
         if answer.status in NOT_THERE and not answer.cause:

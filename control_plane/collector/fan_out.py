@@ -81,6 +81,7 @@ class FanOut:
         self._headed: dict[Exchange, asyncio.Future[None] | None] = {}
         """Exchanges whose head was handed out, and who waits for the rest."""
         self._taken: Exchange | None = None
+        self._kept: Exchange | None = None
         self._wake: asyncio.Future[None] | None = None
         self._closed = False
         budget.open(self._account)
@@ -163,6 +164,10 @@ class FanOut:
         if not exchange.complete:
             done = self._headed[exchange] = self._client.loop.create_future()
             await done
+
+    def keep_taken(self) -> None:
+        """Keep what was handed out last until it is relayed, or until the end."""
+        self._kept, self._taken = self._taken, None
 
     def drop_others(self, exchange: Exchange) -> None:
         """Reset all but one."""
@@ -338,6 +343,9 @@ class FanOut:
         self._ready.clear()
         if self._taken is not but:
             self._release_taken()
+        if self._kept is not None and self._kept is not but:
+            self._kept.release()
+            self._kept = None
 
     def _close_account(self) -> None:
         self._budget.close(self._account)
@@ -369,6 +377,10 @@ class Head:
         self._clouds = clouds
         self._exchange = exchange
         self.answer = exchange.answer
+
+    def keep(self) -> None:
+        """Keep it while other heads are taken: it is the one to relay, if any is."""
+        self._clouds.keep_taken()
 
     async def collect(self) -> Answer:
         """Return the answer with its body, which is cut off as `too-large` above 64 KiB."""

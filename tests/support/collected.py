@@ -105,6 +105,9 @@ class FakeHead:
     def __init__(self, made: Answer) -> None:
         self.answer = made
 
+    def keep(self) -> None:
+        """Keep it while others are taken."""
+
     async def collect(self) -> Answer:
         """Return the whole answer."""
         return self.answer

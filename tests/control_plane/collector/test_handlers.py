@@ -239,9 +239,12 @@ async def test_a_write_whose_clouds_are_all_missing_is_sent_nowhere() -> None:
 # ---- exactly one
 
 
-async def test_the_body_of_the_only_holder_is_passed_on_when_the_others_have_said_no() -> None:
+@pytest.mark.parametrize("size", [0, 10, 300_000])
+async def test_the_body_of_the_only_holder_is_passed_on_when_the_others_have_said_no(
+    size: int,
+) -> None:
     event = asyncio.Event()
-    body = b"x" * 300_000
+    body = b"x" * size
     async with collector_site() as site:
         site.clouds.behaviours = {
             "a": answer(body, headers={"content-type": "application/octet-stream"}),
@@ -253,6 +256,7 @@ async def test_the_body_of_the_only_holder_is_passed_on_when_the_others_have_sai
         assert not asked.done()
         event.set()
         response = await asked
+        assert (site.collector.budget.held, site.collector.budget.kept) == (0, 0)
     assert (response.status, response.body == body) == (200, True)
     assert response.headers["x-scopeway-served-by"] == "a"
 
@@ -266,6 +270,7 @@ async def test_two_holders_are_a_conflict_and_the_rest_is_reset() -> None:
         }
         response = await site.client.ask("/v2/images/1", ["a", "b", "c"], operator="^")
         await site.clouds.until(lambda: site.clouds.under_way == 0)
+        assert site.collector.budget.held == 0
     assert response.status == 409
     assert response.json()["error"]["message"] == "a and b both have it"
 
