@@ -271,7 +271,9 @@ def collect() -> bytes:
             ),
         )
     ]
-    manager.local_reply_config = local_replies.local_replies(mark_unsent=True)
+    manager.local_reply_config = local_replies.local_replies(
+        mark_unsent=True, mark_unreachable=True
+    )
     return bytes(manager)
 
 

@@ -319,6 +319,8 @@ def collect() -> CollectHost:
     host.request_headers_to_remove.extend(FANOUT_QUESTIONS)
     host.response_headers_to_remove.extend(_FANOUT_HEADERS)
     others = (_plain_http(), other, _no_target())
+    for route in (own, *others[:2]):
+        _believe_peers(route)
     rest = b"".join(field_bytes(_ROUTES, bytes(route)) for route in others)
     return CollectHost(head=bytes(host), own=OwnRoute(fields=bytes(own)), rest=rest)
 
@@ -396,14 +398,19 @@ def loop() -> bytes:
 def dispatch() -> RouteConfiguration:
     """Return the routes of `dispatch`: on to the target of one cloud."""
     forward = _forward()
-    # only clusters of services have that metadata: their claim becomes "false", a peer's stays
-    forward.response_headers_to_remove.remove(names.UNREACHABLE)
-    forward.response_headers_to_add.append(
-        overwrite_existing(names.UNREACHABLE, _metadata("rejected"))
-    )
+    _believe_peers(forward)
     routes = [route for route, _ in _limited(forward, names.DISPATCH)]
     host = _virtual_host([*routes, _no_target()], _negative_headers())
     return RouteConfiguration(name=names.DISPATCH, virtual_hosts=[host])
+
+
+def _believe_peers(route: Route) -> None:
+    """Let through what a peer says of its service: that no connection to it could be made."""
+    # only clusters of services have that metadata: their claim becomes "false", a peer's stays
+    route.response_headers_to_remove.remove(names.UNREACHABLE)
+    route.response_headers_to_add.append(
+        overwrite_existing(names.UNREACHABLE, _metadata("rejected"))
+    )
 
 
 def errors() -> RouteConfiguration:

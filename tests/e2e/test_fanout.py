@@ -281,6 +281,23 @@ class TestCollect:
         assert response.error["message"] == "image@dead cannot be reached: connection refused"
         assert response.headers["x-scopeway-unsent"] == "true"
 
+    def test_a_peer_says_that_its_service_cannot_be_reached_and_no_service_does(
+        self, fleet: Fleet, collector: StubCollector
+    ) -> None:
+        fleet.site("deaf", services={"image": fleet.nobody()}, accept=ANYONE)
+        echo = fleet.echo("glance-a")
+        echo.headers = [("x-scopeway-unreachable", "true"), ("x-scopeway-unsent", "true")]
+        try:
+            claimed = [collector.ask(f"image@{cloud}", method="POST") for cloud in ("a", "deaf")]
+        finally:
+            echo.headers = ()
+
+        assert [each.status for each in claimed] == [200, 503]
+        said = [each.headers.get("x-scopeway-unreachable") for each in claimed]
+        assert said[0] != "true"
+        assert said[1] == "true"
+        assert not any("x-scopeway-unsent" in each.headers for each in claimed)
+
 
 class TestMembersPolicy:
     """A member's peer judges each request, as one of this site."""
