@@ -25,10 +25,8 @@ from scopeway.control_plane.collector.write_results import (
 MAX_ANSWER: Final = 1 << 20
 """Bytes of one cloud's answer to a write."""
 
-NOT_REACHED: Final = "cannot be reached"
-"""In the sentences of Envoys that could not send a request on (translator/local_replies.py)."""
-
-_UNSENT: Final = b"x-scopeway-unsent"
+_NOT_SENT: Final = (b"x-scopeway-unsent", b"x-scopeway-unreachable")
+"""Headers of answers that an Envoy made, since it could not send a request on."""
 _MAX_LOCATION: Final = 2048
 
 
@@ -81,31 +79,27 @@ def _result(answer: Answer, clouds: FanOut, chosen: ChosenId | None) -> tuple[Wr
     identifier = id_in(bytes(answer.body)) if succeeded else None
     if identifier is None and succeeded and chosen is not None:
         identifier = chosen.id
-    reason = "" if succeeded else reason_of(answer)
     location = answer.header(b"location") if not answer.cause else None
     return (
         WriteResult(
             answer.cloud,
             answer.status,
-            reason=reason,
+            reason="" if succeeded else reason_of(answer),
             id=identifier,
             location=location[:_MAX_LOCATION].decode("latin-1") if location else None,
-            unsent=_is_unsent(answer, reason),
+            unsent=_is_unsent(answer),
         ),
         kept,
     )
 
 
-def _is_unsent(answer: Answer, reason: str) -> bool:
-    """Return whether a service surely did not get a request.
+def _is_unsent(answer: Answer) -> bool:
+    """Return whether a service surely did not get a request: an Envoy says so, of it or its peer.
 
-    The header is of the own Envoy. The Envoy of another site says it by its sentence alone, which a
-    service cannot give: it is an answer of Scopeway's (`x-scopeway-rejected`).
+    A service that claims it is not believed (`route_templates.collect`).
     """
-    return (
-        answer.cause == "unreachable"
-        or answer.header(_UNSENT) == b"true"
-        or (answer.is_rejected and NOT_REACHED in reason)
+    return answer.cause == "unreachable" or any(
+        answer.header(each) == b"true" for each in _NOT_SENT
     )
 
 

@@ -37,7 +37,7 @@ def refuses(status: int, message: str = "no", **headers: str) -> Cloud:
 
 def never_reached(location: str, body: bytes) -> Any:
     error = {"error": {"message": "image@b cannot be reached: connection refused"}}
-    return answer(503, error, x_scopeway_rejected="true")
+    return answer(503, error, x_scopeway_rejected="true", x_scopeway_unreachable="true")
 
 
 def results(out: FakeWriter) -> list[tuple[str, int, str]]:
@@ -155,9 +155,13 @@ def test_a_write_that_cannot_leave_the_site_was_sent_nowhere() -> None:
     ("message", "headers", "done"),
     [
         ("the control plane did not answer", {"x_scopeway_unsent": "true"}, "no"),
-        ("image@b cannot be reached: no trusted TLS connection", REJECTED, "no"),
+        ("image@b cannot be reached", {"x_scopeway_unreachable": "true"}, "no"),
+        (
+            "image@b cannot be reached, says a service",
+            {"x_scopeway_unreachable": "false"},
+            "perhaps",
+        ),
         ("no answer from image@b; it may have been carried out, or not", REJECTED, "perhaps"),
-        ("image@b cannot be reached, says a service", {}, "perhaps"),
     ],
 )
 def test_only_an_envoy_knows_that_a_request_was_not_sent(
