@@ -17,6 +17,7 @@ from harness.fake_clouds import (
     raw,
     silence,
 )
+from scopeway.control_plane.collector.writes import MAX_ANSWER
 
 pytestmark = pytest.mark.asyncio
 
@@ -217,6 +218,14 @@ async def test_a_write_that_breaks_off_is_not_repeated(method: str) -> None:
     results = {each["cloud"]: each["done"] for each in response.report["results"]}
     assert (response.status, results) == (500, {"a": "perhaps", "b": "yes"})
     assert "retry-after" not in response.headers
+
+
+async def test_an_answer_to_a_write_that_is_too_large_may_be_a_success() -> None:
+    async with collector_site() as site:
+        site.clouds.behaviours = {"a": create, "b": answer(b"x" * (MAX_ANSWER + 1), 201)}
+        response = await site.client.ask("/v2/images", ["a", "b"], method="POST", body=NEWS)
+    assert [each["done"] for each in response.report["results"]] == ["yes", "perhaps"]
+    assert f"more than {MAX_ANSWER} bytes" in response.json()["error"]["message"]
 
 
 async def test_a_write_to_too_many_clouds_is_sent_nowhere() -> None:
