@@ -16,15 +16,21 @@ from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS
 from scopeway.control_plane.clouds.validators import AT_ONCE_RANGE, PER_SECOND_RANGE
 from scopeway.control_plane.collector import client as collector_client
 from scopeway.control_plane.collector import (
+    cursors,
     items,
+    markers,
+    page,
     places,
     report,
     request,
     server,
+    sort_order,
+    sorted_pages,
     union,
     validation_cache,
     validations,
     ways,
+    writes,
 )
 from scopeway.control_plane.collector import limits as collector_limits
 from scopeway.control_plane.planner import fanout
@@ -174,6 +180,23 @@ EXPECTED: dict[str, list[float]] = {
     ],
     "bytes of an answer that is held back until all clouds have answered": [union.HELD_BACK],
     "places of resources that a collector remembers": [places.MAX_PLACES],
+    "clouds of a sorted page": [markers.MAX_SORTED_CLOUDS],
+    "items of a sorted page, where its service has no limit of its own": [sorted_pages.MAX_PAGE],
+    "bytes that the items of a sorted page need; rounds in which its clouds are asked": [
+        page.MAX_HELD,
+        page.MAX_ROUNDS,
+    ],
+    "sort keys of a list of several clouds; characters of one; of a text to order by": [
+        sort_order.MAX_KEYS,
+        sort_order.MAX_KEY_NAME,
+        sort_order.MAX_TEXT,
+    ],
+    "characters of the marker of a list of several clouds; bytes of each cloud's own": [
+        markers.MAX_MARKER,
+        markers.MAX_CLOUD_MARKER,
+    ],
+    "bytes of the ends of sorted pages that a collector remembers": [cursors.MAX_BYTES],
+    "clouds of a write; bytes of the answer of each": [ways.MAX_WRITES, writes.MAX_ANSWER],
     "bytes of the header `X-Scopeway-Report`; characters of a reason": [
         report.MAX_HEADER,
         report.MAX_REASON,
