@@ -33,15 +33,16 @@ pytestmark = [
     ],
 )
 def test_an_interrupted_demo_leaves_no_processes_and_no_files(
-    tmp_path: Path, end: str, moment: str
+    tmp_path_factory: pytest.TempPathFactory, end: str, moment: str
 ) -> None:
-    terminal = Terminal(DEMO, folder=ROOT, temporary=tmp_path)
+    temporary = tmp_path_factory.mktemp("t")  # short: it contains sockets
+    terminal = Terminal(DEMO, folder=ROOT, temporary=temporary)
     terminal.wait_for(moment)
     ENDS[end](terminal)
     status = terminal.wait()
 
     assert terminal.left() == []
-    assert list(tmp_path.iterdir()) == []
+    assert list(temporary.iterdir()) == []
     assert "Traceback" not in terminal.shown
     assert status != 0
     assert end == "closed" or "interrupted: everything is being stopped" in terminal.shown
