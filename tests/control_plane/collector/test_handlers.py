@@ -292,3 +292,16 @@ async def test_lists_and_writes_of_an_exclusive_choice_are_not_implemented(metho
         )
     assert (response.status, site.clouds.received) == (501, [])
     assert "'^' is for" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("size", "status"), [(1 << 20, 204), ((1 << 20) + 1, 413)])
+async def test_a_file_of_one_mebibyte_goes_to_all_clouds_and_a_larger_one_to_none(
+    size: int, status: int
+) -> None:
+    async with collector_site() as site:
+        site.clouds.behaviours = dict.fromkeys("ab", answer(b"", 204))
+        path, body = "/v2/images/1/file", b"x" * size
+        response = await site.client.ask(path, ["a", "b"], method="PUT", body=body)
+
+    assert response.status == status
+    assert [each.body == body for each in site.clouds.received] == [True] * (status == 204) * 2

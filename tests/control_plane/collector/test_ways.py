@@ -108,7 +108,6 @@ def test_a_request_is_answered_in_its_way(line: str, service: str, way: Way) -> 
     [
         ("GET /v3/users", "identity", {}, 400),
         ("TRACE /", "image", {}, 501),
-        ("PUT /v2/images/1/file", "image", {}, 413),
         ("POST /v2/images", "image", {"clouds": 9}, 400),
         ("POST /v2/images", "image", {"x_scopeway_target": "image@&[region=eu]"}, 400),
         ("GET /v2/images", "image", {"operator": "^"}, 501),
