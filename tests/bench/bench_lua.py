@@ -7,13 +7,19 @@ the requests; rounds go through the cases in turn, so that the machine's moods h
 
 Prints one JSON line for each case: the median over the rounds, and that of the differences to the
 empty filter in the same round. Without Envoy it says so and measures nothing.
+
+`--against CHECKOUT` measures the Lua of another checkout of this repository in the same Envoy, in
+turn with this one's, and prints for each case by how many percent of a request the two differ:
+the median over the rounds, and the quartiles.
 """
 
+import argparse
 import json
 import os
 import platform
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -102,7 +108,7 @@ def listener(name: str, port: int, script: str | None) -> dict[str, Any]:
     """Return a listener with one filter, or none, and an answer of its own."""
     lua = {"@type": f"{TYPES}.http.lua.v3.Lua", "default_source_code": {"inline_string": script}}
     router = {"@type": f"{TYPES}.http.router.v3.Router"}
-    links = GATE if name.endswith(", links") else []
+    links = GATE if ", links" in name else []
     answer = {"status": 200, "body": {"inline_string": "ok"}}
     route = {"match": {"prefix": "/"}, "direct_response": answer}
     routes = [{**route, "response_headers_to_add": [LOCATED] if links else []}]
@@ -178,11 +184,58 @@ def measure() -> dict[str, list[float]]:
     return samples
 
 
+AGAINST = ", of the other checkout"
+
+
+def add_cases_of(checkout: Path) -> None:
+    """Add the cases of another checkout that have the same names here."""
+    command = (
+        "import bench_lua, json; print(json.dumps({k: v[0] for k, v in bench_lua.CASES.items()}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", command],
+        cwd=checkout / "tests" / "bench",
+        env={**os.environ, "PYTHONPATH": f"{checkout / 'src'}:{checkout / 'tests' / 'support'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"{checkout} is no checkout with this bench: {done.stderr[-500:]}")
+    others = json.loads(done.stdout)
+    for name, (script, data) in list(CASES.items()):
+        CASES[name] = CASES.pop(name)  # the two of a pair one after the other
+        if script is not None and others.get(name) is not None and not name.startswith("empty"):
+            CASES[name + AGAINST] = others[name], data
+
+
+def print_differences(samples: dict[str, list[float]]) -> None:
+    """Print by how much the cases differ from those of the other checkout."""
+    for name in [each for each in samples if each + AGAINST in samples]:
+        pairs = zip(samples[name], samples[name + AGAINST], strict=True)
+        percent = [100 * (one / other - 1) for one, other in pairs]
+        low, middle, high = statistics.quantiles(percent, n=4)
+        line = {
+            "case": f"lua: {name}, against the other checkout",
+            "n": REQUESTS * ROUNDS,
+            "value": round(middle, 2),
+            "quartiles": [round(low, 2), round(high, 2)],
+            "unit": "% of a request's CPU",
+        }
+        print(json.dumps(line))
+
+
 def main() -> None:
     """Measure all cases and print them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT")
+    against = parser.parse_args().against
     if not PROGRAM.exists():
         raise SystemExit(f"skipped: no Envoy at {PROGRAM}")
+    if against is not None:
+        add_cases_of(against.absolute())
     samples = measure()
+    print_differences(samples)
     for name, values in samples.items():
         over = [one - other for one, other in zip(values, samples["empty"], strict=True)]
         line = {
