@@ -146,6 +146,9 @@ EXPECTED: dict[str, list[float]] = {
     "seconds in which a collector's client takes nothing of its answer": [
         COLLECTOR.stalled_seconds
     ],
+    "seconds in which it takes the page of a cloud, if requests of others wait for the room": [
+        COLLECTOR.crowded_seconds
+    ],
     "seconds until all of a request has come to a collector": [COLLECTOR.body_seconds],
     "bytes of the head of a request to a collector; its headers": [
         COLLECTOR.request_head,
@@ -170,14 +173,10 @@ EXPECTED: dict[str, list[float]] = {
         items.MAX_DEPTH,
         items.MAX_DIGITS,
     ],
-    "bytes of answers that a collector has not passed on; of one page besides": [
-        COLLECTOR.bytes,
-        COLLECTOR.page,
-    ],
-    "bytes that requests at a collector keep until they end; that one of them keeps": [
-        COLLECTOR.kept,
-        COLLECTOR.kept_of_request,
-    ],
+    "bytes of answers that a collector has not passed on, a quarter of them for one token and half "
+    "for one address; of one page besides": [COLLECTOR.bytes, COLLECTOR.page],
+    "bytes that requests at a collector keep until they end; that those of one token or address "
+    "keep": [COLLECTOR.kept, COLLECTOR.kept_of_request],
     "bytes of an answer that is held back until all clouds have answered": [union.HELD_BACK],
     "places of resources that a collector remembers": [places.MAX_PLACES],
     "clouds of a sorted page": [markers.MAX_SORTED_CLOUDS],

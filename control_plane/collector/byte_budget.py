@@ -4,8 +4,8 @@ Where the budget is used up, connections to Envoy are not read, and Envoy in tur
 from the clouds. Half-read answers would then wait for each other. So one of them, whose request
 waits for nothing else, may always be read to its end: the *favoured* one. Its bytes count apart.
 
-Requests have equal shares of the budget, so that a client that reads slowly leaves the rest to
-others.
+Requests have equal shares of the budget, those of one token a quarter, and those of one address a
+half: so clients that read slowly leave the rest to others.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,27 @@ _RESUMED: Final = 16
 """Readers that go on at a time: each brings up to 256 kB before it can be paused again."""
 
 
+class Holder:
+    """What all requests of one token, or of one address, hold."""
+
+    __slots__ = ("held", "kept", "most", "requests")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+        self.kept = 0
+        self.requests = 0
+
+
 class Account:
     """What one request holds."""
 
-    __slots__ = ("held", "kept", "needs")
+    __slots__ = ("held", "holders", "kept", "needs", "whose")
 
-    def __init__(self) -> None:
+    def __init__(self, token: bytes = b"", address: str = "") -> None:
+        """Hold nothing yet; an empty token or address is that of nobody."""
+        self.whose = (token, address)
+        self.holders: tuple[Holder, ...] = ()
         self.held = 0
         """Bytes of answers."""
         self.kept = 0
@@ -57,6 +72,7 @@ class ByteBudget:
         self._most = limits.bytes
         self._limits = limits
         self._accounts = 0
+        self._holders: dict[bytes | str, Holder] = {}
         self._reading: dict[Reader, None] = {}
         """Answers that are under way; the oldest first."""
         self._paused: set[Reader] = set()
@@ -74,11 +90,25 @@ class ByteBudget:
     def open(self, account: Account) -> None:
         """Give a request its share."""
         self._accounts += 1
+        token, address = account.whose
+        account.holders = tuple(
+            self._holders.setdefault(key, Holder(self._most // parts))
+            for key, parts in ((token, 4), (address, 2))
+            if key
+        )
+        for holder in account.holders:
+            holder.requests += 1
 
     def close(self, account: Account) -> None:
         """Give back the share, and what the request kept."""
         self._accounts -= 1
         self.kept -= account.kept
+        for holder in account.holders:
+            holder.kept -= account.kept
+            holder.requests -= 1
+        for key in account.whose:
+            if key and not self._holders[key].requests:
+                del self._holders[key]
         account.kept = 0
 
     @property
@@ -94,8 +124,9 @@ class ByteBudget:
 
     def add(self, reader: Reader, size: int) -> None:
         """Count bytes that have come; may pause the reader, and others."""
+        account = reader.account
         reader.held += size
-        reader.account.held += size
+        self._hold(account, size)
         if reader is not self._favoured:
             self.held += size
         self.peak = max(self.peak, self.total)
@@ -105,9 +136,9 @@ class ByteBudget:
                 self.on_change(True)
             for each in self._reading:
                 self._pause(each)
-        elif reader.account.held >= self.share:
+        elif self._is_over(account):
             for each in self._reading:
-                if each.account is reader.account:
+                if self._is_over(each.account):
                     self._pause(each)
         if self._favoured is None and self._paused:
             self._favour()
@@ -125,7 +156,7 @@ class ByteBudget:
     def release(self, reader: Reader) -> None:
         """Give back the bytes of an answer."""
         self.complete(reader)
-        reader.account.held -= reader.held
+        self._hold(reader.account, -reader.held)
         if reader is self._favoured:
             self._favoured = None
         else:
@@ -141,9 +172,10 @@ class ByteBudget:
         if not self._paused:
             return
         if not self.full:
-            share = self.share
             resumed = (
-                each for each in self._reading if each in self._paused and each.account.held < share
+                each
+                for each in self._reading
+                if each in self._paused and not self._is_over(each.account)
             )
             for each in list(islice(resumed, _RESUMED)):
                 self._paused.discard(each)
@@ -157,16 +189,25 @@ class ByteBudget:
         Raises:
             TooMuchKept: There is no room for them.
         """
-        if account.kept + size > self._limits.kept_of_request:
+        of_client = max((each.kept for each in account.holders), default=account.kept)
+        if of_client + size > self._limits.kept_of_request:
             raise TooMuchKept(
-                f"this request needs more than {self._limits.kept_of_request} bytes of memory at "
-                "the collector: narrow the scope, or ask for fewer items"
+                f"the requests of this client need more than {self._limits.kept_of_request} bytes "
+                "of memory at the collector: narrow the scope, or ask for fewer items"
             )
         if self.kept + size > self._limits.kept:
             raise TooMuchKept("the collector has no memory left for this request just now")
         account.kept += size
+        for holder in account.holders:
+            holder.kept += size
         self.kept += size
         self.peak = max(self.peak, self.total)
+
+    def others_wait(self, account: Account) -> bool:
+        """Return whether requests of other clients wait for nothing but room."""
+        return any(
+            each.account.whose != account.whose and each.account.needs() for each in self._paused
+        )
 
     def reserve(self, change: int) -> bool:
         """Count bytes of requests' bodies, or give them back; return whether there is room."""
@@ -178,6 +219,15 @@ class ByteBudget:
         self.kept += change
         self.peak = max(self.peak, self.total)
         return True
+
+    def _hold(self, account: Account, size: int) -> None:
+        account.held += size
+        for holder in account.holders:
+            holder.held += size
+
+    def _is_over(self, account: Account) -> bool:
+        """Return whether a request, or its client, holds its share."""
+        return account.held >= self.share or any(each.held >= each.most for each in account.holders)
 
     def _pause(self, reader: Reader) -> None:
         if reader is not self._favoured and reader not in self._paused:

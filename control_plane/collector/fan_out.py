@@ -12,7 +12,7 @@ own time, not theirs.
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from scopeway.control_plane.collector.answer import Answer, cause_of
@@ -70,7 +70,7 @@ class FanOut:
         self._budget = budget
         self._limits = limits
         self._counters = counters
-        self._account = Account()
+        self._account = Account(request.client, request.address)
         self._account.needs = self._waits_for_clouds
         self._left = limits.seconds if request.deadline is None else request.deadline
         self._round: _Round | None = None
@@ -130,6 +130,17 @@ class FanOut:
             TooMuchKept: There is no room for them.
         """
         self._budget.keep(self._account, size)
+
+    def end_if_crowded(self, end: Callable[[], None]) -> "Watch":
+        """Call `end` if a page is not taken within 10 s, and others wait for the room it takes.
+
+        `Watch.stop` ends that, when the page was taken.
+        """
+
+        def is_crowded() -> bool:
+            return self._budget.others_wait(self._account)
+
+        return Watch(self._client.loop, self._limits.crowded_seconds, is_crowded, end)
 
     # ---- for the one who made it
 
@@ -349,6 +360,34 @@ class FanOut:
 
     def _close_account(self) -> None:
         self._budget.close(self._account)
+
+
+class Watch:
+    """Looks, from some seconds on and then each second, whether others need what is held here."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        seconds: float,
+        is_crowded: Callable[[], bool],
+        end: Callable[[], None],
+    ) -> None:
+        """Begin."""
+        self._loop = loop
+        self._is_crowded = is_crowded
+        self._end = end
+        self._timer = loop.call_later(seconds, self._look)
+
+    def stop(self) -> None:
+        """End it."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        if self._is_crowded():
+            _log.info("a client is too slow while others wait; its answer breaks off")
+            self._end()
+        else:
+            self._timer = self._loop.call_later(1.0, self._look)
 
 
 class Answers:

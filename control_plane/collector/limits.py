@@ -35,6 +35,8 @@ class Limits:
     """That a read waits for all of its clouds."""
     stalled_seconds: float = 60.0
     """In which a client takes nothing of its answer."""
+    crowded_seconds: float = 10.0
+    """In which it takes a page of a cloud, if others wait for the room."""
     body_seconds: float = 30.0
     """Until all of a request has come."""
     page: int = 8 * MIB
@@ -46,11 +48,12 @@ class Limits:
     request_head: int = 256 << 10
     """Bytes of the head of a request: 60 KiB of the client's, twice 48 kB of names."""
     bytes: int = 10 * MIB
-    """Bytes of answers that have come and are not passed on yet, one large page besides."""
+    """Bytes of answers that have come and are not passed on yet, one large page besides. One token
+    has a quarter, one address a half."""
     kept: int = 6 * MIB
     """Bytes that requests keep: bodies, sorted items, ids, and answers that are held back."""
     kept_of_request: int = 4 * MIB
-    """Those of one request."""
+    """Those of one token, or of one address."""
     bodies: int = 4 * MIB
     """Bytes of bodies of requests, of these."""
 

@@ -141,6 +141,13 @@ class _Body:
 
     async def add(self, cloud: str, page: CloudPage) -> None:
         """Write the items of a cloud."""
+        watch = self._clouds.end_if_crowded(self._out.abort)
+        try:
+            await self._add(cloud, page)
+        finally:
+            watch.stop()
+
+    async def _add(self, cloud: str, page: CloudPage) -> None:
         new = self._new(page)
         piece: list[bytes] = []
         size = 0

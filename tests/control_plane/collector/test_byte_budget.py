@@ -113,7 +113,7 @@ def test_what_requests_keep_is_limited() -> None:
     it = Many(2, 0)
     first, second = it.accounts
     it.budget.keep(first, 400)
-    with pytest.raises(TooMuchKept, match="needs more than 400 bytes"):
+    with pytest.raises(TooMuchKept, match="need more than 400 bytes"):
         it.budget.keep(first, 1)
     with pytest.raises(TooMuchKept, match="no memory left"):
         it.budget.keep(second, 201)
@@ -130,3 +130,59 @@ def test_bodies_are_limited_and_given_back() -> None:
     assert not budget.reserve(1)
     assert budget.reserve(-300)
     assert budget.kept == 0
+
+
+def test_a_token_has_a_quarter_and_an_address_a_half() -> None:
+    budget = ByteBudget(LIMITS)
+    accounts = [
+        Account(b"one", "192.0.2.1"),
+        Account(b"one", "192.0.2.1"),
+        Account(b"two", "192.0.2.1"),
+        Account(b"three", "192.0.2.9"),
+    ]
+    for account in accounts:
+        budget.open(account)
+    readers = [FakeReader(each) for each in accounts]
+    for reader in readers:
+        budget.begin(reader)
+
+    budget.add(readers[0], 130)
+    budget.add(readers[1], 130)  # 260 of the token `one`
+    assert [each.paused for each in readers] == [True, True, False, False]
+    budget.add(readers[2], 249)  # 509 of the address
+    assert [each.paused for each in readers] == [True, True, True, False]
+
+    budget.release(readers[0])
+    assert [each.paused for each in readers[1:]] == [False, False, False]
+    for account in accounts:
+        budget.close(account)
+
+
+def test_a_token_keeps_no_more_than_one_request_may() -> None:
+    budget = ByteBudget(LIMITS)
+    accounts = [Account(b"one", "192.0.2.1"), Account(b"one", "192.0.2.2"), Account(b"two", "x")]
+    for account in accounts:
+        budget.open(account)
+
+    budget.keep(accounts[0], 300)
+    with pytest.raises(TooMuchKept, match="the requests of this client need more than 400 bytes"):
+        budget.keep(accounts[1], 101)
+    budget.keep(accounts[2], 101)
+    budget.close(accounts[0])
+    budget.keep(accounts[1], 400)
+
+
+def test_others_wait_if_they_wait_for_nothing_but_room() -> None:
+    budget = ByteBudget(LIMITS)
+    slow, other = Account(b"one", "a"), Account(b"two", "b")
+    for account in (slow, other):
+        budget.open(account)
+    readers = [FakeReader(each) for each in (slow, other)]
+    for reader in readers:
+        budget.begin(reader)
+        budget.add(reader, 500)
+
+    assert not budget.others_wait(slow)
+    other.needs = lambda: True
+    assert budget.others_wait(slow)
+    assert not budget.others_wait(other)

@@ -251,3 +251,35 @@ async def test_connections_that_are_kept_are_limited() -> None:
         kept = site.collector.client.idle
 
     assert kept == 1
+
+
+async def test_a_slow_client_loses_its_answer_if_others_wait_for_the_room() -> None:
+    page = json_answer({"servers": [{"id": f"{number:0300}"} for number in range(3_000)]})
+    limits = {"bytes": 100_000, "crowded_seconds": 0.2, "at_once": 1}
+    async with collector_site(**limits) as site:
+        site.clouds.behaviours = dict.fromkeys(names(2), page)
+        headers = fan_out_headers(names(2), service="compute")
+        reader, writer = await site.client.send("/v2.1/servers", headers)
+        await site.clouds.until(lambda: site.collector.counters.answered == 1)
+        others = {"x-auth-token": "other~1~*:home;compute:c0&c1", "x-forwarded-for": "192.0.2.9"}
+        response = await site.client.ask(
+            "/v2.1/servers", names(2), service="compute", headers=others
+        )
+        slow = await site.client.receive(reader)
+        writer.close()
+
+    assert not slow.whole
+    assert response.report["answered"] == 2
+
+
+async def test_a_slow_client_keeps_its_answer_if_nobody_waits() -> None:
+    page = json_answer({"servers": [{"id": f"{number:0300}"} for number in range(3_000)]})
+    async with collector_site(bytes=100_000, crowded_seconds=0.1, at_once=1) as site:
+        site.clouds.behaviours = dict.fromkeys(names(2), page)
+        headers = fan_out_headers(names(2), service="compute")
+        reader, writer = await site.client.send("/v2.1/servers", headers)
+        await asyncio.sleep(0.5)
+        response = await site.client.receive(reader)
+        writer.close()
+
+    assert response.report["answered"] == 2
