@@ -7,7 +7,10 @@ where a database collates names in another way than this module; only their orde
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+ITEM_BYTES: Final = 600
+"""What Python's objects of an item take, without long texts in its key."""
 
 SortKey = tuple[Any, ...]
 """What items are ordered by, the id last: made by `sort_order.SortOrder`."""
@@ -24,6 +27,8 @@ class Item:
     this id is in the page."""
     rank: int = 0
     """The place of the member whose content that is."""
+    size: int = ITEM_BYTES
+    """Bytes of its objects, without the content."""
 
 
 @dataclass(slots=True)

@@ -33,9 +33,6 @@ time would otherwise cost a merge for each item."""
 MAX_HELD: Final = 3 << 20
 """Bytes of the items of one page."""
 
-ITEM_BYTES: Final = 600
-"""What Python's objects of an item take besides its content."""
-
 _POINTER: Final = 16
 _FEWEST: Final = 2
 _GROWTH: Final = 4
@@ -169,7 +166,7 @@ class PageBuilder:
                 return item
             self.held -= len(item.tail)
         else:
-            self.held += ITEM_BYTES
+            self.held += item.size
         item.rank = rank
         item.tail = named(bytes(raw), b"", suspicious=page.suspicious)
         self.held += len(item.tail)
@@ -209,7 +206,7 @@ class PageBuilder:
                 size += _POINTER
                 if id(item) not in seen:
                     seen.add(id(item))
-                    size += ITEM_BYTES + shown.get(id(item), 0)
+                    size += item.size + shown.get(id(item), 0)
         return size
 
     def _merge(self, limit: int) -> Merged:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from scopeway.control_plane.collector.items import CloudPage, Malformed
-from scopeway.control_plane.collector.merge import Item, SortKey
+from scopeway.control_plane.collector.merge import ITEM_BYTES, Item, SortKey
 from scopeway.control_plane.collector.request import Refused
 
 MAX_KEYS = 8
@@ -82,7 +82,8 @@ class SortOrder:
             raise Malformed(f"an item has no {' or '.join(self.id_fields)} that is text")
         key: SortKey = tuple(_part(values[name], descends) for name, descends in self.fields)
         last = self.fields[-1][1] if self.fields else self.descends
-        return Item((*key, _part(identifier, last)), identifier)
+        size = ITEM_BYTES + sum(map(_bytes_of, values.values()))
+        return Item((*key, _part(identifier, last)), identifier, size=size)
 
 
 def sort_order(
@@ -175,6 +176,12 @@ def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
 
 
 _Value = str | int | float | bool | None
+
+
+def _bytes_of(value: Any) -> int:
+    if not isinstance(value, str):
+        return 0
+    return len(value) if value.isascii() else 4 * len(value)
 
 
 def _part(value: Any, descends: bool) -> Any:

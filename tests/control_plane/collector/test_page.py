@@ -12,11 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scopeway.control_plane.collector import items
-from scopeway.control_plane.collector import page as page_module
 from scopeway.control_plane.collector.items import Malformed, read_page
-from scopeway.control_plane.collector.merge import Item
+from scopeway.control_plane.collector.merge import ITEM_BYTES, Item
 from scopeway.control_plane.collector.page import (
-    ITEM_BYTES,
     MAX_HELD,
     MAX_ROUNDS,
     PageBuilder,
@@ -370,7 +368,7 @@ def test_copies_that_are_ordered_differently_are_bounded_too() -> None:
 def test_a_page_ends_early_where_its_items_need_too_much_memory() -> None:
     clouds = {"a": FakeCloud(numbered("a", 100), most=100), "b": FakeCloud(numbered("b", 100))}
     pages = pages_of(BY_ID, clouds, 100, max_held=60 * ITEM_BYTES)
-    assert len(pages[0].items) == 36
+    assert len(pages[0].items) == 35
     assert len([item for page in pages for item in page.items]) == 200
 
 
@@ -379,14 +377,13 @@ def test_a_page_is_full_where_a_cloud_gives_fewer_than_it_is_asked_for() -> None
     assert len(page.items) == 8
 
 
-def test_a_cloud_whose_items_were_dropped_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module, "ITEM_BYTES", 0)
+def test_a_cloud_whose_items_were_dropped_is_not_done() -> None:
     rows = {
         "a": [{"id": "x", "name": "a"}, {"id": "p", "name": "b"}],
         "b": [{"id": "m", "name": "y"}, {"id": "y", "name": "z"}],
         "c": [{"id": "m", "name": "0"}],  # the same item, ordered in another way
     }
-    builder = PageBuilder(SortOrder((("name", False),)), list(rows), {}, 2, max_held=120)
+    builder = PageBuilder(SortOrder((("name", False),)), list(rows), {}, 2, max_held=3 * ITEM_BYTES)
     builder.questions()
     for cloud, own in rows.items():
         builder.add(cloud, page_of(own), False)
@@ -395,6 +392,18 @@ def test_a_cloud_whose_items_were_dropped_is_not_done(monkeypatch: pytest.Monkey
     assert [(names, item.id) for names, item in page.items] == [(["c"], "m"), (["a"], "x")]
     assert page.positions == {"a": "x", "c": None}
     assert page.more
+
+
+def test_texts_that_a_page_is_ordered_by_count_as_memory() -> None:
+    order = SortOrder((("name", False),))
+    held = []
+    for name in ("", "x" * 4000, "é" * 1000):
+        builder = PageBuilder(order, ["a"], {}, 2)
+        builder.questions()
+        builder.add("a", page_of([{"id": "1", "name": name}]), False)
+        held.append(builder.held - len(json.dumps({"name": name})))
+    assert held[1] - held[0] == 4000
+    assert held[2] - held[0] == 4000
 
 
 def test_a_page_has_one_item_at_least() -> None:
