@@ -27,6 +27,18 @@ def peak_of(process: "subprocess.Popen[bytes]") -> float:
     return int(line.split()[1]) / 1024
 
 
+async def until_it_listens(path: Path) -> None:
+    """Wait for a socket: its file is there before anybody listens."""
+    while True:
+        try:
+            _, writer = await asyncio.open_unix_connection(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            await asyncio.sleep(0.01)
+        else:
+            writer.close()
+            return
+
+
 async def read_slowly(client: CollectorClient, number: int, clouds: list[str]) -> Response:
     """Read an answer a second after it has begun, as a client of its own."""
     headers = fan_out_headers(clouds)
@@ -67,7 +79,7 @@ async def test_the_memory_of_a_collector_is_bounded_whatever_clouds_answer(
             )
             try:
                 client = CollectorClient(Path(folder) / "collector.sock")
-                await fakes.until(client.path.exists)
+                await until_it_listens(client.path)
                 responses = await asyncio.gather(
                     *(read_slowly(client, number, names) for number in range(clients))
                 )
