@@ -1,5 +1,6 @@
 """How a request for several clouds is answered: method and path to a way. Pure."""
 
+import re
 from enum import Enum
 from typing import Final
 
@@ -32,6 +33,8 @@ class Way(Enum):
     """All of them."""
 
 
+_ABOUT_THE_API: Final = re.compile(r"(v[0-9.]+)?|(v[0-9.]+/)?(schemas|versions)(/.*)?")
+"""Paths that every cloud of a service has: versions and schemas. Clients read them first."""
 _SORTED = frozenset(("limit", "sort", "sort_key", "sort_dir"))
 
 
@@ -67,7 +70,7 @@ def _exclusive(request: FanoutRequest, wanted: ServiceList | None) -> Way:
         raise Refused(501, f"'^' is for reads; {request.method} takes '&' or one cloud")
     if wanted is not None:
         raise Refused(501, "'^' is for one resource; a list takes '&'")
-    return Way.EXACTLY_ONE
+    return Way.ONE if _ABOUT_THE_API.fullmatch(request.path.strip("/")) else Way.EXACTLY_ONE
 
 
 def _check_write(request: FanoutRequest) -> None:

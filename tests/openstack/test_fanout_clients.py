@@ -122,6 +122,15 @@ def test_a_creation_that_one_cloud_cannot_do_says_what_to_repeat(clouds: Clouds)
     assert clouds.command("image", "delete", image, "--scope", BOTH) == (0, "")
 
 
+def test_the_command_shows_the_image_that_exactly_one_cloud_has(clouds: Clouds) -> None:
+    scope = BOTH.replace("&", "^")
+    (image,) = listed(clouds, "-c", "ID", "--property", f"name=each-2-{OTHER}")
+    show = ("image", "show", "-f", "value", "-c", "name", "--scope", scope)
+
+    assert clouds.command(*show, image) == (0, f"each-2-{OTHER}")
+    assert clouds.command(*show, SAME) == (1, f"{HOME} and {OTHER} both have it (HTTP 409)")
+
+
 PROGRAM = """
 import sys
 import openstack
