@@ -22,6 +22,7 @@ from bench_lua import cpu_microseconds
 from fixtures import at
 
 from demo import openstack
+from demo.errors import PartMissing
 from demo.openstack import log_in
 from demo.openstack_files import ADMIN
 from demo.site import make_sites
@@ -140,7 +141,10 @@ def measure(homes: dict[str, Home]) -> None:
 
 def main() -> None:
     """Measure both."""
-    environment = openstack.find_openstack()
+    try:
+        environment = openstack.find_openstack()
+    except PartMissing as error:
+        raise SystemExit(f"skipped: {error}") from None
     with tempfile.TemporaryDirectory(prefix="scopeway") as name, ExitStack() as stack:
         homes = {
             case: stack.enter_context(
