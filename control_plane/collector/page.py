@@ -36,6 +36,8 @@ MAX_HELD: Final = 3 << 20
 _POINTER: Final = 16
 _FEWEST: Final = 2
 _GROWTH: Final = 4
+_AT_ONCE: Final = 256
+"""Items of a cloud that are read before any behind the page is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +131,15 @@ class PageBuilder:
         if more and not count:
             raise Malformed("a page without items that says there are more")
         # a cloud that ignores `limit` gives all it has: the rest is asked for again, not held
-        raws = page.items[begin : begin + self._size]
-        for item, raw in zip(self._order.items(raws), raws, strict=True):
-            stream.items.append(self._shared(item, raw, page, self._ranks[cloud]))
-            if self.held > self._drop_above:
-                self._drop()
-            if stream.cut:
-                return
+        end = min(begin + self._size, len(page.items))
+        for at in range(begin, end, _AT_ONCE):
+            raws = page.items[at : min(at + _AT_ONCE, end)]
+            for item, raw in zip(self._order.items(raws), raws, strict=True):
+                stream.items.append(self._shared(item, raw, page, self._ranks[cloud]))
+                if self.held > self._drop_above:
+                    self._drop()
+                if stream.cut:
+                    return
         stream.more = count > self._size or (count == self._size if more is None else more)
 
     def fail(self, cloud: str) -> None:
