@@ -13,6 +13,7 @@ import pytest
 
 from harness.collector import start_collector
 from harness.ports import free_port
+from scopeway.control_plane.cli.collect import collect as command
 
 COMMAND = [sys.executable, "-m", "scopeway.control_plane"]
 
@@ -112,3 +113,13 @@ def test_other_commands_do_not_load_the_libraries_of_the_collector() -> None:
 
     assert outcome.stderr == ""
     assert outcome.returncode == 0
+
+
+def test_the_unit_for_systemd_uses_options_that_there_are() -> None:
+    unit = Path(__file__).parents[3] / "deploy/systemd/scopeway-collect.service"
+    (start,) = [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")]
+    words = start.removeprefix("ExecStart=").split()
+    known = {name for each in command.params for name in each.opts}
+
+    assert words[1:3] == ["collect", "cloud-1"]
+    assert {word for word in words if word.startswith("--")} <= known

@@ -1,8 +1,11 @@
 """Pages and items of one cloud."""
 
 import json
+from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from scopeway.control_plane.collector import items
 from scopeway.control_plane.collector.items import Malformed, SeenIds, read_page
@@ -100,3 +103,75 @@ def test_ids_are_remembered_through_the_growth_of_their_table() -> None:
 
     assert not any(seen.add(b"%d" % number) for number in range(4_999))
     assert seen.size == 8 * 16_384
+
+
+KEYS = st.sampled_from(["id", "scopeway:cloud", "scopeway:report", "scopeway", "é", "x"]) | st.text(
+    max_size=5
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.floats(-1e290, 1e290)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(KEYS, VALUES, max_size=4), max_size=4), st.booleans())
+def test_items_are_those_of_the_cloud_without_fields_of_scopeway(
+    members: list[dict[str, Any]], ascii_only: bool
+) -> None:
+    body = json.dumps({"images": members}, ensure_ascii=ascii_only).encode("utf-8", "replace")
+
+    try:
+        found = [json.loads(each) for each in checked(body)]
+    except Malformed:  # lone surrogates are no text
+        assert "\\ud" in body.decode() or b"?" in body
+        return
+
+    assert found == [
+        {
+            "scopeway:cloud": "a",
+            **{key: value for key, value in each.items() if not key.startswith("scopeway:")},
+        }
+        for each in json.loads(body)["images"]
+    ]
+
+
+BODY = (
+    b'{"images": [{"id": "1", "n": [1.5e3, {"a": null}], "t": "\\u00e9\xc3\xa9"}, {}], '
+    b'"next": "?marker=1"}'
+)
+PIECES = [
+    *(b"", b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\", b"e999", b"9" * 400, b"\xff", b"\n"),
+    *(b"\x00", b"NaN", b'"scopeway:cloud": 1, ', b"\\u0073", b"true", b"-"),
+]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, len(BODY)),
+            st.integers(0, 3),
+            st.sampled_from(PIECES),
+        ),
+        max_size=4,
+    )
+)
+@example([(33, 4, b"1e999")])
+def test_a_page_with_anything_in_it_is_malformed_or_stays_json(
+    changes: list[tuple[int, int, bytes]],
+) -> None:
+    body = BODY
+    for at, dropped, inserted in changes:
+        body = body[:at] + inserted + body[at + dropped :]
+    try:
+        found = checked(body)
+    except Malformed:
+        return
+
+    for each in found:
+        parsed = json.loads(each.decode(), parse_constant=pytest.fail)
+        assert parsed["scopeway:cloud"] == "a"
