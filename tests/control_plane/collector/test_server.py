@@ -5,14 +5,27 @@ import logging
 import os
 import socket
 import stat
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from harness.collector_site import CollectorSite, collector_site
-from harness.fake_clouds import TOKEN, Response, fan_out_headers, images, json_answer, silence
+from harness.fake_clouds import (
+    TOKEN,
+    CollectorClient,
+    Received,
+    Response,
+    fake_clouds,
+    fan_out_headers,
+    images,
+    json_answer,
+    silence,
+)
 from scopeway.control_plane.collector import client, server
+from scopeway.control_plane.collector.collector import serving
+from scopeway.control_plane.collector.limits import Limits
 from scopeway.control_plane.collector.sockets import Listening
 from scopeway.control_plane.errors import ControlPlaneError
 
@@ -292,3 +305,33 @@ async def test_connections_to_a_collector_are_limited() -> None:
 
     assert first.status == 200
     assert second == Response()
+
+
+@pytest.mark.asyncio
+async def test_requests_under_way_end_when_the_collector_stops() -> None:
+    gate = asyncio.Event()
+
+    async def late(received: Received, writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        await images("1")(received, writer)
+
+    with TemporaryDirectory(prefix="scopeway") as name:
+        folder = Path(name)
+        users = frozenset([os.getuid()])
+        async with fake_clouds(folder) as clouds:
+            clouds.behaviours["a"] = late
+            asker = CollectorClient(folder / "collector.sock")
+            stack = AsyncExitStack()
+            await stack.enter_async_context(serving(folder, limits=Limits(), users=users))
+            idle_reader, idle = await asyncio.open_unix_connection(asker.path)
+            asking = asyncio.create_task(asker.ask("/v2/images", ["a"]))
+            await clouds.until(lambda: clouds.under_way == 1)
+            stopping = asyncio.create_task(stack.aclose())
+            closed = await idle_reader.read()
+            idle.close()
+            gate.set()
+            response = await asking
+            await stopping
+
+    assert closed == b""
+    assert (response.status, response.whole) == (200, True)
