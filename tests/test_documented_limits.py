@@ -33,6 +33,8 @@ from scopeway.control_plane.collector import (
     writes,
 )
 from scopeway.control_plane.collector import limits as collector_limits
+from scopeway.control_plane.openstack_client import report as client_report
+from scopeway.control_plane.openstack_client import sentences
 from scopeway.control_plane.planner import fanout
 from scopeway.control_plane.planner.caller_classes import MAX_LOOKED_AT
 from scopeway.control_plane.planner.grants import MAX_GRANTS
@@ -199,6 +201,12 @@ EXPECTED: dict[str, list[float]] = {
     "bytes of the header `X-Scopeway-Report`; characters of a reason": [
         report.MAX_HEADER,
         report.MAX_REASON,
+    ],
+    "what the plug-in of `openstack` reads of a report: bytes of the header, of the report in a "
+    "body; clouds that it prints": [
+        client_report.MAX_HEADER,
+        client_report.MAX_BODY,
+        sentences.MAX_NAMES,
     ],
     "bytes of a scope": [text.MAX_BYTES],
     "bindings of a scope": [],
