@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -125,10 +125,15 @@ def world(
         peers: Whether they are asked through a second Envoy, over mutual TLS; else directly.
         options: More of the collector.
     """
-    with TemporaryDirectory(prefix="scopeway-bench-") as folder, Stack(Path(folder)) as stack:
+    with (
+        TemporaryDirectory(prefix="scopeway-bench-") as folder,
+        Stack(Path(folder)) as stack,
+        ExitStack() as closing,
+    ):
         if peers:
             stack.identities = Identities(stack.folder)
         upstream, port = _upstream(stack, items, page)
+        closing.callback(upstream.kill)
         serve = stack.serve()
         refuse = {number * (clouds // refusing) for number in range(refusing)}
         hang = {number * (clouds // hanging) + 1 for number in range(hanging)}
@@ -140,6 +145,7 @@ def world(
         home = {"endpoints": [at(port)], "path": "/home"}
         site = stack.site("cloud-1", collector=sockets, services={"image": home, "identity": home})
         collector = start_collector("cloud-1", sockets, *options)
+        closing.callback(collector.stop)
         assert site.front
         failing = frozenset(f"edge-{number}" for number in refuse | hang)
         made = World(stack, site.front.port, upstream, port, collector, clouds, items, failing)
@@ -150,11 +156,7 @@ def world(
         }
         if target:
             made.processes["peer's Envoy"] = stack.envoys[target.name]
-        try:
-            yield made
-        finally:
-            collector.stop()
-            upstream.kill()
+        yield made
 
 
 def _direct(number: int, port: int, refuse: set[int], hang: set[int]) -> Cloud:
