@@ -50,6 +50,11 @@ class _Round:
     heads: bool
 
 
+RESERVE: Final = 0.1
+"""Seconds before the deadline of a request at which the waiting ends: the answer still has to be
+written."""
+
+
 class FanOut:
     """The clouds of one request."""
 
@@ -72,7 +77,8 @@ class FanOut:
         self._counters = counters
         self._account = Account(request.client, request.address)
         self._account.needs = self._waits_for_clouds
-        self._left = limits.seconds if request.deadline is None else request.deadline
+        seconds = limits.seconds if request.deadline is None else request.deadline
+        self._left = seconds - min(RESERVE, seconds / 20)
         self._round: _Round | None = None
         self._pending: deque[str] = deque()
         self._retried: set[str] = set()
