@@ -14,6 +14,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from scopeway.control_plane.collector.answer import Answer, cause_of
 from scopeway.control_plane.collector.byte_budget import Account, ByteBudget
