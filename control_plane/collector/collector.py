@@ -10,7 +10,7 @@ from scopeway.control_plane.collector.byte_budget import ByteBudget
 from scopeway.control_plane.collector.client import Client
 from scopeway.control_plane.collector.cursors import Cursors
 from scopeway.control_plane.collector.exactly_one import exactly_one
-from scopeway.control_plane.collector.fan_out import Counters, FanOut
+from scopeway.control_plane.collector.fan_out import FanOut
 from scopeway.control_plane.collector.limits import Admission, Gate, Limits
 from scopeway.control_plane.collector.one import one
 from scopeway.control_plane.collector.places import Places
@@ -21,7 +21,7 @@ from scopeway.control_plane.collector.server import Server, Writer
 from scopeway.control_plane.collector.service_lists import ServiceList
 from scopeway.control_plane.collector.sockets import COLLECT, Listening
 from scopeway.control_plane.collector.sorted_pages import sorted_page
-from scopeway.control_plane.collector.stats import RequestStats, Snapshot
+from scopeway.control_plane.collector.stats import Counters, RequestStats, Snapshot
 from scopeway.control_plane.collector.union import union
 from scopeway.control_plane.collector.ways import Way, way_of
 from scopeway.control_plane.collector.writes import write

@@ -5,7 +5,8 @@ to answer: where one does not, nobody knows whether it has the resource, too.
 """
 
 from scopeway.control_plane.collector.answer import Answer, failure_of
-from scopeway.control_plane.collector.fan_out import FanOut, Head
+from scopeway.control_plane.collector.answers import Head
+from scopeway.control_plane.collector.fan_out import FanOut
 from scopeway.control_plane.collector.one import NOT_THERE, pass_on, passed_on
 from scopeway.control_plane.collector.refusals import common_status
 from scopeway.control_plane.collector.report import error_body, report_for

@@ -11,33 +11,22 @@ own time, not theirs.
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from scopeway.control_plane.collector.answer import Answer, cause_of
+from scopeway.control_plane.collector.answers import Answers, Heads
 from scopeway.control_plane.collector.byte_budget import Account, ByteBudget
-from scopeway.control_plane.collector.client import Client, Exchange, Sink
+from scopeway.control_plane.collector.client import Client
+from scopeway.control_plane.collector.exchange import Exchange
 from scopeway.control_plane.collector.limits import Gate, Limits
 from scopeway.control_plane.collector.request import FanoutRequest
+from scopeway.control_plane.collector.stats import Counters
+from scopeway.control_plane.collector.watch import Watch
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Counters:
-    """What a collector has done since its start."""
-
-    asked: int = 0
-    """Sub-requests."""
-    retried: int = 0
-    """Sub-requests that were sent once more, as the control plane had not answered."""
-    answered: int = 0
-    failed: Counter[str] = field(default_factory=Counter)
-    """Sub-requests that failed, by cause."""
-    bytes: int = 0
-    """Of answers."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,7 +91,7 @@ class FanOut:
         locations: Mapping[str, str] | None = None,
         body: bytes | None = None,
         limit: int | None = None,
-    ) -> "Answers":
+    ) -> Answers:
         """Ask clouds, and give their whole answers in the order in which they come.
 
         The body of an answer is valid until the next one is taken. A write has no limit of time,
@@ -119,7 +108,7 @@ class FanOut:
 
     def heads(
         self, clouds: Iterable[str], *, method: str = "", locations: Mapping[str, str] | None = None
-    ) -> "Heads":
+    ) -> Heads:
         """Ask clouds, and give each answer when its head has come; its body waits.
 
         Args:
@@ -138,7 +127,7 @@ class FanOut:
         """
         self._budget.keep(self._account, size)
 
-    def end_if_crowded(self, end: Callable[[], None]) -> "Watch":
+    def end_if_crowded(self, end: Callable[[], None]) -> Watch:
         """Call `end` if a page is not taken within 10 s, and others wait for the room it takes.
 
         `Watch.stop` ends that, when the page was taken.
@@ -163,7 +152,7 @@ class FanOut:
             self._drop()
         else:
             self._drop_answers()
-        self._close_account()
+        self._budget.close(self._account)
 
     # ---- for Answers and Heads
 
@@ -364,101 +353,3 @@ class FanOut:
         if self._kept is not None and self._kept is not but:
             self._kept.release()
             self._kept = None
-
-    def _close_account(self) -> None:
-        self._budget.close(self._account)
-
-
-class Watch:
-    """Looks, from some seconds on and then each second, whether others need what is held here."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        seconds: float,
-        is_crowded: Callable[[], bool],
-        end: Callable[[], None],
-    ) -> None:
-        """Begin."""
-        self._loop = loop
-        self._is_crowded = is_crowded
-        self._end = end
-        self._timer = loop.call_later(seconds, self._look)
-
-    def stop(self) -> None:
-        """End it."""
-        self._timer.cancel()
-
-    def _look(self) -> None:
-        if self._is_crowded():
-            _log.info("a client is too slow while others wait; its answer breaks off")
-            self._end()
-        else:
-            self._timer = self._loop.call_later(1.0, self._look)
-
-
-class Answers:
-    """The answers of a round, each whole."""
-
-    def __init__(self, clouds: FanOut, expected: int) -> None:
-        """Give `expected` answers."""
-        self._clouds = clouds
-        self._expected = expected
-
-    def __aiter__(self) -> "Answers":
-        return self
-
-    async def __anext__(self) -> Answer:
-        if self._expected == 0:
-            raise StopAsyncIteration
-        self._expected -= 1
-        return (await self._clouds.next()).answer
-
-
-class Head:
-    """An answer whose head has come, or that has failed."""
-
-    def __init__(self, clouds: FanOut, exchange: Exchange) -> None:
-        """Hand out the head of an exchange."""
-        self._clouds = clouds
-        self._exchange = exchange
-        self.answer = exchange.answer
-
-    def keep(self) -> None:
-        """Keep it while other heads are taken: it is the one to relay, if any is."""
-        self._clouds.keep_taken()
-
-    async def collect(self) -> Answer:
-        """Return the answer with its body, which is cut off as `too-large` above 64 KiB."""
-        self._exchange.go_on()
-        await self._clouds.whole(self._exchange)
-        return self.answer
-
-    async def relay(self, sink: Sink) -> bool:
-        """Pass the body on, and reset all other sub-requests; return whether all of it came."""
-        self._clouds.drop_others(self._exchange)
-        sink.source = self._exchange
-        try:
-            self._exchange.relay(sink)
-            await self._clouds.whole(self._exchange)
-        finally:
-            sink.source = None
-        return not self.answer.cause
-
-
-class Heads:
-    """The heads of a round."""
-
-    def __init__(self, clouds: FanOut, expected: int) -> None:
-        """Give `expected` heads."""
-        self._clouds = clouds
-        self._expected = expected
-
-    def __aiter__(self) -> "Heads":
-        return self
-
-    async def __anext__(self) -> Head:
-        if self._expected == 0:
-            raise StopAsyncIteration
-        self._expected -= 1
-        return Head(self._clouds, await self._clouds.next())

@@ -7,7 +7,8 @@ only if each cloud has said so.
 from typing import Final
 
 from scopeway.control_plane.collector.answer import Answer, failure_of
-from scopeway.control_plane.collector.fan_out import FanOut, Head
+from scopeway.control_plane.collector.answers import Head
+from scopeway.control_plane.collector.fan_out import FanOut
 from scopeway.control_plane.collector.places import Places
 from scopeway.control_plane.collector.report import error_body, report_for
 from scopeway.control_plane.collector.request import FanoutRequest, Header

@@ -13,7 +13,8 @@ from typing import Final, cast
 
 import httptools
 
-from scopeway.control_plane.collector.client import Source, peer_user
+from scopeway.control_plane.collector.client import peer_user
+from scopeway.control_plane.collector.exchange import Source
 from scopeway.control_plane.collector.limits import Limits
 from scopeway.control_plane.collector.report import error_body, title_of
 from scopeway.control_plane.collector.request import Header, Refused

@@ -42,3 +42,18 @@ class Snapshot:
     answer_bytes: int
     held_bytes: int
     held_bytes_max: int
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a collector has done since its start."""
+
+    asked: int = 0
+    """Sub-requests."""
+    retried: int = 0
+    """Sub-requests that were sent once more, as the control plane had not answered."""
+    answered: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    """Sub-requests that failed, by cause."""
+    bytes: int = 0
+    """Of answers."""

@@ -15,7 +15,8 @@ from typing import Final
 
 from scopeway.control_plane.collector.answer import Answer, reason_of
 from scopeway.control_plane.collector.byte_budget import Account, ByteBudget
-from scopeway.control_plane.collector.client import Client, Exchange
+from scopeway.control_plane.collector.client import Client
+from scopeway.control_plane.collector.exchange import Exchange
 from scopeway.control_plane.collector.limits import Limits
 from scopeway.control_plane.collector.report import error_body
 from scopeway.control_plane.collector.request import Header, Refused
