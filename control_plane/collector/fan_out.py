@@ -40,9 +40,9 @@ class _Round:
     heads: bool
 
 
-RESERVE: Final = 0.1
-"""Seconds before the deadline of a request at which the waiting ends: the answer still has to be
-written."""
+RESERVE: Final = 0.25
+"""Seconds before the deadline of a request at which the waiting ends, for long ones: the answers
+still have to be written, which takes some 0.1 ms for each cloud."""
 
 
 class FanOut:
