@@ -14,25 +14,13 @@ from scopeway.control_plane.clouds import limits
 from scopeway.control_plane.clouds.caller_limits import DEFAULT
 from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS
 from scopeway.control_plane.clouds.validators import AT_ONCE_RANGE, PER_SECOND_RANGE
-from scopeway.control_plane.collector import client as collector_client
-from scopeway.control_plane.collector import (
-    cursors,
-    items,
-    markers,
-    page,
-    places,
-    report,
-    request,
-    server,
-    sort_order,
-    sorted_pages,
-    union,
-    validation_cache,
-    validations,
-    ways,
-    writes,
-)
 from scopeway.control_plane.collector import limits as collector_limits
+from scopeway.control_plane.collector.handlers import places, sorted_pages, union, writes
+from scopeway.control_plane.collector.http import client as collector_client
+from scopeway.control_plane.collector.http import server
+from scopeway.control_plane.collector.listing import cursors, items, markers, page, sort_order
+from scopeway.control_plane.collector.messages import report, request, ways
+from scopeway.control_plane.collector.validation import validation_cache, validations
 from scopeway.control_plane.openstack_client import report as client_report
 from scopeway.control_plane.openstack_client import sentences
 from scopeway.control_plane.planner import fanout

@@ -6,25 +6,30 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from scopeway.control_plane.collector.byte_budget import ByteBudget
-from scopeway.control_plane.collector.client import Client
-from scopeway.control_plane.collector.cursors import Cursors
-from scopeway.control_plane.collector.exactly_one import exactly_one
-from scopeway.control_plane.collector.fan_out import FanOut
+from scopeway.control_plane.collector.asking.fan_out import FanOut
+from scopeway.control_plane.collector.handlers.exactly_one import exactly_one
+from scopeway.control_plane.collector.handlers.one import one
+from scopeway.control_plane.collector.handlers.places import Places
+from scopeway.control_plane.collector.handlers.refusals import refuse
+from scopeway.control_plane.collector.handlers.sorted_pages import sorted_page
+from scopeway.control_plane.collector.handlers.union import union
+from scopeway.control_plane.collector.handlers.writes import write
+from scopeway.control_plane.collector.http.byte_budget import ByteBudget
+from scopeway.control_plane.collector.http.client import Client
+from scopeway.control_plane.collector.http.server import Server, Writer
+from scopeway.control_plane.collector.http.sockets import COLLECT, Listening
 from scopeway.control_plane.collector.limits import Admission, Gate, Limits
-from scopeway.control_plane.collector.one import one
-from scopeway.control_plane.collector.places import Places
-from scopeway.control_plane.collector.refusals import refuse
-from scopeway.control_plane.collector.report import report_for
-from scopeway.control_plane.collector.request import FanoutRequest, Header, Refused, read_request
-from scopeway.control_plane.collector.server import Server, Writer
-from scopeway.control_plane.collector.service_lists import ServiceList
-from scopeway.control_plane.collector.sockets import COLLECT, Listening
-from scopeway.control_plane.collector.sorted_pages import sorted_page
+from scopeway.control_plane.collector.listing.cursors import Cursors
+from scopeway.control_plane.collector.messages.report import report_for
+from scopeway.control_plane.collector.messages.request import (
+    FanoutRequest,
+    Header,
+    Refused,
+    read_request,
+)
+from scopeway.control_plane.collector.messages.service_lists import ServiceList
+from scopeway.control_plane.collector.messages.ways import Way, way_of
 from scopeway.control_plane.collector.stats import Counters, RequestStats, Snapshot
-from scopeway.control_plane.collector.union import union
-from scopeway.control_plane.collector.ways import Way, way_of
-from scopeway.control_plane.collector.writes import write
 from scopeway.control_plane.errors import ControlPlaneError
 
 DRAIN: Final = 5.0

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from scopeway.control_plane.collector.request import Refused
+from scopeway.control_plane.collector.messages.request import Refused
 
 MIB: Final = 1 << 20
 

@@ -32,7 +32,7 @@ class Setup:
     has no collector."""
     caches_validations: bool = False
     """Whether the collector answers validations of tokens that the site's Keystone has just
-    answered (`collector.validations`)."""
+    answered (`collector.validation.validations`)."""
 
 
 DEFAULT_SETUP: Final = Setup()

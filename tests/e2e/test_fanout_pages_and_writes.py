@@ -13,7 +13,7 @@ from harness.image_service import ImageService
 from harness.services import at
 from scopeway.control_plane.collector.collector import Collector, serving
 from scopeway.control_plane.collector.limits import Limits
-from scopeway.control_plane.collector.markers import MAX_MARKER, PREFIX
+from scopeway.control_plane.collector.listing.markers import MAX_MARKER, PREFIX
 
 pytestmark = pytest.mark.fleet(certificates=True)
 

@@ -5,9 +5,9 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from scopeway.control_plane.collector.answer import Answer
 from scopeway.control_plane.collector.limits import TooMuchKept
-from scopeway.control_plane.collector.request import FanoutRequest, Header, Missing
+from scopeway.control_plane.collector.messages.answer import Answer
+from scopeway.control_plane.collector.messages.request import FanoutRequest, Header, Missing
 
 Cloud = Callable[[str, bytes], Awaitable[Answer] | Answer]
 """Answers path and query, and a body."""

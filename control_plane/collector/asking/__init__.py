@@ -1,0 +1,1 @@
+"""Asks the clouds of one request."""

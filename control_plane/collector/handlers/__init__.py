@@ -1,0 +1,1 @@
+"""One handler for each way of answering a request."""

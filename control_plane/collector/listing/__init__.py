@@ -1,0 +1,1 @@
+"""Lists of several clouds: items, pages, order, markers. Pure."""
