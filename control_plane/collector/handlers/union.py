@@ -24,6 +24,7 @@ from scopeway.control_plane.collector.listing.items import (
 )
 from scopeway.control_plane.collector.listing.markers import (
     InvalidMarker,
+    MarkerRoom,
     is_composite,
     pack_marker,
     read_marker,
@@ -38,6 +39,7 @@ PIECE: Final = 64 << 10
 """Bytes of items that are written at a time."""
 HELD_BACK: Final = 2 << 20
 """Bytes of an answer that is held back until all clouds have answered."""
+NO_ROOM: Final = "the link to the next page has no room left for this cloud; a later page has it"
 
 
 async def union(request: FanoutRequest, clouds: FanOut, out: Writer, wanted: ServiceList) -> None:
@@ -55,11 +57,12 @@ async def union(request: FanoutRequest, clouds: FanOut, out: Writer, wanted: Ser
     asked = [each for each in request.members if positions.get(each, "") is not None]
     # where no cloud has a marker, the request goes out as it came
     locations = {each: with_marker(request, positions.get(each)) for each in asked if positions}
+    room = MarkerRoom(positions, request.members)
     body = _Body(request, clouds, out, wanted, report)
     after: dict[str, str | None] = {k: v for k, v in positions.items() if v is None}
     more = False
     async for answer in clouds.each(asked, locations=locations):
-        following = await _take(answer, wanted, body, report)
+        following = await _take(answer, wanted, body, report, room)
         if following is not None:
             after[answer.cloud] = following or None
             more = more or bool(following)
@@ -71,6 +74,7 @@ async def union(request: FanoutRequest, clouds: FanOut, out: Writer, wanted: Ser
     if asked and not report.answered:
         refuse(out, request, report)
         return
+    more = more or room.lacked
     link = next_link(request, wanted, pack_marker(after, request.members)) if more else b""
     body.end(link)
 
@@ -87,12 +91,17 @@ def _positions(request: FanoutRequest) -> Mapping[str, str | None]:
     return read_marker(marker, request.members)
 
 
-async def _take(answer: Answer, wanted: ServiceList, body: "_Body", report: Report) -> str | None:
+async def _take(
+    answer: Answer, wanted: ServiceList, body: "_Body", report: Report, room: MarkerRoom
+) -> str | None:
     """Write the items of a cloud; return its marker, "" at its end, None if it failed.
 
     A function of its own, so that nothing holds the page while the next one is awaited.
     """
     failure, page = _read(answer, wanted)
+    if page is not None and not room.take(answer.cloud, page.next_marker):
+        # it keeps its place, and comes on a later page: others have ended by then
+        failure = Failure(answer.cloud, answer.status, "too-large", NO_ROOM)
     if failure is not None or page is None:
         assert failure is not None
         report.fail(failure)

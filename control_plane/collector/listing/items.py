@@ -21,6 +21,7 @@ from urllib.parse import parse_qs
 import msgspec
 from msgspec import Raw
 
+from scopeway.control_plane.collector.listing.markers import MAX_CLOUD_MARKER
 from scopeway.control_plane.collector.messages.report import CLOUD
 from scopeway.control_plane.collector.messages.service_lists import ServiceList
 
@@ -256,7 +257,11 @@ def _marker(link: Raw) -> str | None:
         found = parse_qs(href.partition("?")[2], max_num_fields=64).get("marker")
     except ValueError:
         raise Malformed("its link to the next page has too many parameters") from None
-    return found[0] if found else None
+    if not found:
+        return None
+    if len(found[0].encode(errors="surrogatepass")) > MAX_CLOUD_MARKER:
+        raise Malformed(f"the marker of its next page has more than {MAX_CLOUD_MARKER} bytes")
+    return found[0]
 
 
 def _check_number(listed: memoryview) -> None:

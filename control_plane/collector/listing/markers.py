@@ -36,6 +36,8 @@ _HEX_TEXT = re.compile(r"[0-9a-f]{32}\Z")
 _ENTRY = struct.Struct(">IB")
 _SIZE = struct.Struct(">H")
 _SALTS = 8
+_HEAD_BYTES = 5
+"""Checksum and salt."""
 _URL_SAFE = str.maketrans("+/", "-_")
 _STANDARD = str.maketrans("-_", "+/")
 
@@ -45,6 +47,31 @@ class InvalidMarker(Refused):
 
     def __init__(self, message: str) -> None:
         super().__init__(400, message)
+
+
+class MarkerRoom:
+    """What is left of the next marker, while the clouds of a page answer. See `take`."""
+
+    def __init__(self, positions: Mapping[str, str | None], members: Sequence[str]) -> None:
+        """Leave room for an entry of each member, and for the markers of those that have one."""
+        self.lacked = False
+        """Whether a cloud got none: it needs a later page."""
+        self._positions = positions
+        whole = (MAX_MARKER - len(PREFIX)) * 3 // 4 - _HEAD_BYTES
+        known = sum(map(_marker_bytes, positions.values()))
+        self._left = whole - _ENTRY.size * len(members) - known
+
+    def take(self, cloud: str, marker: str | None) -> bool:
+        """Take room for a cloud's own marker, in place of the one that it had; None: it has ended.
+
+        Return whether there is room. Where there is none, `pack_marker` would fail.
+        """
+        more = _marker_bytes(marker) - _marker_bytes(self._positions.get(cloud))
+        if more > max(self._left, 0):
+            self.lacked = True
+            return False
+        self._left -= more
+        return True
 
 
 def is_composite(marker: str) -> bool:
@@ -187,6 +214,11 @@ def _entry(number: int, marker: str | None) -> bytes:
             "are allowed"
         )
     return _ENTRY.pack(number, _TEXT) + _SIZE.pack(len(value)) + value
+
+
+def _marker_bytes(marker: str | None) -> int:
+    """Return the bytes of a cloud's own marker in an entry."""
+    return 0 if marker is None else len(_entry(0, marker)) - _ENTRY.size
 
 
 def _distinct_hashes(members: Sequence[str]) -> tuple[int, dict[str, int]]:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from scopeway.control_plane.collector.listing.items import CloudPage, Malformed
+from scopeway.control_plane.collector.listing.markers import MAX_CLOUD_MARKER
 from scopeway.control_plane.collector.listing.merge import ITEM_BYTES, Item, SortKey
 from scopeway.control_plane.collector.messages.request import Refused
 
@@ -80,6 +81,8 @@ class SortOrder:
         )
         if not isinstance(identifier, str):
             raise Malformed(f"an item has no {' or '.join(self.id_fields)} that is text")
+        if len(identifier.encode()) > MAX_CLOUD_MARKER:  # the next page may begin behind it
+            raise Malformed(f"an item's id has more than {MAX_CLOUD_MARKER} bytes")
         key: SortKey = tuple(_part(values[name], descends) for name, descends in self.fields)
         last = self.fields[-1][1] if self.fields else self.descends
         size = ITEM_BYTES + sum(map(_bytes_of, values.values()))

@@ -175,3 +175,22 @@ async def test_numbers_and_escapes_of_honest_clouds_pass() -> None:
         response = await site.client.ask("/v2/images", ["a"])
 
     assert response.json()["images"] == [{"scopeway:cloud": "a", **item}]
+
+
+async def test_a_marker_too_long_for_the_next_page_is_a_failure_of_its_cloud_alone() -> None:
+    async with collector_site() as site:
+        link = "/v2/images?marker=" + "x" * 1025
+        site.clouds.behaviours = {"honest": images("1"), "hostile": images("2", next=link)}
+        response = await site.client.ask("/v2/images", ["honest", "hostile"])
+
+    assert [each["id"] for each in response.json()["images"]] == ["1"]
+    assert [each["cause"] for each in response.report["failed"]] == ["malformed"]
+
+
+async def test_an_id_too_long_for_the_next_page_is_a_failure_of_its_cloud_alone() -> None:
+    async with collector_site() as site:
+        site.clouds.behaviours = {"honest": images("1"), "hostile": images("2" * 1025)}
+        response = await site.client.ask("/v2/images?limit=1&sort=id:desc", ["honest", "hostile"])
+
+    assert [each["id"] for each in response.json()["images"]] == ["1"]
+    assert [each["cause"] for each in response.report["failed"]] == ["malformed"]

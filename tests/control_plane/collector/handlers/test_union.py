@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 
 import pytest
 
@@ -332,3 +333,30 @@ async def test_an_answer_that_breaks_off_is_a_failure() -> None:
     (failed,) = response.report["failed"]
     assert (failed["cloud"], failed["status"], failed["cause"]) == ("b", 502, "error")
     assert ids(response.json()) == [("2", "a")]
+
+
+async def test_clouds_without_room_in_the_next_link_come_on_later_pages_and_none_is_lost() -> None:
+    clouds = [f"c{number}" for number in range(2_500)]
+
+    async def two_pages(received: Received, writer: asyncio.StreamWriter) -> None:
+        first = str(uuid.uuid5(uuid.NAMESPACE_DNS, received.cloud))
+        if "marker" in received.query:
+            assert received.query["marker"] == first
+            await images(f"{received.cloud}-2")(received, writer)
+        else:
+            await images(first, next=f"/v2/images?marker={first}")(received, writer)
+
+    found = []
+    failed = []
+    async with collector_site() as site:
+        site.clouds.behaviours = dict.fromkeys(clouds, two_pages)
+        link = "/v2/images"
+        while link:
+            document = (await site.client.ask(link, clouds)).json()
+            found += [each["scopeway:cloud"] for each in document["images"]]
+            failed.append({each["cause"] for each in document["scopeway:report"]["failed"]})
+            link = document.get("next", "")
+
+    assert sorted(found) == sorted(2 * clouds)
+    assert failed[0] == {"too-large"}
+    assert failed[-1] == set()
