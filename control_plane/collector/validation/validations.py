@@ -37,6 +37,8 @@ _NOT_PASSED_ON: Final = frozenset(
 )
 _OF_ONE_ANSWER: Final = frozenset((b"date", b"x-openstack-request-id"))
 """Headers of an answer that is kept, which are true of the first request only."""
+_ACCESS_RULES: Final = b"openstack-identity-access-rules"
+"""What a service says that enforces the access rules of a token. Others may not get such a token."""
 _KEPT_SCOPEWAY: Final = b"x-scopeway-rejected"
 
 
@@ -150,7 +152,8 @@ class Validations:
         if method != "GET" or token is None or token != _only(found, b"x-auth-token"):
             return None
         # the Keystone says `Vary: X-Auth-Token`; no host or forwarded header changes its answer
-        return self._cache.key(token, url)
+        rules = b",".join(found.get(_ACCESS_RULES, ()))
+        return self._cache.key(token, b"%b %b" % (url, rules))
 
     async def _shared(self, key: Key, data: bytes) -> Answer:
         """Return the answer to a validation, one question to the Keystone for all equal ones."""

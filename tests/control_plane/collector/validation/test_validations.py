@@ -115,6 +115,18 @@ async def test_another_token_or_question_is_asked_of_the_keystone(token: str, ur
     assert len(here.keystone.received) == 2
 
 
+async def test_a_service_that_enforces_no_access_rules_gets_no_answer_of_one_that_does() -> None:
+    async def rules(received: Received, writer: asyncio.StreamWriter) -> None:
+        enforced = "openstack-identity-access-rules" in received.headers
+        await (VALID if enforced else answer(b"", 404))(received, writer)
+
+    async with site(rules) as it:
+        new = await it.ask(headers={"OpenStack-Identity-Access-Rules": "1.0"})
+        old = await it.ask()
+
+    assert (new.status, old.status) == (200, 404)
+
+
 async def test_a_token_that_does_not_validate_itself_is_always_asked() -> None:
     async with site() as here:
         for _ in range(2):
