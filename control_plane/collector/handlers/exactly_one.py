@@ -32,7 +32,7 @@ async def exactly_one(request: FanoutRequest, clouds: FanOut, out: Writer) -> No
             head.keep()
             continue
         await head.collect()
-        if answer.status in NOT_THERE and not answer.cause:
+        if answer.status in NOT_THERE and not answer.cause and not answer.is_rejected:
             report.answered += 1
             not_there = not_there or (answer, bytes(answer.body))
         else:

@@ -64,7 +64,9 @@ def outcome(
     first = next((at for at, each in enumerate(results) if each.succeeded), None)
     if first is not None and set(done) == {"yes"}:
         return Outcome(first, done)
-    if first is None and "perhaps" not in done and len({each.status for each in results}) == 1:
+    same = first is None and "perhaps" not in done and len({each.status for each in results}) == 1
+    # a client that deletes takes a 404 for success: it is one only if a service has said so
+    if same and not any(each.unsent and _is_absent(request, each) for each in results):
         return Outcome(0, done)
     title = "Not done" if set(done) == {"no"} else "Done in part"
     return Outcome(None, done, title, _sentence(request, results, done, chosen))
@@ -112,13 +114,18 @@ _wrapped = msgspec.json.Decoder(dict[str, _Resource])
 def _done(request: FanoutRequest, result: WriteResult, chosen: ChosenId | None) -> Done:
     if result.succeeded:
         return "yes"
-    if result.status == 404 and request.method == "DELETE":
+    if _is_absent(request, result) and not result.unsent:
         return "yes"  # it is not there, which was wanted
     if result.status == 409 and chosen is not None and chosen.by_client:
         return "yes"  # an earlier try with this id was carried out
     if result.unsent or 300 <= result.status < 500:
         return "no"
     return "perhaps"
+
+
+def _is_absent(request: FanoutRequest, result: WriteResult) -> bool:
+    """Return whether what was to be deleted is not there, if the service itself says so."""
+    return result.status == 404 and request.method == "DELETE"
 
 
 def _sentence(

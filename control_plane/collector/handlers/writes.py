@@ -96,8 +96,11 @@ def _result(answer: Answer, clouds: FanOut, chosen: ChosenId | None) -> tuple[Wr
 def _is_unsent(answer: Answer) -> bool:
     """Return whether a service surely did not get a request: an Envoy says so, of it or its peer.
 
-    A service that claims it is not believed (`route_templates.collect`).
+    A service that claims it is not believed (`route_templates.collect`). A 404 is no claim of
+    success, whoever made it: it is enough that it says to be of an Envoy.
     """
+    if answer.status == 404 and answer.is_rejected:
+        return True
     return answer.cause == "unreachable" or any(
         answer.header(each) == b"true" for each in _NOT_SENT
     )

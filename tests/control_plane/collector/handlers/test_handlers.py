@@ -305,3 +305,30 @@ async def test_a_file_of_one_mebibyte_goes_to_all_clouds_and_a_larger_one_to_non
 
     assert response.status == status
     assert [each.body == body for each in site.clouds.received] == [True] * (status == 204) * 2
+
+
+NO_SERVICE = json_answer(
+    {"error": {"message": "no service 'image'"}}, 404, {"x-scopeway-rejected": "true"}
+)
+"""Of a peer whose cloud has just lost the service."""
+
+
+@pytest.mark.parametrize(
+    ("other", "title"), [(answer(b"", 204), "Done in part"), (NO_SERVICE, "Not done")]
+)
+async def test_a_deletion_that_an_envoy_refuses_is_not_done(other: Behaviour, title: str) -> None:
+    async with collector_site() as site:
+        site.clouds.behaviours = {"a": other, "b": NO_SERVICE}
+        response = await site.client.ask("/v2/images/1", ["a", "b"], method="DELETE")
+
+    assert response.status == 500
+    assert response.json()["error"]["title"] == title
+    assert response.report["results"][1]["done"] == "no"
+
+
+async def test_an_envoy_that_refuses_does_not_say_that_its_cloud_lacks_a_resource() -> None:
+    async with collector_site() as site:
+        site.clouds.behaviours = {"a": answer(b"x"), "b": NO_SERVICE}
+        response = await site.client.ask("/v2/images/1", ["a", "b"], operator="^")
+
+    assert response.status == 502
