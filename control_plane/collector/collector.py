@@ -1,7 +1,7 @@
 """Ties the parts together: what answers a request, and what all requests share."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -65,10 +65,19 @@ class Collector:
         try:
             request = read_request(method, url, headers)
             request.body = body
-            with self.admission.admit(request.client, request.address):
+            leave = self.admission.admit(request.client, request.address)
+            try:
                 found, wanted = way_of(request)
                 way = found.value
-                await self._answer(found, wanted, request, out)
+                clouds = self._clouds(request)
+            except BaseException:
+                leave()
+                raise
+            try:
+                await self._answer(found, wanted, request, clouds, out)
+            finally:
+                # a write goes on without its client, who is to have no more of them for that
+                self._close(clouds, request, leave)
             status = out.status
         except Refused as error:
             status = error.status
@@ -99,13 +108,8 @@ class Collector:
             held_bytes_max=self.budget.peak,
         )
 
-    async def _answer(
-        self, way: Way, wanted: ServiceList | None, request: FanoutRequest, out: Writer
-    ) -> None:
-        if not request.members and way is not Way.WRITE:
-            refuse(out, request, report_for(request))
-            return
-        clouds = FanOut(
+    def _clouds(self, request: FanoutRequest) -> FanOut:
+        return FanOut(
             request,
             client=self.client,
             gate=self.gate,
@@ -113,12 +117,19 @@ class Collector:
             limits=self.limits,
             counters=self.counters,
         )
-        try:
-            await self._handle(way, wanted, request, clouds, out)
-        finally:
-            clouds.close()
 
-    async def _handle(
+    def _close(self, clouds: FanOut, request: FanoutRequest, leave: Callable[[], None]) -> None:
+        """End a request; what is left of it counts for its client until that has ended, too."""
+        size = len(request.body)
+        self.budget.reserve(size, held=True)
+
+        def ended() -> None:
+            self.budget.reserve(-size)
+            leave()
+
+        clouds.close(ended)
+
+    async def _answer(
         self,
         way: Way,
         wanted: ServiceList | None,
@@ -126,6 +137,9 @@ class Collector:
         clouds: FanOut,
         out: Writer,
     ) -> None:
+        if not request.members and way is not Way.WRITE:
+            refuse(out, request, report_for(request))
+            return
         match way:
             case Way.UNION:
                 assert wanted is not None

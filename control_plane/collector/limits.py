@@ -1,8 +1,7 @@
 """What the collector may use: its settings, and the requests and sub-requests under way."""
 
 from collections import Counter, deque
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -74,9 +73,8 @@ class Admission:
         self._of_address: Counter[Hashable] = Counter()
         self.under_way = 0
 
-    @contextmanager
-    def admit(self, token: bytes, address: str) -> Iterator[None]:
-        """Count a request while the context lasts.
+    def admit(self, token: bytes, address: str) -> Callable[[], None]:
+        """Count a request until what is returned is called, once.
 
         Raises:
             Refused: 429, there are too many.
@@ -95,14 +93,15 @@ class Admission:
         self.under_way += 1
         self._of_token[token] += 1
         self._of_address[address] += 1
-        try:
-            yield
-        finally:
+
+        def leave() -> None:
             self.under_way -= 1
             for counter, key in ((self._of_token, token), (self._of_address, address)):
                 counter[key] -= 1
                 if not counter[key]:
                     del counter[key]
+
+        return leave
 
 
 class Waiting(Protocol):

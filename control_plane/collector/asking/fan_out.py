@@ -80,6 +80,7 @@ class FanOut:
         self._kept: Exchange | None = None
         self._wake: asyncio.Future[None] | None = None
         self._closed = False
+        self._ended: Callable[[], None] = lambda: None
         budget.open(self._account)
 
     # ---- for handlers
@@ -140,19 +141,24 @@ class FanOut:
 
     # ---- for the one who made it
 
-    def close(self) -> None:
+    def close(self, ended: Callable[[], None] = lambda: None) -> None:
         """End all that is under way.
 
         A write goes on, and the log says how it ended.
+
+        Args:
+            ended: Called when nothing is under way any more.
         """
         if self._closed:
             return
         self._closed = True
+        self._ended = ended
         if self._request.is_read:
             self._drop()
         else:
             self._drop_answers()
         self._budget.close(self._account)
+        self._end_if_idle()
 
     # ---- for Answers and Heads
 
@@ -265,6 +271,7 @@ class FanOut:
                 {"cloud": answer.cloud, "status": answer.status},
                 extra={"cloud": answer.cloud, "status": answer.status},
             )
+            self._end_if_idle()
         elif exchange in self._headed:
             waiting = self._headed.pop(exchange)
             if waiting is not None and not waiting.done():
@@ -353,3 +360,7 @@ class FanOut:
         if self._kept is not None and self._kept is not but:
             self._kept.release()
             self._kept = None
+
+    def _end_if_idle(self) -> None:
+        if not self._under_way and not self._pending:
+            self._ended()

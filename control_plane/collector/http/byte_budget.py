@@ -209,10 +209,20 @@ class ByteBudget:
             each.account.whose != account.whose and each.account.needs() for each in self._paused
         )
 
-    def reserve(self, change: int) -> bool:
-        """Count bytes of requests' bodies, or give them back; return whether there is room."""
-        if change > 0 and (
-            self._bodies + change > self._limits.bodies or self.kept + change > self._limits.kept
+    def reserve(self, change: int, *, held: bool = False) -> bool:
+        """Count bytes of requests' bodies, or give them back; return whether there is room.
+
+        Args:
+            change: Bytes.
+            held: Whether they are in memory already, so that they count in any case.
+        """
+        if (
+            change > 0
+            and not held
+            and (
+                self._bodies + change > self._limits.bodies
+                or self.kept + change > self._limits.kept
+            )
         ):
             return False
         self._bodies += change

@@ -18,6 +18,7 @@ from harness.fake_clouds import (
     silence,
 )
 from scopeway.control_plane.collector.handlers.writes import MAX_ANSWER
+from scopeway.control_plane.collector.stats import LEFT
 
 pytestmark = pytest.mark.asyncio
 
@@ -184,7 +185,7 @@ async def test_a_write_goes_on_when_its_client_has_left() -> None:
         writer.write(NEWS)
         await site.clouds.until(lambda: site.clouds.under_way == 2)
         writer.close()
-        await site.clouds.until(lambda: site.collector.admission.under_way == 0)
+        await site.clouds.until(lambda: site.collector.requests.ended["write", LEFT] == 1)
         assert site.clouds.under_way == 2
         event.set()
         await site.clouds.until(lambda: site.clouds.under_way == 0)
@@ -332,3 +333,38 @@ async def test_an_envoy_that_refuses_does_not_say_that_its_cloud_lacks_a_resourc
         response = await site.client.ask("/v2/images/1", ["a", "b"], operator="^")
 
     assert response.status == 502
+
+
+async def test_writes_whose_clients_left_count_for_them_until_they_end() -> None:
+    """Else one client, and one cloud that answers nothing, would use up all sub-requests."""
+    go = asyncio.Event()
+
+    async def late(received: Received, writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        await answer(b"", 204)(received, writer)
+
+    url = "/v2/images/1"
+    async with collector_site(requests_of_token=3) as site:
+        site.clouds.behaviours = {"a": late, "b": late}
+        writers = [
+            (
+                await site.client.send(
+                    url, fan_out_headers(["a", "b"]), method="PUT", body=b"x" * 1000
+                )
+            )[1]
+            for _ in range(3)
+        ]
+        await site.clouds.until(lambda: site.clouds.under_way == 6)
+        for writer in writers:
+            writer.close()
+        await site.clouds.until(lambda: site.collector.requests.ended["write", LEFT] == 3)
+        refused = await site.client.ask(url, ["a"], method="DELETE")
+        held = site.collector.budget.kept
+        go.set()
+        await site.clouds.until(lambda: site.collector.admission.under_way == 0)
+        after = await site.client.ask(url, ["a"], method="DELETE")
+
+    assert refused.status == 429
+    assert held == 3000
+    assert after.status == 204
+    assert site.collector.budget.kept == 0
