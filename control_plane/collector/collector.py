@@ -121,10 +121,10 @@ class Collector:
     def _close(self, clouds: FanOut, request: FanoutRequest, leave: Callable[[], None]) -> None:
         """End a request; what is left of it counts for its client until that has ended, too."""
         size = len(request.body)
-        self.budget.reserve(size, held=True)
+        self.budget.reserve(size, request.address, held=True)
 
         def ended() -> None:
-            self.budget.reserve(-size)
+            self.budget.reserve(-size, request.address)
             leave()
 
         clouds.close(ended)

@@ -8,6 +8,7 @@ Requests have equal shares of the budget, those of one token a quarter, and thos
 half: so clients that read slowly leave the rest to others.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from typing import Final, Protocol
@@ -81,6 +82,7 @@ class ByteBudget:
         """Bytes of answers, but for the favoured one."""
         self.kept = 0
         self._bodies = 0
+        self._bodies_of: Counter[str] = Counter()
         self.peak = 0
         """The most bytes there ever were, kept ones included."""
         self.on_change: Callable[[bool], None] = lambda full: None
@@ -209,23 +211,29 @@ class ByteBudget:
             each.account.whose != account.whose and each.account.needs() for each in self._paused
         )
 
-    def reserve(self, change: int, *, held: bool = False) -> bool:
+    def reserve(self, change: int, address: str = "", *, held: bool = False) -> bool:
         """Count bytes of requests' bodies, or give them back; return whether there is room.
 
         Args:
             change: Bytes.
+            address: The client's; "" if it is not known. It has half of the room at most.
             held: Whether they are in memory already, so that they count in any case.
         """
+        own = self._bodies_of[address]
         if (
             change > 0
             and not held
             and (
                 self._bodies + change > self._limits.bodies
                 or self.kept + change > self._limits.kept
+                or (address and own + change > self._limits.bodies // 2)
             )
         ):
             return False
         self._bodies += change
+        self._bodies_of[address] = own + change
+        if not own + change:
+            del self._bodies_of[address]
         self.kept += change
         self.peak = max(self.peak, self.total)
         return True

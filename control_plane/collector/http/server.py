@@ -17,7 +17,7 @@ from scopeway.control_plane.collector.http.client import peer_user
 from scopeway.control_plane.collector.http.exchange import Source
 from scopeway.control_plane.collector.limits import Limits
 from scopeway.control_plane.collector.messages.report import error_body, title_of
-from scopeway.control_plane.collector.messages.request import Header, Refused
+from scopeway.control_plane.collector.messages.request import Header, Refused, address_in
 from scopeway.control_plane.collector.messages.ways import MAX_BODY, UPLOAD
 
 _log = logging.getLogger(__name__)
@@ -110,8 +110,9 @@ class Writer:
 
 Serve = Callable[[str, bytes, list[Header], bytes, Writer], Awaitable[None]]
 """Answers a request: method, URL, headers, body."""
-Bodies = Callable[[int], bool]
-"""Takes the change of how many bytes of bodies there are; returns whether there is room."""
+Bodies = Callable[[int, str], bool]
+"""Takes how many more bytes of bodies there are, and the client's address; returns whether there is
+room."""
 
 
 class ServerConnection(asyncio.Protocol):
@@ -148,6 +149,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Cancel the request under way: its client has left."""
         self._server.discard(self)
+        self._server.end_body(self)
         self._stop_timer()
         self._give_back()
         if self._task is not None:
@@ -207,8 +209,18 @@ class ServerConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Make room for the body."""
         self._in_head = False
-        length = next((v for k, v in self._headers if k.lower() == b"content-length"), b"")
-        if self._task is None and length.isdigit():
+        if self._task is not None:
+            return
+        found: dict[bytes, bytes] = {}
+        for name, value in self._headers:
+            found.setdefault(name.lower(), value)
+        length = found.get(b"content-length", b"0" if b"transfer-encoding" not in found else b"")
+        if length == b"0":
+            return
+        self._address = address_in(found.get(b"x-forwarded-for", b""))
+        if not self._server.begin_body(self, self._address):
+            self._refuse(429, "too many requests of this client are on their way here")
+        elif length.isdigit():
             self._reserve(int(length))
 
     def on_body(self, body: bytes) -> None:
@@ -261,18 +273,19 @@ class ServerConnection(asyncio.Protocol):
         self._in_head = True
         self._received = 0
         self._closing = False
+        self._address = ""
 
     def _reserve(self, size: int) -> None:
         """Make room for a body."""
         if size > MAX_BODY:
             self._refuse(413, UPLOAD)
-        elif not self._server.bodies(size - self._reserved):
+        elif not self._server.bodies(size - self._reserved, self._address):
             self._refuse(429, "the collector has no memory left for a body just now")
         else:
             self._reserved = size
 
     def _give_back(self) -> None:
-        self._server.bodies(-self._reserved)
+        self._server.bodies(-self._reserved, self._address)
         self._reserved = 0
 
     def _refuse(self, status: int, message: str) -> None:
@@ -304,6 +317,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _start(self, method: str, serve: Serve) -> None:
         self._stop_timer()
+        self._server.end_body(self)
         self._writer = Writer(self, method)
         self._task = asyncio.get_running_loop().create_task(self._run(method, serve, self._writer))
 
@@ -345,6 +359,8 @@ class Server:
         self.users = users
         self.bodies = bodies
         self._connections: set[ServerConnection] = set()
+        self._arriving: dict[ServerConnection, str] = {}
+        """Whose body is on its way, and the address of its client."""
         self._empty = asyncio.Event()
         self._empty.set()
         self._server: asyncio.Server | None = None
@@ -369,6 +385,21 @@ class Server:
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
+
+    def begin_body(self, connection: ServerConnection, address: str) -> bool:
+        """Note that a body is on its way; return False if too many of this client are.
+
+        Such a request is not admitted yet, and holds a connection.
+        """
+        same = sum(each == address for each in self._arriving.values())
+        if address and same >= self.limits.requests_of_address:
+            return False
+        self._arriving[connection] = address
+        return True
+
+    def end_body(self, connection: ServerConnection) -> None:
+        """Note that a body has come, or never will; harmless where there is none."""
+        self._arriving.pop(connection, None)
 
     async def close(self, seconds: float) -> None:
         """Accept no more; let requests under way end within so many seconds."""

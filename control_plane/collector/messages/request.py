@@ -255,8 +255,13 @@ def read_request(method: str, url: bytes, headers: Sequence[Header]) -> FanoutRe
         host=found.get(b"host", b"localhost"),
         token=None if token is None else split_token(token, service),
         client=_client(found),
-        address=_text(found, b"x-forwarded-for").rpartition(",")[2].strip(),
+        address=address_in(found.get(b"x-forwarded-for", b"")),
     )
+
+
+def address_in(forwarded_for: bytes) -> str:
+    """Return the address that the front saw: the last one of X-Forwarded-For; "" if none is."""
+    return forwarded_for.decode("latin-1").rpartition(",")[2].strip()
 
 
 def split_token(token: bytes, service: str) -> Token | bytes:

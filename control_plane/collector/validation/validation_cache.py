@@ -80,8 +80,8 @@ class ValidationCache:
         Args:
             token: The subject token, which must be the one that authorizes the request, too: then
                 the answer is the same for every caller.
-            question: All else that the answer depends on: the path with its query, and whether who asks
-                enforces access rules.
+            question: All else that the answer depends on: the path with its query, and whether the
+                caller enforces access rules.
         """
         return self._hash(token), self._hash(question)
 

@@ -38,7 +38,7 @@ _NOT_PASSED_ON: Final = frozenset(
 _OF_ONE_ANSWER: Final = frozenset((b"date", b"x-openstack-request-id"))
 """Headers of an answer that is kept, which are true of the first request only."""
 _ACCESS_RULES: Final = b"openstack-identity-access-rules"
-"""What a service says that enforces the access rules of a token. Others may not get such a token."""
+"""A service sends it if it enforces the access rules of tokens. Others may not get such tokens."""
 _KEPT_SCOPEWAY: Final = b"x-scopeway-rejected"
 
 

@@ -150,6 +150,30 @@ async def test_bodies_of_all_requests_are_limited() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("length", [b"content-length: 1000000", b"transfer-encoding: chunked"])
+async def test_slow_bodies_of_a_client_leave_room_for_others(length: bytes) -> None:
+    """They use up neither the bytes of all bodies nor the connections."""
+    head = b"POST / HTTP/1.1\r\nx-forwarded-for: 192.0.2.1\r\n%b\r\n\r\n" % length
+    statuses: list[int] = []
+    async with collector_site(connections=20, requests_of_address=10) as site:
+        site.clouds.behaviours["a"] = json_answer({}, 201)
+
+        async def slow() -> None:
+            statuses.append((await raw(site, head)).status)
+
+        clients = [asyncio.create_task(slow()) for _ in range(15)]
+        await site.clouds.until(lambda: len(statuses) >= 5)
+        response = await site.client.ask("/v2/images", ["a"], method="POST", body=b"{}")
+        for each in clients:
+            each.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+        await site.clouds.until(lambda: site.collector.budget.kept == 0)
+
+    assert set(statuses) == {429}
+    assert response.status == 201
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("limits", "changed"),
     [
