@@ -122,6 +122,11 @@ EXPECTED: dict[str, list[float]] = {
         COLLECTOR.requests_of_token,
         COLLECTOR.requests_of_address,
     ],
+    "bytes of the bodies of one client's address; of its requests with a body on its way": [
+        COLLECTOR.bodies // 2,
+        COLLECTOR.requests_of_address,
+    ],
+    "writes whose client has left": [],
     "sub-requests under way for one of these requests (`--concurrency`); for all": [
         COLLECTOR.at_once,
         COLLECTOR.all_at_once,

@@ -214,11 +214,13 @@ class TestWrites:
         try:
             with pytest.raises(TimeoutError):
                 site.create({"name": "cirros"}, timeout=1.0)
-            assert fleet.eventually(lambda: site.collector.admission.under_way == 0)
+            assert fleet.eventually(lambda: len(a.seen) == len(b.seen) == 1)
+            assert site.collector.admission.under_way == 1  # it counts until the clouds answer
         finally:
             a.answers.set()
             b.answers.set()
         assert fleet.eventually(lambda: len(a.images) == len(b.images) == 1)
+        assert fleet.eventually(lambda: site.collector.admission.under_way == 0)
         assert a.seen == b.seen == [("POST", "/v2/images")]
 
 
