@@ -121,15 +121,15 @@ def _heap_size(text: str | int) -> int:
     type=_collector,
     default="",
     metavar="FOLDER",
-    help="The folder of the sockets that this Envoy shares with its collector (scopeway collect), "
-    "for scopes with & or ^; each Envoy needs one of its own.",
+    help="The absolute path of the folder that this Envoy shares with its collector (scopeway "
+    "collect), for scopes with & or ^. Each Envoy needs a folder of its own.",
 )
 @click.option(
     "--cache-validations",
     is_flag=True,
-    help="Let the collector keep the Keystone's answers to other clouds about a token, for up to 5 "
-    "seconds: that much longer a revoked token works there. Needs --collector, and "
-    "`scopeway collect --cache-validations`.",
+    help="Let the collector answer other clouds that validate tokens of this site's Keystone. A "
+    "revoked token may work there for up to 5 seconds longer. Needs --collector, and `scopeway "
+    "collect --cache-validations`.",
 )
 def bootstrap(
     cloud: str,
@@ -164,6 +164,8 @@ def bootstrap(
     from scopeway.control_plane.translator.node_identity import SiteIdentity
     from scopeway.control_plane.translator.sds_files import sds_files
 
+    if cache_validations and not collector:
+        raise click.UsageError("--cache-validations needs a collector: --collector FOLDER")
     channel, files = None, {}
     if (tls := three_files(tls_cert, tls_key, tls_ca)) is not None:
         if output is None:

@@ -104,6 +104,13 @@ def test_a_folder_that_no_socket_fits_in_is_bad_usage(
     assert problem in " ".join(outcome.err.split())
 
 
+def test_a_cache_of_validations_needs_a_collector(scopeway: Callable[..., Any]) -> None:
+    outcome = scopeway("bootstrap", "cloud-1", "--cache-validations")
+
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "--cache-validations needs a collector: --collector FOLDER" in outcome.err
+
+
 def test_bootstrap_names_the_cloud_and_every_control_plane(scopeway: Callable[..., Any]) -> None:
     outcome = scopeway(
         *("bootstrap", "cloud-1", "--instance", "b", "--admin", "127.0.0.1:19001"),
