@@ -26,7 +26,7 @@ from scopeway.control_plane.errors import ControlPlaneError, sentence
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="scopeway")
 def cli() -> None:
-    """Route each OpenStack request to the clouds that its scope names."""
+    """Route each request to the clouds that its scope names: OpenStack, or any HTTP service."""
 
 
 cli.add_command(serve)

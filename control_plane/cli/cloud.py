@@ -237,9 +237,9 @@ def _read(files: Sequence[BinaryIO]) -> "dict[str, Cloud]":
         elif isinstance(value, InvalidCloud):
             problems.append(str(value))
         elif isinstance(value, Cordon):
-            problems.append(f"{place}: a cordon is written by `scopeway cloud cordon`")
+            problems.append(f"{place}: is a cordon; use `scopeway cloud cordon`")
         elif isinstance(value, ServiceType):
-            problems.append(f"{place}: a type is written by `scopeway service-type put`")
+            problems.append(f"{place}: is a service type; use `scopeway service-type put`")
         elif value.name in places:
             problems.append(f"{place}: {value.name} stands in {places[value.name]} already")
         else:

@@ -30,7 +30,7 @@ def _user(text: str | int) -> int:
     envvar="SCOPEWAY_SOCKET_DIR",
     show_envvar=True,
     metavar="FOLDER",
-    help="The folder of both sockets, as in `scopeway bootstrap --collector`.",
+    help="The folder that `scopeway bootstrap --collector` names; it is made if it does not exist.",
 )
 @click.option(
     "--envoy-user",
@@ -43,30 +43,30 @@ def _user(text: str | int) -> int:
     type=click.IntRange(1, 1024),
     default=128,
     show_default=True,
-    help="Clouds that one request asks at a time.",
+    help="How many clouds one request asks at a time.",
 )
 @click.option(
     "--cloud-seconds",
     type=click.FloatRange(0, 300, min_open=True),
     default=10.0,
     show_default=True,
-    help="How long a cloud may take to answer a read.",
+    help="Seconds within which a cloud must answer a read.",
 )
 @click.option(
     "--deadline",
     type=click.FloatRange(0, 300, min_open=True),
     default=30.0,
     show_default=True,
-    help="How long a read waits for all of its clouds; a client may say so itself, with "
-    "X-Scope-Deadline.",
+    help="Seconds that a read waits for all of its clouds. A client may set another time with the "
+    "header X-Scope-Deadline.",
 )
 @click.option(
     "--cache-validations",
     type=click.FloatRange(0, 5, min_open=True),
     metavar="SECONDS",
-    help="Keep the Keystone's answers to other clouds about a token for so long, at most 5: that "
-    "much longer a revoked token works there. For an Envoy with `scopeway bootstrap "
-    "--cache-validations`.",
+    help="Keep the answers of this site's Keystone to validations of tokens by other clouds, at "
+    "most 5 seconds. A revoked token may work there for that much longer. Needs an Envoy with "
+    "`scopeway bootstrap --cache-validations`; default: no cache.",
 )
 @click.option(
     "--admin-listen",
@@ -103,18 +103,18 @@ def collect(
 ) -> None:
     """Answer requests for several clouds, beside CLOUD's Envoy.
 
-    It serves scopes with `&` and `^`. It listens on FOLDER/collector.sock for that Envoy, and asks
-    each cloud through the listener `collect` of the same Envoy, FOLDER/collect.sock. It holds no
-    state on disk and reads no registry: who may ask whom is decided by Envoy and by the peers, as
-    for any request.
+    The collector serves scopes with `&` and `^`. It listens on FOLDER/collector.sock for that
+    Envoy, and asks each cloud through the listener `collect` of the same Envoy,
+    FOLDER/collect.sock. It keeps nothing on disk and reads no registry. Envoy and the peers decide
+    who may ask whom, as for any request.
 
     \b
         scopeway bootstrap cloud-1 --collector /run/scopeway … > envoy.yaml
         envoy -c envoy.yaml
         scopeway collect cloud-1 --socket-dir /run/scopeway
 
-    Only processes of the own user, or of --envoy-user, may be at the other end of either socket.
-    On SIGTERM, requests under way have 5 seconds to end.
+    Envoy must run as the user of the collector, or as --envoy-user. On SIGTERM, requests under way
+    have 5 seconds to end.
     """
     import os
 

@@ -22,7 +22,13 @@ EXIT_REJECTED = 3
 
 @click.command()
 @registry_option
-@click.option("--from", "origin", required=True, metavar="CLOUD", help="The cloud that is asked.")
+@click.option(
+    "--from",
+    "origin",
+    required=True,
+    metavar="CLOUD",
+    help="The cloud whose front gets the request.",
+)
 @click.option("--scope", default="", help="The scope of the request; empty is all local.")
 @click.option(
     "--insecure-peers",
@@ -60,8 +66,9 @@ def explain(
 ) -> None:
     """Print where a request to SERVICE goes, or why it is refused.
 
-    If several clouds can serve it, prints their order; of a scope with & or ^, all clouds that are
-    asked, and those that are missing. Reads the registry; no control plane is needed.
+    If several clouds can serve it, prints their order. For a scope with & or ^, prints all clouds
+    that are asked, and those that are missing. Reads the registry only: it needs no control plane,
+    and does not know whether a collector runs at CLOUD.
 
     \b
         scopeway explain --registry dir:clouds/ --from cloud-1 --scope "{glance:cloud-999}" image

@@ -127,7 +127,7 @@ def _read(files: Sequence[BinaryIO]) -> "dict[str, ServiceType]":
         elif isinstance(value, InvalidCloud):
             problems.append(str(value))
         elif not isinstance(value, ServiceType):
-            problems.append(f"{place}: is not a service type; `scopeway cloud` writes it")
+            problems.append(f"{place}: is not a service type; use `scopeway cloud`")
         elif value.name in types:
             problems.append(f"{place}: {value.name} is declared twice")
         else:

@@ -102,7 +102,7 @@ class _Reader:
         if "apiVersion" not in top or top["apiVersion"] != API_VERSION:
             self.refuse("apiVersion", top.get("apiVersion"), f"is not {API_VERSION!r}")
         if "kind" not in top or top["kind"] != KIND:
-            self.refuse("kind", top.get("kind"), f"is not {KIND!r}")
+            self.refuse("kind", top.get("kind"), f"is not {KIND!r}, 'Cordon' or 'ServiceType'")
         metadata = self.fields_of(top.get("metadata", {}), "metadata", _METADATA)
         spec = self.fields_of(top["spec"], "spec", _SPEC) if "spec" in top else _EMPTY
         front = self.front(spec["front"], "spec.front") if "front" in spec else None

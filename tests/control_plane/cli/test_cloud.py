@@ -264,7 +264,7 @@ def test_put_refuses_a_cordon(cloud: Callable[..., Any], write: Callable[..., Pa
     outcome = cloud("put", write("c.yaml", cordon_document(Cordon(name="cloud-1"))))
 
     assert outcome.status == 1
-    assert outcome.err.endswith("a cordon is written by `scopeway cloud cordon`\n")
+    assert outcome.err.endswith("is a cordon; use `scopeway cloud cordon`\n")
 
 
 def test_put_refuses_a_service_type_that_is_not_declared_with_a_suggestion(
@@ -310,7 +310,7 @@ def test_put_refuses_a_document_of_a_service_type(
     put = cloud("put", write("one.yaml", document("cloud-1"), SENSOR))
 
     assert put.status == 1
-    assert "a type is written by `scopeway service-type put`" in put.err
+    assert "is a service type; use `scopeway service-type put`" in put.err
     assert names(cloud) == []
 
 

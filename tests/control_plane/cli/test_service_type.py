@@ -100,7 +100,10 @@ def test_a_type_that_was_put_is_listed_changed_and_deleted(
         ([document("valve"), document("valve")], "valve is declared twice"),
         ([document("valve", aliases=["probe"])], "valve: spec.aliases[0]: 'probe' is an alias of"),
         ([document("probe")], "sensor: spec.aliases[0]: 'probe' is the name of another service"),
-        ([{**document("valve"), "kind": "EdgeCloud"}], "`scopeway cloud` writes it"),
+        (
+            [{**document("valve"), "kind": "EdgeCloud"}],
+            "is not a service type; use `scopeway cloud`",
+        ),
         ([document(f"t-{n}") for n in range(64)], "there are more than 64 service types"),
         ([], "holds no service type"),
     ],
