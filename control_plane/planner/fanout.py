@@ -65,7 +65,7 @@ def read_fanout(expression: Expression, service: str) -> FanoutExpression | Reje
             return _fanout("&", operands, _ONLY_AND)
         case Operation("^", operands):
             return _fanout("^", operands, _ONLY_XOR)
-    return _unsupported(f"'|' joins no part that has '{sign}' in it")
+    return _unsupported(f"an expression with '|' takes no '{sign}'")
 
 
 def no_collector(cloud: str) -> Rejection:
@@ -129,9 +129,9 @@ def _fanout(
     atoms: list[FanoutAtom] = []
     for operand in operands:
         if isinstance(operand, Operation):
-            return _unsupported(f"{what}: there is '{operand.operator}' in one part")
+            return _unsupported(f"{what}, no part with '{operand.operator}'")
         if isinstance(operand, LabelSelector) and (operator == "^" or not operand.every):
-            return _unsupported(f"{what}: {_labels(operand)} is one part")
+            return _unsupported(f"{what}, not {_labels(operand)}")
         atoms.append(operand)
     return FanoutExpression(operator, tuple(atoms))
 

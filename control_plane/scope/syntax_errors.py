@@ -35,6 +35,8 @@ def syntax_error(text: str, position: int, found: str, accepted: frozenset[str])
 
 
 def _unexpected(found: str, previous: str, accepted: frozenset[str]) -> str:
+    if accepted == {"LSQB"}:  # after the "&" of `&[…]`, and after the second one of `a && b`
+        return f"a prefix '&' stands before '[' only, not before {quoted(found)}"
     if accepted <= {"$END"}:
         return f"nothing may follow {quoted(previous)}, but there is {quoted(found)}"
     closers = _closers(accepted)

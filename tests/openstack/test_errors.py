@@ -145,7 +145,7 @@ def test_the_command_prints_one_line_for_an_identity_that_is_not_honoured(clouds
         (
             "{glance: cloud-1 & [region=eu]}",
             501,
-            "'&' joins clouds, local and '&[...]' only: [region=eu] is one part",
+            "'&' joins clouds, local and '&[...]' only, not [region=eu]",
         ),
         (TOO_LONG, 400, f"a scope has at most 2048 bytes, this one has {len(TOO_LONG)}"),
     ],

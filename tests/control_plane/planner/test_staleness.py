@@ -70,7 +70,7 @@ def test_an_error_in_the_target_itself_is_unchanged_while_the_registry_is_unreac
 
     assert mark_stale(plan, UNTIL) is plan
     assert told("image@cloud-2|cloud-7&local") == Rejection(
-        status=501, reason="'|' joins no part that has '&' in it"
+        status=501, reason="an expression with '|' takes no '&'"
     )
 
 
