@@ -13,6 +13,7 @@ import uvloop
 from scopeway.control_plane.clouds.addresses import is_loopback
 from scopeway.control_plane.collector.collector import Collector, serving
 from scopeway.control_plane.collector.limits import Limits
+from scopeway.control_plane.collector.http.sockets import COLLECT
 from scopeway.control_plane.collector.validation.validations import CONNECTIONS, serving_validations
 from scopeway.control_plane.errors import ControlPlaneError
 from scopeway.control_plane.runtime import logs
@@ -87,6 +88,12 @@ async def _main(
             {"cloud": cloud, "folder": str(folder)},
             extra={"cloud": cloud, "folder": str(folder)},
         )
+        if not (folder / COLLECT).exists():
+            _log.warning(
+                "no Envoy listens in %(folder)s yet: start one whose bootstrap was written with "
+                "--collector %(folder)s",
+                {"folder": str(folder)},
+            )
         await stop.wait()
         _log.info("the collector stops")
 

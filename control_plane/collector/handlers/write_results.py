@@ -68,8 +68,7 @@ def outcome(
     # a client that deletes takes a 404 for success: it is one only if a service has said so
     if same and not any(each.unsent and _is_absent(request, each) for each in results):
         return Outcome(0, done)
-    title = "Not done" if set(done) == {"no"} else "Done in part"
-    return Outcome(None, done, title, _sentence(request, results, done, chosen))
+    return Outcome(None, done, _title(done), _sentence(request, results, done, chosen))
 
 
 def report_document(results: Sequence[WriteResult], done: Sequence[Done]) -> dict[str, Any]:
@@ -128,6 +127,12 @@ def _is_absent(request: FanoutRequest, result: WriteResult) -> bool:
     return result.status == 404 and request.method == "DELETE"
 
 
+def _title(done: Sequence[Done]) -> str:
+    if "yes" in done:
+        return "Done in part"
+    return "Perhaps done" if "perhaps" in done else "Not done"
+
+
 def _sentence(
     request: FanoutRequest,
     results: Sequence[WriteResult],
@@ -136,7 +141,8 @@ def _sentence(
 ) -> str:
     clouds: dict[Done, list[str]] = {"yes": [], "no": [], "perhaps": []}
     for each, how in zip(results, done, strict=True):
-        because = f": {each.reason} ({each.status})" if each.reason else f" ({each.status})"
+        said = each.reason and each.reason != f"HTTP {each.status}"
+        because = f": {each.reason} ({each.status})" if said else f" ({each.status})"
         clouds[how].append(each.cloud if how == "yes" else each.cloud + because)
     parts = [f"was done at {', '.join(clouds['yes']) or 'no cloud'}"]
     if clouds["no"]:
@@ -161,5 +167,9 @@ def _advice(
             "as done"
         )
     rest = [each.cloud for each, how in zip(results, done, strict=True) if how != "yes"]
-    look = "look at the latter first, then " if "perhaps" in done else ""
+    if "perhaps" in done:
+        unsure = [each.cloud for each, how in zip(results, done, strict=True) if how == "perhaps"]
+        look = f"look first whether {', '.join(unsure)} did it, then "
+    else:
+        look = ""
     return f'{look}repeat it only there: --scope "{{{request.service}: {" & ".join(rest)}}}"'

@@ -44,7 +44,9 @@ class Listening:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
-            raise ControlPlaneError(f"{self.path}: another collector listens there") from None
+            raise ControlPlaneError(
+                f"{self.path}: another collector listens there; stop it, or name another folder"
+            ) from None
         try:
             self.socket = bound_socket(self.path)
         except BaseException:
@@ -70,7 +72,7 @@ def bound_socket(path: Path) -> socket.socket:
     """
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise ControlPlaneError(f"{path} is no socket; remove it, or name another folder")
+            raise ControlPlaneError(f"{path} is not a socket; remove it, or name another folder")
         path.unlink()
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o777 & ~MODE)
@@ -88,15 +90,16 @@ def _check_folder(folder: Path) -> None:
     longest = folder / COLLECTOR
     size = len(os.fsencode(longest))
     if not folder.is_absolute():
-        raise ControlPlaneError(f"{folder} is no absolute path")
+        raise ControlPlaneError(f"{folder} is not an absolute path")
     if size > MAX_PATH:
         raise ControlPlaneError(
-            f"{longest} has {size} bytes; a socket's path has at most {MAX_PATH}"
+            f"{longest} has {size} bytes; a socket's path has at most {MAX_PATH}: name a shorter "
+            "folder"
         )
     folder.mkdir(mode=0o750, exist_ok=True)
     found = folder.stat()
     if not stat.S_ISDIR(found.st_mode):
-        raise ControlPlaneError(f"{folder} is no folder")
+        raise ControlPlaneError(f"{folder} is not a folder")
     if found.st_mode & stat.S_IWOTH:
         raise ControlPlaneError(
             f"{folder} can be written to by everybody: chmod o-w, or name another folder"

@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 from urllib.parse import parse_qsl
 
 from scopeway.control_plane.errors import ControlPlaneError
-from scopeway.control_plane.scope.text import is_cloud_name
+from scopeway.control_plane.scope.text import is_cloud_name, quoted
 
 Header = tuple[bytes, bytes]
 """Name in lower case, value."""
@@ -315,7 +315,7 @@ def _missing(text: str) -> tuple[Missing, ...]:
 def _required(found: dict[bytes, bytes]) -> bool:
     text = _text(found, b"x-scope-require").strip().lower()
     if text not in ("", "all"):
-        raise Refused(400, "X-Scope-Require takes 'all' and nothing else")
+        raise Refused(400, f"X-Scope-Require: {quoted(text)} is not 'all', its only value")
     return text == "all"
 
 
@@ -324,5 +324,9 @@ def _deadline(found: dict[bytes, bytes]) -> float | None:
     if not text:
         return None
     if _SECONDS.fullmatch(text) is None or not 0 < float(text) <= MAX_DEADLINE:
-        raise Refused(400, f"X-Scope-Deadline takes seconds, up to {MAX_DEADLINE:.0f}")
+        raise Refused(
+            400,
+            f"X-Scope-Deadline: {quoted(text)} is not a number of seconds above 0, at most "
+            f"{MAX_DEADLINE:.0f}",
+        )
     return float(text)

@@ -55,6 +55,19 @@ def test_a_collector_shows_its_metrics_and_ends_at_sigterm(folder: Path) -> None
     assert not (folder / "collector.sock").exists()
 
 
+@pytest.mark.parametrize("envoy", [False, True])
+def test_a_collector_says_that_no_envoy_is_in_its_folder(folder: Path, envoy: bool) -> None:
+    if envoy:
+        (folder / "collect.sock").touch()
+    process = start_collector("cloud-1", folder)
+    try:
+        process.wait_until(lambda: "listens in" in process.log(), "it is ready")
+    finally:
+        process.stop()
+
+    assert (f"no Envoy listens in {folder} yet" in process.log()) is not envoy
+
+
 def test_a_second_collector_in_a_folder_is_refused(folder: Path) -> None:
     process = start_collector("cloud-1", folder)
     try:
@@ -64,7 +77,8 @@ def test_a_second_collector_in_a_folder_is_refused(folder: Path) -> None:
 
     assert second.returncode == 1
     assert second.stderr.endswith(
-        f"scopeway: {folder}/collector.sock: another collector listens there\n"
+        f"scopeway: {folder}/collector.sock: another collector listens there; stop it, "
+        "or name another folder\n"
     )
 
 

@@ -135,7 +135,18 @@ async def test_a_deadline_is_a_number_of_seconds_up_to_300(text: str) -> None:
         response = await site.client.ask("/v2/images", ["a"], headers={"x-scope-deadline": text})
 
     assert response.status == 400
+    assert f"X-Scope-Deadline: '{text[:60]}" in response.json()["error"]["message"]
     assert site.clouds.received == []
+
+
+async def test_a_wrong_requirement_is_named() -> None:
+    async with collector_site() as site:
+        response = await site.client.ask("/v2/images", ["a"], headers={"x-scope-require": "al"})
+
+    assert response.status == 400
+    assert (
+        response.json()["error"]["message"] == "X-Scope-Require: 'al' is not 'all', its only value"
+    )
 
 
 @pytest.mark.parametrize("path", ["/v2/images", "/v2/images/1"])

@@ -58,11 +58,17 @@ def test_a_write_that_nobody_got_has_the_answer_of_the_first() -> None:
 
 def test_equal_errors_are_no_common_answer_where_it_may_have_been_done() -> None:
     found = of("POST", 503, 503)
-    assert (found.answer, found.title) == (None, "Done in part")
+    assert (found.answer, found.title) == (None, "Perhaps done")
     assert found.message == (
-        "POST was done at no cloud, and may have been done at a (503), b (503); look at the "
-        'latter first, then repeat it only there: --scope "{compute: a & b}"'
+        "POST was done at no cloud, and may have been done at a (503), b (503); look first whether "
+        'a, b did it, then repeat it only there: --scope "{compute: a & b}"'
     )
+
+
+def test_a_status_without_a_reason_is_named_once() -> None:
+    results = [WriteResult("a", 501, "HTTP 501"), WriteResult("b", 202, id="1")]
+    message = outcome(write(), results, None).message
+    assert message.startswith("POST was done at b, and may have been done at a (501); look first")
 
 
 def test_a_partial_write_says_where_it_was_done_and_what_to_repeat() -> None:

@@ -181,8 +181,8 @@ def test_a_broken_off_answer_may_have_been_a_success() -> None:
     out, _ = run(request, {"a": broken, "b": lambda *_: answer(202, {"server": {"id": "1"}})})
     assert results(out) == [("a", 502, "perhaps"), ("b", 202, "yes")]
     assert out.document["error"]["message"] == (
-        "POST was done at b, and may have been done at a: it broke off its answer (502); look at "
-        'the latter first, then repeat it only there: --scope "{compute: a}"'
+        "POST was done at b, and may have been done at a: it broke off its answer (502); look "
+        'first whether a did it, then repeat it only there: --scope "{compute: a}"'
     )
 
 
