@@ -12,8 +12,8 @@ import uvloop
 
 from scopeway.control_plane.clouds.addresses import is_loopback
 from scopeway.control_plane.collector.collector import Collector, serving
-from scopeway.control_plane.collector.limits import Limits
 from scopeway.control_plane.collector.http.sockets import COLLECT
+from scopeway.control_plane.collector.limits import Limits
 from scopeway.control_plane.collector.validation.validations import CONNECTIONS, serving_validations
 from scopeway.control_plane.errors import ControlPlaneError
 from scopeway.control_plane.runtime import logs
