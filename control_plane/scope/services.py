@@ -90,8 +90,8 @@ class _AnyServiceType(ServiceTypes):
 def any_service_type() -> ServiceTypes:
     """Return words for services that include every word that may be declared.
 
-    For who does not know what is declared, and for scopes in tokens, which stay valid when a
-    declaration is removed.
+    For callers that do not know what is declared, and for scopes in tokens, which stay valid when
+    a declaration is removed.
     """
     return _AnyServiceType(built_in().types, built_in().aliases)
 

@@ -58,7 +58,7 @@ class FanOut:
         limits: Limits,
         counters: Counters,
     ) -> None:
-        """Ask nobody yet. `close` ends what is under way."""
+        """Prepare a fan-out; no cloud is asked yet. `close` ends what is under way."""
         self._request = request
         self._client = client
         self._gate = gate

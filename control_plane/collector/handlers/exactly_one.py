@@ -1,7 +1,7 @@
 """`a ^ b`: the resource of the one cloud that has it (`Way.EXACTLY_ONE`).
 
-A name or id that must be unique among clouds is found by it, or the conflict is. So every cloud has
-to answer: where one does not, nobody knows whether it has the resource, too.
+It finds a resource whose name or id must be unique among clouds, or reports the conflict. So every
+cloud must answer: if one does not, nobody knows whether it has the resource, too.
 """
 
 from scopeway.control_plane.collector.asking.answers import Head

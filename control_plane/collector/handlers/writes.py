@@ -1,8 +1,7 @@
 """Writes: each goes to every cloud at once, once, and its answer says what came of it in each.
 
-There is no time-out but the idle one of Envoy, no repetition, and no stop: a client that leaves
-does not reset what was sent. A cloud that cannot be asked ends a write before anything is sent:
-done nowhere is better than done in part.
+The only time-out is Envoy's for idle streams. Nothing is repeated, and a client that leaves does not
+reset what was sent. If a cloud cannot be asked, nothing is sent to any cloud.
 """
 
 from typing import Final

@@ -187,7 +187,7 @@ class Client:
             path: The socket of the listener `collect`.
             limits: How many connections are kept, and how large an answer is.
             budget: Of all answers.
-            users: Whose process may be behind the socket: it gets the tokens.
+            users: Uids that the process behind the socket may have, because it gets the tokens.
         """
         self.limits = limits
         self.budget = budget

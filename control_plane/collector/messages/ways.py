@@ -74,7 +74,7 @@ def _exclusive(request: FanoutRequest, wanted: ServiceList | None) -> Way:
 
 
 def _check_write(request: FanoutRequest) -> None:
-    """Refuse writes to clouds that nobody has counted."""
+    """Refuse writes to too many clouds, and to labels unless all clouds are required."""
     if request.clouds > MAX_WRITES:
         raise Refused(
             400,
