@@ -1,7 +1,7 @@
 """Plans a fan-out: which clouds one request goes to, and which of its clouds cannot be asked.
 
-A fan-out is a target with `&`, `^` or `&[…]`. The plan names the clouds that cannot be asked, and so
-does each answer's report. The target is rejected only if no cloud can be asked.
+A fan-out is a target with `&`, `^` or `&[…]`. The plan names the clouds that cannot be asked, and
+so does each answer's report. The target is rejected only if no cloud can be asked.
 """
 
 from collections.abc import Callable

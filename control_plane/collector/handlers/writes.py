@@ -1,7 +1,7 @@
 """Writes: each goes to every cloud at once, once, and its answer says what came of it in each.
 
-The only time-out is Envoy's for idle streams. Nothing is repeated, and a client that leaves does not
-reset what was sent. If a cloud cannot be asked, nothing is sent to any cloud.
+The only time-out is Envoy's for idle streams. Nothing is repeated, and a client that leaves does
+not reset what was sent. If a cloud cannot be asked, nothing is sent to any cloud.
 """
 
 from typing import Final
