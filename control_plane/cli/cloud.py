@@ -274,7 +274,8 @@ async def _check_service_types(store: "Store", clouds: "dict[str, Cloud]") -> No
         if word not in types.types
     ]
     if problems:
-        raise nothing_written(problems)
+        hint = "correct the name, or declare the type first: `scopeway service-type put`"
+        raise nothing_written([*problems, hint])
 
 
 def _show(document: dict[str, Any], output: str) -> None:

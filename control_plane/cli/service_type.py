@@ -139,14 +139,14 @@ def _read(files: Sequence[BinaryIO]) -> "dict[str, ServiceType]":
 
 def _check_conflicts(new: "dict[str, ServiceType]", registered: Iterable[object]) -> None:
     """Refuse types that would not count as they are beside those of the registry."""
-    from scopeway.control_plane.clouds.declared_types import declare
+    from scopeway.control_plane.clouds.declared_types import LEFT_OUT, declare
     from scopeway.control_plane.clouds.service_type import ServiceType
 
     before = {each.name: each for each in registered if isinstance(each, ServiceType)}
     _, known = declare(before.values())
     _, problems = declare({**before, **new}.values())
     found = [
-        f"{name}: {problem}"
+        f"{name}: {str(problem).removesuffix(LEFT_OUT)}"
         for name, each in sorted(problems.items())
         for problem in each
         if name in new or problem not in known.get(name, ())

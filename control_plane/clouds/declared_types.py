@@ -62,6 +62,8 @@ class DeclaredTypes:
 
 
 NO_TYPES = DeclaredTypes()
+LEFT_OUT = "; it is left out"
+"""The end of a problem with an alias that another type has."""
 
 
 def declare(
@@ -98,4 +100,4 @@ def _conflicts(declared: ServiceType, owners: Mapping[str, str]) -> Iterator[Pro
         if owner is not None:
             what = "the name of" if owner == word else "an alias of"
             of = "another service type" if owner == word else f"the service type {owner!r}"
-            yield Problem(f"spec.aliases[{index}]", f"{word!r} is {what} {of}; it is left out")
+            yield Problem(f"spec.aliases[{index}]", f"{word!r} is {what} {of}{LEFT_OUT}")

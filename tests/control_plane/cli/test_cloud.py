@@ -292,6 +292,7 @@ def test_put_refuses_a_service_type_that_is_not_declared_with_a_suggestion(
         f"{files[0]}#cloud-1: no such service: 'gauge'",
         f"{files[0]}#cloud-1: no such service: 'glanc'; did you mean 'glance'?",
         f"{files[0]}#cloud-1: no such service: 'sensr'; did you mean 'sensor'?",
+        "correct the name, or declare the type first: `scopeway service-type put`",
     ]
     assert (declared.status, accepted.status) == (0, 0)
     assert names(cloud) == ["cloud-2"]

@@ -122,6 +122,7 @@ def test_put_writes_nothing_if_one_type_is_bad_or_conflicts(
     assert put.status == 1
     assert put.err.startswith("scopeway: nothing was written\n")
     assert sentence in put.err
+    assert "left out" not in put.err
     assert set(declared(service_type)) == {"sensor"}
 
 
