@@ -25,6 +25,7 @@ REJECTED = "X-Scopeway-Rejected"
 REPORT = "X-Scopeway-Report"
 """The header of each response of a fan-out."""
 
+READS = ("GET", "HEAD", "OPTIONS")
 UNAUTHORIZED, NOT_FOUND, BAD_GATEWAY = 401, 404, 502
 
 _ID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
@@ -111,11 +112,14 @@ class RejectionHook:
         raise ScopeRejected(f"{reason}\n{more}" if more else reason, report)
 
     def _what_each_cloud_did(self, response: _Response, report: Report) -> str:
-        if not report.results:
-            told = sentences.names_failures(_message(response), report)
-            return "" if told else sentences.not_answered(report)
-        path = urlsplit(response.url).path
-        return sentences.done_in_part(response.request.method or "", path, self._scope, report)
+        method = response.request.method or ""
+        if report.results:
+            path = urlsplit(response.url).path
+            return sentences.done_in_part(method, path, self._scope, report)
+        # a write that was sent nowhere: the message has the reasons, and no other cloud was asked
+        if method not in READS or sentences.names_failures(_message(response), report):
+            return ""
+        return sentences.not_answered(report)
 
 
 class ReportHook:

@@ -88,6 +88,22 @@ def test_a_rejected_read_says_which_clouds_did_not_answer() -> None:
         RejectionHook("image:a&b").raise_if_rejected(refused)
 
     assert str(error.value) == f"not all of 2 clouds answered (HTTP 502)\n{SENTENCE}"
+
+
+def test_a_write_that_was_sent_nowhere_does_not_say_that_clouds_did_not_answer() -> None:
+    unsent = "nothing was sent to any cloud: b: no such cloud"
+    refused = answer(
+        with_report({**FAILED, "answered": 0}, unsent),
+        status=400,
+        method="POST",
+        X_Scopeway_Report="asked=2, answered=0, failed=1",
+        **REJECTED,
+    )
+
+    with pytest.raises(ScopeRejected) as error:
+        RejectionHook("image:a&b").raise_if_rejected(refused)
+
+    assert str(error.value) == f"{unsent} (HTTP 400)"
     assert error.value.report is not None
     assert error.value.report.failed[0].cloud == "b"
 
