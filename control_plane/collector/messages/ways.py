@@ -69,7 +69,7 @@ def _exclusive(request: FanoutRequest, wanted: ServiceList | None) -> Way:
     if request.method in WRITES:
         raise Refused(501, f"'^' is for reads; {request.method} takes '&' or one cloud")
     if wanted is not None:
-        raise Refused(501, "'^' is for one resource; a list takes '&'")
+        raise Refused(501, "'^' is for one resource, by its id; a list takes '&'")
     return Way.ONE if _ABOUT_THE_API.fullmatch(request.path.strip("/")) else Way.EXACTLY_ONE
 
 
@@ -83,8 +83,8 @@ def _check_write(request: FanoutRequest) -> None:
     if "[" in request.target and not request.require_all:
         raise Refused(
             400,
-            f"{request.method} to clouds that labels select needs 'X-Scope-Require: all', or "
-            "the names of the clouds",
+            f"{request.method} to clouds that labels select needs 'X-Scope-Require: all' "
+            "(--scope-require all), or the names of the clouds",
         )
 
 
