@@ -64,6 +64,10 @@ class TooMuchKept(Refused):
         super().__init__(503, message)
 
 
+def _too_many(what: str) -> Refused:
+    return Refused(429, f"{what} are under way at this collector: try again in a second")
+
+
 class Admission:
     """Counts the requests under way."""
 
@@ -81,15 +85,11 @@ class Admission:
         """
         limits = self._limits
         if self.under_way >= limits.requests:
-            raise Refused(429, f"{limits.requests} requests for several clouds are under way here")
+            raise _too_many(f"{limits.requests} requests for several clouds")
         if self._of_token[token] >= limits.requests_of_token:
-            raise Refused(
-                429, f"{limits.requests_of_token} requests with this token are under way here"
-            )
+            raise _too_many(f"{limits.requests_of_token} requests with this token")
         if address and self._of_address[address] >= limits.requests_of_address:
-            raise Refused(
-                429, f"{limits.requests_of_address} requests of this client are under way here"
-            )
+            raise _too_many(f"{limits.requests_of_address} requests of this client")
         self.under_way += 1
         self._of_token[token] += 1
         self._of_address[address] += 1

@@ -23,6 +23,7 @@ MAX_INTERIM: Final = 16
 """Interim answers (1xx) before the final one."""
 BACKLOG_SECONDS: Final = 0.005
 """Between two tries to connect while Envoy has not accepted enough of those before."""
+_ANOTHER_USER: Final = "it runs as another user than the collector (--envoy-user)"
 
 
 class _Parsing:
@@ -253,7 +254,7 @@ class Client:
             made.setblocking(False)
             await self._connect_to_path(made)
             if peer_user(made) not in self._users:
-                raise PermissionError(errno.EACCES, "its socket is another user's")
+                raise PermissionError(errno.EACCES, _ANOTHER_USER)
             _, connection = await self.loop.create_unix_connection(
                 lambda: _Connection(self), sock=made
             )
@@ -261,6 +262,8 @@ class Client:
             made.close()
             self._connecting.pop(exchange, None)
             reason = os.strerror(error.errno) if error.errno else str(error)
+            if error.strerror == _ANOTHER_USER:
+                reason = _ANOTHER_USER
             exchange.fail(503, "unreachable", f"{OWN_ENVOY} cannot be reached: {reason}")
             return
         except asyncio.CancelledError:

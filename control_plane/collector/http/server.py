@@ -138,7 +138,8 @@ class ServerConnection(asyncio.Protocol):
         user = peer_user(self._transport.get_extra_info("socket"))
         if user not in self._server.users:
             _log.warning(
-                "refused a connection of user %(uid)s: only Envoy's user may connect",
+                "refused a connection of user %(uid)s: if Envoy runs as this user, start the "
+                "collector with --envoy-user %(uid)s",
                 {"uid": user},
                 extra={"uid": user},
             )

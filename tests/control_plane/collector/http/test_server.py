@@ -236,7 +236,9 @@ async def test_a_process_of_another_user_is_not_served(
         response = await site.client.ask("/v2/images", ["a"])
 
     assert response == Response()
-    assert "refused a connection of user" in caplog.text
+    uid = os.getuid() + 1
+    assert f"refused a connection of user {uid}" in caplog.text
+    assert f"--envoy-user {uid}" in caplog.text
 
 
 @pytest.mark.asyncio
@@ -247,6 +249,7 @@ async def test_no_token_goes_to_a_socket_of_another_user(monkeypatch: pytest.Mon
 
     assert site.clouds.received == []
     assert response.status == 502
+    assert "it runs as another user than the collector (--envoy-user)" in response.body.decode()
 
 
 @pytest.mark.asyncio
