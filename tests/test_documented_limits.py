@@ -122,7 +122,7 @@ EXPECTED: dict[str, list[float]] = {
         COLLECTOR.requests_of_token,
         COLLECTOR.requests_of_address,
     ],
-    "bytes of the bodies of one client's address; of its requests with a body on its way": [
+    "bytes of the bodies of one address; its requests whose body is on its way": [
         COLLECTOR.bodies // 2,
         COLLECTOR.requests_of_address,
     ],
@@ -131,6 +131,7 @@ EXPECTED: dict[str, list[float]] = {
         COLLECTOR.at_once,
         COLLECTOR.all_at_once,
     ],
+    "sub-requests of one client's address": [COLLECTOR.all_at_once // 2],
     "connections to a collector; connections that it keeps to its Envoy": [
         COLLECTOR.connections,
         COLLECTOR.idle,

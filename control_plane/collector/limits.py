@@ -107,6 +107,9 @@ class Admission:
 class Waiting(Protocol):
     """A request that has clouds to ask."""
 
+    address: str
+    """The client's; "" if it is not known."""
+
     def start_one(self) -> None:
         """Ask one more cloud; `Gate.done` has to be called when that has ended."""
         ...
@@ -117,12 +120,16 @@ class Waiting(Protocol):
 
 
 class Gate:
-    """Lets sub-requests begin: so many at a time, in rotation among the requests that wait."""
+    """Lets sub-requests begin: so many at a time, in rotation among the requests that wait.
+
+    Those of one address are half of them at most: a client that reads slowly leaves the others.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._queue: deque[Waiting] = deque()
         self._queued: set[Waiting] = set()
+        self._of_address: Counter[str] = Counter()
         self._pumping = False
         self.closed = False
         """While the byte budget is used up."""
@@ -141,9 +148,12 @@ class Gate:
             self._queued.discard(waiting)
             self._queue.remove(waiting)
 
-    def done(self) -> None:
+    def done(self, waiting: Waiting) -> None:
         """Note the end of a sub-request."""
         self.under_way -= 1
+        self._of_address[waiting.address] -= 1
+        if not self._of_address[waiting.address]:
+            del self._of_address[waiting.address]
         self.pump()
 
     def pump(self) -> None:
@@ -152,10 +162,18 @@ class Gate:
             return
         self._pumping = True
         try:
-            while self._queue and self.under_way < self._most and not self.closed:
+            passed_over = 0
+            while (
+                len(self._queue) > passed_over and self.under_way < self._most and not self.closed
+            ):
                 waiting = self._queue.popleft()
-                if waiting.wants_more():
+                address = waiting.address
+                if address and self._of_address[address] >= self._most // 2:
+                    passed_over += 1
+                elif waiting.wants_more():
+                    passed_over = 0
                     self.under_way += 1
+                    self._of_address[address] += 1
                     waiting.start_one()
                 if waiting.wants_more():
                     self._queue.append(waiting)

@@ -65,6 +65,7 @@ class FanOut:
         self._budget = budget
         self._limits = limits
         self._counters = counters
+        self.address = request.address
         self._account = Account(request.client, request.address)
         self._account.needs = self._waits_for_clouds
         seconds = limits.seconds if request.deadline is None else request.deadline
@@ -290,7 +291,7 @@ class FanOut:
             self._count(answer)
             self._ready.append(exchange)
             self._notify()
-        self._gate.done()
+        self._gate.done(self)
 
     def _count(self, answer: Answer) -> None:
         if answer.ok:
@@ -347,7 +348,7 @@ class FanOut:
             self._under_way.discard(exchange)
             self._headed.pop(exchange, None)
             exchange.reset()
-            self._gate.done()
+            self._gate.done(self)
         self._drop_answers(but)
 
     def _drop_answers(self, but: Exchange | None = None) -> None:

@@ -85,9 +85,12 @@ async def test_sub_requests_of_all_requests_are_limited_and_shared_fairly() -> N
     gate = asyncio.Event()
     async with collector_site(all_at_once=6) as site:
         site.clouds.behaviours = dict.fromkeys(names(40), gated(gate))
-        large = asyncio.create_task(site.client.ask("/v2/images", names(40)))
+        unknown = {"x-forwarded-for": ""}  # those of one address have half of them
+        large = asyncio.create_task(site.client.ask("/v2/images", names(40), headers=unknown))
         await site.clouds.until(lambda: site.clouds.under_way == 6)
-        small = asyncio.create_task(site.client.ask("/v2/images?x=small", names(3)))
+        small = asyncio.create_task(
+            site.client.ask("/v2/images?x=small", names(3), headers=unknown)
+        )
         await site.clouds.until(lambda: site.collector.admission.under_way == 2)
         gate.set()
         await asyncio.gather(large, small)
@@ -97,6 +100,19 @@ async def test_sub_requests_of_all_requests_are_limited_and_shared_fairly() -> N
     assert sum(order) == 3
     # the small one takes each second turn, and does not wait for all of the large one
     assert max(at for at, is_small in enumerate(order) if is_small) <= 6 + 2 * 3
+
+
+async def test_sub_requests_of_one_address_are_half_of_all() -> None:
+    async with collector_site(all_at_once=8) as site:
+        site.clouds.behaviours = {**dict.fromkeys(names(8), silence), "a": images("1")}
+        hanging = asyncio.create_task(site.client.ask("/v2/images", names(8)))
+        await site.clouds.until(lambda: site.clouds.under_way == 4)
+        other = await site.client.ask("/v2/images", ["a"], headers={"x-forwarded-for": "192.0.2.8"})
+        most = site.clouds.most_under_way
+        hanging.cancel()
+
+    assert other.report["answered"] == 1
+    assert most == 5
 
 
 async def test_a_cloud_that_is_slow_is_a_timeout_and_the_others_answer() -> None:
