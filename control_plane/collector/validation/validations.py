@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -97,6 +98,14 @@ class Counts:
         self.revocations = 0
 
 
+@dataclass(slots=True)
+class _Question:
+    """A validation that is asked of the Keystone, and how many clients wait for its answer."""
+
+    task: asyncio.Task[Answer]
+    waiting: int = 0
+
+
 class Validations:
     """Answers validations from the cache, or asks the Keystone."""
 
@@ -106,7 +115,7 @@ class Validations:
         self._cloud = cloud
         self._client = client
         self._cache = cache
-        self._under_way: dict[Key, asyncio.Task[Answer]] = {}
+        self._under_way: dict[Key, _Question] = {}
         self.counts = Counts()
 
     async def serve(
@@ -157,26 +166,37 @@ class Validations:
 
     async def _shared(self, key: Key, data: bytes) -> Answer:
         """Return the answer to a validation, one question to the Keystone for all equal ones."""
-        task = self._under_way.get(key)
-        if task is None:
+        question = self._under_way.get(key)
+        if question is None:
             self.counts.asked += 1
             task = asyncio.get_running_loop().create_task(self._validate(key, data))
-            self._under_way[key] = task
+            question = self._under_way[key] = _Question(task)
         else:
             self.counts.shared += 1
-        return await asyncio.shield(task)  # the others wait on if this client leaves
+        question.waiting += 1
+        try:
+            return await asyncio.shield(question.task)  # others wait on if this client leaves
+        finally:
+            question.waiting -= 1
+            if not question.waiting:  # else clients that leave would pile up questions
+                self._forget(key, question.task)
+                question.task.cancel()
 
     async def _validate(self, key: Key, data: bytes) -> Answer:
         asked_at = self._cache.now()
         try:
             answer = await self._ask(data)
         finally:
-            if self._under_way.get(key) is asyncio.current_task():
-                del self._under_way[key]
+            self._forget(key, asyncio.current_task())
         if answer.status == 200 and not answer.cause and not answer.is_rejected:
             headers = tuple(each for each in _headers(answer) if each[0] not in _OF_ONE_ANSWER)
             self._cache.put(key, CachedAnswer(headers, bytes(answer.body)), asked_at)
         return answer
+
+    def _forget(self, key: Key, task: asyncio.Task[Answer] | None) -> None:
+        found = self._under_way.get(key)
+        if found is not None and found.task is task:
+            del self._under_way[key]
 
     async def _revoke(self, token: bytes, data: bytes) -> Answer:
         self.counts.revocations += 1

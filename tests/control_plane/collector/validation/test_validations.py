@@ -19,6 +19,7 @@ from harness.fake_clouds import (
     answer,
     fake_clouds,
     json_answer,
+    silence,
 )
 from scopeway.control_plane.collector.validation.validations import (
     MAX_ANSWER,
@@ -289,3 +290,17 @@ async def test_validations_under_way_are_limited() -> None:
 
     assert refused.status == 0  # no answer: the connection is closed
     assert [each.status for each in (*answers, after)] == [200, 200, 200]
+
+
+async def test_a_question_ends_when_all_who_asked_have_left() -> None:
+    async with site(silence) as it:
+        clients = [asyncio.create_task(it.ask()) for _ in range(2)]
+        await it.keystone.until(lambda: it.keystone.under_way == 1)
+        await it.keystone.until(lambda: it.validations.counts.shared == 1)
+        clients[0].cancel()
+        await asyncio.sleep(0.05)
+        still = it.keystone.under_way
+        clients[1].cancel()
+        await it.keystone.until(lambda: it.keystone.under_way == 0)
+
+    assert still == 1
