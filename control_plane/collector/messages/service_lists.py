@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Final, Literal
+from urllib.parse import unquote
 
 import msgspec
 
@@ -102,7 +103,7 @@ def _table() -> dict[str, tuple[tuple[re.Pattern[str], ServiceList], ...]]:
         ),
         "network": [
             (
-                rf".*/{_VERSION}/{name}",
+                rf".*/{_VERSION}/{name}(?:\.json)?",  # Neutron takes the name of a format
                 _openstack(name.replace("-", "_"), "id:asc", next="key_links"),
             )
             for name in _NETWORK
@@ -133,8 +134,9 @@ def list_of(request: FanoutRequest) -> ServiceList | None:
     if request.method != "GET":
         return None
     rows = _declared(request.lists) if request.lists else _table().get(request.service, ())
+    path = unquote(request.path)  # as services read it: else a list would be that of one cloud
     for pattern, each in rows:
-        if pattern.fullmatch(request.path):
+        if pattern.fullmatch(path):
             return each
     return None
 
