@@ -96,6 +96,10 @@ def _check_folder(folder: Path) -> None:
             f"{longest} has {size} bytes; a socket's path has at most {MAX_PATH}: name a shorter "
             "folder"
         )
+    if not folder.parent.is_dir():
+        raise ControlPlaneError(
+            f"{folder} cannot be made: there is no folder {folder.parent}; make it, or name another"
+        )
     folder.mkdir(mode=0o750, exist_ok=True)
     found = folder.stat()
     if not stat.S_ISDIR(found.st_mode):

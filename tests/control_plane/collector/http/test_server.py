@@ -299,7 +299,7 @@ def test_a_living_collector_is_not_replaced_and_a_dead_one_is(tmp_path: Path) ->
     second.close()
 
 
-@pytest.mark.parametrize("make", ["writable", "file", "long", "relative"])
+@pytest.mark.parametrize("make", ["writable", "file", "long", "relative", "orphan"])
 def test_a_folder_that_is_not_safe_is_refused(tmp_path: Path, make: str) -> None:
     folder = tmp_path / make
     folder.mkdir()
@@ -312,6 +312,8 @@ def test_a_folder_that_is_not_safe_is_refused(tmp_path: Path, make: str) -> None
             folder /= "x" * 100
         case "relative":
             folder = Path(make)
+        case "orphan":
+            folder /= "missing/folder"
 
     with pytest.raises(ControlPlaneError) as error:
         Listening(folder)
