@@ -20,7 +20,7 @@ from scopeway.control_plane.collector.asking.answers import Answers, Heads
 from scopeway.control_plane.collector.asking.watch import Watch
 from scopeway.control_plane.collector.http.byte_budget import Account, ByteBudget
 from scopeway.control_plane.collector.http.client import Client
-from scopeway.control_plane.collector.http.exchange import Exchange
+from scopeway.control_plane.collector.http.exchange import Exchange, Source
 from scopeway.control_plane.collector.limits import Gate, Limits
 from scopeway.control_plane.collector.messages.answer import Answer, cause_of
 from scopeway.control_plane.collector.messages.request import FanoutRequest
@@ -43,6 +43,18 @@ class _Round:
 RESERVE: Final = 0.25
 """Seconds before the deadline of a request at which the waiting ends, for long ones: the answers
 still have to be written, which takes some 0.1 ms for each cloud."""
+
+
+class _Nobody:
+    """Takes the answers to a write whose client has left: they are not held for anybody."""
+
+    source: Source | None = None
+
+    def write(self, data: bytes) -> None:
+        """Forget it."""
+
+
+_NOBODY: Final = _Nobody()
 
 
 class FanOut:
@@ -158,6 +170,8 @@ class FanOut:
             self._drop()
         else:
             self._drop_answers()
+            for exchange in list(self._under_way):
+                exchange.relay(_NOBODY)
         self._budget.close(self._account)
         self._end_if_idle()
 
@@ -224,6 +238,8 @@ class FanOut:
         self._counters.asked += 1
         self._under_way.add(exchange)
         self._client.start(exchange)
+        if self._closed:
+            exchange.relay(_NOBODY)
 
     # ----
 

@@ -368,3 +368,24 @@ async def test_writes_whose_clients_left_count_for_them_until_they_end() -> None
     assert held == 3000
     assert after.status == 204
     assert site.collector.budget.kept == 0
+
+
+async def test_large_answers_to_a_write_whose_client_left_are_not_held() -> None:
+    go = asyncio.Event()
+
+    async def late(received: Received, writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        await answer(b"x" * 900_000)(received, writer)
+
+    async with collector_site(bytes=1 << 20) as site:
+        site.clouds.behaviours = dict.fromkeys("abcd", late)
+        headers = fan_out_headers("abcd")
+        _, writer = await site.client.send("/v2/images/1", headers, method="DELETE")
+        await site.clouds.until(lambda: site.clouds.under_way == 4)
+        writer.close()
+        await site.clouds.until(lambda: site.collector.requests.ended["write", LEFT] == 1)
+        go.set()
+        await site.clouds.until(lambda: site.collector.admission.under_way == 0)
+        held = site.collector.budget.held
+
+    assert held == 0
