@@ -60,17 +60,50 @@ def _openstack(
 
 
 _NETWORK: Final = (
+    "address-groups",
+    "address-scopes",
+    "agents",
     "floatingips",
     "networks",
     "ports",
+    "rbac-policies",
     "routers",
     "security-group-rules",
     "security-groups",
+    "segments",
     "subnetpools",
     "subnets",
+    "trunks",
 )
+_LOAD_BALANCER: Final = ("healthmonitors", "l7policies", "listeners", "loadbalancers", "pools")
+_UNSORTED: Final = {
+    "compute": {
+        "os-aggregates": "aggregates",
+        "os-availability-zone(?:/detail)?": "availabilityZoneInfo",
+        "os-hypervisors(?:/detail)?": "hypervisors",
+        "os-migrations": "migrations",
+        "os-server-groups": "server_groups",
+        "os-services": "services",
+    },
+    "block-storage": {
+        "attachments(?:/detail)?": "attachments",
+        "group_snapshots(?:/detail)?": "group_snapshots",
+        "group_types": "group_types",
+        "groups(?:/detail)?": "groups",
+        "messages": "messages",
+        "os-services": "services",
+        "(?:os-volume-transfer|volume-transfers)(?:/detail)?": "transfers",
+        "qos-specs": "qos_specs",
+        "types": "volume_types",
+    },
+}
+"""Lists that are joined and not sorted: the ends of their paths, and their keys."""
 _NEWEST: Final = "created_at:desc,id:desc"
 _VERSION: Final = r"v[0-9]+(?:\.[0-9]+)?"
+
+
+def _unsorted(service: str) -> list[tuple[str, ServiceList]]:
+    return [(path, _openstack(key, next="key_links")) for path, key in _UNSORTED[service].items()]
 
 
 def _with_project(*rows: tuple[str, ServiceList]) -> list[tuple[str, ServiceList]]:
@@ -94,20 +127,27 @@ def _table() -> dict[str, tuple[tuple[re.Pattern[str], ServiceList], ...]]:
             ("servers(?:/detail)?", servers),
             ("flavors(?:/detail)?", flavors),
             ("os-keypairs", ServiceList(key="keypairs")),
+            *_unsorted("compute"),
         ),
         "block-storage": _with_project(
             *(
                 (f"{name}(?:/detail)?", _openstack(name, _NEWEST, page=1000, next="key_links"))
                 for name in ("volumes", "snapshots", "backups")
-            )
+            ),
+            *_unsorted("block-storage"),
         ),
+        "load-balancer": [
+            (rf".*/{_VERSION}/(?:lbaas|octavia)/{name}", _openstack(name, next="key_links"))
+            for name in _LOAD_BALANCER
+        ],
         "network": [
             (
                 rf".*/{_VERSION}/{name}(?:\.json)?",  # Neutron takes the name of a format
                 _openstack(name.replace("-", "_"), "id:asc", next="key_links"),
             )
             for name in _NETWORK
-        ],
+        ]
+        + [(rf".*/{_VERSION}/availability_zones", ServiceList(key="availability_zones"))],
         "orchestration": _with_project(
             ("stacks", _openstack("stacks", "created_at:desc", page=1000, next="links"))
         ),
