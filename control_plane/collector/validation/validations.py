@@ -116,6 +116,7 @@ class Validations:
         self._client = client
         self._cache = cache
         self._under_way: dict[Key, _Question] = {}
+        self._revoking: set[asyncio.Task[Answer]] = set()
         self.counts = Counts()
 
     async def serve(
@@ -137,7 +138,11 @@ class Validations:
         token = _only(found, b"x-subject-token")
         key = self._key(method, url, token, found)
         if method == "DELETE" and token is not None:
-            answer = await self._revoke(token, data)
+            # a client that leaves ends no revocation: the Keystone may be carrying it out
+            task = asyncio.get_running_loop().create_task(self._revoke(token, data))
+            self._revoking.add(task)
+            task.add_done_callback(self._revoking.discard)
+            answer = await asyncio.shield(task)
         elif key is None:
             self.counts.asked += 1
             answer = await self._ask(data, head_only=method == "HEAD")

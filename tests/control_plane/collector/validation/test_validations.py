@@ -304,3 +304,26 @@ async def test_a_question_ends_when_all_who_asked_have_left() -> None:
         await it.keystone.until(lambda: it.keystone.under_way == 0)
 
     assert still == 1
+
+
+async def test_a_revocation_goes_on_when_its_client_leaves() -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(received: Received, writer: asyncio.StreamWriter) -> None:
+        if received.method == "DELETE":
+            asked.set()
+            await go_on.wait()
+            await answer(b"", 204)(received, writer)
+        else:
+            await VALID(received, writer)
+
+    async with site(slow) as here:
+        revocation = asyncio.create_task(here.ask(method="DELETE"))
+        await asked.wait()
+        revocation.cancel()
+        await asyncio.gather(revocation, return_exceptions=True)
+        for _ in range(2):  # neither answer is kept: the Keystone may have given it before
+            assert (await here.ask()).status == 200
+        go_on.set()
+
+    assert [each.method for each in here.keystone.received] == ["DELETE", "GET", "GET"]
