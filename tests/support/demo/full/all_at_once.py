@@ -8,7 +8,7 @@ import re
 
 from demo import commands
 from demo.commands import Result
-from demo.full.environment import IMAGES
+from demo.full.environment import IMAGES, SHARED_FLAVOR
 from demo.full.scenario import FIELDS, Scene, expect
 
 TWO_GLANCES = "{keystone:cloud-1; glance:cloud-1 & cloud-2}"
@@ -83,8 +83,8 @@ def servers(scene: Scene) -> None:
     """A server in each of two clouds: they have ids of their own."""
     scene.screen.say("a server in two clouds; each Nova gives it an id of its own:")
     made = scene.openstack(
-        *("server", "create", "--image", IMAGES["cloud-1"], "--flavor", "m1.small"),
-        *("--nic", "none", "twin"),
+        *("server", "create", "--image", IMAGES["cloud-1"]),
+        *("--flavor", str(SHARED_FLAVOR["name"]), "--nic", "none", "twin"),
         scope=TWO_NOVAS,
         fields=FIELDS,
     )

@@ -27,8 +27,10 @@ IMAGES = {"cloud-1": "alpine", "cloud-2": "debian", "cloud-999": "cirros"}
 IMAGE_BYTES = 8192
 KEPT = Path(".scopeway/openstack/saved")
 """The saved state, in the working folder."""
-FLAVOR = {"name": "m1.small", "id": "m1-small", "vcpus": 1, "ram": 512, "disk": 1}
-"""In every cloud, with one id, so that a listing of all clouds has it once."""
+FLAVOR = {"name": "m1.small", "vcpus": 1, "ram": 512, "disk": 1}
+"""In every cloud, with an id of its own."""
+SHARED_FLAVOR = {**FLAVOR, "name": "m1.shared", "id": "m1-shared"}
+"""In every cloud, with one id: a server in several clouds takes a flavor that all of them know."""
 NETWORK = "shared"
 """In every cloud, for all projects; the only one, so servers get a port in it unasked."""
 
@@ -101,7 +103,8 @@ def _fill(site: Site) -> None:
     front = site.front_url
     token = log_in(f"{front}/identity/v3", user=ADMIN, project=ADMIN)
     headers = {"X-Auth-Token": token}
-    _call("POST", f"{front}/compute/v2.1/flavors", headers, {"flavor": FLAVOR})
+    for flavor in (FLAVOR, SHARED_FLAVOR):
+        _call("POST", f"{front}/compute/v2.1/flavors", headers, {"flavor": flavor})
     network = {"network": {"name": NETWORK, "shared": True}}
     made = _call("POST", f"{front}/network/v2.0/networks", headers, network)
     subnet = {
