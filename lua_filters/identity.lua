@@ -115,7 +115,7 @@ end
 
 -- Whether a user asks about her own token, and no service about a user's. A service may show the user's token as
 -- its own, too; but it says no scope besides the one in the token. None gets X-Scope to hand on: the last Envoy
--- before a service removes it (control_plane/translator/route_templates.py).
+-- before a service removes it (control_plane/translator/route_parts.py).
 local function is_own_question(method, found, path_text)
   return method == "GET" and (found.said or path_text) and found.subject and found.auth == found.subject
 end

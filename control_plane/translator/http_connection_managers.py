@@ -10,7 +10,6 @@ from functools import cache
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
     HeaderMutation,
-    HeaderMutationRemoveOnMatch,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     CidrRange,
@@ -57,7 +56,17 @@ from envoy_data_plane.google.protobuf import Any
 
 from scopeway.control_plane.translator import link_filter, local_replies, names, route_templates
 from scopeway.control_plane.translator.access_log import log_format
-from scopeway.control_plane.translator.envoy_types import ads, default, extension, overwrite
+from scopeway.control_plane.translator.early_headers import (
+    NOT_FROM_A_COLLECTOR,
+    OURS,
+    UNDERSCORES,
+    all_but,
+    all_but_words,
+    like,
+    one_name_of_tokens,
+    prefixed,
+)
+from scopeway.control_plane.translator.envoy_types import ads, extension, overwrite
 from scopeway.control_plane.translator.rbac import deny_all, no_class
 from scopeway.xds.encoding.protobuf import field_bytes, field_string
 
@@ -156,17 +165,6 @@ PEER_AGE = timedelta(minutes=10)
 who is there: longer than this nobody is believed whose certificate has ended, or whose authority is
 trusted no longer. What is under way goes on."""
 
-_UNDERSCORES = "x_.*|x-(auth|subject|service|storage|forwarded|scopeway)_.*|content_(type|length)"
-"""WSGI may read `x_auth_token` as X-Auth-Token, so these would pass by what the proxy decides.
-Swift's `x-object-meta-a_b` is none of them."""
-
-_OURS = "^x-scopeway-"
-
-_NOT_FROM_A_COLLECTOR = (
-    *(names.OPERATOR, names.MEMBERS, names.MISSING, names.LISTS, names.ROUTE),
-    *(names.ANSWER, names.LIMIT, names.METHOD, names.HONOURED, names.STATUS, names.REASON),
-)
-"""What a collector got of the front, and what only Lua filters and routes may say."""
 
 _CALLER = "%DOWNSTREAM_PEER_URI_SAN%"
 """The URI of the caller's certificate, which the Lua makes a cloud's name of."""
@@ -186,8 +184,8 @@ def front() -> bytes:
     manager = _edge(
         names.FRONT,
         [
-            _prefixed("x-scopeway-"),
-            _prefixed("x-forwarded-"),
+            prefixed("x-scopeway-"),
+            prefixed("x-forwarded-"),
             # WSGI's proxy middleware believes it before X-Forwarded-*
             HeaderMutation(remove="forwarded"),
         ],
@@ -211,7 +209,7 @@ def peer(*, by_certificate: bool) -> bytes:
     manager = _edge(
         names.PEER,
         # the listener `collect` of the origin has set the first, its front the other one
-        [_like(_OURS + rest) for rest in all_but_words("fanout", *no_certificate)],
+        [like(OURS + rest) for rest in all_but_words("fanout", *no_certificate)],
         add=[HeaderMutation(append=overwrite(names.ORIGIN, _CALLER))] if by_certificate else [],
     )
     manager.codec_type = HttpConnectionManagerCodecType.HTTP2
@@ -265,8 +263,8 @@ def collect() -> bytes:
             "strip",
             EarlyHeaderMutation(
                 mutations=[
-                    _prefixed("x-envoy-"),
-                    *(HeaderMutation(remove=header) for header in _NOT_FROM_A_COLLECTOR),
+                    prefixed("x-envoy-"),
+                    *(HeaderMutation(remove=header) for header in NOT_FROM_A_COLLECTOR),
                 ]
             ),
         )
@@ -377,9 +375,9 @@ def _edge(
             EarlyHeaderMutation(
                 mutations=[
                     # Envoy removes only some of them, and none from what it takes for internal
-                    _prefixed("x-envoy-"),
-                    _like(_UNDERSCORES),
-                    *_one_name_of_tokens(),
+                    prefixed("x-envoy-"),
+                    like(UNDERSCORES),
+                    *one_name_of_tokens(),
                     *remove,
                     *add,
                 ]
@@ -464,54 +462,6 @@ def _take_what_a_front_took(manager: HttpConnectionManager) -> None:
 
 def _upgrades() -> list[HttpConnectionManagerUpgradeConfig]:
     return [HttpConnectionManagerUpgradeConfig(upgrade_type=UPGRADE)]
-
-
-def all_but(word: str) -> list[str]:
-    """Return regular expressions (RE2, of the whole text), one of which fits all but one word.
-
-    Either case is meant. One expression would be larger than Envoy before 1.39 takes.
-    """
-    parts, common = [], ""
-    for char in word:
-        either = f"{char.lower()}{char.upper()}"
-        parts.append(f"{common}([^{either}].*)?")
-        common += f"[{either}]"
-    return [*parts, f"{common}.+"]
-
-
-def all_but_words(*words: str) -> list[str]:
-    """Return regular expressions (RE2, of the whole text), one of which fits all but some words.
-
-    No two words begin alike. One expression for several would be larger than Envoy takes.
-    """
-    others = f"[^{''.join(word[0] for word in words)}].*"
-    first, *more = (f"{word[0]}{_all_but(word[1:])}" for word in words)
-    return [f"({others}|{first})?", *more]
-
-
-def _all_but(rest: str) -> str:
-    return f"([^{rest[0]}].*|{rest[0]}{_all_but(rest[1:])})?" if rest else ".+"
-
-
-def _one_name_of_tokens() -> list[HeaderMutation]:
-    """Services take `X-Storage-Token`, Swift's old name, where there is no `X-Auth-Token`."""
-    other = "x-storage-token"
-    return [
-        HeaderMutation(append=default("x-auth-token", f"%REQ({other})%")),
-        HeaderMutation(remove=other),
-    ]
-
-
-def _prefixed(prefix: str) -> HeaderMutation:
-    return _matching(StringMatcher(prefix=prefix))
-
-
-def _like(regex: str) -> HeaderMutation:
-    return _matching(StringMatcher(safe_regex=RegexMatcher(regex=regex)))
-
-
-def _matching(names_of: StringMatcher) -> HeaderMutation:
-    return HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=names_of))
 
 
 def _policy() -> tuple[bytes, bytes]:

@@ -6,18 +6,15 @@ the metadata of the cluster. The templates are built once for all sites; `routes
 name.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 
-from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption
 from envoy_data_plane.envoy.config.route.v3 import (
-    DirectResponseAction,
     HeaderMatcher,
     Route,
-    RouteAction,
     RouteActionMaxStreamDuration,
     RouteConfiguration,
     RouteMatch,
@@ -37,54 +34,27 @@ from scopeway.control_plane.translator.dropped_headers import (
 from scopeway.control_plane.translator.envoy_types import (
     append,
     default,
-    error_body,
     overwrite,
-    overwrite_existing,
+)
+from scopeway.control_plane.translator.fanout_routes import fanout
+from scopeway.control_plane.translator.route_parts import (
+    ERROR_TITLES,
+    OwnRoute,
+    believe_peers,
+    cluster_metadata,
+    direct_answer,
+    negative_headers,
+    no_target,
+    plain_http,
+    to_target,
+    virtual_host,
 )
 from scopeway.xds.encoding.protobuf import field_bytes, field_string
 
 # VirtualHost, Route, and an entry of its map
 _ROUTES, _TYPED_PER_FILTER_CONFIG, _KEY, _VALUE = 3, 13, 1, 2
 
-ERROR_TITLES: Mapping[int, str] = {
-    400: "Bad Request",
-    403: "Forbidden",
-    404: "Not Found",
-    501: "Not Implemented",
-    503: "Service Unavailable",
-    508: "Loop Detected",
-}
-"""Every status of a negative cluster; another one is answered as the 503."""
-
 LOOP = "Loop Detected"
-
-NOT_IN_ANSWERS = (
-    names.UNSENT,
-    names.UNREACHABLE,
-    names.HONOURED,
-    names.TARGET,
-    names.SERVICE,
-    names.METHOD,
-    names.LIMIT,
-    names.ROUTE,
-    names.ORIGIN,
-    names.STATUS,
-    names.REASON,
-    names.ANSWER,
-    names.REPORT,
-)
-"""Whoever sends them in an answer has made them up."""
-
-_FANOUT_HEADERS = (names.OPERATOR, names.MEMBERS, names.MISSING, names.LISTS, names.FANOUT)
-"""The same in answers to what is part of a fan-out; no other answer pays for their removal."""
-
-FANOUT_QUESTIONS = ("x-scope-require", "x-scope-deadline")
-"""What a client asks of a fan-out; no service gets it from the collector."""
-
-BODY_BUFFER = 4 << 20
-"""Bytes of a request that are kept for sending it again: more than what is under way when a dead
-cloud is noticed, so that a body of any size reaches the next cloud of an `|`. Only the very first
-request to a target, which waits for its cluster meanwhile, can outgrow it."""
 
 MAX_LOGIN = 64 * 1024
 """Bytes of the body of a login, which is held until all of it has come."""
@@ -120,17 +90,6 @@ VIA = f"1.1 {names.SITE_NAME}.scopeway"
 """Appended by fronts, and looked for by them: every way back into a site leads through one."""
 
 
-LOCATION = "\t".join(
-    (
-        *("%REQ(x-forwarded-proto)%", "%REQ(x-forwarded-host)%", "%REQ(x-forwarded-prefix)%"),
-        f"%CLUSTER_METADATA({names.METADATA}:places)%",
-        "%RESP(location)%",
-    )
-)
-"""All that the Lua of `links` needs to lead clients back to the front they spoke to. It runs behind
-every route that says this, and takes it off again."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontHost:
     """The encoded virtual host of a front; `routes` adds the routes that name the site."""
@@ -144,28 +103,6 @@ class FrontHost:
     """Routes for targets of the site itself."""
     rest: bytes
     """What comes behind them: all other targets are of other clouds."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnRoute:
-    """A route for targets of the site itself."""
-
-    fields: bytes
-    """All but what it matches."""
-    awaited: bool = False
-    """It matches only where the Lua awaits the answer."""
-    limit: str | None = None
-    """It matches only what has this limit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CollectHost:
-    """The encoded virtual host of `collect`; `routes` adds the route that names the site."""
-
-    head: bytes
-    own: OwnRoute
-    rest: bytes
-    """What comes behind that: the route for targets of other clouds."""
 
 
 @cache
@@ -189,7 +126,7 @@ def front(listener: str, *, behind_tls: bool = False) -> FrontHost:
         for fields, awaited, limit in _own()
     )
     unnamed = b"".join(field_bytes(_ROUTES, route) for route in (_login(), _write()))
-    head = host + field_bytes(_ROUTES, _fanout())
+    head = host + field_bytes(_ROUTES, fanout())
     return FrontHost(unnamed=unnamed, head=head, own=own, rest=others + fallback)
 
 
@@ -201,7 +138,7 @@ def _front(all_services: bool, behind_tls: bool) -> tuple[bytes, bytes]:
         # a client's own values have been removed: services take the first, or the whole
         overwrite("x-forwarded-host", "%REQ(:AUTHORITY)%"),
         append("via", VIA),
-        *_negative_headers(),
+        *negative_headers(),
     ]
     if all_services:
         # Lua sets it only where it took more off the path than the service
@@ -209,8 +146,8 @@ def _front(all_services: bool, behind_tls: bool) -> tuple[bytes, bytes]:
     if behind_tls:
         # the connection manager believes what it sees: plain HTTP
         headers.append(overwrite("x-forwarded-proto", "https"))
-    host = _virtual_host([_two_hosts()], headers)
-    return bytes(host), field_bytes(_ROUTES, bytes(_no_target()))
+    host = virtual_host([_two_hosts()], headers)
+    return bytes(host), field_bytes(_ROUTES, bytes(no_target()))
 
 
 @cache
@@ -220,7 +157,7 @@ def _own() -> tuple[tuple[bytes, bool, str | None], ...]:
     # the answer of an own Keystone is awaited for a login with a scope only
     for route, awaited, limits in (
         (_awaited(), True, [names.LOGIN]),
-        (_forward(), False, [names.LOGIN, names.VALIDATION]),
+        (to_target(), False, [names.LOGIN, names.VALIDATION]),
     ):
         for each, limit in _limited(route, names.FRONT, limits):
             each.match = None
@@ -237,7 +174,7 @@ def _login() -> bytes:
 
     The filter of its body is asked of this route, and so is how long that may take.
     """
-    login = _forward()
+    login = to_target()
     login.name = names.LOGIN
     login.match = RouteMatch(
         safe_regex=RegexMatcher(regex=LOGIN_PATHS),
@@ -260,7 +197,7 @@ def _write() -> bytes:
     Over HTTP/1.1 a filter could otherwise hold no more than a listener reads ahead, and Envoy
     answers what is longer with 413. The Lua reads no body that is announced to be longer than this.
     """
-    write = _forward()
+    write = to_target()
     write.name = "write"
     write.match = RouteMatch(
         prefix="/",
@@ -274,55 +211,6 @@ def _write() -> bytes:
     )
     write.request_body_buffer_limit = MAX_BODY_WITH_IDS
     return bytes(write)
-
-
-@cache
-def _fanout() -> bytes:
-    """Return the route of a fan-out: to the site's own collector, so that no credential is dropped.
-
-    What the collector sends on to a cloud goes through `collect`, which drops them.
-    """
-    route = _forward()
-    route.name = names.FANOUT_ROUTE
-    assert route.match is not None
-    marked = StringMatcher(exact=names.FANOUT_ROUTE)
-    route.match.headers.insert(0, HeaderMatcher(name=names.ROUTE, string_match=marked))
-    route.request_headers_to_add = [
-        overwrite(names.OPERATOR, _metadata("operator")),
-        overwrite(names.MEMBERS, _metadata("members")),
-        overwrite(names.MISSING, _metadata("missing")),
-        overwrite(names.LISTS, _metadata("lists")),
-    ]
-    route.request_headers_to_remove = [names.ROUTE]
-    route.response_headers_to_remove.remove(names.REPORT)
-    route.response_headers_to_remove.extend((*_FANOUT_HEADERS, *DROPPED_RESPONSE_HEADERS))
-    return bytes(route)
-
-
-@cache
-def collect() -> CollectHost:
-    """Return the virtual host of `collect`: on to the target of one cloud of a fan-out."""
-    own = _forward()
-    own.match, own.name = None, "own"
-    other = _forward()
-    other.request_headers_to_remove = [*DROPPED_REQUEST_HEADERS, AUTHORIZATION]
-    other.response_headers_to_remove.extend(DROPPED_RESPONSE_HEADERS)
-    host = _virtual_host(
-        [],
-        [
-            # natively: whoever else speaks to the socket is no other cloud
-            overwrite(names.ORIGIN, names.SITE_NAME),
-            default(names.FANOUT, "1"),
-            *_negative_headers(),
-        ],
-    )
-    host.request_headers_to_remove.extend(FANOUT_QUESTIONS)
-    host.response_headers_to_remove.extend(_FANOUT_HEADERS)
-    others = (_plain_http(), other, _no_target())
-    for route in (own, *others[:2]):
-        _believe_peers(route)
-    rest = b"".join(field_bytes(_ROUTES, bytes(route)) for route in others)
-    return CollectHost(head=bytes(host), own=OwnRoute(fields=bytes(own)), rest=rest)
 
 
 def _limited(
@@ -359,8 +247,8 @@ def _others() -> Iterator[tuple[Route, bool]]:
     dropped = DROPPED_REQUEST_HEADERS
     for headers, not_sent in (([to_keystone], dropped), ([], (*dropped, AUTHORIZATION))):
         if not headers:
-            yield _plain_http(), False
-        for route, awaited in ((_awaited(), True), (_forward(), False)):
+            yield plain_http(), False
+        for route, awaited in ((_awaited(), True), (to_target(), False)):
             assert route.match is not None
             route.match.headers.extend(headers)
             route.request_headers_to_remove = list(not_sent)
@@ -380,8 +268,10 @@ def _answers() -> bytes:
 @cache
 def peer() -> bytes:
     """Return the virtual host of peers, all but the policy."""
-    routes = [route for kind in (_upgrade(), _forward()) for route, _ in _limited(kind, names.PEER)]
-    host = _virtual_host([*routes, _no_target()], _negative_headers())
+    routes = [
+        route for kind in (_upgrade(), to_target()) for route, _ in _limited(kind, names.PEER)
+    ]
+    host = virtual_host([*routes, no_target()], negative_headers())
     # fronts drop it already; this side doesn't rely on them (docs/adr/0009)
     host.request_headers_to_remove.append("x-service-token")
     return bytes(host)
@@ -390,27 +280,18 @@ def peer() -> bytes:
 @cache
 def loop() -> bytes:
     """Return the route that answers a loop, all but what it matches."""
-    looped = _answer(508, LOOP, f"this request has been at {names.SITE_NAME} before")
+    looped = direct_answer(508, LOOP, f"this request has been at {names.SITE_NAME} before")
     looped.name = "loop"
     return bytes(looped)
 
 
 def dispatch() -> RouteConfiguration:
     """Return the routes of `dispatch`: on to the target of one cloud."""
-    forward = _forward()
-    _believe_peers(forward)
+    forward = to_target()
+    believe_peers(forward)
     routes = [route for route, _ in _limited(forward, names.DISPATCH)]
-    host = _virtual_host([*routes, _no_target()], _negative_headers())
+    host = virtual_host([*routes, no_target()], negative_headers())
     return RouteConfiguration(name=names.DISPATCH, virtual_hosts=[host])
-
-
-def _believe_peers(route: Route) -> None:
-    """Let through what a peer says of its service: that no connection to it could be made."""
-    # only clusters of services have that metadata: their claim becomes "false", a peer's stays
-    route.response_headers_to_remove.remove(names.UNREACHABLE)
-    route.response_headers_to_add.append(
-        overwrite_existing(names.UNREACHABLE, _metadata("rejected"))
-    )
 
 
 def errors() -> RouteConfiguration:
@@ -418,70 +299,23 @@ def errors() -> RouteConfiguration:
     reason = f"%REQ({names.REASON})%"
     routes = []
     for status, title in ERROR_TITLES.items():
-        route = _answer(status, title, reason)
+        route = direct_answer(status, title, reason)
         exactly = HeaderMatcher(name=names.STATUS, string_match=StringMatcher(exact=str(status)))
         route.match = RouteMatch(prefix="/", headers=[exactly])
         routes.append(route)
-    unknown = _answer(503, ERROR_TITLES[503], reason)
+    unknown = direct_answer(503, ERROR_TITLES[503], reason)
     unknown.match = RouteMatch(prefix="/")
     host = VirtualHost(name="all", domains=["*"], routes=[*routes, unknown])
     return RouteConfiguration(name=names.ERRORS, virtual_hosts=[host])
 
 
-def _virtual_host(routes: Sequence[Route], headers: Sequence[HeaderValueOption]) -> VirtualHost:
-    return VirtualHost(
-        name="all",
-        domains=["*"],
-        routes=list(routes),
-        request_headers_to_add=list(headers),
-        # the first is made by the manager of each hop; those that ask for retries are read later,
-        # and removed. The scope was read by the front's Lua: a service that had it could hand it on
-        # with a user's token, as if that user asked (identity.lua, `is_own_question`)
-        request_headers_to_remove=["x-envoy-external-address", "x-scope"],
-    )
-
-
-def _no_target() -> Route:
-    route = _answer(500, "Internal Server Error", "the scope filter named no target")
-    route.name = "no target"
-    route.match = RouteMatch(prefix="/")
-    return route
-
-
 def _two_hosts() -> Route:
     # what Envoy makes of two Host headers; services would make links of the whole
-    route = _answer(400, ERROR_TITLES[400], "more than one Host, or one with a comma")
+    route = direct_answer(400, ERROR_TITLES[400], "more than one Host, or one with a comma")
     route.name = "two hosts"
     comma = HeaderMatcher(name=":authority", string_match=StringMatcher(contains=","))
     route.match = RouteMatch(prefix="/", headers=[comma])
     return route
-
-
-def _forward() -> Route:
-    return Route(
-        name="target",
-        # a request that the Lua filter did not decide on must not go anywhere
-        match=RouteMatch(
-            prefix="/", headers=[HeaderMatcher(name=names.TARGET, present_match=True)]
-        ),
-        route=RouteAction(
-            cluster_header=names.TARGET,
-            timeout=timedelta(0),  # boots and uploads take longer than any number
-            path_rewrite=f"{_metadata('prefix')}%PATH(NQ:PATH)%",
-            host_rewrite=_metadata("host"),
-        ),
-        # said by the route that the Lua chooses: before it, nothing may hold so much
-        request_body_buffer_limit=BODY_BUFFER,
-        # overwrites what a service may have forged; a cluster of clusters has no `cloud`, and lets
-        # through the one that `dispatch` has set
-        response_headers_to_add=[
-            overwrite(names.SERVED_BY, _metadata("cloud")),
-            # only clusters of services have it: other sites and our own listeners are believed
-            overwrite_existing(names.REJECTED, _metadata("rejected")),
-            overwrite_existing("location", LOCATION),
-        ],
-        response_headers_to_remove=list(NOT_IN_ANSWERS),
-    )
 
 
 def _awaited() -> Route:
@@ -489,57 +323,21 @@ def _awaited() -> Route:
 
     So no spelling of a path leads past it, and other answers don't pay for a hook.
     """
-    awaited = _forward()
+    awaited = to_target()
     awaited.name = "awaited"
     assert awaited.match is not None
     awaited.match.headers.append(HeaderMatcher(name=names.ANSWER, present_match=True))
     # what was removed before is added now: only the cluster of a validation has it
-    awaited.response_headers_to_add.append(overwrite(names.HONOURED, _metadata("honoured")))
+    awaited.response_headers_to_add.append(overwrite(names.HONOURED, cluster_metadata("honoured")))
     return awaited
-
-
-def _plain_http() -> Route:
-    """The same, for services with the protocol `http`: a request keeps the headers it has here."""
-    plain = _forward()
-    plain.name = names.HTTP
-    assert plain.match is not None
-    exact = StringMatcher(exact=names.HTTP)
-    plain.match.headers.append(HeaderMatcher(name=names.ROUTE, string_match=exact))
-    plain.response_headers_to_remove.extend(DROPPED_RESPONSE_HEADERS)
-    return plain
 
 
 def _upgrade() -> Route:
     """The same, for the Lua for answers to requests to upgrade."""
-    upgrade = _forward()
+    upgrade = to_target()
     upgrade.name = "upgrade"
     assert upgrade.match is not None
     upgrade.match.headers.insert(0, HeaderMatcher(name="upgrade", present_match=True))
     lua = Any.pack(LuaPerRoute(name=names.UPGRADES))
     upgrade.typed_per_filter_config = {names.lua(names.PEER): lua}
     return upgrade
-
-
-def _negative_headers() -> list[HeaderValueOption]:
-    """What the listener `errors` is told; only negative clusters have it in their metadata."""
-    return [
-        overwrite(names.STATUS, _metadata("status")),
-        overwrite(names.REASON, _metadata("reason")),
-    ]
-
-
-def _answer(status: int, title: str, message: str) -> Route:
-    # the number itself: %RESPONSE_CODE% is still 0 when a direct response is made
-    body = error_body(status, title, message)
-    return Route(
-        direct_response=DirectResponseAction(status=status, body_format=body),
-        # who answers: the site itself
-        response_headers_to_add=[
-            overwrite(names.SERVED_BY, names.SITE_NAME),
-            overwrite(names.REJECTED, "true"),
-        ],
-    )
-
-
-def _metadata(key: str) -> str:
-    return f"%CLUSTER_METADATA({names.METADATA}:{key})%"

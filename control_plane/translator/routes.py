@@ -13,11 +13,11 @@ from scopeway.control_plane.clouds.model import Cloud
 from scopeway.control_plane.clouds.policy import Policy
 from scopeway.control_plane.clouds.urls import is_secure
 from scopeway.control_plane.planner.caller_classes import PolicyTooLarge, caller_class_steps
-from scopeway.control_plane.translator import names, route_templates
+from scopeway.control_plane.translator import fanout_routes, names, route_templates
 from scopeway.control_plane.translator.caller_limits import route_limits
 from scopeway.control_plane.translator.listener_addresses import PeerTransport, entries
 from scopeway.control_plane.translator.rbac import Classes, peer_policy_steps
-from scopeway.control_plane.translator.route_templates import OwnRoute
+from scopeway.control_plane.translator.route_parts import OwnRoute
 from scopeway.xds.encoding.protobuf import field_bytes, field_string, field_varint, nested
 from scopeway.xds.steps import Steps, finish
 
@@ -109,7 +109,7 @@ def front_routes(cloud: Cloud, peers: PeerTransport) -> Iterator[tuple[str, byte
 
 def collect_routes(cloud: Cloud) -> tuple[str, bytes]:
     """Return name and encoded `RouteConfiguration` of the listener `collect`."""
-    host = route_templates.collect()
+    host = fanout_routes.collect()
     own = field_bytes(_MATCH, _is_own(cloud.name, host.own)) + host.own.fields
     whole = b"".join((host.head, field_bytes(_ROUTES, own), host.rest))
     return names.COLLECT, field_string(_NAME, names.COLLECT) + field_bytes(_VIRTUAL_HOSTS, whole)

@@ -37,7 +37,7 @@ from harness.envoy import PROGRAM, Envoy
 from harness.ports import free_ports
 from scopeway.control_plane.scope import ALIASES, SERVICE_TYPES
 from scopeway.control_plane.translator.link_filter import configuration
-from scopeway.control_plane.translator.route_templates import LOCATION
+from scopeway.control_plane.translator.route_parts import LOCATION
 from scopeway.lua_filters import bundle
 
 CONNECTIONS = 32

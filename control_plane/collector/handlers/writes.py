@@ -6,7 +6,6 @@ not reset what was sent. If a cloud cannot be asked, nothing is sent to any clou
 
 from typing import Final
 
-from scopeway.control_plane.collector.asking.fan_out import FanOut
 from scopeway.control_plane.collector.handlers.chosen_ids import ChosenId, choose_id
 from scopeway.control_plane.collector.handlers.one import passed_on
 from scopeway.control_plane.collector.handlers.write_results import (
@@ -20,6 +19,7 @@ from scopeway.control_plane.collector.limits import TooMuchKept
 from scopeway.control_plane.collector.messages.answer import Answer, reason_of
 from scopeway.control_plane.collector.messages.report import error_body, report_for, write_header
 from scopeway.control_plane.collector.messages.request import FanoutRequest
+from scopeway.control_plane.collector.sub_requests.fan_out import FanOut
 
 MAX_ANSWER: Final = 1 << 20
 """Bytes of one cloud's answer to a write."""
@@ -95,7 +95,7 @@ def _result(answer: Answer, clouds: FanOut, chosen: ChosenId | None) -> tuple[Wr
 def _is_unsent(answer: Answer) -> bool:
     """Return whether a service surely did not get a request: an Envoy says so, of it or its peer.
 
-    A service that claims it is not believed (`route_templates.collect`). A 404 is no claim of
+    A service that claims it is not believed (`fanout_routes.collect`). A 404 is no claim of
     success, whoever made it: it is enough that it says to be of an Envoy.
     """
     if answer.status == 404 and answer.is_rejected:

@@ -24,8 +24,10 @@ from scopeway.control_plane.clouds.inventory import Inventory
 from scopeway.control_plane.clouds.model import Certificate, Cloud, Front, Peer
 from scopeway.control_plane.clouds.policy import policy_of
 from scopeway.control_plane.clouds.service_type import ServiceType
+from scopeway.control_plane.collector.http import sockets
+from scopeway.control_plane.translator import collector_sockets
 from scopeway.control_plane.translator.bootstrap import bootstrap
-from scopeway.control_plane.translator.http_connection_managers import all_but_words
+from scopeway.control_plane.translator.early_headers import all_but_words
 from scopeway.control_plane.translator.lua import (
     MAX_TARGETS,
     NEW_TARGETS_BURST,
@@ -405,3 +407,12 @@ class TestMutualTls:
         assert b"DOWNSTREAM_PEER_URI_SAN" not in listeners(SITE)["peer"]
         assert b'["callers"]' in filters(SITE, trust_domain="fleet")["lua/peer"]
         assert b'["callers"]' not in filters(SITE)["lua/peer"]
+
+
+def test_envoy_and_the_collector_use_the_same_sockets() -> None:
+    folder = "/run/scopeway"
+
+    assert collector_sockets.collector_socket(folder) == f"{folder}/{sockets.COLLECTOR}"
+    assert collector_sockets.collect_socket(folder) == f"{folder}/{sockets.COLLECT}"
+    assert collector_sockets.validations_socket(folder) == f"{folder}/{sockets.VALIDATIONS}"
+    assert collector_sockets.LONGEST == sockets.MAX_PATH

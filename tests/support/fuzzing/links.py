@@ -16,7 +16,7 @@ from fuzzing import lua_coverage, lua_models, messages
 from fuzzing.messages import Message, text_of
 from lua_envoy import Filter, Sent
 from scopeway import lua_filters
-from scopeway.control_plane.translator.route_templates import LOCATION
+from scopeway.control_plane.translator.route_parts import LOCATION
 
 _FORWARDED = ("x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix")
 _PLACES = "scopeway:places"
