@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from scopeway.control_plane.cli.options import address, cloud_name
+from scopeway.control_plane.cli.options import address, cloud_name, log_level_option
 
 
 def _user(text: str | int) -> int:
@@ -81,14 +81,7 @@ def _user(text: str | int) -> int:
     is_flag=True,
     help="Allow --admin-listen beyond loopback, without TLS and login.",
 )
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    envvar="SCOPEWAY_LOG_LEVEL",
-    show_envvar=True,
-)
+@log_level_option
 def collect(
     cloud: str,
     socket_dir: Path,

@@ -154,6 +154,15 @@ def _registry_option(what: str, *, required: bool) -> Decorator:
     )
 
 
+log_level_option: Decorator = click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="SCOPEWAY_LOG_LEVEL",
+    show_envvar=True,
+)
+
 registry_option: Decorator = _registry_option("Where clouds are registered", required=True)
 
 optional_registry_option: Decorator = _registry_option(

@@ -9,6 +9,7 @@ import click
 from scopeway.control_plane.cli.options import (
     address,
     direct_option,
+    log_level_option,
     registry_option,
     three_files,
     tls_options,
@@ -119,14 +120,7 @@ def expression(text: str) -> "Expression":
     help="At SIGTERM, drain the Envoys to other control planes one after the other, within so many "
     "seconds; 0: all at once.",
 )
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    envvar="SCOPEWAY_LOG_LEVEL",
-    show_envvar=True,
-)
+@log_level_option
 def serve(
     registry: str,
     xds_listen: tuple[str, int],
