@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from scopeway.control_plane.collector.asking.fan_out import FanOut
 from scopeway.control_plane.collector.handlers.exactly_one import exactly_one
 from scopeway.control_plane.collector.handlers.one import one
 from scopeway.control_plane.collector.handlers.places import Places
@@ -30,6 +29,7 @@ from scopeway.control_plane.collector.messages.request import (
 from scopeway.control_plane.collector.messages.service_lists import ServiceList
 from scopeway.control_plane.collector.messages.ways import Way, way_of
 from scopeway.control_plane.collector.stats import Counters, RequestStats, Snapshot
+from scopeway.control_plane.collector.sub_requests.fan_out import FanOut
 from scopeway.control_plane.errors import ControlPlaneError
 
 DRAIN: Final = 5.0

@@ -4,14 +4,14 @@ It finds a resource whose name or id must be unique among clouds, or reports the
 cloud must answer: if one does not, nobody knows whether it has the resource, too.
 """
 
-from scopeway.control_plane.collector.asking.answers import Head
-from scopeway.control_plane.collector.asking.fan_out import FanOut
 from scopeway.control_plane.collector.handlers.one import NOT_THERE, pass_on, passed_on
 from scopeway.control_plane.collector.handlers.refusals import common_status
 from scopeway.control_plane.collector.http.server import REPORT_HEADER, Writer
 from scopeway.control_plane.collector.messages.answer import Answer, failure_of
 from scopeway.control_plane.collector.messages.report import error_body, report_for
 from scopeway.control_plane.collector.messages.request import FanoutRequest
+from scopeway.control_plane.collector.sub_requests.answers import Head
+from scopeway.control_plane.collector.sub_requests.fan_out import FanOut
 
 
 async def exactly_one(request: FanoutRequest, clouds: FanOut, out: Writer) -> None:

@@ -6,13 +6,13 @@ only if each cloud has said so.
 
 from typing import Final
 
-from scopeway.control_plane.collector.asking.answers import Head
-from scopeway.control_plane.collector.asking.fan_out import FanOut
 from scopeway.control_plane.collector.handlers.places import Places
 from scopeway.control_plane.collector.http.server import REPORT_HEADER, Writer
 from scopeway.control_plane.collector.messages.answer import Answer, failure_of
 from scopeway.control_plane.collector.messages.report import error_body, report_for
 from scopeway.control_plane.collector.messages.request import FanoutRequest, Header
+from scopeway.control_plane.collector.sub_requests.answers import Head
+from scopeway.control_plane.collector.sub_requests.fan_out import FanOut
 
 NOT_THERE: Final = (404, 410)
 

@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote, unquote_plus
 
-from scopeway.control_plane.collector.asking.fan_out import FanOut
 from scopeway.control_plane.collector.handlers.refusals import refuse
 from scopeway.control_plane.collector.http.server import JSON, REPORT_HEADER, Writer
 from scopeway.control_plane.collector.listing.cursors import Cursors
@@ -32,6 +31,7 @@ from scopeway.control_plane.collector.messages.links import next_link
 from scopeway.control_plane.collector.messages.report import REPORT, Failure, report_for
 from scopeway.control_plane.collector.messages.request import FanoutRequest, Header, Refused
 from scopeway.control_plane.collector.messages.service_lists import ServiceList
+from scopeway.control_plane.collector.sub_requests.fan_out import FanOut
 
 MAX_PAGE: Final = 1000
 """Items of a page where the service has no limit of its own."""

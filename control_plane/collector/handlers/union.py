@@ -11,7 +11,6 @@ report is a header. Once such an answer has begun, a failure breaks it off.
 from collections.abc import Mapping
 from typing import Final
 
-from scopeway.control_plane.collector.asking.fan_out import FanOut
 from scopeway.control_plane.collector.handlers.refusals import refuse
 from scopeway.control_plane.collector.http.server import JSON, REPORT_HEADER, Writer
 from scopeway.control_plane.collector.limits import TooMuchKept
@@ -34,6 +33,7 @@ from scopeway.control_plane.collector.messages.links import next_link, with_mark
 from scopeway.control_plane.collector.messages.report import REPORT, Failure, Report, report_for
 from scopeway.control_plane.collector.messages.request import FanoutRequest
 from scopeway.control_plane.collector.messages.service_lists import ServiceList
+from scopeway.control_plane.collector.sub_requests.fan_out import FanOut
 
 PIECE: Final = 64 << 10
 """Bytes of items that are written at a time."""

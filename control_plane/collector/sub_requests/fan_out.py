@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from scopeway.control_plane.collector.asking.answers import Answers, Heads
-from scopeway.control_plane.collector.asking.watch import Watch
 from scopeway.control_plane.collector.http.byte_budget import Account, ByteBudget
 from scopeway.control_plane.collector.http.client import Client
 from scopeway.control_plane.collector.http.exchange import Exchange, Source
@@ -25,8 +23,19 @@ from scopeway.control_plane.collector.limits import Gate, Limits
 from scopeway.control_plane.collector.messages.answer import Answer, cause_of
 from scopeway.control_plane.collector.messages.request import FanoutRequest
 from scopeway.control_plane.collector.stats import Counters
+from scopeway.control_plane.collector.sub_requests.answers import Answers, Heads
+from scopeway.control_plane.collector.sub_requests.watch import Watch
 
 _log = logging.getLogger(__name__)
+
+RESERVE: Final = 0.25
+"""The most seconds of a request's time that are kept for writing the answer, which takes some
+0.1 ms for each cloud."""
+
+
+def waiting_time(seconds: float) -> float:
+    """Return how long a request may wait for clouds, so that its answer is there in `seconds`."""
+    return seconds - min(RESERVE, seconds / 20)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,11 +47,6 @@ class _Round:
     body: bytes | None
     limit: int
     heads: bool
-
-
-RESERVE: Final = 0.25
-"""Seconds before the deadline of a request at which the waiting ends, for long ones: the answers
-still have to be written, which takes some 0.1 ms for each cloud."""
 
 
 class _Nobody:
@@ -80,8 +84,7 @@ class FanOut:
         self.address = request.address
         self._account = Account(request.client, request.address)
         self._account.needs = self._waits_for_clouds
-        seconds = limits.seconds if request.deadline is None else request.deadline
-        self._left = seconds - min(RESERVE, seconds / 20)
+        self._left = waiting_time(limits.seconds if request.deadline is None else request.deadline)
         self._round: _Round | None = None
         self._pending: deque[str] = deque()
         self._retried: set[str] = set()

@@ -14,6 +14,7 @@ from harness.fake_clouds import (
     raw,
     silence,
 )
+from scopeway.control_plane.collector.sub_requests.fan_out import waiting_time
 
 pytestmark = pytest.mark.asyncio
 
@@ -22,6 +23,13 @@ LATE = json_answer(
     503,
     {"x-scopeway-rejected": "true"},
 )
+
+
+@pytest.mark.parametrize(("seconds", "waits"), [(300, 299.75), (30, 29.75), (5, 4.75), (1, 0.95)])
+async def test_a_part_of_the_time_is_kept_for_writing_the_answer(
+    seconds: float, waits: float
+) -> None:
+    assert waiting_time(seconds) == waits
 
 
 def names(count: int) -> list[str]:
