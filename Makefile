@@ -17,7 +17,7 @@ COMPILE = .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.
 	--generate-hashes --no-emit-index-url --no-emit-package scopeway-xds --custom-compile-command 'make pins'
 
 .DEFAULT_GOAL = help
-.PHONY: help setup fmt check reference test test-envoy test-openstack test-pythons dist bench bench-scale fuzz demo up down \
+.PHONY: help setup fmt check reference test test-envoy test-openstack test-kubernetes test-pythons dist bench bench-scale fuzz demo up down \
 	demo-openstack openstack-up openstack-down pins sbom clean
 
 help:  ## show this
@@ -47,6 +47,10 @@ test-openstack: setup .venv-openstack/full  ## the tests with whole clouds: Nova
 
 test-envoy: .venv/ready .venv-envoy/ready  ## the tests with Envoy, with the oldest that is supported
 	SCOPEWAY_TEST_ENVOY=.venv-envoy/bin/envoy $(BIN)/pytest --numprocesses=auto -m envoy
+
+test-kubernetes: .venv/ready .venv-kubernetes/ready  ## the tests with a real Kubernetes API server, built once by Go
+	tests/support/kubernetes_programs/build_programs
+	$(BIN)/pytest -m kubernetes tests/kubernetes
 
 test-pythons:  ## the unit tests of xds, scope and clouds, with every supported Python that is found
 	.ci/pythons
@@ -94,7 +98,8 @@ pins: .venv-tools/ready  ## pin every dependency anew, with hashes, as pyproject
 		-c deploy/openstack/constraints.txt -o $(PINS)/openstack.txt && \
 	$(COMPILE) $(PINS)/openstack.in $(PINS)/openstack-full.in pyproject.toml --extra openstack \
 		-c deploy/openstack/constraints.txt -o $(PINS)/openstack-full.txt && \
-	$(COMPILE) $(PINS)/envoy-oldest.in -o $(PINS)/envoy-oldest.txt
+	$(COMPILE) $(PINS)/envoy-oldest.in -o $(PINS)/envoy-oldest.txt && \
+	$(COMPILE) $(PINS)/kubernetes.in -o $(PINS)/kubernetes.txt
 
 sbom: .venv/ready .venv-tools/ready  ## what is installed in .venv, as CycloneDX in build/sbom.json
 	mkdir -p build
@@ -102,7 +107,7 @@ sbom: .venv/ready .venv-tools/ready  ## what is installed in .venv, as CycloneDX
 		--output-reproducible --output-file build/sbom.json
 
 clean:  ## remove what can be made again
-	rm -rf .venv .venv-dist .venv-envoy .venv-openstack .venv-py3.* .venv-tools .scopeway/openstack/saved .scopeway/openstack/logs build dist *.egg-info .*_cache .hypothesis
+	rm -rf .venv .venv-dist .venv-envoy .venv-kubernetes .venv-openstack .venv-py3.* .venv-tools .scopeway/openstack/saved .scopeway/openstack/logs build dist *.egg-info .*_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready: pyproject.toml $(PINS)/dev.txt
@@ -125,6 +130,11 @@ clean:  ## remove what can be made again
 .venv-envoy/ready: $(PINS)/envoy-oldest.txt
 	@$(call new_environment,.venv-envoy)
 	.venv-envoy/$(PIP_INSTALL) $(PINNED)/envoy-oldest.txt
+	@touch $@
+
+.venv-kubernetes/ready: $(PINS)/kubernetes.txt
+	@$(call new_environment,.venv-kubernetes)
+	.venv-kubernetes/$(PIP_INSTALL) $(PINNED)/kubernetes.txt
 	@touch $@
 
 # one environment for each Python: make .venv-py3.13/ready PYTHON=python3.13
