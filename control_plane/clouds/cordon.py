@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scopeway.control_plane.clouds import validators
+from scopeway.control_plane.clouds import fields, validators
 from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
 from scopeway.control_plane.clouds.manifest import API_VERSION, MAX_PROBLEMS, unknown_field
 
@@ -17,9 +17,9 @@ MAX_REASON = 256
 """Characters; users see the reason in the answer to each request that names the cloud."""
 
 _FIELDS: Mapping[str, frozenset[str]] = {
-    "": frozenset({"apiVersion", "kind", "metadata", "spec"}),
-    "metadata": frozenset({"name"}),
-    "spec": frozenset({"reason"}),
+    "": fields.DOCUMENT,
+    "metadata": fields.NAME_ONLY,
+    "spec": fields.CORDON_SPEC,
 }
 
 

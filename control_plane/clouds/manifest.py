@@ -12,7 +12,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from scopeway.control_plane.clouds import limits, validators
+from scopeway.control_plane.clouds import fields, limits, validators
 from scopeway.control_plane.clouds.caller_limits import AT_ONCE, PER_SECOND
 from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
 from scopeway.control_plane.clouds.model import (
@@ -50,18 +50,6 @@ _LONGEST_REMEMBERED = 128
 """Characters of a list entry, or of a label set, that is cached. With 4096 entries, each cache
 stays below 16 MiB whatever is registered."""
 
-_TOP = frozenset({"apiVersion", "kind", "metadata", "spec"})
-_METADATA = frozenset({"name", "labels"})
-_SPEC = frozenset({"front", "peer", "services", "accept", "acceptMode"})
-_FRONT = frozenset({"address", "port", "ports", "bind", "region", "url", "tls"})
-_PEER = frozenset({"address", "port", "bind", "limits"})
-_LIMITS = frozenset({PER_SECOND, AT_ONCE})
-_TLS = frozenset({"certificate", "key"})
-_SERVICE = frozenset({"endpoints", "path", "host"})
-_ENDPOINT = frozenset({"address", "port"})
-_RULE = frozenset({"clouds", "services", "methods", "identity", "limits", "fanout"})
-_IDENTITY = frozenset({"clouds", "roles", "ids"})
-
 _NO_PATTERN = CloudPattern(name="")
 
 
@@ -98,13 +86,13 @@ class _Reader:
         self.rule_services: set[str] = set()
 
     def cloud(self, document: _Object) -> Cloud:
-        top = self.fields_of(document, "", _TOP)
+        top = self.fields_of(document, "", fields.DOCUMENT)
         if "apiVersion" not in top or top["apiVersion"] != API_VERSION:
             self.refuse("apiVersion", top.get("apiVersion"), f"is not {API_VERSION!r}")
         if "kind" not in top or top["kind"] != KIND:
             self.refuse("kind", top.get("kind"), f"is not {KIND!r}, 'Cordon' or 'ServiceType'")
-        metadata = self.fields_of(top.get("metadata", {}), "metadata", _METADATA)
-        spec = self.fields_of(top["spec"], "spec", _SPEC) if "spec" in top else _EMPTY
+        metadata = self.fields_of(top.get("metadata", {}), "metadata", fields.METADATA)
+        spec = self.fields_of(top["spec"], "spec", fields.SPEC) if "spec" in top else _EMPTY
         front = self.front(spec["front"], "spec.front") if "front" in spec else None
         peer = self.peer(spec["peer"], "spec.peer") if "peer" in spec else None
         if front is not None and peer is not None:
@@ -127,7 +115,7 @@ class _Reader:
         return NO_LABELS if self.problems else _labels(tuple(labels.items()))
 
     def front(self, value: object, at: str) -> Front:
-        front = self.fields_of(value, at, _FRONT)
+        front = self.fields_of(value, at, fields.FRONT)
         address, port, bind = self.listener(front, at)
         ports = _EMPTY
         if "ports" in front:
@@ -159,7 +147,7 @@ class _Reader:
         )
 
     def tls(self, value: object, at: str) -> Certificate:
-        tls = self.fields_of(value, at, _TLS)
+        tls = self.fields_of(value, at, fields.TLS)
         return Certificate(
             certificate=self.leaf(
                 tls.get("certificate"), f"{at}.certificate", validators.file_problem
@@ -168,7 +156,7 @@ class _Reader:
         )
 
     def peer(self, value: object, at: str) -> Peer:
-        peer = self.fields_of(value, at, _PEER)
+        peer = self.fields_of(value, at, fields.PEER)
         address, port, bind = self.listener(peer, at)
         return Peer(address=address, port=port, bind=bind, limits=self.limits(peer, at))
 
@@ -177,7 +165,7 @@ class _Reader:
         if "limits" not in value:
             return NO_LIMITS
         at = f"{at}.limits"
-        stated = self.fields_of(value["limits"], at, _LIMITS)
+        stated = self.fields_of(value["limits"], at, fields.LIMITS)
         if not stated:
             self.refuse(at, value["limits"], f"states neither {PER_SECOND} nor {AT_ONCE}")
         return CallerLimits(
@@ -224,7 +212,7 @@ class _Reader:
         }
 
     def service(self, value: object, at: str) -> Service:
-        service = self.fields_of(value, at, _SERVICE)
+        service = self.fields_of(value, at, fields.SERVICE)
         path = (
             self.leaf(service["path"], f"{at}.path", validators.path_problem)
             if "path" in service
@@ -241,7 +229,7 @@ class _Reader:
         )
 
     def endpoint(self, value: object, at: str) -> Endpoint:
-        endpoint = self.fields_of(value, at, _ENDPOINT)
+        endpoint = self.fields_of(value, at, fields.ENDPOINT)
         return Endpoint(
             address=self.address(
                 endpoint.get("address"), f"{at}.address", validators.address_problem
@@ -260,7 +248,7 @@ class _Reader:
         return sys.intern(str(value))
 
     def rule(self, value: object, at: str) -> AcceptRule:
-        rule = self.fields_of(value, at, _RULE)
+        rule = self.fields_of(value, at, fields.RULE)
         return AcceptRule(
             clouds=self.patterns(rule, at),
             services=self.services_of_rule(rule, at),
@@ -287,7 +275,7 @@ class _Reader:
         return value is True
 
     def identity(self, value: object, at: str) -> IdentityRule:
-        rule = self.fields_of(value, at, _IDENTITY)
+        rule = self.fields_of(value, at, fields.IDENTITY)
         ids = rule.get("ids", DEFAULT_IDS)
         if ids not in IDS:
             self.refuse(f"{at}.ids", ids, f"is not one of {', '.join(IDS)}")

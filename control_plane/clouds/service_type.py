@@ -8,9 +8,9 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from scopeway.control_plane.clouds import limits, validators
+from scopeway.control_plane.clouds import fields, limits, validators
 from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
 from scopeway.control_plane.clouds.manifest import API_VERSION, MAX_PROBLEMS, unknown_field
 from scopeway.control_plane.scope import built_in, is_service_type
@@ -20,16 +20,9 @@ HTTP = "http"
 OPENSTACK = "openstack"
 PROTOCOLS = (HTTP, OPENSTACK)
 
-_FIELDS: Mapping[str, frozenset[str]] = {
-    "": frozenset({"apiVersion", "kind", "metadata", "spec"}),
-    "metadata": frozenset({"name"}),
-    "spec": frozenset({"aliases", "protocol", "forward", "lists"}),
-}
-_LIST: Final = frozenset({"path", "key", "id"})
-
-_HEADER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+HEADER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 """Without "_", because a front removes such names: WSGI confuses them with those that have "-"."""
-_NEVER_FORWARDED = frozenset(
+NEVER_FORWARDED = frozenset(
     {
         *("connection", "content-length", "host", "keep-alive", "proxy-authenticate"),
         *("proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding"),
@@ -38,9 +31,9 @@ _NEVER_FORWARDED = frozenset(
 )
 """The headers of one connection (RFC 9110, 7.6.1), the scope, and what fronts and peers remove of
 every request (docs/envoy.md)."""
-_OWN_PREFIXES = ("x-scopeway-", "x-envoy-", "x-forwarded-")
-_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~-]+|\*))+")
-_KEY = re.compile(r"[A-Za-z0-9_.:@$-]{1,64}")
+OWN_PREFIXES = ("x-scopeway-", "x-envoy-", "x-forwarded-")
+LIST_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~-]+|\*))+")
+FIELD_NAME = re.compile(r"[A-Za-z0-9_.:@$-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,12 +128,12 @@ class _Reader:
         self.more = 0
 
     def service_type(self, document: Mapping[Any, Any]) -> ServiceType:
-        top = self.fields_of(document, "", _FIELDS[""])
+        top = self.fields_of(document, "", fields.DOCUMENT)
         for at, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
             if top.get(at) != wanted:
                 self.refuse(at, top.get(at), f"is not {wanted!r}")
-        metadata = self.fields_of(top.get("metadata", {}), "metadata", _FIELDS["metadata"])
-        spec = self.fields_of(top.get("spec", {}), "spec", _FIELDS["spec"])
+        metadata = self.fields_of(top.get("metadata", {}), "metadata", fields.NAME_ONLY)
+        spec = self.fields_of(top.get("spec", {}), "spec", fields.SERVICE_TYPE_SPEC)
         name = self.text(metadata.get("name"), "metadata.name", name_problem)
         aliases = self.words(spec, "aliases", name_problem, limits.ALIASES)
         if name in aliases:
@@ -163,7 +156,7 @@ class _Reader:
         )
 
     def list_of(self, value: object, at: str) -> ServiceList:
-        found = self.fields_of(value, at, _LIST)
+        found = self.fields_of(value, at, fields.SERVICE_LIST)
         return ServiceList(
             path=self.text(found.get("path"), f"{at}.path", _path_problem),
             key=self.text(found.get("key", ""), f"{at}.key", _key_problem),
@@ -227,9 +220,9 @@ class _Reader:
 def _header_problem(value: object) -> str | None:
     if not isinstance(value, str):
         return validators.not_text_problem(value)
-    if not _HEADER.fullmatch(value):
+    if not HEADER.fullmatch(value):
         return "is not a header of lower case letters, digits and inner '-', at most 64 characters"
-    if value in _NEVER_FORWARDED or value.startswith(_OWN_PREFIXES):
+    if value in NEVER_FORWARDED or value.startswith(OWN_PREFIXES):
         return "never goes to another cloud as the client wrote it"
     return None
 
@@ -237,7 +230,7 @@ def _header_problem(value: object) -> str | None:
 def _path_problem(value: object) -> str | None:
     if not isinstance(value, str):
         return validators.not_text_problem(value)
-    if len(value) > limits.LIST_PATH or not _PATH.fullmatch(value):
+    if len(value) > limits.LIST_PATH or not LIST_PATH.fullmatch(value):
         return (
             f"is not a path of at most {limits.LIST_PATH} characters: "
             "'/' and letters, digits, '.', '_', '~', '-', or '*' for any one segment"
@@ -250,6 +243,6 @@ def _path_problem(value: object) -> str | None:
 def _key_problem(value: object) -> str | None:
     if not isinstance(value, str):
         return validators.not_text_problem(value)
-    if value and not _KEY.fullmatch(value):
+    if value and not FIELD_NAME.fullmatch(value):
         return "is not a field of at most 64 letters, digits and '_.:@$-'"
     return None

@@ -21,27 +21,37 @@ from scopeway.control_plane.scope import (
 
 METHODS = frozenset({"COPY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
+MAX_HOST = 253
+"""Characters of a host name or an address."""
+MAX_PATH = 512
+"""Characters of a path, of a URL or of a file."""
+MAX_REGION = 255
+LOCAL = "local"
+"""The word for the origin in a scope."""
+PORT_RANGE = (1, 65535)
+
 PER_SECOND_RANGE = (1, 1_000_000)
 AT_ONCE_RANGE = (10, 100_000)
 """Least and most. With fewer at once, one that has ended within 20 ms could be a large part of them
 (`lua_filters/limits.lua`)."""
 UNLIMITED_WORD = "unlimited"
 
-_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9._]{0,61}[a-z0-9])?")
-_HOST_NAME = re.compile(
-    r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?\.)*"
-    r"(?![0-9]+\Z)[A-Za-z0-9_](?:[-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?"
+# the custom resource definitions have these patterns too, so they are such as RE2 can read
+NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9._]{0,61}[a-z0-9])?")
+HOST_NAME = re.compile(
+    r"(?:[A-Za-z0-9_](?:[-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?\.)*"
+    r"[A-Za-z0-9_](?:[-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?"
 )
-_AUTHORITY = re.compile(r"(?:([A-Za-z0-9._-]{1,253})|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{1,5}))?")
-_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
+AUTHORITY = re.compile(r"(?:([A-Za-z0-9._-]{1,253})|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{1,5}))?")
+PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
 _URL = re.compile(r"https?://(.+)")
-_ROLE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+ROLE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 NO_SERVICE_WORD = (
     f"is not a service type: lower case letters, digits and inner '-', at most {MAX_SERVICE_TYPE}"
 )
 _MAPPED = b"\0" * 10 + b"\xff\xff"
-_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
+NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
 """A text that some resolvers read as an IPv4 address: 127.1, 2130706433, 0x7f000001."""
 
 
@@ -49,9 +59,9 @@ def name_problem(value: object) -> str | None:
     """Check a cloud's name: an RFC 1123 label that a scope can hold."""
     if not isinstance(value, str):
         return not_text_problem(value)
-    if value == "local":
+    if value == LOCAL:
         return "means the origin in a scope, so no cloud can have this name"
-    if not _NAME.fullmatch(value):
+    if not NAME.fullmatch(value):
         return "is not a name of lower case letters, digits and inner '-', at most 63 characters"
     return None
 
@@ -60,14 +70,14 @@ def label_problem(value: object) -> str | None:
     """Check a label or its value: what a scope can hold between brackets."""
     if not isinstance(value, str):
         return not_text_problem(value)
-    if not _LABEL.fullmatch(value):
+    if not LABEL.fullmatch(value):
         return "is not made of lower case letters, digits and inner '-', '.' or '_', at most 63"
     return None
 
 
 def port_problem(value: object) -> str | None:
     """Check a TCP port."""
-    if type(value) is not int or not 1 <= value <= 65535:
+    if type(value) is not int or not PORT_RANGE[0] <= value <= PORT_RANGE[1]:
         return "is not a port (1 to 65535)"
     return None
 
@@ -80,9 +90,11 @@ def address_problem(value: object) -> str | None:
         return _connect_problem(value)
     if "%" in value:
         return "has a zone, which means something on one machine only"
-    if len(value) <= 253 and _NUMBER.fullmatch(value):
+    if len(value) <= MAX_HOST and NUMBER.fullmatch(value):
         return "is not an IP address: write it as four numbers, such as 127.0.0.1"
-    return None if _HOST_NAME.fullmatch(value) else "is not an IP address or a host name"
+    if len(value) > MAX_HOST or not HOST_NAME.fullmatch(value):
+        return "is not an IP address or a host name"
+    return None
 
 
 def bind_problem(value: object) -> str | None:
@@ -102,7 +114,7 @@ def host_problem(value: object) -> str | None:
     """Check the value of a Host header: a host or an IP address, perhaps with a port."""
     if not isinstance(value, str):
         return not_text_problem(value)
-    parts = _AUTHORITY.fullmatch(value)
+    parts = AUTHORITY.fullmatch(value)
     if not parts or (parts[2] and not is_ip(parts[2])):
         return "is not a host as in a Host header"
     return port_problem(int(parts[3])) if parts[3] else None
@@ -115,7 +127,7 @@ def url_problem(value: object) -> str | None:
     parts = _URL.fullmatch(value)
     if not parts or host_problem(parts[1]) is not None:
         return "is not http:// or https:// and a host, perhaps with a port, and nothing behind"
-    authority = _AUTHORITY.fullmatch(parts[1])
+    authority = AUTHORITY.fullmatch(parts[1])
     assert authority, "host_problem() has matched it"
     ip = authority[1] or authority[2]
     return _connect_problem(ip) if is_ip(ip) else None
@@ -127,8 +139,8 @@ def file_problem(value: object) -> str | None:
         return not_text_problem(value)
     if not value.startswith("/"):
         return "is not the absolute path of a file"
-    if len(value) > 512 or not value.isprintable():
-        return "is not a path of at most 512 printable characters"
+    if len(value) > MAX_PATH or not value.isprintable():
+        return f"is not a path of at most {MAX_PATH} printable characters"
     return None
 
 
@@ -138,9 +150,9 @@ def path_problem(value: object) -> str | None:
         return not_text_problem(value)
     if not value.startswith("/"):
         return "does not begin with '/'"
-    if len(value) > 512:
-        return "is longer than 512 characters"
-    if not _PATH.fullmatch(value):
+    if len(value) > MAX_PATH:
+        return f"is longer than {MAX_PATH} characters"
+    if not PATH.fullmatch(value):
         return "is not a path: no query, no empty segments, other characters as %XX"
     if any(segment in (".", "..") for segment in unquote(value).split("/")):
         return "has a segment '.' or '..'"
@@ -183,8 +195,8 @@ def region_problem(value: object) -> str | None:
     """Check the id of an OpenStack region."""
     if not isinstance(value, str):
         return not_text_problem(value)
-    if not 1 <= len(value) <= 255 or not value.isprintable():
-        return "is not a region: 1 to 255 printable characters"
+    if not 1 <= len(value) <= MAX_REGION or not value.isprintable():
+        return f"is not a region: 1 to {MAX_REGION} printable characters"
     return None
 
 
@@ -192,7 +204,7 @@ def role_problem(value: object) -> str | None:
     """Check the name of a role: it must fit into a header's list."""
     if not isinstance(value, str):
         return not_text_problem(value)
-    return None if _ROLE.fullmatch(value) else "is not a role of letters, digits and '_.:-'"
+    return None if ROLE.fullmatch(value) else "is not a role of letters, digits and '_.:-'"
 
 
 def is_ip(value: str) -> bool:

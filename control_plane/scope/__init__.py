@@ -22,6 +22,7 @@ from scopeway.control_plane.scope.operators import operator_other_than_or
 from scopeway.control_plane.scope.parser import parse_expression, parse_scope
 from scopeway.control_plane.scope.services import (
     MAX_SERVICE_TYPE,
+    SERVICE_TYPE,
     ServiceTypes,
     any_service_type,
     built_in,
@@ -45,6 +46,7 @@ __all__ = [
     "ALIASES",
     "IDENTITY_VALIDATE",
     "MAX_SERVICE_TYPE",
+    "SERVICE_TYPE",
     "SERVICE_TYPES",
     "Binding",
     "CloudName",

@@ -21,7 +21,7 @@ MAX_SERVICE_TYPE = 40
 """Characters of a service type."""
 _SHORTEST_CORRECTED = 3
 
-_SERVICE_TYPE = re.compile(rf"[a-z0-9]([a-z0-9-]{{0,{MAX_SERVICE_TYPE - 2}}}[a-z0-9])?")
+SERVICE_TYPE = re.compile(rf"[a-z0-9]([a-z0-9-]{{0,{MAX_SERVICE_TYPE - 2}}}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +103,7 @@ def official_type(word: str) -> str | None:
 
 def is_service_type(word: str) -> bool:
     """Return whether a word may be a service type: an RFC 1123 label of MAX_SERVICE_TYPE."""
-    return _SERVICE_TYPE.fullmatch(word) is not None
+    return SERVICE_TYPE.fullmatch(word) is not None
 
 
 def _is_one_edit(word: str, known: str) -> bool:
