@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from scopeway.control_plane.admin.pages import KEPT_SECONDS
 from scopeway.control_plane.admin.server import MAX_CLIENTS
 from scopeway.control_plane.clouds import limits
 from scopeway.control_plane.clouds.caller_limits import DEFAULT
@@ -288,7 +289,9 @@ EXPECTED: dict[str, list[float]] = {
     "targets of all of these": [SOURCE.idle_targets],
     "connections of a control plane": [ONE.connections, fd_limits.RESERVE],
     "seconds until TLS and HTTP/2 are agreed on, at a control plane": [ONE.handshake_timeout],
-    "connections to the admin address of a control plane": [MAX_CLIENTS],
+    "connections to each HTTP address of a control plane or collector (`--admin-listen`, "
+    "`--health-listen`, `--metrics-listen`)": [MAX_CLIENTS],
+    "seconds for which the figures of `--metrics-listen` are kept": [KEPT_SECONDS],
     "new streams of a control plane": [ONE.connects_per_second, ONE.connects_burst],
     "seconds that a new stream may have to wait for that": [
         ONE.connect_wait,

@@ -1,4 +1,4 @@
-"""The admin address: health, readiness, metrics, status and commands over HTTP.
+"""Serves pages and commands over HTTP: the admin address, and those for health or metrics alone.
 
 Runs in threads of its own, so that a slow reader never holds up a stream and a busy event loop
 still looks alive. A command (POST) is taken from this machine only, and from no web page that a
@@ -20,18 +20,14 @@ from ipaddress import IPv6Address, ip_address
 from socket import AF_INET, AF_INET6, SHUT_RDWR, socket
 from socketserver import TCPServer
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-
+from scopeway.control_plane.admin.answers import Answer, Page, json_answer, text_answer
 from scopeway.control_plane.errors import ControlPlaneError
 from scopeway.xds.text import shown
 
-Status = Callable[[], Mapping[str, Any]]
 Command = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Takes the object that was sent, returns the object to answer with; BadCommand refuses it."""
-Answer = tuple[int, str, bytes]
-"""Status, content type, body."""
 
 NO_COMMANDS: Final[Mapping[str, Command]] = MappingProxyType({})
 
@@ -52,48 +48,50 @@ class BadCommand(ControlPlaneError):
     """A command that is refused; its sender gets the sentence."""
 
 
-class AdminServer:
-    """Answers /healthz, /readyz, /metrics, /status and commands until it is closed.
+class PageServer:
+    """Answers pages and commands at one address until it is closed, and 404 to all else.
 
-    /readyz is 200 once `ready` has been set and until `leaving` is, else 503. /status is the JSON
-    of `status()`, which is called in a thread of this server, as commands are; a TimeoutError of
-    them is a 503.
+    Pages and commands are called in a thread of this server. A TimeoutError of them is a 503.
     """
 
     def __init__(
         self,
         address: tuple[str, int],
+        pages: Mapping[str, Page],
         *,
-        registry: CollectorRegistry,
-        status: Status,
         commands: Mapping[str, Command] = NO_COMMANDS,
+        option: str,
     ) -> None:
         """Bind the address.
 
         Args:
             address: Host and port; port 0 takes a free one.
-            registry: The metrics.
-            status: Makes the status.
+            pages: By path, what makes the answer to a GET.
             commands: By path, what a POST there does.
+            option: The option that set the address, for errors.
 
         Raises:
             ControlPlaneError: the address is used or does not exist.
         """
-        self.ready = False
-        self.leaving = False
-        self._metrics = registry
-        self._status = status
+        self._pages = pages
         self._commands = commands
         try:
             self._server = _HttpServer(address, _handler(self))
         except OSError as error:
             host, port = address
             raise ControlPlaneError(
-                f"cannot listen on {host}:{port}: {error.strerror} (--admin-listen)"
+                f"cannot listen on {host}:{port}: {error.strerror} ({option})"
             ) from None
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(CLOSE_SECONDS,), name="admin", daemon=True
+            target=self._server.serve_forever, args=(CLOSE_SECONDS,), name=option, daemon=True
         )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def port(self) -> int:
@@ -114,54 +112,45 @@ class AdminServer:
     def answer(self, path: str, host: str | None) -> Answer:
         """Return what a GET of `path` gets; `host` is its `Host`, which every browser sends."""
         if not self._is_named(host):
-            return _text(421, f"this is not '{shown(host or '')}': ask for localhost or an address")
-        match path:
-            case "/healthz":
-                return _text(200, "ok")
-            case "/readyz" if self.leaving:
-                return _text(503, "this control plane is leaving")
-            case "/readyz" if self.ready:
-                return _text(200, "ready")
-            case "/readyz":
-                return _text(503, "the registry has not been listed yet")
-            case "/metrics":
-                return 200, CONTENT_TYPE_LATEST, generate_latest(self._metrics)
-            case "/status":
-                return _json(self._status)
+            name = shown(host or "")
+            return text_answer(421, f"this is not '{name}': ask for localhost or an address")
+        page = self._pages.get(path)
+        if page is not None:
+            return _made(page)
         if path in self._commands:
-            return _text(405, "this is a command: POST it")
-        return _text(404, "try /healthz, /readyz, /metrics or /status")
+            return text_answer(405, "this is a command: POST it")
+        return text_answer(404, f"try {', '.join(self._pages)}")
 
     def take(self, path: str, client: str, headers: Message, body: BufferedIOBase) -> Answer:
         """Return what a POST to `path` from the address `client` gets."""
         command = self._commands.get(path)
         if command is None:
-            return _text(404, "there is no such command")
+            return text_answer(404, "there is no such command")
         if not _is_loopback(client):
-            return _text(403, "commands are taken from this machine only")
+            return text_answer(403, "commands are taken from this machine only")
         if (
             not self._is_named(headers["host"])
             or "origin" in headers
             or "sec-fetch-site" in headers
         ):
-            return _text(403, "commands are not taken from web pages")
+            return text_answer(403, "commands are not taken from web pages")
         if headers.get_content_type() != "application/json":
-            return _text(415, "a command is application/json")
+            return text_answer(415, "a command is application/json")
         length = headers.get("content-length", "")
         if not length.isascii() or not length.isdigit():
-            return _text(411, "a command has a Content-Length")
+            return text_answer(411, "a command has a Content-Length")
         if int(length) > MAX_COMMAND:
-            return _text(413, f"a command has at most {MAX_COMMAND} bytes")
+            return text_answer(413, f"a command has at most {MAX_COMMAND} bytes")
         try:
             value = json.loads(body.read(int(length)))
         except (ValueError, RecursionError):
-            return _text(400, "the command is not JSON")
+            return text_answer(400, "the command is not JSON")
         if not isinstance(value, dict):
-            return _text(400, "the command is not an object")
+            return text_answer(400, "the command is not an object")
         try:
-            return _json(lambda: command(value))
+            return _made(lambda: json_answer(command(value)))
         except BadCommand as error:
-            return _text(400, str(error))
+            return text_answer(400, str(error))
 
     def _is_named(self, host: str | None) -> bool:
         """Whether this may be meant; beyond loopback everybody may ask, by whatever name."""
@@ -217,7 +206,7 @@ class _HttpServer(ThreadingHTTPServer):
         TCPServer.server_bind(self)
 
 
-def _handler(server: AdminServer) -> type[BaseHTTPRequestHandler]:
+def _handler(server: PageServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = CLIENT_SECONDS
 
@@ -257,12 +246,8 @@ def _is_address_or_localhost(host: str) -> bool:
     return name.lower() == "localhost"
 
 
-def _json(make: Callable[[], Mapping[str, Any]]) -> Answer:
+def _made(page: Page) -> Answer:
     try:
-        return 200, "application/json", json.dumps(make(), indent=2).encode() + b"\n"
+        return page()
     except TimeoutError:
-        return _text(503, "the control plane is too busy to say")
-
-
-def _text(status: int, text: str) -> Answer:
-    return status, "text/plain", f"{text}\n".encode()
+        return text_answer(503, "the control plane is too busy to say")

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from scopeway.control_plane.cli.options import address, cloud_name, log_level_option
+from scopeway.control_plane.cli.options import (
+    address,
+    cloud_name,
+    health_option,
+    log_level_option,
+    metrics_option,
+)
 
 
 def _user(text: str | int) -> int:
@@ -76,6 +82,8 @@ def _user(text: str | int) -> int:
     show_envvar=True,
     help="Where /healthz, /readyz, /metrics and /status answer; default: nowhere.",
 )
+@health_option("SCOPEWAY_COLLECTOR_HEALTH_LISTEN")
+@metrics_option("SCOPEWAY_COLLECTOR_METRICS_LISTEN")
 @click.option(
     "--insecure-admin",
     is_flag=True,
@@ -91,6 +99,8 @@ def collect(
     deadline: float,
     cache_validations: float | None,
     admin_listen: tuple[str, int] | None,
+    health_listen: tuple[str, int] | None,
+    metrics_listen: tuple[str, int] | None,
     insecure_admin: bool,
     log_level: str,
 ) -> None:
@@ -112,7 +122,7 @@ def collect(
     import os
 
     from scopeway.control_plane.collector.limits import Limits
-    from scopeway.control_plane.runtime.collector import run_collector
+    from scopeway.control_plane.runtime.collector import Listen, run_collector
 
     limits = Limits(at_once=concurrency, cloud_seconds=cloud_seconds, seconds=deadline)
     run_collector(
@@ -121,7 +131,7 @@ def collect(
         limits=limits,
         users=frozenset([os.getuid()] if envoy_user is None else [os.getuid(), envoy_user]),
         validation_seconds=cache_validations,
-        admin=admin_listen,
+        listen=Listen(admin=admin_listen, health=health_listen, metrics=metrics_listen),
         insecure_admin=insecure_admin,
         log_level=log_level,
     )

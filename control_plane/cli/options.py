@@ -154,6 +154,32 @@ def _registry_option(what: str, *, required: bool) -> Decorator:
     )
 
 
+def health_option(variable: str) -> Decorator:
+    """Return --health-listen."""
+    return click.option(
+        "--health-listen",
+        type=address,
+        metavar="HOST:PORT",
+        envvar=variable,
+        show_envvar=True,
+        help="Where /healthz and /readyz answer, and nothing else: for probes and load balancers "
+        "on other machines; default: at --admin-listen only.",
+    )
+
+
+def metrics_option(variable: str) -> Decorator:
+    """Return --metrics-listen."""
+    return click.option(
+        "--metrics-listen",
+        type=address,
+        metavar="HOST:PORT",
+        envvar=variable,
+        show_envvar=True,
+        help="Where /metrics answers, and nothing else; its figures name no cloud and no Envoy; "
+        "default: at --admin-listen only.",
+    )
+
+
 log_level_option: Decorator = click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),

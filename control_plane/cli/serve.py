@@ -9,7 +9,9 @@ import click
 from scopeway.control_plane.cli.options import (
     address,
     direct_option,
+    health_option,
     log_level_option,
+    metrics_option,
     registry_option,
     three_files,
     tls_options,
@@ -54,6 +56,8 @@ def expression(text: str) -> "Expression":
     show_envvar=True,
     help="Where /healthz, /readyz, /metrics and /status answer.",
 )
+@health_option("SCOPEWAY_HEALTH_LISTEN")
+@metrics_option("SCOPEWAY_METRICS_LISTEN")
 @click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -125,6 +129,8 @@ def serve(
     registry: str,
     xds_listen: tuple[str, int],
     admin_listen: tuple[str, int],
+    health_listen: tuple[str, int] | None,
+    metrics_listen: tuple[str, int] | None,
     state_dir: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -164,6 +170,8 @@ def serve(
         registry=registry,
         xds_listen=xds_listen,
         admin_listen=admin_listen,
+        health_listen=health_listen,
+        metrics_listen=metrics_listen,
         state_dir=state_dir,
         tls=identity,
         trust_domain=trust_domain,

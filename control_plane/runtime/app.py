@@ -7,23 +7,21 @@ that is not safe. What happens in between is `control_plane`'s.
 import asyncio
 import logging
 import signal
-from collections.abc import (
-    AsyncIterator,
-    Coroutine,
-    Iterable,
-    Iterator,
-    Mapping,
-)
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
-from scopeway.control_plane.admin.server import AdminServer, BadCommand
 from scopeway.control_plane.clouds.addresses import is_loopback
 from scopeway.control_plane.errors import ControlPlaneError
 from scopeway.control_plane.registry import Batch, Registry, open_registry
 from scopeway.control_plane.runtime import fd_limits, gc_tuning, logs
 from scopeway.control_plane.runtime.control_plane import ControlPlane
 from scopeway.control_plane.runtime.event_loop_lag import LoopLag
+from scopeway.control_plane.runtime.http_addresses import (
+    check_admin,
+    serving_http,
+    shown_address,
+)
 from scopeway.control_plane.runtime.last_good import PATIENCE_WITH_LAST_GOOD, LastGoodRegistry
 from scopeway.control_plane.runtime.server_tls import POLL_SECONDS, ReloadingServerCredentials
 from scopeway.control_plane.runtime.settings import Settings
@@ -33,10 +31,7 @@ from scopeway.xds.grpc_server.server import serve as serve_xds
 from scopeway.xds.limits import Limits
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
-STATUS_SECONDS = 5.0
-"""Seconds that /status, or a command, waits for the event loop."""
 CPU_SHARE = 0.25
 """Of one core, for all Envoys of one cloud, in the long run."""
 CPU_BURST = 10.0
@@ -79,8 +74,8 @@ async def _serve(control_plane: ControlPlane) -> None:
     gc_tuning.map_large_blocks_separately()
     settings = control_plane.settings
     credentials = _server_credentials(settings)
-    _check_admin(settings)
-    with _admin_server(control_plane) as admin:
+    check_admin(settings)
+    with serving_http(control_plane) as http:
         registry = _open(control_plane)
         control_plane.timer = asyncio.get_running_loop()
         try:
@@ -89,7 +84,7 @@ async def _serve(control_plane: ControlPlane) -> None:
                     first = await anext(batches)
                     control_plane.apply(first)
                     await control_plane.save(first)  # a crash from here on can start from it
-                await _serve_envoys(control_plane, registry.name, batches, admin, credentials)
+                await _serve_envoys(control_plane, registry.name, batches, http, credentials)
         finally:
             await registry.close()
 
@@ -112,7 +107,7 @@ async def _serve_envoys(
     control_plane: ControlPlane,
     registry: str,
     batches: AsyncIterator[Batch],
-    admin: AdminServer,
+    http: Mapping[str, str],
     credentials: ReloadingServerCredentials | None,
 ) -> None:
     """Serve what the first batch has brought, and follow the others."""
@@ -122,7 +117,7 @@ async def _serve_envoys(
         async with (
             serve_xds(
                 control_plane.source,
-                listen=_address(host, port),
+                listen=shown_address(host, port),
                 notifier=control_plane.notifier,
                 observer=control_plane.metrics,
                 limits=xds_limits(),
@@ -130,17 +125,17 @@ async def _serve_envoys(
             ) as server,
             _reloading_certificates(credentials, server),
             _running(gc_tuning.return_free_memory(control_plane.source.activity), "memory"),
-            _draining(control_plane, server, admin),
+            _draining(control_plane, server),
         ):
             control_plane.server = server
             control_plane.loop_lag.take()  # nobody has waited for the first listing
-            admin.ready = True
+            control_plane.health.ready = True
             _log.info(
-                "ready: %d clouds from %s, xDS on %s, admin on %s",
+                "ready: %d clouds from %s, xDS on %s, %s",
                 len(control_plane.catalog.inventory),
                 registry,
-                _address(host, server.port),
-                _address(control_plane.settings.admin_listen[0], admin.port),
+                shown_address(host, server.port),
+                ", ".join(f"{name} on {address}" for name, address in http.items()),
             )
             async for batch in batches:
                 await control_plane.follow(batch)
@@ -169,32 +164,15 @@ def _server_credentials(settings: Settings) -> ReloadingServerCredentials | None
     host, port = settings.xds_listen
     if not (settings.insecure_xds or is_loopback(host)):
         raise ControlPlaneError(
-            f"any client that reaches {_address(host, port)} could read the clusters and listeners "
-            "of every cloud: pass --tls-cert, --tls-key and --tls-ca, or allow it with "
+            f"any client that reaches {shown_address(host, port)} could read the clusters and "
+            "listeners of every cloud: pass --tls-cert, --tls-key and --tls-ca, or allow it with "
             "--insecure-xds"
         )
     return None
 
 
-def _check_admin(settings: Settings) -> None:
-    """Refuse an admin address beyond loopback, unless `--insecure-admin` allows it.
-
-    Raises:
-        ControlPlaneError: it is refused.
-    """
-    host, port = settings.admin_listen
-    if not (settings.insecure_admin or is_loopback(host)):
-        raise ControlPlaneError(
-            f"any client that reaches {_address(host, port)} could read the names of clouds and "
-            "Envoys and all metrics over plain HTTP: allow it with --insecure-admin "
-            "(--admin-listen)"
-        )
-
-
 @asynccontextmanager
-async def _draining(
-    control_plane: ControlPlane, server: Server, admin: AdminServer
-) -> AsyncIterator[None]:
+async def _draining(control_plane: ControlPlane, server: Server) -> AsyncIterator[None]:
     """Drain the streams once `leaving` is set, then end the task of the block.
 
     The registry is followed meanwhile: a stream that has not been drained yet is served as before.
@@ -204,7 +182,7 @@ async def _draining(
 
     async def drain() -> None:
         await control_plane.leaving.wait()
-        admin.leaving = True
+        control_plane.health.leaving = True
         await server.drain_slowly(over=control_plane.settings.drain_seconds)
         serving.cancel()
 
@@ -239,49 +217,3 @@ async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[
     finally:
         task.cancel()
         await asyncio.wait((task,))
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-@contextmanager
-def _admin_server(control_plane: ControlPlane) -> Iterator[AdminServer]:
-    loop = asyncio.get_running_loop()
-
-    def on_loop(work: Coroutine[Any, Any, T]) -> T:
-        """Do work on the event loop, which owns the streams, for a thread of the admin server."""
-        return asyncio.run_coroutine_threadsafe(work, loop).result(STATUS_SECONDS)
-
-    async def whole_status() -> Mapping[str, Any]:
-        return {**control_plane.status(), "streams": await control_plane.streams()}
-
-    async def release(names: list[str] | None) -> Mapping[str, Any]:
-        released, not_held = await control_plane.give_up(names)
-        return {"released": released, "not_held": not_held}
-
-    server = AdminServer(
-        control_plane.settings.admin_listen,
-        registry=control_plane.metrics.registry,
-        status=lambda: on_loop(whole_status()),
-        commands={"/release": lambda command: on_loop(release(_names(command)))},
-    )
-    server.start()
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-def _names(command: Mapping[str, Any]) -> list[str] | None:
-    """Return the clouds that a command to release names; None means all."""
-    names = command.get("clouds")
-    if command.keys() == {"all"} and command["all"] is True:
-        return None
-    if command.keys() == {"clouds"} and isinstance(names, list) and names == _texts(names):
-        return names
-    raise BadCommand('say which: {"clouds": ["cloud-9"]} or {"all": true}')
-
-
-def _texts(values: Iterable[object]) -> list[str]:
-    return [value for value in values if isinstance(value, str)]

@@ -4,7 +4,9 @@ import asyncio
 import ctypes
 import logging
 import signal
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +22,28 @@ from scopeway.control_plane.runtime import logs
 from scopeway.control_plane.runtime.fd_limits import connection_limit
 
 if TYPE_CHECKING:
-    from scopeway.control_plane.admin.server import AdminServer
+    from scopeway.control_plane.admin.server import PageServer
 
 _log = logging.getLogger(__name__)
 
 _M_MMAP_THRESHOLD, _MMAP_THRESHOLD = -3, 128 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where a collector serves pages, each as host and port; None: nowhere."""
+
+    admin: tuple[str, int] | None
+    """For health, metrics and status."""
+    health: tuple[str, int] | None
+    """For health alone."""
+    metrics: tuple[str, int] | None
+    """For metrics alone."""
+
+    @property
+    def is_any(self) -> bool:
+        """Whether it serves any."""
+        return any((self.admin, self.health, self.metrics))
 
 
 def run_collector(
@@ -34,7 +53,7 @@ def run_collector(
     limits: Limits,
     users: frozenset[int],
     validation_seconds: float | None,
-    admin: tuple[str, int] | None,
+    listen: Listen,
     insecure_admin: bool,
     log_level: str,
 ) -> None:
@@ -47,19 +66,19 @@ def run_collector(
         users: Uids whose processes may be at the other end of a socket.
         validation_seconds: How long answers to validations of tokens are kept; None: it answers
             none.
-        admin: Host and port of health and metrics; None: nowhere.
-        insecure_admin: Whether these may be beyond loopback.
+        listen: Where health, metrics and status are served.
+        insecure_admin: Whether the admin address may be beyond loopback.
         log_level: `debug` to `error`.
 
     Raises:
         ControlPlaneError: It cannot listen.
     """
-    if admin is not None and not insecure_admin:
-        _check_loopback(*admin)
+    if listen.admin is not None and not insecure_admin:
+        _check_loopback(*listen.admin)
     logs.set_up(log_level)
     connection_limit(limits.connections + limits.all_at_once + 2 * CONNECTIONS)
     _give_back_large_blocks()
-    uvloop.run(_main(cloud, folder, limits, users, validation_seconds, admin))
+    uvloop.run(_main(cloud, folder, limits, users, validation_seconds, listen))
 
 
 async def _main(
@@ -68,7 +87,7 @@ async def _main(
     limits: Limits,
     users: frozenset[int],
     validation_seconds: float | None,
-    admin: tuple[str, int] | None,
+    listen: Listen,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -81,8 +100,9 @@ async def _main(
             await stack.enter_async_context(
                 serving_validations(folder, cloud, seconds=validation_seconds, users=users)
             )
-        if admin is not None:
-            stack.callback(_start_admin(admin, cloud, collector).close)
+        if listen.is_any:
+            for server in _page_servers(listen, cloud, collector):
+                stack.enter_context(server)
         _log.info(
             "the collector of %(cloud)s listens in %(folder)s",
             {"cloud": cloud, "folder": str(folder)},
@@ -106,20 +126,30 @@ def _check_loopback(host: str, port: int) -> None:
         )
 
 
-def _start_admin(address: tuple[str, int], cloud: str, collector: Collector) -> "AdminServer":
-    """Serve /healthz, /readyz, /metrics and /status. Imported here: it takes 2 MiB of memory."""
+def _page_servers(listen: Listen, cloud: str, collector: Collector) -> "Iterator[PageServer]":
+    """Yield a server for each address. Imported here: it takes 2 MiB of memory."""
     from prometheus_client import CollectorRegistry, ProcessCollector
 
-    from scopeway.control_plane.admin.server import AdminServer
+    from scopeway.control_plane.admin.health import Health
+    from scopeway.control_plane.admin.pages import kept, metrics_page, status_page
+    from scopeway.control_plane.admin.server import PageServer
     from scopeway.control_plane.collector.metrics import CollectorMetrics
 
     registry = CollectorRegistry()
     registry.register(CollectorMetrics(collector.snapshot))
     ProcessCollector(registry=registry)
-    server = AdminServer(address, registry=registry, status=lambda: _status(cloud, collector))
-    server.ready = True
-    server.start()
-    return server
+    health = Health()
+    health.ready = True
+    metrics = metrics_page(registry)
+    status = status_page(lambda: _status(cloud, collector))
+    if listen.admin is not None:
+        pages = {**health.pages(), **metrics, **status}
+        yield PageServer(listen.admin, pages, option="--admin-listen")
+    if listen.health is not None:
+        yield PageServer(listen.health, health.pages(), option="--health-listen")
+    if listen.metrics is not None:
+        public = {path: kept(page) for path, page in metrics.items()}
+        yield PageServer(listen.metrics, public, option="--metrics-listen")
 
 
 def _status(cloud: str, collector: Collector) -> dict[str, object]:

@@ -14,6 +14,7 @@ from collections.abc import (
 from typing import Any
 
 from scopeway.control_plane.admin import status
+from scopeway.control_plane.admin.health import Health
 from scopeway.control_plane.admin.metrics import Metrics
 from scopeway.control_plane.catalog.catalog import Catalog, Change
 from scopeway.control_plane.clouds.declared_types import DeclaredTypes
@@ -55,6 +56,7 @@ class ControlPlane:
     def __init__(self, settings: Settings, loop_lag: LoopLag | None = None) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.health = Health()
         self.notifier = ChangeNotifier(by_name=False)
         self.catalog = Catalog()
         self.background = BackgroundQueue()

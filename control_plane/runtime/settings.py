@@ -19,7 +19,11 @@ class Settings:
     xds_listen: tuple[str, int]
     """Host and port for Envoys; port 0 takes a free one."""
     admin_listen: tuple[str, int]
-    """Host and port for health checks and metrics; port 0 takes a free one."""
+    """Host and port for health checks, metrics and status; port 0 takes a free one."""
+    health_listen: tuple[str, int] | None = None
+    """Host and port for health checks alone; None: only at `admin_listen`."""
+    metrics_listen: tuple[str, int] | None = None
+    """Host and port for metrics alone; None: only at `admin_listen`."""
     state_dir: Path | None = None
     """Folder of the last good inventory; None keeps none."""
     tls: IdentityFiles | None = None

@@ -9,6 +9,7 @@ import pytest
 from harness.envoy import Envoy
 from harness.fleet import manifest
 from harness.http import Response, send
+from harness.ports import free_port
 from harness.process import until
 from harness.stack import ServeProcess, Stack
 from scopeway.control_plane.clouds.model import Cloud
@@ -144,7 +145,9 @@ def test_an_envoy_that_moves_between_control_planes_gets_no_resource_that_it_has
 def test_a_draining_control_plane_moves_envoys_one_after_the_other(
     stack: Stack, serve: ServeProcess
 ) -> None:
-    first, other = stack.serve("--drain-seconds", 3600), stack.serve(start=False)
+    health = free_port()
+    options = ("--drain-seconds", 3600, "--health-listen", f"127.0.0.1:{health}")
+    first, other = stack.serve(*options), stack.serve(start=False)
     names = "cloud-11", "cloud-12"
     sites = {
         each: stack.site(each, first, other, services={"image": stack.service(f"of {each}")})
@@ -160,8 +163,11 @@ def test_a_draining_control_plane_moves_envoys_one_after_the_other(
 
     other.wait_until(lambda: any(map(other.serves, envoys)), "an Envoy has changed over")
     moved, waiting = names if other.serves(envoys[0]) else reversed(names)
-    response = first.get("/readyz")
-    assert (response.status, response.body) == (503, b"this control plane is leaving\n")
+    for response in (first.get("/readyz"), send(health, "/readyz", host="localhost")):
+        assert (response.status, response.body) == (503, b"this control plane is leaving\n")
+    assert send(health, "/healthz", host="localhost").status == 200
+    # --metrics-listen shows them to everybody
+    assert b"cloud-" not in first.get("/metrics").body
     with pytest.raises(ConnectionRefusedError):
         send(first.xds_port, "/")
     # who waits for its turn is served

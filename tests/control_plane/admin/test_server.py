@@ -14,7 +14,10 @@ from prometheus_client import CollectorRegistry, Counter
 
 from harness import http
 from harness.http import TIMEOUT, Connection, Response
-from scopeway.control_plane.admin.server import MAX_CLIENTS, MAX_COMMAND, AdminServer, BadCommand
+from scopeway.control_plane.admin.answers import Answer, Page, text_answer
+from scopeway.control_plane.admin.health import Health
+from scopeway.control_plane.admin.pages import kept, metrics_page, status_page
+from scopeway.control_plane.admin.server import MAX_CLIENTS, MAX_COMMAND, BadCommand, PageServer
 from scopeway.control_plane.errors import ControlPlaneError
 
 
@@ -28,10 +31,14 @@ class Told:
     def __init__(self) -> None:
         self.status: Callable[[], Mapping[str, Any]] = lambda: {"clouds": 3}
         self.metrics = CollectorRegistry()
+        self.health = Health()
         self.commands: list[Mapping[str, Any]] = []
 
     def __call__(self) -> Mapping[str, Any]:
         return self.status()
+
+    def pages(self) -> Mapping[str, Page]:
+        return {**self.health.pages(), **metrics_page(self.metrics), **status_page(self)}
 
     def peel(self, command: Mapping[str, Any]) -> Mapping[str, Any]:
         if command["peel"] < 0:
@@ -40,26 +47,26 @@ class Told:
         return {"peeled": command["peel"]}
 
 
+def open_server(told: Told, host: str = "127.0.0.1", port: int = 0, **more: Any) -> PageServer:
+    return PageServer((host, port), told.pages(), option="--admin-listen", **more)
+
+
 @pytest.fixture
 def told() -> Told:
     return Told()
 
 
 @pytest.fixture
-def admin(told: Told) -> Iterator[AdminServer]:
-    server = AdminServer(
-        ("127.0.0.1", 0), registry=told.metrics, status=told, commands={"/potatoes": told.peel}
-    )
-    server.start()
-    yield server
-    server.close()
+def admin(told: Told) -> Iterator[PageServer]:
+    with open_server(told, commands={"/potatoes": told.peel}) as server:
+        yield server
 
 
 def test_admin_address_is_healthy_at_once_and_ready_after_the_first_listing(
-    admin: AdminServer,
+    admin: PageServer, told: Told
 ) -> None:
     before = send(admin.port, "/readyz")
-    admin.ready = True
+    told.health.ready = True
 
     assert send(admin.port, "/healthz").status == 200
     assert (before.status, before.body) == (503, b"the registry has not been listed yet\n")
@@ -67,23 +74,23 @@ def test_admin_address_is_healthy_at_once_and_ready_after_the_first_listing(
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/metrics", "/status", "/nothing"])
-def test_every_response_has_a_content_length(admin: AdminServer, path: str) -> None:
+def test_every_response_has_a_content_length(admin: PageServer, path: str) -> None:
     response = send(admin.port, path)
 
     assert response.headers["content-length"] == str(len(response.body))
 
 
 def test_readyz_fails_and_healthz_succeeds_while_the_control_plane_is_leaving(
-    admin: AdminServer,
+    admin: PageServer, told: Told
 ) -> None:
-    admin.ready = admin.leaving = True
+    told.health.ready = told.health.leaving = True
     response = send(admin.port, "/readyz")
 
     assert (response.status, response.body) == (503, b"this control plane is leaving\n")
     assert send(admin.port, "/healthz").status == 200
 
 
-def test_metrics_page_shows_the_registry_of_the_server(admin: AdminServer, told: Told) -> None:
+def test_metrics_page_shows_the_registry_of_the_server(admin: PageServer, told: Told) -> None:
     Counter("potatoes", "Peeled.", registry=told.metrics).inc(7)
     response = send(admin.port, "/metrics")
 
@@ -92,16 +99,14 @@ def test_metrics_page_shows_the_registry_of_the_server(admin: AdminServer, told:
     assert b"potatoes_total 7.0" in response.body
 
 
-def test_the_status_page_is_json(admin: AdminServer) -> None:
+def test_the_status_page_is_json(admin: PageServer) -> None:
     response = send(admin.port, "/status")
 
     assert response.headers["content-type"] == "application/json"
     assert json.loads(response.body) == {"clouds": 3}
 
 
-def test_status_is_a_503_while_the_control_plane_is_too_busy(
-    admin: AdminServer, told: Told
-) -> None:
+def test_status_is_a_503_while_the_control_plane_is_too_busy(admin: PageServer, told: Told) -> None:
     def status() -> Mapping[str, Any]:
         raise TimeoutError
 
@@ -111,13 +116,39 @@ def test_status_is_a_503_while_the_control_plane_is_too_busy(
     assert send(admin.port, "/healthz").status == 200
 
 
-def test_an_unknown_path_is_a_404_that_names_the_known_paths(admin: AdminServer) -> None:
+def test_an_unknown_path_is_a_404_that_names_the_known_paths(admin: PageServer) -> None:
     response = send(admin.port, "/")
 
     assert (response.status, b"/healthz" in response.body) == (404, True)
 
 
-def test_a_silent_client_does_not_block_other_clients(admin: AdminServer) -> None:
+def test_a_server_of_one_page_answers_nothing_else(told: Told) -> None:
+    with PageServer(("127.0.0.1", 0), told.health.pages(), option="--health-listen") as health:
+        others = [send(health.port, path) for path in ("/metrics", "/status", "/", "/healthz/")]
+        posted = send(health.port, "/release", JSON, method="POST", body=b"{}")
+
+        assert send(health.port, "/healthz").status == 200
+    assert {each.status for each in (*others, posted)} == {404}
+    assert others[0].body == b"try /healthz, /readyz\n"
+
+
+def test_a_kept_page_is_made_once_a_second() -> None:
+    now, made = [0.0], list[float]()
+
+    def page() -> Answer:
+        made.append(now[0])
+        return text_answer(200, f"{now[0]}")
+
+    answer = kept(page, clock=lambda: now[0])
+    bodies = []
+    for now[0] in (0.0, 0.9, 1.0, 1.5, 2.0):
+        bodies.append(answer()[2])
+
+    assert made == [0.0, 1.0, 2.0]
+    assert bodies == [b"0.0\n", b"0.0\n", b"1.0\n", b"1.0\n", b"2.0\n"]
+
+
+def test_a_silent_client_does_not_block_other_clients(admin: PageServer) -> None:
     with Connection(admin.port):
         assert send(admin.port, "/healthz").status == 200
 
@@ -142,7 +173,7 @@ def test_a_silent_client_does_not_block_other_clients(admin: AdminServer) -> Non
 )
 @pytest.mark.parametrize("path", ["/status", "/metrics"])
 def test_a_host_header_with_a_name_reads_no_page_on_loopback(
-    admin: AdminServer, path: str, host: str, status: int
+    admin: PageServer, path: str, host: str, status: int
 ) -> None:
     response = send(admin.port, path, host=host)
 
@@ -150,7 +181,7 @@ def test_a_host_header_with_a_name_reads_no_page_on_loopback(
     assert (b"clouds" in response.body) == (path == "/status" and status == 200)
 
 
-def test_a_request_without_a_host_header_is_answered(admin: AdminServer) -> None:
+def test_a_request_without_a_host_header_is_answered(admin: PageServer) -> None:
     with Connection(admin.port) as connection:
         connection.socket.sendall(b"GET /status HTTP/1.0\r\n\r\n")
 
@@ -158,16 +189,12 @@ def test_a_request_without_a_host_header_is_answered(admin: AdminServer) -> None
 
 
 def test_any_host_header_is_allowed_beyond_loopback(told: Told) -> None:
-    server = AdminServer(("0.0.0.0", 0), registry=told.metrics, status=told)
-    server.start()
-    try:
+    with open_server(told, "0.0.0.0") as server:
         assert send(server.port, "/status", host="prometheus.example:18002").status == 200
-    finally:
-        server.close()
 
 
 def test_silent_clients_use_a_bounded_number_of_threads_and_are_closed_for_new_ones(
-    admin: AdminServer,
+    admin: PageServer,
 ) -> None:
     before = set(threading.enumerate())
     with ExitStack() as stack:
@@ -181,7 +208,7 @@ def test_silent_clients_use_a_bounded_number_of_threads_and_are_closed_for_new_o
 
 
 def test_concurrent_requests_are_answered_and_the_one_above_the_limit_is_closed(
-    admin: AdminServer, told: Told
+    admin: PageServer, told: Told
 ) -> None:
     """A thread that works on an answer cannot be ended: one more client is."""
     go, working = threading.Event(), threading.Semaphore(0)
@@ -208,11 +235,10 @@ def test_concurrent_requests_are_answered_and_the_one_above_the_limit_is_closed(
 
 
 def test_a_closed_server_frees_its_port(told: Told) -> None:
-    first = AdminServer(("127.0.0.1", 0), registry=told.metrics, status=told)
-    first.start()
-    first.close()
-    second = AdminServer(("127.0.0.1", first.port), registry=told.metrics, status=told)
-    second.close()
+    with open_server(told) as first:
+        pass
+    with open_server(told, port=first.port) as second:
+        pass
 
     assert second.port == first.port
 
@@ -220,23 +246,21 @@ def test_a_closed_server_frees_its_port(told: Told) -> None:
 def test_admin_server_listens_on_ipv6(told: Told) -> None:
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
-    server = AdminServer(("::1", 0), registry=told.metrics, status=told)
-    server.start()
-    try:
-        with socket.create_connection(("::1", server.port), timeout=10) as client:
-            client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+    with (
+        open_server(told, "::1") as server,
+        socket.create_connection(("::1", server.port), timeout=10) as client,
+    ):
+        client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
 
-            assert client.recv(100).startswith(b"HTTP/1.0 200 ")
-    finally:
-        server.close()
+        assert client.recv(100).startswith(b"HTTP/1.0 200 ")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "nowhere.invalid"])
 def test_an_address_that_cannot_be_bound_is_an_error_of_one_sentence(
-    admin: AdminServer, host: str
+    admin: PageServer, told: Told, host: str
 ) -> None:
     with pytest.raises(ControlPlaneError) as raised:
-        AdminServer((host, admin.port), registry=CollectorRegistry(), status=dict)
+        open_server(told, host, admin.port)
 
     assert str(raised.value).startswith(f"cannot listen on {host}:{admin.port}: ")
     assert str(raised.value).endswith(" (--admin-listen)")
@@ -246,7 +270,7 @@ JSON = [("Content-Type", "application/json")]
 
 
 def post(
-    admin: AdminServer,
+    admin: PageServer,
     body: bytes = b'{"peel": 3}',
     headers: Sequence[tuple[str, str]] = JSON,
     path: str = "/potatoes",
@@ -255,7 +279,7 @@ def post(
 
 
 def test_a_command_receives_a_json_object_and_answers_with_one(
-    admin: AdminServer, told: Told
+    admin: PageServer, told: Told
 ) -> None:
     response = post(admin, headers=[("Content-Type", "application/json; charset=utf-8")])
 
@@ -276,20 +300,20 @@ def test_a_command_receives_a_json_object_and_answers_with_one(
     ],
 )
 def test_a_web_page_cannot_post_a_command(
-    admin: AdminServer, told: Told, headers: list[tuple[str, str]], status: int
+    admin: PageServer, told: Told, headers: list[tuple[str, str]], status: int
 ) -> None:
     assert post(admin, headers=headers).status == status
     assert told.commands == []
 
 
-def test_a_command_with_a_host_name_is_refused(admin: AdminServer, told: Told) -> None:
+def test_a_command_with_a_host_name_is_refused(admin: PageServer, told: Told) -> None:
     body, host = b'{"peel": 3}', "evil.example"
     response = send(admin.port, "/potatoes", JSON, method="POST", body=body, host=host)
 
     assert (response.status, told.commands) == (403, [])
 
 
-def test_a_cors_preflight_request_is_refused(admin: AdminServer) -> None:
+def test_a_cors_preflight_request_is_refused(admin: PageServer) -> None:
     asks = [("Origin", "http://evil.example"), ("Access-Control-Request-Method", "POST")]
     response = send(admin.port, "/potatoes", asks, method="OPTIONS")
 
@@ -309,7 +333,7 @@ def test_a_cors_preflight_request_is_refused(admin: AdminServer) -> None:
     ],
 )
 def test_a_malformed_command_is_refused_with_the_reason(
-    admin: AdminServer, body: bytes, status: int, words: bytes
+    admin: PageServer, body: bytes, status: int, words: bytes
 ) -> None:
     response = post(admin, body)
 
@@ -317,7 +341,7 @@ def test_a_malformed_command_is_refused_with_the_reason(
     assert words in response.body
 
 
-def test_commands_need_post_and_pages_do_not_accept_it(admin: AdminServer) -> None:
+def test_commands_need_post_and_pages_do_not_accept_it(admin: PageServer) -> None:
     assert send(admin.port, "/potatoes").status == 405
     assert post(admin, path="/status").status == 404
 
@@ -334,7 +358,7 @@ def test_commands_need_post_and_pages_do_not_accept_it(admin: AdminServer) -> No
     ],
 )
 def test_commands_are_accepted_from_the_same_machine_only(
-    admin: AdminServer, client: str, status: int
+    admin: PageServer, client: str, status: int
 ) -> None:
     body = b'{"peel": 3}'
     headers = Message()

@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from harness.collector import start_collector
-from harness.ports import free_port
+from harness.http import send
+from harness.ports import free_port, free_ports
 from scopeway.control_plane.cli.collect import collect as command
 
 COMMAND = [sys.executable, "-m", "scopeway.control_plane"]
@@ -53,6 +54,28 @@ def test_a_collector_shows_its_metrics_and_ends_at_sigterm(folder: Path) -> None
     assert "scopeway_collector_held_bytes_max 0.0" in metrics
     assert status["cloud"] == "cloud-1"
     assert not (folder / "collector.sock").exists()
+
+
+def test_a_collector_serves_health_and_metrics_each_alone(folder: Path) -> None:
+    health, metrics = free_ports(2)
+    options = ("--health-listen", f"0.0.0.0:{health}", "--metrics-listen", f"0.0.0.0:{metrics}")
+    process = start_collector("cloud-1", folder, *options)
+    try:
+        process.wait_for_ports(health, metrics)
+        pages = {
+            (name, path): send(port, path).status
+            for name, port in (("health", health), ("metrics", metrics))
+            for path in ("/healthz", "/readyz", "/metrics", "/status")
+        }
+    finally:
+        process.stop()
+
+    assert {each for each, status in pages.items() if status == 200} == {
+        ("health", "/healthz"),
+        ("health", "/readyz"),
+        ("metrics", "/metrics"),
+    }
+    assert set(pages.values()) == {200, 404}
 
 
 @pytest.mark.parametrize("envoy", [False, True])

@@ -10,6 +10,7 @@ import pytest
 
 from harness.fleet import at, manifest
 from harness.http import send
+from harness.ports import free_port, free_ports
 from harness.stack import Etcd, ServeProcess
 from scopeway.control_plane.clouds.document import to_document
 
@@ -70,6 +71,53 @@ class TestRunning:
         assert serve.wait() == 0
 
 
+def test_health_and_metrics_have_addresses_of_their_own_that_tell_nothing_else(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    """Beyond loopback, too, without a flag: neither tells a name."""
+    registry = write("clouds/good.yaml", GOOD).parent
+    health, metrics = free_ports(2)
+    serve = ServeProcess(f"dir:{registry}", tmp_path)
+    serve.command += ["--health-listen", f"0.0.0.0:{health}"]
+    serve.command += ["--metrics-listen", f"0.0.0.0:{metrics}"]
+    serve.start()
+    try:
+        answers = {
+            (name, path): send(port, path, host="scopeway.example")
+            for name, port in (("health", health), ("metrics", metrics))
+            for path in ("/healthz", "/readyz", "/metrics", "/status", "/release", "/")
+        }
+        posted = send(health, "/release", method="POST", body=b'{"all": true}')
+        ready = serve.log().splitlines()[-1]
+    finally:
+        serve.kill()
+
+    assert {each for each, answer in answers.items() if answer.status == 200} == {
+        ("health", "/healthz"),
+        ("health", "/readyz"),
+        ("metrics", "/metrics"),
+    }
+    assert {answer.status for answer in answers.values()} == {200, 404}
+    assert posted.status == 404
+    assert b"scopeway_clouds 1.0" in answers["metrics", "/metrics"].body
+    assert b"cloud-1" not in answers["metrics", "/metrics"].body
+    assert ready.endswith(f", health on 0.0.0.0:{health}, metrics on 0.0.0.0:{metrics}")
+
+
+def test_the_health_address_is_not_ready_before_the_first_listing(tmp_path: Path) -> None:
+    port = free_port()
+    away = Etcd(tmp_path).url
+    serve = ServeProcess(away, tmp_path, "--health-listen", f"127.0.0.1:{port}")
+    serve.launch()
+    try:
+        serve.wait_until(lambda: _answers(port), "the health address answers")
+        before = [send(port, path, host="localhost") for path in ("/readyz", "/healthz")]
+    finally:
+        serve.kill()
+
+    assert [each.status for each in before] == [503, 200]
+
+
 def test_serve_is_alive_but_not_ready_before_the_first_listing(tmp_path: Path) -> None:
     serve = ServeProcess(Etcd(tmp_path).url, tmp_path)
     serve.launch()
@@ -118,9 +166,12 @@ def test_a_used_xds_port_is_an_error_of_one_sentence(
             ["--registry", "dir:/", "--state-dir", "/dev/null/state"],
             "the state directory /dev/null/state cannot be used: Not a directory",
         ),
-        (
-            ["--registry", "dir:/", "--admin-listen", "127.0.0.1:{used_port}"],
-            "cannot listen on 127.0.0.1:{used_port}: Address already in use (--admin-listen)",
+        *(
+            (
+                ["--registry", "dir:/", option, "127.0.0.1:{used_port}"],
+                f"cannot listen on 127.0.0.1:{{used_port}}: Address already in use ({option})",
+            )
+            for option in ("--admin-listen", "--health-listen", "--metrics-listen")
         ),
     ],
 )

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from harness.ports import free_ports
 from harness.process import until
-from scopeway.control_plane.admin.server import AdminServer
+from scopeway.control_plane.admin.pages import status_page
+from scopeway.control_plane.admin.server import PageServer
 
 STREAM = {
     "node": "cloud-1/a",
@@ -66,11 +66,11 @@ def serve() -> Iterator[Serve]:
                 wanted = list(held) if command.get("all") else command["clouds"]
                 return {"released": [name for name in wanted if name in held], "not_held": []}
 
-            server = AdminServer(
+            server = PageServer(
                 ("127.0.0.1", 0),
-                registry=CollectorRegistry(),
-                status=lambda: {**status, **more},
+                status_page(lambda: {**status, **more}),
                 commands={"/release": release},
+                option="--admin-listen",
             )
             server.start()
             closing.callback(server.close)
