@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.kubernetes import REPOSITORY, ApiServer
-
-OURS = [REPOSITORY / "deploy/crds", REPOSITORY / "deploy/admission"]
-"""What every test finds applied."""
+from harness.kubernetes import ApiServer
+from harness.kubernetes_stack import KubernetesStack
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,8 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """An API server that stays up, with our resources; tests share it."""
     with ApiServer(tmp_path_factory.mktemp("kubernetes")) as started:
-        apply_ours(started)
-        yield started
+        yield started.apply_ours()
 
 
 @pytest.fixture
@@ -35,7 +32,7 @@ def make_api_server(tmp_path: Path) -> Iterator[Callable[..., ApiServer]]:
         made.append(ApiServer(tmp_path / f"kubernetes-{len(made)}", *flags))
         made[-1].start()
         if ours:
-            apply_ours(made[-1])
+            made[-1].apply_ours()
         return made[-1]
 
     yield make
@@ -43,9 +40,13 @@ def make_api_server(tmp_path: Path) -> Iterator[Callable[..., ApiServer]]:
         each.kill()
 
 
-def apply_ours(server: ApiServer) -> None:
-    for folder in OURS:
-        if folder.is_dir():
-            server.kubectl("apply", "--server-side", "-k", folder)
-    for crd in server.get("crds")["items"]:
-        server.kubectl("wait", "--for=condition=Established", f"crd/{crd['metadata']['name']}")
+@pytest.fixture(scope="module")
+def stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[KubernetesStack]:
+    """An API server of the module's own, which its tests may end; for control planes and Envoys."""
+    failed = request.session.testsfailed
+    with KubernetesStack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+        if request.session.testsfailed > failed:
+            print(stack.logs())

@@ -28,6 +28,8 @@ from harness.process import Process, clean_environment
 REPOSITORY = Path(__file__).parents[3]
 KUBECTL = REPOSITORY / ".venv-kubernetes/bin/kubectl"
 BUILD = REPOSITORY / "tests/support/kubernetes_programs/build_programs"
+OURS = [REPOSITORY / "deploy/crds", REPOSITORY / "deploy/admission"]
+"""Our resources, and what is checked of them when they are applied."""
 READY_SECONDS = 120.0
 """An API server takes 2 s of CPU time to start, and more than 10 s on a machine that is busy."""
 END_SECONDS = 20.0
@@ -144,6 +146,15 @@ class ApiServer:
         """Apply documents on the server side, as the field manager kubectl."""
         text = "\n---\n".join(json.dumps(each) for each in documents)
         self.kubectl("apply", "--server-side", "-f", "-", text=text, kubeconfig=kubeconfig)
+
+    def apply_ours(self) -> "ApiServer":
+        """Apply our resources, and wait until they are served."""
+        for folder in OURS:
+            if folder.is_dir():
+                self.kubectl("apply", "--server-side", "-k", folder)
+        for crd in self.get("crds")["items"]:
+            self.kubectl("wait", "--for=condition=Established", f"crd/{crd['metadata']['name']}")
+        return self
 
     def get(self, *arguments: object) -> Any:
         """Return what `kubectl get … -o json` prints."""

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 from aetcd import rpc
@@ -145,15 +145,31 @@ class ServeProcess(Process):
         *options: object,
         name: str = "serve",
         sources: Path = REPOSITORY,
+        xds: tuple[str, int] | None = None,
     ) -> None:
-        self.xds_port, self.admin_port = free_ports(2)
+        """Start nothing yet.
+
+        Args:
+            registry: As on the command line.
+            folder: Gets its log.
+            options: More of the command line.
+            name: Of its log.
+            sources: Of the version that runs.
+            xds: Where it listens for Envoys; None: at a free port.
+        """
+        xds_port, self.admin_port = free_ports(2)
+        self.xds = xds or ("127.0.0.1", xds_port)
         command = [
             *(sys.executable, "-m", control_plane_of(sources), "serve"),
             *("--registry", registry),
-            *("--xds-listen", f"127.0.0.1:{self.xds_port}"),
+            *("--xds-listen", "{}:{}".format(*self.xds)),
             *("--admin-listen", f"127.0.0.1:{self.admin_port}"),
         ]
         super().__init__(name, [*command, *options], folder, cwd=sources)
+
+    @property
+    def xds_port(self) -> int:
+        return self.xds[1]
 
     def start(self) -> "ServeProcess":
         self.launch()
@@ -217,38 +233,52 @@ class ServeProcess(Process):
         assert self.sent() == expected
 
 
-class Stack(Services):
-    """Everything that one module of tests, or one bench, needs; closes what it has started."""
+class ProcessStack(Services):
+    """Control planes over one registry, and Envoys; a subclass owns the registry."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.serves: list[ServeProcess] = []
         self.identities: Identities | None = None
         """Where set, control planes and Envoys speak mutual TLS."""
-        self.etcd = Etcd(folder)
-        self._closing.callback(self.etcd.kill)
-        self.etcd.start()
+        self.xds_name: tuple[str, int] | None = None
+        """Where set, the host name and the port by which Envoys know all control planes."""
+        self.hurry = True
+        """Whether Envoys are sooner back at a restarted control plane than those of many should
+        be, and look sooner for another one."""
 
-    def __enter__(self) -> "Stack":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def registry(self) -> str:
+        """The registry, as `scopeway` is told it."""
+        raise NotImplementedError
+
+    def put(self, *clouds: Cloud) -> None:
+        """Register clouds."""
+        raise NotImplementedError
+
     def serve(
-        self, *options: object, start: bool = True, sources: Path = REPOSITORY
+        self,
+        *options: object,
+        start: bool = True,
+        sources: Path = REPOSITORY,
+        xds: tuple[str, int] | None = None,
     ) -> ServeProcess:
-        """Return a control plane over this etcd, started unless told otherwise."""
+        """Return a control plane over the registry, started unless told otherwise."""
         name = f"serve-{len(self.serves) + 1}"
         if self.identities is not None:
             options = (*self.identities.serve_options(), *options)
-        serve = ServeProcess(self.etcd.url, self.folder, *options, name=name, sources=sources)
+        serve = ServeProcess(
+            self.registry, self.folder, *options, name=name, sources=sources, xds=xds
+        )
         self.serves.append(serve)
         self._closing.callback(serve.kill)
         return serve.start() if start else serve
-
-    def put(self, *clouds: Cloud) -> None:
-        self.etcd.put(clouds)
 
     def site(
         self,
@@ -287,7 +317,8 @@ class Stack(Services):
         collector: Path | None = None,
     ) -> Envoy:
         """Start an Envoy of a cloud; `name` it where the cloud has another one already."""
-        addresses = [("127.0.0.1", each.xds_port) for each in serves or self.serves]
+        by_name = [self.xds_name] if self.xds_name and not serves else []
+        addresses = by_name or [each.xds for each in serves or self.serves]
         if channel is None and self.identities is not None:
             channel = self.identities.channel(cloud)
         config = bootstrap(
@@ -297,15 +328,33 @@ class Stack(Services):
             channel=channel,
             collector=str(collector or ""),
         )
-        # sooner back at a restarted control plane than an Envoy of many should be
-        grpc_service = config["dynamic_resources"]["ads_config"]["grpc_services"][0]
-        grpc_service["envoy_grpc"]["retry_policy"]["retry_back_off"]["max_interval"] = "0.5s"
+        if self.hurry:
+            _hurry(config)
         return self.run_envoy(name or cloud, config)
 
     def logs(self) -> str:
         """Return the ends of all logs, for a failed test."""
-        processes = [each.tail() for each in (self.etcd, *self.serves)]
-        return "\n".join([*processes, super().logs()])
+        return "\n".join([*(each.tail() for each in self.serves), super().logs()])
+
+
+class Stack(ProcessStack):
+    """Everything that one module of tests, or one bench, needs; closes what it has started."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.etcd = Etcd(folder)
+        self._closing.callback(self.etcd.kill)
+        self.etcd.start()
+
+    @property
+    def registry(self) -> str:
+        return self.etcd.url
+
+    def put(self, *clouds: Cloud) -> None:
+        self.etcd.put(clouds)
+
+    def logs(self) -> str:
+        return f"{self.etcd.tail()}\n{super().logs()}"
 
 
 def run_scopeway(*arguments: object, status: int = 0, sources: Path = REPOSITORY) -> str:
@@ -326,6 +375,14 @@ def run_scopeway(*arguments: object, status: int = 0, sources: Path = REPOSITORY
     )
     assert done.returncode == status, f"{arguments} ended with {done.returncode}\n{done.stderr}"
     return done.stdout
+
+
+def _hurry(config: dict[str, Any]) -> None:
+    """Shorten what an Envoy waits before it tries a control plane again, or asks for its name."""
+    grpc_service = config["dynamic_resources"]["ads_config"]["grpc_services"][0]
+    grpc_service["envoy_grpc"]["retry_policy"]["retry_back_off"]["max_interval"] = "0.5s"
+    (control_plane,) = config["static_resources"]["clusters"]
+    control_plane["dns_refresh_rate"] = "0.2s"
 
 
 def _key(name: str) -> bytes:
