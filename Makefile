@@ -17,7 +17,7 @@ COMPILE = .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.
 	--generate-hashes --no-emit-index-url --no-emit-package scopeway-xds --custom-compile-command 'make pins'
 
 .DEFAULT_GOAL = help
-.PHONY: help setup fmt check reference test test-envoy test-openstack test-kubernetes test-pythons dist bench bench-scale fuzz demo up down \
+.PHONY: help setup fmt check crds reference test test-envoy test-openstack test-kubernetes test-pythons dist bench bench-scale fuzz demo up down \
 	demo-openstack openstack-up openstack-down pins sbom clean
 
 help:  ## show this
@@ -35,6 +35,9 @@ check: .venv/ready  ## format, lint, types, contracts between the packages
 	$(BIN)/mypy tests/typing
 	$(BIN)/lint-imports
 	@if command -v luacheck >/dev/null; then luacheck --quiet lua_filters; fi
+
+crds: .venv/ready  ## write deploy/crds and deploy/admission anew, from the model of clouds
+	$(BIN)/python -m scopeway.control_plane.custom_resources deploy
 
 reference: .venv/ready  ## write docs/xds/reference.md anew, from the docstrings
 	$(BIN)/python docs/xds/make_reference.py

@@ -443,7 +443,7 @@ def _new_pattern(text: str) -> CloudPattern | None:
         return None
     labels: dict[str, str] = {}
     for pair in text[1:-1].split(",", limits.LABELS):
-        key, _, value = (part.strip() for part in pair.partition("="))
+        key, _, value = (part.strip(validators.BLANKS) for part in pair.partition("="))
         if (
             key in labels
             or validators.label_problem(key) is not None

@@ -26,6 +26,8 @@ MAX_HOST = 253
 MAX_PATH = 512
 """Characters of a path, of a URL or of a file."""
 MAX_REGION = 255
+BLANKS = " \t\n\f\r"
+"""What may stand around the labels of `[label=value,...]`."""
 LOCAL = "local"
 """The word for the origin in a scope."""
 PORT_RANGE = (1, 65535)
@@ -39,10 +41,7 @@ UNLIMITED_WORD = "unlimited"
 # the custom resource definitions have these patterns too, so they are such as RE2 can read
 NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9._]{0,61}[a-z0-9])?")
-HOST_NAME = re.compile(
-    r"(?:[A-Za-z0-9_](?:[-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?\.)*"
-    r"[A-Za-z0-9_](?:[-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?"
-)
+HOST_NAME = re.compile(r"(?:\w(?:[-\w]{0,61}\w)?\.)*\w(?:[-\w]{0,61}\w)?", re.ASCII)
 AUTHORITY = re.compile(r"(?:([A-Za-z0-9._-]{1,253})|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{1,5}))?")
 PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?")
 _URL = re.compile(r"https?://(.+)")
