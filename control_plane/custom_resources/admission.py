@@ -1,8 +1,222 @@
-"""Admission policies."""
+"""The ValidatingAdmissionPolicies: what a schema cannot say, and what a site may write.
 
-from typing import Any
+One policy for each kind (unknown fields and nulls, and for clouds their labels), and one for the
+service accounts of sites. Each denies if it cannot be evaluated.
+"""
+
+from collections.abc import Sequence
+
+from scopeway.control_plane.clouds import limits, manifest, validators
+from scopeway.control_plane.custom_resources.definitions import GROUP, VERSION, Resource, resources
+from scopeway.control_plane.custom_resources.schema import Schema
+from scopeway.control_plane.custom_resources.unknown_fields import INDEXES, checks, longest_list
+from scopeway.control_plane.custom_resources.values import in_cel, matches
+
+API_VERSION = "admissionregistration.k8s.io/v1"
+SITES_NAMESPACE = "scopeway-sites"
+"""The namespace of the service accounts of sites: the account `cloud-1` is the site cloud-1."""
+
+_SITE_USER = f"system:serviceaccount:{SITES_NAMESPACE}:"
 
 
-def policies() -> dict[str, list[Any]]:
-    """Return the documents of each policy, by its name."""
-    return {}
+def policies() -> dict[str, list[Schema]]:
+    """Return the documents of each policy, by the name of its file."""
+    return {
+        **{each.plural: _policy(each.plural, _fields_policy(each)) for each in resources()},
+        "sites": _policy("sites", _sites_policy()),
+    }
+
+
+def _policy(name: str, spec: Schema) -> list[Schema]:
+    """Return a policy and what puts it into force."""
+    metadata = {"name": f"{name}.{GROUP}"}
+    binding = {"policyName": metadata["name"], "validationActions": ["Deny"]}
+    return [
+        {
+            "apiVersion": API_VERSION,
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": metadata,
+            "spec": {"failurePolicy": "Fail", **spec},
+        },
+        {
+            "apiVersion": API_VERSION,
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": metadata,
+            "spec": binding,
+        },
+    ]
+
+
+def _matched(named: Sequence[str], operations: Sequence[str]) -> Schema:
+    matched = {"apiGroups": [GROUP], "apiVersions": [VERSION], "resources": list(named)}
+    return {"resourceRules": [{**matched, "operations": list(operations)}]}
+
+
+def _validation(expression: str, message: str, words: str = "", reason: str = "Invalid") -> Schema:
+    found = {"expression": expression, "message": message, "messageExpression": words}
+    return {**{key: value for key, value in found.items() if value}, "reason": reason}
+
+
+def _fields_policy(resource: Resource) -> Schema:
+    """Return the policy of one kind.
+
+    An update that leaves the specification and the labels alone passes: a finalizer can be taken
+    from an object that was stored before the policy was there.
+    """
+    is_cloud = resource.kind == manifest.KIND
+    found: Schema = {
+        "matchConstraints": _matched([resource.plural], ["CREATE", "UPDATE"]),
+        "matchConditions": [{"name": "changed", "expression": _changed(is_cloud)}],
+    }
+    longest = longest_list(resource.schema)
+    if longest:
+        numbers = ",".join(map(str, range(longest)))
+        found["variables"] = [{"name": "indexes", "expression": f"[{numbers}]"}]
+    validations = [
+        _validation(
+            each.expression,
+            f"{each.place or 'the object'} has an unknown field, or a field that is null",
+            each.words,
+        )
+        for each in checks(resource.schema)
+    ]
+    if is_cloud:
+        found["variables"] += _cloud_variables()
+        validations += [*_label_validations(), *_selector_validations()]
+    return {**found, "validations": validations}
+
+
+def _changed(with_labels: bool) -> str:
+    same = (
+        "dyn(object).all(key, key in ['metadata', 'status'] || "
+        "(key in dyn(oldObject) && object[key] == oldObject[key]))"
+    )
+    if with_labels:
+        there, before = "has(object.metadata.labels)", "has(oldObject.metadata.labels)"
+        kept = "object.metadata.labels == oldObject.metadata.labels"
+        same += f" && (!{there} || ({before} && {kept}))"
+    return f"request.operation == 'CREATE' || !({same})"
+
+
+def _cloud_variables() -> list[Schema]:
+    rules = "has(object.spec) && object.spec != null && has(object.spec.accept)"
+    return [
+        {
+            "name": "labels",
+            "expression": "has(object.metadata.labels) ? "
+            "object.metadata.labels.filter(key, !key.contains('/')) : []",
+        },
+        {
+            "name": "rules",
+            "expression": f"{rules} && object.spec.accept != null ? object.spec.accept : []",
+        },
+    ]
+
+
+def _label_validations() -> list[Schema]:
+    words = "is not made of lower case letters, digits and inner '-', '.' or '_', at most 63"
+    hint = f"{in_cel(words)}; labels of other tools have a \\'/\\' in their key"
+    key = matches(validators.LABEL, "key")
+    value = matches(validators.LABEL, "object.metadata.labels[key]")
+    wrong_key = f"variables.labels.filter(key, !{key})[0]"
+    wrong = f"variables.labels.filter(key, !{value})"
+    return [
+        _validation(
+            f"variables.labels.all(key, {key})",
+            f"metadata.labels has a key that {words}",
+            f"'metadata.labels: \"' + {wrong_key} + '\" {hint}'",
+        ),
+        _validation(
+            f"variables.labels.all(key, {value})",
+            f"metadata.labels has a value that {words}",
+            f"{wrong}.map(key, 'metadata.labels.' + key + ': \"' + object.metadata.labels[key] + "
+            f"'\" {hint}')[0]",
+        ),
+        _validation(
+            f"size(variables.labels) <= {limits.LABELS}",
+            f"metadata.labels has more than {limits.LABELS} entries without a '/' in their key",
+        ),
+    ]
+
+
+def _selector_validations() -> list[Schema]:
+    """Return what CEL's budget for schemas has no room for."""
+    twice = (
+        "(entry.contains(',') && [entry.replace('[', '').split(',').map(pair, "
+        "pair.split('=')[0].trim())].exists(keys, "
+        "keys.exists(key, keys.indexOf(key) != keys.lastIndexOf(key))))"
+    )
+    found = []
+    for place, lists in (
+        ("clouds", "[{}.clouds]"),
+        (
+            "identity.clouds",
+            "(has({0}.identity) && {0}.identity != null ? [{0}.identity.clouds] : [])",
+        ),
+    ):
+        wrong = f"{lists}.exists(list, list.exists(entry, {twice}))"
+        of_rule, at = wrong.format("rule"), "variables.rules[i]"
+        words = f"{lists.format(at)}[0].filter(entry, {twice})[0]"
+        found.append(
+            _validation(
+                f"!variables.rules.exists(rule, {of_rule})",
+                f"an entry of spec.accept[].{place} has a label twice",
+                f"{INDEXES}.filter(i, i < size(variables.rules) && {wrong.format(at)}).map(i, "
+                f"'spec.accept[' + string(i) + '].{place}: \"' + {words} + "
+                "'\" has a label twice')[0]",
+            )
+        )
+    selectors = "{}.filter(entry, entry.startsWith('[')).size()"
+    of_identity = selectors.format("rule.identity.clouds")
+    total = (
+        f"variables.rules.map(rule, {selectors.format('rule.clouds')} + "
+        f"(has(rule.identity) && rule.identity != null ? {of_identity} : 0)).sum()"
+    )
+    found.append(
+        _validation(
+            f"{total} <= {limits.SELECTORS}",
+            f"spec.accept has more than {limits.SELECTORS} entries with labels in all lists of "
+            "clouds",
+        )
+    )
+    return found
+
+
+def _sites_policy() -> Schema:
+    """Return the policy that a site writes its own EdgeCloud, and nothing else of ours."""
+    cloud = resources()[0]
+    name = "(request.operation == 'DELETE' ? oldObject : object).metadata.name"
+    return {
+        "matchConstraints": _matched(["*/*"], ["CREATE", "UPDATE", "DELETE"]),
+        "matchConditions": [
+            {
+                "name": "from-a-site",
+                "expression": f"request.userInfo.username.startsWith('{_SITE_USER}')",
+            }
+        ],
+        "variables": [
+            {
+                "name": "site",
+                "expression": f"request.userInfo.username.substring({len(_SITE_USER)})",
+            }
+        ],
+        "validations": [
+            _validation(
+                f"request.resource.resource == '{cloud.plural}' && "
+                "(!has(request.subResource) || request.subResource == '')",
+                f"a site may write its own {cloud.kind}, and nothing else of {GROUP}",
+                "'the site ' + variables.site + ' may write its own "
+                f"{cloud.kind} only, not ' + request.resource.resource + "
+                "(has(request.subResource) && request.subResource != '' ? '/' + "
+                "request.subResource : '')",
+                "Forbidden",
+            ),
+            _validation(
+                f"{name} == variables.site",
+                f"a site may write the {cloud.kind} of its own name only",
+                f"'the site ' + variables.site + ' may write its own {cloud.kind} only, not ' + "
+                f"{name}",
+                "Forbidden",
+            ),
+        ],
+    }

@@ -94,7 +94,7 @@ def rules() -> list[Schema]:
             [
                 (
                     values.matches(SERVICE_TYPE, "self.metadata.name"),
-                    validators.NO_SERVICE_WORD.replace("'", "\\'"),
+                    validators.NO_SERVICE_WORD,
                 ),
                 (
                     f"!(self.metadata.name in {values.quoted(_built_in_words())})",

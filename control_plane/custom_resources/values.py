@@ -41,6 +41,11 @@ def quoted_map(words: Mapping[str, str]) -> str:
     return "{" + ", ".join(f"'{key}': '{value}'" for key, value in words.items()) + "}"
 
 
+def in_cel(words: str) -> str:
+    """Return words as they stand in a CEL text between single quotes."""
+    return words.replace("\\", "\\\\").replace("'", "\\'")
+
+
 def port(description: str) -> Schema:
     """Return a TCP port."""
     return integer(description, *validators.PORT_RANGE)
@@ -173,29 +178,43 @@ def role(description: str) -> Schema:
 def service(description: str, *further: str) -> Schema:
     """Return a service type, or one of some further words."""
     others = f"self in {quoted(further)} || " if further else ""
+    official = quoted_map(built_in().aliases)
     return text(
         description,
         most=MAX_SERVICE_TYPE,
         rules=[
             rule(f"{others}{matches(SERVICE_TYPE)}", validators.NO_SERVICE_WORD),
             rule(
-                f"!(self in {quoted(built_in().aliases)})",
-                "is an alias of a service type: write image, not glance",
+                f"!(self in {official})",
+                "is an alias of a service type",
+                words=f"'is an alias; the service type is \\'' + {official}[self] + '\\''",
             ),
         ],
     )
 
 
 def service_keys() -> list[Schema]:
-    """Return the rules for a map whose keys are service types."""
+    """Return the rules for a map whose keys are service types.
+
+    Kubernetes shows neither the map nor its keys, so the words name the first key that is wrong.
+    """
+    known = matches(SERVICE_TYPE, "word")
+    no_type = in_cel(validators.NO_SERVICE_WORD)
+    official = quoted_map(built_in().aliases)
+    alias = f"self.filter(word, word in {official})[0]"
     return [
         rule(
-            f"self.all(word, {matches(SERVICE_TYPE, 'word')})",
+            f"self.all(word, {known})",
             f"has a key that {validators.NO_SERVICE_WORD}",
+            words=f"'\"' + self.filter(word, !{known})[0] + '\" {no_type}'",
         ),
         rule(
-            f"self.all(word, !(word in {quoted(built_in().aliases)}))",
-            "has a key that is an alias of a service type: write image, not glance",
+            f"self.all(word, !(word in {official}))",
+            "has a key that is an alias of a service type",
+            words=(
+                f"'\"' + {alias} + '\" is an alias; the service type is \\'' + {official}[{alias}]"
+                " + '\\''"
+            ),
         ),
     ]
 
@@ -218,12 +237,16 @@ def clouds(description: str, most: int) -> Schema:
 
 
 def name_rules(rules: Sequence[tuple[str, str]]) -> list[Schema]:
-    """Return rules for `metadata.name`, each an expression and its words.
+    """Return rules for `metadata.name`, each an expression and what is wrong with the name.
 
     They stand at the root of a schema, where Kubernetes shows neither value nor place.
     """
     return [
-        rule(expression, words=f"'metadata.name: \"' + self.metadata.name + '\" {words}'")
+        rule(
+            expression,
+            f"metadata.name {words}",
+            words=f"'metadata.name: \"' + self.metadata.name + '\" {in_cel(words)}'",
+        )
         for expression, words in rules
     ]
 
@@ -234,8 +257,7 @@ def cloud_name_rules() -> list[Schema]:
         [
             (
                 matches(validators.NAME, "self.metadata.name"),
-                "is not a name of lower case letters, digits and inner \\'-\\', at most 63 "
-                "characters",
+                "is not a name of lower case letters, digits and inner '-', at most 63 characters",
             ),
             (
                 f"self.metadata.name != '{validators.LOCAL}'",
