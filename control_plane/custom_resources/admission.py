@@ -4,7 +4,7 @@ One policy for each kind (unknown fields and nulls, and for clouds their labels)
 service accounts of sites. Each denies if it cannot be evaluated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from scopeway.control_plane.clouds import limits, manifest, validators
 from scopeway.control_plane.custom_resources.definitions import GROUP, VERSION, Resource, resources
@@ -16,6 +16,9 @@ API_VERSION = "admissionregistration.k8s.io/v1"
 SITES_NAMESPACE = "scopeway-sites"
 """The namespace of the service accounts of sites: the account `cloud-1` is the site cloud-1."""
 
+_LONGEST_SELECTOR = 1024
+"""Characters of an entry whose labels are compared: with the most selectors of this length, the
+comparison is within the budget of CEL for one request. The parser compares those of longer ones."""
 _SITE_USER = f"system:serviceaccount:{SITES_NAMESPACE}:"
 
 
@@ -140,46 +143,43 @@ def _label_validations() -> list[Schema]:
 
 
 def _selector_validations() -> list[Schema]:
-    """Return what CEL's budget for schemas has no room for."""
-    twice = (
-        "(entry.contains(',') && [entry.replace('[', '').split(',').map(pair, "
-        "pair.split('=')[0].trim())].exists(keys, "
-        "keys.exists(key, keys.indexOf(key) != keys.lastIndexOf(key))))"
-    )
-    found = []
-    for place, lists in (
-        ("clouds", "[{}.clouds]"),
-        (
-            "identity.clouds",
-            "(has({0}.identity) && {0}.identity != null ? [{0}.identity.clouds] : [])",
-        ),
-    ):
-        wrong = f"{lists}.exists(list, list.exists(entry, {twice}))"
-        of_rule, at = wrong.format("rule"), "variables.rules[i]"
-        words = f"{lists.format(at)}[0].filter(entry, {twice})[0]"
-        found.append(
-            _validation(
-                f"!variables.rules.exists(rule, {of_rule})",
-                f"an entry of spec.accept[].{place} has a label twice",
-                f"{INDEXES}.filter(i, i < size(variables.rules) && {wrong.format(at)}).map(i, "
-                f"'spec.accept[' + string(i) + '].{place}: \"' + {words} + "
-                "'\" has a label twice')[0]",
-            )
-        )
+    """Return what the budget that CEL has in schemas leaves no room for."""
+    keys = "entry.replace('[', '').split(',').map(pair, pair.split('=')[0].trim())"
+    twice = f"[{keys}].exists(keys, keys.exists(key, keys.indexOf(key) != keys.lastIndexOf(key)))"
+    short = f"size(entry) <= {_LONGEST_SELECTOR} && entry.contains(',')"
+    many = f"size(entry.split(',')) > {limits.LABELS}"
     selectors = "{}.filter(entry, entry.startsWith('[')).size()"
-    of_identity = selectors.format("rule.identity.clouds")
     total = (
         f"variables.rules.map(rule, {selectors.format('rule.clouds')} + "
-        f"(has(rule.identity) && rule.identity != null ? {of_identity} : 0)).sum()"
+        f"(has(rule.identity) ? {selectors.format('rule.identity.clouds')} : 0)).sum()"
     )
-    found.append(
+    return [
         _validation(
             f"{total} <= {limits.SELECTORS}",
             f"spec.accept has more than {limits.SELECTORS} entries with labels in all lists of "
             "clouds",
+        ),
+        *_of_entries(f"entry.contains(',') && {many}", f"has more than {limits.LABELS} labels"),
+        *_of_entries(f"{short} && {twice}", "has a label twice"),
+    ]
+
+
+def _of_entries(wrong: str, what: str) -> Iterator[Schema]:
+    """Yield the validations that no entry of a list of clouds is wrong."""
+    for place in ("clouds", "identity.clouds"):
+        there = "has({}.identity) && " if place.startswith("identity") else ""
+
+        def found(rule: str, there: str = there, place: str = place) -> str:
+            return f"{there.format(rule)}{rule}.{place}.exists(entry, {wrong})"
+
+        at = "variables.rules[i]"
+        yield _validation(
+            f"!variables.rules.exists(rule, {found('rule')})",
+            f"an entry of spec.accept[].{place} {what}",
+            f"{INDEXES}.filter(i, i < size(variables.rules) && {found(at)}).map(i, "
+            f"'spec.accept[' + string(i) + '].{place}: \"' + "
+            f"{at}.{place}.filter(entry, {wrong})[0] + '\" {what}')[0]",
         )
-    )
-    return found
 
 
 def _sites_policy() -> Schema:

@@ -8,13 +8,18 @@ from scopeway.control_plane.clouds import fields, manifest
 from scopeway.control_plane.clouds import service_type as service_types
 from scopeway.control_plane.custom_resources import cordon, edge_cloud, service_type, values
 from scopeway.control_plane.custom_resources.schema import Schema, SchemaMismatch
-from scopeway.control_plane.custom_resources.status import ACCEPTED, ENVOY_CONNECTED, status
+from scopeway.control_plane.custom_resources.status import (
+    ACCEPTED,
+    ENVOY_CONNECTED,
+    RESOLVED_REFS,
+    status,
+)
 
 GROUP, _, VERSION = manifest.API_VERSION.partition("/")
 CATEGORY = "scopeway"
 _ACCEPTED = (
-    "`Accepted`: whether Scopeway uses the present version of the object; if not, its message has "
-    "the problems, and the last good version stays in use."
+    f"`{ACCEPTED}`: whether Scopeway uses the present version of the object; if not, its message "
+    "has the problems, and the last good version stays in use."
 )
 
 
@@ -50,9 +55,9 @@ def resources() -> tuple[Resource, ...]:
                 edge_cloud.spec(),
                 [
                     _ACCEPTED,
-                    "`EnvoyConnected`: whether an Envoy of this site is connected to a control "
+                    f"`{ENVOY_CONNECTED}`: whether an Envoy of this site is connected to a control "
                     "plane.",
-                    "`ResolvedRefs`: whether all service types that it names are declared.",
+                    f"`{RESOLVED_REFS}`: whether all service types that it names are declared.",
                 ],
                 values.cloud_name_rules(),
             ),

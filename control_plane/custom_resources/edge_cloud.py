@@ -9,6 +9,7 @@ from scopeway.control_plane.custom_resources.schema import (
     Schema,
     boolean,
     choice,
+    distinct_list_of,
     fields_of,
     list_of,
     map_of,
@@ -222,20 +223,18 @@ def _accept() -> Schema:
                 "so name the clouds where you do not trust that. A name need not be registered.",
                 limits.CLOUDS,
             ),
-            "services": list_of(
+            "services": distinct_list_of(
                 "The services that they may use, by official service type. "
                 f"`{IDENTITY_VALIDATE}` is the question whether a token is valid; it is a part of "
                 "`identity`, and can be allowed alone. Default: all services.",
                 values.service("A service type.", IDENTITY_VALIDATE),
                 most=limits.SERVICES,
-                distinct=True,
             ),
-            "methods": list_of(
+            "methods": distinct_list_of(
                 "The HTTP methods that they may use. A rule with methods allows no request that "
                 "may carry a form, because a form can name another method. Default: all methods.",
                 choice("An HTTP method.", sorted(validators.METHODS)),
                 most=limits.METHODS,
-                distinct=True,
             ),
             "identity": fields_of(
                 fields.IDENTITY,
@@ -247,13 +246,12 @@ def _accept() -> Schema:
                         "The clouds whose tokens count here, as in `accept.clouds`.",
                         limits.IDENTITY_CLOUDS,
                     ),
-                    "roles": list_of(
+                    "roles": distinct_list_of(
                         "The roles that count, if the token has them. Default: "
                         f"{' and '.join(DEFAULT_ROLES)}. By the policies of OpenStack, `admin` and "
                         "`service` may do much in every project.",
                         values.role("The name of a role."),
                         most=limits.ROLES,
-                        distinct=True,
                     ),
                     "ids": choice(
                         "What becomes of the ids of users and projects of a foreign Keystone. "

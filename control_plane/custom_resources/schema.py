@@ -77,21 +77,30 @@ def list_of(
     *,
     most: int,
     least: int = 1,
-    distinct: bool = False,
     rules: Sequence[Schema] = (),
 ) -> Schema:
-    """Return a list, which is always replaced as a whole unless it is of distinct words."""
-    schema: Schema = {
-        "description": description,
-        "type": "array",
-        "minItems": least,
-        "maxItems": most,
-        "x-kubernetes-list-type": "set" if distinct else "atomic",
-        "items": items,
-    }
-    if not least:
-        del schema["minItems"]
+    """Return a list, which is always replaced as a whole.
+
+    Otherwise an apply would leave the entries of another field manager in a list of rules or words.
+    """
+    schema: Schema = {"description": description, "type": "array"}
+    if least:
+        schema["minItems"] = least
+    schema |= {"maxItems": most, "x-kubernetes-list-type": "atomic", "items": items}
     return _with_rules(schema, rules)
+
+
+def distinct_list_of(description: str, items: Schema, *, most: int) -> Schema:
+    """Return a list of distinct words in a list that is replaced as a whole.
+
+    A rule in CEL that they are distinct would be over its budget.
+    """
+    return {**list_of(description, items, most=most), "x-kubernetes-list-type": "set"}
+
+
+def distinct() -> Schema:
+    """Return the rule that the entries of a short list are distinct."""
+    return rule("self.all(one, self.exists_one(other, one == other))", "contains duplicates")
 
 
 def text(

@@ -5,6 +5,7 @@ from scopeway.control_plane.custom_resources import values
 from scopeway.control_plane.custom_resources.schema import (
     Schema,
     choice,
+    distinct,
     fields_of,
     list_of,
     rule,
@@ -52,7 +53,7 @@ def spec() -> Schema:
                 word,
                 most=limits.ALIASES,
                 least=0,
-                distinct=True,
+                rules=[distinct()],
             ),
             "protocol": choice(
                 f"`{http}`: any HTTP service, without tokens and catalogs. `{openstack}`: tokens, "
@@ -67,7 +68,7 @@ def spec() -> Schema:
                 header,
                 most=limits.FORWARDED_HEADERS,
                 least=0,
-                distinct=True,
+                rules=[distinct()],
             ),
             "lists": list_of(
                 "The paths that answer lists. A request to several clouds (with &) for such a "

@@ -6,6 +6,7 @@ from scopeway.control_plane.custom_resources.schema import Schema
 
 ACCEPTED = "Accepted"
 ENVOY_CONNECTED = "EnvoyConnected"
+RESOLVED_REFS = "ResolvedRefs"
 
 _TYPE = (
     r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
@@ -20,12 +21,6 @@ def status(conditions: Sequence[str]) -> Schema:
         "description": "What Scopeway has made of this object. The control plane writes it.",
         "type": "object",
         "properties": {
-            "observedGeneration": {
-                "description": "The metadata.generation that the control plane has seen last.",
-                "type": "integer",
-                "format": "int64",
-                "minimum": 0,
-            },
             "conditions": {
                 "description": " ".join(("The present state.", *conditions)),
                 "type": "array",
