@@ -73,19 +73,24 @@ class TokenBucket:
         self._left = float(burst)
         self._at: float | None = None
 
-    def wait(self, now: float) -> float:
-        """Return the seconds until one more may be; 0: now."""
-        if self._at is not None:
-            self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
-        self._at = now
-        return max(0.0, (1 - self._left) / self._per_second)
-
     def take(self, now: float) -> bool:
         """Take one if there is one; return whether there was."""
-        if self.wait(now) > 0:
+        self._fill(now)
+        if self._left < 1:
             return False
         self._left -= 1
         return True
+
+    def reserve(self, now: float) -> float:
+        """Take one that there may be later; return the seconds until then."""
+        self._fill(now)
+        self._left -= 1
+        return max(0.0, -self._left / self._per_second)
+
+    def _fill(self, now: float) -> None:
+        if self._at is not None:
+            self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
+        self._at = now
 
 
 def _note(message: str) -> str:

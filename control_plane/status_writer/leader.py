@@ -134,6 +134,11 @@ def micro_time(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
+def time_of(wall: float) -> str:
+    """Return a time in the form of Kubernetes' Time, which has whole seconds."""
+    return datetime.fromtimestamp(int(wall), UTC).isoformat()[:-6] + "Z"
+
+
 def _holder(lease: Mapping[str, Any] | None) -> str:
     spec = (lease or {}).get("spec") or {}
     return spec.get("holderIdentity") or ""

@@ -45,9 +45,6 @@ class Presence:
         """Return the clouds whose grace is over since the last call; None: any cloud may be."""
         if self._began is None:
             return ()
-        if self._is_fresh and now - self._began >= self._grace:
-            self._is_fresh = False
-            return None
         gone = []
         for key, left in self._left.items():
             if now - left < self._grace:
@@ -55,6 +52,9 @@ class Presence:
             gone.append(key)
         for key in gone:
             del self._left[key]
+        if self._is_fresh and now - self._began >= self._grace:
+            self._is_fresh = False
+            return None
         return gone
 
     def state(self, key: int) -> Connection:

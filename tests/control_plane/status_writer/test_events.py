@@ -59,7 +59,14 @@ def test_a_bucket_gives_a_burst_and_then_so_many_a_second() -> None:
     bucket = TokenBucket(per_second=2, burst=3)
 
     assert [bucket.take(0) for _ in range(4)] == [True, True, True, False]
-    assert bucket.wait(0) == 0.5
     assert bucket.take(0.5)
     assert not bucket.take(0.6)
     assert [bucket.take(100) for _ in range(4)] == [True, True, True, False]
+
+
+def test_what_is_reserved_has_to_wait_for_its_turn() -> None:
+    bucket = TokenBucket(per_second=2, burst=1)
+
+    assert [bucket.reserve(0) for _ in range(4)] == [0, 0.5, 1.0, 1.5]
+    assert not bucket.take(1.9)
+    assert bucket.take(2.6)
