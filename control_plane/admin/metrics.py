@@ -3,7 +3,7 @@
 Owns their names. An xDS observer (`xds.events.Observer`): called on the event loop, only counts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import version
 from itertools import accumulate
 from typing import Final, assert_never, get_args
@@ -43,6 +43,10 @@ UPDATE_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5
 """Seconds."""
 ACK_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
 """Seconds."""
+
+
+STATUS_WRITES: Final = ("written", "failed", "denied", "conflict", "gone")
+STATUS_EVENTS: Final = ("created", "failed", "dropped")
 
 
 class Metrics:
@@ -89,6 +93,22 @@ class Metrics:
             "Time to apply a batch of the registry, until the streams are notified.",
             registry=registry,
             buckets=UPDATE_BOUNDS,
+        )
+        self.status_leader = Gauge(
+            "scopeway_status_leader",
+            "1 while this replica writes the status of Kubernetes' objects.",
+            registry=registry,
+        )
+        self.status_pending = Gauge(
+            "scopeway_status_pending",
+            "Kubernetes' objects whose status has to be looked at.",
+            registry=registry,
+        )
+        self._status_writes = _results(
+            "scopeway_status_writes", "Writes of status.", STATUS_WRITES, registry
+        )
+        self._status_events = _results(
+            "scopeway_status_events", "Events about refusals.", STATUS_EVENTS, registry
         )
         Gauge(
             "scopeway_build_info",
@@ -140,6 +160,15 @@ class Metrics:
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(name, text, ["type_url"], registry=self.registry)
 
+    def count_status(self, what: str, result: str) -> None:
+        """Count a "write" of status, or an "event", by its result."""
+        results, counter = (
+            (STATUS_WRITES, self._status_writes)
+            if what == "write"
+            else (STATUS_EVENTS, self._status_events)
+        )
+        counter.labels(result if result in results else "other").inc()
+
     def watch_source(self, stats: Callable[[], SourceStats]) -> None:
         """Show the counters of a source, asked for at each scrape (in the thread of the scrape)."""
         self.registry.register(_SourceCollector(stats))
@@ -187,6 +216,15 @@ class Metrics:
                 self._slow.labels(_label(type_url)).inc()
             case _:
                 assert_never(event)
+
+
+def _results(
+    name: str, text: str, results: Collection[str], registry: CollectorRegistry
+) -> Counter:
+    counter = Counter(name, text, ["result"], registry=registry)
+    for result in results:
+        counter.labels(result)  # 0 from the start, or the first is no increase
+    return counter
 
 
 def _label(type_url: str) -> str:

@@ -101,6 +101,11 @@ class Catalog:
         """The service types that manifests name and that are not declared, as of the last batch."""
         return self._references
 
+    @property
+    def conflicts(self) -> Mapping[Place, InvalidCloud]:
+        """The service types that are valid alone and conflict with others, by place."""
+        return self._conflicts
+
     def release(self, names: Collection[str]) -> Change:
         """Give up what is held, by its names in `held`; other names have no effect. O(names)."""
         before = self._inventory

@@ -1,6 +1,7 @@
 """`scopeway serve`: the control plane."""
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from scopeway.control_plane.scope import Expression
 
 
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+MAX_REPLICA = 200
+"""Characters of a replica's name, which the names of its objects begin with."""
+
+
 def expression(text: str) -> "Expression":
     """Parse an expression that selects clouds to prefetch."""
     from scopeway.control_plane.planner.prefetch import parse_prefetch
@@ -32,6 +38,20 @@ def expression(text: str) -> "Expression":
         return parse_prefetch(text)
     except ScopeError as error:
         raise click.BadParameter(f"{text!r}: {error}") from None
+
+
+def kubernetes_name(name: str | None, most: int) -> str | None:
+    """Return a name that a part of an object's name may be.
+
+    Args:
+        name: The name; None stays None.
+        most: Characters.
+    """
+    if name is None or (len(name) <= most and NAME.fullmatch(name)):
+        return name
+    raise click.BadParameter(
+        f"{name!r} is not a name of at most {most} lower case letters, digits and inner '-'"
+    )
 
 
 @click.command()
@@ -124,6 +144,33 @@ def expression(text: str) -> "Expression":
     help="At SIGTERM, drain the Envoys to other control planes one after the other, within so many "
     "seconds; 0: all at once.",
 )
+@click.option(
+    "--status-namespace",
+    callback=lambda _, __, value: kubernetes_name(value, 63),
+    metavar="NAMESPACE",
+    envvar="SCOPEWAY_STATUS_NAMESPACE",
+    show_envvar=True,
+    help="With the registry kubernetes:, the namespace where replicas agree who writes the status "
+    "of objects. Default: that of this pod; outside of a pod no status is written.",
+)
+@click.option(
+    "--replica",
+    callback=lambda _, __, value: kubernetes_name(value, MAX_REPLICA),
+    metavar="NAME",
+    envvar="SCOPEWAY_REPLICA",
+    show_envvar=True,
+    help="The name of this replica in that namespace. Default: the host name.",
+)
+@click.option(
+    "--disconnected-after",
+    type=click.IntRange(1, 3600),
+    metavar="SECONDS",
+    default=60,
+    show_default=True,
+    envvar="SCOPEWAY_DISCONNECTED_AFTER",
+    show_envvar=True,
+    help="How long all Envoys of a cloud may be away before its status says so.",
+)
 @log_level_option
 def serve(
     registry: str,
@@ -143,6 +190,9 @@ def serve(
     prefetch: "tuple[Expression, ...]",
     prefetch_limit: int,
     drain_seconds: int,
+    status_namespace: str | None,
+    replica: str | None,
+    disconnected_after: int,
     log_level: str,
 ) -> None:
     """Run a control plane for the Envoys of all sites.
@@ -182,6 +232,9 @@ def serve(
         prefetch=prefetch,
         prefetch_limit=prefetch_limit,
         drain_seconds=drain_seconds,
+        status_namespace=status_namespace,
+        replica=replica or "",
+        disconnected_after=disconnected_after,
         log_level=log_level,
     )
     run(settings)

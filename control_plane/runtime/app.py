@@ -8,7 +8,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from typing import Any
 
 from scopeway.control_plane.clouds.addresses import is_loopback
@@ -25,6 +25,7 @@ from scopeway.control_plane.runtime.http_addresses import (
 from scopeway.control_plane.runtime.last_good import PATIENCE_WITH_LAST_GOOD, LastGoodRegistry
 from scopeway.control_plane.runtime.server_tls import POLL_SECONDS, ReloadingServerCredentials
 from scopeway.control_plane.runtime.settings import Settings
+from scopeway.control_plane.runtime.status_updates import StatusUpdates, status_updates
 from scopeway.xds.errors import ListenError
 from scopeway.xds.grpc_server.server import Server
 from scopeway.xds.grpc_server.server import serve as serve_xds
@@ -76,7 +77,7 @@ async def _serve(control_plane: ControlPlane) -> None:
     credentials = _server_credentials(settings)
     check_admin(settings)
     with serving_http(control_plane) as http:
-        registry = _open(control_plane)
+        registry, status = _open(control_plane)
         control_plane.timer = asyncio.get_running_loop()
         try:
             async with aclosing(registry.watch()) as batches:
@@ -84,23 +85,29 @@ async def _serve(control_plane: ControlPlane) -> None:
                     first = await anext(batches)
                     control_plane.apply(first)
                     await control_plane.save(first)  # a crash from here on can start from it
-                await _serve_envoys(control_plane, registry.name, batches, http, credentials)
+                await _serve_envoys(
+                    control_plane, registry.name, batches, http, credentials, status
+                )
         finally:
             await registry.close()
 
 
-def _open(control_plane: ControlPlane) -> Registry:
-    """Open the registry; with a state directory, its last good clouds are saved on disk."""
+def _open(control_plane: ControlPlane) -> tuple[Registry, StatusUpdates | None]:
+    """Open the registry; with a state directory, its last good clouds are saved on disk.
+
+    Returns:
+        The registry, and what writes the status of its objects, if they have one.
+    """
     settings = control_plane.settings
     if settings.state_dir is None:
-        control_plane.registry = open_registry(settings.registry)
-        return control_plane.registry
-    registry = open_registry(settings.registry, patience=PATIENCE_WITH_LAST_GOOD)
-    control_plane.last_good = LastGoodRegistry(
-        registry, settings.state_dir, lambda: control_plane.catalog.inventory
-    )
-    control_plane.registry = control_plane.last_good
-    return control_plane.registry
+        opened = control_plane.registry = open_registry(settings.registry)
+    else:
+        opened = open_registry(settings.registry, patience=PATIENCE_WITH_LAST_GOOD)
+        control_plane.last_good = LastGoodRegistry(
+            opened, settings.state_dir, lambda: control_plane.catalog.inventory
+        )
+        control_plane.registry = control_plane.last_good
+    return control_plane.registry, status_updates(control_plane, opened)
 
 
 async def _serve_envoys(
@@ -109,6 +116,7 @@ async def _serve_envoys(
     batches: AsyncIterator[Batch],
     http: Mapping[str, str],
     credentials: ReloadingServerCredentials | None,
+    status: StatusUpdates | None,
 ) -> None:
     """Serve what the first batch has brought, and follow the others."""
     assert control_plane.source is not None
@@ -125,6 +133,7 @@ async def _serve_envoys(
             ) as server,
             _reloading_certificates(credentials, server),
             _running(gc_tuning.return_free_memory(control_plane.source.activity), "memory"),
+            nullcontext() if status is None else _running(status.run(), "status"),
             _draining(control_plane, server),
         ):
             control_plane.server = server

@@ -8,9 +8,12 @@ import asyncio
 import logging
 import time
 from collections.abc import (
+    AsyncIterator,
+    Callable,
     Collection,
     Mapping,
 )
+from contextlib import asynccontextmanager
 from typing import Any
 
 from scopeway.control_plane.admin import status
@@ -69,6 +72,8 @@ class ControlPlane:
         self.stale: str | None = None
         self.staleness = Staleness()
         self.change: Change | None = None
+        self.on_change: Callable[[Change], None] = lambda change: None
+        """Is called with each change, before anything else may change."""
         self._changing = asyncio.Lock()
         self.timer: Timer | None = None
         """The event loop, where there is one."""
@@ -89,6 +94,12 @@ class ControlPlane:
         async with self._changing:
             await in_slices(self.steps(batch), took=batch.report_cost)
         await self.save(batch)
+
+    @asynccontextmanager
+    async def settled(self) -> AsyncIterator[None]:
+        """Keep batches and commands away meanwhile."""
+        async with self._changing:
+            yield
 
     async def save(self, batch: Batch) -> None:
         """Save the clouds after a batch, with `--state-dir`: the first at once, others soon."""
@@ -132,6 +143,7 @@ class ControlPlane:
 
     def _take_over(self, change: Change, known_until: float | None) -> Steps[None]:
         self.change = change
+        self.on_change(change)
         self._measure(change)
         before = self.staleness.until
         if known_until is not None:

@@ -45,4 +45,11 @@ class Settings:
     """How many clouds these select at most."""
     drain_seconds: int = 5
     """Over how long the streams are sent elsewhere at the end; 0: all at once."""
+    status_namespace: str | None = None
+    """Namespace of the Leases and ConfigMaps of replicas, with the registry `kubernetes:`; None:
+    that of this pod, and outside of one no status is written."""
+    replica: str = ""
+    """The name of this replica; "": the host name."""
+    disconnected_after: float = 60.0
+    """Seconds that all Envoys of a cloud may be away before its status says so."""
     log_level: str = "info"

@@ -87,6 +87,8 @@ class ScopewaySource:
             skipped=skipped,
             defer=defer,
         )
+        self._connected: frozenset[str] = frozenset()
+        self._connected_at: object = None
         self._site_resources = SiteLookup(self._fleet, make_site)
         self._policies = PolicyIndex(self._peer_routes, partial(notify_peers, notifier), timer)
         self._propagation = ChangePropagation(
@@ -174,6 +176,15 @@ class ScopewaySource:
     def policy_problems(self) -> Mapping[str, str]:
         """Return the connected sites whose policy lets nobody in as it is too large, with why."""
         return self._policies.problems
+
+    def connected_sites(self) -> frozenset[str]:
+        """Return the sites with an open stream; the same value until one has come or gone."""
+        now = self._stats.attached, self._stats.streams
+        if now != self._connected_at:
+            sites = self._fleet.sites.items()
+            self._connected = frozenset(site for site, state in sites if state.streams)
+            self._connected_at = now
+        return self._connected
 
     def activity(self) -> object:
         """Return a value that differs after a stream, or a target, has come or gone."""

@@ -14,6 +14,7 @@ import sys
 from array import array
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -47,6 +48,7 @@ class ReplicaClouds:
     """Those of them whose policy is too large to be enforced."""
 
 
+@lru_cache(maxsize=MAX_CLOUDS)
 def cloud_key(name: str) -> int:
     """Return the key of a cloud. Two names have one key by chance once in 2^64 pairs."""
     digest = blake2b(name.encode(), digest_size=_KEY_BYTES, person=b"scopeway").digest()
@@ -55,7 +57,9 @@ def cloud_key(name: str) -> int:
 
 def clouds_of(connected: Iterable[str], policy_too_large: Iterable[str]) -> ReplicaClouds:
     """Return the clouds of a replica, by their names; of too many, the first by key."""
-    keys = frozenset(sorted(map(cloud_key, connected))[:MAX_CLOUDS])
+    keys = frozenset(map(cloud_key, connected))
+    if len(keys) > MAX_CLOUDS:
+        keys = frozenset(sorted(keys)[:MAX_CLOUDS])
     return ReplicaClouds(keys, keys & frozenset(map(cloud_key, policy_too_large)))
 
 

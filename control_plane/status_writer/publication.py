@@ -48,11 +48,14 @@ class Publication:
 
     def due(self, clouds: ReplicaClouds, now: float) -> ReplicaClouds | None:
         """Return what has to be published now; None: nothing."""
-        for key in clouds.connected:
-            self._left.pop(key, None)
-        self._left |= dict.fromkeys(self._connected - clouds.connected, now)
-        self._left = {key: left for key, left in self._left.items() if now - left < KEEP}
-        self._connected = clouds.connected
+        if self._connected is not clouds.connected:
+            self._left |= dict.fromkeys(self._connected - clouds.connected, now)
+            self._connected = clouds.connected
+        self._left = {
+            key: left
+            for key, left in self._left.items()
+            if now - left < KEEP and key not in clouds.connected
+        }
         before = self._clouds.policy_too_large if self._clouds is not None else frozenset()
         wanted = ReplicaClouds(
             clouds.connected | self._left.keys(),

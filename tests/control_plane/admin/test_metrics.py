@@ -149,3 +149,14 @@ def test_the_compilation_time_is_a_histogram(metrics: Metrics) -> None:
     assert value("scopeway_compile_seconds_bucket", {"le": "+Inf"}) == 8
     assert value("scopeway_compile_seconds_count") == 8
     assert value("scopeway_compile_seconds_sum") == 1.5
+
+
+def test_results_of_status_are_counted_with_a_bound_on_labels(metrics: Metrics) -> None:
+    for what, result in (("write", "written"), ("write", "strange"), ("event", "dropped")):
+        metrics.count_status(what, result)
+    sample = metrics.registry.get_sample_value
+
+    assert sample("scopeway_status_writes_total", {"result": "written"}) == 1
+    assert sample("scopeway_status_writes_total", {"result": "other"}) == 1
+    assert sample("scopeway_status_writes_total", {"result": "denied"}) == 0
+    assert sample("scopeway_status_events_total", {"result": "dropped"}) == 1
