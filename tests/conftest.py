@@ -11,6 +11,8 @@ from xdist.scheduler import LoadScopeScheduling
 settings.register_profile("scopeway", deadline=None)
 settings.load_profile("scopeway")
 
+pytest.register_assert_rewrite("cloud_command_cases", "service_type_command_cases")
+
 CLOUDS = "tests/openstack/"
 ELSEWHERE = {
     "whole_clouds": "with whole clouds (make test-openstack)",
