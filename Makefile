@@ -52,7 +52,7 @@ test-envoy: .venv/ready .venv-envoy/ready  ## the tests with Envoy, with the old
 	SCOPEWAY_TEST_ENVOY=.venv-envoy/bin/envoy $(BIN)/pytest --numprocesses=auto -m envoy
 
 test-kubernetes: .venv/ready .venv-kubernetes/ready  ## the tests with a real Kubernetes API server, built once by Go
-	tests/support/kubernetes_programs/build_programs
+	tests/support/kubernetes_programs/build_programs && tests/support/kubernetes_programs/fetch_crds
 	$(BIN)/pytest -m kubernetes tests/kubernetes
 
 test-pythons:  ## the unit tests of xds, scope and clouds, with every supported Python that is found
