@@ -28,6 +28,7 @@ from scopeway.control_plane.planner import fanout
 from scopeway.control_plane.planner.caller_classes import MAX_LOOKED_AT
 from scopeway.control_plane.planner.grants import MAX_GRANTS
 from scopeway.control_plane.planner.planner import LABEL_WINDOW, MAX_HOPS, PlanSettings
+from scopeway.control_plane.registry import change_pacer
 from scopeway.control_plane.registry.directory import folder_scanner
 from scopeway.control_plane.registry.directory.yaml_documents import (
     MAX_CHARACTERS,
@@ -36,7 +37,6 @@ from scopeway.control_plane.registry.directory.yaml_documents import (
     MAX_NUMBER,
 )
 from scopeway.control_plane.registry.documents import MAX_BYTES
-from scopeway.control_plane.registry.etcd import change_pacer
 from scopeway.control_plane.registry.etcd import registry as etcd
 from scopeway.control_plane.runtime import app, control_plane, fd_limits, time_slices
 from scopeway.control_plane.runtime import last_good as state

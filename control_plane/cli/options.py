@@ -149,7 +149,9 @@ def _registry_option(what: str, *, required: bool) -> Decorator:
         show_envvar=True,
         metavar="URL",
         # no word of it is longer than the column that it gets
-        help=f"{what}: dir:FOLDER, or etcd://[user:password@]host:port[,host:port] "
+        help=f"{what}: dir:FOLDER, kubernetes:[FILE][?context=NAME] "
+        "(default: the account of this pod, or your kubeconfig), or "
+        "etcd://[user:password@]host:port[,host:port] "
         "with /PREFIX and ?cacert=FILE&cert=FILE&key=FILE behind it, where wanted.",
     )
 

@@ -28,7 +28,7 @@ from scopeway.control_plane.kubernetes_api.credentials import (
 from scopeway.control_plane.kubernetes_api.errors import ApiError, one_line
 from scopeway.control_plane.kubernetes_api.kubeconfig import Login
 
-CONNECT_TIMEOUT: Final = 5.0
+CONNECT_TIMEOUT: Final = 4.0
 """Seconds to connect, with TLS."""
 MAX_CONNECTIONS: Final = 16
 """Connections of one pool; each watch takes one."""

@@ -31,7 +31,7 @@ CALL_TIMEOUT: Final = 10.0
 """Seconds for one request with a short answer, and for a watch to be opened."""
 LIST_TIMEOUT: Final = 30.0
 """Seconds for one page of a list."""
-MAX_ANSWER: Final = 32 * 1024 * 1024
+MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer. Of a list, a smaller page is asked for then."""
 PAGE: Final = 500
 """Objects of one page of a list."""

@@ -1,4 +1,6 @@
-"""Reads and writes registries: etcd, or a folder of files. Start at `open_registry`.
+"""Reads and writes registries: etcd, a folder of files, or a Kubernetes API server.
+
+Start at `open_registry`.
 
 `catalog` folds the batches of a registry into the inventory.
 """

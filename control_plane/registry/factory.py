@@ -1,7 +1,7 @@
-"""Opens the registry that a URL names: `dir:folder` or `etcd://host:port/prefix`.
+"""Opens the registry that a URL names: `dir:folder`, `etcd://host:port/prefix` or `kubernetes:`.
 
 The imports inside the functions keep gRPC out of the start of a command that reads a folder: it
-takes 100 ms.
+takes 100 ms. So does the client library of Kubernetes, an extra.
 """
 
 from pathlib import Path
@@ -16,9 +16,9 @@ def open_registry(url: str, *, patience: float = PATIENCE) -> Registry:
     """Return the registry that a URL names; `watch` connects to it.
 
     Args:
-        url: `dir:<folder>`, or `etcd://[user:password@]host:port[,host:port]/[prefix]` with the
-            options `cacert`, `cert` and `key` for TLS.
-        patience: Seconds to wait for etcd's first listing.
+        url: `dir:<folder>`, `etcd://[user:password@]host:port[,host:port]/[prefix]` with the
+            options `cacert`, `cert` and `key` for TLS, or `kubernetes:[file][?context=name]`.
+        patience: Seconds to wait for the first listing of etcd or of an API server.
 
     Raises:
         RegistryUnavailable: the URL is not supported; the text names the wrong part.
@@ -32,9 +32,18 @@ def open_registry(url: str, *, patience: float = PATIENCE) -> Registry:
         from scopeway.control_plane.registry.etcd.url import parse_etcd_url
 
         return EtcdRegistry(parse_etcd_url(url), patience=patience)
+    if url.startswith("kubernetes:"):
+        from scopeway.control_plane.kubernetes_api.errors import ApiError
+        from scopeway.control_plane.kubernetes_api.url import parse_kubernetes_url
+        from scopeway.control_plane.registry.kubernetes.registry import KubernetesRegistry
+
+        try:
+            return KubernetesRegistry(parse_kubernetes_url(url), patience=patience)
+        except ApiError as error:
+            raise RegistryUnavailable(str(error)) from None
     scheme = url.partition(":")[0]  # not the whole URL: it may contain a password
     raise RegistryUnavailable(
-        f"unsupported registry {scheme!r}; use dir:<folder> or etcd://host[:port]"
+        f"unsupported registry {scheme!r}; use dir:<folder>, etcd://host[:port] or kubernetes:"
     )
 
 

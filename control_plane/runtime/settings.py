@@ -15,7 +15,8 @@ class Settings:
     """All settings of a running control plane."""
 
     registry: str
-    """URL of the registry, `dir:FOLDER` or `etcd://…`; may hold a password."""
+    """URL of the registry, `dir:FOLDER`, `etcd://…` or `kubernetes:…`; may hold a
+    password."""
     xds_listen: tuple[str, int]
     """Host and port for Envoys; port 0 takes a free one."""
     admin_listen: tuple[str, int]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.kubernetes import ApiServer
+from harness.kubernetes import OURS, ApiServer
 from harness.kubernetes_stack import KubernetesStack
 
 
@@ -50,3 +50,10 @@ def stack(
         yield stack
         if request.session.testsfailed > failed:
             print(stack.logs())
+
+
+@pytest.fixture(scope="session")
+def definitions_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """An API server that stays up, without our admission policies: it stores bad objects, too."""
+    with ApiServer(tmp_path_factory.mktemp("kubernetes")) as started:
+        yield started.apply_ours(OURS[:1])

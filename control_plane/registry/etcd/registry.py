@@ -20,8 +20,8 @@ from typing import Any
 import grpc
 from aetcd import rpc
 
+from scopeway.control_plane.registry.change_pacer import ChangePacer
 from scopeway.control_plane.registry.documents import parse_json
-from scopeway.control_plane.registry.etcd.change_pacer import ChangePacer
 from scopeway.control_plane.registry.etcd.client import EtcdError, Session, connect, to_etcd_error
 from scopeway.control_plane.registry.etcd.url import EtcdUrl
 from scopeway.control_plane.registry.interface import Batch, Entry, Place, RegistryUnavailable

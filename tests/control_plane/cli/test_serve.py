@@ -155,7 +155,7 @@ def test_a_used_xds_port_is_an_error_of_one_sentence(
     [
         (
             ["--registry", "potato"],
-            "unsupported registry 'potato'; use dir:<folder> or etcd://host[:port]",
+            "unsupported registry 'potato'; use dir:<folder>, etcd://host[:port] or kubernetes:",
         ),
         (["--registry", "etcd://x:99999"], "'99999' is not a valid etcd port (1 to 65535)"),
         (

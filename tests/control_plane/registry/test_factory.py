@@ -15,13 +15,17 @@ from scopeway.control_plane.registry import RegistryUnavailable, open_registry, 
     [
         ("dir:clouds/", "dir:clouds"),
         ("etcd://me:secret@10.0.0.1/x", "etcd://10.0.0.1:2379/x"),
+        ("kubernetes:", "kubernetes:"),
+        ("kubernetes:/etc/kubeconfig?context=a", "kubernetes:/etc/kubeconfig?context=a"),
     ],
 )
 def test_a_url_opens_the_registry_of_its_scheme(url: str, name: str) -> None:
     assert open_registry(url).name == name
 
 
-@pytest.mark.parametrize("url", ["", "clouds/", "redis://here", "etcd://a:b:c"])
+@pytest.mark.parametrize(
+    "url", ["", "clouds/", "redis://here", "etcd://a:b:c", "kubernetes://here"]
+)
 def test_an_unsupported_registry_url_is_refused(url: str) -> None:
     with pytest.raises(RegistryUnavailable):
         open_registry(url)
@@ -32,7 +36,8 @@ def test_an_error_in_an_unsupported_url_does_not_show_its_password() -> None:
         open_registry("https://me:secret@here")
 
     assert (
-        str(caught.value) == "unsupported registry 'https'; use dir:<folder> or etcd://host[:port]"
+        str(caught.value)
+        == "unsupported registry 'https'; use dir:<folder>, etcd://host[:port] or kubernetes:"
     )
 
 
@@ -49,12 +54,20 @@ async def test_read_registry_returns_the_first_complete_listing(tmp_path: Path) 
     assert (await read_registry(MemoryRegistry(a_cloud("b")))).clouds == {"b"}
 
 
-def test_opening_a_folder_imports_no_grpc() -> None:
+@pytest.mark.parametrize(
+    ("url", "modules"),
+    [
+        ("dir:.", {"grpc", "lightkube", "httpx2"}),
+        ("etcd://127.0.0.1", {"lightkube", "httpx2"}),
+        ("kubernetes:", {"lightkube", "httpx2"}),  # the first connection imports them
+    ],
+)
+def test_opening_a_registry_imports_no_client_of_another(url: str, modules: set[str]) -> None:
     program = (
         "import sys\n"
         "from scopeway.control_plane.registry import open_registry\n"
-        "open_registry('dir:.')\n"
-        "sys.exit('grpc' in sys.modules)"
+        f"open_registry({url!r})\n"
+        f"sys.exit(bool({modules} & set(sys.modules)))"
     )
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

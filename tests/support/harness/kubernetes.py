@@ -147,9 +147,9 @@ class ApiServer:
         text = "\n---\n".join(json.dumps(each) for each in documents)
         self.kubectl("apply", "--server-side", "-f", "-", text=text, kubeconfig=kubeconfig)
 
-    def apply_ours(self) -> "ApiServer":
+    def apply_ours(self, folders: Sequence[Path] = OURS) -> "ApiServer":
         """Apply our resources, and wait until they are served."""
-        for folder in OURS:
+        for folder in folders:
             if folder.is_dir():
                 self.kubectl("apply", "--server-side", "-k", folder)
         for crd in self.get("crds")["items"]:

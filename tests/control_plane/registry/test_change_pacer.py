@@ -1,6 +1,6 @@
 """How often changes of one entry are passed on."""
 
-from scopeway.control_plane.registry.etcd.change_pacer import (
+from scopeway.control_plane.registry.change_pacer import (
     MAX_REST_SECONDS,
     QUICK_SECONDS,
     REST_FACTOR,

@@ -1,0 +1,1 @@
+"""Clouds, cordons and service types as objects of a Kubernetes API server."""
