@@ -282,6 +282,8 @@ def _proxy(login: Login) -> Any:
 
 def _words(error: BaseException) -> str:
     """Return why there is no answer, in one line."""
+    if isinstance(error, httpx2.TimeoutException):
+        return "no answer in time"
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -294,8 +296,6 @@ def _words(error: BaseException) -> str:
             words = os.strerror(cause.errno) if cause.errno else str(cause.strerror)
             return one_line(words.lower())
         cause = cause.__cause__ or cause.__context__
-    if isinstance(error, httpx2.TimeoutException):
-        return "no answer in time"
     if isinstance(error, httpx2.RemoteProtocolError):
         return "it closed the connection"
     return one_line(str(error)) or type(error).__name__

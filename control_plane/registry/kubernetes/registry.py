@@ -34,6 +34,7 @@ from scopeway.control_plane.registry.kubernetes.objects import (
 )
 from scopeway.control_plane.registry.kubernetes.watches import (
     Change,
+    Ended,
     Silent,
     Watches,
     WentBack,
@@ -138,6 +139,8 @@ class KubernetesRegistry:
                 if not self._is_listed:
                     if now - start > self._patience_for(error):
                         raise RegistryUnavailable(_text(error, "cannot be read")) from None
+                elif isinstance(error, Ended):
+                    pass  # what was listed and watched until now is current
                 # after the first failure, another server or the same one may answer at once
                 elif failures > 1 and (reason := _reason(error)) != reported:
                     reported = reason

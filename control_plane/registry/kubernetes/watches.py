@@ -27,6 +27,10 @@ class Silent(ApiError):
     """The API server answers no probe: it hangs, or the way to it is cut."""
 
 
+class Ended(ApiError):
+    """The API server has ended a watch in good order, as it does now and then."""
+
+
 Change = SeenObject | None
 """The last state of an object; None if it was deleted."""
 
@@ -123,7 +127,7 @@ class Watches:
                     for event in events:
                         self._add(resource, event.type, event.object)
                     self._news.set()
-            raise ApiError("it ended the watch", place=self._client.place)
+            raise Ended("it ended the watch", place=self._client.place)
         finally:
             self._news.set()
 
