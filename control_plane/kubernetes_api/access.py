@@ -5,6 +5,7 @@ Import this module only when a connection is made: it needs the extra `scopeway[
 
 import asyncio
 import base64
+import logging
 import os
 import socket
 import ssl
@@ -27,6 +28,8 @@ from scopeway.control_plane.kubernetes_api.credentials import (
 )
 from scopeway.control_plane.kubernetes_api.errors import ApiError, one_line
 from scopeway.control_plane.kubernetes_api.kubeconfig import Login
+
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would log each request
 
 CONNECT_TIMEOUT: Final = 4.0
 """Seconds to connect, with TLS."""

@@ -102,27 +102,23 @@ def see(resource: Resource, raw: bytes | msgspec.Raw) -> SeenObject:
     Raises:
         ValueError: it is not an object of Kubernetes.
     """
-    found = _DECODER.decode(raw)
-    metadata: dict[str, Any] = {"name": found.metadata.name}
-    labels = found.metadata.labels if resource.has_labels else None
+    fields = _FIELDS.decode(raw)
+    metadata = _METADATA.decode(fields.pop("metadata", b"{}"))
+    status = fields.pop("status", None)
+    labels = metadata.labels if resource.has_labels else None
     own = {key: value for key, value in (labels or {}).items() if "/" not in key}
-    if own:
-        metadata["labels"] = own
     document: dict[str, Any] = {
+        **fields,  # unknown ones, too: the parser refuses them
         "apiVersion": paths.GROUP_VERSION,
         "kind": resource.kind,
-        "metadata": metadata,
+        "metadata": {"name": metadata.name} | ({"labels": own} if own else {}),
     }
-    if found.spec:
-        document["spec"] = found.spec
     return SeenObject(
         resource=resource,
-        name=found.metadata.name,
-        version=found.metadata.resource_version,
+        name=metadata.name,
+        version=metadata.resource_version,
         text=msgspec.json.encode(document),
-        observed=ObservedObject(
-            found.metadata.uid, found.metadata.generation, _conditions(found.status)
-        ),
+        observed=ObservedObject(metadata.uid, metadata.generation, _conditions(status)),
     )
 
 
@@ -149,24 +145,21 @@ class _Metadata(msgspec.Struct):
     labels: dict[str, str] | None = None
 
 
-class _Object(msgspec.Struct):
-    metadata: _Metadata
-    spec: msgspec.Raw = msgspec.Raw()
-    status: msgspec.Raw = msgspec.Raw()
-
-
 class _Status(msgspec.Struct):
     conditions: msgspec.Raw = msgspec.Raw()
 
 
-_DECODER = msgspec.json.Decoder(_Object)
-_STATUS_DECODER = msgspec.json.Decoder(_Status)
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_METADATA = msgspec.json.Decoder(_Metadata)
+_STATUS = msgspec.json.Decoder(_Status)
 
 
-def _conditions(status: msgspec.Raw) -> bytes:
+def _conditions(status: msgspec.Raw | None) -> bytes:
     """Return the JSON of the conditions; nothing if it is too long."""
+    if status is None:
+        return b""
     try:
-        found = _STATUS_DECODER.decode(status).conditions if status else msgspec.Raw()
+        found = _STATUS.decode(status).conditions
     except msgspec.MsgspecError:  # others may write the status, too
         return b""
     return memoryview(found).tobytes() if len(found) <= MAX_CONDITIONS_BYTES else b""
