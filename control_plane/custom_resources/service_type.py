@@ -23,12 +23,20 @@ _LONGEST_NAME = 64
 
 def spec() -> Schema:
     """Return the schema of `spec`."""
+    aliases = values.quoted_map(built_in().aliases)
     word = text(
         "A word for the type.",
         most=MAX_SERVICE_TYPE,
         rules=[
             rule(values.matches(SERVICE_TYPE), validators.NO_SERVICE_WORD),
-            rule(f"!(self in {values.quoted(_built_in_words())})", "is a built-in word"),
+            rule(
+                f"!(self in {values.quoted(sorted(SERVICE_TYPES))})", "is a built-in service type"
+            ),
+            rule(
+                f"!(self in {aliases})",
+                "is a built-in word",
+                words=f"'is built in, for \\'' + {aliases}[self] + '\\''",
+            ),
         ],
     )
     header = text(
@@ -90,18 +98,25 @@ def spec() -> Schema:
 
 def rules() -> list[Schema]:
     """Return the rules for the whole object."""
+    name = "self.metadata.name"
+    aliases = values.quoted_map(built_in().aliases)
     return [
         *values.name_rules(
             [
+                (values.matches(SERVICE_TYPE, name), validators.NO_SERVICE_WORD),
                 (
-                    values.matches(SERVICE_TYPE, "self.metadata.name"),
-                    validators.NO_SERVICE_WORD,
-                ),
-                (
-                    f"!(self.metadata.name in {values.quoted(_built_in_words())})",
-                    "is a built-in word",
+                    f"!({name} in {values.quoted(sorted(SERVICE_TYPES))})",
+                    "is a built-in service type",
                 ),
             ]
+        ),
+        rule(
+            f"!({name} in {aliases})",
+            "metadata.name is a built-in word",
+            words=(
+                f"'metadata.name: \"' + {name} + '\" is built in, for \\'' + {aliases}[{name}] + "
+                "'\\''"
+            ),
         ),
         rule(
             "!has(self.spec) || !has(self.spec.aliases) || "
@@ -153,7 +168,3 @@ def _field_of_an_answer(description: str) -> Schema:
     why = f"is not a field of at most {_LONGEST_NAME} letters, digits and '_.:@$-'"
     syntax = values.matches(service_type.FIELD_NAME)
     return text(description, most=_LONGEST_NAME, rules=[rule(f"self == '' || {syntax}", why)])
-
-
-def _built_in_words() -> list[str]:
-    return sorted({*SERVICE_TYPES, *built_in().aliases})
