@@ -49,7 +49,8 @@ def spec() -> Schema:
 
 
 def _front() -> Schema:
-    distinct = "self.ports.all(one, self.ports.all(two, one == two || {}))"
+    taken = "self.ports.exists(word, self.ports[word] == self.port)"
+    shared = "self.ports.exists(other, other != word && self.ports[other] == self.ports[word])"
     return fields_of(
         fields.FRONT,
         "The listener for the clients and services of this site. Leave it out if this site has no "
@@ -102,19 +103,24 @@ def _front() -> Schema:
         rules=[
             *values.listener_rules(),
             rule(
-                "!has(self.ports) || self.ports.all(word, self.ports[word] != self.port)",
+                f"!has(self.ports) || !({taken})",
                 "has a port of a service that is the port of the front",
                 at=".ports",
+                words="'\"' + self.ports.filter(word, self.ports[word] == self.port)[0] + "
+                "'\" has the port of the front'",
             ),
             rule(
-                "!has(self.ports) || " + distinct.format("self.ports[one] != self.ports[two]"),
+                f"!has(self.ports) || !self.ports.exists(word, {shared})",
                 "has two services with one port",
                 at=".ports",
+                words=f"'\"' + self.ports.filter(word, {shared})[0] + "
+                "'\" has the port of another service'",
             ),
             rule(
                 "!has(self.tls) || !has(self.url) || !self.url.startsWith('http:')",
                 "is not https, though the front has a certificate",
                 at=".url",
+                words="'\"' + self.url + '\" is not https, though the front has a certificate'",
             ),
         ],
     )
@@ -299,7 +305,7 @@ def _distinct_listeners() -> Schema:
     return rule(
         f"!has(self.front) || !has(self.peer) || !({same_port}) || !isIP({ours}) || "
         f"!isIP({theirs}) || {apart}",
-        "is used by the front, too",
+        "the port of the peer is used by the front, too",
         at=".peer.port",
     )
 

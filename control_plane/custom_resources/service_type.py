@@ -123,6 +123,7 @@ def rules() -> list[Schema]:
             "!(self.metadata.name in self.spec.aliases)",
             "has the name of the type itself",
             at=".spec.aliases",
+            words="'\"' + self.metadata.name + '\" is the name of the type itself'",
         ),
     ]
 

@@ -61,7 +61,7 @@ def address(description: str) -> Schema:
                 "an address without a zone",
             ),
             rule(
-                f"isIP(self) || !{matches(validators.NUMBER)}",
+                f"self.contains(':') || isIP(self) || !{matches(validators.NUMBER)}",
                 "is not an IP address: write it as four numbers, such as 127.0.0.1",
             ),
             rule(
@@ -83,8 +83,9 @@ def listener_rules() -> list[Schema]:
     return [
         rule(
             "!has(self.address) || isIP(self.address) || has(self.bind)",
-            "is required, because address is not an IP address to listen on",
+            "is needed, because address is not an IP address to listen on",
             at=".bind",
+            words="'address \"' + self.address + '\" is not an IP address to listen on'",
             reason="FieldValueRequired",
         )
     ]
@@ -144,7 +145,7 @@ def path(description: str) -> Schema:
         rules=[
             rule("self.startsWith('/')", "does not begin with '/'"),
             rule(
-                matches(validators.PATH),
+                f"!self.startsWith('/') || {matches(validators.PATH)}",
                 "is not a path: no query, no empty segments, other characters as %XX",
             ),
             rule(f"!{plain}.matches('/[.]{{1,2}}(/|$)')", "has a segment '.' or '..'"),
