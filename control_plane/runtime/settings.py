@@ -8,6 +8,7 @@ from scopeway.control_plane.identity import DEFAULT_TRUST_DOMAIN
 from scopeway.control_plane.identity.files import IdentityFiles
 from scopeway.control_plane.scope import Expression
 from scopeway.control_plane.serving.prefetch_set import LIMIT
+from scopeway.control_plane.status_writer.times import StatusTimes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,4 +54,6 @@ class Settings:
     """The name of this replica; "": the host name."""
     disconnected_after: float = 60.0
     """Seconds that all Envoys of a cloud may be away before its status says so."""
+    status_times: StatusTimes = StatusTimes()  # noqa: RUF009 - it is frozen
+    """Of the replicas' agreement."""
     log_level: str = "info"

@@ -96,6 +96,7 @@ class StatusUpdates:
             clouds=self._own_clouds,
             disconnected_after=self._control_plane.settings.disconnected_after,
             count=self._control_plane.metrics.count_status,
+            times=self._control_plane.settings.status_times,
         )
 
     def _verdict(self, place: Place) -> Verdict | None:

@@ -22,10 +22,6 @@ MAX_CLOUDS: Final = 65_536
 """Clouds that a replica publishes: 512 KiB, of the 1 MiB that a ConfigMap may have."""
 MAX_REPLICAS: Final = 32
 """Replicas that the leader reads."""
-DEAD_AFTER: Final = 45.0
-"""Seconds without a renewal, by the leader's own clock, after which a replica counts as dead."""
-RENEW: Final = 15.0
-"""Seconds between two renewals of a replica's Lease."""
 
 DIGEST: Final = "scopeway.io/clouds"
 """The annotation of the Lease that has the digest of the ConfigMap."""
@@ -93,7 +89,13 @@ def digest(data: Mapping[str, str]) -> str:
 class Replicas:
     """The replicas that live, as the leader sees them; its caller has the clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, dead_after: float) -> None:
+        """Begin with none.
+
+        Args:
+            dead_after: Seconds without a renewal after which a replica counts as dead.
+        """
+        self._dead_after = dead_after
         self._seen: dict[str, tuple[str, float]] = {}
         """A Lease to its resource version, and when that was first seen."""
         self._told: dict[str, str] = {}
@@ -104,7 +106,7 @@ class Replicas:
     def observe(self, leases: Iterable[Mapping[str, Any]], now: float) -> list[str]:
         """Take the Leases that there are; return the names of those that are dead.
 
-        A Lease is dead if nobody was seen to renew it for `DEAD_AFTER`. The clocks of other
+        A Lease is dead if nobody was seen to renew it for `dead_after`. The clocks of other
         machines don't matter.
         """
         told: dict[str, str] = {}
@@ -118,7 +120,7 @@ class Replicas:
             seen[name] = before if before and before[0] == version else (version, now)
             told[name] = (metadata.get("annotations") or {}).get(DIGEST, "")
         self._seen = seen
-        dead = [name for name, (_, since) in seen.items() if now - since >= DEAD_AFTER]
+        dead = [name for name, (_, since) in seen.items() if now - since >= self._dead_after]
         alive = sorted(seen.keys() - set(dead), key=lambda name: (-seen[name][1], name))
         self._told = {name: told[name] for name in alive[:MAX_REPLICAS]}
         for name in self._clouds.keys() - self._told.keys():

@@ -10,6 +10,7 @@ what it has seen, and the next observation corrects it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any, Final
 
 LEASE_NAME: Final = "scopeway-status"
@@ -89,7 +90,7 @@ class Election:
         transitions = spec.get("leaseTransitions") or 0
         spec |= {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": int(self._times.lease_duration),
+            "leaseDurationSeconds": ceil(self._times.lease_duration),
             "renewTime": micro_time(wall),
         }
         if not holds:

@@ -1,37 +1,28 @@
 """Publishes which clouds have an Envoy at this replica, and that the replica lives.
 
 `Publication` has the rules, `Publisher` does the I/O. An object is written when the clouds have
-changed, and the Lease besides every `RENEW` seconds.
+changed, and the Lease besides every `StatusTimes.renew` seconds.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
+from math import ceil
 
 from scopeway.control_plane.kubernetes_api.errors import ApiError
 from scopeway.control_plane.kubernetes_api.paths import config_maps, leases
 from scopeway.control_plane.status_writer.api import Api, Document, FailureLog, OwnObject
 from scopeway.control_plane.status_writer.connected_clouds import (
-    DEAD_AFTER,
     DIGEST,
     LABELS,
     PREFIX,
-    RENEW,
     ReplicaClouds,
     digest,
     encode,
 )
 from scopeway.control_plane.status_writer.leader import micro_time
+from scopeway.control_plane.status_writer.times import StatusTimes
 
-KEEP = 10.0
-"""Seconds for which a cloud without a stream stays published: an Envoy that reconnects is no
-change."""
-REST = 2.0
-"""Seconds between two writes of the clouds."""
-LOOK = 0.5
-"""Seconds between two looks at the streams."""
-RETRY = 5.0
-"""Seconds after a failure."""
 WITHDRAW_TIMEOUT = 2.0
 """Seconds that the end of the process waits; the leader deletes what is left."""
 
@@ -39,7 +30,8 @@ WITHDRAW_TIMEOUT = 2.0
 class Publication:
     """What is published, and when it has to be written; its caller has the clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, times: StatusTimes) -> None:
+        self._times = times
         self._left: dict[int, float] = {}
         self._clouds: ReplicaClouds | None = None
         self._connected: frozenset[int] = frozenset()
@@ -54,7 +46,7 @@ class Publication:
         self._left = {
             key: left
             for key, left in self._left.items()
-            if now - left < KEEP and key not in clouds.connected
+            if now - left < self._times.keep and key not in clouds.connected
         }
         before = self._clouds.policy_too_large if self._clouds is not None else frozenset()
         wanted = ReplicaClouds(
@@ -63,11 +55,13 @@ class Publication:
         )
         if self._clouds is None:
             return wanted
-        return wanted if wanted != self._clouds and now - self._written >= REST else None
+        return (
+            wanted if wanted != self._clouds and now - self._written >= self._times.rest else None
+        )
 
     def is_renewal_due(self, now: float) -> bool:
         """Return whether the Lease has to be renewed."""
-        return self._clouds is not None and now - self._renewed >= RENEW
+        return self._clouds is not None and now - self._renewed >= self._times.renew
 
     def written(self, clouds: ReplicaClouds, now: float) -> None:
         """Note that these clouds were published."""
@@ -93,6 +87,7 @@ class Publisher:
         identity: str,
         clouds: Callable[[], ReplicaClouds],
         *,
+        times: StatusTimes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Publish nothing yet.
@@ -102,13 +97,15 @@ class Publisher:
             namespace: Of the objects.
             identity: The name of this process; no other may have it.
             clouds: Returns the clouds that are connected here.
+            times: The periods.
             clock: Seconds that never go back.
         """
         self._name = f"{PREFIX}{identity}"
         self._identity = identity
         self._clouds = clouds
         self._clock = clock
-        self._publication = Publication()
+        self._times = times
+        self._publication = Publication(times)
         self._digest = ""
         self._lease = OwnObject(api, leases(namespace), self._name)
         self._config_map = OwnObject(api, config_maps(namespace), self._name)
@@ -120,10 +117,10 @@ class Publisher:
             try:
                 await self.step()
                 self._log.succeeded()
-                pause = LOOK
+                pause = self._times.look
             except ApiError as error:
                 self._log.failed(error)
-                pause = RETRY
+                pause = self._times.retry
             await asyncio.sleep(pause)
 
     async def step(self) -> None:
@@ -170,7 +167,7 @@ class Publisher:
             },
             "spec": {
                 "holderIdentity": self._identity,
-                "leaseDurationSeconds": int(DEAD_AFTER),
+                "leaseDurationSeconds": ceil(self._times.dead_after),
                 "renewTime": micro_time(time.time()),
             },
         }

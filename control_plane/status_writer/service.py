@@ -16,16 +16,12 @@ from scopeway.control_plane.status_writer.connected_clouds import (
     decode,
 )
 from scopeway.control_plane.status_writer.elector import Elector
-from scopeway.control_plane.status_writer.leader import ElectionTimes
 from scopeway.control_plane.status_writer.publication import Publisher
+from scopeway.control_plane.status_writer.times import StatusTimes
 from scopeway.control_plane.status_writer.writer import Judge, StatusWriter
 
-LOOK: Final = 1.0
-"""Seconds between two looks of the leader at the Leases of replicas."""
 MAX_LEASES: Final = 64
 """Leases of replicas that are listed, dead ones included."""
-RETRY: Final = 5.0
-"""Seconds after a failure."""
 
 
 class StatusService:
@@ -41,7 +37,7 @@ class StatusService:
         clouds: Callable[[], ReplicaClouds],
         disconnected_after: float,
         count: Callable[[str, str], None] = lambda what, result: None,
-        times: ElectionTimes | None = None,
+        times: StatusTimes | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Do nothing yet: `run` does the work.
@@ -54,18 +50,19 @@ class StatusService:
             clouds: Returns the clouds that are connected here.
             disconnected_after: Seconds that an Envoy may be away.
             count: Is called with ("write" or "event") and its result.
-            times: Of the election.
+            times: The periods.
             clock: Seconds that never go back.
         """
         self._api = api
         self._leases = leases(namespace)
         self._config_maps = config_maps(namespace)
         self._clock = clock
-        self._replicas = Replicas()
+        self._times = times = times or StatusTimes()
+        self._replicas = Replicas(times.dead_after)
         self._log = FailureLog(f"the clouds of other replicas cannot be read in {namespace}")
         identity = f"{replica}-{secrets.token_hex(4)}"
-        self._elector = Elector(api, namespace, identity, times, clock=clock)
-        self._publisher = Publisher(api, namespace, identity, clouds, clock=clock)
+        self._elector = Elector(api, namespace, identity, times.election, clock=clock)
+        self._publisher = Publisher(api, namespace, identity, clouds, times=times, clock=clock)
         self.writer = StatusWriter(
             api,
             judge,
@@ -96,10 +93,10 @@ class StatusService:
     async def _lead(self) -> None:
         leads = False
         while True:
-            pause = LOOK
+            pause = self._times.look
             if self.is_leader != leads:
                 leads = not leads
-                self._replicas = Replicas()
+                self._replicas = Replicas(self._times.dead_after)
                 if leads:
                     self.writer.lead()
                 else:
@@ -110,7 +107,7 @@ class StatusService:
                     self._log.succeeded()
                 except ApiError as error:
                     self._log.failed(error)
-                    pause = RETRY
+                    pause = self._times.retry
             await asyncio.sleep(pause)
 
     async def _look(self) -> None:

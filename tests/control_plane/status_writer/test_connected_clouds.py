@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scopeway.control_plane.status_writer.connected_clouds import (
-    DEAD_AFTER,
     DIGEST,
     MAX_CLOUDS,
     MAX_REPLICAS,
@@ -20,6 +19,9 @@ from scopeway.control_plane.status_writer.connected_clouds import (
     digest,
     encode,
 )
+from scopeway.control_plane.status_writer.times import StatusTimes
+
+DEAD_AFTER = StatusTimes().dead_after
 
 
 def lease(name: str, version: int, told: str = "x") -> dict[str, Any]:
@@ -72,7 +74,7 @@ def test_the_digest_follows_the_clouds() -> None:
 
 
 def test_clouds_of_all_replicas_count() -> None:
-    replicas = Replicas()
+    replicas = Replicas(DEAD_AFTER)
     assert replicas.observe([lease("a", 1), lease("b", 2)], 0) == []
     assert set(replicas.to_read()) == {f"{PREFIX}a", f"{PREFIX}b"}
     replicas.read(f"{PREFIX}a", "x", clouds_of(["one"], []))
@@ -83,7 +85,7 @@ def test_clouds_of_all_replicas_count() -> None:
 
 
 def test_a_replica_is_read_again_only_if_it_tells_other_clouds() -> None:
-    replicas = Replicas()
+    replicas = Replicas(DEAD_AFTER)
     replicas.observe([lease("a", 1)], 0)
     replicas.read(f"{PREFIX}a", "x", ReplicaClouds())
     replicas.observe([lease("a", 2)], 10)
@@ -94,7 +96,7 @@ def test_a_replica_is_read_again_only_if_it_tells_other_clouds() -> None:
 
 
 def test_a_replica_that_does_not_renew_its_lease_is_dead() -> None:
-    replicas = Replicas()
+    replicas = Replicas(DEAD_AFTER)
     replicas.observe([lease("a", 1), lease("b", 1)], 0)
     for name in ("a", "b"):
         replicas.read(f"{PREFIX}{name}", "x", clouds_of([name], []))
@@ -105,7 +107,7 @@ def test_a_replica_that_does_not_renew_its_lease_is_dead() -> None:
 
 
 def test_a_replica_whose_lease_goes_is_forgotten() -> None:
-    replicas = Replicas()
+    replicas = Replicas(DEAD_AFTER)
     replicas.observe([lease("a", 1)], 0)
     replicas.read(f"{PREFIX}a", "x", clouds_of(["one"], []))
     replicas.observe([], 2)
@@ -114,7 +116,7 @@ def test_a_replica_whose_lease_goes_is_forgotten() -> None:
 
 
 def test_leases_of_others_are_none_of_replicas() -> None:
-    replicas = Replicas()
+    replicas = Replicas(DEAD_AFTER)
     other = {"metadata": {"name": "scopeway-status", "resourceVersion": "1"}}
 
     assert replicas.observe([other], 0) == []
@@ -123,7 +125,7 @@ def test_leases_of_others_are_none_of_replicas() -> None:
 
 
 def test_replicas_that_are_read_are_limited() -> None:
-    replicas = Replicas()
+    replicas = Replicas(DEAD_AFTER)
     replicas.observe([lease(str(each), 1) for each in range(MAX_REPLICAS + 5)], 0)
 
     assert len(replicas.to_read()) == MAX_REPLICAS

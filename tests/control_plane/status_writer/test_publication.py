@@ -8,12 +8,15 @@ import pytest
 from fake_api_server import FakeApi
 from scopeway.control_plane.kubernetes_api.errors import ApiError
 from scopeway.control_plane.status_writer.connected_clouds import (
-    RENEW,
     ReplicaClouds,
     Replicas,
     decode,
 )
-from scopeway.control_plane.status_writer.publication import KEEP, REST, Publication, Publisher
+from scopeway.control_plane.status_writer.publication import Publication, Publisher
+from scopeway.control_plane.status_writer.times import StatusTimes
+
+TIMES = StatusTimes()
+KEEP, REST, RENEW = TIMES.keep, TIMES.rest, TIMES.renew
 
 
 def clouds(keys: Iterable[int], too_large: Iterable[int] = ()) -> ReplicaClouds:
@@ -21,7 +24,7 @@ def clouds(keys: Iterable[int], too_large: Iterable[int] = ()) -> ReplicaClouds:
 
 
 def test_the_first_clouds_are_published_at_once_even_if_there_are_none() -> None:
-    publication = Publication()
+    publication = Publication(TIMES)
 
     assert publication.due(clouds([]), 0) == clouds([])
     publication.written(clouds([]), 0)
@@ -29,7 +32,7 @@ def test_the_first_clouds_are_published_at_once_even_if_there_are_none() -> None
 
 
 def test_changes_are_gathered_for_some_seconds() -> None:
-    publication = Publication()
+    publication = Publication(TIMES)
     publication.written(clouds([]), 0)
 
     assert publication.due(clouds([1]), REST - 0.1) is None
@@ -37,7 +40,7 @@ def test_changes_are_gathered_for_some_seconds() -> None:
 
 
 def test_an_envoy_that_reconnects_is_no_change() -> None:
-    publication = Publication()
+    publication = Publication(TIMES)
     publication.due(clouds([1, 2], [2]), 0)
     publication.written(clouds([1, 2], [2]), 0)
 
@@ -47,7 +50,7 @@ def test_an_envoy_that_reconnects_is_no_change() -> None:
 
 
 def test_an_envoy_that_stays_away_is_taken_out() -> None:
-    publication = Publication()
+    publication = Publication(TIMES)
     publication.due(clouds([1, 2]), 0)
     publication.written(clouds([1, 2]), 0)
     publication.due(clouds([2]), 20)
@@ -63,7 +66,7 @@ class Replica:
         self.now = 0.0
         self.clouds = clouds([1])
         self.publisher = Publisher(
-            self.api, "here", "replica-1", lambda: self.clouds, clock=lambda: self.now
+            self.api, "here", "replica-1", lambda: self.clouds, times=TIMES, clock=lambda: self.now
         )
 
     def step(self, after: float) -> list[str]:
@@ -91,7 +94,7 @@ def test_an_idle_replica_writes_nothing_but_its_lease() -> None:
 
 
 def test_the_lease_tells_the_leader_that_the_clouds_are_others() -> None:
-    replica, leader = Replica(), Replicas()
+    replica, leader = Replica(), Replicas(TIMES.dead_after)
     replica.step(0)
     leader.observe(replica.leases(), 0)
     for name, told in leader.to_read().items():

@@ -1,0 +1,382 @@
+"""Status of real objects at a real API server, written by real control planes."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+import quick_status
+from harness.fleet import at, manifest
+from harness.kubernetes import ApiServer
+from harness.kubernetes_stack import KubernetesStack
+from harness.process import until
+from harness.stack import ServeProcess
+from scopeway.control_plane.clouds.document import to_document
+from scopeway.control_plane.translator.node_setup import PROTOCOL
+from scopeway.xds.encoding.protobuf import field_bytes, field_string
+from scopeway.xds.type_urls import CLUSTER
+from xds_client import METHOD
+from xds_model import write_request
+
+NAMESPACE = "scopeway-system"
+GRACE = 3
+"""Seconds of --disconnected-after."""
+ENDPOINT = {"endpoints": [at(9292)]}
+Document = dict[str, Any]
+
+
+class Replicas:
+    """Control planes of one API server, whose periods are short."""
+
+    def __init__(self, stack: KubernetesStack) -> None:
+        self.stack = stack
+        self.api: ApiServer = stack.api
+        self._streams = ExitStack()
+        self.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+
+    def start(self, name: str, *options: object, grace: int = GRACE) -> ServeProcess:
+        serve = self.stack.serve(
+            *("--status-namespace", NAMESPACE, "--replica", name),
+            *("--disconnected-after", grace, "--drain-seconds", 1),
+            *options,
+            start=False,
+        )
+        serve.command[1:3] = [str(Path(quick_status.__file__))]
+        return serve.start()
+
+    def connect(self, cloud: str, serve: ServeProcess) -> Callable[[], None]:
+        """Open a stream of a cloud's Envoy; return what closes it."""
+        stream = Stream(cloud, serve.xds_port)
+        self._streams.callback(stream.close)
+        return stream.close
+
+    def put(self, name: str, **spec: Any) -> None:
+        self.stack.put(manifest(name, **spec))
+
+    def get(self, name: str, kind: str = "edgecloud") -> Document:
+        found: Document = self.api.get(kind, name)
+        return found
+
+    def condition(self, name: str, condition: str, kind: str = "edgecloud") -> str:
+        """Return "status reason" of a condition; "" if there is none."""
+        found = self.get(name, kind).get("status", {}).get("conditions", [])
+        return next(
+            (f"{each['status']} {each['reason']}" for each in found if each["type"] == condition),
+            "",
+        )
+
+    def wait(self, name: str, condition: str, expected: str, kind: str = "edgecloud") -> None:
+        until(
+            lambda: self.condition(name, condition, kind) == expected,
+            f"{condition} of {kind} {name} is {expected}, not "
+            f"{self.condition(name, condition, kind)}",
+            log=self.stack.logs,
+        )
+
+    def leader(self) -> str:
+        """Return the identity of the leader; "" if there is none."""
+        found = self.api.kubectl(
+            *("-n", NAMESPACE, "get", "lease", "scopeway-status", "-o", "json"), check=False
+        )
+        return "" if found.returncode else json.loads(found.stdout)["spec"]["holderIdentity"]
+
+    def objects(self, kind: str = "configmap") -> list[Document]:
+        """Return what replicas have published."""
+        selector = "app.kubernetes.io/component=replica"
+        found: list[Document] = self.api.get("-n", NAMESPACE, kind, "-l", selector)["items"]
+        return found
+
+    def versions(self) -> dict[str, str]:
+        """Return the resource versions of all of our objects."""
+        found = self.api.get("edgeclouds,cordons,servicetypes")["items"]
+        return {
+            f"{each['kind']}/{each['metadata']['name']}": each["metadata"]["resourceVersion"]
+            for each in found
+        }
+
+    def writes(self) -> dict[str, float]:
+        """Return how many writes of each resource the API server has served."""
+        counts: dict[str, float] = {}
+        for line in self.api.kubectl("get", "--raw", "/metrics").stdout.splitlines():
+            if line.startswith("apiserver_request_total{") and any(
+                f'verb="{verb}"' in line for verb in ("POST", "PUT", "PATCH", "APPLY", "DELETE")
+            ):
+                resource = line.partition('resource="')[2].partition('"')[0]
+                counts[resource] = counts.get(resource, 0) + float(line.rpartition(" ")[2])
+        return counts
+
+    def events(self, name: str) -> list[Document]:
+        found = self.api.get("-n", "default", "events.events.k8s.io")["items"]
+        return [each for each in found if each["regarding"]["name"] == name]
+
+    def end(self) -> None:
+        self._streams.close()
+        for serve in self.stack.serves:
+            serve.kill()
+        self.stack.serves.clear()
+
+
+class Stream:
+    """A delta stream, as the Envoy of a cloud opens it."""
+
+    def __init__(self, cloud: str, port: int) -> None:
+        self._closed = threading.Event()
+        self._channel = grpc.insecure_channel(
+            f"127.0.0.1:{port}", options=[("grpc.enable_http_proxy", 0)]
+        )
+        protocol = field_string(1, "scopeway.protocol") + field_bytes(2, field_string(3, PROTOCOL))
+        metadata = field_bytes(3, field_bytes(1, protocol))
+        node = field_string(1, f"{cloud}/envoy") + field_string(2, cloud) + metadata
+        request = write_request(CLUSTER, node=node, subscribe=["nothing@nowhere"])
+        self._call = self._channel.stream_stream(METHOD)(self._requests(request))
+        next(self._call)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._channel.close()
+
+    def _requests(self, request: bytes) -> Iterator[bytes]:
+        yield request
+        self._closed.wait()
+
+
+@pytest.fixture
+def replicas(stack: KubernetesStack) -> Iterator[Replicas]:
+    made = Replicas(stack)
+    yield made
+    made.end()
+    for kind in ("lease", "configmap"):
+        made.api.kubectl("-n", NAMESPACE, "delete", kind, "--all")
+    made.api.kubectl("delete", "edgeclouds,cordons,servicetypes", "--all")
+
+
+def test_a_cloud_is_accepted_and_people_can_wait_for_it(replicas: Replicas) -> None:
+    replicas.start("one")
+    replicas.put("cloud-1", front=at(8080), services={"image": ENDPOINT})
+
+    replicas.api.kubectl("wait", "--for=condition=Accepted", "edgecloud/cloud-1", "--timeout=30s")
+    assert replicas.condition("cloud-1", "ResolvedRefs") == "True ResolvedRefs"
+    replicas.wait("cloud-1", "EnvoyConnected", "False NotConnected")
+
+
+def test_cordons_and_service_types_are_accepted(replicas: Replicas) -> None:
+    replicas.start("one")
+    replicas.api.apply(
+        {
+            "apiVersion": "scopeway.io/v1alpha1",
+            "kind": "Cordon",
+            "metadata": {"name": "cloud-1"},
+            "spec": {"reason": "moving"},
+        },
+        {
+            "apiVersion": "scopeway.io/v1alpha1",
+            "kind": "ServiceType",
+            "metadata": {"name": "sensor"},
+            "spec": {"aliases": ["eye"]},
+        },
+        {
+            "apiVersion": "scopeway.io/v1alpha1",
+            "kind": "ServiceType",
+            "metadata": {"name": "zoom"},
+            "spec": {"aliases": ["eye"]},
+        },
+    )
+
+    replicas.wait("cloud-1", "Accepted", "True Accepted", "cordon")
+    replicas.wait("sensor", "Accepted", "True Accepted", "servicetype")
+    replicas.wait("zoom", "Accepted", "False Conflicted", "servicetype")
+
+
+def test_a_refused_cloud_says_why_in_its_status_and_in_an_event(replicas: Replicas) -> None:
+    replicas.start("one")
+    replicas.put("cloud-1", front=at(8080))
+    replicas.wait("cloud-1", "Accepted", "True Accepted")
+    bad = to_document(manifest("cloud-1", front=at(8080)))
+    bad["spec"]["frond"] = {}
+    replicas.api.apply(bad)
+    replicas.wait("cloud-1", "Accepted", "False Invalid")
+
+    found = replicas.get("cloud-1")
+    (accepted,) = (each for each in found["status"]["conditions"] if each["type"] == "Accepted")
+    assert "frond" in accepted["message"]
+    assert accepted["observedGeneration"] == found["metadata"]["generation"] == 2
+    until(lambda: replicas.events("cloud-1"), "there is an event")
+    (event,) = replicas.events("cloud-1")
+    assert event["reason"] == "Invalid"
+    assert event["note"] == accepted["message"]
+    described = replicas.api.kubectl("describe", "edgecloud", "cloud-1").stdout
+    assert "Warning" in described
+    replicas.end()
+    replicas.start("two")
+    until(lambda: replicas.leader().startswith("two"), "the second replica leads")
+    replicas.put("cloud-2", front=at(8080))
+    replicas.wait("cloud-2", "Accepted", "True Accepted")
+    assert len(replicas.events("cloud-1")) == 1
+
+
+def test_service_types_that_are_declared_later_resolve(replicas: Replicas) -> None:
+    replicas.start("one")
+    replicas.put("cloud-1", services={"sensor": ENDPOINT})
+    replicas.wait("cloud-1", "ResolvedRefs", "False UndeclaredServiceTypes")
+    assert replicas.condition("cloud-1", "Accepted") == "True Accepted"
+    replicas.wait("cloud-1", "EnvoyConnected", "False NoListeners")
+    replicas.api.apply(
+        {
+            "apiVersion": "scopeway.io/v1alpha1",
+            "kind": "ServiceType",
+            "metadata": {"name": "sensor"},
+        }
+    )
+
+    replicas.wait("cloud-1", "ResolvedRefs", "True ResolvedRefs")
+
+
+def test_an_envoy_counts_at_either_replica_and_may_be_away_for_a_while(
+    replicas: Replicas,
+) -> None:
+    one, two = replicas.start("one"), replicas.start("two")
+    for name in ("cloud-1", "cloud-2"):
+        replicas.put(name, front=at(8080))
+    replicas.connect("cloud-1", one)
+    close = replicas.connect("cloud-2", two)
+    replicas.wait("cloud-1", "EnvoyConnected", "True Connected")
+    replicas.wait("cloud-2", "EnvoyConnected", "True Connected")
+    before = replicas.versions()
+    close()
+    close = replicas.connect("cloud-2", one)  # moves
+    until(
+        lambda: replicas.writes() and len(replicas.objects()) == 2, "both replicas have published"
+    )
+    close()
+
+    replicas.wait("cloud-2", "EnvoyConnected", "False NotConnected")
+    after = replicas.versions()
+    assert after["EdgeCloud/cloud-1"] == before["EdgeCloud/cloud-1"]
+
+
+def test_the_other_replica_follows_a_leader_that_was_killed(replicas: Replicas) -> None:
+    one = replicas.start("one")
+    until(lambda: replicas.leader().startswith("one"), "the first replica leads")
+    two = replicas.start("two")
+    replicas.put("cloud-1", front=at(8080))
+    replicas.connect("cloud-1", two)
+    replicas.wait("cloud-1", "EnvoyConnected", "True Connected")
+    before = replicas.versions()
+    one.kill()
+    until(lambda: replicas.leader().startswith("two"), "the second replica leads")
+    replicas.put("cloud-2", front=at(8080))
+    replicas.wait("cloud-2", "Accepted", "True Accepted")
+
+    assert two.metrics()["scopeway_status_leader"] == 1
+    assert replicas.versions()["EdgeCloud/cloud-1"] == before["EdgeCloud/cloud-1"]
+    until(lambda: len(replicas.objects()) == 1, "the objects of the dead replica are gone")
+    until(lambda: len(replicas.objects("lease")) == 1, "its lease, too")
+    assert replicas.objects()[0]["metadata"]["name"].startswith("scopeway-replica-two-")
+
+
+def test_a_leader_that_ends_gives_up_the_lead_and_leaves_no_objects(replicas: Replicas) -> None:
+    one = replicas.start("one")
+    until(lambda: len(replicas.objects()) == 1, "it has published")
+    until(lambda: replicas.leader().startswith("one"), "it leads")
+    one.stop()
+
+    assert replicas.leader() == ""
+    assert replicas.objects() == []
+    assert replicas.objects("lease") == []
+
+
+def test_a_rolling_restart_writes_no_status(replicas: Replicas) -> None:
+    one, two = replicas.start("one", grace=60), replicas.start("two", grace=60)
+    replicas.api.apply(
+        *(to_document(manifest(f"cloud-{each}", front=at(8080))) for each in range(20))
+    )
+    streams = [replicas.connect(f"cloud-{each}", (one, two)[each % 2]) for each in range(20)]
+    replicas.api.kubectl(
+        "wait", "--for=condition=EnvoyConnected", "edgeclouds", "--all", "--timeout=30s"
+    )
+    before = replicas.versions()
+    for serve, other in ((one, two), (two, one)):
+        serve.stop()
+        for each in range(20):  # what Envoys do when their stream ends
+            streams[each]()
+            streams[each] = replicas.connect(f"cloud-{each}", other)
+        serve.start()
+    until(replicas.leader, "somebody leads")
+    replicas.put("cloud-new", front=at(8080))
+    replicas.wait("cloud-new", "Accepted", "True Accepted")
+
+    after = replicas.versions()
+    del after["EdgeCloud/cloud-new"]
+    assert after == before
+
+
+def test_nothing_but_leases_is_written_while_nothing_happens(replicas: Replicas) -> None:
+    one, two = replicas.start("one"), replicas.start("two")
+    replicas.put("cloud-1", front=at(8080))
+    replicas.put("cloud-2", front=at(8080))
+    replicas.connect("cloud-1", one)
+    replicas.wait("cloud-1", "EnvoyConnected", "True Connected")
+    replicas.wait("cloud-2", "EnvoyConnected", "False NotConnected")
+
+    def renewed() -> set[str]:
+        leases = replicas.objects("lease")
+        return {each["spec"]["renewTime"] for each in leases}
+
+    before, versions, times = replicas.writes(), replicas.versions(), renewed()
+    until(lambda: not renewed() & times, "both replicas have renewed their leases")
+    times = renewed()
+    until(lambda: not renewed() & times, "both have renewed them again")
+
+    after = replicas.writes()
+    assert {each for each, count in after.items() if count != before.get(each)} == {"leases"}
+    assert replicas.versions() == versions
+    assert two.metrics()["scopeway_status_writes_total{failed}"] == 0
+
+
+def test_without_the_right_to_write_status_everything_else_goes_on(replicas: Replicas) -> None:
+    reader = replicas.api.kubeconfig_of("reader", group="readers")
+    replicas.api.apply(
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": "readers"},
+            "rules": [
+                {
+                    "apiGroups": ["scopeway.io"],
+                    "resources": ["*"],
+                    "verbs": ["get", "list", "watch"],
+                },
+                {
+                    "apiGroups": ["coordination.k8s.io", ""],
+                    "resources": ["leases", "configmaps"],
+                    "verbs": ["*"],
+                },
+            ],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "readers"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": "readers",
+            },
+            "subjects": [{"kind": "Group", "name": "readers"}],
+        },
+    )
+    serve = replicas.start("one", "--registry", f"kubernetes:{reader}")
+    until(lambda: replicas.leader().startswith("one"), "it leads")
+    replicas.put("cloud-1", front=at(8080))
+    replicas.put("cloud-2", front=at(8080))
+    until(lambda: serve.status()["clouds"] == 2, "it serves the clouds")
+    until(lambda: "status cannot be written" in serve.log_file.read_text(), "it says so")
+
+    assert serve.log_file.read_text().count("status cannot be written") == 1
+    assert "edgeclouds/status" in serve.log_file.read_text()
+    assert replicas.condition("cloud-1", "Accepted") == ""
