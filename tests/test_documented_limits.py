@@ -45,6 +45,9 @@ from scopeway.control_plane.serving import cluster_lookup, debounce, site_lookup
 from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.node_auth import MAX_PATH
 from scopeway.control_plane.serving.policy_index import REST
+from scopeway.control_plane.status_writer import conditions, connected_clouds, leader
+from scopeway.control_plane.status_writer import writer as status_writer
+from scopeway.control_plane.status_writer.times import StatusTimes
 from scopeway.control_plane.translator import (
     cluster_templates,
     collector_sockets,
@@ -426,6 +429,34 @@ EXPECTED: dict[str, list[float]] = {
     "levels of nesting in it": [MAX_DEPTH],
     "lines of it that begin with `%`": [MAX_DIRECTIVES],
     "characters of a number in it": [MAX_NUMBER],
+    "writes of status to Kubernetes at once; a second": [
+        status_writer.WORKERS,
+        status_writer.WRITES_PER_SECOND,
+        status_writer.WRITE_BURST,
+    ],
+    "seconds without writes of status after the API server has failed; after it has denied one": [
+        status_writer.LONGEST_PAUSE,
+        status_writer.FIRST_PAUSE,
+        status_writer.REFUSED_PAUSE,
+    ],
+    "Events about refused objects in Kubernetes": [
+        status_writer.EVENT_BURST,
+        status_writer.EVENTS_PER_SECOND,
+    ],
+    "characters of a message in a status; undeclared service types that it names": [
+        conditions.MAX_MESSAGE,
+        conditions.SHOWN_TYPES,
+    ],
+    "clouds that a replica publishes as connected; replicas that the leader reads": [
+        connected_clouds.MAX_CLOUDS,
+        8,
+        connected_clouds.MAX_REPLICAS,
+    ],
+    "seconds without a renewal after which a replica counts as dead; until another one leads": [
+        StatusTimes().dead_after,
+        StatusTimes().election.lease_duration,
+    ],
+    "seconds of another holder's Lease that a replica respects": [leader.MAX_FOREIGN_DURATION],
 }
 
 
