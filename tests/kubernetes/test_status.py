@@ -58,6 +58,21 @@ class Replicas:
     def put(self, name: str, **spec: Any) -> None:
         self.stack.put(manifest(name, **spec))
 
+    def put_bad(self, name: str) -> None:
+        """Register a cloud that only an API server without our admission policy accepts."""
+        bad = to_document(manifest(name, front=at(8080)))
+        bad["spec"]["frond"] = {}
+        binding = ("validatingadmissionpolicybinding", "edgeclouds.scopeway.io")
+        self.api.kubectl("delete", *binding)
+        try:
+            until(lambda: self._takes(bad), "the policy has no effect any more")
+        finally:
+            self.api.apply_ours()
+
+    def _takes(self, document: Document) -> bool:
+        arguments = ("apply", "--server-side", "-f", "-")
+        return not self.api.kubectl(*arguments, text=json.dumps(document), check=False).returncode
+
     def get(self, name: str, kind: str = "edgecloud") -> Document:
         found: Document = self.api.get(kind, name)
         return found
@@ -196,9 +211,7 @@ def test_a_refused_cloud_says_why_in_its_status_and_in_an_event(replicas: Replic
     replicas.start("one")
     replicas.put("cloud-1", front=at(8080))
     replicas.wait("cloud-1", "Accepted", "True Accepted")
-    bad = to_document(manifest("cloud-1", front=at(8080)))
-    bad["spec"]["frond"] = {}
-    replicas.api.apply(bad)
+    replicas.put_bad("cloud-1")
     replicas.wait("cloud-1", "Accepted", "False Invalid")
 
     found = replicas.get("cloud-1")
@@ -257,6 +270,16 @@ def test_an_envoy_counts_at_either_replica_and_may_be_away_for_a_while(
     replicas.wait("cloud-2", "EnvoyConnected", "False NotConnected")
     after = replicas.versions()
     assert after["EdgeCloud/cloud-1"] == before["EdgeCloud/cloud-1"]
+
+
+@pytest.mark.envoy
+def test_a_real_envoy_is_connected_until_it_has_been_away_for_a_while(replicas: Replicas) -> None:
+    replicas.start("one")
+    replicas.stack.site("cloud-1", services={"image": ENDPOINT})
+    replicas.wait("cloud-1", "EnvoyConnected", "True Connected")
+    replicas.stack.envoys.pop("cloud-1").kill()
+
+    replicas.wait("cloud-1", "EnvoyConnected", "False NotConnected")
 
 
 def test_the_other_replica_follows_a_leader_that_was_killed(replicas: Replicas) -> None:
