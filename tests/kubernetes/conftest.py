@@ -7,6 +7,7 @@ import pytest
 
 from harness.kubernetes import OURS, ApiServer
 from harness.kubernetes_stack import KubernetesStack
+from kustomizations import prepare
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,6 +22,13 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """An API server that stays up, with our resources; tests share it."""
     with ApiServer(tmp_path_factory.mktemp("kubernetes")) as started:
         yield started.apply_ours()
+
+
+@pytest.fixture(scope="session")
+def cluster(api_server: ApiServer) -> ApiServer:
+    """The shared API server, with all that the manifests under `deploy/` refer to."""
+    prepare(api_server)
+    return api_server
 
 
 @pytest.fixture

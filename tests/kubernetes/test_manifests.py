@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from harness.kubernetes import ApiServer, KubectlFailed
-from harness.operator_crds import operator_crds, spire_stub
-from kustomizations import DEPLOY, Document, build, compose, of_kind, pods, the
+from kustomizations import DEPLOY, Document, build, compose, dry_run, of_kind, pods, the
 
 Build = Callable[[Path], list[Document]]
 
@@ -70,39 +69,6 @@ KUSTOMIZATIONS: dict[str, Build] = {
     "site with cert-manager": of_site("cert-manager/site"),
     "site with SPIRE": of_site("spire/site"),
 }
-
-
-@pytest.fixture(scope="module")
-def cluster(api_server: ApiServer) -> ApiServer:
-    """The shared API server, with the CRDs of operators, and with all namespaces."""
-    api_server.kubectl("apply", "--server-side", "-f", operator_crds())
-    api_server.apply(spire_stub())
-    for crd in ("certificates.cert-manager.io", "clusterspiffeids.spire.spiffe.io"):
-        api_server.kubectl("wait", "--for=condition=Established", f"crd/{crd}")
-    documents = [
-        *build(DEPLOY / "control-plane"),
-        *build(DEPLOY / "site/registration"),
-        *build(DEPLOY / "overlays/quickstart/cloud-1"),
-        *build(DEPLOY / "overlays/quickstart/cloud-2"),
-    ]
-    api_server.apply(*of_kind(documents, "Namespace"), namespace("cert-manager"))
-    # a controller makes the default ones
-    api_server.apply(*of_kind(documents, "ServiceAccount"), *map(account, ["cloud-1", "cloud-2"]))
-    return api_server
-
-
-def namespace(name: str) -> Document:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-
-
-def account(in_namespace: str) -> Document:
-    metadata = {"name": "default", "namespace": in_namespace}
-    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
-
-
-def dry_run(cluster: ApiServer, *documents: Document) -> None:
-    text = "\n---\n".join(map(json.dumps, documents))
-    cluster.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", text=text)
 
 
 @contextmanager

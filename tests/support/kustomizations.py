@@ -1,5 +1,6 @@
 """The kustomizations under `deploy/`, built by kubectl; it asks no API server for that."""
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,9 +9,11 @@ from typing import Any, Final
 
 import yaml
 
-from harness.kubernetes import KUBECTL, REPOSITORY
+from harness.kubernetes import KUBECTL, REPOSITORY, ApiServer
+from harness.operator_crds import operator_crds, spire_stub
 
 DEPLOY: Final = REPOSITORY / "deploy"
+SITES: Final = ("overlays/quickstart/cloud-1", "overlays/quickstart/cloud-2")
 
 Document = dict[str, Any]
 
@@ -86,3 +89,31 @@ def pods(documents: Sequence[Document]) -> Iterator[Document]:
 def _from(folder: Path, below: str) -> str:
     """Return how a kustomization in a folder names another; kubectl refuses absolute paths."""
     return below if (folder / below).exists() else os.path.relpath(DEPLOY / below, folder)
+
+
+def dry_run(api: ApiServer, *documents: Document) -> None:
+    """Let the API server judge documents as it would on an apply, without storing them."""
+    text = "\n---\n".join(map(json.dumps, documents))
+    api.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", text=text)
+
+
+def prepare(api: ApiServer) -> None:
+    """Give an API server what our manifests refer to: others' CRDs, namespaces, accounts."""
+    api.kubectl("apply", "--server-side", "-f", operator_crds())
+    api.apply(spire_stub())
+    for crd in ("certificates.cert-manager.io", "clusterspiffeids.spire.spiffe.io"):
+        api.kubectl("wait", "--for=condition=Established", f"crd/{crd}")
+    documents = [
+        document
+        for folder in ("control-plane", "site/registration", *SITES)
+        for document in build(DEPLOY / folder)
+    ]
+    api.apply(*of_kind(documents, "Namespace"), _named("Namespace", "cert-manager"))
+    # a controller makes the default ones
+    defaults = (_named("ServiceAccount", "default", cloud) for cloud in ("cloud-1", "cloud-2"))
+    api.apply(*of_kind(documents, "ServiceAccount"), *defaults)
+
+
+def _named(kind: str, name: str, namespace: str | None = None) -> Document:
+    within = {} if namespace is None else {"namespace": namespace}
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, **within}}
