@@ -264,7 +264,7 @@ def decoded(secret: Document) -> dict[str, bytes]:
 def _place(pod: Pod, volume: str) -> Path:
     """Return the folder of a volume, which is where the pod's containers mount it."""
     (path,) = {
-        mount["mountPath"]
+        str(mount["mountPath"])
         for container in containers(pod.spec)
         for mount in container.get("volumeMounts", ())
         if mount["name"] == volume
