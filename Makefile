@@ -16,6 +16,9 @@ THIS = --no-deps --no-build-isolation --editable .
 COMPILE = .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
 	--generate-hashes --no-emit-index-url --no-emit-package scopeway-xds --custom-compile-command 'make pins'
 
+# requirements of requirements, for what a control plane never does: pbr builds packages, rich colours source and Markdown
+NOT_IN_IMAGE = $(addprefix --no-emit-package ,setuptools pygments markdown-it-py mdurl)
+
 .DEFAULT_GOAL = help
 .PHONY: help setup fmt check crds reference test test-envoy test-openstack test-kubernetes test-pythons dist bench bench-scale fuzz demo up down \
 	demo-openstack openstack-up openstack-down pins sbom clean
@@ -102,7 +105,9 @@ pins: .venv-tools/ready  ## pin every dependency anew, with hashes, as pyproject
 	$(COMPILE) $(PINS)/openstack.in $(PINS)/openstack-full.in pyproject.toml --extra openstack \
 		-c deploy/openstack/constraints.txt -o $(PINS)/openstack-full.txt && \
 	$(COMPILE) $(PINS)/envoy-oldest.in -o $(PINS)/envoy-oldest.txt && \
-	$(COMPILE) $(PINS)/kubernetes.in -o $(PINS)/kubernetes.txt
+	$(COMPILE) $(PINS)/kubernetes.in -o $(PINS)/kubernetes.txt && \
+	$(COMPILE) pyproject.toml --extra kubernetes -c $(PINS)/dev.txt $(NOT_IN_IMAGE) -o $(PINS)/serve.txt && \
+	$(COMPILE) $(PINS)/image.in -o $(PINS)/image.txt
 
 sbom: .venv/ready .venv-tools/ready  ## what is installed in .venv, as CycloneDX in build/sbom.json
 	mkdir -p build
