@@ -20,8 +20,8 @@ COMPILE = .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.
 NOT_IN_IMAGE = $(addprefix --no-emit-package ,setuptools pygments markdown-it-py mdurl)
 
 .DEFAULT_GOAL = help
-.PHONY: help setup fmt check crds reference test test-envoy test-openstack test-kubernetes test-pythons dist bench bench-scale fuzz demo up down \
-	demo-openstack openstack-up openstack-down pins sbom clean
+.PHONY: help setup fmt check crds reference test test-envoy test-openstack test-kubernetes test-image test-pythons dist image bench \
+	bench-scale fuzz demo up down demo-openstack openstack-up openstack-down pins sbom clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' Makefile | expand -t 16
@@ -63,6 +63,9 @@ test-pythons:  ## the unit tests of xds, scope and clouds, with every supported 
 
 dist: .venv/ready .venv-dist/ready  ## build both distributions in dist/, and try them in empty environments
 	.ci/distributions
+
+image: .venv-dist/ready  ## build the image of the control plane, with podman, docker or buildah (docs/image.md)
+	deploy/image/build
 
 fuzz: .venv/ready .venv-tools/atheris  ## FUZZERS (all) led by coverage, for FUZZ_SECONDS (300) each
 	for reader in $(FUZZERS); do \
