@@ -58,6 +58,10 @@ test-kubernetes: .venv/ready .venv-kubernetes/ready  ## the tests with a real Ku
 	tests/support/kubernetes_programs/build_programs && tests/support/kubernetes_programs/fetch_crds
 	$(BIN)/pytest -m kubernetes tests/kubernetes
 
+test-image: .venv/ready .venv-dist/ready  ## build the image twice, and run it: needs root on Debian
+	tests/support/debian_base/make_base >/dev/null
+	$(BIN)/pytest -m image -v -s --durations=0 --durations-min=0.5 tests/image
+
 test-pythons:  ## the unit tests of xds, scope and clouds, with every supported Python that is found
 	.ci/pythons
 
