@@ -3,13 +3,18 @@
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from scopeway.control_plane.cli.options import admin_option, format_option, registry_option
+from scopeway.control_plane.cli.options import (
+    admin_option,
+    force_option,
+    format_option,
+    registry_option,
+)
 from scopeway.control_plane.cli.output import add_row, console, say, table
 from scopeway.control_plane.cli.registry_access import (
     entries_of,
@@ -29,7 +34,8 @@ if TYPE_CHECKING:
 def cloud() -> None:
     """Register, show and delete clouds.
 
-    These commands write to etcd. To change a folder of manifests, edit its files.
+    These commands write to etcd, or Kubernetes objects. To change a folder of manifests, edit its
+    files.
     """
 
 
@@ -39,22 +45,26 @@ def cloud() -> None:
     "--ttl",
     type=click.IntRange(min=1),
     metavar="SECONDS",
-    help="Remove the entry unless it is put again within this time (an etcd lease).",
+    help="Remove the entry unless it is put again within this time (an etcd lease). Not with "
+    "kubernetes:.",
 )
+@force_option
 @click.argument("files", nargs=-1, required=True, type=click.File("rb"))
-def put(registry: str, ttl: int | None, files: Sequence[BinaryIO]) -> None:
+def put(registry: str, ttl: int | None, force: bool, files: Sequence[BinaryIO]) -> None:
     """Register the clouds of manifest FILES; "-" is standard input.
 
     Every document is checked before the first is written, also for service types that are neither
-    built in nor declared in the registry.
+    built in nor declared in the registry. The API server of kubernetes: checks all of them, too.
     """
     clouds = _read(files)
 
     async def work() -> None:
         async with open_for_writing(registry) as store:
             await _check_service_types(store, clouds)
+            if refusals := await store.refusals(list(clouds.values()), force=force):
+                raise nothing_written(refusals)
             for value in clouds.values():
-                await store.put(value, lease_ttl=ttl)
+                await store.put(value, lease_ttl=ttl, force=force)
                 click.echo(f"{value.name} registered")
 
     asyncio.run(work())
@@ -140,6 +150,7 @@ def cordon(registry: str, reason: str, name: str) -> None:
     """
     from scopeway.control_plane.clouds.cordon import Cordon, cordon_document, parse_cordon
     from scopeway.control_plane.clouds.invalid import InvalidCloud
+    from scopeway.control_plane.registry import RegistryUnavailable
 
     mark = Cordon(name=name, reason=reason)
     try:
@@ -156,7 +167,8 @@ def cordon(registry: str, reason: str, name: str) -> None:
     async def work() -> bool:
         async with open_for_writing(registry) as store:
             await store.cordon(mark)
-            with suppress(InvalidCloud):  # it is registered, though not well
+            # it is registered, though not well; or the user may not read it
+            with suppress(InvalidCloud, RegistryUnavailable):
                 return await store.get(name) is not None
             return True
 
@@ -197,14 +209,27 @@ def release(admins: tuple[str, ...], every: bool, names: tuple[str, ...]) -> Non
     lost, so name all of them with --admin; `scopeway status` shows what each holds. Exit status 1
     if none of them holds one of the names.
     """
-    from scopeway.control_plane.cli.admin_client import command
-
     if every == bool(names):
         raise click.UsageError("name clouds, or pass --all")
-    wanted: dict[str, Any] = {"all": True} if every else {"clouds": list(names)}
+    release_clouds({each: each for each in admins}, names)
+
+
+def release_clouds(admins: Mapping[str, str], names: Sequence[str]) -> None:
+    """Tell control planes to release clouds.
+
+    Args:
+        admins: The URL of each admin address, by its name for people.
+        names: The clouds; empty: all that are held.
+
+    Raises:
+        ControlPlaneError: none of them holds one of the names, or one does not answer.
+    """
+    from scopeway.control_plane.cli.admin_client import command
+
+    wanted: dict[str, Any] = {"clouds": list(names)} if names else {"all": True}
     released: set[str] = set()
-    for admin in admins:
-        answer = command(admin, "/release", wanted)
+    for admin, url in admins.items():
+        answer = command(url, "/release", wanted)
         released.update(answer["released"])
         for name in answer["released"]:
             click.echo(f"{name} released by {admin}")

@@ -209,6 +209,13 @@ admin_option: Decorator = click.option(
     help="The admin address of a control plane; may be given again for each replica.",
 )
 
+force_option: Decorator = click.option(
+    "--force",
+    is_flag=True,
+    help="With kubernetes:, replace also the fields that other field managers own, such as kubectl "
+    "or Argo CD.",
+)
+
 format_option: Decorator = click.option(
     "--format",
     "output",

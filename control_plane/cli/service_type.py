@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from scopeway.control_plane.cli.options import (
+    force_option,
     format_option,
     optional_registry_option,
     registry_option,
@@ -71,8 +72,9 @@ def list_types(registry: str | None, output: str) -> None:
 
 @service_type.command()
 @registry_option
+@force_option
 @click.argument("files", nargs=-1, required=True, type=click.File("rb"))
-def put(registry: str, files: Sequence[BinaryIO]) -> None:
+def put(registry: str, force: bool, files: Sequence[BinaryIO]) -> None:
     """Declare the service types of FILES; "-" is standard input.
 
     Every document is checked before the first is written: alone, and for words that another type
@@ -83,8 +85,10 @@ def put(registry: str, files: Sequence[BinaryIO]) -> None:
     async def work() -> None:
         async with open_for_writing(registry) as store:
             _check_conflicts(types, (await store.service_types()).values())
+            if refusals := await store.refusals(list(types.values()), force=force):
+                raise nothing_written(refusals)
             for value in types.values():
-                await store.put_service_type(value)
+                await store.put_service_type(value, force=force)
                 click.echo(f"{value.name} declared")
 
     asyncio.run(work())

@@ -99,15 +99,18 @@ def _read(text: bytes, place: str, key: str | None, max_bytes: int) -> Entry:
     return entry
 
 
+def to_plain(entry: Declared) -> dict[str, Any]:
+    """Return the document of an entry, of the plain types of JSON."""
+    if isinstance(entry, Cordon):
+        return cordon_document(entry)
+    if isinstance(entry, ServiceType):
+        return service_type_document(entry)
+    return to_document(entry)
+
+
 def to_json(entry: Declared) -> bytes:
     """Return the document of an entry in one line."""
-    if isinstance(entry, Cordon):
-        document = cordon_document(entry)
-    elif isinstance(entry, ServiceType):
-        document = service_type_document(entry)
-    else:
-        document = to_document(entry)
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(to_plain(entry), separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _decode(text: bytes, max_bytes: int) -> Any:

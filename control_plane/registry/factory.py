@@ -5,8 +5,12 @@ takes 100 ms. So does the client library of Kubernetes, an extra.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scopeway.control_plane.registry.interface import Registry, RegistryUnavailable, Store
+
+if TYPE_CHECKING:
+    from scopeway.control_plane.kubernetes_api.url import KubernetesUrl
 
 PATIENCE = 5.0
 """Seconds to wait for the registry at the start, if no saved clouds could be served instead."""
@@ -33,14 +37,9 @@ def open_registry(url: str, *, patience: float = PATIENCE) -> Registry:
 
         return EtcdRegistry(parse_etcd_url(url), patience=patience)
     if url.startswith("kubernetes:"):
-        from scopeway.control_plane.kubernetes_api.errors import ApiError
-        from scopeway.control_plane.kubernetes_api.url import parse_kubernetes_url
         from scopeway.control_plane.registry.kubernetes.registry import KubernetesRegistry
 
-        try:
-            return KubernetesRegistry(parse_kubernetes_url(url), patience=patience)
-        except ApiError as error:
-            raise RegistryUnavailable(str(error)) from None
+        return KubernetesRegistry(_kubernetes_url(url), patience=patience)
     scheme = url.partition(":")[0]  # not the whole URL: it may contain a password
     raise RegistryUnavailable(
         f"unsupported registry {scheme!r}; use dir:<folder>, etcd://host[:port] or kubernetes:"
@@ -55,7 +54,21 @@ def open_store(url: str) -> Store:
     """
     if url.startswith("dir:"):
         raise RegistryUnavailable(f"{url} is changed by editing its files")
+    if url.startswith("kubernetes:"):
+        from scopeway.control_plane.registry.kubernetes.store import KubernetesStore
+
+        return KubernetesStore(_kubernetes_url(url))
     from scopeway.control_plane.registry.etcd.store import EtcdStore
     from scopeway.control_plane.registry.etcd.url import parse_etcd_url
 
     return EtcdStore(parse_etcd_url(url))
+
+
+def _kubernetes_url(url: str) -> "KubernetesUrl":
+    from scopeway.control_plane.kubernetes_api.errors import ApiError
+    from scopeway.control_plane.kubernetes_api.url import parse_kubernetes_url
+
+    try:
+        return parse_kubernetes_url(url)
+    except ApiError as error:
+        raise RegistryUnavailable(str(error)) from None

@@ -4,7 +4,7 @@ Knows neither etcd nor files. Invariant: the batches of one `watch`, folded in o
 are the contents of the registry.
 """
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -52,12 +52,21 @@ class Batch:
 class Store(Protocol):
     """A registry that can be written, for the command line."""
 
-    async def put(self, cloud: Cloud, *, lease_ttl: int | None = None) -> None:
+    async def refusals(self, values: Sequence[Declared], *, force: bool = False) -> Sequence[str]:
+        """Return why the registry would refuse to store values; nothing is written.
+
+        Args:
+            values: What is to be put.
+            force: As it will be passed to `put`.
+        """
+
+    async def put(self, cloud: Cloud, *, lease_ttl: int | None = None, force: bool = False) -> None:
         """Register a cloud, or replace it.
 
         Args:
             cloud: The new value.
             lease_ttl: Seconds after which the cloud is deleted unless it is put again; None: never.
+            force: Whether to replace what other writers own, in a registry that knows owners.
         """
 
     async def get(self, name: str) -> Cloud | None:
@@ -86,8 +95,8 @@ class Store(Protocol):
     async def uncordon(self, name: str) -> bool:
         """Remove a cordon; return whether there was one."""
 
-    async def put_service_type(self, service_type: ServiceType) -> None:
-        """Declare a service type, or replace its declaration."""
+    async def put_service_type(self, service_type: ServiceType, *, force: bool = False) -> None:
+        """Declare a service type, or replace its declaration; `force` as for `put`."""
 
     async def service_types(self) -> Mapping[Place, Entry]:
         """Return all declarations of service types."""

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from command_fixtures import scopeway, write
 from harness.kubernetes import OURS, ApiServer
 from harness.kubernetes_stack import KubernetesStack
 from kustomizations import prepare
+
+__all__ = ["scopeway", "write"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,7 +3,7 @@
 Each call of `Store` makes a connection of its own.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from aetcd import rpc
@@ -36,8 +36,12 @@ class EtcdStore:
         self._url = url
         self._folder = f"{url.prefix}/clouds/"
 
-    async def put(self, cloud: Cloud, *, lease_ttl: int | None = None) -> None:
-        """See `Store.put`."""
+    async def refusals(self, values: Sequence[Declared], *, force: bool = False) -> Sequence[str]:
+        """See `Store.refusals`: etcd stores every value."""
+        return ()
+
+    async def put(self, cloud: Cloud, *, lease_ttl: int | None = None, force: bool = False) -> None:
+        """See `Store.put`. etcd knows no owners, so `force` changes nothing."""
         async with self._session() as session:
             lease = 0
             if lease_ttl is not None:
@@ -86,7 +90,7 @@ class EtcdStore:
         """See `Store.uncordon`."""
         return await self._delete(self._key(f"{name}{CORDON_KEY}"))
 
-    async def put_service_type(self, service_type: ServiceType) -> None:
+    async def put_service_type(self, service_type: ServiceType, *, force: bool = False) -> None:
         """See `Store.put_service_type`."""
         await self._put(f"{SERVICE_TYPES_KEY}{service_type.name}", service_type)
 
