@@ -11,6 +11,7 @@ import tarfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from configparser import ConfigParser
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import Parser
@@ -130,6 +131,23 @@ class TestWheels:
         names = {PurePosixPath(name).parts[0] for name in server.installed | library.installed}
 
         assert names == {"scopeway"}
+
+    def test_the_server_installs_its_command_and_the_plug_in_of_kubectl(
+        self, server: Distribution, library: Distribution
+    ) -> None:
+        """kubectl finds the plug-in, and what completes its words, by these names."""
+        (text,) = (
+            data for name, data in server.wheel.items() if name.endswith("/entry_points.txt")
+        )
+        entries = ConfigParser()
+        entries.read_string(text.decode())
+
+        assert dict(entries["console_scripts"]) == {
+            "scopeway": "scopeway.control_plane.cli:main",
+            "kubectl-scopeway": "scopeway.control_plane.cli.kubectl:main",
+            "kubectl_complete-scopeway": "scopeway.control_plane.cli.kubectl:complete",
+        }
+        assert not [name for name in library.wheel if name.endswith("/entry_points.txt")]
 
     def test_each_wheel_carries_the_licence(
         self, server: Distribution, library: Distribution

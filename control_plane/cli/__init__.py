@@ -6,7 +6,7 @@ CPU time.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 
 import click
@@ -40,16 +40,34 @@ cli.add_command(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line. An expected error prints one sentence and exits with status 1.
+    """Run the command line.
 
     Args:
         arguments: What follows the word `scopeway`; None: what this process was given.
+    """
+    run(cli, "scopeway", arguments)
+
+
+def run(
+    command: click.Command,
+    program: str,
+    arguments: Sequence[str] | None,
+    *,
+    translate: Callable[[str], str] = str,
+) -> None:
+    """Run a command. An expected error prints one sentence and exits with status 1.
+
+    Args:
+        command: The command with its subcommands.
+        program: How people type it.
+        arguments: What follows these words; None: what this process was given.
+        translate: Makes the sentence that is printed.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a reason may be in letters that ASCII has not
             stream.reconfigure(errors="backslashreplace")
     try:
-        cli.main(args=arguments, prog_name="scopeway")
+        command.main(args=arguments, prog_name=program)
     except (ControlPlaneError, OSError) as error:
-        say(f"scopeway: {sentence(error)}", err=True)
+        say(f"{program}: {translate(sentence(error))}", err=True)
         sys.exit(1)

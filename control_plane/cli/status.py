@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scopeway.control_plane.cli.options import admin_option, format_option
+from scopeway.control_plane.cli.options import Decorator, admin_option, format_option
 from scopeway.control_plane.cli.output import LINE, add_row, console, table
 from scopeway.control_plane.collections.listing import listed
 from scopeway.control_plane.errors import ControlPlaneError
@@ -30,9 +30,7 @@ Row = tuple[Mapping[str, Any], str]
 _COUNTS = (("kept", "kept"), ("sent_stale", "sent"))
 
 
-@click.command()
-@admin_option
-@click.option(
+watch_option: Decorator = click.option(
     "--watch",
     "seconds",
     type=click.FloatRange(min=0.2),
@@ -41,6 +39,11 @@ _COUNTS = (("kept", "kept"), ("sent_stale", "sent"))
     metavar="[SECONDS]",
     help="Refresh every 2 seconds, or every SECONDS, until interrupted.",
 )
+
+
+@click.command()
+@admin_option
+@watch_option
 @format_option
 @click.argument("clouds", nargs=-1)
 def status(
@@ -55,6 +58,20 @@ def status(
         scopeway status --admin 10.0.0.1:18002 --admin 10.0.0.2:18002 --watch
 
     Exit status 1 if one of them does not answer.
+    """
+    show_status({each: each for each in admins}, seconds, output, clouds)
+
+
+def show_status(
+    admins: Mapping[str, str], seconds: float | None, output: str, clouds: Collection[str]
+) -> None:
+    """Print what control planes say. Exits with status 1 if one of them does not answer.
+
+    Args:
+        admins: The URL of each admin address, by its name for people.
+        seconds: Between two refreshes; None: print once.
+        output: "table" or "json".
+        clouds: Whose Envoys are shown; empty: all.
     """
     if seconds is None:
         found = _ask(admins, clouds)
@@ -103,13 +120,13 @@ def _fitting(found: Mapping[str, Status], to: "Console") -> "RenderableType":
     return some(fits)
 
 
-def _ask(admins: Sequence[str], clouds: Collection[str]) -> Mapping[str, Status]:
+def _ask(admins: Mapping[str, str], clouds: Collection[str]) -> Mapping[str, Status]:
     from scopeway.control_plane.cli.admin_client import get_status
 
     found: dict[str, Status] = {}
-    for admin in admins:
+    for admin, url in admins.items():
         try:
-            whole = get_status(admin)
+            whole = get_status(url)
             streams = [each for each in whole["streams"] if not clouds or each["cloud"] in clouds]
             found[admin] = {**whole, "streams": streams}
         except ControlPlaneError as error:
