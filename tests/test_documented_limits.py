@@ -11,6 +11,7 @@ import yaml
 
 from scopeway.control_plane.admin.pages import KEPT_SECONDS
 from scopeway.control_plane.admin.server import MAX_CLIENTS
+from scopeway.control_plane.cli.pods import MAX_PODS
 from scopeway.control_plane.clouds import limits
 from scopeway.control_plane.clouds.caller_limits import DEFAULT
 from scopeway.control_plane.clouds.manifest import MAX_PROBLEMS
@@ -295,6 +296,7 @@ EXPECTED: dict[str, list[float]] = {
     "connections to each HTTP address of a control plane or collector (`--admin-listen`, "
     "`--health-listen`, `--metrics-listen`)": [MAX_CLIENTS],
     "seconds for which the figures of `--metrics-listen` are kept": [KEPT_SECONDS],
+    "pods of a control plane that `kubectl scopeway status` asks": [MAX_PODS],
     "new streams of a control plane": [ONE.connects_per_second, ONE.connects_burst],
     "seconds that a new stream may have to wait for that": [
         ONE.connect_wait,
