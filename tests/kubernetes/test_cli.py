@@ -153,6 +153,10 @@ class TestFieldManagers:
         assert (first, second) == ({"reason": "new disks"}, {})
 
 
+MARS = "!has(object.metadata.labels) || object.metadata.labels[?'region'].orValue('') != 'mars'"
+"""Lets the clouds of other tests pass, which share the API server."""
+
+
 def test_every_refusal_of_an_admission_policy_is_one_line(
     api_server: ApiServer, cloud: Command, write: Callable[..., Path]
 ) -> None:
@@ -187,7 +191,7 @@ def _policy(name: str, message: str) -> tuple[dict[str, Any], ...]:
         "operations": ["CREATE", "UPDATE"],
         "resources": ["edgeclouds"],
     }
-    check = {"expression": "object.metadata.labels['region'] != 'mars'", "message": message}
+    check = {"expression": MARS, "message": message}
     policy = {"matchConstraints": {"resourceRules": [rule]}, "validations": [check]}
     binding = {"policyName": name, "validationActions": ["Deny"]}
     return (

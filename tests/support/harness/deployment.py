@@ -8,8 +8,10 @@ deployment.restart()
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 
 from harness.dns import NameServer
+from harness.envoy import Envoy
 from harness.ports import free_port
 from harness.process import until
 from harness.stack import ProcessStack, ServeProcess
@@ -73,10 +75,7 @@ class Deployment:
         """Wait until each Envoy has asked the name server since this replica was ready."""
         address = f"{added.xds[0]}:{added.xds[1]}"
         for name, envoy in self._stack.envoys.items():
-            until(
-                lambda envoy=envoy: address in envoy.admin("/clusters").body.decode(),
-                f"the Envoy of {name} knows {address}",
-            )
+            until(partial(_knows, envoy, address), f"the Envoy of {name} knows {address}")
 
     def close(self) -> None:
         self._names.close()
@@ -97,3 +96,7 @@ class Deployment:
 def after(seconds: float) -> Callable[[ServeProcess], None]:
     """Return a `minReadySeconds`."""
     return lambda _: time.sleep(seconds)
+
+
+def _knows(envoy: Envoy, address: str) -> bool:
+    return address in envoy.admin("/clusters").body.decode()
