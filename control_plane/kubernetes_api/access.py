@@ -242,6 +242,9 @@ def _tls(login: Login, credential: Credential) -> ssl.SSLContext | bool:
     for file in _files(login):
         _check_readable(file)
     certificates = {key: value for key, value in user.items() if key.startswith("client-")}
+    for key, value in (login.cluster | certificates).items():
+        if key.endswith("-data"):
+            _check_base64(key, value)
     try:
         cluster = msgspec.convert(dict(login.cluster), Cluster)
         context = Context(cluster=login.context)
@@ -263,6 +266,13 @@ def _tls(login: Login, credential: Credential) -> ssl.SSLContext | bool:
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE
     return tls
+
+
+def _check_base64(key: str, text: object) -> None:
+    try:
+        base64.b64decode(str(text), validate=True)
+    except ValueError:
+        raise ApiError(f"{key} is not base64", refused=True) from None
 
 
 def _check_readable(file: Path) -> None:

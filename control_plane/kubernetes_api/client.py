@@ -272,9 +272,10 @@ class ApiClient:
         *,
         content_type: str = JSON,
         verb: str = "",
-        seconds: float = CALL_TIMEOUT,
+        seconds: float | None = None,
     ) -> bytes:
         """Return the whole answer to one request."""
+        seconds = CALL_TIMEOUT if seconds is None else seconds
         await self._pool.get()  # a plug-in has a time limit of its own
         try:
             async with (

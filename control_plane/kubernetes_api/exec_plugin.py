@@ -21,6 +21,8 @@ from scopeway.control_plane.kubernetes_api.errors import ApiError, one_line
 
 EXEC_TIMEOUT: Final = 30.0
 """Seconds that a plug-in may take."""
+END_TIMEOUT: Final = 1.0
+"""Seconds to wait for the end of a plug-in that was killed."""
 MAX_OUTPUT: Final = 256 * 1024
 """Bytes that a plug-in may print."""
 VERSIONS: Final = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
@@ -122,17 +124,18 @@ async def run_plugin(plugin: ExecPlugin, *, timeout: float = EXEC_TIMEOUT) -> Ex
         hint = f"; {plugin.hint}" if plugin.hint else ""
         reason = f"the exec plug-in {name} cannot be started: {error.strerror}{hint}"
         raise ApiError(reason, refused=True) from None
+    streams = (process.stdout, process.stderr)
+    readers = [asyncio.create_task(_read(each, name), name="exec plug-in") for each in streams]
     try:
         async with asyncio.timeout(timeout):
-            output, errors = await asyncio.gather(
-                _read(process.stdout, MAX_OUTPUT + 1), _read(process.stderr, MAX_OUTPUT + 1)
-            )
-            if len(output) > MAX_OUTPUT or len(errors) > MAX_OUTPUT:
-                raise ApiError(f"the exec plug-in {name} printed more than {MAX_OUTPUT} bytes")
+            output, errors = await asyncio.gather(*readers)
             code = await process.wait()
     except TimeoutError:
         raise ApiError(f"the exec plug-in {name} did not end within {timeout:g} s") from None
     finally:
+        for reader in readers:
+            reader.cancel()
+        await asyncio.wait(readers)
         await _end(process)
     if code:
         said = one_line(errors.decode(errors="replace")) or "it printed no reason"
@@ -185,16 +188,29 @@ def _cluster_info(cluster: Mapping[str, Any]) -> dict[str, Any]:
     return {told: cluster[key] for key, told in keys.items() if key in cluster}
 
 
-async def _read(stream: asyncio.StreamReader | None, most: int) -> bytes:
+async def _read(stream: asyncio.StreamReader | None, name: str) -> bytes:
     assert stream is not None
     found = b""
-    while len(found) < most and (part := await stream.read(64 * 1024)):
+    while part := await stream.read(64 * 1024):
         found += part
+        if len(found) > MAX_OUTPUT:
+            raise ApiError(f"the exec plug-in {name} printed more than {MAX_OUTPUT} bytes")
     return found
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with suppress(ProcessLookupError):  # the whole group: the plug-in may have children
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+    """End a plug-in that runs, with its children."""
+    if process.returncode is not None:
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(TimeoutError):  # a child that left the group may keep the pipes open
+        async with asyncio.timeout(END_TIMEOUT):
+            # `wait` returns only once the pipes were read to their end
+            await asyncio.gather(_drop(process.stdout), _drop(process.stderr), process.wait())
+
+
+async def _drop(stream: asyncio.StreamReader | None) -> None:
+    assert stream is not None
+    while await stream.read(64 * 1024):
+        pass

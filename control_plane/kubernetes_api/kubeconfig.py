@@ -32,7 +32,7 @@ class Login:
 
     source: str
     """For people: the file and the context."""
-    cluster: Mapping[str, Any]
+    cluster: dict[str, Any]
     """The `cluster` of the kubeconfig."""
     user: Mapping[str, Any] = field(repr=False)
     """The `user` of the kubeconfig; empty for an anonymous caller."""
@@ -161,7 +161,7 @@ def _load(file: Path) -> object:
         raise _wrong(file, f"is not YAML{where}") from None  # its words may quote a token
 
 
-def _named(document: Mapping[str, Any], file: Path, kind: str, name: object) -> Mapping[str, Any]:
+def _named(document: Mapping[str, Any], file: Path, kind: str, name: object) -> dict[str, Any]:
     entries = document.get(f"{kind}s") or ()
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict) and entry.get("name") == name:
