@@ -23,6 +23,13 @@ from scopeway.control_plane.collector.http import server
 from scopeway.control_plane.collector.listing import cursors, items, markers, page, sort_order
 from scopeway.control_plane.collector.messages import report, request, ways
 from scopeway.control_plane.collector.validation import validation_cache, validations
+from scopeway.control_plane.kubernetes_api import client as kubernetes
+from scopeway.control_plane.kubernetes_api import (
+    credentials,
+    exec_plugin,
+    kubeconfig,
+    watch_lines,
+)
 from scopeway.control_plane.openstack_client import report as client_report
 from scopeway.control_plane.openstack_client import sentences
 from scopeway.control_plane.planner import fanout
@@ -39,6 +46,8 @@ from scopeway.control_plane.registry.directory.yaml_documents import (
 )
 from scopeway.control_plane.registry.documents import MAX_BYTES
 from scopeway.control_plane.registry.etcd import registry as etcd
+from scopeway.control_plane.registry.kubernetes import objects, watches
+from scopeway.control_plane.registry.kubernetes import registry as kubernetes_registry
 from scopeway.control_plane.runtime import app, control_plane, fd_limits, time_slices
 from scopeway.control_plane.runtime import last_good as state
 from scopeway.control_plane.scope import MAX_SERVICE_TYPE, text
@@ -384,10 +393,37 @@ EXPECTED: dict[str, list[float]] = {
     "milliseconds that a change of the registry holds up the streams at a time": [
         time_slices.SLICE * 1000
     ],
-    "seconds that an entry of etcd rests before its next change is taken over; only entries whose "
-    "last change took more than 5 ms of CPU rest": [
+    "seconds that an entry of etcd or Kubernetes rests before its next change is taken over; only "
+    "entries whose last change took more than 5 ms of CPU rest": [
         change_pacer.REST_FACTOR,
         change_pacer.MAX_REST_SECONDS,
+    ],
+    "bytes of an answer of a Kubernetes API server": [kubernetes.MAX_ANSWER],
+    "bytes of an event of a watch": [watch_lines.MAX_EVENT_BYTES],
+    "seconds that an API server may take for an answer, and for a page of a list": [
+        kubernetes.CALL_TIMEOUT,
+        kubernetes.LIST_TIMEOUT,
+    ],
+    "seconds between two probes of an API server whose watches are open, and for an answer to "
+    "one": [
+        kubernetes_registry.PROBE_INTERVAL,
+        watches.PROBE_TIMEOUT,
+    ],
+    "times that a list begins anew because etcd was compacted meanwhile": [
+        kubernetes.LIST_ATTEMPTS
+    ],
+    "seconds and bytes of output of an exec plug-in of a kubeconfig": [
+        exec_plugin.EXEC_TIMEOUT,
+        exec_plugin.MAX_OUTPUT,
+    ],
+    "seconds between two runs of it": [credentials.PLUGIN_INTERVAL],
+    "bytes of a kubeconfig, and of a token file": [
+        kubeconfig.MAX_KUBECONFIG,
+        credentials.MAX_TOKEN,
+    ],
+    "conditions of an object that are read, and their bytes": [
+        objects.MAX_CONDITIONS,
+        objects.MAX_CONDITIONS_BYTES,
     ],
     "times that the listeners of a site are made for a new stream while its cloud changes": [
         site_lookup.ATTEMPTS
@@ -425,7 +461,7 @@ EXPECTED: dict[str, list[float]] = {
     "seconds until a change is written to `--state-dir`; the first listing is written before "
     "anybody is served": [state.DEBOUNCE],
     "seconds that the first listing waits for the disk": [state.FIRST],
-    "bytes of an entry in etcd": [MAX_BYTES],
+    "bytes of an entry in etcd, or of the manifest in a Kubernetes object": [MAX_BYTES],
     "objects of a document in etcd": [limits.OBJECTS],
     "characters of a document in a folder": [MAX_CHARACTERS],
     "levels of nesting in it": [MAX_DEPTH],
