@@ -16,6 +16,7 @@ API_VERSION = "admissionregistration.k8s.io/v1"
 SITES_NAMESPACE = "scopeway-sites"
 """The namespace of the service accounts of sites: the account `cloud-1` is the site cloud-1."""
 
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _LONGEST_SELECTOR = 1024
 """Characters of an entry whose labels are compared: with the most selectors of this length, the
 comparison is within the budget of CEL for one request. The parser compares those of longer ones."""
@@ -83,6 +84,7 @@ def _fields_policy(resource: Resource) -> Schema:
         )
         for each in checks(resource.schema)
     ]
+    validations.append(_no_null_that_kubectl_dropped())
     if is_cloud:
         found["variables"] += _cloud_variables()
         validations += [*_label_validations(), *_selector_validations()]
@@ -99,6 +101,26 @@ def _changed(with_labels: bool) -> str:
         kept = "object.metadata.labels == oldObject.metadata.labels"
         same += f" && (!{there} || ({before} && {kept}))"
     return f"request.operation == 'CREATE' || !({same})"
+
+
+def _no_null_that_kubectl_dropped() -> Schema:
+    """Return the validation for what `kubectl apply` keeps to itself.
+
+    Without --server-side, kubectl drops every field that is null before it sends the object. Its
+    annotation has the object as it was written. A `"` in a text is escaped there. Generators write
+    a creationTimestamp of null.
+    """
+    written = (
+        f"object.metadata.annotations['{_LAST_APPLIED}'].replace('\"creationTimestamp\":null', '')"
+    )
+    field = "'\"[A-Za-z0-9-]+\":null'"
+    return _validation(
+        f"!has(object.metadata.annotations) || !('{_LAST_APPLIED}' in object.metadata.annotations)"
+        f" || !{written}.matches({field})",
+        "kubectl apply drops fields that are null; leave the field out",
+        f"'kubectl apply drops fields that are null: leave the field out, ' + "
+        f"{written}.find({field})",
+    )
 
 
 def _cloud_variables() -> list[Schema]:

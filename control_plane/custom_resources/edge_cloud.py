@@ -39,7 +39,8 @@ def spec() -> Schema:
             "acceptMode": choice(
                 "What happens to requests that no rule of `accept` allows. `enforce`: the peer "
                 "denies them. `audit`: the peer allows, logs and counts them, so that an operator "
-                "can try rules out; limits hold all the same.",
+                "can try rules out; limits hold all the same. Default: "
+                f"`{ENFORCE}`.",
                 MODES,
                 default=ENFORCE,
             ),

@@ -65,7 +65,7 @@ def spec() -> Schema:
             ),
             "protocol": choice(
                 f"`{http}`: any HTTP service, without tokens and catalogs. `{openstack}`: tokens, "
-                "catalogs and ids are treated as those of a built-in type.",
+                f"catalogs and ids are treated as those of a built-in type. Default: `{http}`.",
                 service_type.PROTOCOLS,
                 default=http,
             ),

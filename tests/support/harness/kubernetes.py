@@ -154,7 +154,21 @@ class ApiServer:
                 self.kubectl("apply", "--server-side", "-k", folder)
         for crd in self.get("crds")["items"]:
             self.kubectl("wait", "--for=condition=Established", f"crd/{crd['metadata']['name']}")
+        if OURS[1] in folders:
+            self._wait_for_admission()
         return self
+
+    def _wait_for_admission(self) -> None:
+        """Wait until our policies are in force, some moments after they were applied."""
+        wrong = {"apiVersion": "scopeway.io/v1alpha1", "metadata": {"name": "sensor"}, "strange": 1}
+        options = ("--dry-run=server", "--validate=false", "-f", "-")
+        for kind in ("EdgeCloud", "Cordon", "ServiceType"):
+            text = json.dumps({**wrong, "kind": kind})
+            for _ in range(100):
+                if self.kubectl("create", *options, text=text, check=False).returncode:
+                    break
+            else:
+                raise RuntimeError(f"no admission policy for {kind} is in force")
 
     def get(self, *arguments: object) -> Any:
         """Return what `kubectl get … -o json` prints."""
