@@ -4,7 +4,7 @@ One policy for each kind (unknown fields and nulls, and for clouds their labels)
 service accounts of sites. Each denies if it cannot be evaluated.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from scopeway.control_plane.clouds import limits, manifest, validators
 from scopeway.control_plane.custom_resources.definitions import GROUP, VERSION, Resource, resources
@@ -51,8 +51,8 @@ def _policy(name: str, spec: Schema) -> list[Schema]:
     ]
 
 
-def _matched(named: Sequence[str], operations: Sequence[str]) -> Schema:
-    matched = {"apiGroups": [GROUP], "apiVersions": [VERSION], "resources": list(named)}
+def _matched(named: str, *operations: str, version: str = VERSION) -> Schema:
+    matched = {"apiGroups": [GROUP], "apiVersions": [version], "resources": [named]}
     return {"resourceRules": [{**matched, "operations": list(operations)}]}
 
 
@@ -69,13 +69,11 @@ def _fields_policy(resource: Resource) -> Schema:
     """
     is_cloud = resource.kind == manifest.KIND
     found: Schema = {
-        "matchConstraints": _matched([resource.plural], ["CREATE", "UPDATE"]),
+        "matchConstraints": _matched(resource.plural, "CREATE", "UPDATE"),
         "matchConditions": [{"name": "changed", "expression": _changed(is_cloud)}],
     }
-    longest = longest_list(resource.schema)
-    if longest:
-        numbers = ",".join(map(str, range(longest)))
-        found["variables"] = [{"name": "indexes", "expression": f"[{numbers}]"}]
+    numbers = ",".join(map(str, range(longest_list(resource.spec))))
+    variables = [{"name": "indexes", "expression": f"[{numbers}]"}]
     validations = [
         _validation(
             each.expression,
@@ -86,9 +84,9 @@ def _fields_policy(resource: Resource) -> Schema:
     ]
     validations.append(_no_null_that_kubectl_dropped())
     if is_cloud:
-        found["variables"] += _cloud_variables()
+        variables += _cloud_variables()
         validations += [*_label_validations(), *_selector_validations()]
-    return {**found, "validations": validations}
+    return {**found, "variables": variables, "validations": validations}
 
 
 def _changed(with_labels: bool) -> str:
@@ -209,7 +207,7 @@ def _sites_policy() -> Schema:
     cloud = resources()[0]
     name = "(request.operation == 'DELETE' ? oldObject : object).metadata.name"
     return {
-        "matchConstraints": _matched(["*/*"], ["CREATE", "UPDATE", "DELETE"]),
+        "matchConstraints": _matched("*/*", "CREATE", "UPDATE", "DELETE", version="*"),
         "matchConditions": [
             {
                 "name": "from-a-site",

@@ -314,6 +314,17 @@ def test_the_largest_clouds_fit(api_server: ApiServer, store: Store, name: str) 
     set_condition(api_server, "cloud-9", "True")
 
 
+def test_an_earlier_kubernetes_takes_definitions_and_policies(
+    make_api_server: Callable[..., ApiServer],
+) -> None:
+    """The oldest that this API server can emulate; it has what CEL had then."""
+    api = make_api_server("--emulated-version=kube=1.34")
+    good, bad = judge(api, [cloud(LARGE["64 services of 64 endpoints"]), cloud({"acceptMod": 1})])
+
+    assert good.stored
+    assert '"acceptMod" is not a field here' in bad.message
+
+
 def test_a_stored_object_that_was_valid_before_can_be_changed(
     api_server: ApiServer, store: Store
 ) -> None:

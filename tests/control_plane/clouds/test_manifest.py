@@ -263,6 +263,7 @@ def test_long_texts_of_a_manifest_are_not_cached() -> None:
         ("spec.accept.0.clouds", None, "spec.accept[0].clouds", "is missing"),
         ("spec.accept.0.clouds", ["[a]"], "spec.accept[0].clouds[0]", '"[a]" is not a cloud\'s'),
         ("spec.accept.0.clouds", ["[]"], "spec.accept[0].clouds[0]", '"[]" is not a cloud\'s'),
+        ("spec.accept.0.clouds", ["[a\u00a0=b]"], "spec.accept[0].clouds[0]", "is not a cloud's"),
         ("spec.accept.0.clouds", ["[a=b,a=c]"], "spec.accept[0].clouds[0]", "is not a cloud's"),
         ("spec.accept.0.clouds", [["a=b"]], "spec.accept[0].clouds[0]", "; put it into quotes"),
         ("spec.accept.0.services", [["image"]], "spec.accept[0].services[0]", "is not text"),
