@@ -84,7 +84,7 @@ class StatusUpdates:
 
     def _make(self, api: "ApiClient") -> StatusService:
         judge = Judge(
-            observed=self._registry.observed,
+            observed=lambda: self._registry.observed,
             verdict=self._verdict,
             settled=self._control_plane.settled,
         )

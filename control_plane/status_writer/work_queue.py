@@ -24,6 +24,8 @@ class WorkQueue:
         """Places that a worker has, and whether they were added meanwhile."""
         self._failures: dict[Place, int] = {}
         self._later: list[tuple[float, Place]] = []
+        self._due: dict[Place, float] = {}
+        """When the places of `_later` are due; entries of other times there don't count."""
 
     def __len__(self) -> int:
         """Return how many places wait, without those that are tried again later."""
@@ -43,7 +45,10 @@ class WorkQueue:
     def take(self, now: float) -> Place | None:
         """Return the next place, which is the caller's until `done` or `failed`; None: none."""
         while self._later and self._later[0][0] <= now:
-            self.add([heappop(self._later)[1]], urgent=False)
+            due, place = heappop(self._later)
+            if self._due.get(place) == due:
+                del self._due[place]
+                self.add([place], urgent=False)
         for places in (self._urgent, self._others):
             if places:
                 place = next(iter(places))
@@ -69,15 +74,26 @@ class WorkQueue:
         self._failures[place] = failures + 1
         if not self._give_back(place):
             delay = min(FIRST_DELAY * 2.0 ** min(failures, 16), LONGEST_DELAY)
-            heappush(self._later, (now + delay, place))
+            self._put_off(place, now + delay)
+
+    def postpone(self, place: Place, until: float) -> None:
+        """Give a place back that must not be written before."""
+        if not self._give_back(place):
+            self._put_off(place, until)
 
     def clear(self) -> None:
         """Forget all but what workers have."""
         self._urgent.clear()
         self._others.clear()
         self._later.clear()
+        self._due.clear()
         self._failures.clear()
         self._taken = dict.fromkeys(self._taken, False)
+
+    def _put_off(self, place: Place, until: float) -> None:
+        if self._due.get(place, until + 1) > until:
+            self._due[place] = until
+            heappush(self._later, (until, place))
 
     def _give_back(self, place: Place) -> bool:
         again = self._taken.pop(place)

@@ -29,6 +29,7 @@ from scopeway.control_plane.status_writer.conditions import (
     to_write,
 )
 from scopeway.control_plane.status_writer.connected_clouds import ReplicaClouds, cloud_key
+from scopeway.control_plane.status_writer.contention import Contention
 from scopeway.control_plane.status_writer.events import NAMESPACE, TokenBucket, refusal
 from scopeway.control_plane.status_writer.leader import time_of
 from scopeway.control_plane.status_writer.presence import Presence
@@ -78,8 +79,8 @@ class Observed(Protocol):
 class Judge:
     """What the control plane knows of objects; its functions are called between two batches."""
 
-    observed: Mapping[Place, Observed]
-    """The objects that there are."""
+    observed: Callable[[], Mapping[Place, Observed]]
+    """Returns the objects that there are; after a listing it may be another mapping."""
     verdict: Callable[[Place], Verdict | None]
     """Judges the version that is observed; None: this place isn't known."""
     settled: Callable[[], AbstractAsyncContextManager[None]]
@@ -142,6 +143,7 @@ class StatusWriter:
         """The EdgeClouds by their keys."""
         self._written: dict[Place, tuple[Observed, list[dict[str, Any]]]] = {}
         """What was written to an object as it was observed, until the watch shows it."""
+        self._contention = Contention()
         self._connected = Presence(disconnected_after)
         self._too_large = Presence(disconnected_after)
 
@@ -153,6 +155,7 @@ class StatusWriter:
     def lead(self) -> None:
         """Begin to lead: look at all objects."""
         self._leads = True
+        self._contention = Contention()
         self._connected = Presence(self._grace)
         self._too_large = Presence(self._grace)
         self.touch_all()
@@ -173,7 +176,7 @@ class StatusWriter:
     def touch_all(self) -> None:
         """Look at all objects, after those that have changed."""
         if self._leads:
-            self._queue.add(list(self._judge.observed), urgent=False)
+            self._queue.add(list(self._judge.observed()), urgent=False)
             self._wake.set()
 
     def set_clouds(self, clouds: ReplicaClouds) -> None:
@@ -228,9 +231,13 @@ class StatusWriter:
     async def _settle(self, place: Place) -> None:
         """Write what differs at one place."""
         async with self._judge.settled():
-            differs = self._work_out(place) is not None
-        if not differs:
+            write = self._work_out(place)
+        if write is None:
             self._queue.done(place)
+            return
+        until = self._contention.free_at(place, write.observed.generation)
+        if until > self._clock():
+            self._queue.postpone(place, until)
             return
         await asyncio.sleep(self._writes.reserve(self._clock()))
         async with self._judge.settled():
@@ -243,7 +250,7 @@ class StatusWriter:
     def _work_out(self, place: Place) -> _Write | None:
         """Return what has to be written to an object; None: nothing."""
         resource, _, name = place.partition("/")
-        observed = self._judge.observed.get(place)
+        observed = self._judge.observed().get(place)
         if observed is None:
             self._forget(place, resource, name)
             return None
@@ -289,6 +296,7 @@ class StatusWriter:
 
     def _forget(self, place: Place, resource: str, name: str) -> None:
         self._written.pop(place, None)
+        self._contention.forget(place)
         if resource == "edgeclouds":
             self._places.pop(cloud_key(name), None)
 
@@ -310,6 +318,12 @@ class StatusWriter:
         self._log.succeeded()
         self._count("write", "written")
         self._written[place] = (write.observed, write.conditions)
+        if self._contention.note(place, write.observed.generation, self._clock()):
+            _log.warning(
+                "the status of %s is changed again and again: does a control plane of another "
+                "namespace write it, too? It is written less often from now on",
+                place,
+            )
         if write.refusal is not None:
             await self._tell(KINDS[resource], name, write.observed, write.refusal)
         self._queue.done(place)

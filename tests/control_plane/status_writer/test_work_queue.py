@@ -81,3 +81,16 @@ def test_a_queue_that_is_cleared_keeps_nothing() -> None:
 
     assert taken(queue, 1000) == []
     assert queue.wait(0) is None
+
+
+def test_what_is_postponed_comes_once_however_often_it_is_postponed() -> None:
+    queue = WorkQueue()
+    for until in (50, 40, 60):
+        queue.add(["a"])
+        assert queue.take(0) == "a"
+        queue.postpone("a", until)
+
+    assert queue.wait(0) == 40
+    assert taken(queue, 39) == []
+    assert taken(queue, 40) == ["a"]
+    assert taken(queue, 1000) == []

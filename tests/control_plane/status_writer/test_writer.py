@@ -44,7 +44,7 @@ class World:
         self.counts: dict[str, int] = {}
         self.lock = asyncio.Lock()
         judge = Judge(
-            observed=self.observed,
+            observed=lambda: self.observed,
             verdict=lambda place: self.verdicts.get(place, Verdict()),
             settled=self.settled,
         )
@@ -448,3 +448,24 @@ def test_clouds_that_are_not_registered_are_nobody() -> None:
         assert await world.quiet() == []
 
     run(scenario)
+
+
+def test_a_status_that_somebody_else_writes_too_is_written_less_and_less(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario(world: World) -> None:
+        world.observed["edgeclouds/a"] = Seen()
+        world.writer.lead()
+        writes = 0
+        for _ in range(300):  # five minutes
+            writes += len(await world.quiet(1))
+            other = {"type": "Accepted", "status": "False", "reason": "Other", "message": ""}
+            world.observed["edgeclouds/a"] = Seen(conditions=(other,))
+            world.writer.touch(["edgeclouds/a"])
+        assert writes <= 13
+        world.observed["edgeclouds/a"] = Seen(generation=2)
+        world.writer.touch(["edgeclouds/a"])
+        assert await world.quiet(0) == ["edgeclouds/a"]
+
+    run(scenario)
+    assert caplog.text.count("is changed again and again") == 1
