@@ -112,6 +112,7 @@ def test_a_conflict_of_two_types_is_reported_until_it_is_solved() -> None:
         "v: spec.aliases[0]: 'probe' is an alias of the service type 'sensor'; it is left out"
     ]
     assert again.problems == change.problems
+    assert fold.catalog.conflicts == {}
     assert not again.new_problems
     assert not solved.problems
 

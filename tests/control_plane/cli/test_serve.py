@@ -166,6 +166,10 @@ def test_a_used_xds_port_is_an_error_of_one_sentence(
             ["--registry", "dir:/", "--state-dir", "/dev/null/state"],
             "the state directory /dev/null/state cannot be used: Not a directory",
         ),
+        (
+            ["--registry", "dir:/", "--status-namespace", "here"],
+            "--status-namespace needs the registry kubernetes:",
+        ),
         *(
             (
                 ["--registry", "dir:/", option, "127.0.0.1:{used_port}"],

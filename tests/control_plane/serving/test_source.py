@@ -31,6 +31,26 @@ from scopeway.xds.source import KnowsVersions, Node, NodeView
 from scopeway.xds.type_urls import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET
 
 
+class TestConnectedSites:
+    def test_a_site_is_connected_while_one_of_its_streams_is_open(self) -> None:
+        fleet = Fleet(cloud("cloud-1"), cloud("cloud-2"))
+        assert fleet.source.connected_sites() == frozenset()
+        first, second = fleet.attach("cloud-1"), fleet.attach("cloud-1")
+        assert fleet.source.connected_sites() == {"cloud-1"}
+        first.close()
+        assert fleet.source.connected_sites() == {"cloud-1"}
+        second.close()
+        assert fleet.source.connected_sites() == frozenset()
+
+    def test_the_same_value_is_returned_until_a_stream_comes_or_goes(self) -> None:
+        fleet = Fleet(cloud("cloud-1"))
+        fleet.attach("cloud-1")
+        before = fleet.source.connected_sites()
+        assert fleet.source.connected_sites() is before
+        fleet.attach("cloud-1")
+        assert fleet.source.connected_sites() == before
+
+
 class TestAttach:
     def test_a_node_belongs_to_the_group_of_its_cloud(self) -> None:
         assert Fleet(cloud("cloud-1")).attach("cloud-1").group == "cloud-1"
