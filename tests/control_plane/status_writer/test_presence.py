@@ -61,3 +61,14 @@ def test_a_cloud_that_comes_back_in_time_never_was_absent() -> None:
 
     assert presence.expire(160) == []
     assert presence.expire(215) == [ONE]
+
+
+def test_a_cloud_that_comes_and_leaves_again_holds_up_no_other() -> None:
+    presence = begun(ONE, TWO)
+    presence.update(connected(TWO), 100)
+    presence.update(connected(ONE, TWO), 110)
+    presence.update(connected(ONE), 120)
+    presence.update(connected(), 155)
+
+    assert presence.expire(180) == [TWO]
+    assert presence.expire(215) == [ONE]
