@@ -28,6 +28,11 @@ class Presence:
         self._is_fresh = True
         """Whether the grace of the beginning is not over."""
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it isn't known yet which clouds are connected."""
+        return self._began is None
+
     def update(self, connected: frozenset[int], now: float) -> Iterable[int]:
         """Take the clouds that are connected now; return those whose state may have changed."""
         if self._began is None:

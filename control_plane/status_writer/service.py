@@ -94,23 +94,33 @@ class StatusService:
         leads = False
         while True:
             pause = self._times.look
-            if self.is_leader != leads:
-                leads = not leads
-                self._replicas = Replicas(self._times.dead_after)
-                if leads:
+            if leads and not self.is_leader:
+                leads = False
+                self.writer.follow()
+            elif self.is_leader:
+                if not leads:
+                    self._replicas = Replicas(self._times.dead_after)
+                clouds = await self._try_look()
+                if not leads:  # only now: a first write has all conditions
+                    leads = True
                     self.writer.lead()
-                else:
-                    self.writer.follow()
-            if leads:
-                try:
-                    await self._look()
-                    self._log.succeeded()
-                except ApiError as error:
-                    self._log.failed(error)
+                if clouds is None:
                     pause = self._times.retry
+                else:
+                    self.writer.set_clouds(clouds)
             await asyncio.sleep(pause)
 
-    async def _look(self) -> None:
+    async def _try_look(self) -> ReplicaClouds | None:
+        """Return the connected clouds of all replicas; None: they cannot be read."""
+        try:
+            clouds = await self._look()
+        except ApiError as error:
+            self._log.failed(error)
+            return None
+        self._log.succeeded()
+        return clouds
+
+    async def _look(self) -> ReplicaClouds:
         """Read what replicas publish, and delete the objects of dead ones."""
         selector = ",".join(f"{key}={value}" for key, value in LABELS.items())
         query = {"labelSelector": selector, "limit": str(MAX_LEASES)}
@@ -118,10 +128,10 @@ class StatusService:
         dead = self._replicas.observe(found["items"] or [], self._clock())
         for name, told in self._replicas.to_read().items():
             self._replicas.read(name, told, await self._clouds_of(name))
-        self.writer.set_clouds(self._replicas.clouds())
         for name in dead:
             await self._api.delete(f"{self._config_maps}/{name}")
             await self._api.delete(f"{self._leases}/{name}")
+        return self._replicas.clouds()
 
     async def _clouds_of(self, name: str) -> ReplicaClouds:
         try:

@@ -182,6 +182,8 @@ class StatusWriter:
     def set_clouds(self, clouds: ReplicaClouds) -> None:
         """Take which clouds are connected to some replica now."""
         now = self._clock()
+        if self._connected.is_unknown:
+            self.touch_all()
         keys = {*self._connected.update(clouds.connected, now)}
         keys.update(self._too_large.update(clouds.policy_too_large, now))
         for presence in (self._connected, self._too_large):

@@ -21,7 +21,7 @@ class FakeApi:
         self.version = 0
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Document:
-        self._fail(f"get {path}")
+        self._fail(f"get {path}" if query is None else f"list {path}")
         if query is not None:
             items = [one for at, one in self.objects.items() if at.startswith(f"{path}/")]
             return {"items": copy.deepcopy(items)}

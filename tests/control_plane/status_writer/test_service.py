@@ -182,3 +182,32 @@ def test_without_the_right_to_publish_conditions_are_written_all_the_same(
     run(scenario())
     assert len(caplog.records) == 1
     assert "here" in caplog.text
+
+
+def test_the_first_write_of_a_new_leader_has_all_conditions() -> None:
+    async def scenario() -> None:
+        api = FakeApi()
+        async with running(service(api, "one")):
+            await until(lambda: len(api.applied) >= 3)
+            await asyncio.sleep(0.1)
+            types = [
+                {each["type"] for each in document["status"]["conditions"]}
+                for _, document in api.applied
+            ]
+            assert types == [{"Accepted", "ResolvedRefs", "EnvoyConnected"}] * 3
+
+    run(scenario())
+
+
+def test_clouds_that_cannot_be_read_hold_up_no_other_condition() -> None:
+    async def scenario() -> None:
+        api = FakeApi()
+        api.failures["list"] = ApiError("denies access", code=403)
+        async with running(service(api, "one", clouds=["a"])):
+            await until(lambda: len(api.applied) >= 3)
+            assert connected(api) == set()
+            api.failures.clear()
+            await until(lambda: connected(api) == {"a"})
+            await until(lambda: len(api.applied) >= 6)
+
+    run(scenario())
