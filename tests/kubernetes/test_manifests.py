@@ -30,7 +30,7 @@ def sidecar(folder: Path) -> list[Document]:
     return compose(
         folder,
         ["glance.json"],
-        ["sidecar"],
+        ["sidecar", "collector"],
         namespace="cloud-1",
         configMapGenerator=[
             {"name": "scopeway-site", "literals": ["SCOPEWAY_CLOUD=cloud-1"]},
