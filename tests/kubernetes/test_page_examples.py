@@ -68,12 +68,9 @@ def test_an_example_changes_something_and_is_taken(
     file.write_text(yaml.safe_dump(rest))
     assert documents != build(folder)
 
-    if namespaces := list(of_kind(documents, "Namespace")):
-        cluster.apply(*namespaces)
-    dry_run(cluster, *documents)
-    for pod in pods(documents):
-        cluster.apply(account_of(pod))
-        dry_run(cluster, pod)
+    templates = list(pods(documents))
+    cluster.apply(*of_kind(documents, "Namespace"), *map(account_of, templates))
+    dry_run(cluster, *documents, *templates)
 
 
 def account_of(pod: Document) -> Document:

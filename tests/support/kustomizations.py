@@ -93,8 +93,9 @@ def _from(folder: Path, below: str) -> str:
 
 def dry_run(api: ApiServer, *documents: Document) -> None:
     """Let the API server judge documents as it would on an apply, without storing them."""
-    text = "\n---\n".join(map(json.dumps, documents))
-    api.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", text=text)
+    if documents:
+        text = "\n---\n".join(map(json.dumps, documents))
+        api.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", text=text)
 
 
 def prepare(api: ApiServer) -> None:

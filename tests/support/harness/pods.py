@@ -5,7 +5,7 @@ ConfigMaps and Secrets, the account's token; the programs. What is not:
 
 - A pod's network is an address of its own in 127.0.0.0/8. `0.0.0.0` and `127.0.0.1` become it.
 - A pod's file system is this machine's. Folders that are mounted below /etc and /var/lib lie in the
-  pod's folder, and arguments and ConfigMaps name them there. /run is the pod's own.
+  pod's folder, and arguments and ConfigMaps name them there. /run and the host name are its own.
 - No limit of memory, no security context, no probe, no NetworkPolicy.
 """
 
@@ -36,11 +36,15 @@ PROGRAMS: Final[Mapping[str, Sequence[str | Path]]] = {
 LONGEST_LINE: Final = 300
 """Characters of a line in a failed test: Envoy's are long."""
 OWN_RUN: Final = """
+set -e
 real=$(readlink -f /etc/resolv.conf)
 case $real in
 /run/*) mkdir -p "$0/$(dirname "${real#/run/}")"; cat "$real" >"$0/${real#/run/}" ;;
 esac
-mount --bind "$0" /run && exec "$@"
+mount --bind "$0" /run
+echo "$1" >/proc/sys/kernel/hostname
+shift
+exec "$@"
 """
 
 Document = dict[str, Any]
@@ -174,7 +178,7 @@ class Pods:
         arguments = [pod.translate(expanded(each)) for each in container.get("args", ())]
         if program == "envoy":  # a busy machine has few cores
             arguments[arguments.index("--concurrency") + 1] = "1"
-        inside = ["sh", "-c", OWN_RUN, str(pod.folder / "run")]
+        inside = ["unshare", "--uts", "sh", "-c", OWN_RUN, str(pod.folder / "run"), pod.name]
         process = Process(
             f"{pod.namespace}-{pod.name}-{container['name']}",
             [*self._names.command(), *inside, *PROGRAMS[program], *arguments],
@@ -204,7 +208,6 @@ class Pods:
         address = urlsplit(self.api.url)
         host, port = str(address.hostname), str(address.port)
         return {
-            "HOSTNAME": pod.name,
             "KUBERNETES_SERVICE_HOST": host,
             "KUBERNETES_SERVICE_PORT": port,
         }
