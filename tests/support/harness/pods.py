@@ -6,19 +6,23 @@ ConfigMaps and Secrets, the account's token; the programs. What is not:
 - A pod's network is an address of its own in 127.0.0.0/8. `0.0.0.0` and `127.0.0.1` become it.
 - A pod's file system is this machine's. Folders that are mounted below /etc and /var/lib lie in the
   pod's folder, and arguments and ConfigMaps name them there. /run and the host name are its own.
-- No limit of memory, no security context, no probe, no NetworkPolicy.
+- Readiness probes decide when a Deployment is available, and nothing else. No other probe is asked.
+- No limit of memory, no security context, no NetworkPolicy.
 """
 
 import itertools
 import json
 import random
 import re
+import socket
 import sys
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -33,6 +37,8 @@ PROGRAMS: Final[Mapping[str, Sequence[str | Path]]] = {
     "scopeway": (sys.executable, "-m", "scopeway.control_plane"),
     "envoy": (PROGRAM,),
 }
+OK: Final = 200
+PROBE_SECONDS: Final = 0.2
 LONGEST_LINE: Final = 300
 """Characters of a line in a failed test: Envoy's are long."""
 OWN_RUN: Final = """
@@ -93,6 +99,7 @@ class Pods:
         self.pods: list[Pod] = []
         self._folder = folder
         self._names = NameServer(folder)
+        self._closed = Event()
         self._closing = ExitStack()
         self._closing.callback(self._names.close)
         network = f"127.{random.randint(16, 250)}.{random.randint(0, 250)}"
@@ -105,6 +112,7 @@ class Pods:
         self.close()
 
     def close(self) -> None:
+        self._closed.set()
         self._closing.close()
 
     def run(self, namespace: str, deployment: str) -> list[Pod]:
@@ -132,7 +140,9 @@ class Pods:
             for container in containers(pod.spec):
                 self._start(pod, container)
         self._tell_dns()
-        self._tell_available(found)
+        probes = Thread(target=self._await_ready, args=(found, made))
+        probes.start()
+        self._closing.callback(probes.join)
         return made
 
     def at(self, namespace: str, service: str) -> list[Pod]:
@@ -236,8 +246,11 @@ class Pods:
                 selected = self.at(metadata["namespace"], metadata["name"])
                 self._names.addresses[name] = [pod.address for pod in selected]
 
-    def _tell_available(self, deployment: Document) -> None:
-        """Write the status that controllers would write, for `kubectl rollout status`."""
+    def _await_ready(self, deployment: Document, made: Sequence[Pod]) -> None:
+        """Ask as kubelet does; then write the status that controllers would write."""
+        while not all(map(_is_ready, made)):
+            if self._closed.wait(PROBE_SECONDS):
+                return
         count = deployment["spec"]["replicas"]
         counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
         status = dict.fromkeys(counts, count)
@@ -246,6 +259,7 @@ class Pods:
         self.api.kubectl(
             *("patch", "deployment", identity["name"], "-n", identity["namespace"]),
             *("--subresource=status", "--type=merge", "-p", json.dumps({"status": status})),
+            check=False,  # it may have gone
         )
 
     def _end(self, pod: Pod) -> None:
@@ -257,6 +271,27 @@ def containers(spec: Document) -> Iterator[Document]:
     """Return the containers of a pod, the sidecars first."""
     yield from spec.get("initContainers", ())
     yield from spec["containers"]
+
+
+def _is_ready(pod: Pod) -> bool:
+    """Return whether each readiness probe of a pod succeeds."""
+    return all(_answers(pod, each) for each in containers(pod.spec) if "readinessProbe" in each)
+
+
+def _answers(pod: Pod, container: Document) -> bool:
+    probe = container["readinessProbe"]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    try:
+        if "httpGet" in probe:
+            connection = HTTPConnection(pod.address, ports[probe["httpGet"]["port"]], timeout=2)
+            with closing(connection):
+                connection.request("GET", probe["httpGet"]["path"])
+                return connection.getresponse().status == OK
+        address = pod.address, ports[probe["tcpSocket"]["port"]]
+        socket.create_connection(address, timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def decoded(secret: Document) -> dict[str, bytes]:
