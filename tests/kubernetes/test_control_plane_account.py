@@ -1,9 +1,7 @@
 """The manifests' control plane with the rights of its own account: it reads, and writes status."""
 
 import json
-from base64 import b64encode
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,8 +12,7 @@ from harness.kubernetes import REPOSITORY, ApiServer
 from harness.pods import Pod, Pods
 from harness.process import until
 from kustomizations import DEPLOY, Document, build
-from scopeway.control_plane.identity.authority import AuthorityFolder
-from scopeway.control_plane.identity.files import AUTHORITIES, CERTIFICATE, KEY
+from tls_secrets import TlsSecrets
 
 
 @pytest.fixture
@@ -30,23 +27,8 @@ def api(make_api_server: Any) -> ApiServer:
 def replicas(api: ApiServer) -> Iterator[list[Pod]]:
     with TemporaryDirectory() as name, Pods(api, Path(name)) as pods:
         api.apply(*build(DEPLOY / "control-plane"))
-        api.apply(secret(Path(name) / "ca"))
+        api.apply(TlsSecrets(Path(name) / "ca").of_control_plane())
         yield pods.run("scopeway-system", "scopeway")
-
-
-def secret(folder: Path) -> Document:
-    """Return the Secret of the control plane, from an authority in a new folder."""
-    now, day = datetime.now(UTC), timedelta(days=1)
-    authority = AuthorityFolder.create(folder, "scopeway", now=now, lifetime=day)
-    holder = authority.holder(None)
-    authority.issue(holder, now=now, lifetime=day)
-    files = [holder.folder / name for name in (CERTIFICATE, KEY, AUTHORITIES)]
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "scopeway-control-plane-tls", "namespace": "scopeway-system"},
-        "data": {file.name: b64encode(file.read_bytes()).decode() for file in files},
-    }
 
 
 def edge_cloud(name: str, **rule: object) -> Document:

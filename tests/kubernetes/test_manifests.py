@@ -13,33 +13,21 @@ from typing import Any
 import pytest
 
 from harness.kubernetes import ApiServer, KubectlFailed
-from kustomizations import DEPLOY, Document, build, compose, dry_run, of_kind, pods, the
+from kustomizations import (
+    DEPLOY,
+    Document,
+    build,
+    compose,
+    compose_sidecar,
+    dry_run,
+    of_kind,
+    pods,
+    the,
+)
 
 Build = Callable[[Path], list[Document]]
 
 QUICKSTART_SITE = "overlays/quickstart/cloud-1"
-
-
-def sidecar(folder: Path) -> list[Document]:
-    """Build what a user writes who wants the Envoy beside her own service."""
-    glance = the(build(DEPLOY / QUICKSTART_SITE), "Deployment", "glance")
-    glance["metadata"]["labels"]["scopeway.io/sidecar"] = "envoy"
-    (folder / "glance.json").write_text(json.dumps(glance))
-    for name in ("envoy.yaml", "identity.yaml", "authorities.yaml"):
-        (folder / name).write_text((DEPLOY / QUICKSTART_SITE / name).read_text())
-    return compose(
-        folder,
-        ["glance.json"],
-        ["sidecar", "collector"],
-        namespace="cloud-1",
-        configMapGenerator=[
-            {"name": "scopeway-site", "literals": ["SCOPEWAY_CLOUD=cloud-1"]},
-            {
-                "name": "scopeway-bootstrap",
-                "files": ["envoy.yaml", "identity.yaml", "authorities.yaml"],
-            },
-        ],
-    )
 
 
 def of_site(*components: str) -> Build:
@@ -56,7 +44,7 @@ KUSTOMIZATIONS: dict[str, Build] = {
     "control plane": lambda _: build(DEPLOY / "control-plane"),
     "registration of a site": lambda _: build(DEPLOY / "site/registration"),
     "quickstart": lambda _: build(DEPLOY / "overlays/quickstart"),
-    "sidecar": sidecar,
+    "sidecar": compose_sidecar,
     "control plane with etcd": of_control_plane("etcd"),
     "control plane with cert-manager": of_control_plane(
         "cert-manager/issuer", "cert-manager/control-plane"

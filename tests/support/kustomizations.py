@@ -59,6 +59,31 @@ def compose(
     return build(folder)
 
 
+def compose_sidecar(folder: Path) -> list[Document]:
+    """Build what a user writes who wants the Envoy beside her own service."""
+    site = build(DEPLOY / SITES[0])
+    glance = the(site, "Deployment", "glance")
+    (volume,) = glance["spec"]["template"]["spec"]["volumes"]
+    config_map = the(site, "ConfigMap", volume["configMap"]["name"])
+    glance["metadata"]["labels"]["scopeway.io/sidecar"] = "envoy"
+    (folder / "glance.yaml").write_text(yaml.safe_dump_all([glance, config_map]))
+    for name in ("envoy.yaml", "identity.yaml", "authorities.yaml"):
+        (folder / name).write_text((DEPLOY / SITES[0] / name).read_text())
+    return compose(
+        folder,
+        ["glance.yaml"],
+        ["sidecar", "collector"],
+        namespace="cloud-1",
+        configMapGenerator=[
+            {"name": "scopeway-site", "literals": ["SCOPEWAY_CLOUD=cloud-1"]},
+            {
+                "name": "scopeway-bootstrap",
+                "files": ["envoy.yaml", "identity.yaml", "authorities.yaml"],
+            },
+        ],
+    )
+
+
 def of_kind(documents: Sequence[Document], *kinds: str) -> Iterator[Document]:
     return (each for each in documents if each["kind"] in kinds)
 
