@@ -24,6 +24,7 @@ from kustomizations import (
     pods,
     the,
 )
+from scopeway.control_plane.identity import control_plane_id, spiffe_id
 
 Build = Callable[[Path], list[Document]]
 
@@ -164,6 +165,42 @@ def test_custom_resources_of_others_are_checked(
     document["spec"][field] = ["x"]
     with refused(field):
         dry_run(cluster, document)
+
+
+def settings(name: str, *literals: str, **more: str) -> list[dict[str, Any]]:
+    return [{"name": name, "literals": list(literals), **more}]
+
+
+def test_certificates_have_the_names_of_the_settings(tmp_path: Path) -> None:
+    """Whoever sets the trust domain, or copies a site for another cloud, patches no URI."""
+    of_control_plane = compose(
+        tmp_path,
+        ["control-plane"],
+        ["cert-manager/control-plane"],
+        configMapGenerator=settings(
+            "scopeway-settings",
+            "SCOPEWAY_TRUST_DOMAIN=edge.example",
+            namespace="scopeway-system",
+            behavior="merge",
+        ),
+    )
+    of_site = compose(
+        tmp_path,
+        ["site"],
+        ["cert-manager/site", "spire/site"],
+        namespace="cloud-7",
+        configMapGenerator=settings("scopeway-site", "SCOPEWAY_CLOUD=cloud-7"),
+    )
+
+    (certificate,) = of_kind(of_control_plane, "Certificate")
+    assert certificate["spec"]["uris"] == [control_plane_id("edge.example")]
+    (certificate,) = of_kind(of_site, "Certificate")
+    assert certificate["spec"]["uris"] == [spiffe_id("scopeway", "cloud-7")]
+    (identity,) = of_kind(of_site, "ClusterSPIFFEID")
+    template = identity["spec"]["spiffeIDTemplate"].replace("{{ .TrustDomain }}", "scopeway")
+    assert template == spiffe_id("scopeway", "cloud-7")
+    labels = identity["spec"]["namespaceSelector"]["matchLabels"]
+    assert labels == {"kubernetes.io/metadata.name": "cloud-7"}
 
 
 # -- rights

@@ -6,6 +6,8 @@ a file with this name.
 
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 import yaml
 
 from harness.kubernetes import REPOSITORY, ApiServer
-from kustomizations import DEPLOY, Document, build, dry_run, of_kind, pods
+from kustomizations import DEPLOY, BuildFailed, Document, build, dry_run, of_kind, pods
 
 PAGE = (REPOSITORY / "docs" / "kubernetes.md").read_text()
 EXAMPLES = re.findall(r"^<!-- (\S+) -->\n```yaml\n(.*?)^```", PAGE, re.M | re.S)
@@ -38,7 +40,11 @@ def folder(tmp_path: Path) -> Path:
     mine.mkdir()
     for name in BOOTSTRAP:
         shutil.copy(QUICKSTART_SITE / name, mine)
-    shutil.copy(QUICKSTART_SITE.parent / "site/glance.yaml", mine)
+    glance = (QUICKSTART_SITE.parent / "site/glance.yaml").read_text()
+    label = "labels: {app.kubernetes.io/name: glance"
+    assert f"{label}}}" in glance
+    labelled = glance.replace(label, f"{label}, scopeway.io/sidecar: envoy", 1)
+    (mine / "glance.yaml").write_text(labelled)
     for name, text in FILES.items():
         (mine / name).write_text(text)
     return mine
@@ -62,15 +68,22 @@ def test_an_example_changes_something_and_is_taken(
     file = folder / "kustomization.yaml"
     file.write_text(yaml.safe_dump(kustomization))
     documents = build(folder)
-    rest = {
-        name: kustomization[name] for name in ("resources", "namespace") if name in kustomization
-    }
-    file.write_text(yaml.safe_dump(rest))
-    assert documents != build(folder)
+    for less in without_one_part(kustomization):
+        file.write_text(yaml.safe_dump(less))
+        with suppress(BuildFailed):  # another part needs it
+            assert documents != build(folder), less
 
     templates = list(pods(documents))
     cluster.apply(*of_kind(documents, "Namespace"), *map(account_of, templates))
     dry_run(cluster, *documents, *templates)
+
+
+def without_one_part(kustomization: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a kustomization without one component, patch and so on, each once."""
+    for name, parts in kustomization.items():
+        if name != "resources" and isinstance(parts, list):
+            for number in range(len(parts)):
+                yield {**kustomization, name: parts[:number] + parts[number + 1 :]}
 
 
 def account_of(pod: Document) -> Document:
