@@ -109,10 +109,11 @@ def copy_libraries(root: Path) -> list[Path]:
 
 
 def copy_files_of_the_system(root: Path) -> list[Path]:
-    """Copy what names the system and the public authorities; write the accounts."""
+    """Copy the system's name, where libraries are, and public authorities; write the accounts."""
     for name, text in ACCOUNTS.items():
         write(root / name, text)
-    wanted = map(Path, ("/etc/os-release", "/etc/ssl/certs/ca-certificates.crt"))
+    authorities = "/etc/ssl/certs/ca-certificates.crt"
+    wanted = map(Path, ("/etc/os-release", "/etc/ld.so.cache", authorities))
     found = [each for each in wanted if each.exists()]
     for each in found:
         copy(root, each)
