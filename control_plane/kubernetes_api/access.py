@@ -226,7 +226,7 @@ def file_stamp(login: Login) -> object:
 def _files(login: Login) -> list[Path]:
     named = {"cluster": login.cluster, "user": login.user}
     files = [named[kind].get(key) for kind, key in _FILES]
-    own = [login.file] if login.file is not None else []
+    own = [login.file, *login.more_files] if login.file is not None else []
     return own + [login.folder / str(file) for file in files if file]
 
 

@@ -7,7 +7,7 @@ are here.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from scopeway.control_plane.kubernetes_api.errors import ApiError, one_line
+from scopeway.control_plane.kubernetes_api.merged_kubeconfig import merge
 from scopeway.control_plane.kubernetes_api.url import KubernetesUrl
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -39,6 +40,8 @@ class Login:
     file: Path | None = None
     """The kubeconfig; None for a service account."""
     context: str = ""
+    more_files: tuple[Path, ...] = ()
+    """Further kubeconfigs of $KUBECONFIG."""
 
     @property
     def server(self) -> str:
@@ -69,9 +72,20 @@ def find_login(url: KubernetesUrl, *, account: Path = SERVICE_ACCOUNT) -> Login:
     file = url.kubeconfig
     if file is None and not url.context and (account / "token").is_file():
         return _service_account(account)
-    if file is None:
-        file = _default_file(account)
-    return choose(_load(file), file, url.context)
+    if file is not None:
+        return choose(_load(file), file, url.context)
+    files = _default_files(account)
+    if len(files) == 1:
+        return choose(_load(files[0]), files[0], url.context)
+    documents: list[tuple[Path, dict[str, Any]]] = []
+    for each in files:
+        document = _load(each) or {}  # an empty file is a kubeconfig, too
+        if not isinstance(document, dict):
+            raise _wrong(each, "is not a kubeconfig")
+        documents.append((each, document))
+    joined = Path(os.pathsep.join(map(str, files)))  # for people
+    login = choose(merge(documents), joined, url.context)
+    return replace(login, file=files[0], more_files=tuple(files[1:]))
 
 
 def choose(document: object, file: Path, wanted: str) -> Login:
@@ -126,15 +140,12 @@ def _service_account(account: Path) -> Login:
     return Login(source="kubernetes: service account of this pod", cluster=cluster, user=user)
 
 
-def _default_file(account: Path) -> Path:
+def _default_files(account: Path) -> list[Path]:
+    """Return the files of $KUBECONFIG, or the one in the home folder."""
     named = os.environ.get("KUBECONFIG", "")
     files = [Path(each) for each in named.split(os.pathsep) if each]
-    if len(files) > 1:
-        raise ApiError(
-            f"kubernetes: $KUBECONFIG names {len(files)} files; use kubernetes:FILE, or merge them "
-            "with: kubectl config view --flatten",
-            refused=True,
-        )
+    if len(files) > 1:  # kubectl leaves out those that do not exist
+        return [each for each in files if each.exists()] or files[:1]
     file = files[0] if files else Path.home() / ".kube" / "config"
     if not file.exists() and not files:
         raise ApiError(
@@ -142,7 +153,7 @@ def _default_file(account: Path) -> Path:
             "$KUBECONFIG is not set",
             refused=True,
         )
-    return file
+    return [file]
 
 
 def _load(file: Path) -> object:

@@ -119,6 +119,21 @@ def test_context_and_kubeconfig_choose_the_login(
     assert kubectl(*command, "--kubeconfig", file, "--context", strange).stdout == "[]\n"
 
 
+def test_several_kubeconfigs_are_read_as_kubectl_reads_them(
+    kubectl: Kubectl, api_server: ApiServer, tmp_path: Path
+) -> None:
+    """The first has the contexts, with a name for the user that only the second has."""
+    config = json.loads(api_server.kubeconfig.read_text())
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text(json.dumps({**config, "users": []}))
+    second.write_text(json.dumps({**config, "clusters": [], "contexts": []}))
+    files = {"KUBECONFIG": f"{tmp_path}/missing:{first}:{second}"}
+
+    assert kubectl("get", "edgeclouds", "-o", "name", environment=files).returncode == 0
+    listed = kubectl("scopeway", "cloud", "list", "--format", "json", environment=files)
+    assert (listed.stdout, listed.stderr) == ("[]\n", "")
+
+
 def test_variables_of_other_registries_do_not_count(kubectl: Kubectl) -> None:
     elsewhere = {"SCOPEWAY_REGISTRY": "etcd://127.0.0.1:1"}
     listed = kubectl("scopeway", "cloud", "list", "--format", "json", environment=elsewhere)

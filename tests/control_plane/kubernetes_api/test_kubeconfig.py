@@ -181,15 +181,6 @@ def test_the_variable_goes_before_the_home_folder(
     assert find_login(KubernetesUrl(), account=home / "account").file == home / "other"
 
 
-def test_a_variable_with_several_files_is_refused(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KUBECONFIG", f"{write(home / 'a')}:{write(home / 'b')}")
-
-    with pytest.raises(ApiError, match=r"\$KUBECONFIG names 2 files; use kubernetes:FILE"):
-        find_login(KubernetesUrl(), account=home / "account")
-
-
 @pytest.mark.parametrize(
     ("host", "port", "server"),
     [

@@ -133,9 +133,8 @@ class ApiServer:
             check=False,
             timeout=READY_SECONDS,
             env=clean_environment(
-                KUBECONFIG=str(kubeconfig or self.kubeconfig),
-                HOME=str(self.folder),
-                **(environment or {}),
+                **{"KUBECONFIG": str(kubeconfig or self.kubeconfig), "HOME": str(self.folder)}
+                | (environment or {})
             ),
         )
         if check and done.returncode:
