@@ -15,14 +15,14 @@ MANAGER: Final = "scopeway-cli"
 SHOWN: Final = 5
 """Fields, and managers, that a sentence names."""
 
-Path = tuple[str, ...]
+FieldPath = tuple[str, ...]
 
 _CONFLICT = re.compile(r'conflict with "([^"]*)"')
 
 
 def foreign_fields(
     document: Mapping[str, Any], stored: Mapping[str, Any], *, labels: bool
-) -> Mapping[Path, str]:
+) -> Mapping[FieldPath, str]:
     """Return the fields of an object that its document does not have and others own.
 
     Args:
@@ -36,7 +36,7 @@ def foreign_fields(
         are nobody's business here.
     """
     own_labels = document["metadata"].get("labels", {})
-    found: dict[Path, str] = {}
+    found: dict[FieldPath, str] = {}
     for entry in stored.get("metadata", {}).get("managedFields", ()):
         if entry.get("manager") == MANAGER or entry.get("subresource"):
             continue
@@ -51,7 +51,7 @@ def foreign_fields(
     return found
 
 
-def removal(paths: Iterable[Path]) -> dict[str, Any]:
+def removal(paths: Iterable[FieldPath]) -> dict[str, Any]:
     """Return the merge patch that removes fields."""
     patch: dict[str, Any] = {}
     for path in paths:
@@ -62,11 +62,11 @@ def removal(paths: Iterable[Path]) -> dict[str, Any]:
     return patch
 
 
-def conflicts(status: Mapping[str, Any]) -> Mapping[Path, str]:
+def conflicts(status: Mapping[str, Any]) -> Mapping[FieldPath, str]:
     """Return the fields of a conflict of server-side apply, each to its manager."""
     details = status.get("details")
     causes = details.get("causes") if isinstance(details, Mapping) else None
-    found: dict[Path, str] = {}
+    found: dict[FieldPath, str] = {}
     for cause in causes if isinstance(causes, list) else ():
         if cause.get("reason") == "FieldManagerConflict":
             match = _CONFLICT.search(str(cause.get("message", "")))
@@ -75,7 +75,7 @@ def conflicts(status: Mapping[str, Any]) -> Mapping[Path, str]:
     return found
 
 
-def owners_sentence(fields: Mapping[Path, str]) -> str:
+def owners_sentence(fields: Mapping[FieldPath, str]) -> str:
     """Say who owns fields: "spec.accept is owned by the field manager kubectl"."""
     managers = sorted(set(fields.values()))
     verb = "is" if len(fields) == 1 else "are"
@@ -84,7 +84,7 @@ def owners_sentence(fields: Mapping[Path, str]) -> str:
     return f"{names} {verb} owned by the field {word} {listed(managers, SHOWN)}"
 
 
-def _missing(owned: Mapping[str, Any], document: Any, path: Path = ()) -> Iterator[Path]:
+def _missing(owned: Mapping[str, Any], document: Any, path: FieldPath = ()) -> Iterator[FieldPath]:
     """Yield the paths of owned fields that a document lacks. Lists are owned as a whole."""
     for key, below in owned.items():
         if not key.startswith("f:"):

@@ -25,6 +25,7 @@ from scopeway.control_plane.registry.interface import (
 )
 from scopeway.control_plane.registry.kubernetes.field_managers import (
     MANAGER,
+    FieldPath,
     conflicts,
     foreign_fields,
     owners_sentence,
@@ -60,7 +61,7 @@ class KubernetesStore:
         async with self._client() as client:
             for value in values:
                 try:
-                    await _write(client, value, force=force, dry_run=True)
+                    await _apply(client, value, force=force, dry_run=True)
                 except _Refused as error:
                     problems.append(str(error))
         return problems
@@ -113,7 +114,7 @@ class KubernetesStore:
 
     async def _put(self, value: Declared, *, force: bool) -> None:
         async with self._client() as client:
-            await _write(client, value, force=force, dry_run=False)
+            await _write(client, value, force=force)
 
     async def _get(self, resource: Resource, name: str, kind: type[T]) -> T | None:
         if name_problem(name) is not None:  # it would lead to another path
@@ -157,30 +158,50 @@ class _Refused(RegistryUnavailable):
     """The API server refuses a value, and not the caller or the resource as such."""
 
 
-async def _write(client: ApiClient, value: Declared, *, force: bool, dry_run: bool) -> None:
-    """Apply a value, so that the object declares it and nothing else.
+async def _write(client: ApiClient, value: Declared, *, force: bool) -> None:
+    """Make an object declare a value and nothing else.
+
+    With `force`, fields of others are removed first: a rule of theirs is never beside a service of
+    ours.
 
     Raises:
-        _Refused: the API server does not accept it, or other field managers own fields of it.
+        _Refused: see `_apply`.
+        ApiError: the API server cannot be used.
+    """
+    if force and (foreign := await _apply(client, value, force=True, dry_run=True)):
+        await client.merge_patch(_path(value), removal(foreign), manager=MANAGER)
+    await _apply(client, value, force=force, dry_run=False)
+
+
+async def _apply(
+    client: ApiClient, value: Declared, *, force: bool, dry_run: bool
+) -> Mapping[FieldPath, str]:
+    """Apply a value; return the fields that others own and it does not have.
+
+    Raises:
+        _Refused: the API server does not accept it, or, without `force`, others own fields of it.
         ApiError: the API server cannot be used.
     """
     document = to_plain(value)
-    resource = _resource(value)
-    path = f"{resource.path}/{value.name}"
     try:
-        stored = await client.apply(path, document, manager=MANAGER, force=force, dry_run=dry_run)
+        stored = await client.apply(
+            _path(value), document, manager=MANAGER, force=force, dry_run=dry_run
+        )
     except ApiError as error:
         if owned := conflicts(error.status):
             raise _Refused(f"{value.name}: {owners_sentence(owned)}; {REMEDY}") from None
         if sentence := refusal(error):
             raise _Refused(f"{value.name}: {sentence}") from None
         raise
-    foreign = foreign_fields(document, stored, labels=resource.has_labels)
+    foreign = foreign_fields(document, stored, labels=_resource(value).has_labels)
     if foreign and not force:
         what = f"{owners_sentence(foreign)}, and not in this document"
         raise _Refused(f"{value.name}: {what}; {REMEDY}")
-    if foreign and not dry_run:
-        await client.merge_patch(path, removal(foreign), manager=MANAGER)
+    return foreign
+
+
+def _path(value: Declared) -> str:
+    return f"{_resource(value).path}/{value.name}"
 
 
 def _resource(value: Declared) -> Resource:
