@@ -213,6 +213,9 @@ def _handler(server: PageServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self.send(server.answer(self.path.partition("?")[0], self.headers["host"]))
 
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def do_POST(self) -> None:
             self.send(server.take(self.path, self.client_address[0], self.headers, self.rfile))
 
@@ -222,7 +225,12 @@ def _handler(server: PageServer) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def version_string(self) -> str:
+            """Return the `Server` header: no versions, as everybody may read it."""
+            return "scopeway"
 
         def log_message(self, format: str, *args: object) -> None:
             """Stay silent: probes come every few seconds."""

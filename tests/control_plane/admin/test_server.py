@@ -132,6 +132,30 @@ def test_a_server_of_one_page_answers_nothing_else(told: Told) -> None:
     assert others[0].body == b"try /healthz, /readyz\n"
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/nothing", "/" + "x" * 100_000])
+def test_no_answer_tells_the_versions_of_what_runs(admin: PageServer, path: str) -> None:
+    with Connection(admin.port) as connection:
+        connection.socket.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        response = connection.read()
+
+    assert response.headers["server"] == "scopeway"
+    assert b"Python" not in response.body
+
+
+def test_a_head_request_gets_the_status_and_length_of_the_page(
+    admin: PageServer, told: Told
+) -> None:
+    """Some load balancers ask so."""
+    with Connection(admin.port) as connection:
+        connection.socket.sendall(b"HEAD /readyz HTTP/1.0\r\n\r\n")
+        head = connection.socket.recv(65_536)
+        rest = connection.socket.recv(1)
+
+    assert head.startswith(b"HTTP/1.0 503 ")
+    assert b"Content-Length: 37\r\n" in head
+    assert (head.partition(b"\r\n\r\n")[2], rest) == (b"", b"")
+
+
 def test_a_kept_page_is_made_once_a_second() -> None:
     now, made = [0.0], list[float]()
 
