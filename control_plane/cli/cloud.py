@@ -60,14 +60,32 @@ def put(registry: str, ttl: int | None, force: bool, files: Sequence[BinaryIO]) 
 
     async def work() -> None:
         async with open_for_writing(registry) as store:
-            await _check_service_types(store, clouds)
-            if refusals := await store.refusals(list(clouds.values()), force=force):
-                raise nothing_written(refusals)
+            await _check(store, clouds, force=force)
             for value in clouds.values():
                 await store.put(value, lease_ttl=ttl, force=force)
                 click.echo(f"{value.name} registered")
 
     asyncio.run(work())
+
+
+@cloud.command()
+@registry_option
+@force_option
+@click.argument("files", nargs=-1, required=True, type=click.File("rb"))
+def check(registry: str, force: bool, files: Sequence[BinaryIO]) -> None:
+    """Check manifest FILES as `put` does, and write nothing.
+
+    "-" is standard input. Exit status 1 if `put` would refuse one of them.
+    """
+    clouds = _read(files)
+
+    async def work() -> None:
+        async with open_for_writing(registry) as store:
+            await _check(store, clouds, force=force)
+
+    asyncio.run(work())
+    for value in clouds.values():
+        click.echo(f"{value.name} is accepted")
 
 
 @cloud.command()
@@ -273,6 +291,13 @@ def _read(files: Sequence[BinaryIO]) -> "dict[str, Cloud]":
     if problems:
         raise nothing_written(problems)
     return clouds
+
+
+async def _check(store: "Store", clouds: "dict[str, Cloud]", *, force: bool) -> None:
+    """Refuse clouds that the registry would not store, or whose services would not be served."""
+    await _check_service_types(store, clouds)
+    if refusals := await store.refusals(list(clouds.values()), force=force):
+        raise nothing_written(refusals)
 
 
 async def _check_service_types(store: "Store", clouds: "dict[str, Cloud]") -> None:

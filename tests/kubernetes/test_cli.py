@@ -172,9 +172,10 @@ def test_every_refusal_of_an_admission_policy_is_one_line(
         return cloud("put", files[1]).status == 1
 
     api_server.server.wait_until(is_in_force, "the policy is in force")
-    refused = cloud("put", *files)
+    refused, checked = cloud("put", *files), cloud("check", *files)
 
     assert (refused.status, refused.out) == (1, "")
+    assert checked == refused
     assert refused.err == (
         "scopeway: nothing was written\n"
         "cloud-1: the region mars is full (admission policy no-region-mars)\n"

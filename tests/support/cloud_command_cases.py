@@ -87,6 +87,20 @@ class CloudCommandCases:
         assert words in outcome.err
         assert names(cloud) == []
 
+    def test_check_finds_what_put_would_refuse_and_writes_nothing(
+        self, cloud: Callable[..., Any], write: Callable[..., Path]
+    ) -> None:
+        good = write("good.yaml", document("cloud-1"), document("cloud-2"))
+        sensor = document("cloud-3", services={"sensor": {"endpoints": [at(9292)]}})
+        bad = write("bad.yaml", sensor)
+        accepted, refused = cloud("check", good), cloud("check", good, bad)
+
+        assert (accepted.status, accepted.err) == (0, "")
+        assert accepted.out == "cloud-1 is accepted\ncloud-2 is accepted\n"
+        assert (refused.status, refused.out) == (1, "")
+        assert refused.err == cloud("put", good, bad).err
+        assert names(cloud) == []
+
     def test_put_reports_every_bad_manifest(
         self, cloud: Callable[..., Any], write: Callable[..., Path]
     ) -> None:

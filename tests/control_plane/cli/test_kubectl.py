@@ -176,6 +176,7 @@ def test_status_asks_each_pod_of_the_control_plane(
     pods.run("scopeway-a", "scopeway-b")
     outcome = kubectl_scopeway("status", "--context", "north", "-n", "fleet", "--format", "json")
     get, *forwards = pods.calls
+    asked = sorted(each.split()[3] for each in forwards)  # all at once
 
     assert (outcome.status, outcome.err) == (0, "")
     assert {name: each["registry"] for name, each in json.loads(outcome.out).items()} == {
@@ -183,7 +184,7 @@ def test_status_asks_each_pod_of_the_control_plane(
         "scopeway-b": "kubernetes: of scopeway-b",
     }
     assert get.startswith("--context=north --namespace=fleet get pods --selector app.kubernetes.io")
-    assert [each.split()[3] for each in forwards] == ["pod/scopeway-a", "pod/scopeway-b"]
+    assert asked == ["pod/scopeway-a", "pod/scopeway-b"]
     assert {each.partition(" pod/scopeway-")[2][2:] for each in forwards} == {
         ":18002 --address=127.0.0.1 --pod-running-timeout=10s"
     }
