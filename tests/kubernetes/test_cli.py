@@ -286,6 +286,32 @@ def _grant(server: ApiServer, user: str, rule: dict[str, Any]) -> None:
             )
 
 
+def test_a_site_with_more_rights_is_told_by_the_admission_policy_what_it_may_write(
+    api_server: ApiServer, scopeway: Command, cloud: Command, write: Callable[..., Path]
+) -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "scopeway-sites"}}
+    metadata = {"name": "cloud-1", "namespace": "scopeway-sites"}
+    api_server.apply(namespace)
+    api_server.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    verbs = ["create", "patch", "delete"]
+    rule = {"apiGroups": ["scopeway.io"], "resources": ["edgeclouds"], "verbs": verbs}
+    _grant(api_server, "system:serviceaccount:scopeway-sites:cloud-1", rule)
+    account = api_server.kubeconfig_for("cloud-1", namespace="scopeway-sites")
+    other = write("other.yaml", document("cloud-2"))
+    cloud("put", other)
+
+    put = scopeway("cloud", "put", "--force", "--registry", f"kubernetes:{account}", other)
+    deleted = scopeway("cloud", "delete", "--registry", f"kubernetes:{account}", "cloud-2")
+    sentence = (
+        "the site cloud-1 may write its own EdgeCloud only, not cloud-2 "
+        "(admission policy sites.scopeway.io)\n"
+    )
+
+    assert put.err == f"scopeway: nothing was written\ncloud-2: {sentence}"
+    assert deleted.err == f"scopeway: {sentence}"
+    assert cloud("get", "cloud-2").status == 0
+
+
 def test_an_api_server_without_our_resources_is_one_sentence(
     make_api_server: Callable[..., ApiServer], scopeway: Command, write: Callable[..., Path]
 ) -> None:

@@ -151,7 +151,7 @@ class KubernetesStore:
             async with ApiClient(self._url) as client:
                 yield client
         except ApiError as error:
-            raise RegistryUnavailable(str(error)) from None
+            raise RegistryUnavailable(refusal(error) or str(error)) from None
 
 
 class _Refused(RegistryUnavailable):
