@@ -21,10 +21,10 @@ NOT_IN_IMAGE = $(addprefix --no-emit-package ,setuptools pygments markdown-it-py
 
 .DEFAULT_GOAL = help
 .PHONY: help setup fmt check crds reference test test-envoy test-openstack test-kubernetes test-image test-pythons dist image bench \
-	bench-scale fuzz demo up down demo-openstack openstack-up openstack-down pins sbom clean
+	bench-scale bench-kubernetes fuzz demo up down demo-openstack openstack-up openstack-down pins sbom clean
 
 help:  ## show this
-	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' Makefile | expand -t 18
 
 setup: .venv/ready .venv-openstack/ready  ## make both virtual environments
 
@@ -77,10 +77,14 @@ fuzz: .venv/ready .venv-tools/atheris  ## FUZZERS (all) led by coverage, for FUZ
 	done
 
 bench: .venv/ready  ## every benchmark, one line of JSON for each figure
-	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench; done
+	for bench in $(filter-out %/bench_kubernetes.py,$(wildcard tests/bench/bench_*.py)); do $(BIN)/python $$bench; done
 
 bench-scale: .venv/ready  ## 1,000 Envoys and 10,000 clouds: a table, in five minutes
 	$(BIN)/python tests/bench/bench_fleet.py
+
+bench-kubernetes: .venv/ready .venv-kubernetes/ready  ## a control plane of a real API server with 10,000 clouds, in ten minutes
+	tests/support/kubernetes_programs/build_programs
+	$(BIN)/python tests/bench/bench_kubernetes.py
 
 demo: setup  ## one scoped request, through real Envoys, to real OpenStack services
 	$(DEMO)

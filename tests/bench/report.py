@@ -12,19 +12,19 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 
 
-def samples(case: str, values: Sequence[float], unit: str) -> None:
-    """Print the median and the 99th percentile of some samples."""
+def samples(case: str, values: Sequence[float], unit: str, *, bound: float | None = None) -> None:
+    """Print the median and the 99th percentile of some samples; the bound is of the median."""
     ordered = sorted(values)
     figures = {
         "p50": round(statistics.median(ordered), 3),
         "p99": round(ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)], 3),
     }
-    _line(case, len(ordered), figures, unit)
+    _line(case, len(ordered), figures, unit, bound)
 
 
-def value(case: str, figure: float, unit: str, *, n: int = 1) -> None:
+def value(case: str, figure: float, unit: str, *, n: int = 1, bound: float | None = None) -> None:
     """Print one figure; `n` is how many things it is about, or how many runs it is a median of."""
-    _line(case, n, {"value": round(figure, 3)}, unit)
+    _line(case, n, {"value": round(figure, 3)}, unit, bound)
 
 
 def series(case: str, values: Sequence[float], unit: str) -> None:
@@ -37,8 +37,15 @@ def figures(case: str, found: Mapping[str, float]) -> None:
     _line(case, 1, found, "")
 
 
-def _line(case: str, n: int, figures: Mapping[str, float | Sequence[float]], unit: str) -> None:
-    line = {"case": case, "n": n, **figures, "unit": unit, "commit": _commit()}
+def _line(
+    case: str,
+    n: int,
+    figures: Mapping[str, float | Sequence[float]],
+    unit: str,
+    bound: float | None = None,
+) -> None:
+    limit = {} if bound is None else {"bound": bound}
+    line = {"case": case, "n": n, **figures, "unit": unit, **limit, "commit": _commit()}
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     print(json.dumps({**line, "machine": machine}), flush=True)
 
