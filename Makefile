@@ -69,7 +69,7 @@ dist: .venv/ready .venv-dist/ready  ## build both distributions in dist/, and tr
 	.ci/distributions
 
 image: .venv-dist/ready  ## build the image of the control plane, with podman, docker or buildah (docs/image.md)
-	deploy/image/build
+	deploy/image/build_image
 
 fuzz: .venv/ready .venv-tools/atheris  ## FUZZERS (all) led by coverage, for FUZZ_SECONDS (300) each
 	for reader in $(FUZZERS); do \

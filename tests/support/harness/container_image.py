@@ -18,7 +18,7 @@ from typing import Any
 from harness.process import Process, clean_environment
 
 REPOSITORY = Path(__file__).parents[3]
-BUILD = REPOSITORY / "deploy/image/build"
+BUILD = REPOSITORY / "deploy/image/build_image"
 MAKE_BASE = REPOSITORY / "tests/support/debian_base/make_base"
 BASE = "localhost/debian-base"
 DEVICES = ("null", "zero", "full", "random", "urandom")
