@@ -119,31 +119,40 @@ class Pods:
         """Start the pods of a Deployment as a rollout does, once their volumes are there."""
         found: Document = self.api.get("-n", namespace, "deployment", deployment)
         template, replicas = found["spec"]["template"], found["spec"]["replicas"]
-        made = []
-        for number in range(replicas):
-            name = f"{deployment}-{number}"
-            pod = Pod(
-                name=name,
-                namespace=namespace,
-                labels=template["metadata"]["labels"],
-                spec=template["spec"],
-                address=next(self._addresses),
-                folder=self._folder / namespace / name,
-            )
-            (pod.folder / "run").mkdir(parents=True)
-            self._closing.callback(self._end, pod)
-            self.bring_volumes(pod)
-            made.append(pod)
+        made = [
+            self._make(namespace, f"{deployment}-{number}", template) for number in range(replicas)
+        ]
         # the address of a pod is known before its program runs
         self.pods += made
         for pod in made:
-            for container in containers(pod.spec):
-                self._start(pod, container)
+            self._start_containers(pod)
         self._tell_dns()
         probes = Thread(target=self._await_ready, args=(found, made))
         probes.start()
         self._closing.callback(probes.join)
         return made
+
+    def replace(self, old: Pod) -> Pod:
+        """Replace a pod as a rolling update does: the new one is ready before the old one ends.
+
+        As after `minReadySeconds`, everybody has asked for its address before.
+        """
+        template = {"metadata": {"labels": old.labels}, "spec": old.spec}
+        new = self._make(old.namespace, f"{old.name}-next", template)
+        self._start_containers(new)
+        until(lambda: _is_ready(new), f"{new.name} is ready", log=self.logs)
+        self.pods.append(new)
+        self._tell_dns()
+        names = [name for name, found in self._names.addresses.items() if new.address in found]
+        asked = len(self._names.asked)
+        until(lambda: set(names) <= set(self._names.asked[asked:]), f"somebody asks for {names}")
+        self.pods.remove(old)
+        self._tell_dns()
+        for process in old.processes.values():
+            process.terminate()
+            status = process.end(seconds=old.spec["terminationGracePeriodSeconds"])
+            assert status == 0, process.tail()
+        return new
 
     def at(self, namespace: str, service: str) -> list[Pod]:
         """Return the pods that a Service selects."""
@@ -177,6 +186,24 @@ class Pods:
         """Return the ends of all logs, for a failed test."""
         ends = (each.tail() for pod in self.pods for each in pod.processes.values())
         return "\n".join(line[:LONGEST_LINE] for end in ends for line in end.splitlines())
+
+    def _make(self, namespace: str, name: str, template: Document) -> Pod:
+        pod = Pod(
+            name=name,
+            namespace=namespace,
+            labels=template["metadata"]["labels"],
+            spec=template["spec"],
+            address=next(self._addresses),
+            folder=self._folder / namespace / name,
+        )
+        (pod.folder / "run").mkdir(parents=True)
+        self._closing.callback(self._end, pod)
+        self.bring_volumes(pod)
+        return pod
+
+    def _start_containers(self, pod: Pod) -> None:
+        for container in containers(pod.spec):
+            self._start(pod, container)
 
     def _start(self, pod: Pod, container: Document) -> None:
         environment = self._environment(pod, container)
