@@ -3,7 +3,8 @@
     python3 assemble.py CONTEXT ROOT
 
 It runs in the build stage (Containerfile), with the Python that the image gets. CONTEXT is what
-`deploy/image/build_image` makes. The tree depends on it and on BASE only, not on time or order of files.
+`deploy/image/build_image` makes. The tree depends on it and on BASE only, not on time or order of
+files.
 """
 
 import compileall
