@@ -17,6 +17,7 @@ from harness.kubernetes_stack import KubernetesStack
 from harness.process import until
 from harness.stack import ServeProcess
 from scopeway.control_plane.clouds.document import to_document
+from scopeway.control_plane.kubernetes_api.paths import GROUP_VERSION, config_maps, events, leases
 from scopeway.control_plane.translator.node_setup import PROTOCOL
 from scopeway.xds.encoding.protobuf import field_bytes, field_string
 from scopeway.xds.type_urls import CLUSTER
@@ -24,6 +25,7 @@ from xds_client import METHOD
 from xds_model import write_request
 
 NAMESPACE = "scopeway-system"
+OURS = f"/apis/{GROUP_VERSION}"
 GRACE = 3
 """Seconds of --disconnected-after."""
 ENDPOINT = {"endpoints": [at(9292)]}
@@ -73,11 +75,12 @@ class Replicas:
         arguments = ("apply", "--server-side", "-f", "-")
         return not self.api.kubectl(*arguments, text=json.dumps(document), check=False).returncode
 
-    def get(self, name: str, kind: str = "edgecloud") -> Document:
-        found: Document = self.api.get(kind, name)
+    def get(self, name: str, kind: str = "edgeclouds") -> Document:
+        found = self._read(f"{OURS}/{kind}/{name}")
+        assert found is not None, f"there is no {kind}/{name}"
         return found
 
-    def condition(self, name: str, condition: str, kind: str = "edgecloud") -> str:
+    def condition(self, name: str, condition: str, kind: str = "edgeclouds") -> str:
         """Return "status reason" of a condition; "" if there is none."""
         found = self.get(name, kind).get("status", {}).get("conditions", [])
         return next(
@@ -85,7 +88,7 @@ class Replicas:
             "",
         )
 
-    def wait(self, name: str, condition: str, expected: str, kind: str = "edgecloud") -> None:
+    def wait(self, name: str, condition: str, expected: str, kind: str = "edgeclouds") -> None:
         until(
             lambda: self.condition(name, condition, kind) == expected,
             f"{condition} of {kind} {name} is {expected}, not "
@@ -95,29 +98,29 @@ class Replicas:
 
     def leader(self) -> str:
         """Return the identity of the leader; "" if there is none."""
-        found = self.api.kubectl(
-            *("-n", NAMESPACE, "get", "lease", "scopeway-status", "-o", "json"), check=False
-        )
-        return "" if found.returncode else json.loads(found.stdout)["spec"]["holderIdentity"]
+        found = self._read(f"{leases(NAMESPACE)}/scopeway-status")
+        return "" if found is None else found["spec"]["holderIdentity"]
 
-    def objects(self, kind: str = "configmap") -> list[Document]:
+    def objects(self, path: str = config_maps(NAMESPACE)) -> list[Document]:
         """Return what replicas have published."""
-        selector = "app.kubernetes.io/component=replica"
-        found: list[Document] = self.api.get("-n", NAMESPACE, kind, "-l", selector)["items"]
-        return found
+        return self._list(f"{path}?labelSelector=app.kubernetes.io/component=replica")
+
+    def leases(self) -> list[Document]:
+        """Return the Leases of replicas."""
+        return self.objects(leases(NAMESPACE))
 
     def versions(self) -> dict[str, str]:
         """Return the resource versions of all of our objects."""
-        found = self.api.get("edgeclouds,cordons,servicetypes")["items"]
         return {
-            f"{each['kind']}/{each['metadata']['name']}": each["metadata"]["resourceVersion"]
-            for each in found
+            f"{kind}/{each['metadata']['name']}": each["metadata"]["resourceVersion"]
+            for kind in ("edgeclouds", "cordons", "servicetypes")
+            for each in self._list(f"{OURS}/{kind}")
         }
 
     def writes(self) -> dict[str, float]:
         """Return how many writes of each resource the API server has served."""
         counts: dict[str, float] = {}
-        for line in self.api.kubectl("get", "--raw", "/metrics").stdout.splitlines():
+        for line in (self.api.read("/metrics") or b"").decode().splitlines():
             if line.startswith("apiserver_request_total{") and any(
                 f'verb="{verb}"' in line for verb in ("POST", "PUT", "PATCH", "APPLY", "DELETE")
             ):
@@ -126,8 +129,18 @@ class Replicas:
         return counts
 
     def events(self, name: str) -> list[Document]:
-        found = self.api.get("-n", "default", "events.events.k8s.io")["items"]
+        found = self._list(events("default"))
         return [each for each in found if each["regarding"]["name"] == name]
+
+    def _list(self, path: str) -> list[Document]:
+        found = self._read(path)
+        assert found is not None, f"there is no {path}"
+        items: list[Document] = found["items"]
+        return items
+
+    def _read(self, path: str) -> Document | None:
+        found = self.api.read(path)
+        return None if found is None else json.loads(found)
 
     def end(self) -> None:
         self._streams.close()
@@ -202,9 +215,9 @@ def test_cordons_and_service_types_are_accepted(replicas: Replicas) -> None:
         },
     )
 
-    replicas.wait("cloud-1", "Accepted", "True Accepted", "cordon")
-    replicas.wait("sensor", "Accepted", "True Accepted", "servicetype")
-    replicas.wait("zoom", "Accepted", "False Conflicted", "servicetype")
+    replicas.wait("cloud-1", "Accepted", "True Accepted", "cordons")
+    replicas.wait("sensor", "Accepted", "True Accepted", "servicetypes")
+    replicas.wait("zoom", "Accepted", "False Conflicted", "servicetypes")
 
 
 def test_a_refused_cloud_says_why_in_its_status_and_in_an_event(replicas: Replicas) -> None:
@@ -262,14 +275,11 @@ def test_an_envoy_counts_at_either_replica_and_may_be_away_for_a_while(
     before = replicas.versions()
     close()
     close = replicas.connect("cloud-2", one)  # moves
-    until(
-        lambda: replicas.writes() and len(replicas.objects()) == 2, "both replicas have published"
-    )
     close()
 
     replicas.wait("cloud-2", "EnvoyConnected", "False NotConnected")
     after = replicas.versions()
-    assert after["EdgeCloud/cloud-1"] == before["EdgeCloud/cloud-1"]
+    assert after["edgeclouds/cloud-1"] == before["edgeclouds/cloud-1"]
 
 
 @pytest.mark.envoy
@@ -296,9 +306,9 @@ def test_the_other_replica_follows_a_leader_that_was_killed(replicas: Replicas) 
     replicas.wait("cloud-2", "Accepted", "True Accepted")
 
     assert two.metrics()["scopeway_status_leader"] == 1
-    assert replicas.versions()["EdgeCloud/cloud-1"] == before["EdgeCloud/cloud-1"]
+    assert replicas.versions()["edgeclouds/cloud-1"] == before["edgeclouds/cloud-1"]
     until(lambda: len(replicas.objects()) == 1, "the objects of the dead replica are gone")
-    until(lambda: len(replicas.objects("lease")) == 1, "its lease, too")
+    until(lambda: len(replicas.leases()) == 1, "its lease, too")
     assert replicas.objects()[0]["metadata"]["name"].startswith("scopeway-replica-two-")
 
 
@@ -310,7 +320,7 @@ def test_a_leader_that_ends_gives_up_the_lead_and_leaves_no_objects(replicas: Re
 
     assert replicas.leader() == ""
     assert replicas.objects() == []
-    assert replicas.objects("lease") == []
+    assert replicas.leases() == []
 
 
 def test_a_rolling_restart_writes_no_status(replicas: Replicas) -> None:
@@ -334,7 +344,7 @@ def test_a_rolling_restart_writes_no_status(replicas: Replicas) -> None:
     replicas.wait("cloud-new", "Accepted", "True Accepted")
 
     after = replicas.versions()
-    del after["EdgeCloud/cloud-new"]
+    del after["edgeclouds/cloud-new"]
     assert after == before
 
 
@@ -347,8 +357,7 @@ def test_nothing_but_leases_is_written_while_nothing_happens(replicas: Replicas)
     replicas.wait("cloud-2", "EnvoyConnected", "False NotConnected")
 
     def renewed() -> set[str]:
-        leases = replicas.objects("lease")
-        return {each["spec"]["renewTime"] for each in leases}
+        return {each["spec"]["renewTime"] for each in replicas.leases()}
 
     before, versions, times = replicas.writes(), replicas.versions(), renewed()
     until(lambda: not renewed() & times, "both replicas have renewed their leases")

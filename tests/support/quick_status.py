@@ -1,4 +1,4 @@
-"""`scopeway` with periods of status a fifth as long, so that tests need not wait for a minute."""
+"""`scopeway` with shorter periods of status, so that tests need not wait for a minute."""
 
 from functools import partial
 
@@ -9,8 +9,8 @@ from scopeway.control_plane.status_writer.times import StatusTimes
 
 TIMES = StatusTimes(
     election=ElectionTimes(lease_duration=3, renew_deadline=2, retry_period=0.4),
-    renew=3,
-    dead_after=9,
+    renew=1.5,
+    dead_after=5,
     keep=2,
     rest=0.4,
     look=0.2,
