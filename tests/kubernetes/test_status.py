@@ -60,6 +60,10 @@ class Replicas:
     def put(self, name: str, **spec: Any) -> None:
         self.stack.put(manifest(name, **spec))
 
+    def put_if_possible(self, name: str, **spec: Any) -> bool:
+        """Register a cloud; return whether the API server takes it."""
+        return self._takes(to_document(manifest(name, **spec)))
+
     def put_bad(self, name: str) -> None:
         """Register a cloud that only an API server without our admission policy accepts."""
         bad = to_document(manifest(name, front=at(8080)))
@@ -368,6 +372,21 @@ def test_nothing_but_leases_is_written_while_nothing_happens(replicas: Replicas)
     assert {each for each, count in after.items() if count != before.get(each)} == {"leases"}
     assert replicas.versions() == versions
     assert two.metrics()["scopeway_status_writes_total{failed}"] == 0
+
+
+def test_status_goes_on_after_the_api_server_was_away(replicas: Replicas) -> None:
+    one = replicas.start("one", grace=60)
+    replicas.put("cloud-1", front=at(8080))
+    replicas.connect("cloud-1", one)
+    replicas.wait("cloud-1", "EnvoyConnected", "True Connected")
+    before = replicas.versions()
+    replicas.api.server.kill()
+    one.wait_until(lambda: not one.metrics()["scopeway_status_leader"], "it leads no more")
+    replicas.api.start_server()
+    until(lambda: replicas.put_if_possible("cloud-2", front=at(8080)), "clouds are registered")
+    replicas.wait("cloud-2", "Accepted", "True Accepted")
+
+    assert replicas.versions()["edgeclouds/cloud-1"] == before["edgeclouds/cloud-1"]
 
 
 def test_without_the_right_to_write_status_everything_else_goes_on(replicas: Replicas) -> None:
