@@ -55,7 +55,12 @@ from scopeway.control_plane.serving import cluster_lookup, debounce, site_lookup
 from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.node_auth import MAX_PATH
 from scopeway.control_plane.serving.policy_index import REST
-from scopeway.control_plane.status_writer import conditions, connected_clouds, leader
+from scopeway.control_plane.status_writer import (
+    conditions,
+    connected_clouds,
+    contention,
+    leader,
+)
 from scopeway.control_plane.status_writer import writer as status_writer
 from scopeway.control_plane.status_writer.times import StatusTimes
 from scopeway.control_plane.translator import (
@@ -476,6 +481,12 @@ EXPECTED: dict[str, list[float]] = {
         status_writer.LONGEST_PAUSE,
         status_writer.FIRST_PAUSE,
         status_writer.REFUSED_PAUSE,
+    ],
+    "writes of one generation's status that nothing delays; seconds between further ones, if "
+    "somebody else changes it again and again": [
+        contention.FREE_WRITES,
+        contention.LONGEST_DELAY,
+        contention.FIRST_DELAY,
     ],
     "Events about refused objects in Kubernetes": [
         status_writer.EVENT_BURST,
