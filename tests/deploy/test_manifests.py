@@ -111,6 +111,17 @@ def test_the_control_plane_listens_on_its_ports_and_the_admin_address_on_loopbac
     assert listens["metrics_listen"][1] == 18004
 
 
+def test_a_collector_listens_on_the_port_of_its_probe() -> None:
+    collectors = [each for each in OURS.values() if each["args"][0] == "collect"]
+    assert len(collectors) == 2
+    for container in collectors:
+        arguments = [each.replace("$(SCOPEWAY_CLOUD)", "cloud-1") for each in container["args"]]
+        (port,) = container["ports"]
+
+        assert parse(arguments).params["health_listen"] == ("0.0.0.0", port["containerPort"])
+        assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
+
+
 def test_every_setting_is_an_environment_variable_of_the_command() -> None:
     known = {
         name: {each.envvar for each in cli.commands[name].params if isinstance(each.envvar, str)}
