@@ -52,7 +52,7 @@ def main(context: Path, root: Path) -> None:
     """Make the tree in `root`, which must not exist."""
     wanted = (context / "python-version").read_text().strip()
     if wanted != PYTHON:
-        sys.exit(f"BASE has Python {PYTHON}, the wheels are for {wanted}: PYTHON_VERSION={PYTHON}")
+        sys.exit(f"BASE has Python {PYTHON}, the wheels are for {wanted}: BASE_PYTHON={PYTHON}")
     install(context)
     copied = [*copy_python(root), *copy_libraries(root), *copy_files_of_the_system(root)]
     packages = copy_debian_notes(root, copied)

@@ -1,7 +1,7 @@
 """Tests of the image. `make test-image` prepares what they need and runs them."""
 
+import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,14 +22,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
-    memory = Path("/dev/shm")
-    if memory.is_dir() and shutil.disk_usage(memory).free > STORED:
-        folder = Path(tempfile.mkdtemp(prefix="scopeway-", dir=memory))
-    else:
-        folder = tmp_path_factory.mktemp("buildah")
-    made = Buildah(folder)
+    made = Buildah(folder_in_memory() or tmp_path_factory.mktemp("buildah"))
     yield made
     made.clean()
+
+
+def folder_in_memory() -> Path | None:
+    """Make a folder for what buildah stores, if there is room; remove those of killed runs."""
+    memory = Path("/dev/shm")
+    for left in memory.glob("scopeway-image-*"):
+        if not Path("/proc", left.name.rpartition("-")[2]).exists():
+            shutil.rmtree(left)
+    if not memory.is_dir() or shutil.disk_usage(memory).free < STORED:
+        return None
+    folder = memory / f"scopeway-image-{os.getpid()}"
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 @pytest.fixture(scope="session")

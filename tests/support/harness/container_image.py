@@ -83,7 +83,7 @@ class Buildah:
         more = {
             "ENGINE": "buildah",
             "BASE": BASE,
-            "PYTHON_VERSION": python,
+            "BASE_PYTHON": python,
             "TAG": tag,
             "OUTPUT": str(output),
         }
