@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import sysconfig
@@ -26,6 +27,7 @@ INTERPRETER = Path(sys.executable).resolve()
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 ENVIRONMENT = Path("/opt/scopeway")
 SITE_PACKAGES = ENVIRONMENT / f"lib/python{PYTHON}/site-packages"
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 SBOM = Path("/usr/share/doc/scopeway/sbom.cdx.json")
 USER = 65532
 
@@ -113,11 +115,15 @@ def copy_files_of_the_system(root: Path) -> list[Path]:
     """Copy the system's name, where libraries are, and public authorities; write the accounts."""
     for name, text in ACCOUNTS.items():
         write(root / name, text)
-    authorities = "/etc/ssl/certs/ca-certificates.crt"
-    wanted = map(Path, ("/etc/os-release", "/etc/ld.so.cache", authorities))
+    wanted = map(Path, ("/etc/os-release", "/etc/ld.so.cache", str(AUTHORITIES)))
     found = [each for each in wanted if each.exists()]
     for each in found:
         copy(root, each)
+    if AUTHORITIES in found:
+        # where OpenSSL looks, without the folder of one link for each authority
+        default = below(root, Path(ssl.get_default_verify_paths().openssl_cafile))
+        default.parent.mkdir(parents=True, exist_ok=True)
+        default.symlink_to(AUTHORITIES)
     return found
 
 

@@ -20,6 +20,10 @@ for module in pkgutil.walk_packages(scopeway.__path__, "scopeway."):
         __import__(module.name)
 import lightkube
 """
+PRINT_NUMBER_OF_AUTHORITIES = """
+import ssl
+print(ssl.create_default_context().cert_store_stats()["x509_ca"])
+"""
 PRINT_WRITABLE = """
 import os
 for folder, folders, names in os.walk("/"):
@@ -52,6 +56,13 @@ def test_every_module_finds_what_it_imports(container: Start) -> None:
     imported = container("python", "-c", IMPORT_ALL)
 
     assert (imported.wait(), imported.log()) == (0, "")
+
+
+def test_openssl_finds_the_public_certificate_authorities(container: Start) -> None:
+    loaded = container("python", "-c", PRINT_NUMBER_OF_AUTHORITIES)
+
+    assert loaded.wait() == 0
+    assert int(loaded.log()) > 0
 
 
 def test_serve_is_ready_and_ends_when_it_is_asked_to(container: Start) -> None:
