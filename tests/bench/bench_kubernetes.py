@@ -14,7 +14,7 @@ from kubernetes.run import Run
 
 PARTS = {
     each.__name__: each
-    for each in (parts.start, parts.apply, parts.changes, parts.status, rolling.restart)
+    for each in (parts.start, parts.status, parts.apply, parts.changes, rolling.restart)
 }
 """In the order in which they run, on one API server."""
 

@@ -6,7 +6,7 @@ import ssl
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPSConnection
+from http.client import HTTPResponse, HTTPSConnection, RemoteDisconnected
 from typing import Any
 
 from harness.kubernetes import ApiServer
@@ -55,15 +55,22 @@ class Client:
 
     def send(self, method: str, path: str, document: Any = None, kind: str = MERGE) -> bytes:
         """Send a request; return the body of its answer, which must be a success."""
-        body = None if document is None else json.dumps(document)
-        self._connection.request(method, path, body, {"Content-Type": kind} if body else {})
-        answer = self._connection.getresponse()
+        try:
+            answer = self._exchange(method, path, document, kind)
+        except RemoteDisconnected:  # it was idle for minutes
+            self._connection.close()
+            answer = self._exchange(method, path, document, kind)
         text = answer.read()
         assert answer.status < 300, f"{method} {path}: {answer.status} {text[:300]!r}"
         return text
 
     def close(self) -> None:
         self._connection.close()
+
+    def _exchange(self, method: str, path: str, document: Any, kind: str) -> HTTPResponse:
+        body = None if document is None else json.dumps(document)
+        self._connection.request(method, path, body, {"Content-Type": kind} if body else {})
+        return self._connection.getresponse()
 
 
 def fill(api: ApiServer, clouds: Sequence[Cloud]) -> None:

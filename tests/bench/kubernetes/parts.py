@@ -150,7 +150,7 @@ def _cost(
 
 
 def status(run: Run) -> None:
-    """What the replica that writes status writes, and what it costs."""
+    """What the replica that writes status writes, and what it costs; before any other change."""
     clouds = run.options.clouds
     run.progress("the first status of all clouds")
     before, begin = _writes(run), time.perf_counter()
@@ -166,15 +166,9 @@ def status(run: Run) -> None:
     before, cpu = _writes(run), serve.cpu()
     fill(run.stack.api, list(map(run.world.cloud, run.world.names)))
     _await_quiet(run)
-    name = f"{clouds} clouds applied anew, changed back"
-    report.value(f"{name}: status writes", _since(run, before), "")
-    report.value("  CPU of it at the control plane", serve.cpu() - cpu, "s")
-    before = _writes(run)
-    fill(run.stack.api, list(map(run.world.cloud, run.world.names)))
-    _await_quiet(run)
-    report.value(
-        f"{clouds} clouds applied anew, unchanged: status writes", _since(run, before), "", bound=0
-    )
+    again = f"{clouds} clouds applied anew, unchanged"
+    report.value(f"{again}: status writes", _since(run, before), "", bound=0)
+    report.value(f"{again}: CPU at the control plane", serve.cpu() - cpu, "s")
 
     run.progress(f"{run.options.idle} idle seconds")
     before, others, cpu = _writes(run), run.client.requests(), serve.cpu()
