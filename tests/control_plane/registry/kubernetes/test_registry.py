@@ -1,6 +1,7 @@
 """The registry before a stub of an API server; tests/kubernetes has the real one."""
 
 import asyncio
+import json
 import logging
 from contextlib import aclosing
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 from event_loop_turns import Turns
 from registry_model import Reader, a_cloud, reading
 from scopeway.control_plane.clouds.cordon import Cordon, cordon_document
+from scopeway.control_plane.clouds.document import to_document
 from scopeway.control_plane.registry import RegistryUnavailable
 from scopeway.control_plane.registry.kubernetes import registry as kubernetes
 from scopeway.control_plane.registry.kubernetes import watches
+from scopeway.control_plane.registry.kubernetes.objects import EDGE_CLOUDS, see
 from stub_cluster import StubCluster, stub_cluster
 
 pytestmark = pytest.mark.asyncio
@@ -230,16 +233,40 @@ async def test_an_object_that_changes_all_the_time_does_not_delay_others(tmp_pat
         assert dict((await anext(batches)).upserts) == {"edgeclouds/a": a_cloud("a", port=100)}
 
 
-async def test_other_tasks_run_while_a_large_listing_is_parsed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_other_tasks_run_while_objects_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubernetes, "SLICE", 0.0)
-    async with stub_cluster(tmp_path) as (cluster, registry):
-        for number in range(500):
-            cluster.put(f"cloud-{number}", 1)
-        async with aclosing(registry.watch()) as batches:
-            with Turns().watched() as turns:
-                batch = await anext(batches)
+    seen = see(EDGE_CLOUDS, json.dumps(to_document(a_cloud("a"))).encode())
+    reader = kubernetes._Reader({})
+    with Turns().watched() as turns:
+        for _ in range(100):
+            await reader.read(seen)
 
-            assert len(batch.upserts) == 500
-            assert turns.count > 500
+    assert turns.count >= 100
+
+
+async def test_watches_that_end_again_and_again_are_never_stale(tmp_path: Path) -> None:
+    """Each was open, so what was reported until then was current."""
+    async with stub_cluster(tmp_path) as (cluster, registry), reading(registry) as reader:
+        for port in range(1, 6):
+            await until_open(reader, cluster)
+            cluster.end_watches()
+            cluster._watches.clear()
+            cluster.put("a", port)
+            await reader.until(lambda at=port: reader.inventory.get("a") == a_cloud("a", port=at))  # type: ignore[misc]
+
+        assert reasons(reader) == [None]
+
+
+async def test_a_listing_reports_only_what_differs(tmp_path: Path) -> None:
+    async with stub_cluster(tmp_path) as (cluster, registry):
+        cluster.put("a", 1)
+        cluster.put("b", 1)
+        async with reading(registry) as reader:
+            await until_open(reader, cluster)
+            cluster.end_watches()
+            cluster._watches.clear()
+            cluster.put("a", 2)
+            cluster.put("b", 1)
+            await reader.until(lambda: len(reader.batches) == 2)
+
+            assert dict(reader.batches[1].upserts) == {"edgeclouds/a": a_cloud("a", port=2)}
