@@ -244,8 +244,11 @@ async def test_other_tasks_run_while_objects_are_parsed(monkeypatch: pytest.Monk
     assert turns.count >= 100
 
 
-async def test_watches_that_end_again_and_again_are_never_stale(tmp_path: Path) -> None:
+async def test_watches_that_end_again_and_again_are_never_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each was open, so what was reported until then was current."""
+    monkeypatch.setattr(kubernetes, "LONGEST_PAUSE", 5.0)  # none of them lasts so long
     async with stub_cluster(tmp_path) as (cluster, registry), reading(registry) as reader:
         for port in range(1, 6):
             await until_open(reader, cluster)
