@@ -244,10 +244,12 @@ class StatusWriter:
         await asyncio.sleep(self._writes.reserve(self._clock()))
         async with self._judge.settled():
             write = self._work_out(place)
-        if write is None or not self._is_leader():
+        if write is None or not self._leads:
             self._queue.done(place)
-            return
-        await self._write(place, write)
+        elif not self._is_leader():  # the renewal is late, and may still come
+            self._queue.postpone(place, self._clock() + FIRST_PAUSE)
+        else:
+            await self._write(place, write)
 
     def _work_out(self, place: Place) -> _Write | None:
         """Return what has to be written to an object; None: nothing."""

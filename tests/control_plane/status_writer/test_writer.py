@@ -151,6 +151,18 @@ def test_a_replica_that_does_not_lead_writes_nothing() -> None:
     run(scenario)
 
 
+def test_a_lease_that_is_renewed_late_loses_no_write() -> None:
+    async def scenario(world: World) -> None:
+        world.observed["edgeclouds/a"] = Seen()
+        world.writer.lead()
+        world.leads = False
+        assert await world.quiet() == []
+        world.leads = True  # before anybody has noticed
+        assert await world.quiet(module.FIRST_PAUSE) == ["edgeclouds/a"]
+
+    run(scenario)
+
+
 def test_a_new_leader_writes_nothing_that_is_right() -> None:
     async def scenario(world: World) -> None:
         world.observed["edgeclouds/a"] = Seen()
