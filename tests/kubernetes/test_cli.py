@@ -171,8 +171,12 @@ def test_every_refusal_of_an_admission_policy_is_one_line(
     def is_in_force() -> bool:
         return cloud("put", files[1]).status == 1
 
-    api_server.server.wait_until(is_in_force, "the policy is in force")
-    refused, checked = cloud("put", *files), cloud("check", *files)
+    try:
+        api_server.server.wait_until(is_in_force, "the policy is in force")
+        refused, checked = cloud("put", *files), cloud("check", *files)
+    finally:
+        kinds = "validatingadmissionpolicybindings,validatingadmissionpolicies"
+        api_server.kubectl("delete", kinds, "no-region-mars")
 
     assert (refused.status, refused.out) == (1, "")
     assert checked == refused
