@@ -4,6 +4,7 @@ A script stands for kubectl here, since pods need a kubelet. tests/kubernetes ha
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from scopeway.control_plane.admin.pages import status_page
 from scopeway.control_plane.admin.server import PageServer
 from scopeway.control_plane.cli.kubectl import complete, main, plugin
 
+REPOSITORY = Path(__file__).parents[3]
 STATUS: Mapping[str, Any] = {
     "scopeway": "0.1.0",
     "registry": "kubernetes:",
@@ -134,6 +136,24 @@ def test_the_commands_are_those_of_scopeway_but_for_the_processes() -> None:
     assert set(commands(cli)) - set(commands(plugin())) == {("serve",), ("collect",)}
     assert set(commands(plugin())) <= set(commands(cli))
     assert "registry" in {each.name for each in cli.commands["explain"].params}
+
+
+def documented() -> list[str]:
+    pages = (REPOSITORY / "docs" / name for name in ("operating.md", "kubernetes.md"))
+    lines = (line for page in pages for line in page.read_text().splitlines())
+    return [line.strip() for line in lines if line.startswith("    kubectl scopeway ")]
+
+
+@pytest.mark.parametrize("line", documented())
+def test_commands_of_the_documentation_have_the_options_that_they_use(line: str) -> None:
+    command: click.Command = plugin()
+    words = shlex.split(line)[2:]
+    while isinstance(command, click.Group):
+        command = command.commands[words.pop(0)]
+    with click.Context(command) as context:
+        command.make_parser(context).parse_args(words)
+
+    assert str(command.name) in line.split()
 
 
 def test_hints_of_errors_name_the_commands_as_people_type_them(
