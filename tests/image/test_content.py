@@ -14,8 +14,6 @@ PINNED = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
 FOR_EMSCRIPTEN = {"httpx2-jsfetch"}
 MEGABYTES = 150
 """Of files; a registry holds about a third of it, since layers are compressed."""
-PUBLIC = {"deb.debian.org", "pypi.org", "files.pythonhosted.org"}
-"""Hosts that licences and descriptions of packages name, too."""
 
 
 def files(image: Image) -> list[Path]:
@@ -91,7 +89,7 @@ def test_it_names_no_host_and_no_folder_of_this_machine(image: Image, output: Pa
         *map(Path, os.environ.get("PIP_FIND_LINKS", "").split()),
     ]
     words = {str(each).encode() for each in told if len(each.parts) > 2}
-    words |= {host.encode() for host in hosts_of_this_machine() - PUBLIC}
+    words |= {each.encode() for each in indexes_of_this_machine()}
     words |= {b"/context/"}
     for path in files(image):
         content = path.read_bytes()
@@ -99,8 +97,11 @@ def test_it_names_no_host_and_no_folder_of_this_machine(image: Image, output: Pa
     assert [path for path in files(image) if path.name == "direct_url.json"] == []
 
 
-def hosts_of_this_machine() -> set[str]:
-    """The hosts of the indexes of pip and of the mirrors of apt."""
+def indexes_of_this_machine() -> set[str]:
+    """The addresses of the indexes of pip and of the mirrors of apt, with their paths.
+
+    Licences and descriptions of packages may name the host of a public one.
+    """
     pip = subprocess.run(
         [REPOSITORY / ".venv-dist/bin/python", "-m", "pip", "config", "list"],
         check=True,
@@ -108,13 +109,13 @@ def hosts_of_this_machine() -> set[str]:
         stdout=subprocess.PIPE,
     ).stdout
     apt = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(SITE)"],
+        ["apt-get", "indextargets", "--format", "$(REPO_URI)"],
         check=True,
         text=True,
         stdout=subprocess.PIPE,
     ).stdout
-    addresses = re.findall(r"https?://[^\s'\"]+", pip + apt)
-    return {host for each in addresses if (host := urlsplit(each).hostname)}
+    addresses = map(urlsplit, re.findall(r"https?://[^\s'\"]+", pip + apt))
+    return {f"{each.hostname}{each.path.rstrip('/')}" for each in addresses if each.hostname}
 
 
 def test_it_says_what_it_is_and_runs_as_nobody(image: Image) -> None:
