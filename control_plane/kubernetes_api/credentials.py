@@ -93,6 +93,8 @@ class TokenFile:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._credential: Credential | None = None
+        self._problem = ""
+        """Why the file cannot be used now, as it was logged."""
         self._next = 0.0
         """When the file is read again (time.monotonic)."""
 
@@ -104,10 +106,13 @@ class TokenFile:
         self._next = now + TOKEN_FILE_INTERVAL
         try:
             self._credential = Credential(f"Bearer {self._read()}")
+            self._problem = ""
         except ApiError as error:
             if self._credential is None:
                 raise
-            log.warning("keeping the token before: %s", error)
+            if str(error) != self._problem:
+                log.warning("keeping the token before: %s", error)
+            self._problem = str(error)
         return self._credential
 
     def reject(self, credential: Credential) -> None:

@@ -41,6 +41,8 @@ class RenewedPool:
         self._pool: Pool | None = None
         self._retired: list[Pool] = []
         """Pools that a request, such as a watch, still uses."""
+        self._problem = ""
+        """Why the present files cannot be used, as it was logged."""
         self._lock = asyncio.Lock()
         self._next_look = 0.0
         """When the files are looked at again (time.monotonic)."""
@@ -83,8 +85,11 @@ class RenewedPool:
             login = await self._login()
             pool = await _open(login, before.credentials if login == before.login else None)
         except ApiError as error:
-            log.warning("keeping the login before: %s", error)
+            if str(error) != self._problem:
+                log.warning("keeping the login before: %s", error)
+            self._problem = str(error)
             return before
+        self._problem = ""
         await before.retire()
         self._retired = [each for each in (*self._retired, before) if each.is_used]
         self._pool = pool

@@ -100,7 +100,10 @@ async def test_a_token_that_is_refused_is_read_again_at_once(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("content", [None, "", "a b", "x" * (MAX_TOKEN + 1)])
 async def test_a_token_file_that_becomes_bad_keeps_the_token_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    content: str | None,
 ) -> None:
     monkeypatch.setattr(credentials, "TOKEN_FILE_INTERVAL", 0)
     file = tmp_path / "token"
@@ -109,7 +112,8 @@ async def test_a_token_file_that_becomes_bad_keeps_the_token_before(
     first = await source.get()
     file.unlink() if content is None else file.write_text(content)
 
-    assert await source.get() == first
+    assert [await source.get(), await source.get()] == [first, first]
+    assert len(caplog.messages) == 1
     with pytest.raises(ApiError, match=f"the token file {file} "):
         await TokenFile(file).get()
 
@@ -127,9 +131,11 @@ async def test_a_kubeconfig_that_is_replaced_is_read_again(
             file.write_text("[")
             with caplog.at_level(logging.WARNING):
                 await client.get("/version")
+                await client.get("/version")
 
-        assert tokens(stub) == ["Bearer one", "Bearer two", "Bearer two"]
-    assert "keeping the login before: kubernetes: " in caplog.text
+        assert tokens(stub) == ["Bearer one", *["Bearer two"] * 3]
+    (message,) = caplog.messages  # not one for each request
+    assert message.startswith(f"keeping the login before: kubernetes: {file} is not YAML")
 
 
 def plugin(folder: Path, statuses: list[dict[str, str]]) -> dict[str, Any]:
