@@ -46,12 +46,11 @@ def document(kind: str, name: str, **more: Any) -> str:
 def site(api_server: ApiServer) -> Iterator[Path]:
     """The kubeconfig of the site cloud-1, with a token of its service account."""
     for name in (NAMESPACE, "elsewhere"):
+        account = {"name": "cloud-1", "namespace": name}
         api_server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        api_server.kubectl("-n", name, "create", "serviceaccount", "cloud-1")
+        api_server.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
     api_server.apply(*RIGHTS)
     yield api_server.kubeconfig_for("cloud-1", namespace=NAMESPACE)
-    for name in (NAMESPACE, "elsewhere"):
-        api_server.kubectl("-n", name, "delete", "serviceaccount", "cloud-1")
     for each in RIGHTS:
         api_server.kubectl("delete", each["kind"], "all-of-scopeway")
 

@@ -311,6 +311,9 @@ def test_a_site_with_more_rights_is_told_by_the_admission_policy_what_it_may_wri
         "(admission policy sites.scopeway.io)\n"
     )
 
+    api_server.kubectl(  # other tests look at the rights of this account
+        "delete", "clusterrolebinding", "of-system:serviceaccount:scopeway-sites:cloud-1"
+    )
     assert put.err == f"scopeway: nothing was written\ncloud-2: {sentence}"
     assert deleted.err == f"scopeway: {sentence}"
     assert cloud("get", "cloud-2").status == 0
