@@ -39,7 +39,7 @@ def test_every_program_of_the_distribution_is_in_the_image(container: Start, pro
     helped = container(program, "--help")
 
     assert helped.wait() == 0
-    assert "Usage: " in helped.log()
+    assert "Show this message and exit." in helped.log()
 
 
 def test_the_program_that_an_engine_starts_tells_its_version(
