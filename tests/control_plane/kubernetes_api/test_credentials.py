@@ -222,10 +222,10 @@ async def test_a_client_certificate_that_is_replaced_is_used_by_the_next_request
         assert client_names(stub) == ["one", "two", "two"]
 
 
-@pytest.mark.usefixtures("no_waiting")
 async def test_a_plug_in_may_give_certificates_and_renews_them_before_they_expire(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(credentials, "PLUGIN_INTERVAL", 0)
     authority = Authority(tmp_path)
     statuses = []
     for name, year in (("one", 2030), ("two", 2040)):
