@@ -56,7 +56,7 @@ test-envoy: .venv/ready .venv-envoy/ready  ## the tests with Envoy, with the old
 
 test-kubernetes: .venv/ready .venv-kubernetes/ready  ## the tests with a real Kubernetes API server, built once by Go
 	tests/support/kubernetes_programs/build_programs && tests/support/kubernetes_programs/fetch_crds
-	$(BIN)/pytest -m kubernetes tests/kubernetes
+	$(BIN)/pytest --numprocesses=auto -m kubernetes tests/kubernetes
 
 test-image: .venv/ready .venv-dist/ready  ## build the image twice, and run it: needs root on Debian
 	tests/support/debian_base/make_base >/dev/null
