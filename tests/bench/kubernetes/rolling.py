@@ -17,8 +17,9 @@ from harness.process import until
 SITES = [f"site-{number}" for number in range(1, 5)]
 EDGES = 100
 """Clouds of which two in any order are a target that was never used."""
-MIN_READY_SECONDS = 5
-"""Of deploy/control-plane/deployment.yaml."""
+MIN_READY_SECONDS = 10
+"""Twice what an Envoy waits before it asks DNS again; this name server's answers are never old.
+deploy/control-plane/deployment.yaml has 30 s more."""
 PAUSE = 0.1
 """Seconds between two first uses at a front."""
 
