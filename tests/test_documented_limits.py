@@ -28,6 +28,7 @@ from scopeway.control_plane.kubernetes_api import (
     credentials,
     exec_plugin,
     kubeconfig,
+    nesting,
     watch_lines,
 )
 from scopeway.control_plane.openstack_client import report as client_report
@@ -466,6 +467,8 @@ EXPECTED: dict[str, list[float]] = {
     "seconds until a change is written to `--state-dir`; the first listing is written before "
     "anybody is served": [state.DEBOUNCE],
     "seconds that the first listing waits for the disk": [state.FIRST],
+    "levels of nesting of a Kubernetes object that are kept, once it has too many to be read "
+    "(about 1,000)": [nesting.MAX_DEPTH],
     "bytes of an entry in etcd, or of the manifest in a Kubernetes object": [MAX_BYTES],
     "objects of a document in etcd": [limits.OBJECTS],
     "characters of a document in a folder": [MAX_CHARACTERS],

@@ -5,23 +5,24 @@ request on. Each answer has a limit in size and time. Errors name the API server
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import msgspec
 
 from scopeway.control_plane.kubernetes_api.errors import ApiError, one_line, status_error
 from scopeway.control_plane.kubernetes_api.kubeconfig import SERVICE_ACCOUNT
+from scopeway.control_plane.kubernetes_api.nesting import flatten
 from scopeway.control_plane.kubernetes_api.renewed_pool import RenewedPool
 from scopeway.control_plane.kubernetes_api.url import KubernetesUrl
 from scopeway.control_plane.kubernetes_api.watch_lines import (
     Event,
     Lines,
     LineTooLong,
-    read_events,
+    read_event,
 )
 
 if TYPE_CHECKING:  # at run time only once a client connects
@@ -50,6 +51,7 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 JSON: Final = "application/json"
 
 Document = dict[str, Any]
+Found = TypeVar("Found")
 
 
 class ApiClient:
@@ -156,7 +158,7 @@ class ApiClient:
         """
         async with aclosing(self.raw_pages(path, page=page)) as pages:
             async for version, items in pages:
-                yield version, [msgspec.json.decode(item, type=Document) for item in items]
+                yield version, [await _read_json(_DOCUMENT.decode, bytes(item)) for item in items]
 
     async def list_all(self, path: str) -> tuple[str, list[Document]]:
         """Return the resource version of a list, and all objects."""
@@ -193,7 +195,7 @@ class ApiClient:
                 limit = max(limit // PAGE_DIVISOR, 1)
                 continue
             try:
-                found = _LIST.decode(body)
+                found = await _read_json(_LIST.decode, body)
             except msgspec.MsgspecError:
                 raise self._error("answered something else than a list") from None
             yield found.metadata.resource_version, found.items or []
@@ -230,7 +232,8 @@ class ApiClient:
             async with aclosing(answer.chunks()) as chunks:
                 async for chunk in chunks:
                     try:
-                        events = read_events(lines.feed(chunk))
+                        whole = lines.feed(chunk)
+                        events = [await _read_json(read_event, line) for line in whole]
                     except LineTooLong as error:
                         raise self._error(f"ends the watch of {path}: {error}") from None
                     except ValueError:
@@ -259,7 +262,7 @@ class ApiClient:
         except _AnswerTooLong as error:
             raise self._error(str(error)) from None
         try:
-            return msgspec.json.decode(answer, type=Document)
+            return await _read_json(_DOCUMENT.decode, answer)
         except msgspec.MsgspecError:
             raise self._error(f"answered something else than JSON to {method} {path}") from None
 
@@ -352,6 +355,15 @@ class _List(msgspec.Struct):
 
 
 _LIST = msgspec.json.Decoder(_List)
+_DOCUMENT = msgspec.json.Decoder(Document)
+
+
+async def _read_json(read: Callable[[bytes], Found], text: bytes) -> Found:
+    """Return what a reader makes of JSON; of one that is nested too deep, without the depths."""
+    try:
+        return read(text)
+    except RecursionError:
+        return read(await asyncio.to_thread(flatten, text))
 
 
 async def _read(answer: "Answer", most: int, *, cut: bool = False) -> bytes:

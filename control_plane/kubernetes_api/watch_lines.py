@@ -1,6 +1,5 @@
 """Reads the lines of a watch: one event each, however the bytes are split. Pure."""
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -52,13 +51,14 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return msgspec.json.decode(self.object, type=dict[str, Any])
 
 
-def read_events(lines: Iterable[bytes]) -> list[Event]:
-    """Return the events of some lines.
+def read_event(line: bytes) -> Event:
+    """Return the event of a line.
 
     Raises:
-        ValueError: a line is not an event.
+        ValueError: the line is not an event.
+        RecursionError: the event is nested too deep.
     """
-    return [_DECODER.decode(line) for line in lines]
+    return _DECODER.decode(line)
 
 
 _DECODER = msgspec.json.Decoder(Event)

@@ -14,6 +14,9 @@ from scopeway.control_plane.kubernetes_api.url import KubernetesUrl
 from scopeway.control_plane.registry.kubernetes.registry import KubernetesRegistry
 from stub_api_server import Request, answering
 
+DEEP = "made of many levels"
+"""A text that the stub replaces by `StubCluster.levels` levels of lists."""
+
 
 class StubCluster:
     def __init__(self) -> None:
@@ -29,6 +32,7 @@ class StubCluster:
         """What the next watches are refused with."""
         self.list_answers: list[tuple[int, str]] = []
         """What the next lists of edgeclouds are refused with."""
+        self.levels = 0
         self._watches: set[tuple[str, asyncio.Queue[bytes]]] = set()
 
     def put(self, name: str, port: int = 9292, **labels: str) -> None:
@@ -77,7 +81,8 @@ class StubCluster:
                 request.answer({"code": code, "message": message}, code)
                 return
         items = list(self.objects[resource].values())
-        request.answer({"metadata": {"resourceVersion": str(self.version)}, "items": items})
+        metadata = {"resourceVersion": str(self.version)}
+        request.answer(self._encode({"metadata": metadata, "items": items}))
 
     async def _watch(self, request: Request, resource: str) -> None:
         if self.watch_answers:
@@ -101,7 +106,11 @@ class StubCluster:
     def _send(self, resource: str, event: dict[str, Any]) -> None:
         for watched, queue in self._watches:
             if watched == resource:
-                queue.put_nowait(json.dumps(event).encode() + b"\n")
+                queue.put_nowait(self._encode(event) + b"\n")
+
+    def _encode(self, document: dict[str, Any]) -> bytes:
+        levels = "[" * self.levels + "]" * self.levels
+        return json.dumps(document).replace(f'"{DEEP}"', levels).encode()
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ import msgspec
 from scopeway.control_plane.clouds import cordon, manifest, service_type
 from scopeway.control_plane.clouds.invalid import InvalidCloud, Problem
 from scopeway.control_plane.kubernetes_api import paths
+from scopeway.control_plane.kubernetes_api.nesting import flatten
 from scopeway.control_plane.registry.documents import CORDON_KEY, SERVICE_TYPES_KEY, parse_json
 from scopeway.control_plane.registry.interface import Entry, Place
 
@@ -102,7 +103,10 @@ def see(resource: Resource, raw: bytes | msgspec.Raw) -> SeenObject:
     Raises:
         ValueError: it is not an object of Kubernetes.
     """
-    fields = _FIELDS.decode(raw)
+    try:
+        fields = _FIELDS.decode(raw)
+    except RecursionError:
+        fields = _FIELDS.decode(flatten(bytes(raw)))
     metadata = _METADATA.decode(fields.pop("metadata", b"{}"))
     status = fields.pop("status", None)
     labels = metadata.labels if resource.has_labels else None
@@ -131,7 +135,7 @@ def entry_of(resource: Resource, document: Mapping[str, Any]) -> tuple[Place, En
     """
     try:
         seen = see(resource, msgspec.json.encode(document))
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, msgspec.MsgspecError, RecursionError):
         place = resource.name
         return place, InvalidCloud(place, Problem("", "is not an object of Kubernetes"))
     return seen.place, seen.entry()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scopeway.control_plane.kubernetes_api.watch_lines import Lines, LineTooLong, read_events
+from scopeway.control_plane.kubernetes_api.watch_lines import Lines, LineTooLong, read_event
 
 EVENTS = [
     {"type": "ADDED", "object": {"metadata": {"name": "a"}, "spec": {"text": "ü\n"}}},
@@ -19,9 +19,7 @@ TEXT = b"".join(json.dumps(event, ensure_ascii=False).encode() + b"\n" for event
 def test_a_watch_may_be_split_anywhere(cuts: list[int]) -> None:
     lines, edges = Lines(), [0, *sorted(cuts), len(TEXT)]
     events = [
-        event
-        for start, end in pairwise(edges)
-        for event in read_events(lines.feed(TEXT[start:end]))
+        read_event(line) for start, end in pairwise(edges) for line in lines.feed(TEXT[start:end])
     ]
 
     assert [{"type": event.type, "object": event.document()} for event in events] == EVENTS
@@ -51,4 +49,4 @@ def test_a_line_that_is_too_long_is_refused_before_it_ends(chunks: list[bytes]) 
 )
 def test_a_line_that_is_no_event_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        read_events([line])
+        read_event(line)

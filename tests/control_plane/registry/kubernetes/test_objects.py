@@ -90,6 +90,13 @@ def test_a_manifest_that_is_too_long_is_refused() -> None:
     assert f"longer than {MAX_BYTES} bytes" in str(entry)
 
 
+@pytest.mark.parametrize("levels", [900, 990, 2_000, 10_000])
+def test_an_object_that_is_nested_too_deep_is_refused_for_its_field(levels: int) -> None:
+    deep = stored(strange="deep").replace(b'"deep"', b"[" * levels + b"]" * levels)
+
+    assert "strange" in str(see(EDGE_CLOUDS, deep).entry())
+
+
 def test_conditions_are_read_when_they_are_wanted() -> None:
     condition = {"type": "Accepted", "status": "True", "observedGeneration": 7}
 

@@ -16,7 +16,7 @@ from scopeway.control_plane.registry import RegistryUnavailable
 from scopeway.control_plane.registry.kubernetes import registry as kubernetes
 from scopeway.control_plane.registry.kubernetes import watches
 from scopeway.control_plane.registry.kubernetes.objects import EDGE_CLOUDS, see
-from stub_cluster import StubCluster, stub_cluster
+from stub_cluster import DEEP, StubCluster, stub_cluster
 
 pytestmark = pytest.mark.asyncio
 
@@ -212,6 +212,26 @@ async def test_probes_of_a_busy_api_server_leave_the_watches_open(
 
         assert cluster.lists == 1
         assert reasons(reader) == [None]
+
+
+@pytest.mark.parametrize("levels", [900, 950, 9_990])
+async def test_an_object_that_is_nested_too_deep_is_refused_alone(
+    tmp_path: Path, levels: int
+) -> None:
+    """Our definitions keep unknown fields, and API servers take 10,000 levels of them."""
+    async with stub_cluster(tmp_path) as (cluster, registry):
+        cluster.levels = levels
+        cluster.put("a", 1)
+        cluster.put_object("edgeclouds", to_document(a_cloud("listed")) | {"strange": DEEP})
+        async with reading(registry) as reader:
+            await until_open(reader, cluster)
+            cluster.put_object("edgeclouds", to_document(a_cloud("watched")) | {"strange": DEEP})
+            cluster.put("b", 1)
+            await reader.until(lambda: reader.names == {"a", "b"})
+
+            assert reader.problems.keys() == {"edgeclouds/listed", "edgeclouds/watched"}
+            assert {"strange" in each for each in reader.problems.values()} == {True}
+            assert reasons(reader) == [None]
 
 
 async def test_an_object_that_changes_all_the_time_does_not_delay_others(tmp_path: Path) -> None:
