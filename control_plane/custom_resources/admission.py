@@ -250,5 +250,25 @@ def _sites_policy() -> Schema:
                 f"{name}",
                 "Forbidden",
             ),
+            *_site_metadata_validations(),
         ],
     }
+
+
+def _site_metadata_validations() -> Iterator[Schema]:
+    """Yield that a site leaves alone what decides over the deletion of objects.
+
+    With a finalizer, its cloud would outlive its deletion by an operator. With an owner reference,
+    the deletion of another object could wait for its own.
+    """
+    for field in ("finalizers", "ownerReferences"):
+        now, before = (
+            f"(has({each}.metadata.{field}) ? dyn({each}.metadata.{field}) : dyn([]))"
+            for each in ("object", "oldObject")
+        )
+        old = f"(request.operation == 'CREATE' ? dyn([]) : {before})"
+        yield _validation(
+            f"request.operation == 'DELETE' || {now} == {old}",
+            f"a site may not change metadata.{field} of its {resources()[0].kind}",
+            reason="Forbidden",
+        )

@@ -137,6 +137,41 @@ def test_a_site_does_not_write_its_own_status(api_server: ApiServer, site: Path)
     assert OWN_ONLY.format("edgeclouds/status") in done.stderr
 
 
+OWNER = {
+    **{"apiVersion": "v1", "kind": "Namespace", "name": "default"},
+    "uid": "00000000-0000-0000-0000-000000000001",
+}
+PATCH_OWN = ("patch", "ec", "cloud-1", *PATCH)
+HOLDS = [("finalizers", ["a.example/hold"]), ("ownerReferences", [OWNER])]
+
+
+@pytest.mark.usefixtures("objects")
+@pytest.mark.parametrize(("field", "value"), HOLDS, ids=[field for field, _ in HOLDS])
+def test_a_site_leaves_alone_what_decides_over_deletion(
+    api_server: ApiServer, site: Path, field: str, value: Any
+) -> None:
+    def by_site(*arguments: str, text: str | None = None) -> str:
+        options = ("--dry-run=server", *arguments)
+        return api_server.kubectl(*options, text=text, kubeconfig=site, check=False).stderr
+
+    def patch(value: object) -> tuple[str, ...]:
+        text = json.dumps({"metadata": {field: value}})
+        return ("patch", "ec", "cloud-1", "--type=merge", "-p", text)
+
+    plain, refused = document("EdgeCloud", "cloud-1"), f"may not change metadata.{field} of its"
+    held = document("EdgeCloud", "cloud-1", metadata={"name": "cloud-1", field: value})
+
+    assert refused in by_site("create", "-f", "-", text=held)
+    api_server.kubectl("create", "-f", "-", text=plain)
+    assert refused in by_site(*patch(value))
+    api_server.kubectl(*patch(value))
+    try:
+        assert not by_site(*PATCH_OWN)  # what an operator has added may stay
+        assert refused in by_site(*patch(None))
+    finally:
+        api_server.kubectl(*patch(None))
+
+
 @pytest.mark.usefixtures("site", "objects")
 @pytest.mark.parametrize(
     "user",
