@@ -404,6 +404,7 @@ EXPECTED: dict[str, list[float]] = {
         change_pacer.REST_FACTOR,
         change_pacer.MAX_REST_SECONDS,
     ],
+    "seconds that all pages of a list may take": [kubernetes.WHOLE_LIST_TIMEOUT],
     "bytes of an answer of a Kubernetes API server": [kubernetes.MAX_ANSWER],
     "bytes of an event of a watch": [watch_lines.MAX_EVENT_BYTES],
     "seconds that an API server may take for an answer, and for a page of a list": [

@@ -5,17 +5,18 @@ request on. Each answer has a limit in size and time. Errors name the API server
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
 from scopeway.control_plane.kubernetes_api.errors import ApiError, one_line, status_error
 from scopeway.control_plane.kubernetes_api.kubeconfig import SERVICE_ACCOUNT
-from scopeway.control_plane.kubernetes_api.nesting import flatten
+from scopeway.control_plane.kubernetes_api.nesting import read_json
 from scopeway.control_plane.kubernetes_api.renewed_pool import RenewedPool
 from scopeway.control_plane.kubernetes_api.url import KubernetesUrl
 from scopeway.control_plane.kubernetes_api.watch_lines import (
@@ -32,6 +33,8 @@ CALL_TIMEOUT: Final = 10.0
 """Seconds for one request with a short answer, and for a watch to be opened."""
 LIST_TIMEOUT: Final = 30.0
 """Seconds for one page of a list."""
+WHOLE_LIST_TIMEOUT: Final = 300.0
+"""Seconds for all pages of a list. 10,000 clouds take 2."""
 MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer. Of a list, a smaller page is asked for then."""
 PAGE: Final = 500
@@ -51,7 +54,6 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 JSON: Final = "application/json"
 
 Document = dict[str, Any]
-Found = TypeVar("Found")
 
 
 class ApiClient:
@@ -158,7 +160,7 @@ class ApiClient:
         """
         async with aclosing(self.raw_pages(path, page=page)) as pages:
             async for version, items in pages:
-                yield version, [await _read_json(_DOCUMENT.decode, bytes(item)) for item in items]
+                yield version, [await read_json(_DOCUMENT.decode, bytes(item)) for item in items]
 
     async def list_all(self, path: str) -> tuple[str, list[Document]]:
         """Return the resource version of a list, and all objects."""
@@ -185,6 +187,7 @@ class ApiClient:
         An object is a view of the page: copy what you keep.
         """
         limit, token = page, ""
+        end = time.monotonic() + WHOLE_LIST_TIMEOUT
         while True:
             query = {"limit": str(limit)} | ({"continue": token} if token else {})
             try:
@@ -195,12 +198,17 @@ class ApiClient:
                 limit = max(limit // PAGE_DIVISOR, 1)
                 continue
             try:
-                found = await _read_json(_LIST.decode, body)
+                found = await read_json(_LIST.decode, body)
             except msgspec.MsgspecError:
                 raise self._error("answered something else than a list") from None
             yield found.metadata.resource_version, found.items or []
-            if not (token := found.metadata.next):
+            if not found.metadata.next:
                 return
+            if found.metadata.next == token:
+                raise self._error("lists the same page again and again")
+            if time.monotonic() > end:
+                raise self._error(f"did not end its list within {WHOLE_LIST_TIMEOUT:g} s")
+            token = found.metadata.next
 
     async def watch(
         self,
@@ -233,7 +241,7 @@ class ApiClient:
                 async for chunk in chunks:
                     try:
                         whole = lines.feed(chunk)
-                        events = [await _read_json(read_event, line) for line in whole]
+                        events = [await read_json(read_event, line) for line in whole]
                     except LineTooLong as error:
                         raise self._error(f"ends the watch of {path}: {error}") from None
                     except ValueError:
@@ -262,7 +270,7 @@ class ApiClient:
         except _AnswerTooLong as error:
             raise self._error(str(error)) from None
         try:
-            return await _read_json(_DOCUMENT.decode, answer)
+            return await read_json(_DOCUMENT.decode, answer)
         except msgspec.MsgspecError:
             raise self._error(f"answered something else than JSON to {method} {path}") from None
 
@@ -356,14 +364,6 @@ class _List(msgspec.Struct):
 
 _LIST = msgspec.json.Decoder(_List)
 _DOCUMENT = msgspec.json.Decoder(Document)
-
-
-async def _read_json(read: Callable[[bytes], Found], text: bytes) -> Found:
-    """Return what a reader makes of JSON; of one that is nested too deep, without the depths."""
-    try:
-        return read(text)
-    except RecursionError:
-        return read(await asyncio.to_thread(flatten, text))
 
 
 async def _read(answer: "Answer", most: int, *, cut: bool = False) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -203,6 +204,36 @@ async def test_a_list_that_expires_again_and_again_ends(tmp_path: Path) -> None:
             await client.list_all("/x")
 
         assert len(stub.requests) == kubernetes.LIST_ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("tokens", "seconds", "sentence"),
+    [
+        (lambda _: "same", 300.0, "lists the same page again and again"),
+        (str, 0.0, "did not end its list within 0 s"),
+    ],
+)
+async def test_a_list_without_end_ends(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tokens: Callable[[int], str],
+    seconds: float,
+    sentence: str,
+) -> None:
+    monkeypatch.setattr(kubernetes, "WHOLE_LIST_TIMEOUT", seconds)
+    pages = 0
+
+    async def serve(request: Request) -> None:
+        nonlocal pages
+        pages += 1
+        metadata = {"resourceVersion": "7", "continue": tokens(pages)}
+        request.answer({"metadata": metadata, "items": []})
+
+    async with answering(serve) as stub, client_of(stub, tmp_path) as client:
+        with pytest.raises(ApiError, match=sentence):
+            await client.list_all("/x")
+
+    assert pages <= 2
 
 
 def event(kind: str, document: Any) -> bytes:
