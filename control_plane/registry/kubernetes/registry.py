@@ -85,6 +85,7 @@ class KubernetesRegistry:
         self.on_observed: Observer | None = None
         """Called with the places whose `observed` has changed, or has gone."""
         self._url = url
+        self._name = str(url)
         self._patience = patience
         self._account = account
         self._watch_seconds = watch_seconds
@@ -101,8 +102,8 @@ class KubernetesRegistry:
 
     @property
     def name(self) -> str:
-        """The URL."""
-        return str(self._url)
+        """The URL; once connected, with the login and the API server that it leads to."""
+        return self._name
 
     @property
     def observed(self) -> Mapping[Place, ObservedObject]:
@@ -127,6 +128,7 @@ class KubernetesRegistry:
                     async with aclosing(self._follow(client, reported)) as batches:
                         async for batch in batches:
                             reported = batch.stale
+                            self._name = client.place
                             yield batch
             except ApiError as error:
                 now = time.monotonic()

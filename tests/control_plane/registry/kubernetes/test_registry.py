@@ -42,6 +42,7 @@ async def test_the_first_batch_is_complete_and_each_change_follows(tmp_path: Pat
         cluster.put_object("cordons", cordon_document(Cordon(name="a", reason="why")))
         async with reading(registry) as reader:
             assert reader.batches[0].complete
+            assert registry.name.startswith(f"kubernetes:{tmp_path}/kubeconfig?context=x (http:")
             assert dict(reader.inventory.cordons) == {"a": "why"}
             await until_open(reader, cluster)
             cluster.put("b", 1)
