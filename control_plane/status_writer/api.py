@@ -44,13 +44,13 @@ class Api(Protocol):
 
 
 class FailureLog:
-    """Logs the first failure of a row, and that it is over."""
+    """Logs the first failure of a row, and the first success after it."""
 
     def __init__(self, what: str) -> None:
         """Begin without failures.
 
         Args:
-            what: What is done, for people: "status cannot be written".
+            what: What is done, for people, behind "cannot": "write status".
         """
         self._what = what
         self._told: int | None = None
@@ -59,13 +59,13 @@ class FailureLog:
         """Log a failure, if the one before was another."""
         if error.code != self._told:
             self._told = error.code
-            _log.warning("%s, everything else goes on: %s", self._what, error)
+            _log.warning("cannot %s, everything else goes on: %s", self._what, error)
 
     def succeeded(self) -> None:
         """Log that it works again, if it did not."""
         if self._told is not None:
             self._told = None
-            _log.info("over: %s", self._what)
+            _log.info("can %s again", self._what)
 
 
 class OwnObject:

@@ -44,7 +44,7 @@ class Elector:
         self._times = times or ElectionTimes()
         self._election = Election(identity, self._times)
         self._clock = clock
-        self._log = FailureLog(f"the Lease {namespace}/{LEASE_NAME} cannot be used")
+        self._log = FailureLog(f"read or renew the Lease {namespace}/{LEASE_NAME}")
 
     @property
     def is_leader(self) -> bool:

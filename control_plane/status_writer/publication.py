@@ -109,7 +109,7 @@ class Publisher:
         self._digest = ""
         self._lease = OwnObject(api, leases(namespace), self._name)
         self._config_map = OwnObject(api, config_maps(namespace), self._name)
-        self._log = FailureLog(f"the connected clouds cannot be published in {namespace}")
+        self._log = FailureLog(f"publish the connected clouds in the namespace {namespace}")
 
     async def run(self) -> None:
         """Publish changes and renew the Lease; for ever."""

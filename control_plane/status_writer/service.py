@@ -1,6 +1,7 @@
 """Ties the parts of status: who leads, what replicas publish, what is written."""
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ from scopeway.control_plane.status_writer.elector import Elector
 from scopeway.control_plane.status_writer.publication import Publisher
 from scopeway.control_plane.status_writer.times import StatusTimes
 from scopeway.control_plane.status_writer.writer import Judge, StatusWriter
+
+_log = logging.getLogger(__name__)
 
 MAX_LEASES: Final = 64
 """Leases of replicas that are listed, dead ones included."""
@@ -59,7 +62,7 @@ class StatusService:
         self._clock = clock
         self._times = times = times or StatusTimes()
         self._replicas = Replicas(times.dead_after)
-        self._log = FailureLog(f"the clouds of other replicas cannot be read in {namespace}")
+        self._log = FailureLog(f"read the clouds of other replicas in the namespace {namespace}")
         identity = f"{replica}-{secrets.token_hex(4)}"
         self._elector = Elector(api, namespace, identity, times.election, clock=clock)
         self._publisher = Publisher(api, namespace, identity, clouds, times=times, clock=clock)
@@ -96,6 +99,7 @@ class StatusService:
             pause = self._times.look
             if leads and not self.is_leader:
                 leads = False
+                _log.info("this replica no longer writes the status of objects")
                 self.writer.follow()
             elif self.is_leader:
                 if not leads:
@@ -103,6 +107,7 @@ class StatusService:
                 clouds = await self._try_look()
                 if not leads:  # only now: a first write has all conditions
                     leads = True
+                    _log.info("this replica writes the status of objects now")
                     self.writer.lead()
                 if clouds is None:
                     pause = self._times.retry

@@ -137,8 +137,8 @@ class StatusWriter:
         self._pauses = 0
         self._writes = TokenBucket(per_second=WRITES_PER_SECOND, burst=WRITE_BURST)
         self._events = TokenBucket(per_second=EVENTS_PER_SECOND, burst=EVENT_BURST)
-        self._log = FailureLog("status cannot be written")
-        self._event_log = FailureLog("Events cannot be written")
+        self._log = FailureLog("write the status of objects")
+        self._event_log = FailureLog(f"write Events in the namespace {NAMESPACE}")
         self._places: dict[int, Place] = {}
         """The EdgeClouds by their keys."""
         self._written: dict[Place, tuple[Observed, list[dict[str, Any]]]] = {}

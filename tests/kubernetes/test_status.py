@@ -426,8 +426,8 @@ def test_without_the_right_to_write_status_everything_else_goes_on(replicas: Rep
     replicas.put("cloud-1", front=at(8080))
     replicas.put("cloud-2", front=at(8080))
     until(lambda: serve.status()["clouds"] == 2, "it serves the clouds")
-    until(lambda: "status cannot be written" in serve.log_file.read_text(), "it says so")
+    until(lambda: "cannot write the status of objects" in serve.log_file.read_text(), "it says so")
 
-    assert serve.log_file.read_text().count("status cannot be written") == 1
+    assert serve.log_file.read_text().count("cannot write the status of objects") == 1
     assert "edgeclouds/status" in serve.log_file.read_text()
     assert replicas.condition("cloud-1", "Accepted") == ""

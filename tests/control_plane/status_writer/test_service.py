@@ -1,6 +1,7 @@
 """Replicas of one API server: who leads, whose clouds count, what is left behind."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ QUICK = StatusTimes(
     look=0.01,
     retry=0.01,
 )
+TAKES_THE_LEAD = "this replica writes the status of objects now"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/here/leases"
 CONFIG_MAPS = "/api/v1/namespaces/here/configmaps"
 
@@ -182,6 +184,15 @@ def test_without_the_right_to_publish_conditions_are_written_all_the_same(
     run(scenario())
     assert len(caplog.records) == 1
     assert "here" in caplog.text
+
+
+def test_the_log_says_which_replica_writes_status(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with running(service(FakeApi(), "one")):
+            await until(lambda: caplog.messages == [TAKES_THE_LEAD])
+
+    with caplog.at_level(logging.INFO):
+        run(scenario())
 
 
 def test_the_first_write_of_a_new_leader_has_all_conditions() -> None:
