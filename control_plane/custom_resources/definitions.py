@@ -66,6 +66,7 @@ def resources() -> tuple[Resource, ...]:
                 _condition_column(ENVOY_CONNECTED, name="Envoy"),
                 _column("Region", ".metadata.labels.region", "The label region, as in scopes."),
                 _column("Peer", ".spec.peer.address", "The address for other sites."),
+                _condition_column(RESOLVED_REFS, name="Refs", wide=True),
                 _column("Mode", ".spec.acceptMode", "Whether rules are enforced.", wide=True),
                 *_why(),
                 _age(),
@@ -158,20 +159,21 @@ def _column(
     return {**column, "priority": 1} if wide else column
 
 
-def _condition_column(condition: str, *, name: str = "", field: str = "status") -> Schema:
+def _condition_column(
+    condition: str, *, name: str = "", field: str = "status", wide: bool = False
+) -> Schema:
     path = f'.status.conditions[?(@.type=="{condition}")].{field}'
-    return _column(name or condition, path, f"The {field} of the condition {condition}.")
+    text = f"The {field} of the condition {condition}."
+    return _column(name or condition, path, text, wide=wide)
 
 
 def _why() -> tuple[Schema, Schema]:
-    reason = _condition_column(ACCEPTED, name="Reason", field="reason")
-    return {**reason, "priority": 1}, _message()
+    return _condition_column(ACCEPTED, name="Reason", field="reason", wide=True), _message()
 
 
 def _message() -> Schema:
-    message = _condition_column(ACCEPTED, name="Message", field="message")
-    return {**message, "priority": 1}
+    return _condition_column(ACCEPTED, name="Message", field="message", wide=True)
 
 
 def _age() -> Schema:
-    return _column("Age", ".metadata.creationTimestamp", "", kind="date")
+    return _column("Age", ".metadata.creationTimestamp", "Since when it exists.", kind="date")

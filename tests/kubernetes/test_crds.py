@@ -4,8 +4,9 @@ import copy
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -49,9 +50,15 @@ def document(kind: str, name: str, spec: Document, **metadata: Any) -> Document:
 
 
 def set_condition(
-    api: ApiServer, name: str, status: str, *, kind: str = "edgecloud", **fields: Any
+    api: ApiServer,
+    name: str,
+    status: str,
+    *,
+    kind: str = "edgecloud",
+    others: Mapping[str, str] = MappingProxyType({}),
+    **fields: Any,
 ) -> None:
-    """Write the condition Accepted, as the control plane does."""
+    """Write the condition Accepted, and the status of others, as the control plane does."""
     condition = {
         "type": "Accepted",
         "status": status,
@@ -61,7 +68,11 @@ def set_condition(
         "observedGeneration": api.get(kind, name)["metadata"]["generation"],
         **fields,
     }
-    patch = json.dumps({"status": {"conditions": [condition]}})
+    conditions = [
+        condition,
+        *({**condition, "type": each, "status": said} for each, said in others.items()),
+    ]
+    patch = json.dumps({"status": {"conditions": conditions}})
     api.kubectl("patch", kind, name, "--subresource=status", "--type=merge", "-p", patch)
 
 
@@ -96,19 +107,22 @@ def test_the_table_says_what_a_person_wants_to_know(api_server: ApiServer, store
     peer = {"address": "203.0.113.9", "port": 8443}
     store(cloud({"peer": peer, "acceptMode": "audit"}, "cloud-9", labels={"region": "eu"}))
     store(cloud(name="cloud-8"))
-    set_condition(api_server, "cloud-9", "False", message="spec.peer: is odd")
+    others = {"EnvoyConnected": "True", "ResolvedRefs": "Unknown"}
+    set_condition(api_server, "cloud-9", "False", others=others, message="spec.peer: is odd")
 
     assert table(api_server.kubectl("get", "ec", "cloud-8", "cloud-9")) == [
         ["NAME", "ACCEPTED", "ENVOY", "REGION", "PEER", "AGE"],
         ["cloud-8", AnyAge()],
-        ["cloud-9", "False", "eu", "203.0.113.9", AnyAge()],
+        ["cloud-9", "False", "True", "eu", "203.0.113.9", AnyAge()],
     ]
     assert table(api_server.kubectl("get", "ec", "cloud-9", "-o", "wide")) == [
         [
-            *("NAME", "ACCEPTED", "ENVOY", "REGION", "PEER", "MODE", "REASON", "MESSAGE", "AGE"),
+            *("NAME", "ACCEPTED", "ENVOY", "REGION", "PEER"),
+            *("REFS", "MODE", "REASON", "MESSAGE", "AGE"),
         ],
         [
-            *("cloud-9", "False", "eu", "203.0.113.9", "audit", "Invalid", "spec.peer: is odd"),
+            *("cloud-9", "False", "True", "eu", "203.0.113.9"),
+            *("Unknown", "audit", "Invalid", "spec.peer: is odd"),
             AnyAge(),
         ],
     ]
