@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 def cloud() -> None:
     """Register, show and delete clouds.
 
-    These commands write to etcd, or Kubernetes objects. To change a folder of manifests, edit its
-    files.
+    These commands write to etcd, or to the objects of a Kubernetes cluster. To change a folder of
+    manifests, edit its files.
     """
 
 

@@ -46,10 +46,15 @@ def _pod_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default=CONTROL_PLANE,
             show_default=True,
             metavar="LABELS",
-            help="Of the pods of the control plane.",
+            help="The labels of the pods of the control plane.",
         ),
         click.option(
-            "--namespace", "-n", default="scopeway-system", show_default=True, metavar="NAME"
+            "--namespace",
+            "-n",
+            default="scopeway-system",
+            show_default=True,
+            metavar="NAME",
+            help="The namespace of these pods.",
         ),
         _context_option,
         _kubeconfig_option,
