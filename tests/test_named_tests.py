@@ -79,6 +79,14 @@ def test_every_named_decision_record_exists() -> None:
     assert {(number, file) for number, file in named if number not in there} == set()
 
 
+def test_the_index_of_decisions_lists_each_with_its_title() -> None:
+    folder = REPOSITORY / "docs" / "adr"
+    index = re.findall(r"^(\d+\. )\[(.+)\]\((.+)\)$", (folder / "README.md").read_text(), re.M)
+
+    titles = {each.name: each.read_text().splitlines()[0] for each in sorted(folder.glob("0*.md"))}
+    assert {file: f"# {number}{title}" for number, title, file in index} == titles
+
+
 @pytest.mark.parametrize(
     "document",
     [
