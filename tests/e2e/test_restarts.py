@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from harness.envoy import Envoy
 from harness.fleet import manifest
 from harness.http import Response, send
 from harness.ports import free_port
@@ -47,20 +46,6 @@ def cloud(stack: Stack, name: str) -> Cloud:
     return manifest(name, services={"image": stack.service(f"glance of {name}")}, accept=ANYONE)
 
 
-def updates(envoy: Envoy) -> dict[str, int]:
-    """Return how often this Envoy has taken over anything but new clusters."""
-    stats = envoy.stats()
-    clusters = {"cluster_manager.cluster_modified", "cluster_manager.cluster_removed"}
-    return {
-        name: value
-        for name, value in stats.items()
-        if name in clusters
-        or name.startswith("listener_manager.listener_")
-        # of routes and filters; that of CDS counts the clusters on demand, too
-        or (name.endswith(".config_reload") and not name.startswith("cluster_manager."))
-    }
-
-
 def test_targets_in_use_survive_a_killed_control_plane(
     stack: Stack, serve: ServeProcess, site: Cloud
 ) -> None:
@@ -84,7 +69,7 @@ def test_a_restarted_control_plane_sends_no_resource_that_an_envoy_has(
     assert ask(site, "{image:cloud-9}").status == 404
     assert ask(site, "{image:cloud-2|local}").status == 200
     envoy = stack.envoys["cloud-1"]
-    before = updates(envoy)
+    before = envoy.updates()
     serve.restart()
     serve.wait_until(lambda: serve.serves(envoy), "the Envoy is back")
     stack.put(cloud(stack, "cloud-3"))
@@ -93,7 +78,7 @@ def test_a_restarted_control_plane_sends_no_resource_that_an_envoy_has(
     assert ask(site, "{image:cloud-3}").json["name"] == "glance of cloud-3"
     # answers keep their order, so one for what the Envoy had would have come before
     serve.wait_sent({"Cluster": 1})
-    assert updates(envoy) == before
+    assert envoy.updates() == before
     assert ask(site, "{image:cloud-9}").status == 404
 
 
@@ -123,7 +108,7 @@ def test_an_envoy_that_moves_between_control_planes_gets_no_resource_that_it_has
     assert ask(site, "{image:cloud-2|local}").status == 200
     assert ask(site, "{image:cloud-9}").status == 404
     first, other = both if both[0].serves(envoy) else reversed(both)
-    before, sent = updates(envoy), other.sent()
+    before, sent = envoy.updates(), other.sent()
     first.kill()
 
     assert ask(site, "{image:cloud-2}").status == 200
@@ -131,14 +116,14 @@ def test_an_envoy_that_moves_between_control_planes_gets_no_resource_that_it_has
     assert ask(site, "{image:cloud-6}").json["name"] == "glance of cloud-6"
     # what both compile is equal, so only cloud-6 was sent
     other.wait_sent({**sent, "Cluster": sent.get("Cluster", 0) + 1})
-    assert updates(envoy) == before
+    assert envoy.updates() == before
 
     first.start()
     other.kill()
     first.wait_until(lambda: first.serves(envoy), "the Envoy is back")
     assert ask(site, "{image:cloud-10}").json["name"] == "glance of cloud-10"
     assert first.sent()["Cluster"] == 1
-    assert updates(envoy) == before
+    assert envoy.updates() == before
     assert ask(site, "{image:cloud-9}").status == 404
 
 
@@ -157,7 +142,7 @@ def test_a_draining_control_plane_moves_envoys_one_after_the_other(
     for site in sites.values():
         until(lambda site=site: ask(site, "{image:cloud-2}").status == 200, "cloud-2 is used")
     envoys = [stack.envoys[each] for each in names]
-    before = [updates(each) for each in envoys]
+    before = [each.updates() for each in envoys]
     other.start()
     first.signal(signal.SIGTERM)
 
@@ -183,7 +168,7 @@ def test_a_draining_control_plane_moves_envoys_one_after_the_other(
     other.wait_until(lambda: other.serves(stack.envoys[waiting]), "the last has changed over")
     assert ask(sites[waiting], "{image:cloud-10}").json["name"] == "glance of cloud-10"
     other.wait_sent({"Cluster": 2})
-    assert [updates(each) for each in envoys] == before
+    assert [each.updates() for each in envoys] == before
 
 
 def test_a_control_plane_ends_when_its_drain_has_moved_all_envoys(

@@ -6,7 +6,6 @@ from contextlib import ExitStack, closing, contextmanager
 import pytest
 
 from harness.deployment import Deployment
-from harness.envoy import Envoy
 from harness.fleet import manifest
 from harness.front_load import FirstUses, image, is_ok
 from harness.http import Connection
@@ -54,17 +53,6 @@ def front(cloud: Cloud) -> int:
     return cloud.front.port
 
 
-def changes(envoy: Envoy) -> dict[str, int]:
-    """Return how often an Envoy has taken over anything but new clusters."""
-    return {
-        name: value
-        for name, value in envoy.stats().items()
-        if name in ("cluster_manager.cluster_modified", "cluster_manager.cluster_removed")
-        or name.startswith("listener_manager.listener_")
-        or (name.endswith(".config_reload") and not name.startswith("cluster_manager."))
-    }
-
-
 def connected(serves: list[ServeProcess]) -> set[str]:
     """Return the clouds whose Envoys are connected to one of them."""
     return {stream["cloud"] for serve in serves for stream in serve.status()["streams"]}
@@ -96,7 +84,7 @@ def running(loads: list[Load]) -> Iterator[None]:
 def test_a_rolling_restart_loses_no_request_and_sends_nothing_again(
     stack: KubernetesStack, deployment: Deployment, steady: list[Load]
 ) -> None:
-    before = {name: changes(stack.envoys[name]) for name in SITES}
+    before = {name: stack.envoys[name].updates() for name in SITES}
     old = list(deployment.replicas)
     with running(steady):
         deployment.restart()
@@ -105,14 +93,14 @@ def test_a_rolling_restart_loses_no_request_and_sends_nothing_again(
 
     assert not set(old) & set(deployment.replicas)
     assert [each.sent() for each in deployment.replicas] == [{}] * len(old)
-    assert {name: changes(stack.envoys[name]) for name in SITES} == before
+    assert {name: stack.envoys[name].updates() for name in SITES} == before
 
 
 def test_first_uses_and_changes_go_on_during_a_rolling_restart(
     stack: KubernetesStack, deployment: Deployment, sites: dict[str, Cloud], steady: list[Load]
 ) -> None:
     applied: list[str] = []
-    before = {name: changes(stack.envoys[name]) for name in SITES}
+    before = {name: stack.envoys[name].updates() for name in SITES}
 
     def apply(added: ServeProcess) -> None:
         """Apply a cloud as soon as the new replica is ready."""
@@ -134,5 +122,5 @@ def test_first_uses_and_changes_go_on_during_a_rolling_restart(
             with Connection(front(site)) as client:
                 until(lambda served=served: is_ok(served(client)), f"{name} is served")
 
-    assert {name: changes(stack.envoys[name]) for name in SITES} == before
+    assert {name: stack.envoys[name].updates() for name in SITES} == before
     assert {kind for each in deployment.replicas for kind in each.sent()} == {"Cluster"}

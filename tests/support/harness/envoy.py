@@ -107,6 +107,18 @@ class Envoy(Process):
             if "value" in each and each["name"].startswith(prefix)
         }
 
+    def updates(self) -> dict[str, int]:
+        """Return how often it has taken over anything but new clusters, by the statistic."""
+        clusters = ("cluster_manager.cluster_modified", "cluster_manager.cluster_removed")
+        return {
+            name: value
+            for name, value in self.stats().items()
+            if name in clusters
+            or name.startswith("listener_manager.listener_")
+            # of routes and filters; that of CDS counts the clusters on demand, too
+            or (name.endswith(".config_reload") and not name.startswith("cluster_manager."))
+        }
+
     def access_log(self, request_id: str, lines: int = 1) -> list[dict[str, Any]]:
         """Return the lines of a request, once there are so many; Envoy writes them soon after."""
         found: list[dict[str, Any]] = []
