@@ -287,6 +287,10 @@ def _proxy(login: Login) -> Any:
     proxy = login.cluster.get("proxy-url")
     if not proxy:
         return None
+    if not str(proxy).startswith(("http://", "https://")):  # httpx2 has no SOCKS alone
+        raise ApiError(
+            "proxy-url cannot be used: it must begin with http:// or https://", refused=True
+        )
     try:
         return httpx2.Proxy(str(proxy))
     except (ValueError, httpx2.InvalidURL) as error:

@@ -8,6 +8,7 @@ expiry. The protocol: https://kubernetes.io/docs/reference/access-authn-authz/au
 import asyncio
 import json
 import os
+import re
 import signal
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping
@@ -25,7 +26,12 @@ END_TIMEOUT: Final = 1.0
 """Seconds to wait for the end of a plug-in that was killed."""
 MAX_OUTPUT: Final = 256 * 1024
 """Bytes that a plug-in may print."""
+MAX_REASON: Final = 16 * 1024
+"""Bytes of what a plug-in prints about its failure that are looked at."""
 VERSIONS: Final = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
+
+_LONG_WORD: Final = re.compile(r"[^\s]{101,}")
+"""A word as long as a token, which an error must not show."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +126,10 @@ async def run_plugin(plugin: ExecPlugin, *, timeout: float = EXEC_TIMEOUT) -> Ex
             stderr=PIPE,
             start_new_session=True,  # so that its children end with it
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter: a NUL, or a variable of a strange name
         hint = f"; {plugin.hint}" if plugin.hint else ""
-        reason = f"the exec plug-in {name} cannot be started: {error.strerror}{hint}"
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        reason = f"the exec plug-in {name} cannot be started: {why}{hint}"
         raise ApiError(reason, refused=True) from None
     streams = (process.stdout, process.stderr)
     readers = [asyncio.create_task(_read(each, name), name="exec plug-in") for each in streams]
@@ -138,7 +145,8 @@ async def run_plugin(plugin: ExecPlugin, *, timeout: float = EXEC_TIMEOUT) -> Ex
         await asyncio.wait(readers)
         await _end(process)
     if code:
-        said = one_line(errors.decode(errors="replace")) or "it printed no reason"
+        text = _LONG_WORD.sub("...", errors[:MAX_REASON].decode(errors="replace"))
+        said = one_line(text) or "it printed no reason"
         raise ApiError(f"the exec plug-in {name} failed with code {code}: {said}")
     return read_credential(output, plugin.version, name)
 

@@ -189,10 +189,13 @@ def _check_server(file: Path, server: str) -> None:
         host, _ = parts.hostname, parts.port
     except ValueError:
         parts, host = None, None
-    if parts is None or parts.scheme not in ("http", "https") or not host:
+    is_plain = server.isprintable() and " " not in server
+    if parts is None or parts.scheme not in ("http", "https") or not host or not is_plain:
         raise _wrong(file, f"server {_show(server)} is not a URL with https:")
     if parts.username is not None:
         raise _wrong(file, "server has a user name or password in its URL")
+    if parts.query or parts.fragment:
+        raise _wrong(file, f"server {_show(server)} has a query or a fragment")
     if parts.scheme == "http" and host not in _LOOPBACK:
         raise _wrong(file, f"server {_show(server)} has no TLS; use https:")
 
@@ -204,6 +207,8 @@ def _check_user(file: Path, name: str, user: Mapping[str, Any]) -> None:
     for key in _IMPERSONATION:
         if user.get(key):  # to ignore it would be to act as somebody with more rights
             raise _wrong(file, f"{where}: impersonation ({key}) is not supported")
+    if user.get("exec") and not isinstance(user["exec"], dict):
+        raise _wrong(file, f"{where}: exec is not valid")
     for certificate, key in (
         ("client-certificate", "client-key"),
         ("client-certificate-data", "client-key-data"),

@@ -277,6 +277,7 @@ async def test_the_name_in_the_certificate_may_be_another_one(tmp_path: Path) ->
         ),
         ({"certificate-authority": 7}, {}, "cannot be read|not valid"),
         ({"proxy-url": "gopher://here"}, {}, "proxy-url cannot be used"),
+        ({"proxy-url": "socks5://127.0.0.1:1"}, {}, "proxy-url cannot be used: it must begin"),
     ],
 )
 async def test_a_certificate_that_cannot_be_used_is_refused(

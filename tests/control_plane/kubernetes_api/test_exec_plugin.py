@@ -90,6 +90,23 @@ async def ended(pid: int) -> bool:
 
 
 @pytest.mark.asyncio
+async def test_a_reason_shows_no_word_as_long_as_a_token(tmp_path: Path) -> None:
+    text = f"import sys; sys.exit('no use for {'t0ken.' * 100}: expired')"
+    with pytest.raises(ApiError, match=r"failed with code 1: no use for \.\.\. expired$"):
+        await run_plugin(script(tmp_path, text))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "wrong", [{"command": "/a\0b"}, {"args": ("a\0b",)}, {"env": {"a=b": "c"}}], ids=str
+)
+async def test_what_no_process_can_be_given_is_told(wrong: dict[str, Any]) -> None:
+    plugin = ExecPlugin(**{"version": V1, "command": "/bin/true"} | wrong)
+    with pytest.raises(ApiError, match=r"cannot be started: (embedded null byte|illegal env)"):
+        await run_plugin(plugin)
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 async def test_a_plug_in_that_prints_without_end_is_ended(tmp_path: Path, stream: str) -> None:
     text = f"import sys\nwhile True: sys.{stream}.write('x' * 1000)"

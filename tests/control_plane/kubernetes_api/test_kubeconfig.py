@@ -73,6 +73,9 @@ def test_a_named_context_is_chosen_and_may_have_no_user() -> None:
             "",
             "server has a user name or password in its URL",
         ),
+        (with_cluster(server="https://a/\nb"), "", "server 'https://a/ b' is not a URL"),
+        (with_cluster(server="https://a/?b=c"), "", "server 'https://a/?b=c' has a query or"),
+        (with_user(exec=["a"]), "", "user 'me': exec is not valid"),
         (
             with_user(**{"auth-provider": {"name": "gcp"}}),
             "",
