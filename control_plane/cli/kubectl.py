@@ -4,6 +4,7 @@ kubectl runs the executable `kubectl-scopeway`, and `kubectl_complete-scopeway` 
 """
 
 import copy
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -178,6 +179,10 @@ def _over_cluster(command: click.Command) -> Callable[..., Any]:
     assert callback is not None
 
     def call(kubeconfig: Path | None, context: str, **values: Any) -> Any:
+        if not kubeconfig and not context and not os.environ.get("KUBECONFIG"):
+            # kubectl in a pod, too, prefers this file to the account of the pod
+            home = Path.home() / ".kube" / "config"
+            kubeconfig = home if home.exists() else None
         query = f"?context={quote(context, safe='')}" if context else ""
         registry = f"kubernetes:{kubeconfig or ''}{query}"
         return callback(registry=registry, **values, **({"ttl": None} if has_ttl else {}))

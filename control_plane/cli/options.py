@@ -150,7 +150,7 @@ def _registry_option(what: str, *, required: bool) -> Decorator:
         metavar="URL",
         # no word of it is longer than the column that it gets
         help=f"{what}: dir:FOLDER, kubernetes:[FILE][?context=NAME] "
-        "(default: the account of this pod, or your kubeconfig), or "
+        "(default: $KUBECONFIG, else the account of this pod, else your kubeconfig), or "
         "etcd://[user:password@]host:port[,host:port] "
         "with /PREFIX and ?cacert=FILE&cert=FILE&key=FILE behind it, where wanted.",
     )

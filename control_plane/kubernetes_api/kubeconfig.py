@@ -70,7 +70,9 @@ def find_login(url: KubernetesUrl, *, account: Path = SERVICE_ACCOUNT) -> Login:
         ApiError: there is none, or it is not valid. The text names the file.
     """
     file = url.kubeconfig
-    if file is None and not url.context and (account / "token").is_file():
+    # whoever sets the variable in a pod wants another API server, as of kubectl
+    named = file is not None or bool(url.context) or bool(os.environ.get("KUBECONFIG"))
+    if not named and (account / "token").is_file():
         return _service_account(account)
     if file is not None:
         return choose(_load(file), file, url.context)

@@ -18,7 +18,7 @@ class KubernetesUrl:
     """Which API server, and which login."""
 
     kubeconfig: Path | None = None
-    """None: this pod's service account, else $KUBECONFIG, else ~/.kube/config."""
+    """None: $KUBECONFIG, else this pod's service account, else ~/.kube/config."""
     context: str = ""
     """The context of the kubeconfig; "" means its `current-context`."""
 

@@ -17,7 +17,7 @@ import pytest
 from command_fixtures import Outcome
 from scopeway.control_plane.admin.pages import status_page
 from scopeway.control_plane.admin.server import PageServer
-from scopeway.control_plane.cli.kubectl import complete, main, plugin
+from scopeway.control_plane.cli.kubectl import _over_cluster, complete, main, plugin
 
 REPOSITORY = Path(__file__).parents[3]
 STATUS: Mapping[str, Any] = {
@@ -271,3 +271,20 @@ def test_words_of_kubectl_and_a_missing_kubectl_are_told(
         "kubectl scopeway: kubectl get pods: Error from server (Forbidden): pods is forbidden\n"
     )
     assert missing.err == "kubectl scopeway: kubectl is not in $PATH\n"
+
+
+def test_the_kubeconfigs_of_kubectl_go_before_the_account_of_a_pod(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registries: list[str] = []
+    call = _over_cluster(click.Command("x", callback=lambda registry: registries.append(registry)))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    call(None, "")
+    (tmp_path / ".kube").mkdir()
+    (tmp_path / ".kube/config").touch()
+    call(None, "")
+    monkeypatch.setenv("KUBECONFIG", "a:b")
+    call(None, "")
+
+    assert registries == ["kubernetes:", f"kubernetes:{tmp_path}/.kube/config", "kubernetes:"]

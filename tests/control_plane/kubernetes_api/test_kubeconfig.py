@@ -191,7 +191,7 @@ def test_the_variable_goes_before_the_home_folder(
         ("fd00::1", "6443", "https://[fd00::1]:6443"),
     ],
 )
-def test_the_account_of_the_pod_goes_before_all(
+def test_the_account_of_the_pod_goes_before_the_home_folder(
     home: Path, monkeypatch: pytest.MonkeyPatch, host: str, port: str, server: str
 ) -> None:
     write(home / ".kube/config")
@@ -203,6 +203,8 @@ def test_the_account_of_the_pod_goes_before_all(
     assert login.place == f"kubernetes: service account of this pod ({server})"
     assert login.user == {"tokenFile": str(account / "token")}
     assert find_login(KubernetesUrl(context="b"), account=account).context == "b"
+    monkeypatch.setenv("KUBECONFIG", str(write(home / "other")))
+    assert find_login(KubernetesUrl(), account=account).file == home / "other"
 
 
 def test_an_account_without_the_address_of_its_api_server_is_refused(home: Path) -> None:
