@@ -26,6 +26,7 @@ from scopeway.control_plane.collector.validation import validation_cache, valida
 from scopeway.control_plane.kubernetes_api import client as kubernetes
 from scopeway.control_plane.kubernetes_api import (
     credentials,
+    errors,
     exec_plugin,
     kubeconfig,
     nesting,
@@ -60,7 +61,9 @@ from scopeway.control_plane.status_writer import (
     conditions,
     connected_clouds,
     contention,
+    events,
     leader,
+    service,
 )
 from scopeway.control_plane.status_writer import writer as status_writer
 from scopeway.control_plane.status_writer.times import StatusTimes
@@ -428,6 +431,7 @@ EXPECTED: dict[str, list[float]] = {
         kubeconfig.MAX_KUBECONFIG,
         credentials.MAX_TOKEN,
     ],
+    "characters of an API server's text that an error shows": [errors.MAX_TEXT],
     "conditions of an object that are read, and their bytes": [
         objects.MAX_CONDITIONS,
         objects.MAX_CONDITIONS_BYTES,
@@ -491,6 +495,13 @@ EXPECTED: dict[str, list[float]] = {
         contention.FREE_WRITES,
         contention.LONGEST_DELAY,
         contention.FIRST_DELAY,
+    ],
+    "bytes of the text of an Event, and characters of the name of the replica in it": [
+        events.MAX_NOTE,
+        events.MAX_INSTANCE,
+    ],
+    "Leases of replicas that the leader lists, those of dead replicas included": [
+        service.MAX_LEASES
     ],
     "Events about refused objects in Kubernetes": [
         status_writer.EVENT_BURST,

@@ -23,8 +23,9 @@ class FakeApi:
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Document:
         self._fail(f"get {path}" if query is None else f"list {path}")
         if query is not None:
-            items = [one for at, one in self.objects.items() if at.startswith(f"{path}/")]
-            return {"items": copy.deepcopy(items)}
+            places = sorted(at for at in self.objects if at.startswith(f"{path}/"))
+            listed = places[: int(query["limit"])] if "limit" in query else places
+            return {"items": [copy.deepcopy(self.objects[at]) for at in listed]}
         return copy.deepcopy(self._object(path))
 
     async def apply(

@@ -18,7 +18,7 @@ from scopeway.control_plane.status_writer.connected_clouds import (
     clouds_of,
 )
 from scopeway.control_plane.status_writer.leader import ElectionTimes
-from scopeway.control_plane.status_writer.service import StatusService
+from scopeway.control_plane.status_writer.service import MAX_LEASES, StatusService
 from scopeway.control_plane.status_writer.times import StatusTimes
 from scopeway.control_plane.status_writer.writer import Judge
 
@@ -168,6 +168,23 @@ def test_an_object_that_is_none_of_a_replica_counts_as_no_clouds() -> None:
         await api.create(CONFIG_MAPS, published("broken"))
         async with running(service(api, "one", clouds=["a"])):
             await until(lambda: connected(api) == {"a"})
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("others", "read"), [(MAX_LEASES - 1, {"a"}), (MAX_LEASES, set())])
+def test_leases_that_are_listed_are_limited(others: int, read: set[str]) -> None:
+    async def scenario() -> None:
+        api = FakeApi()
+        for number in range(others):  # listed first, by name
+            await api.create(LEASES, {"metadata": {"name": f"a-{number}", "labels": LABELS}})
+        async with running(service(api, "one", clouds=["a"])):
+            await until(lambda: len(api.applied) >= 3)
+            if read:
+                await until(lambda: connected(api) == read)
+            else:
+                await asyncio.sleep(0.2)
+            assert connected(api) == read
 
     run(scenario())
 
