@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from scopeway.control_plane.collections.listing import listed
+from scopeway.control_plane.registry.kubernetes.refusals import causes
 
 MANAGER: Final = "scopeway-cli"
 """The field manager of the commands that write."""
@@ -64,10 +65,8 @@ def removal(paths: Iterable[FieldPath]) -> dict[str, Any]:
 
 def conflicts(status: Mapping[str, Any]) -> Mapping[FieldPath, str]:
     """Return the fields of a conflict of server-side apply, each to its manager."""
-    details = status.get("details")
-    causes = details.get("causes") if isinstance(details, Mapping) else None
     found: dict[FieldPath, str] = {}
-    for cause in causes if isinstance(causes, list) else ():
+    for cause in causes(status):
         if cause.get("reason") == "FieldManagerConflict":
             match = _CONFLICT.search(str(cause.get("message", "")))
             path = tuple(str(cause.get("field", "")).strip(".").split("."))

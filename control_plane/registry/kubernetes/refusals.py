@@ -32,17 +32,18 @@ def refusal(error: ApiError) -> str | None:
     if "admission webhook" in message:
         return one_line(message)
     if error.code == HTTPStatus.UNPROCESSABLE_ENTITY:
-        problems = [_problem(cause) for cause in _causes(error.status)]
+        problems = [_problem(cause) for cause in causes(error.status)]
         return listed(problems, SHOWN, separator="; ") or one_line(message)
     if error.code == HTTPStatus.BAD_REQUEST:
         return one_line(message)
     return None
 
 
-def _causes(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def causes(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the causes that Kubernetes' Status names; those of another form are left out."""
     details = status.get("details")
-    causes = details.get("causes") if isinstance(details, Mapping) else None
-    found = causes if isinstance(causes, list) else []
+    named = details.get("causes") if isinstance(details, Mapping) else None
+    found = named if isinstance(named, list) else []
     return [cause for cause in found if isinstance(cause, Mapping)]
 
 

@@ -80,7 +80,9 @@ def test_conflicts_are_read_from_the_causes_of_a_status() -> None:
     }
 
 
-@pytest.mark.parametrize("status", [{}, {"details": None}, {"details": {"causes": 7}}])
+@pytest.mark.parametrize(
+    "status", [{}, {"details": None}, {"details": {"causes": 7}}, {"details": {"causes": ["x"]}}]
+)
 def test_a_status_without_causes_has_no_conflicts(status: dict[str, Any]) -> None:
     assert conflicts(status) == {}
 
