@@ -33,8 +33,11 @@ class Publication:
     def __init__(self, times: StatusTimes) -> None:
         self._times = times
         self._left: dict[int, float] = {}
+        """The clouds whose streams have ended, to when."""
         self._clouds: ReplicaClouds | None = None
+        """What is published; None: nothing."""
         self._connected: frozenset[int] = frozenset()
+        """The clouds with a stream, as of the last call of `due`."""
         self._written = 0.0
         self._renewed = 0.0
 
@@ -55,9 +58,8 @@ class Publication:
         )
         if self._clouds is None:
             return wanted
-        return (
-            wanted if wanted != self._clouds and now - self._written >= self._times.rest else None
-        )
+        is_due = wanted != self._clouds and now - self._written >= self._times.rest
+        return wanted if is_due else None
 
     def is_renewal_due(self, now: float) -> bool:
         """Return whether the Lease has to be renewed."""
