@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from scopeway.control_plane.collections.listing import listed
 from scopeway.control_plane.registry.kubernetes.refusals import causes
+from scopeway.xds.text import shown
 
 MANAGER: Final = "scopeway-cli"
 """The field manager of the commands that write."""
@@ -79,7 +80,7 @@ def owners_sentence(fields: Mapping[FieldPath, str]) -> str:
     managers = sorted(set(fields.values()))
     verb = "is" if len(fields) == 1 else "are"
     word = "manager" if len(managers) == 1 else "managers"
-    names = listed([".".join(path) for path in fields], SHOWN)
+    names = listed([shown(".".join(path)) for path in fields], SHOWN)
     return f"{names} {verb} owned by the field {word} {listed(managers, SHOWN)}"
 
 

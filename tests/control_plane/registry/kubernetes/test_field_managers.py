@@ -95,3 +95,10 @@ def test_a_sentence_names_the_first_fields_and_every_manager_once() -> None:
         "manager-False, manager-True"
     )
     assert owners_sentence({("spec",): "kubectl"}) == "spec is owned by the field manager kubectl"
+
+
+def test_a_sentence_shows_unknown_fields_escaped_and_cut() -> None:
+    sentence = owners_sentence({("spec", "a\n\x1b[31m"): "x", ("spec", "b" * 10_000): "x"})
+
+    assert sentence.startswith("spec.a\\n\\x1b[31m, spec.bbb")
+    assert len(sentence) < 400
