@@ -16,6 +16,8 @@ from typing import Any, Final
 LEASE_NAME: Final = "scopeway-status"
 MAX_FOREIGN_DURATION: Final = 60.0
 """Seconds of another holder's lease that are respected at most."""
+MAX_TRANSITIONS: Final = 2**31
+"""At this count of changes of the leader, Kubernetes refuses the Lease; so it begins anew."""
 
 Document = dict[str, Any]
 
@@ -95,7 +97,7 @@ class Election:
         }
         if not holds:
             spec["acquireTime"] = spec["renewTime"]
-            spec["leaseTransitions"] = transitions + (lease is not None)
+            spec["leaseTransitions"] = (transitions + (lease is not None)) % MAX_TRANSITIONS
         return Write(_document(lease, spec), create=lease is None)
 
     def next_release(self, wall: float) -> Write | None:

@@ -75,6 +75,18 @@ def test_a_leader_that_ends_in_silence_is_followed_after_the_lease_duration() ->
     assert server.lease["spec"]["leaseTransitions"] == 1
 
 
+def test_a_count_of_transitions_that_can_grow_no_more_begins_anew() -> None:
+    """Kubernetes' field has 32 bits. Anyone who may write the Lease could end status for ever."""
+    server, one, two = Server(), Election("one"), Election("two")
+    attempt(one, server, 0)
+    assert server.lease is not None
+    server.lease["spec"]["leaseTransitions"] = 2**31 - 1
+    attempt(two, server, 0)
+
+    assert attempt(two, server, 16)
+    assert server.lease["spec"]["leaseTransitions"] == 0
+
+
 def test_a_leader_leads_no_longer_than_the_renew_deadline() -> None:
     server, one = Server(), Election("one")
     attempt(one, server, 0)
