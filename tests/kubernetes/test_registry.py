@@ -56,6 +56,24 @@ async def test_what_kubernetes_adds_to_an_object_is_not_read(server: ApiServer) 
         assert not reader.problems
 
 
+async def test_an_object_of_the_deepest_nesting_that_is_stored_is_refused_alone(
+    server: ApiServer,
+) -> None:
+    levels = "[" * 9_990 + "]" * 9_990
+    head = '"apiVersion": "scopeway.io/v1alpha1", "kind": "EdgeCloud", "metadata": {"name": "deep"}'
+    text = f'{{{head}, "spec": {{"strange": {levels}}}}}'
+    server.kubectl("create", "--raw", paths.EDGE_CLOUDS, "-f", "-", text=text)
+    async with client_of(server) as client, reading(registry_of(server.kubeconfig)) as reader:
+        await put_cloud(client, "a", 1)
+        await reader.until(lambda: reader.inventory.get("a") is not None)
+        metadata = {"labels": {"tier": "x"}}
+        await client.merge_patch(f"{paths.EDGE_CLOUDS}/deep", {"metadata": metadata})
+        await reader.until(lambda: "edgeclouds/deep" in reader.batches[-1].upserts)
+
+        assert "strange" in reader.problems["edgeclouds/deep"]
+        assert reader.names == {"a"}
+
+
 async def test_a_service_type_is_read_from_its_object(server: ApiServer) -> None:
     sensor = {
         "apiVersion": paths.GROUP_VERSION,
