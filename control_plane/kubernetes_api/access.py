@@ -166,7 +166,7 @@ class Pool:
             headers=headers,
             content=body,
             timeout=httpx2.Timeout(silence, connect=CONNECT_TIMEOUT),
-            extensions=self._extensions,
+            extensions={**self._extensions, "trace": _Handshake()},
         )
         self._users += 1
         try:
@@ -197,6 +197,23 @@ class Pool:
     async def _close_if_unused(self) -> None:
         if self._is_retired and not self._users:
             await self._client.aclose()
+
+
+class _Handshake:
+    """Closes a connection whose TLS handshake is cancelled. httpcore closes it only at an error.
+
+    Watches are cancelled in their handshakes if an API server that starts refuses one of them.
+    """
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        """Take an event of httpcore's extension `trace`."""
+        if event == "connection.connect_tcp.complete":
+            self._stream = info["return_value"]
+        elif event == "connection.start_tls.failed":
+            await self._stream.aclose()
 
 
 async def open_pool(login: Login, credentials: Credentials | None = None) -> Pool:

@@ -1,6 +1,7 @@
 """The client before an API server that answers late, too much, or something else."""
 
 import asyncio
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,9 @@ from scopeway.control_plane.kubernetes_api.url import KubernetesUrl
 from stub_api_server import Handler, Request, StubApiServer, answering
 
 pytestmark = pytest.mark.asyncio
+
+GUARD = 30.0
+"""Seconds until a test that waits for something that never comes is given up."""
 
 
 def client_of(stub: StubApiServer, folder: Path, **options: Any) -> ApiClient:
@@ -57,6 +61,36 @@ async def test_another_answer_is_one_sentence(
     assert sentence in str(error)
     assert error.code == (code if code >= 400 else 0)
     assert not error.is_refused
+
+
+async def test_a_request_that_is_cancelled_in_its_tls_handshake_closes_the_connection(
+    tmp_path: Path,
+) -> None:
+    greeted, closed = asyncio.Event(), asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        greeted.set()
+        while await reader.read(65536):
+            pass
+        closed.set()
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    stub = StubApiServer(server.sockets[0].getsockname()[1], "https")
+    file = stub.kubeconfig(tmp_path / "kubeconfig", {}, **{"insecure-skip-tls-verify": True})
+    gc.disable()  # it would close the connection, too
+    try:
+        async with server, ApiClient(KubernetesUrl(kubeconfig=file)) as client:
+            request = asyncio.create_task(client.get(f"{paths.EDGE_CLOUDS}/a"))
+            await greeted.wait()
+            request.cancel()
+            await asyncio.wait((request,))
+
+            async with asyncio.timeout(GUARD):
+                await closed.wait()
+    finally:
+        gc.enable()
 
 
 async def test_an_answer_that_is_too_long_is_not_read(tmp_path: Path) -> None:
