@@ -52,6 +52,7 @@ so a watch of few objects may be silent until its end."""
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON: Final = "application/json"
+NO_LIST: Final = "answered something else than a list"
 
 Document = dict[str, Any]
 
@@ -200,7 +201,9 @@ class ApiClient:
             try:
                 found = await read_json(_LIST.decode, body)
             except msgspec.MsgspecError:
-                raise self._error("answered something else than a list") from None
+                raise self._error(NO_LIST) from None
+            if not found.metadata.resource_version:  # such as a Status: not a list of nothing
+                raise self._error(NO_LIST)
             yield found.metadata.resource_version, found.items or []
             if not found.metadata.next:
                 return

@@ -241,6 +241,25 @@ async def test_a_list_that_expires_again_and_again_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "document",
+    [
+        {"kind": "Status", "metadata": {}, "status": "Success", "code": 200},
+        {"metadata": {"name": "a"}},
+        {"metadata": {"resourceVersion": ""}, "items": []},
+    ],
+)
+async def test_a_good_answer_that_is_no_list_is_not_taken_for_an_empty_one(
+    tmp_path: Path, document: dict[str, Any]
+) -> None:
+    async def serve(request: Request) -> None:
+        request.answer(document)
+
+    async with answering(serve) as stub, client_of(stub, tmp_path) as client:
+        with pytest.raises(ApiError, match="answered something else than a list"):
+            await client.list_all("/x")
+
+
+@pytest.mark.parametrize(
     ("tokens", "seconds", "sentence"),
     [
         (lambda _: "same", 300.0, "lists the same page again and again"),
