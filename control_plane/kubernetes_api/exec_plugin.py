@@ -116,8 +116,8 @@ async def run_plugin(plugin: ExecPlugin, *, timeout: float = EXEC_TIMEOUT) -> Ex
         info["spec"]["cluster"] = plugin.cluster
     env = {**os.environ, **plugin.env, "KUBERNETES_EXEC_INFO": json.dumps(info)}
     name = one_line(plugin.command)
-    try:
-        process = await asyncio.create_subprocess_exec(
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
             plugin.command,
             *plugin.args,
             env=env,
@@ -126,6 +126,13 @@ async def run_plugin(plugin: ExecPlugin, *, timeout: float = EXEC_TIMEOUT) -> Ex
             stderr=PIPE,
             start_new_session=True,  # so that its children end with it
         )
+    )
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:  # asyncio would end the plug-in without its children
+        with suppress(OSError, ValueError):
+            await _end(await starting)
+        raise
     except (OSError, ValueError) as error:  # the latter: a NUL, or a variable of a strange name
         hint = f"; {plugin.hint}" if plugin.hint else ""
         why = error.strerror if isinstance(error, OSError) else str(error)

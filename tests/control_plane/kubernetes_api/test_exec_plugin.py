@@ -22,6 +22,8 @@ from scopeway.control_plane.kubernetes_api.exec_plugin import (
 
 SECRET = "t0p-secret"
 V1 = VERSIONS[0]
+GUARD = 30.0
+"""Seconds until a test that waits for something that never comes is given up."""
 
 
 def script(folder: Path, text: str, **more: Any) -> ExecPlugin:
@@ -231,8 +233,9 @@ async def test_a_plug_in_whose_credentials_are_always_expired_does_not_run_all_t
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("moment", ["it runs", "asyncio still connects its pipes"])
 async def test_a_run_that_is_cancelled_leaves_neither_the_plug_in_nor_its_children(
-    tmp_path: Path,
+    tmp_path: Path, moment: str
 ) -> None:
     pids = tmp_path / "pids"
     text = (
@@ -243,10 +246,17 @@ async def test_a_run_that_is_cancelled_leaves_neither_the_plug_in_nor_its_childr
         "time.sleep(1000)"
     )
     run = asyncio.create_task(run_plugin(script(tmp_path, text)))
-    while not pids.exists():  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+    for _ in range(2):  # until it is started
+        await asyncio.sleep(0)
+    while not pids.exists():
+        if moment == "it runs":
+            await asyncio.sleep(0.01)
+        else:
+            time.sleep(0.01)  # noqa: ASYNC251 - the event loop gets no turn
     run.cancel()
-    await asyncio.wait({run})
+    await asyncio.wait({run}, timeout=GUARD)
+    assert run.done()
 
-    for pid in pids.read_text().split():
-        assert await ended(int(pid))
+    async with asyncio.timeout(GUARD):
+        for pid in pids.read_text().split():
+            assert await ended(int(pid))
