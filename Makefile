@@ -52,7 +52,7 @@ test-openstack: setup .venv-openstack/full  ## the tests with whole clouds: Nova
 	$(BIN)/pytest -m whole_clouds tests/whole_clouds
 
 test-envoy: .venv/ready .venv-envoy/ready  ## the tests with Envoy, with the oldest that is supported
-	SCOPEWAY_TEST_ENVOY=.venv-envoy/bin/envoy $(BIN)/pytest --numprocesses=auto -m envoy
+	SCOPEWAY_TEST_ENVOY=.venv-envoy/bin/envoy $(BIN)/pytest --numprocesses=auto -m "envoy and not kubernetes"
 
 test-kubernetes: .venv/ready .venv-kubernetes/ready  ## the tests with a real Kubernetes API server, built once by Go
 	tests/support/kubernetes_programs/build_programs && tests/support/kubernetes_programs/fetch_crds
