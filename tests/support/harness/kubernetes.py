@@ -73,7 +73,11 @@ class ApiServer:
         return f"kubernetes:{self.kubeconfig}"
 
     def __enter__(self) -> "ApiServer":
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.kill()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.kill()

@@ -21,7 +21,11 @@ class KubernetesStack(ProcessStack):
         super().__init__(folder)
         self.api = ApiServer(folder / "kubernetes")
         self._closing.callback(self.api.kill)
-        self.api.start().apply_ours()
+        try:
+            self.api.start().apply_ours()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def registry(self) -> str:
