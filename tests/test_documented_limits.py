@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+import kubernetes_limits
 from scopeway.control_plane.admin.pages import KEPT_SECONDS
 from scopeway.control_plane.admin.server import MAX_CLIENTS
 from scopeway.control_plane.cli.pods import MAX_PODS
@@ -23,15 +24,6 @@ from scopeway.control_plane.collector.http import server
 from scopeway.control_plane.collector.listing import cursors, items, markers, page, sort_order
 from scopeway.control_plane.collector.messages import report, request, ways
 from scopeway.control_plane.collector.validation import validation_cache, validations
-from scopeway.control_plane.kubernetes_api import client as kubernetes
-from scopeway.control_plane.kubernetes_api import (
-    credentials,
-    errors,
-    exec_plugin,
-    kubeconfig,
-    nesting,
-    watch_lines,
-)
 from scopeway.control_plane.openstack_client import report as client_report
 from scopeway.control_plane.openstack_client import sentences
 from scopeway.control_plane.planner import fanout
@@ -48,8 +40,6 @@ from scopeway.control_plane.registry.directory.yaml_documents import (
 )
 from scopeway.control_plane.registry.documents import MAX_BYTES
 from scopeway.control_plane.registry.etcd import registry as etcd
-from scopeway.control_plane.registry.kubernetes import objects, watches
-from scopeway.control_plane.registry.kubernetes import registry as kubernetes_registry
 from scopeway.control_plane.runtime import app, control_plane, fd_limits, time_slices
 from scopeway.control_plane.runtime import last_good as state
 from scopeway.control_plane.scope import MAX_SERVICE_TYPE, text
@@ -57,16 +47,6 @@ from scopeway.control_plane.serving import cluster_lookup, debounce, site_lookup
 from scopeway.control_plane.serving.limits import SourceLimits
 from scopeway.control_plane.serving.node_auth import MAX_PATH
 from scopeway.control_plane.serving.policy_index import REST
-from scopeway.control_plane.status_writer import (
-    conditions,
-    connected_clouds,
-    contention,
-    events,
-    leader,
-    service,
-)
-from scopeway.control_plane.status_writer import writer as status_writer
-from scopeway.control_plane.status_writer.times import StatusTimes
 from scopeway.control_plane.translator import (
     cluster_templates,
     collector_sockets,
@@ -140,6 +120,7 @@ def bootstrap() -> Any:
 
 
 EXPECTED: dict[str, list[float]] = {
+    **kubernetes_limits.EXPECTED,
     "requests for several clouds under way at a collector; of one token; of one client's address": [
         COLLECTOR.requests,
         COLLECTOR.requests_of_token,
@@ -407,35 +388,6 @@ EXPECTED: dict[str, list[float]] = {
         change_pacer.REST_FACTOR,
         change_pacer.MAX_REST_SECONDS,
     ],
-    "seconds that all pages of a list may take": [kubernetes.WHOLE_LIST_TIMEOUT],
-    "bytes of an answer of a Kubernetes API server": [kubernetes.MAX_ANSWER],
-    "bytes of an event of a watch": [watch_lines.MAX_EVENT_BYTES],
-    "seconds that an API server may take for an answer, and for a page of a list": [
-        kubernetes.CALL_TIMEOUT,
-        kubernetes.LIST_TIMEOUT,
-    ],
-    "seconds between two probes of an API server whose watches are open, and for an answer to "
-    "one": [
-        kubernetes_registry.PROBE_INTERVAL,
-        watches.PROBE_TIMEOUT,
-    ],
-    "times that a list begins anew because etcd was compacted meanwhile": [
-        kubernetes.LIST_ATTEMPTS
-    ],
-    "seconds and bytes of output of an exec plug-in of a kubeconfig": [
-        exec_plugin.EXEC_TIMEOUT,
-        exec_plugin.MAX_OUTPUT,
-    ],
-    "seconds between two runs of it": [credentials.PLUGIN_INTERVAL],
-    "bytes of a kubeconfig, and of a token file": [
-        kubeconfig.MAX_KUBECONFIG,
-        credentials.MAX_TOKEN,
-    ],
-    "characters of an API server's text that an error shows": [errors.MAX_TEXT],
-    "conditions of an object that are read, and their bytes": [
-        objects.MAX_CONDITIONS,
-        objects.MAX_CONDITIONS_BYTES,
-    ],
     "times that the listeners of a site are made for a new stream while its cloud changes": [
         site_lookup.ATTEMPTS
     ],
@@ -472,55 +424,12 @@ EXPECTED: dict[str, list[float]] = {
     "seconds until a change is written to `--state-dir`; the first listing is written before "
     "anybody is served": [state.DEBOUNCE],
     "seconds that the first listing waits for the disk": [state.FIRST],
-    "levels of nesting of a Kubernetes object that are kept, once it has too many to be read "
-    "(about 1,000)": [nesting.MAX_DEPTH],
     "bytes of an entry in etcd, or of the manifest in a Kubernetes object": [MAX_BYTES],
     "objects of a document in etcd": [limits.OBJECTS],
     "characters of a document in a folder": [MAX_CHARACTERS],
     "levels of nesting in it": [MAX_DEPTH],
     "lines of it that begin with `%`": [MAX_DIRECTIVES],
     "characters of a number in it": [MAX_NUMBER],
-    "writes of status to Kubernetes at once; a second": [
-        status_writer.WORKERS,
-        status_writer.WRITES_PER_SECOND,
-        status_writer.WRITE_BURST,
-    ],
-    "seconds without writes of status after the API server has failed; after it has denied one": [
-        status_writer.LONGEST_PAUSE,
-        status_writer.FIRST_PAUSE,
-        status_writer.REFUSED_PAUSE,
-    ],
-    "writes of one generation's status that nothing delays; seconds between further ones, if "
-    "somebody else changes it again and again": [
-        contention.FREE_WRITES,
-        contention.LONGEST_DELAY,
-        contention.FIRST_DELAY,
-    ],
-    "bytes of the text of an Event, and characters of the name of the replica in it": [
-        events.MAX_NOTE,
-        events.MAX_INSTANCE,
-    ],
-    "Leases of replicas that the leader lists, those of dead replicas included": [
-        service.MAX_LEASES
-    ],
-    "Events about refused objects in Kubernetes": [
-        status_writer.EVENT_BURST,
-        status_writer.EVENTS_PER_SECOND,
-    ],
-    "characters of a message in a status; undeclared service types that it names": [
-        conditions.MAX_MESSAGE,
-        conditions.SHOWN_TYPES,
-    ],
-    "clouds that a replica publishes as connected; replicas that the leader reads": [
-        connected_clouds.MAX_CLOUDS,
-        8,
-        connected_clouds.MAX_REPLICAS,
-    ],
-    "seconds without a renewal after which a replica counts as dead; until another one leads": [
-        StatusTimes().dead_after,
-        StatusTimes().election.lease_duration,
-    ],
-    "seconds of another holder's Lease that a replica respects": [leader.MAX_FOREIGN_DURATION],
 }
 
 
@@ -542,7 +451,7 @@ def test_the_page_of_the_xds_library_has_every_limit() -> None:
 
 
 def test_every_limit_of_the_page_of_the_xds_library_is_compared() -> None:
-    """A new row needs its constant above, in `EXPECTED`."""
+    """A new row needs its constant, in `EXPECTED` above or in `kubernetes_limits`."""
     assert LIMITS.keys() == EXPECTED.keys()
 
 
